@@ -1,0 +1,46 @@
+// Package lifecycle is the vocabulary of a write: what was asked, of whom, and
+// how it ended. It stands below backend, usage and outbox, which share it.
+package lifecycle
+
+import "time"
+
+// Action is a lifecycle write.
+type Action string
+
+// The lifecycle writes.
+const (
+	Start Action = "start"
+	Stop  Action = "stop"
+)
+
+// Operation is one authorised lifecycle write.
+type Operation struct {
+	// ID is unique to this operation (a UUID); usage records and the
+	// correlation with the worker derive from it.
+	ID string
+	// Action is what to do.
+	Action Action
+	// Account is the subject of the caller's token, a UUID where it is billed.
+	Account string
+	// RequestID is the X-Request-Id of the caller's request.
+	RequestID string
+	// RequestedAt is when the gateway took the operation on.
+	RequestedAt time.Time
+	// Late, when set, is called at most once, with the result that arrived
+	// after the operation had been given up with an unknown outcome.
+	Late func(err error)
+}
+
+// Outcome says how an operation ended.
+type Outcome string
+
+const (
+	// Accepted: the runtime took the operation on.
+	Accepted Outcome = "accepted"
+	// Rejected: the runtime answered, with an error or with nonsense.
+	Rejected Outcome = "rejected"
+	// NotSent: the operation never reached the runtime.
+	NotSent Outcome = "not_sent"
+	// Unknown: the operation was sent and nothing came back in time.
+	Unknown Outcome = "unknown"
+)
