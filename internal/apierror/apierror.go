@@ -60,6 +60,8 @@ type Error struct {
 	// Extra holds further members of the error object, for example the
 	// `command` of a billing denial. It cannot replace type or message.
 	Extra map[string]any
+	// Headers are sent with the reply, for example WWW-Authenticate or Allow.
+	Headers map[string]string
 	// RetryAfter is sent as Retry-After in whole seconds when positive.
 	RetryAfter time.Duration
 	// OutcomeUnknown marks a request that may have been carried out all the

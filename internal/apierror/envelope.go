@@ -1,0 +1,61 @@
+package apierror
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Envelope renders {"error":{"type","message",…,"request_id"}}, compact. An
+// Extra member that cannot be encoded is left out.
+func (e *Error) Envelope(requestID string) []byte {
+	b := append([]byte(nil), `{"error":{"type":`...)
+	b = appendJSON(b, string(e.Code))
+	b = append(b, `,"message":`...)
+	b = appendJSON(b, e.Message)
+	for _, name := range e.extraNames() {
+		value, err := json.Marshal(e.Extra[name])
+		if err != nil {
+			continue
+		}
+		b = append(b, ',')
+		b = appendJSON(b, name)
+		b = append(b, ':')
+		b = append(b, value...)
+	}
+	if requestID != "" {
+		b = append(b, `,"request_id":`...)
+		b = appendJSON(b, requestID)
+	}
+	return append(b, `}}`...)
+}
+
+// extraNames are the members beside type and message, in a stable order.
+func (e *Error) extraNames() []string {
+	names := make([]string, 0, len(e.Extra))
+	for name := range e.Extra {
+		switch name {
+		case "type", "message", "request_id":
+		default:
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// RetryAfterSeconds is the value of Retry-After, rounded up to whole seconds
+// (RFC 9110 §10.2.3), or "" when there is none.
+func (e *Error) RetryAfterSeconds() string {
+	if e.RetryAfter <= 0 {
+		return ""
+	}
+	return strconv.Itoa(int(math.Ceil(float64(e.RetryAfter) / float64(time.Second))))
+}
+
+func appendJSON(b []byte, text string) []byte {
+	quoted, _ := json.Marshal(text) // a string always encodes
+	return append(b, quoted...)
+}

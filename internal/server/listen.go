@@ -1,0 +1,99 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// unixPrefix marks a unix socket in an address: unix:/path/to.sock.
+const unixPrefix = "unix:"
+
+// staleDial bounds the look whether somebody still answers on a unix socket.
+const staleDial = time.Second
+
+// ListenConfig says where to listen.
+type ListenConfig struct {
+	// Addr is host:port, or unix:/path.
+	Addr string
+	// SocketMode and SocketGroup are given to a unix socket, so that nginx
+	// may connect; an empty group leaves the process's own.
+	SocketMode  os.FileMode
+	SocketGroup string
+}
+
+// Listen opens the listener. A unix socket that a dead process left behind is
+// replaced; one that somebody answers on is an error.
+func Listen(config ListenConfig) (net.Listener, error) {
+	path, isUnix := strings.CutPrefix(config.Addr, unixPrefix)
+	if !isUnix {
+		l, err := net.Listen("tcp", config.Addr)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %s: %w; choose another --addr or end what uses it", config.Addr, err)
+		}
+		return newListener(l), nil
+	}
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on unix socket %s: %w", path, err)
+	}
+	if err := grant(path, config); err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	return newListener(l), nil
+}
+
+// removeStale removes the socket file of a process that is gone.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at unix socket %s: %w", path, err)
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%s exists and is no socket; remove it or choose another --addr", path)
+	}
+	c, err := net.DialTimeout("unix", path, staleDial)
+	if err == nil {
+		_ = c.Close()
+		return fmt.Errorf("another process listens on unix socket %s; end it or choose another --addr", path)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("cannot tell whether unix socket %s is in use: %w", path, err)
+	}
+	return os.Remove(path)
+}
+
+// grant gives the socket file its mode and group.
+func grant(path string, config ListenConfig) error {
+	if config.SocketGroup != "" {
+		group, err := user.LookupGroup(config.SocketGroup)
+		if err != nil {
+			return fmt.Errorf("group of unix socket %s: %w", path, err)
+		}
+		gid, err := strconv.Atoi(group.Gid)
+		if err != nil {
+			return fmt.Errorf("group of unix socket %s: %w", path, err)
+		}
+		if err := os.Chown(path, -1, gid); err != nil {
+			return fmt.Errorf("give unix socket %s to group %s: %w", path, config.SocketGroup, err)
+		}
+	}
+	if err := os.Chmod(path, config.SocketMode); err != nil {
+		return fmt.Errorf("set the mode of unix socket %s: %w", path, err)
+	}
+	return nil
+}

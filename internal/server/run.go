@@ -1,0 +1,86 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// errDraining is why an instance that is about to end is not ready.
+var errDraining = errors.New("shutting down")
+
+// leftoverPoll is how often the last open connections are counted.
+const leftoverPoll = 5 * time.Millisecond
+
+// Ready is nil until the end was asked for.
+func (s *Server) Ready() error {
+	if s.draining.Load() {
+		return errDraining
+	}
+	return nil
+}
+
+// Run serves on l until ctx ends, then drains in this order:
+//
+//  1. /readyz says 503 and every reply closes its connection;
+//  2. the shutdown delay passes, so that a balancer notices;
+//  3. the listener closes, with its backlog still served;
+//  4. requests in flight finish, for at most the shutdown timeout.
+//
+// It returns nil when all of them did.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	served := make(chan error, 1)
+	go func() { served <- s.app.Listener(l) }()
+
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+
+	s.draining.Store(true)
+	s.config.Logger.Info("draining", "delay", s.config.ShutdownDelay, "timeout", s.config.ShutdownTimeout)
+	pause := time.NewTimer(s.config.ShutdownDelay)
+	defer pause.Stop()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+	case <-pause.C:
+	}
+
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.ShutdownTimeout)
+	defer cancel()
+	err := s.app.ShutdownWithContext(limit)
+	// A shutdown that came before Serve knew its listener has not closed it.
+	_ = l.Close()
+	if err == nil {
+		err = <-served
+	}
+	if err == nil {
+		err = s.leftovers(limit)
+	}
+	if err != nil {
+		return fmt.Errorf("requests in flight did not finish within %s (%d connections left): %w",
+			s.config.ShutdownTimeout, s.app.Server().GetOpenConnectionsCount(), err)
+	}
+	s.config.Logger.LogAttrs(ctx, slog.LevelInfo, "drained")
+	return nil
+}
+
+// leftovers waits for connections that the closing listener still handed over
+// while the shutdown was already counting.
+func (s *Server) leftovers(limit context.Context) error {
+	tick := time.NewTicker(leftoverPoll)
+	defer tick.Stop()
+	for s.app.Server().GetOpenConnectionsCount() > 0 {
+		select {
+		case <-limit.Done():
+			return limit.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
+}

@@ -1,0 +1,153 @@
+// Package server runs the HTTP side of the gateway: the Fiber application with
+// the limits of its connections, its listener, and the order in which both end.
+package server
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+	"github.com/busdk/bus-api-provider-vm/middleware"
+	"github.com/busdk/bus-api-provider-vm/routes"
+)
+
+// maxBody bounds a request body, in bytes. No request of this API needs one;
+// the room is for white space and for an answer that says so.
+const maxBody = 64 << 10
+
+// Config bounds what a client may cost.
+type Config struct {
+	// HeaderBytes bounds the request line and the headers together.
+	HeaderBytes int
+	// ReadTimeout bounds a whole request, from its first byte on.
+	ReadTimeout time.Duration
+	// WriteTimeout bounds sending a reply; the time to make it does not count.
+	WriteTimeout time.Duration
+	// IdleTimeout is how long a connection may rest between requests.
+	IdleTimeout time.Duration
+	// MaxConnections bounds the connections served at once.
+	MaxConnections int
+	// ShutdownDelay keeps serving after the end was asked for, while /readyz
+	// says 503, so that a balancer notices first.
+	ShutdownDelay time.Duration
+	// ShutdownTimeout bounds how long requests in flight may take to finish.
+	ShutdownTimeout time.Duration
+	// Logger gets the failures of connections.
+	Logger *slog.Logger
+}
+
+// Server is one Fiber application and its way to end.
+type Server struct {
+	config   Config
+	app      *fiber.App
+	ids      *middleware.RequestIDs
+	draining atomic.Bool
+}
+
+// New returns a server whose routes are registered by mount.
+func New(config Config, mount func(fiber.Router)) *Server {
+	s := &Server{config: config, ids: middleware.NewRequestIDs()}
+	s.app = fiber.New(fiber.Config{
+		AppName:                 "bus-api-provider-vm",
+		BodyLimit:               maxBody,
+		CaseSensitive:           true,
+		StrictRouting:           true,
+		Concurrency:             config.MaxConnections,
+		ReadBufferSize:          config.HeaderBytes,
+		ReadTimeout:             config.ReadTimeout,
+		WriteTimeout:            config.WriteTimeout,
+		IdleTimeout:             config.IdleTimeout,
+		EnableTrustedProxyCheck: true, // trust no forwarded header: none is read
+		DisableStartupMessage:   true,
+		// Behind routes.NotFound nothing returns an error to Fiber.
+		ErrorHandler: func(c *fiber.Ctx, err error) error {
+			middleware.WriteError(c.Context(), apierror.From(err))
+			return nil
+		},
+	})
+	mount(s.app)
+	for _, handler := range routes.NotFound(config.Logger) {
+		s.app.Use(handler)
+	}
+	s.tighten()
+	return s
+}
+
+// tighten sets what Fiber leaves at fasthttp's defaults.
+func (s *Server) tighten() {
+	server := s.app.Server()
+	server.CloseOnShutdown = true
+	server.SecureErrorLogMessage = true // parse errors would quote headers
+	server.Logger = silent{}            // it logs peers' mistakes, one line each
+	server.ErrorHandler = s.refuse
+	next := server.Handler
+	server.Handler = func(ctx *fasthttp.RequestCtx) {
+		if s.draining.Load() {
+			ctx.SetConnectionClose()
+		}
+		if e := s.screen(ctx); e != nil {
+			s.writeError(ctx, e)
+			return
+		}
+		next(ctx)
+	}
+}
+
+// screen stops what Fiber would answer past the envelope, or process although
+// two readers may disagree on where the request ends.
+func (s *Server) screen(ctx *fasthttp.RequestCtx) *apierror.Error {
+	if !knownMethod(ctx.Method()) {
+		return routes.Refusal(string(ctx.Path()))
+	}
+	// Transfer-Encoding beside Content-Length "ought to be handled as an
+	// error" (RFC 9112 §6.1); fasthttp drops the latter and goes on.
+	if ctx.Request.Header.ContentLength() == -1 && hasContentLength(ctx.Request.Header.RawHeaders()) {
+		ctx.SetConnectionClose()
+		return apierror.New(apierror.BadRequest, "Send Content-Length or Transfer-Encoding, not both.")
+	}
+	return nil
+}
+
+// refuse answers a request that could not be read. It never shows why in
+// fasthttp's words: they may hold bytes of the request.
+func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
+	linger(ctx.Conn())
+	s.writeError(ctx, unreadable(err))
+}
+
+func (s *Server) writeError(ctx *fasthttp.RequestCtx, e *apierror.Error) {
+	var id [32]byte
+	ctx.Response.Header.SetBytesV(fiber.HeaderXRequestID, s.ids.Append(id[:0]))
+	middleware.WriteError(ctx, e)
+}
+
+// knownMethod reports the methods Fiber routes.
+func knownMethod(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH":
+		return true
+	}
+	return false
+}
+
+func hasContentLength(raw []byte) bool {
+	for line := range bytes.Lines(raw) {
+		name, _, _ := bytes.Cut(line, []byte{':'})
+		if strings.EqualFold(string(name), fiber.HeaderContentLength) {
+			return true
+		}
+	}
+	return false
+}
+
+// silent drops fasthttp's own log: it reports broken requests, which their
+// sender already got an answer to.
+type silent struct{}
+
+func (silent) Printf(string, ...any) {}

@@ -1,0 +1,197 @@
+package middleware
+
+import (
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	jwtware "github.com/gofiber/contrib/jwt"
+	"github.com/gofiber/fiber/v2"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Audience is what the tokens of this API are issued for.
+const Audience = "ai.hg.fi/api"
+
+// AuthConfig configures NewAuthenticator.
+type AuthConfig struct {
+	// Secrets verify HS256 signatures; any of them will do. At least one.
+	Secrets [][]byte
+	// Audience that a token must name; empty means Audience.
+	Audience string
+	// Leeway is granted on exp and nbf for clocks that disagree; default 0.
+	Leeway time.Duration
+	// CacheSize bounds how many verified tokens are remembered; default 65,536.
+	CacheSize int
+	// Logger gets the reason of each refusal at debug level; default none.
+	Logger *slog.Logger
+	// Now is the clock; default the arrival time of the request.
+	Now func() time.Time
+}
+
+// Authenticator verifies bearer tokens and remembers the ones it verified.
+type Authenticator struct {
+	config AuthConfig
+	ring   atomic.Pointer[keyRing]
+	verify fiber.Handler
+}
+
+// keyRing is one generation of keys with the tokens they verified, so that
+// replacing the keys forgets those tokens in the same step.
+type keyRing struct {
+	keys     jwt.VerificationKeySet
+	verified *tokenCache
+}
+
+// Identity is the verified caller of a request. It is shared between requests
+// and must not be changed.
+type Identity struct {
+	// Subject is the stable identity id of the token (`sub`).
+	Subject string
+	// Scopes are the granted scopes, split at the ASCII space.
+	Scopes []string
+
+	expiresAt, notBefore float64   // seconds since the epoch
+	verifiedUntil        time.Time // when the signature is checked again
+}
+
+// NewAuthenticator returns an Authenticator, or an error for unusable secrets.
+func NewAuthenticator(config AuthConfig) (*Authenticator, error) {
+	if config.Audience == "" {
+		config.Audience = Audience
+	}
+	if config.CacheSize <= 0 {
+		config.CacheSize = defaultCacheSize
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &Authenticator{config: config}
+	if err := a.SetSecrets(config.Secrets); err != nil {
+		return nil, err
+	}
+	a.verify = jwtware.New(jwtware.Config{
+		Filter:         a.recall,
+		ContextKey:     tokenKey,
+		Claims:         &tokenClaims{},
+		KeyFunc:        a.key,
+		SuccessHandler: a.accept,
+		ErrorHandler:   a.refuse,
+	})
+	return a, nil
+}
+
+// SetSecrets replaces the verification secrets. Tokens that only a removed
+// secret verified are refused from then on, remembered or not.
+func (a *Authenticator) SetSecrets(secrets [][]byte) error {
+	keys, err := verificationKeys(secrets)
+	if err != nil {
+		return err
+	}
+	cache, err := newTokenCache(a.config.CacheSize)
+	if err != nil {
+		return err
+	}
+	a.ring.Store(&keyRing{keys: keys, verified: cache})
+	return nil
+}
+
+// Handler refuses every request without a valid token for the audience with
+// 401 (RFC 6750 §3), and leaves the caller's Identity for the ones behind it.
+func (a *Authenticator) Handler() fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		values := c.Request().Header.PeekAll(fiber.HeaderAuthorization)
+		if len(values) > 1 {
+			return errAmbiguousToken
+		}
+		if len(values) == 0 {
+			return errMissingToken
+		}
+		if _, ok := bearerToken(values[0]); !ok {
+			return errMissingToken
+		}
+		return a.verify(c)
+	}
+}
+
+// CallerIdentity returns who was authenticated by Handler, nil before it.
+func CallerIdentity(c *fiber.Ctx) *Identity {
+	id, _ := c.Locals(identityKey{}).(*Identity)
+	return id
+}
+
+// The keys of what travels with a request.
+type (
+	identityKey struct{}
+	ringKey     struct{}
+)
+
+// tokenKey is where contrib/jwt leaves the verified token.
+const tokenKey = "bus-vm-token"
+
+// recall is the fast path: a token verified a moment ago skips the signature,
+// never the dates.
+func (a *Authenticator) recall(c *fiber.Ctx) bool {
+	ring := a.ring.Load()
+	c.Locals(ringKey{}, ring)
+	token, ok := bearerToken(c.Request().Header.Peek(fiber.HeaderAuthorization))
+	if !ok {
+		return false
+	}
+	now := a.now(c)
+	id := ring.verified.get(sha256.Sum256(token), now)
+	if id == nil || checkDates(id.expiresAt, id.notBefore, now, a.config.Leeway) != nil {
+		return false
+	}
+	c.Locals(identityKey{}, id)
+	return true
+}
+
+// key hands golang-jwt the keys, once the header has passed.
+func (a *Authenticator) key(token *jwt.Token) (any, error) {
+	if err := checkHeader(token.Raw); err != nil {
+		return nil, err
+	}
+	return a.ring.Load().keys, nil
+}
+
+// accept runs once the signature is verified.
+func (a *Authenticator) accept(c *fiber.Ctx) error {
+	token := c.Locals(tokenKey).(*jwt.Token)
+	claims := token.Claims.(*tokenClaims)
+	now := a.now(c)
+	if err := claims.check(a.config.Audience, now, a.config.Leeway); err != nil {
+		return a.refuse(c, err)
+	}
+	id := &Identity{
+		Subject:   claims.subject,
+		Scopes:    claims.scopes,
+		expiresAt: claims.expiresAt,
+		notBefore: claims.notBefore,
+	}
+	// The ring seen before the signature was checked is the one that checked
+	// it only if it still stands; otherwise nothing is remembered.
+	if ring := c.Locals(ringKey{}).(*keyRing); ring == a.ring.Load() {
+		ring.verified.put(sha256.Sum256([]byte(token.Raw)), id, now)
+	}
+	c.Locals(identityKey{}, id)
+	return c.Next()
+}
+
+func (a *Authenticator) refuse(c *fiber.Ctx, err error) error {
+	a.config.Logger.LogAttrs(c.UserContext(), slog.LevelDebug, "token refused",
+		slog.String("request_id", RequestIDOf(c)), slog.Any("reason", err))
+	if errors.Is(err, errExpired) {
+		return errExpiredToken
+	}
+	return errInvalidToken
+}
+
+func (a *Authenticator) now(c *fiber.Ctx) time.Time {
+	if a.config.Now != nil {
+		return a.config.Now()
+	}
+	return c.Context().Time()
+}

@@ -1,0 +1,52 @@
+package middleware
+
+import (
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+)
+
+// realm names this API in challenges (RFC 9110 §11.5).
+const realm = `Bearer realm="bus-vm"`
+
+// The 401 answers. A request without a token gets a bare challenge, one with a
+// token learns that it was not accepted (RFC 6750 §3.1), and no more than that.
+var (
+	errMissingToken = challenge(apierror.InvalidAuth, realm,
+		"Send a bearer token: Authorization: Bearer <jwt>.")
+	errInvalidToken = challenge(apierror.InvalidAuth, realm+`, error="invalid_token"`,
+		"The bearer token is not valid for this API.")
+	errExpiredToken = challenge(apierror.InvalidAuth, realm+`, error="invalid_token", error_description="the token has expired"`,
+		"The bearer token has expired. Get a new one.")
+	errAmbiguousToken = challenge(apierror.InvalidAuth, realm+`, error="invalid_token"`,
+		"Send exactly one Authorization header.")
+)
+
+// missingScope is the 403 for a valid token without scope.
+func missingScope(scope string) *apierror.Error {
+	return challenge(apierror.InsufficientAccess,
+		realm+`, error="insufficient_scope", scope="`+scope+`"`,
+		"The token lacks the scope "+scope+".")
+}
+
+func challenge(code apierror.Code, value, message string) *apierror.Error {
+	e := apierror.New(code, message)
+	e.Headers = map[string]string{fiber.HeaderWWWAuthenticate: value}
+	return e
+}
+
+// bearerToken cuts the token out of an Authorization value: the scheme in any
+// case, one or more spaces, then nothing but the token (RFC 6750 §2.1).
+func bearerToken(header []byte) (token []byte, ok bool) {
+	const scheme = "Bearer "
+	if len(header) <= len(scheme) || !strings.EqualFold(string(header[:len(scheme)]), scheme) {
+		return nil, false
+	}
+	token = header[len(scheme):]
+	for len(token) > 0 && token[0] == ' ' {
+		token = token[1:]
+	}
+	return token, len(token) > 0
+}

@@ -1,0 +1,106 @@
+package middleware
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+)
+
+// Errors is the one place where a failed request becomes a reply: every error
+// that the handlers behind it return, and every panic in them, is rendered as
+// the envelope. An error with a cause also makes one log line, which holds what
+// the caller never sees.
+func Errors(logger *slog.Logger) fiber.Handler {
+	return func(c *fiber.Ctx) (err error) {
+		defer func() {
+			if r := recover(); r != nil {
+				err = &panicError{value: r, stack: debug.Stack()}
+			}
+			if err != nil {
+				answer(c, logger, err)
+				err = nil
+			}
+		}()
+		return c.Next()
+	}
+}
+
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+func answer(c *fiber.Ctx, logger *slog.Logger, err error) {
+	e := apierror.From(translate(err))
+	WriteError(c.Context(), e)
+	// An error without a cause says all there is to say to its caller.
+	if e.Cause == nil {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("request_id", RequestIDOf(c)),
+		slog.String("route", c.Route().Path),
+		slog.Int("status", e.HTTPStatus()),
+		slog.String("type", string(e.Code)),
+		slog.String("cause", e.Cause.Error()),
+		slog.String("do", remedy(e.Code)),
+	}
+	var p *panicError
+	if errors.As(err, &p) {
+		attrs = append(attrs, slog.String("stack", string(p.stack)))
+	}
+	logger.LogAttrs(c.UserContext(), slog.LevelError, "request failed", attrs...)
+}
+
+// remedy tells the operator where to look.
+func remedy(code apierror.Code) string {
+	switch code {
+	case apierror.Internal:
+		return "report this as a bug; the process goes on"
+	case apierror.Unavailable:
+		return "see whether the Events API answers and the provider token is valid; /readyz names what is missing"
+	}
+	return "look at the integration that answered"
+}
+
+// translate gives Fiber's own errors a code of this API. Their texts may carry
+// request bytes and are dropped.
+func translate(err error) error {
+	var f *fiber.Error
+	if !errors.As(err, &f) {
+		return err
+	}
+	switch f.Code {
+	case fiber.StatusNotFound:
+		return apierror.New(apierror.NotFound, "There is nothing at this path.")
+	case fiber.StatusMethodNotAllowed:
+		return apierror.New(apierror.MethodNotAllowed, "This path does not take this method.")
+	}
+	return err
+}
+
+// WriteError renders e onto a reply that has no body yet, at the fasthttp
+// level, where requests that never became a Fiber context fail too.
+func WriteError(ctx *fasthttp.RequestCtx, e *apierror.Error) {
+	header := &ctx.Response.Header
+	requestID := string(header.Peek(fiber.HeaderXRequestID))
+	ctx.Response.ResetBody()
+	ctx.SetStatusCode(e.HTTPStatus())
+	header.SetContentType(fiber.MIMEApplicationJSON)
+	header.Set(fiber.HeaderCacheControl, "no-store")
+	for name, value := range e.Headers {
+		header.Set(name, value)
+	}
+	if seconds := e.RetryAfterSeconds(); seconds != "" {
+		header.Set(fiber.HeaderRetryAfter, seconds)
+	}
+	ctx.SetBody(e.Envelope(requestID))
+}

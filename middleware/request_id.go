@@ -1,0 +1,69 @@
+package middleware
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"sync/atomic"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+// maxRequestID bounds an inbound X-Request-Id, in bytes.
+const maxRequestID = 128
+
+// RequestIDs hands out request ids: 16 hex digits drawn once, then 16 that
+// count. They are unique, not secret.
+type RequestIDs struct {
+	prefix  [8]byte
+	counter atomic.Uint64
+}
+
+// NewRequestIDs draws the prefix of this process.
+func NewRequestIDs() *RequestIDs {
+	ids := &RequestIDs{}
+	_, _ = rand.Read(ids.prefix[:]) // never fails: crypto/rand ends the process instead
+	return ids
+}
+
+// Append appends a fresh id to b.
+func (r *RequestIDs) Append(b []byte) []byte {
+	b = hex.AppendEncode(b, r.prefix[:])
+	var count [8]byte
+	binary.BigEndian.PutUint64(count[:], r.counter.Add(1))
+	return hex.AppendEncode(b, count[:])
+}
+
+// RequestID takes the caller's X-Request-Id when it is well-formed, else makes
+// one, and answers with it.
+func RequestID(ids *RequestIDs) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		id := c.Request().Header.Peek(fiber.HeaderXRequestID)
+		if !wellFormedID(id) {
+			var buffer [32]byte
+			id = ids.Append(buffer[:0])
+		}
+		c.Response().Header.SetBytesV(fiber.HeaderXRequestID, id)
+		return c.Next()
+	}
+}
+
+// RequestIDOf returns the id of this request. The string is valid only until
+// the handler returns.
+func RequestIDOf(c *fiber.Ctx) string { return c.GetRespHeader(fiber.HeaderXRequestID) }
+
+// wellFormedID accepts what can stand in a log line or a header unquoted.
+func wellFormedID(id []byte) bool {
+	if len(id) == 0 || len(id) > maxRequestID {
+		return false
+	}
+	for _, c := range id {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '-', c == '_', c == '.', c == ':', c == '=', c == '+', c == '/':
+		default:
+			return false
+		}
+	}
+	return true
+}

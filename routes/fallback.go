@@ -1,0 +1,50 @@
+package routes
+
+import (
+	"log/slog"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+	"github.com/busdk/bus-api-provider-vm/middleware"
+)
+
+// allowed lists the methods of each path, as Allow shows them.
+var allowed = map[string]string{
+	StatusPath: "GET, HEAD",
+	StartPath:  "POST",
+	StopPath:   "POST",
+	ReadyPath:  "GET, HEAD",
+	LivePath:   "GET, HEAD",
+}
+
+// NotFound ends the chain of an application that serves nothing else: every
+// path that Mount did not register is a 404 in the envelope.
+func NotFound(logger *slog.Logger) []fiber.Handler {
+	return []fiber.Handler{
+		middleware.RequestID(middleware.NewRequestIDs()),
+		middleware.Errors(logger),
+		func(c *fiber.Ctx) error { return fiber.ErrNotFound },
+	}
+}
+
+// Refusal is the error for a method Fiber does not know: 405 on a path of this
+// API, 404 elsewhere.
+func Refusal(path string) *apierror.Error {
+	if methods, ok := allowed[path]; ok {
+		return methodNotAllowed(methods)
+	}
+	return apierror.New(apierror.NotFound, "There is nothing at this path.")
+}
+
+func wrongMethod(path string) fiber.Handler {
+	refusal := methodNotAllowed(allowed[path])
+	return func(*fiber.Ctx) error { return refusal }
+}
+
+// methodNotAllowed names the methods that do work (RFC 9110 §15.5.6).
+func methodNotAllowed(methods string) *apierror.Error {
+	e := apierror.New(apierror.MethodNotAllowed, "This path takes only "+methods+".")
+	e.Headers = map[string]string{fiber.HeaderAllow: methods}
+	return e
+}

@@ -1,0 +1,95 @@
+// Package routes is the HTTP surface of the gateway: which path takes which
+// method, and what a request passes on its way to the backend.
+//
+// Mount puts it on any Fiber router, so another application can carry the VM
+// API below a prefix of its own.
+package routes
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/middleware"
+)
+
+// The paths of the API, relative to where it is mounted.
+const (
+	StatusPath = "/api/v1/vm/status"
+	StartPath  = "/api/v1/vm/start"
+	StopPath   = "/api/v1/vm/stop"
+	ReadyPath  = "/readyz"
+	LivePath   = "/livez"
+)
+
+// Config is what Mount needs. Backend and Auth are required.
+type Config struct {
+	// Backend answers for the runtime.
+	Backend backend.Backend
+	// Auth verifies bearer tokens.
+	Auth *middleware.Authenticator
+	// Entitlement is asked before every write; nil means that nobody is billed.
+	Entitlement middleware.EntitlementChecker
+	// Usage records every write; nil means that nothing is recorded.
+	Usage Recorder
+	// Timeout is the deadline of one write, from its body on; default 30 s.
+	Timeout time.Duration
+	// Ready adds to what Backend.Ready says, for example a shutdown under way.
+	Ready func() error
+	// Logger gets one line for each failure of this server; default none.
+	Logger *slog.Logger
+}
+
+// defaultTimeout is the deadline of one write when Config leaves it open.
+const defaultTimeout = 30 * time.Second
+
+// Mount registers the API on router. The order of each chain is the order of
+// refusals: 401 before 403 before 400 before 402, so that a caller learns
+// nothing it may not.
+func Mount(router fiber.Router, config Config) {
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.Timeout <= 0 {
+		config.Timeout = defaultTimeout
+	}
+
+	edge := []fiber.Handler{
+		middleware.RequestID(middleware.NewRequestIDs()),
+		middleware.Errors(config.Logger),
+		middleware.NoStore(),
+	}
+	read := chain(edge,
+		config.Auth.Handler(),
+		middleware.RequireScope(middleware.ScopeRead),
+	)
+	write := chain(edge,
+		config.Auth.Handler(),
+		middleware.RequireScope(middleware.ScopeWrite),
+	)
+	if config.Entitlement != nil || config.Usage != nil {
+		write = append(write, middleware.RequireAccount())
+	}
+	write = append(write, middleware.EmptyBody())
+	if config.Entitlement != nil {
+		write = append(write, middleware.RequireEntitlement(config.Entitlement, middleware.ScopeWrite))
+	}
+
+	router.Get(StatusPath, chain(read, status(config.Backend))...)
+	router.Post(StartPath, chain(write, lifecycle(backend.Start, config))...)
+	router.Post(StopPath, chain(write, lifecycle(backend.Stop, config))...)
+	router.Get(ReadyPath, chain(edge, ready(config))...)
+	router.Get(LivePath, chain(edge, live)...)
+
+	// Whatever other method reaches these paths is refused with Allow.
+	for path := range allowed {
+		router.All(path, chain(edge, wrongMethod(path))...)
+	}
+}
+
+// chain returns a new slice, so that two chains never share their tail.
+func chain(first []fiber.Handler, then ...fiber.Handler) []fiber.Handler {
+	return append(append([]fiber.Handler(nil), first...), then...)
+}
