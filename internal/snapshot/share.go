@@ -1,0 +1,80 @@
+package snapshot
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// doubt is how long after an accepted write nothing that others asked for is
+// shown: it covers the clocks of replicas that disagree.
+const doubt = time.Minute
+
+// Share offers a status that somebody else asked for, under the correlation id
+// of that request. It is shown when it must have been observed after the last
+// accepted write, and dropped otherwise.
+//
+// When it was asked for stands in the correlation id, where that is a UUID of
+// version 7, as this gateway's own are. Of any other request the time is
+// unknown, so after the first accepted write its answer is never shown.
+func (k *Keeper) Share(correlationID string, status Status) {
+	document, err := status.Render()
+	if err != nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	askedAt, known := askedAt(correlationID)
+	if !k.provablyNew(askedAt, known, now) {
+		k.metrics.unproven.Inc()
+		return
+	}
+	if !known || askedAt.After(now) {
+		askedAt = now
+	}
+	if now.Sub(askedAt) >= k.config.MaxAge {
+		return
+	}
+	before := k.current.Load()
+	if before != nil && !before.askedAt.Before(askedAt) {
+		return // what is shown was asked for later
+	}
+	k.metrics.shared.Inc()
+	k.show(status, document, askedAt)
+	if before != nil && before.read.Load() {
+		k.current.Load().read.Store(true) // its readers are still there
+	}
+	k.announce()
+	k.signal()
+}
+
+// CorrelationID names a status request made now, as Share reads it: a UUID of
+// version 7 (RFC 9562 §5.7). Unlike uuid.NewV7 it never runs ahead of a clock
+// that was set back.
+func CorrelationID() string {
+	id := uuid.New()
+	var millis [8]byte
+	binary.BigEndian.PutUint64(millis[:], uint64(time.Now().UnixMilli()))
+	copy(id[:6], millis[2:])
+	id[6] = 7<<4 | id[6]&0x0f
+	return id.String()
+}
+
+// provablyNew holds mu.
+func (k *Keeper) provablyNew(askedAt time.Time, known bool, now time.Time) bool {
+	if k.lastWrite.IsZero() {
+		return true
+	}
+	return known && now.Sub(k.lastWrite) > doubt && askedAt.After(k.lastWrite)
+}
+
+// askedAt reads the time out of a UUID version 7 (RFC 9562 §5.7).
+func askedAt(correlationID string) (time.Time, bool) {
+	id, err := uuid.Parse(correlationID)
+	if err != nil || id.Version() != 7 {
+		return time.Time{}, false
+	}
+	return time.Unix(id.Time().UnixTime()), true
+}

@@ -1,0 +1,73 @@
+package snapshot
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestShare(t *testing.T) {
+	v7 := CorrelationID
+	stranger := func() string { return "portal-42" }
+	for _, test := range []struct {
+		name  string
+		id    func() string
+		write bool          // a write is accepted before the request
+		wait  time.Duration // between the write and the request
+		late  bool          // the write comes after the request instead
+		shown bool
+	}{
+		{name: "replica, no write", id: v7, shown: true},
+		{name: "stranger, no write", id: stranger, shown: true},
+		{name: "replica, long after a write", id: v7, write: true, wait: doubt + time.Second, shown: true},
+		{name: "replica, soon after a write", id: v7, write: true, wait: time.Second},
+		{name: "stranger, long after a write", id: stranger, write: true, wait: time.Hour},
+		{name: "replica, very late answer from before a write", id: v7, late: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+				if test.write {
+					k.Invalidate()
+				}
+				time.Sleep(test.wait)
+				id := test.id()
+				if test.late {
+					time.Sleep(time.Millisecond)
+					k.Invalidate()
+					time.Sleep(doubt + time.Second)
+				}
+				k.Share(id, Status{State: "shared", Provider: "fake"})
+				synctest.Wait()
+				want := document("ready")
+				if test.shown {
+					want = document("shared")
+				}
+				require.Equal(t, want, read(t, k))
+			})
+		})
+	}
+}
+
+func TestShareNeverReplacesANewerAnswer(t *testing.T) {
+	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		older := CorrelationID()
+		time.Sleep(time.Second)
+		read(t, k)
+		k.Share(older, Status{State: "old", Provider: "fake"})
+		require.Equal(t, document("ready"), read(t, k))
+	})
+}
+
+func TestSharedStatusSavesReplicasTheirRefresh(t *testing.T) {
+	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		read(t, k)
+		for range 100 {
+			time.Sleep(time.Second)
+			k.Share(CorrelationID(), Status{State: "ready", Provider: "fake"})
+			read(t, k)
+		}
+		require.EqualValues(t, 1, r.asked.Load())
+	})
+}
