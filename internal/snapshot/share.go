@@ -7,8 +7,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// doubt is how long after an accepted write nothing that others asked for is
-// shown: it covers the clocks of replicas that disagree.
+// doubt is by how much others must have asked after an accepted write for their
+// answer to be shown: it covers the clocks of replicas that disagree.
 const doubt = time.Minute
 
 // Share offers a status that somebody else asked for, under the correlation id
@@ -27,7 +27,7 @@ func (k *Keeper) Share(correlationID string, status Status) {
 	defer k.mu.Unlock()
 	now := time.Now()
 	askedAt, known := askedAt(correlationID)
-	if !k.provablyNew(askedAt, known, now) {
+	if !k.provablyNew(askedAt, known) {
 		k.metrics.unproven.Inc()
 		return
 	}
@@ -63,11 +63,11 @@ func CorrelationID() string {
 }
 
 // provablyNew holds mu.
-func (k *Keeper) provablyNew(askedAt time.Time, known bool, now time.Time) bool {
+func (k *Keeper) provablyNew(askedAt time.Time, known bool) bool {
 	if k.lastWrite.IsZero() {
 		return true
 	}
-	return known && now.Sub(k.lastWrite) > doubt && askedAt.After(k.lastWrite)
+	return known && askedAt.Sub(k.lastWrite) > doubt
 }
 
 // askedAt reads the time out of a UUID version 7 (RFC 9562 §5.7).

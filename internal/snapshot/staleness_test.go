@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,29 +17,38 @@ import (
 // world is a runtime whose state is the number of writes it accepted, so that
 // the age of everything shown can be read off it.
 type world struct {
+	mu       sync.Mutex
 	accepted int
 	slowest  time.Duration // bound of each half of a request's way
 	fails    bool
-	draw     func(limit time.Duration) time.Duration
+	seed     uint64
+}
+
+func (w *world) do(f func()) { w.mu.Lock(); defer w.mu.Unlock(); f() }
+
+// delay draws the next half of a way. The caller holds mu.
+func (w *world) delay() time.Duration {
+	w.seed = w.seed*6364136223846793005 + 1442695040888963407
+	return time.Duration(w.seed>>16) % (w.slowest + 1)
 }
 
 // fetch observes the state at some moment between question and answer.
-func (w *world) fetch(ctx context.Context) (Status, error) {
-	there, back := w.draw(w.slowest), w.draw(w.slowest)
-	for i, part := range []time.Duration{there, back} {
-		select {
-		case <-ctx.Done():
-			return Status{}, ctx.Err()
-		case <-time.After(part):
+func (w *world) fetch(ctx context.Context) (status Status, err error) {
+	var there, back time.Duration
+	w.do(func() { there, back = w.delay(), w.delay() })
+	time.Sleep(there)
+	w.do(func() {
+		status = Status{State: strconv.Itoa(w.accepted), Provider: "world"}
+		if w.fails {
+			err = errors.New("no answer")
 		}
-		if i == 0 {
-			there = time.Duration(w.accepted) // the observation
-		}
+	})
+	select {
+	case <-ctx.Done():
+		return Status{}, ctx.Err()
+	case <-time.After(back):
+		return status, err
 	}
-	if w.fails {
-		return Status{}, errors.New("no answer")
-	}
-	return Status{State: strconv.Itoa(int(there)), Provider: "world"}, nil
 }
 
 // move is one thing that happens, with a number whose sense depends on it.
@@ -71,10 +81,7 @@ func TestNoInterleavingShowsAStateOlderThanAnAcceptedWrite(t *testing.T) {
 
 // play lets history happen and returns what was wrong with a read, or "".
 func play(t *testing.T, seed uint64, history []move) string {
-	w := &world{slowest: time.Second, draw: func(limit time.Duration) time.Duration {
-		seed = seed*6364136223846793005 + 1442695040888963407
-		return time.Duration(seed>>16) % (limit + 1)
-	}}
+	w := &world{slowest: time.Second, seed: seed}
 	k := New(Config{Fetch: w.fetch})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
@@ -89,7 +96,7 @@ func play(t *testing.T, seed uint64, history []move) string {
 	for _, m := range history {
 		switch m.what {
 		case "write":
-			w.accepted++
+			w.do(func() { w.accepted++ })
 			k.Invalidate()
 		case "read":
 			document, err := k.Read(ctx)
@@ -104,11 +111,11 @@ func play(t *testing.T, seed uint64, history []move) string {
 		case "a moment passes":
 			time.Sleep(time.Duration(m.amount) % time.Second)
 		case "get slow":
-			w.slowest = time.Duration(m.amount) % time.Minute
+			w.do(func() { w.slowest = time.Duration(m.amount) % time.Minute })
 		case "fail":
-			w.fails = true
+			w.do(func() { w.fails = true })
 		case "recover":
-			w.fails, w.slowest = false, time.Second
+			w.do(func() { w.fails, w.slowest = false, time.Second })
 			time.Sleep(defaultTimeout + time.Minute) // what is under way ends
 		case "replica asks":
 			underway = append(underway, answer{CorrelationID(), w.accepted})
