@@ -93,6 +93,7 @@ func play(t *testing.T, seed uint64, history []move) string {
 		state int
 	}
 	var underway []answer // of other askers
+	good := true          // the backend answers in time, and did all along
 	for _, m := range history {
 		switch m.what {
 		case "write":
@@ -103,7 +104,7 @@ func play(t *testing.T, seed uint64, history []move) string {
 			if err == nil && stateOf(document) < w.accepted {
 				return fmt.Sprintf("showed %s after write %d was accepted", document, w.accepted)
 			}
-			if err != nil && !w.fails && w.slowest < defaultTimeout/4 {
+			if err != nil && good {
 				return fmt.Sprintf("a good backend, and the read failed: %v", err)
 			}
 		case "time passes":
@@ -111,12 +112,15 @@ func play(t *testing.T, seed uint64, history []move) string {
 		case "a moment passes":
 			time.Sleep(time.Duration(m.amount) % time.Second)
 		case "get slow":
+			good = false
 			w.do(func() { w.slowest = time.Duration(m.amount) % time.Minute })
 		case "fail":
+			good = false
 			w.do(func() { w.fails = true })
 		case "recover":
 			w.do(func() { w.fails, w.slowest = false, time.Second })
 			time.Sleep(defaultTimeout + time.Minute) // what is under way ends
+			good = true
 		case "replica asks":
 			underway = append(underway, answer{CorrelationID(), w.accepted})
 		case "stranger asks":
