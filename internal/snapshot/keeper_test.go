@@ -49,9 +49,11 @@ func inBubble(t *testing.T, f func(t *testing.T, k *Keeper, r *fakeRuntime)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- k.Run(ctx) }()
+		defer func() {
+			cancel()
+			require.NoError(t, <-done)
+		}()
 		f(t, k, r)
-		cancel()
-		require.NoError(t, <-done)
 	})
 }
 
@@ -169,7 +171,7 @@ func TestSickBackendGetsNoStorm(t *testing.T) {
 
 func TestInvalidateDropsAnswersAskedForBefore(t *testing.T) {
 	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
-		r.delay = 10 * time.Second
+		r.delay = time.Second
 		got := make(chan string)
 		go func() { got <- read(t, k) }()
 		synctest.Wait() // the refresh has observed "ready" and is on its way back
@@ -177,6 +179,13 @@ func TestInvalidateDropsAnswersAskedForBefore(t *testing.T) {
 		k.Invalidate()
 		require.Equal(t, document("stopped"), <-got)
 		require.EqualValues(t, 2, r.asked.Load())
+	})
+}
+
+func TestAnswerSlowerThanTheMaximumAgeStillReachesItsReader(t *testing.T) {
+	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		r.delay = 2 * defaultMaxAge
+		require.Equal(t, document("ready"), read(t, k))
 	})
 }
 

@@ -100,13 +100,14 @@ func (k *Keeper) refresh(ctx context.Context) {
 	k.announce()
 }
 
-// show puts a status on display until its maximum age. The caller holds mu.
+// show puts a status on display until its maximum age. One that took about that
+// long to arrive still serves the readers who waited for it. The caller holds mu.
 func (k *Keeper) show(status Status, document []byte, askedAt time.Time) {
 	next := &shown{document: document, askedAt: askedAt, refresh: k.config.Refresh}
 	if moving[status.State] {
 		next.refresh = k.config.RefreshMoving
 	}
-	next.expiry = time.AfterFunc(k.config.MaxAge-time.Since(askedAt), func() {
+	next.expiry = time.AfterFunc(max(k.config.MaxAge-time.Since(askedAt), k.config.RefreshMoving), func() {
 		k.current.CompareAndSwap(next, nil)
 	})
 	k.failure = nil
