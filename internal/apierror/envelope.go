@@ -1,6 +1,7 @@
 package apierror
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"slices"
@@ -16,7 +17,7 @@ func (e *Error) Envelope(requestID string) []byte {
 	b = append(b, `,"message":`...)
 	b = appendJSON(b, e.Message)
 	for _, name := range e.extraNames() {
-		value, err := json.Marshal(e.Extra[name])
+		value, err := encode(e.Extra[name])
 		if err != nil {
 			continue
 		}
@@ -56,6 +57,15 @@ func (e *Error) RetryAfterSeconds() string {
 }
 
 func appendJSON(b []byte, text string) []byte {
-	quoted, _ := json.Marshal(text) // a string always encodes
+	quoted, _ := encode(text) // a string always encodes
 	return append(b, quoted...)
+}
+
+// encode is json.Marshal without its HTML escapes, which no reader here needs.
+func encode(value any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(value)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }

@@ -1,0 +1,53 @@
+package app
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/token"
+	"github.com/busdk/bus-api-provider-vm/middleware"
+	"github.com/busdk/bus-api-provider-vm/routes"
+)
+
+// devTokenTTL is how long the token of the greeting works.
+const devTokenTTL = 12 * time.Hour
+
+// greet prints what one needs to try the API at once: a token and the calls.
+func (a *App) greet(w io.Writer) error {
+	secrets, err := config.LoadJWTSecrets(a.config)
+	if err != nil {
+		return err
+	}
+	jwt, err := token.Mint(secrets[0], token.Claims{
+		Subject:  token.DevSubject,
+		Audience: middleware.Audience,
+		Scope:    middleware.ScopeRead + " " + middleware.ScopeWrite,
+		TTL:      devTokenTTL,
+	}, time.Now())
+	if err != nil {
+		return fmt.Errorf("mint a development token: %w", err)
+	}
+	curl, base := curlFor(a.Addr())
+	_, err = fmt.Fprintf(w, `Development mode: static backend, published secret, this machine only.
+Ctrl-C ends it. Try, in another terminal:
+
+TOKEN=%s
+
+%[2]s -H "Authorization: Bearer $TOKEN" %[3]s%[4]s
+%[2]s -H "Authorization: Bearer $TOKEN" -X POST %[3]s%[5]s
+%[2]s -H "Authorization: Bearer $TOKEN" -X POST %[3]s%[6]s
+
+`, jwt, curl, base, routes.StatusPath, routes.StartPath, routes.StopPath)
+	return err
+}
+
+// curlFor returns the curl command and the base URL that reach addr.
+func curlFor(addr net.Addr) (command, base string) {
+	if addr.Network() == "unix" {
+		return "curl -sS --unix-socket " + addr.String(), "http://localhost"
+	}
+	return "curl -sS", "http://" + addr.String()
+}
