@@ -1,0 +1,46 @@
+# `just` lists the recipes. Each works in a clean clone with Go; those that say
+# so need nginx as well.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+_default:
+    @just --list --unsorted
+
+# Serve on 127.0.0.1:8085 with the static backend and print calls to try.
+dev *flags:
+    go run . --dev {{flags}}
+
+# Build the binary, static and without machine paths.
+build:
+    CGO_ENABLED=0 go build -trimpath -o bus-api-provider-vm .
+
+# Run all tests.
+test:
+    go test ./...
+
+# Run all tests under the race detector, the end-to-end ones included.
+race:
+    E2E_RACE=1 go test -race ./...
+
+# Drive the real binary on the static backend, through the real nginx.
+e2e:
+    E2E_NGINX=required go test -count=1 ./tests/e2e/...
+
+# Check format, vet and static analysis.
+lint:
+    @test -z "$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
+    go vet ./...
+    go tool staticcheck ./...
+    go mod tidy -diff
+    go mod verify
+
+# Run each fuzz target for a bounded time.
+fuzz time="10s":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    go list -f '{{{{if .TestGoFiles}}{{{{.ImportPath}}{{{{end}}' ./... | while read -r package; do
+        for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
+            echo "== $package $target"
+            go test "$package" -run '^$' -fuzz "^$target\$" -fuzztime {{time}}
+        done
+    done
