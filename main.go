@@ -1,32 +1,30 @@
+// Command bus-api-provider-vm is the VM API provider: a gateway that reads,
+// starts and stops one runtime for callers with bearer tokens.
 package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/app"
-	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/cli"
 )
 
-func main() {
+func main() { os.Exit(run()) }
+
+func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	// The first signal drains; from then on a second one ends the process.
 	context.AfterFunc(ctx, stop)
-	flags := config.NewFlagSet("x", config.AllFlags)
-	if err := flags.Parse(os.Args[1:]); err != nil {
-		fmt.Println(err)
-		os.Exit(2)
-	}
-	c, err := config.Load(config.Input{Flags: flags, Environ: os.Environ()})
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(2)
-	}
-	if err := app.Run(ctx, c, os.Stdout, os.Stderr); err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
+
+	return cli.Main(ctx, os.Args[1:], cli.Env{
+		Environ: os.Environ(),
+		Stdout:  os.Stdout,
+		Stderr:  os.Stderr,
+		Now:     time.Now,
+	}, app.Serve)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/cli"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
 	"github.com/busdk/bus-api-provider-vm/internal/version"
@@ -32,15 +32,15 @@ type App struct {
 	listener net.Listener
 }
 
-// Run serves with the given settings until ctx ends, then drains. With --dev
+// Serve serves with the given settings until ctx ends, then drains. With --dev
 // it greets on stdout; everything else goes to the log on stderr.
-func Run(ctx context.Context, c *config.Config, stdout, stderr io.Writer) error {
-	app, err := New(c, newLogger(c.Log, stderr))
+func Serve(ctx context.Context, c *config.Config, env cli.Env) error {
+	app, err := New(c, newLogger(c.Log, env.Stderr))
 	if err != nil {
 		return err
 	}
 	if c.Dev {
-		if err := app.greet(stdout); err != nil {
+		if err := app.greet(env.Stdout); err != nil {
 			return errors.Join(err, app.Close())
 		}
 	}
