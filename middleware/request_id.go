@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 )
 
 // maxRequestID bounds an inbound X-Request-Id, in bytes.
@@ -38,14 +39,19 @@ func (r *RequestIDs) Append(b []byte) []byte {
 // one, and answers with it.
 func RequestID(ids *RequestIDs) fiber.Handler {
 	return func(c *fiber.Ctx) error {
-		id := c.Request().Header.Peek(fiber.HeaderXRequestID)
-		if !wellFormedID(id) {
-			var buffer [32]byte
-			id = ids.Append(buffer[:0])
-		}
-		c.Response().Header.SetBytesV(fiber.HeaderXRequestID, id)
+		ids.Answer(c.Context())
 		return c.Next()
 	}
+}
+
+// Answer sets X-Request-Id of the reply, as RequestID does.
+func (r *RequestIDs) Answer(ctx *fasthttp.RequestCtx) {
+	id := ctx.Request.Header.Peek(fiber.HeaderXRequestID)
+	if !wellFormedID(id) {
+		var buffer [32]byte
+		id = r.Append(buffer[:0])
+	}
+	ctx.Response.Header.SetBytesV(fiber.HeaderXRequestID, id)
 }
 
 // RequestIDOf returns the id of this request. The string is valid only until

@@ -92,7 +92,8 @@ func (s *Server) tighten() {
 			ctx.SetConnectionClose()
 		}
 		if e := s.screen(ctx); e != nil {
-			s.writeError(ctx, e)
+			s.ids.Answer(ctx)
+			middleware.WriteError(ctx, e)
 			return
 		}
 		next(ctx)
@@ -118,13 +119,9 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *apierror.Error {
 // fasthttp's words: they may hold bytes of the request.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	linger(ctx.Conn())
-	s.writeError(ctx, unreadable(err))
-}
-
-func (s *Server) writeError(ctx *fasthttp.RequestCtx, e *apierror.Error) {
 	var id [32]byte
 	ctx.Response.Header.SetBytesV(fiber.HeaderXRequestID, s.ids.Append(id[:0]))
-	middleware.WriteError(ctx, e)
+	middleware.WriteError(ctx, unreadable(err))
 }
 
 // knownMethod reports the methods Fiber routes.
