@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,7 @@ type AuthConfig struct {
 	// Leeway is granted on exp and nbf for clocks that disagree; default 0.
 	Leeway time.Duration
 	// CacheSize bounds how many verified tokens are remembered; default 65,536.
+	// One of more than a kilobyte counts as several.
 	CacheSize int
 	// Logger gets the reason of each refusal at debug level; default none.
 	Logger *slog.Logger
@@ -55,6 +57,7 @@ type Identity struct {
 
 	expiresAt, notBefore float64   // seconds since the epoch
 	verifiedUntil        time.Time // when the signature is checked again
+	tokenBytes           int       // the length of the token
 }
 
 // NewAuthenticator returns an Authenticator, or an error for unusable secrets.
@@ -109,8 +112,13 @@ func (a *Authenticator) Handler() fiber.Handler {
 		if len(values) == 0 {
 			return errMissingToken
 		}
-		if _, ok := bearerToken(values[0]); !ok {
+		token, ok := bearerToken(values[0])
+		if !ok {
 			return errMissingToken
+		}
+		// contrib/jwt would trim Unicode white space around the token.
+		if sextet(token[0]) < 0 || sextet(token[len(token)-1]) < 0 {
+			return a.refuse(c, errBase64)
 		}
 		return a.verify(c)
 	}
@@ -170,6 +178,8 @@ func (a *Authenticator) accept(c *fiber.Ctx) error {
 		Scopes:    claims.scopes,
 		expiresAt: claims.expiresAt,
 		notBefore: claims.notBefore,
+
+		tokenBytes: len(token.Raw),
 	}
 	// The ring seen before the signature was checked is the one that checked
 	// it only if it still stands; otherwise nothing is remembered.
@@ -182,7 +192,7 @@ func (a *Authenticator) accept(c *fiber.Ctx) error {
 
 func (a *Authenticator) refuse(c *fiber.Ctx, err error) error {
 	a.config.Logger.LogAttrs(c.UserContext(), slog.LevelDebug, "token refused",
-		slog.String("request_id", RequestIDOf(c)), slog.Any("reason", err))
+		slog.String("request_id", strings.Clone(RequestIDOf(c))), slog.Any("reason", err))
 	if errors.Is(err, errExpired) {
 		return errExpiredToken
 	}

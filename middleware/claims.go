@@ -67,13 +67,13 @@ func (c *tokenClaims) UnmarshalJSON(data []byte) error {
 			return errScopeType
 		}
 		// Only the ASCII space separates (RFC 6749 §3.3).
-		c.scopes = strings.Split(scope, " ")
-	}
-	if wire.ExpiresAt == nil {
-		return errNoExpiry
+		c.scopes = strings.FieldsFunc(scope, func(r rune) bool { return r == ' ' })
 	}
 	if c.expiresAt, err = dateClaim(wire.ExpiresAt, errNoExpiry); err != nil {
 		return err
+	}
+	if c.expiresAt <= 0 {
+		return errDateOutOfRange
 	}
 	if wire.NotBefore != nil {
 		if c.notBefore, err = dateClaim(wire.NotBefore, errNotBeforeType); err != nil {
@@ -137,13 +137,13 @@ func audienceClaim(value jsontext.Value) ([]string, error) {
 	return list, nil
 }
 
-// dateClaim reads a NumericDate: a JSON number of seconds, above zero.
+// dateClaim reads a NumericDate: a JSON number of seconds, at most latestDate.
 func dateClaim(value jsontext.Value, wrongType error) (float64, error) {
 	if value.Kind() != '0' {
 		return 0, wrongType
 	}
 	seconds, err := strconv.ParseFloat(string(value), 64)
-	if err != nil || math.IsNaN(seconds) || seconds <= 0 || seconds > latestDate {
+	if err != nil || math.Abs(seconds) > latestDate {
 		return 0, errDateOutOfRange
 	}
 	return seconds, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
@@ -46,7 +47,7 @@ func answer(c *fiber.Ctx, logger *slog.Logger, err error) {
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("request_id", RequestIDOf(c)),
+		slog.String("request_id", strings.Clone(RequestIDOf(c))), // a handler may keep it
 		slog.String("route", c.Route().Path),
 		slog.Int("status", e.HTTPStatus()),
 		slog.String("type", string(e.Code)),

@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"strings"
@@ -28,7 +29,7 @@ func verificationKeys(secrets [][]byte) (jwt.VerificationKeySet, error) {
 		if len(secret) == 0 {
 			return set, errNoKeys
 		}
-		set.Keys = append(set.Keys, secret)
+		set.Keys = append(set.Keys, bytes.Clone(secret)) // the caller may wipe its own
 	}
 	if len(set.Keys) == 0 {
 		return set, errNoKeys

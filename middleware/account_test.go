@@ -1,0 +1,81 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+)
+
+func tokenOf(subject string) string {
+	claims := hostile.GoodClaims(epoch).Set("sub", `"`+strings.ReplaceAll(subject, "\x00", `\u0000`)+`"`)
+	return bearer(hostile.Sign(testSecret, hostile.DefaultHeader, claims.String()))
+}
+
+func TestRequireAccount(t *testing.T) {
+	handler := chainOf(slog.New(slog.DiscardHandler), newAuth(t, nil).Handler(), RequireAccount())
+	noAccount := refused("403 Forbidden", "", "insufficient_access", "The subject of this token is not a billable account.")
+	for _, c := range []struct{ subject, want string }{
+		{"9a1f6f0e-3c57-4f0e-8f1d-2b8f6a0c1d2e", passed},
+		{"9A1F6F0E-3C57-4F0E-8F1D-2B8F6A0C1D2E", passed},
+		{"00000000-0000-0000-0000-000000000001", passed},
+		{"9a1f6f0e3c574f0e8f1d2b8f6a0c1d2e", noAccount},
+		{"{9a1f6f0e-3c57-4f0e-8f1d-2b8f6a0c1d2e}", noAccount},
+		{"urn:uuid:9a1f6f0e-3c57-4f0e-8f1d-2b8f6a0c1d2e", noAccount},
+		{" 9a1f6f0e-3c57-4f0e-8f1d-2b8f6a0c1d2e", noAccount},
+		{"9a1f6f0e-3c57-4f0e-8f1d-2b8f6a0c1d2e ", noAccount},
+		{"9a1f6f0e-3c57-4f0e-8f1d-2b8f6a0c1d2", noAccount},
+		{"9a1f6f0e-3c57-4f0e-8f1d-2b8f6a0c1d2g", noAccount},
+		{"9a1f6f0e_3c57_4f0e_8f1d_2b8f6a0c1d2e", noAccount},
+		{"a service with a 36 characters' name", noAccount},
+		{"bus-vm-local", noAccount},
+		{"9a1f6f0e-3c57-4f0e-8f1d-2b8f6a0c1d2e\x00", noAccount},
+	} {
+		assert.Equal(t, c.want, ask(t, handler, tokenOf(c.subject), ""), "%q", c.subject)
+	}
+}
+
+// billing is an EntitlementChecker that keeps what it was asked.
+type billing struct {
+	asked  []string
+	answer error
+}
+
+func (b *billing) CheckEntitlement(_ context.Context, account, scope string) error {
+	b.asked = append(b.asked, account+" "+scope)
+	return b.answer
+}
+
+// Billing is asked about every request, and whatever it does not grant stops
+// the request.
+func TestRequireEntitlement(t *testing.T) {
+	denied := apierror.Denied("quota_exceeded", "The plan is used up.",
+		map[string]any{"command": "bus billing setup", "plan_id": "small", "usage": map[string]int{"hours": 7}, "type": "x"})
+	for _, c := range []struct {
+		name   string
+		answer error
+		want   string
+	}{
+		{"granted", nil, passed},
+		{"denied", denied, enveloped("402 Payment Required", "",
+			`{"error":{"type":"quota_exceeded","message":"The plan is used up.","command":"bus billing setup","plan_id":"small","usage":{"hours":7},"request_id":"<id>"}}`)},
+		{"no answer", apierror.UnavailableAfter(1, "Billing does not answer.", errors.New("cause")),
+			refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unavailable", "Billing does not answer.")},
+		{"any error", errors.New("secret cause"),
+			refused("500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := &billing{answer: c.answer}
+			handler := chainOf(slog.New(slog.DiscardHandler), newAuth(t, nil).Handler(), RequireEntitlement(b, ScopeWrite))
+			assert.Equal(t, c.want, ask(t, handler, tokenOf("caller"), ""))
+			assert.Equal(t, c.want, ask(t, handler, tokenOf("caller"), ""))
+			assert.Equal(t, []string{"caller vm:write", "caller vm:write"}, b.asked, "an answer is not kept")
+		})
+	}
+}

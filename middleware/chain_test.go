@@ -1,0 +1,125 @@
+package middleware
+
+import (
+	"bufio"
+	"log/slog"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/stretchr/testify/require"
+	"github.com/valyala/fasthttp"
+
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+)
+
+// testSecret signs what the tests of this package call a good token.
+const testSecret = "a secret of the middleware tests, 40 bytes"
+
+// epoch is the moment at which the tests' clocks start.
+var epoch = time.Unix(1_800_000_000, 0)
+
+// chainOf is an application whose one path runs handlers behind a request id
+// and the error envelope, and ends with a plain 200.
+func chainOf(logger *slog.Logger, handlers ...fiber.Handler) fasthttp.RequestHandler {
+	app := fiber.New(fiber.Config{DisableStartupMessage: true})
+	all := slices.Concat(
+		[]fiber.Handler{RequestID(NewRequestIDs()), Errors(logger)},
+		handlers,
+		[]fiber.Handler{func(c *fiber.Ctx) error { return c.SendString("passed") }},
+	)
+	app.All("/", all...)
+	return app.Handler()
+}
+
+// newAuth is an Authenticator with testSecret at epoch, changed by edit.
+func newAuth(t testing.TB, edit func(*AuthConfig)) *Authenticator {
+	t.Helper()
+	config := AuthConfig{
+		Secrets: [][]byte{[]byte(testSecret)},
+		Now:     func() time.Time { return epoch },
+	}
+	if edit != nil {
+		edit(&config)
+	}
+	auth, err := NewAuthenticator(config)
+	require.NoError(t, err)
+	return auth
+}
+
+// goodToken is accepted by newAuth until an hour after epoch.
+func goodToken() string {
+	return hostile.Sign(testSecret, hostile.DefaultHeader, hostile.GoodClaims(epoch).String())
+}
+
+// ask sends one request, whose header lines and body are raw, and returns the
+// whole response with the request id made the same for all.
+func ask(t testing.TB, handler fasthttp.RequestHandler, headers, body string) string {
+	t.Helper()
+	raw := "POST / HTTP/1.1\r\nHost: x\r\n" + headers
+	if body != "" {
+		raw += "Content-Length: " + strconv.Itoa(len(body)) + "\r\n"
+	}
+	ctx := request(t, raw+"\r\n"+body)
+	handler(ctx)
+	return anonymous(ctx.Response.String())
+}
+
+// request parses raw the way the server does.
+func request(t testing.TB, raw string) *fasthttp.RequestCtx {
+	t.Helper()
+	ctx := new(fasthttp.RequestCtx)
+	err := ctx.Request.Read(bufio.NewReaderSize(strings.NewReader(raw), 64<<10))
+	require.NoError(t, err, "the request itself must be readable")
+	return ctx
+}
+
+var (
+	dateLine  = regexp.MustCompile(`Date: [^\r]*\r\n`)
+	madeID    = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
+	lineBreak = strings.NewReplacer("\r\n", "\n")
+)
+
+func anonymous(response string) string {
+	response = dateLine.ReplaceAllString(response, "")
+	return lineBreak.Replace(madeID.ReplaceAllString(response, "<id>"))
+}
+
+// bearer is the header line for token.
+func bearer(token string) string { return "Authorization: Bearer " + token + "\r\n" }
+
+// passed is the whole response of a request that got through.
+const passed = `HTTP/1.1 200 OK
+Content-Type: text/plain; charset=utf-8
+Content-Length: 6
+X-Request-Id: <id>
+
+passed`
+
+// refused is the whole response of a refusal; headers are further lines.
+func refused(status, headers, kind, message string) string {
+	return enveloped(status, headers, `{"error":{"type":"`+kind+`","message":"`+message+`","request_id":"<id>"}}`)
+}
+
+func enveloped(status, headers, body string) string {
+	return "HTTP/1.1 " + status + "\nContent-Type: application/json\nContent-Length: " +
+		strconv.Itoa(len(body)-len("<id>")+32) + "\nX-Request-Id: <id>\nCache-Control: no-store\n" +
+		headers + "\n" + body
+}
+
+// The four answers to a request without a valid token.
+var (
+	missing = refused("401 Unauthorized", "Www-Authenticate: Bearer realm=\"bus-vm\"\n",
+		"invalid_auth", "Send a bearer token: Authorization: Bearer <jwt>.")
+	invalid = refused("401 Unauthorized", "Www-Authenticate: Bearer realm=\"bus-vm\", error=\"invalid_token\"\n",
+		"invalid_auth", "The bearer token is not valid for this API.")
+	expired = refused("401 Unauthorized",
+		"Www-Authenticate: Bearer realm=\"bus-vm\", error=\"invalid_token\", error_description=\"the token has expired\"\n",
+		"invalid_auth", "The bearer token has expired. Get a new one.")
+	ambiguous = refused("401 Unauthorized", "Www-Authenticate: Bearer realm=\"bus-vm\", error=\"invalid_token\"\n",
+		"invalid_auth", "Send exactly one Authorization header.")
+)

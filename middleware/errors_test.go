@@ -1,0 +1,144 @@
+package middleware
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/valyala/fasthttp"
+
+	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+)
+
+// logTo writes a line a record, without what differs between two runs.
+func logTo(b *bytes.Buffer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			switch a.Key {
+			case slog.TimeKey:
+				return slog.Attr{}
+			case "request_id":
+				return slog.String(a.Key, madeID.ReplaceAllString(a.Value.String(), "<id>"))
+			case "stack":
+				return slog.Bool(a.Key, strings.Contains(a.Value.String(), "errors_test.go"))
+			}
+			return a
+		},
+	}))
+}
+
+const internalLine = `level=ERROR msg="request failed" request_id=<id> route=/ status=500 type=internal_error cause=%s do="report this as a bug; the process goes on"`
+
+func TestErrors(t *testing.T) {
+	internal := refused("500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")
+	notFound := apierror.New(apierror.NotFound, "Not here.")
+	for _, c := range []struct {
+		name    string
+		handler fiber.Handler
+		want    string
+		log     string // one line, or none
+	}{
+		{"none", func(c *fiber.Ctx) error { return c.SendString("passed") }, passed, ""},
+		{"of this API", func(*fiber.Ctx) error { return notFound },
+			refused("404 Not Found", "", "not_found", "Not here."), ""},
+		{"wrapped", func(*fiber.Ctx) error { return fmt.Errorf("private: %w", notFound) },
+			refused("404 Not Found", "", "not_found", "Not here."), ""},
+		{"with a cause", func(*fiber.Ctx) error {
+			return apierror.UnavailableAfter(1500*time.Millisecond, "Come back.", errors.New("dial failed"))
+		}, refused("503 Service Unavailable", "Retry-After: 2\n", "backend_unavailable", "Come back."),
+			`level=ERROR msg="request failed" request_id=<id> route=/ status=503 type=backend_unavailable cause="dial failed" do="see whether the Events API answers and the provider token is valid; /readyz names what is missing"`},
+		{"of an integration", func(*fiber.Ctx) error { return apierror.Upstream("no_capacity", "No room.", errors.New("reply 7")) },
+			refused("502 Bad Gateway", "", "no_capacity", "No room."),
+			`level=ERROR msg="request failed" request_id=<id> route=/ status=502 type=no_capacity cause="reply 7" do="look at the integration that answered"`},
+		{"any other", func(*fiber.Ctx) error { return errors.New("disk") }, internal, fmt.Sprintf(internalLine, "disk")},
+		{"Fiber's 404", func(*fiber.Ctx) error { return fiber.NewError(404, "Cannot GET /canary") },
+			refused("404 Not Found", "", "not_found", "There is nothing at this path."), ""},
+		{"Fiber's 405", func(*fiber.Ctx) error { return fiber.ErrMethodNotAllowed },
+			refused("405 Method Not Allowed", "", "method_not_allowed", "This path does not take this method."), ""},
+		{"Fiber's 418", func(*fiber.Ctx) error { return fiber.NewError(418, "teapot") }, internal, fmt.Sprintf(internalLine, "teapot")},
+		{"panic", func(*fiber.Ctx) error { panic("boom") }, internal, fmt.Sprintf(internalLine, `"panic: boom"`) + " stack=true"},
+		{"panic of an error", func(*fiber.Ctx) error { panic(errors.New("boom")) }, internal, fmt.Sprintf(internalLine, `"panic: boom"`) + " stack=true"},
+		{"panic of an error of this API", func(*fiber.Ctx) error { panic(notFound) }, internal, fmt.Sprintf(internalLine, `"panic: not_found: Not here."`) + " stack=true"},
+		{"panic of nil", func(*fiber.Ctx) error { panic(any(nil)) }, internal,
+			fmt.Sprintf(internalLine, `"panic: panic called with nil argument"`) + " stack=true"},
+		{"nil pointer", func(*fiber.Ctx) error { var id *Identity; _ = id.Subject; return nil }, internal,
+			fmt.Sprintf(internalLine, `"panic: runtime error: invalid memory address or nil pointer dereference"`) + " stack=true"},
+		{"half a reply, then an error", func(c *fiber.Ctx) error {
+			_ = c.Status(202).JSON(fiber.Map{"accepted": true})
+			return errors.New("late")
+		}, internal, fmt.Sprintf(internalLine, "late")},
+		{"half a raw reply, then a panic", func(c *fiber.Ctx) error {
+			c.Response().SetBodyRaw([]byte("canary"))
+			panic("late")
+		}, internal, fmt.Sprintf(internalLine, `"panic: late"`) + " stack=true"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var log bytes.Buffer
+			app := chainOf(logTo(&log), c.handler)
+			assert.Equal(t, c.want, ask(t, app, "Authorization: Bearer canary\r\nX-Canary: canary\r\n", ""))
+			assert.Equal(t, c.log, strings.TrimSuffix(log.String(), "\n"))
+			log.Reset()
+			assert.Equal(t, c.want, ask(t, app, "", ""), "and it goes on")
+		})
+	}
+}
+
+// slowLog keeps records until the requests are over, as a handler may.
+type slowLog struct {
+	slog.Handler
+	records *[]slog.Record
+}
+
+func (slowLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l slowLog) Handle(_ context.Context, r slog.Record) error {
+	*l.records = append(*l.records, r)
+	return nil
+}
+
+// A log handler that keeps its records sees the id of its own request in each,
+// although Fiber reuses its buffers.
+func TestRecordsOutliveTheirRequests(t *testing.T) {
+	var records []slog.Record
+	logger := slog.New(slowLog{slog.DiscardHandler, &records})
+	auth := newAuth(t, func(c *AuthConfig) { c.Logger = logger })
+	failing := chainOf(logger, func(*fiber.Ctx) error { return errors.New("cause") })
+	refusing := chainOf(logger, auth.Handler())
+
+	var ctx fasthttp.RequestCtx
+	var want []string
+	for i := range 6 {
+		id := fmt.Sprintf("request-%d", i)
+		want = append(want, id)
+		ctx.Request.Reset()
+		ctx.Response.Reset()
+		ctx.Request.Header.Set(fiber.HeaderXRequestID, id)
+		ctx.Request.Header.Set(fiber.HeaderAuthorization, "Bearer x")
+		[]fasthttp.RequestHandler{failing, refusing}[i%2](&ctx)
+	}
+	var got []string
+	for _, record := range records {
+		record.Attrs(func(a slog.Attr) bool {
+			if a.Key == "request_id" {
+				got = append(got, a.Value.String())
+			}
+			return true
+		})
+	}
+	assert.Equal(t, want, got)
+}
+
+// Every reply is kept out of caches, refusals included.
+func TestNoStore(t *testing.T) {
+	logger := slog.New(slog.DiscardHandler)
+	require.Contains(t, ask(t, chainOf(logger, NoStore()), "", ""), "\nCache-Control: no-store\n")
+	require.Contains(t, ask(t, chainOf(logger, NoStore(), RequireAccount()), "", ""), "\nCache-Control: no-store\n")
+}

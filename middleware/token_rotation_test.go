@@ -1,0 +1,113 @@
+package middleware
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+)
+
+var (
+	oldSecret = [][]byte{[]byte("the old secret, at least 32 bytes of it")}
+	newSecret = [][]byte{[]byte("the new secret, at least 32 bytes of it")}
+)
+
+func signedWith(secrets [][]byte) string {
+	return hostile.Sign(string(secrets[0]), hostile.DefaultHeader, hostile.GoodClaims(epoch).String())
+}
+
+func TestRotationForgetsAtOnce(t *testing.T) {
+	auth := newAuth(t, func(c *AuthConfig) { c.Secrets = oldSecret })
+	handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
+	before, after := bearer(signedWith(oldSecret)), bearer(signedWith(newSecret))
+
+	assert.Equal(t, passed, ask(t, handler, before, ""))
+	assert.Equal(t, passed, ask(t, handler, before, ""), "remembered")
+	assert.Equal(t, invalid, ask(t, handler, after, ""))
+
+	require.NoError(t, auth.SetSecrets(append(newSecret, oldSecret...)))
+	assert.Equal(t, passed, ask(t, handler, before, ""), "both stand")
+	assert.Equal(t, passed, ask(t, handler, after, ""), "both stand")
+
+	require.NoError(t, auth.SetSecrets(newSecret))
+	assert.Equal(t, invalid, ask(t, handler, before, ""))
+	assert.Equal(t, passed, ask(t, handler, after, ""))
+}
+
+// A rotation at any step of a verification leaves nothing behind that the new
+// secret did not verify. The authenticator reads the clock before the cache
+// and once more when the signature has been checked: those are the steps.
+func TestRotationDuringVerification(t *testing.T) {
+	for step := 1; step <= 2; step++ {
+		var auth *Authenticator
+		reads := 0
+		auth = newAuth(t, func(c *AuthConfig) {
+			c.Secrets = oldSecret
+			c.Now = func() time.Time {
+				if reads++; reads == step {
+					require.NoError(t, auth.SetSecrets(newSecret))
+				}
+				return epoch
+			}
+		})
+		handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
+		ask(t, handler, bearer(signedWith(oldSecret)), "") // may go either way
+		require.GreaterOrEqual(t, reads, step)
+		assert.Zero(t, auth.ring.Load().verified.entries.EstimatedSize(), "step %d", step)
+		assert.Equal(t, invalid, ask(t, handler, bearer(signedWith(oldSecret)), ""), "step %d", step)
+	}
+}
+
+// While secrets change, a request that starts after a change is judged by the
+// secrets that stand, whatever was in flight.
+func TestRotationAmongConcurrentRequests(t *testing.T) {
+	auth := newAuth(t, func(c *AuthConfig) { c.Secrets, c.CacheSize = oldSecret, 64 })
+	handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
+	headers := []string{bearer(signedWith(oldSecret)), bearer(signedWith(newSecret))}
+
+	// settled is the index of the secret that stands, -1 while it changes.
+	var settled, rounds atomic.Int64
+	var done atomic.Bool
+	var workers sync.WaitGroup
+	for i := range 4 {
+		workers.Go(func() {
+			for !done.Load() {
+				began, round := settled.Load(), rounds.Load()
+				got := ask(t, handler, headers[i%2], "")
+				if began < 0 || began != settled.Load() || round != rounds.Load() {
+					continue // a change fell into this request
+				}
+				want := invalid
+				if began == int64(i%2) {
+					want = passed
+				}
+				if got != want {
+					t.Errorf("with secret %d standing, a token of secret %d got\n%s", began, i%2, got)
+					return
+				}
+			}
+		})
+	}
+	for round := range 100 {
+		next := (round + 1) % 2
+		settled.Store(-1)
+		rounds.Add(1)
+		require.NoError(t, auth.SetSecrets([][][]byte{oldSecret, newSecret}[next]))
+		settled.Store(int64(next))
+		for range 20 { // let the workers meet this state
+			want := invalid
+			if next == 0 {
+				want = passed
+			}
+			require.Equal(t, want, ask(t, handler, headers[0], ""))
+		}
+	}
+	done.Store(true)
+	workers.Wait()
+}
