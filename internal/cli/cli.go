@@ -1,0 +1,90 @@
+// Package cli is the command line: it parses, dispatches, prints and turns
+// every outcome into an exit code. What serving means is handed in.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/version"
+)
+
+// Name is the binary, as users and the platform's dispatcher call it.
+const Name = "bus-api-provider-vm"
+
+// The exit codes.
+const (
+	ExitOK      = 0
+	ExitRuntime = 1 // something failed while running
+	ExitUsage   = 2 // flags, environment or file are wrong
+)
+
+// Env is the world around the process.
+type Env struct {
+	Environ        []string // as os.Environ
+	Stdout, Stderr io.Writer
+	Now            func() time.Time
+}
+
+// Serve runs the service until ctx ends. A *config.Error in its error is a
+// matter of usage, every other error one of running.
+type Serve func(ctx context.Context, c *config.Config, env Env) error
+
+// Main runs the command in args (without the name of the program) and returns
+// the exit code. A failure makes one message on Stderr.
+func Main(ctx context.Context, args []string, env Env, serve Serve) int {
+	err := dispatch(ctx, args, env, serve)
+	if err == nil {
+		return ExitOK
+	}
+	fmt.Fprintf(env.Stderr, "%s: %v\n", Name, err)
+	var usage *config.Error
+	if errors.As(err, &usage) {
+		fmt.Fprintf(env.Stderr, "See %s --help.\n", Name)
+		return ExitUsage
+	}
+	return ExitRuntime
+}
+
+func dispatch(ctx context.Context, args []string, env Env, serve Serve) error {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		return runServe(ctx, args, env, serve)
+	}
+	switch args[0] {
+	case "token":
+		return runToken(args[1:], env)
+	case "help":
+		return runHelp(args[1:], env)
+	case "version":
+		return runVersion(args[1:], env)
+	}
+	return config.Refuse("", fmt.Sprintf("unknown command %q; the commands are token, help and version", args[0]))
+}
+
+func runVersion(args []string, env Env) error {
+	flags := newFlagSet(versionCommand())
+	if err := config.ParseFlags(flags, args); err != nil {
+		return err
+	}
+	if isSet(flags, "help") {
+		return printHelp(env.Stdout, versionCommand())
+	}
+	return printVersion(env.Stdout)
+}
+
+func printVersion(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%s %s (%s)\n", Name, version.String(), version.Platform())
+	return err
+}
+
+// printWarnings is for commands that end at once; serving logs them.
+func printWarnings(w io.Writer, c *config.Config) {
+	for _, warning := range c.Warnings {
+		fmt.Fprintf(w, "%s: warning: %s\n", Name, warning)
+	}
+}

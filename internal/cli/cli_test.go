@@ -1,0 +1,182 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/token"
+	"github.com/busdk/bus-api-provider-vm/internal/version"
+)
+
+const testSecret = "a-secret-of-the-tests-that-is-long-enough"
+
+// outcome is everything that a caller of the binary sees.
+type outcome struct {
+	code           int
+	stdout, stderr string
+}
+
+// run runs Main; a nil serve must not be reached.
+func run(t *testing.T, args, environ []string, serve Serve) outcome {
+	t.Helper()
+	var stdout, stderr strings.Builder
+	env := Env{Environ: environ, Stdout: &stdout, Stderr: &stderr, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
+	if serve == nil {
+		serve = func(context.Context, *config.Config, Env) error {
+			t.Error("the service was started")
+			return nil
+		}
+	}
+	code := Main(t.Context(), args, env, serve)
+	return outcome{code, stdout.String(), stderr.String()}
+}
+
+const hint = "See bus-api-provider-vm --help.\n"
+
+func TestMainOutcomes(t *testing.T) {
+	secret := []string{"BUS_VM_JWT_SECRET=" + testSecret}
+	const noSecret = "jwt.secret: no secret to verify tokens with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE; for local checks use --dev\n"
+	versionLine := Name + " " + version.String() + " (" + version.Platform() + ")\n"
+	for name, tc := range map[string]struct {
+		args, environ []string
+		want          outcome
+	}{
+		"version":                  {[]string{"version"}, nil, outcome{0, versionLine, ""}},
+		"--version":                {[]string{"--version"}, nil, outcome{0, versionLine, ""}},
+		"check, right":             {[]string{"--check-config"}, secret, outcome{0, "configuration ok\n", ""}},
+		"check, wrong":             {[]string{"--check-config"}, nil, outcome{2, "", Name + ": " + noSecret + hint}},
+		"check, unwise":            {[]string{"--check-config"}, []string{"BUS_VM_JWT_SECRET=x"}, outcome{0, "configuration ok\n", Name + ": warning: jwt.secret has fewer than 32 bytes and can be guessed; make one with: openssl rand -base64 48\n"}},
+		"no secret":                {nil, nil, outcome{2, "", Name + ": " + noSecret + hint}},
+		"unknown command":          {[]string{"serve"}, secret, outcome{2, "", Name + ": unknown command \"serve\"; the commands are token, help and version\n" + hint}},
+		"an empty command":         {[]string{""}, secret, outcome{2, "", Name + ": unknown command \"\"; the commands are token, help and version\n" + hint}},
+		"a command too late":       {[]string{"--dev", "token"}, nil, outcome{2, "", Name + ": unexpected argument \"token\"\n" + hint}},
+		"flags and settings":       {[]string{"--nonsense"}, nil, outcome{2, "", Name + ": 2 problems with the settings\n  unknown flag \"--nonsense\"\n  " + noSecret + hint}},
+		"version with a flag":      {[]string{"version", "--dev"}, nil, outcome{2, "", Name + ": unknown flag \"--dev\"\n" + hint}},
+		"help in another form":     {[]string{"help", "--format", "xml"}, nil, outcome{2, "", Name + ": --format: \"xml\" is not accepted; want text, json or opencli\n" + hint}},
+		"help about a topic":       {[]string{"help", "me"}, nil, outcome{2, "", Name + ": unexpected argument \"me\"\n" + hint}},
+		"a token of no scope":      {[]string{"token"}, secret, outcome{2, "", Name + ": --scope: is needed, for example \"vm:read vm:write\"\n" + hint}},
+		"a token, all wrong":       {[]string{"token", "--ttl", "soon"}, nil, outcome{2, "", Name + ": 3 problems with the settings\n  --ttl: want a duration such as 1h; a bare integer is seconds\n  --scope: is needed, for example \"vm:read vm:write\"\n  " + noSecret + hint}},
+		"a token that never was":   {[]string{"token", "--scope=x", "--ttl=0"}, secret, outcome{2, "", Name + ": the lifetime is less than a second\n" + hint}},
+		"a token of nobody":        {[]string{"token", "--scope=x", "--sub="}, secret, outcome{2, "", Name + ": the subject is empty\n" + hint}},
+		"a token as if to serve":   {[]string{"token", "--scope=x", "--addr=:1"}, secret, outcome{2, "", Name + ": unknown flag \"--addr\"\n" + hint}},
+		"--version, flags wrong":   {[]string{"--version", "--nonsense"}, secret, outcome{2, "", Name + ": unknown flag \"--nonsense\"\n" + hint}},
+		"--version with a value":   {[]string{"--version=maybe"}, secret, outcome{2, "", Name + ": flag --version takes no value\n" + hint}},
+		"a flag without its value": {[]string{"--addr"}, secret, outcome{2, "", Name + ": flag --addr needs a value\n" + hint}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := run(t, tc.args, tc.environ, nil); got != tc.want {
+				t.Errorf("got  %+v\nwant %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestServeOutcomes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err  error
+		want outcome
+	}{
+		"ended":                {nil, outcome{0, "", ""}},
+		"failed":               {errors.New("listen: address in use"), outcome{1, "", Name + ": listen: address in use\n"}},
+		"cannot be obeyed":     {config.Refuse("backend", "events is not built in"), outcome{2, "", Name + ": backend: events is not built in\n" + hint}},
+		"cannot, said by more": {fmt.Errorf("start: %w", config.Refuse("backend", "no")), outcome{2, "", Name + ": start: backend: no\n" + hint}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			served := 0
+			got := run(t, []string{"--dev", "--addr", "127.0.0.1:0"}, nil, func(ctx context.Context, c *config.Config, env Env) error {
+				served++
+				if ctx != t.Context() || !c.Dev || c.Addr != "127.0.0.1:0" || env.Stdout == nil {
+					t.Errorf("served with %+v", c)
+				}
+				return tc.err
+			})
+			if served != 1 || got != tc.want {
+				t.Errorf("served %d times, got %+v, want %+v", served, got, tc.want)
+			}
+		})
+	}
+}
+
+// TestDispatcherLine is what a .bus file runs, in the dispatcher's environment.
+func TestDispatcherLine(t *testing.T) {
+	environ := []string{
+		"BUS_VM_JWT_SECRET=" + testSecret, "BUS_API_TOKEN=t",
+		"BUS_EVENTS_API_URL=http://127.0.0.1:8081/local/v1", "BUS_EVENTS_TOKEN_FILE=.bus/tokens/local-events.jwt",
+	}
+	got := run(t, []string{"--backend", "events", "--events-url", "http://127.0.0.1:8081/local/v1"}, environ,
+		func(_ context.Context, c *config.Config, _ Env) error {
+			if c.Backend != config.Events || c.Events.URL != "http://127.0.0.1:8081/local/v1" || c.Events.Token.Reveal() != "t" {
+				t.Errorf("served with %+v", c)
+			}
+			return nil
+		})
+	if (got != outcome{}) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestTokenRoundTrip(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secrets")
+	if err := os.WriteFile(file, []byte("# the first signs\n"+testSecret+"\nanother\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		args, environ []string
+		secret        string
+		want          jwt.MapClaims
+	}{
+		"defaults": {
+			[]string{"--scope", "vm:read vm:write"}, []string{"BUS_VM_JWT_SECRET=" + testSecret}, testSecret,
+			jwt.MapClaims{"sub": token.DevSubject, "aud": "ai.hg.fi/api", "scope": "vm:read vm:write", "iat": 1_800_000_000.0, "exp": 1_800_003_600.0},
+		},
+		"everything said": {
+			[]string{"--scope=vm:read", "--sub=11111111-2222-4333-8444-555555555555", "--ttl=90", "--audience=other"}, []string{"BUS_VM_JWT_SECRET=base64:" + "c2hvcnQ"}, "short",
+			jwt.MapClaims{"sub": "11111111-2222-4333-8444-555555555555", "aud": "other", "scope": "vm:read", "iat": 1_800_000_000.0, "exp": 1_800_000_090.0},
+		},
+		"a secret file, other settings wrong": {
+			[]string{"--scope=x", "--jwt-secret-file", file}, []string{"BUS_VM_BACKEND=cloud"}, testSecret,
+			jwt.MapClaims{"sub": token.DevSubject, "aud": "ai.hg.fi/api", "scope": "x", "iat": 1_800_000_000.0, "exp": 1_800_003_600.0},
+		},
+		"dev": {
+			[]string{"--dev", "--scope=x"}, nil, config.DevSecret,
+			jwt.MapClaims{"sub": token.DevSubject, "aud": "ai.hg.fi/api", "scope": "x", "iat": 1_800_000_000.0, "exp": 1_800_003_600.0},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := run(t, append([]string{"token"}, tc.args...), tc.environ, nil)
+			if got.code != 0 || strings.Count(got.stdout, "\n") != 1 {
+				t.Fatalf("got %+v", got)
+			}
+			claims := jwt.MapClaims{}
+			parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithTimeFunc(func() time.Time { return time.Unix(1_800_000_000, 0) }))
+			if _, err := parser.ParseWithClaims(strings.TrimSpace(got.stdout), claims, func(*jwt.Token) (any, error) { return []byte(tc.secret), nil }); err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(claims, tc.want) {
+				t.Errorf("got %v, want %v", claims, tc.want)
+			}
+		})
+	}
+}
+
+func TestPrintConfig(t *testing.T) {
+	got := run(t, []string{"--print-config", "--timeout", "5s"}, []string{"BUS_VM_JWT_SECRET=hunter2", "BUS_VM_ADDR=127.0.0.1:1"}, nil)
+	for _, line := range []string{"addr: 127.0.0.1:1 # environment BUS_VM_ADDR\n", "timeout: 5s # flag --timeout\n", "  secret: '[redacted]' # environment BUS_VM_JWT_SECRET\n"} {
+		if !strings.Contains(got.stdout, line) {
+			t.Errorf("the settings lack %q:\n%s", line, got.stdout)
+		}
+	}
+	if got.code != 0 || strings.Contains(got.stdout+got.stderr, "hunter2") {
+		t.Errorf("got %+v", got)
+	}
+}

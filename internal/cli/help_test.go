@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/version"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s is stale; run: go test ./internal/cli -update\ngot\n%s", path, got)
+	}
+}
+
+func TestHelpTexts(t *testing.T) {
+	for name, tc := range map[string]struct{ args []string }{
+		"help.txt":         {[]string{"--help"}},
+		"help-token.txt":   {[]string{"token", "--help"}},
+		"help-help.txt":    {[]string{"help", "-h"}},
+		"help-version.txt": {[]string{"version", "-h"}},
+	} {
+		got := run(t, tc.args, nil, nil)
+		if got.code != 0 || got.stderr != "" {
+			t.Errorf("%v: got %+v", tc.args, got)
+		}
+		golden(t, name, got.stdout)
+	}
+}
+
+// TestHelpIsTheSameHoweverAsked: also among flags that are wrong.
+func TestHelpIsTheSameHoweverAsked(t *testing.T) {
+	want := run(t, []string{"--help"}, nil, nil)
+	for _, args := range [][]string{{"-h"}, {"help"}, {"help", "--format=text"}, {"help", "-f", "text"}, {"--nonsense", "--help"}, {"--addr", "x", "-h"}} {
+		if got := run(t, args, nil, nil); got != want {
+			t.Errorf("%v: got %+v", args, got)
+		}
+	}
+}
+
+func TestHelpNamesEveryFlagAndEnvironmentName(t *testing.T) {
+	text := run(t, []string{"--help"}, nil, nil).stdout
+	for _, s := range config.Settings() {
+		if !strings.Contains(text, s.Env) || !strings.Contains(text, "--"+s.Flag) {
+			t.Errorf("the help lacks %s or --%s", s.Env, s.Flag)
+		}
+	}
+}
+
+func TestOpenCLIDocument(t *testing.T) {
+	var b bytes.Buffer
+	if err := printOpenCLI(&b, "1.2.3"); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "opencli.json", b.String())
+}
+
+// TestOpenCLIReadsNothing: the document is the same in a hostile environment,
+// and json is another name for it.
+func TestOpenCLIReadsNothing(t *testing.T) {
+	var b bytes.Buffer
+	if err := printOpenCLI(&b, version.String()); err != nil {
+		t.Fatal(err)
+	}
+	want := outcome{0, b.String(), ""}
+	hostile := []string{"BUS_VM_CONFIG=/nonexistent", "BUS_VM_ADDR=nowhere", "BUS_VM_BACKEND=events", "BUS_EVENTS_API_URL=%zz", "BUS_EVENTS_TOKEN_FILE=.bus/absent", "BUS_VM_X=1", "nonsense"}
+	for _, args := range [][]string{{"help", "--format", "opencli"}, {"help", "--format=json"}, {"help", "-f", "opencli"}} {
+		if got := run(t, args, hostile, nil); got != want {
+			t.Errorf("%v: got %+v", args, got)
+		}
+	}
+}
+
+// TestOpenCLIShape checks what the dispatcher relies on, member by member.
+func TestOpenCLIShape(t *testing.T) {
+	var b bytes.Buffer
+	if err := printOpenCLI(&b, "1.2.3"); err != nil {
+		t.Fatal(err)
+	}
+	var doc map[string]any
+	if err := json.Unmarshal(b.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	members(t, "document", doc, "opencli", "info", "commands", "metadata")
+	members(t, "info", doc["info"], "title", "version", "summary", "description")
+	var names []string
+	for _, each := range doc["commands"].([]any) {
+		command := each.(map[string]any)
+		members(t, "command", command, "name", "summary", "usage", "arguments", "options", "examples", "exitCodes")
+		names = append(names, command["name"].(string))
+		for _, option := range command["options"].([]any) {
+			if name := option.(map[string]any)["name"].(string); !strings.HasPrefix(name, "--") {
+				t.Errorf("the option %s lacks its dashes", name)
+			}
+		}
+		var codes []float64
+		for _, code := range command["exitCodes"].([]any) {
+			codes = append(codes, code.(map[string]any)["code"].(float64))
+		}
+		if !slices.Equal(codes, []float64{0, 1, 2}) {
+			t.Errorf("exit codes %v", codes)
+		}
+	}
+	if want := []string{Name, "token", "help", "version"}; !slices.Equal(names, want) {
+		t.Errorf("commands %v, want %v", names, want)
+	}
+	environment := doc["metadata"].(map[string]any)["io.busdk.environment"].(map[string]any)
+	members(t, "environment", environment, "version", "sourceModule", "precedence", "variables")
+	secrets := map[string]bool{}
+	for _, each := range environment["variables"].([]any) {
+		variable := each.(map[string]any)
+		name := variable["name"].(string)
+		if _, twice := secrets[name]; twice {
+			t.Errorf("%s stands twice", name)
+		}
+		secrets[name] = variable["secret"].(bool)
+		handling := map[string]any{"printable": !secrets[name], "storeInDotenv": true, "redactInLogs": secrets[name]}
+		if !reflect.DeepEqual(variable["safeHandling"], handling) {
+			t.Errorf("%s is handled as %v", name, variable["safeHandling"])
+		}
+	}
+	for name, want := range map[string]bool{
+		"BUS_VM_JWT_SECRET": true, "BUS_API_JWT_SECRET": true, "BUS_API_TOKEN": true,
+		"BUS_VM_ADDR": false, "BUS_EVENTS_API_URL": false, "BUS_EVENTS_TOKEN_FILE": false,
+	} {
+		if got, there := secrets[name]; !there || got != want {
+			t.Errorf("%s: there %v, secret %v", name, there, got)
+		}
+	}
+}
+
+// members checks that object has exactly these members.
+func members(t *testing.T, what string, object any, want ...string) {
+	t.Helper()
+	var got []string
+	for name := range object.(map[string]any) {
+		got = append(got, name)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("the %s has %v, want %v", what, got, want)
+	}
+}

@@ -1,0 +1,115 @@
+package config
+
+import (
+	"errors"
+	"strings"
+	"time"
+)
+
+// check applies the rules between settings.
+func (c *Config) check(found *problems) {
+	c.checkDev(found)
+	c.checkEvents(found)
+	c.checkJWT(found)
+	c.checkOrder(found, keyRetryMin, c.Events.ListenerRetryMin, keyRetryMax, c.Events.ListenerRetryMax)
+	c.checkOrder(found, keyRefresh, c.Status.Refresh, keyMaxAge, c.Status.MaxAge)
+	c.checkOrder(found, keyRefreshMoving, c.Status.RefreshMoving, keyMaxAge, c.Status.MaxAge)
+}
+
+func (c *Config) checkOrder(found *problems, lowKey string, low time.Duration, highKey string, high time.Duration) {
+	if low > high {
+		found.add(lowKey, c.origin.values.source(lowKey).name, "%s is more than %s, which is %s (%s)",
+			brief(low), highKey, brief(high), c.origin.values.source(highKey))
+	}
+}
+
+func (c *Config) checkDev(found *problems) {
+	if !c.Dev {
+		return
+	}
+	if !isLoopback(c.Addr) {
+		found.add(keyAddr, c.origin.values.source(keyAddr).name,
+			"%s is not accepted with --dev, whose secret everybody knows; want a loopback address or a unix socket", quote(c.Addr))
+	}
+	if c.Admin.Addr != "" && !isLoopback(c.Admin.Addr) {
+		found.add(keyAdminAddr, c.origin.values.source(keyAdminAddr).name,
+			"%s is not accepted with --dev; want a loopback address or a unix socket", quote(c.Admin.Addr))
+	}
+	if c.Backend != Static {
+		found.add(keyBackend, c.origin.values.source(keyBackend).name, "%s is not accepted with --dev; want %s", c.Backend, Static)
+	}
+}
+
+// checkEvents asks for what Events needs. Where nobody needs Events, the names
+// that the dispatcher sets for every process are not judged.
+func (c *Config) checkEvents(found *problems) {
+	source := c.origin.values.source(keyEventsURL)
+	needed := c.NeedsEvents()
+	switch url := c.origin.values.text(keyEventsURL); {
+	case url == "" && needed:
+		found.add(keyEventsURL, "", "is needed by %s; set --events-url, BUS_EVENTS_API_URL or the key in the file", c.eventsUsers())
+	case url != "" && !isPlainURL(url) && (needed || source.layer != layerEnv):
+		// Not repeated: it may hold a password.
+		found.add(keyEventsURL, source.name, "is not accepted; want %s", plainURL)
+	}
+	if !needed {
+		return
+	}
+	file := c.Events.TokenFile
+	switch {
+	case file == "" && c.Events.Token.IsZero():
+		text := "is needed by " + c.eventsUsers() + "; set BUS_API_TOKEN, --token-file or BUS_API_TOKEN_FILE"
+		if c.origin.input.getenv(ambientTokenFile) != "" {
+			text += " (" + ambientTokenFile + " names a file that does not exist)"
+		}
+		found.add(keyEventsToken, "", "%s", text)
+	case file != "" && !exists(file):
+		found.add(keyEventsTokenFile, c.origin.values.source(keyEventsTokenFile).name, "the file does not exist or cannot be reached")
+	}
+}
+
+// eventsUsers names the settings that need Events.
+func (c *Config) eventsUsers() string {
+	var users []string
+	for _, backend := range [][2]string{
+		{keyBackend, c.Backend}, {keyBillingBackend, c.Billing.Backend}, {keyUsageBackend, c.Usage.Backend},
+	} {
+		if backend[1] == Events {
+			users = append(users, backend[0])
+		}
+	}
+	return strings.Join(users, ", ") + " = " + Events
+}
+
+// checkJWT refuses to start without a secret, or with two places for one.
+func (c *Config) checkJWT(found *problems) {
+	v := c.origin.values
+	plain, file := v.given(keyJWTSecret), v.given(keyJWTSecretFile)
+	switch {
+	case plain && file:
+		found.add(keyJWTSecretFile, v.source(keyJWTSecretFile).name, "want either this or %s (%s), not both",
+			keyJWTSecret, v.source(keyJWTSecret))
+		return
+	case !plain && !file:
+		found.add(keyJWTSecret, "", "no secret to verify tokens with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE; for local checks use --dev")
+		return
+	}
+	secrets, err := LoadJWTSecrets(c)
+	var e *Error
+	if errors.As(err, &e) {
+		for _, p := range e.Problems {
+			found.add(p.Key, v.source(p.Key).name, "%s", p.Text)
+		}
+	}
+	c.Warnings = append(c.Warnings, SecretWarnings(c, secrets)...)
+}
+
+// warn collects what is allowed and unwise.
+func (c *Config) warn() {
+	if names := c.origin.input.strangers(); len(names) > 0 {
+		c.Warnings = append(c.Warnings, "the environment has names that no setting knows: "+strings.Join(names, ", "))
+	}
+	if c.Backend == Static && !isLoopback(c.Addr) {
+		c.Warnings = append(c.Warnings, "backend static answers for no real machine, and "+c.Addr+" can be reached by other machines")
+	}
+}

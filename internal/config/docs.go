@@ -1,0 +1,127 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The markers between which a document holds CompactTable.
+const (
+	TableBegin = "<!-- settings:begin -->"
+	TableEnd   = "<!-- settings:end -->"
+)
+
+// CompactTable renders the settings as one Markdown table for the README.
+func CompactTable() string {
+	var b strings.Builder
+	b.WriteString("| flag | environment | key in the file | default | what |\n|---|---|---|---|---|\n")
+	for _, s := range Settings() {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n",
+			codes(s.flagNames()...), codes(s.Env), codes(s.fileKey()), codes(s.Default), cell(s.Usage))
+	}
+	return b.String()
+}
+
+// Reference renders docs/settings.md.
+func Reference() string {
+	var b strings.Builder
+	b.WriteString(referenceHead)
+	for _, group := range Groups() {
+		fmt.Fprintf(&b, "\n## %s\n", group)
+		for _, s := range Settings() {
+			if s.Group == group {
+				b.WriteString(s.reference())
+			}
+		}
+	}
+	b.WriteString("\n## All on one page\n\n" + TableBegin + "\n" + CompactTable() + TableEnd + "\n")
+	return b.String()
+}
+
+// reference renders one setting in full.
+func (s Setting) reference() string {
+	var b strings.Builder
+	name := s.fileKey()
+	if name == "" {
+		name = "--" + s.Flag
+	}
+	fmt.Fprintf(&b, "\n### `%s`\n\n%s\n\n", name, s.Usage)
+	line := func(what, text string) {
+		if text != "" {
+			fmt.Fprintf(&b, "- %s: %s\n", what, text)
+		}
+	}
+	line("Flag", codes(s.flagNames()...))
+	line("Environment", codes(s.Env))
+	line("Where nothing else sets it", codes(s.Ambient))
+	line("Allowed", s.Allowed())
+	if s.Default == "" {
+		line("Default", "none")
+	} else {
+		line("Default", codes(s.Default))
+	}
+	for _, p := range s.Presets {
+		line(codes(p.names()...), p.Usage)
+	}
+	return b.String()
+}
+
+// flagNames lists the flags of s with their dashes.
+func (s Setting) flagNames() []string {
+	if s.Flag == "" {
+		return nil
+	}
+	names := []string{"--" + s.Flag}
+	for _, p := range s.Presets {
+		names = append(names, p.names()...)
+	}
+	return names
+}
+
+func (p Preset) names() []string {
+	if p.Short == "" {
+		return []string{"--" + p.Flag}
+	}
+	return []string{"-" + p.Short, "--" + p.Flag}
+}
+
+func (s Setting) fileKey() string {
+	if s.NotInFile {
+		return ""
+	}
+	return s.Key
+}
+
+// codes renders names as code, the empty ones left out.
+func codes(names ...string) string {
+	var b []string
+	for _, name := range names {
+		if name != "" {
+			b = append(b, "`"+cell(name)+"`")
+		}
+	}
+	return strings.Join(b, ", ")
+}
+
+// cell keeps text from ending its column.
+func cell(text string) string { return strings.ReplaceAll(text, "|", "\\|") }
+
+const referenceHead = `# Settings
+
+<!-- Written by: go test ./internal/config -update -->
+
+Flags win over the environment, the environment over the YAML file (` + "`--config`" + `, ` + "`BUS_VM_CONFIG`" + `), the file
+over what the platform sets for every process, and that over the defaults. An unknown flag, an unknown key in the
+file or a bad value ends the process with exit code 2 and one message that names everything that is wrong; an
+unknown ` + "`BUS_VM_…`" + ` name in the environment is a warning.
+
+- ` + "`--check-config`" + ` says whether the settings are right, ` + "`--print-config`" + ` what they are and where each comes from.
+- Booleans are ` + "`1 true yes on`" + ` or ` + "`0 false no off`" + `. Durations take Go's syntax; a bare integer is seconds.
+- An empty value in the environment or in the file counts as unset.
+- Secrets have no flag: every user of a machine can read a command line. Each has a file form instead. A file
+  ` + "`jwt-secret` or `api-token`" + ` in ` + "`$CREDENTIALS_DIRECTORY`" + ` (` + "`LoadCredential=`" + ` of systemd) is found when nothing else is set.
+- A JWT secret file holds one secret a line; blank lines and lines that begin with ` + "`#`" + ` do not count. A secret is taken as it
+  is written, unless it begins with ` + "`base64:`" + `, padded or not.
+- The token towards Events comes from ` + "`--token-file` or `BUS_API_TOKEN_FILE`" + `, else ` + "`BUS_API_TOKEN`" + `, else the YAML file, else
+  ` + "`BUS_EVENTS_TOKEN_FILE`" + ` if that file exists.
+`

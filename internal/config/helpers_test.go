@@ -1,0 +1,77 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// testSecret is long enough to make no warning.
+const testSecret = "a-secret-of-the-tests-that-is-long-enough"
+
+// withSecret is an environment in which nothing is missing.
+func withSecret(more ...string) []string {
+	return append([]string{"BUS_VM_JWT_SECRET=" + testSecret}, more...)
+}
+
+// flagsOf parses args, which must be right as such.
+func flagsOf(t *testing.T, args ...string) *pflag.FlagSet {
+	t.Helper()
+	flags := NewFlagSet("test", AllFlags)
+	if err := ParseFlags(flags, args); err != nil {
+		t.Fatal(err)
+	}
+	return flags
+}
+
+// writeFile returns the path of a new file with text.
+func writeFile(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// loaded is a Load that must succeed.
+func loaded(t *testing.T, in Input) *Config {
+	t.Helper()
+	c, err := Load(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// problemsOf is a Load that must fail.
+func problemsOf(t *testing.T, in Input) []Problem {
+	t.Helper()
+	_, err := Load(in)
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Fatalf("Load returned %v, want an *Error", err)
+	}
+	return e.Problems
+}
+
+// same compares two Configs but for where they came from.
+func same(t *testing.T, got, want *Config) {
+	t.Helper()
+	a, b := *got, *want
+	a.origin, b.origin = nil, nil
+	if !reflect.DeepEqual(a, b) {
+		t.Errorf("got  %+v\nwant %+v", a, b)
+	}
+}
+
+func rewrite(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,243 @@
+package config
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// TestEventsTokenOrder: flag or BUS_API_TOKEN_FILE, BUS_API_TOKEN, the file,
+// BUS_EVENTS_TOKEN_FILE where it exists, the systemd credential.
+func TestEventsTokenOrder(t *testing.T) {
+	directory := t.TempDir()
+	file := func(name string) string {
+		path := filepath.Join(directory, name)
+		rewrite(t, path, name)
+		return path
+	}
+	byFlag, byEnv, inYAML, ambient, credential := file("flag"), file("env"), file("yaml"), file("ambient"), file("api-token")
+	yamlFile := writeFile(t, "a.yaml", "events: {token_file: "+inYAML+"}\n")
+	yamlToken := writeFile(t, "b.yaml", "events: {token: from-yaml}\n")
+	yamlBoth := writeFile(t, "c.yaml", "events: {token: from-yaml, token_file: "+inYAML+"}\n")
+	const none = ""
+	for name, tc := range map[string]struct {
+		flag, envFile, env, yaml, ambient, credentials string
+		token, tokenFile                               string
+	}{
+		"all of them":               {byFlag, byEnv, "from-env", yamlBoth, ambient, directory, none, byFlag},
+		"without the flag":          {none, byEnv, "from-env", yamlBoth, ambient, directory, none, byEnv},
+		"without the file form":     {none, none, "from-env", yamlFile, ambient, directory, "from-env", none},
+		"YAML before the platform":  {none, none, none, yamlToken, ambient, directory, "from-yaml", none},
+		"both in YAML":              {none, none, none, yamlBoth, ambient, directory, none, inYAML},
+		"what the dispatcher sets":  {none, none, none, none, ambient, directory, none, ambient},
+		"what it sets is not there": {none, none, none, none, directory + "/absent", directory, none, credential},
+		"the credential":            {none, none, none, none, none, directory, none, credential},
+		"a flag that is a file":     {byFlag, none, "from-env", none, none, none, none, byFlag},
+		"no credential":             {none, none, none, none, none, directory + "/absent", none, none},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := Input{Environ: withSecret(
+				"BUS_API_TOKEN_FILE="+tc.envFile, "BUS_API_TOKEN="+tc.env, "BUS_VM_CONFIG="+tc.yaml,
+				"BUS_EVENTS_TOKEN_FILE="+tc.ambient, "CREDENTIALS_DIRECTORY="+tc.credentials,
+			)}
+			if tc.flag != none {
+				in.Flags = flagsOf(t, "--token-file", tc.flag)
+			}
+			got := loaded(t, in).Events
+			if got.Token.Reveal() != tc.token || got.TokenFile != tc.tokenFile {
+				t.Errorf("got token %q and file %q, want %q and %q", got.Token.Reveal(), got.TokenFile, tc.token, tc.tokenFile)
+			}
+		})
+	}
+}
+
+func TestJWTSecretOrder(t *testing.T) {
+	directory := t.TempDir()
+	rewrite(t, filepath.Join(directory, "jwt-secret"), "from-the-credential-that-is-long-enough\n")
+	file := writeFile(t, "secrets", "from-the-file-that-is-long-enough-too\n")
+	yaml := writeFile(t, "a.yaml", "jwt: {secret: from-yaml-and-long-enough-to-be-no-warning}\n")
+	for name, tc := range map[string]struct {
+		args, environ []string
+		want          string
+	}{
+		"its own name":               {nil, withSecret("BUS_API_JWT_SECRET=x", "CREDENTIALS_DIRECTORY="+directory), testSecret},
+		"the platform's name":        {nil, []string{"BUS_API_JWT_SECRET=" + testSecret, "CREDENTIALS_DIRECTORY=" + directory}, testSecret},
+		"the credential":             {nil, []string{"CREDENTIALS_DIRECTORY=" + directory}, "from-the-credential-that-is-long-enough"},
+		"its name over a credential": {nil, withSecret("CREDENTIALS_DIRECTORY=" + directory), testSecret},
+		"a file over the platform's": {[]string{"--jwt-secret-file", file}, []string{"BUS_API_JWT_SECRET=x"}, "from-the-file-that-is-long-enough-too"},
+		"YAML over the platform's":   {nil, []string{"BUS_API_JWT_SECRET=x", "BUS_VM_CONFIG=" + yaml}, "from-yaml-and-long-enough-to-be-no-warning"},
+		"dev":                        {[]string{"--dev"}, nil, DevSecret},
+		"dev with a secret":          {[]string{"--dev"}, withSecret(), testSecret},
+		"dev with the platform's":    {[]string{"--dev"}, []string{"BUS_API_JWT_SECRET=" + testSecret}, testSecret},
+		"dev with a file":            {[]string{"--dev", "--jwt-secret-file=" + file}, nil, "from-the-file-that-is-long-enough-too"},
+		"dev with a credential":      {[]string{"--dev"}, []string{"CREDENTIALS_DIRECTORY=" + directory}, "from-the-credential-that-is-long-enough"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := loaded(t, Input{Flags: flagsOf(t, tc.args...), Environ: tc.environ})
+			secrets, err := LoadJWTSecrets(c)
+			if err != nil || len(secrets) != 1 || string(secrets[0]) != tc.want {
+				t.Errorf("got %q, %v, want %s", secrets, err, tc.want)
+			}
+			if len(c.Warnings) > 0 {
+				t.Errorf("warnings %q", c.Warnings)
+			}
+		})
+	}
+}
+
+func TestSecretTexts(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain": "plain", "cGxhaW4=": "cGxhaW4=", " spaced ": " spaced ",
+		"base64:cGxhaW4=": "plain", "base64:cGxhaW4": "plain", "base64:+/+/": "\xfb\xff\xbf",
+	} {
+		if got, err := decodeSecret(text); err != nil || string(got) != want {
+			t.Errorf("%q: got %q, %v, want %q", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]error{
+		"": errEmptySecret, "base64:": errEmptySecret, "base64:====": errEmptySecret,
+		"base64:-_-_": errBase64, "base64:a": errBase64, "base64:hunter2!": errBase64,
+	} {
+		if got, err := decodeSecret(text); !errors.Is(err, want) {
+			t.Errorf("%q: got %q, %v, want %v", text, got, err, want)
+		}
+	}
+}
+
+func TestSecretFile(t *testing.T) {
+	encoded := base64.StdEncoding.EncodeToString([]byte("third\x00"))
+	for name, tc := range map[string]struct {
+		text string
+		want []string
+		err  string
+	}{
+		"several":       {"# rolled in June\nfirst\n\n  second \r\nbase64:" + encoded, []string{"first", "second", "third\x00"}, ""},
+		"nothing":       {"", nil, "jwt.secret_file: the file holds no secret"},
+		"comments only": {"# hunter2\n\n", nil, "jwt.secret_file: the file holds no secret"},
+		"no base64":     {"first\nbase64:hunter2!\n", nil, "jwt.secret_file: line 2 of the file: what follows base64: is not base64"},
+		"empty base64":  {"base64:\n", nil, "jwt.secret_file: line 1 of the file: the secret is empty"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &Config{JWT: JWTConfig{SecretFile: writeFile(t, "secrets", tc.text)}}
+			secrets, err := LoadJWTSecrets(c)
+			var got []string
+			for _, secret := range secrets {
+				got = append(got, string(secret))
+			}
+			if !reflect.DeepEqual(got, tc.want) || (err == nil) != (tc.err == "") || err != nil && err.Error() != tc.err {
+				t.Errorf("got %q, %v", got, err)
+			}
+		})
+	}
+	_, err := LoadJWTSecrets(&Config{JWT: JWTConfig{SecretFile: "/nonexistent/hunter2"}})
+	if want := "jwt.secret_file: the file cannot be read: no such file or directory"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestSecretsAreReadAnewEachTime(t *testing.T) {
+	path := writeFile(t, "secrets", testSecret)
+	c := loaded(t, Input{Flags: flagsOf(t, "--jwt-secret-file", path)})
+	rewrite(t, path, "another\n"+testSecret)
+	secrets, err := LoadJWTSecrets(c)
+	if err != nil || len(secrets) != 2 || string(secrets[0]) != "another" {
+		t.Errorf("got %q, %v", secrets, err)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	file := writeFile(t, "secrets", testSecret+"\nshort\n")
+	for name, tc := range map[string]struct {
+		args, environ []string
+		want          []string
+	}{
+		"none": {nil, withSecret("BUS_OTHER=1", "PATH=/bin", "BUS_VM_ADDR="), nil},
+		"a short secret": {nil, []string{"BUS_VM_JWT_SECRET=dev-secret"},
+			[]string{"jwt.secret has fewer than 32 bytes and can be guessed; make one with: openssl rand -base64 48"}},
+		"a short secret of several": {[]string{"--jwt-secret-file", file}, nil,
+			[]string{"secret 2 of jwt.secret_file has fewer than 32 bytes and can be guessed; make one with: openssl rand -base64 48"}},
+		"the published secret": {nil, []string{"BUS_VM_JWT_SECRET=" + DevSecret},
+			[]string{"jwt.secret is the published development secret: anyone can sign tokens for this service"}},
+		"mistyped names": {nil, withSecret("BUS_VM_TIMEOT=1s", "BUS_VM_ADR=hunter2", "BUS_VM_ADR=again"),
+			[]string{"the environment has names that no setting knows: BUS_VM_ADR, BUS_VM_TIMEOT"}},
+		"static for everyone": {[]string{"--addr", "0.0.0.0:8085"}, withSecret(),
+			[]string{"backend static answers for no real machine, and 0.0.0.0:8085 can be reached by other machines"}},
+		"static on a socket": {[]string{"--addr", "unix:/run/vm.sock"}, withSecret(), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := loaded(t, Input{Flags: flagsOf(t, tc.args...), Environ: tc.environ}).Warnings
+			if !reflect.DeepEqual(got, tc.want) {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestDataDirectory(t *testing.T) {
+	for want, in := range map[string]Input{
+		"./bus-vm-data": {Environ: withSecret()},
+		"/var/lib/a":    {Environ: withSecret("STATE_DIRECTORY=/var/lib/a:/var/lib/b")},
+		"/srv/a":        {Environ: withSecret("STATE_DIRECTORY=/var/lib/a", "BUS_VM_DATA_DIR=/srv/a")},
+	} {
+		if got := loaded(t, in).DataDir; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// TestConfigCannotPrintSecrets tries every common way to print a Config.
+func TestConfigCannotPrintSecrets(t *testing.T) {
+	environ := []string{"BUS_VM_JWT_SECRET=hunter2-jwt", "BUS_API_TOKEN=hunter2-token", "OTHER=hunter2-other"}
+	c := loaded(t, Input{Environ: environ})
+	var b strings.Builder
+	fmt.Fprintf(&b, "%v %+v %#v", c, c, c)
+	fmt.Fprintf(&b, "%v %+v %#v", *c, *c, *c)
+	for _, handler := range []slog.Handler{slog.NewTextHandler(&b, nil), slog.NewJSONHandler(&b, nil)} {
+		slog.New(handler).Info("settings", "config", c, "value", *c)
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Write(text)
+	if err := c.Print(&b); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(b.String(), "hunter2") {
+		t.Errorf("a secret was printed:\n%s", b.String())
+	}
+}
+
+func TestPrintedPlaceholderIsNoSecret(t *testing.T) {
+	var printed strings.Builder
+	if err := loaded(t, Input{Environ: withSecret("BUS_API_TOKEN=t")}).Print(&printed); err != nil {
+		t.Fatal(err)
+	}
+	path := writeFile(t, "printed.yaml", printed.String())
+	got := problemsOf(t, Input{Flags: flagsOf(t, "--config", path)})
+	for i, key := range []string{keyEventsToken, keyJWTSecret} {
+		if len(got) < 2 || got[i].Key != key || !strings.HasPrefix(got[i].Text, "[redacted] stands for a secret") {
+			t.Errorf("got %v", got)
+		}
+	}
+}
+
+func TestLoadJWTIgnoresEverythingElse(t *testing.T) {
+	c, err := LoadJWT(Input{Environ: withSecret("BUS_VM_BACKEND=cloud", "BUS_VM_TIMEOUT=x", "BUS_VM_USAGE_BACKEND=events")})
+	if err != nil || c.JWT.Secret.Reveal() != testSecret || c.Backend != Static {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	if _, err = LoadJWT(Input{}); err == nil {
+		t.Error("a token would be signed with no secret")
+	}
+	path := writeFile(t, "config.yaml", "timeout: [\n")
+	if _, err = LoadJWT(Input{Environ: withSecret("BUS_VM_CONFIG=" + path)}); err == nil {
+		t.Error("a file that cannot be read was passed over")
+	}
+}
