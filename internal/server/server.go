@@ -107,8 +107,9 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *apierror.Error {
 		return routes.Refusal(string(ctx.Path()))
 	}
 	// Transfer-Encoding beside Content-Length "ought to be handled as an
-	// error" (RFC 9112 §6.1); fasthttp drops the latter and goes on.
-	if ctx.Request.Header.ContentLength() == -1 && hasContentLength(ctx.Request.Header.RawHeaders()) {
+	// error" (RFC 9112 §6.1); fasthttp drops the latter, goes on, and marks the
+	// connection for closing, which few others are.
+	if ctx.Request.Header.ConnectionClose() && framedTwice(ctx.Request.Header.RawHeaders()) {
 		ctx.SetConnectionClose()
 		return apierror.New(apierror.BadRequest, "Send Content-Length or Transfer-Encoding, not both.")
 	}
@@ -133,14 +134,19 @@ func knownMethod(method []byte) bool {
 	return false
 }
 
-func hasContentLength(raw []byte) bool {
+// framedTwice reports header lines that give the body two lengths.
+func framedTwice(raw []byte) bool {
+	var length, encoding bool
 	for line := range bytes.Lines(raw) {
 		name, _, _ := bytes.Cut(line, []byte{':'})
-		if strings.EqualFold(string(name), fiber.HeaderContentLength) {
-			return true
+		switch {
+		case strings.EqualFold(string(name), fiber.HeaderContentLength):
+			length = true
+		case strings.EqualFold(string(name), fiber.HeaderTransferEncoding):
+			encoding = true
 		}
 	}
-	return false
+	return length && encoding
 }
 
 // silent drops fasthttp's own log: it reports broken requests, which their
