@@ -35,6 +35,8 @@ func badEncodings(secret string, now time.Time) []Token {
 
 	add("header respelled", signed(respell(h), p))
 	add("claims respelled", signed(h, respell(p)))
+	add("header respelled in more bits", signed(respell(encode(padTo(header, 1))), p))
+	add("claims respelled in more bits", signed(h, respell(encode(padTo(claims, 1)))))
 	add("signature respelled", h+"."+p+"."+respell(s))
 	add("header padded", signed(pad(h), p))
 	add("claims padded", signed(h, pad(p)))
