@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The paths and the documents of the API.
+const (
+	statusPath = "/api/v1/vm/status"
+	startPath  = "/api/v1/vm/start"
+	stopPath   = "/api/v1/vm/stop"
+
+	started = `{"accepted":true,"action":"start"}`
+	stopped = `{"accepted":true,"action":"stop"}`
+)
+
+// state is the status document of the static backend.
+func state(name string) string {
+	return `{"status":{"state":"` + name + `","provider":"static","details":{}}}`
+}
+
+// The replies that recur.
+var (
+	okReady      = jsonReply("200 OK", "", `{"ok":true}`)
+	okStatus     = jsonReply("200 OK", "", state("ready"))
+	okStopped    = jsonReply("200 OK", "", state("stopped"))
+	okStart      = jsonReply("202 Accepted", "", started)
+	okStop       = jsonReply("202 Accepted", "", stopped)
+	missingToken = refusal("401 Unauthorized", "invalid_auth", "Send a bearer token: Authorization: Bearer <jwt>.",
+		`Www-Authenticate: Bearer realm="bus-vm"`)
+	invalidToken = refusal("401 Unauthorized", "invalid_auth", "The bearer token is not valid for this API.",
+		`Www-Authenticate: Bearer realm="bus-vm", error="invalid_token"`)
+	expiredToken = refusal("401 Unauthorized", "invalid_auth", "The bearer token has expired. Get a new one.",
+		`Www-Authenticate: Bearer realm="bus-vm", error="invalid_token", error_description="the token has expired"`)
+	twoTokens = refusal("401 Unauthorized", "invalid_auth", "Send exactly one Authorization header.",
+		`Www-Authenticate: Bearer realm="bus-vm", error="invalid_token"`)
+	notFound  = refusal("404 Not Found", "not_found", "There is nothing at this path.", "")
+	readOnly  = refusal("405 Method Not Allowed", "method_not_allowed", "This path takes only GET, HEAD.", "Allow: GET, HEAD")
+	writeOnly = refusal("405 Method Not Allowed", "method_not_allowed", "This path takes only POST.", "Allow: POST")
+	noBody    = refusal("400 Bad Request", "bad_request", "This request takes no parameters: send no body, or an empty JSON object.", "")
+)
+
+func lacking(scope string) string {
+	return refusal("403 Forbidden", "insufficient_access", "The token lacks the scope "+scope+".",
+		`Www-Authenticate: Bearer realm="bus-vm", error="insufficient_scope", scope="`+scope+`"`)
+}
+
+// headOf is the reply to HEAD where GET is answered with get.
+func headOf(get string) string {
+	head, body, _ := strings.Cut(get, "\n\n")
+	return strings.Replace(head, "Content-Type", contentLength(body)+"\nContent-Type", 1) + "\n\n"
+}
+
+// Every row of contract §2, in order: writes change what later reads show.
+func TestAPI(t *testing.T) {
+	t.Parallel()
+	g := serve(t, nil)
+	both, read, write, neither := mint("vm:read vm:write"), mint("vm:read"), mint("vm:write"), mint("vm:readx xvm:write")
+	for _, c := range []struct{ name, raw, want string }{
+		{"status", request("GET "+statusPath, read), okStatus},
+		{"status with both scopes", request("GET "+statusPath, both), okStatus},
+		{"status by HEAD", request("HEAD "+statusPath, read), headOf(okStatus)},
+		{"status with a query", request("GET "+statusPath+"?a=b", read), okStatus},
+		{"stop", request("POST "+stopPath, write), okStop},
+		{"status after it", request("GET "+statusPath, read), okStopped},
+		{"stop again", request("POST "+stopPath, write), okStop},
+		{"start", request("POST "+startPath, write), okStart},
+		{"status after that", request("GET "+statusPath, read), okStatus},
+		{"readyz without a token", request("GET /readyz", ""), okReady},
+		{"readyz by HEAD", request("HEAD /readyz", ""), headOf(okReady)},
+		{"livez", request("GET /livez", ""), okReady},
+		{"livez by HEAD", request("HEAD /livez", ""), headOf(okReady)},
+
+		{"scheme in lower case", request("GET "+statusPath, "", "Authorization: bearer "+read), okStatus},
+		{"scheme in upper case", request("GET "+statusPath, "", "Authorization: BEARER "+read), okStatus},
+		{"header name in lower case", request("GET "+statusPath, "", "authorization: Bearer "+read), okStatus},
+
+		{"body of zero bytes", withBody("POST "+startPath, write, ""), okStart},
+		{"body of white space", withBody("POST "+startPath, write, " \r\n\t"), okStart},
+		{"empty object", withBody("POST "+startPath, write, "{}"), okStart},
+		{"spaced empty object", withBody("POST "+startPath, write, " { } \n"), okStart},
+		{"empty object in chunks", request("POST "+startPath, write, "Transfer-Encoding: chunked") + "2\r\n{}\r\n0\r\n\r\n", okStart},
+		{"object with a member", withBody("POST "+stopPath, write, `{"force":true}`), noBody},
+		{"list", withBody("POST "+stopPath, write, "[]"), noBody},
+		{"text", withBody("POST "+stopPath, write, "x"), noBody},
+		{"two objects", withBody("POST "+stopPath, write, "{}{}"), noBody},
+		{"none of those stopped it", request("GET "+statusPath, read), okStatus},
+
+		{"no token to read", request("GET "+statusPath, ""), missingToken},
+		{"no token to start", request("POST "+startPath, ""), missingToken},
+		{"no token to stop", request("POST "+stopPath, ""), missingToken},
+		{"token in the query", request("GET "+statusPath+"?access_token="+read, ""), missingToken},
+		{"token in a cookie", request("GET "+statusPath, "", "Cookie: token="+read), missingToken},
+		{"another scheme", request("GET "+statusPath, "", "Authorization: Basic dTpw"), missingToken},
+		{"no such token", request("GET "+statusPath, "not.a.token"), invalidToken},
+		{"write does not imply read", request("GET "+statusPath, write), lacking("vm:read")},
+		{"read does not imply start", request("POST "+startPath, read), lacking("vm:write")},
+		{"read does not imply stop", request("POST "+stopPath, read), lacking("vm:write")},
+		{"scopes match whole", request("GET "+statusPath, neither), lacking("vm:read")},
+		{"scopes match whole to write", request("POST "+stopPath, neither), lacking("vm:write")},
+
+		{"401 before 400", withBody("POST "+startPath, "", "x"), missingToken},
+		{"403 before 400", withBody("POST "+startPath, read, "x"), lacking("vm:write")},
+
+		{"nothing there", request("GET /", both), notFound},
+		{"nothing there, no token", request("GET /api/v1/vm", ""), notFound},
+		{"trailing slash", request("GET "+statusPath+"/", read), notFound},
+		{"another case", request("GET /api/v1/VM/status", read), notFound},
+		{"post to status", request("POST "+statusPath, both), readOnly},
+		{"delete status", request("DELETE "+statusPath, both), readOnly},
+		{"get start", request("GET "+startPath, both), writeOnly},
+		{"head of stop", request("HEAD "+stopPath, both), headOf(writeOnly)},
+		{"put stop", request("PUT "+stopPath, both), writeOnly},
+		{"post to readyz", request("POST /readyz", ""), readOnly},
+		{"unknown method on a path", request("PROPFIND "+startPath, both), writeOnly},
+		{"unknown method elsewhere", request("BREW /pot", ""), notFound},
+	} {
+		require.Equal(t, c.want, ask(t, g.addr, c.raw), c.name)
+	}
+}
+
+func TestRequestIDIsTakenWhenWellFormed(t *testing.T) {
+	t.Parallel()
+	g := serve(t, nil)
+	const own = "trace-7f:1/a_b.c+d="
+	for _, raw := range []string{
+		request("GET "+statusPath, mint("vm:read"), "X-Request-Id: "+own),
+		request("GET "+statusPath, "", "X-Request-Id: "+own),
+		request("GET /nowhere", "", "X-Request-Id: "+own),
+		request("BREW "+statusPath, "", "X-Request-Id: "+own),
+	} {
+		require.Contains(t, ask(t, g.addr, raw), "\nX-Request-Id: "+own+"\n", raw[:30])
+	}
+	for _, bad := range []string{"", "two words", "<script>", `"quoted"`, strings.Repeat("x", 129), "ä"} {
+		require.Contains(t, ask(t, g.addr, request("GET /readyz", "", "X-Request-Id: "+bad)), "\nX-Request-Id: <id>\n", bad)
+	}
+}
+
+// The static backend as configured: first state, details, and the states in
+// between while a transition lasts.
+func TestStaticBackendAsConfigured(t *testing.T) {
+	t.Parallel()
+	g := serve(t, []string{`BUS_VM_STATIC_DETAILS={"zone": "fi-hel1", "n": [1, 2]}`},
+		"--static-state", "hibernated", "--static-transition", "1h")
+	token := mint("vm:read vm:write")
+	status := func(state string) string {
+		return jsonReply("200 OK", "", `{"status":{"state":"`+state+`","provider":"static","details":{"zone":"fi-hel1","n":[1,2]}}}`)
+	}
+	for _, step := range []struct{ line, want string }{
+		{"GET " + statusPath, status("hibernated")},
+		{"POST " + startPath, okStart},
+		{"GET " + statusPath, status("starting")},
+		{"POST " + stopPath, okStop},
+		{"GET " + statusPath, status("stopping")},
+	} {
+		require.Equal(t, step.want, ask(t, g.addr, request(step.line, token)), step.line)
+	}
+
+	g = serve(t, nil, "--static-transition", "1ms")
+	require.Equal(t, okStop, ask(t, g.addr, request("POST "+stopPath, token)))
+	eventually(t, "stopped", func() bool {
+		return ask(t, g.addr, request("GET "+statusPath, token)) == okStopped
+	})
+}

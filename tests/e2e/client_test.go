@@ -1,0 +1,149 @@
+package e2e
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// connection is a raw connection to a gateway or to nginx.
+type connection struct {
+	net.Conn
+	reader *bufio.Reader
+}
+
+// dial connects to host:port, or to the path of a unix socket.
+func dial(t testing.TB, addr string) *connection {
+	t.Helper()
+	c, err := dialTo(addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func dialTo(addr string) (*connection, error) {
+	network := "tcp"
+	if strings.HasPrefix(addr, "/") {
+		network = "unix"
+	}
+	c, err := net.DialTimeout(network, addr, patience)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, err
+	}
+	return &connection{c, bufio.NewReader(c)}, nil
+}
+
+// send writes raw bytes. A peer that has already refused may close while they
+// are on their way, so the error is the reader's to find.
+func (c *connection) send(raw string) *connection {
+	_, _ = io.WriteString(c, raw)
+	return c
+}
+
+// reply reads one whole reply to a request with method.
+func (c *connection) reply(method string) (string, error) {
+	response, err := http.ReadResponse(c.reader, &http.Request{Method: method})
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return render(response, string(body)), err
+}
+
+// expect reads one reply and compares it whole.
+func (c *connection) expect(t testing.TB, method, want string, about ...any) {
+	t.Helper()
+	got, err := c.reply(method)
+	require.NoError(t, err, about...)
+	require.Equal(t, want, got, about...)
+}
+
+// closes expects that the peer ends the connection in order and in time.
+func (c *connection) closes(t testing.TB, about ...any) {
+	t.Helper()
+	rest, err := io.ReadAll(c.reader)
+	require.NoError(t, err, about...)
+	require.Empty(t, string(rest), about...)
+}
+
+// render spells a reply as text: status, headers in order of their names
+// without what differs each time, body. Content-Length is left out where the
+// body shows it, and kept in a reply to HEAD.
+func render(response *http.Response, body string) string {
+	var lines []string
+	for name, values := range response.Header {
+		if name == "Date" || name == "Content-Length" && body != "" {
+			continue
+		}
+		for _, value := range values {
+			lines = append(lines, name+": "+value)
+		}
+	}
+	if response.Close {
+		lines = append(lines, "Connection: close")
+	}
+	slices.Sort(lines)
+	text := response.Status + "\n" + strings.Join(lines, "\n") + "\n\n" + body
+	return madeID.ReplaceAllString(text, "<id>")
+}
+
+// madeID is a request id that the gateway made.
+var madeID = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
+
+// request spells an HTTP/1.1 request with a token, unless it is empty, and
+// further header lines.
+func request(line, token string, headers ...string) string {
+	lines := append([]string{line + " HTTP/1.1", "Host: vm.test"}, headers...)
+	if token != "" {
+		lines = append(lines, "Authorization: Bearer "+token)
+	}
+	return strings.Join(lines, "\r\n") + "\r\n\r\n"
+}
+
+// withBody is request with a body and its length.
+func withBody(line, token, body string) string {
+	return request(line, token, contentLength(body)) + body
+}
+
+// ask sends one raw request on a connection of its own and returns the reply.
+func ask(t testing.TB, addr, raw string) string {
+	t.Helper()
+	c := dial(t, addr)
+	defer c.Close()
+	method, _, _ := strings.Cut(raw, " ")
+	got, err := c.send(raw).reply(method)
+	require.NoError(t, err)
+	return got
+}
+
+// The replies of contract §2, as render spells them.
+
+func jsonReply(status, headers, body string) string {
+	lines := append(strings.Split(strings.TrimSpace(headers), "\n"),
+		"Cache-Control: no-store", "Content-Type: application/json", "X-Request-Id: <id>")
+	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
+	slices.Sort(lines)
+	return status + "\n" + strings.Join(lines, "\n") + "\n\n" + body
+}
+
+// refusal is an error in its envelope; headers are further lines.
+func refusal(status, kind, message, headers string) string {
+	return jsonReply(status, headers, `{"error":{"type":"`+kind+`","message":"`+message+`","request_id":"<id>"}}`)
+}
+
+func contentLength(body string) string {
+	return "Content-Length: " + strconv.Itoa(len(strings.ReplaceAll(body, "<id>", strings.Repeat("0", 32))))
+}

@@ -1,0 +1,108 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+)
+
+// jwtSecret is what the gateways of these tests verify with.
+const jwtSecret = "the secret of the end-to-end tests, 48 bytes long"
+
+var minted atomic.Int64
+
+// mint returns a token that nobody has seen before, good for an hour.
+func mint(scope string) string {
+	claims := hostile.GoodClaims(time.Now()).
+		Set("scope", `"`+scope+`"`).
+		Add(fmt.Sprintf(`"jti":"%d"`, minted.Add(1)))
+	return hostile.Sign(jwtSecret, hostile.DefaultHeader, claims.String())
+}
+
+// Every token of the shared table is refused on every path, and none for a
+// reason that it should not learn.
+func TestBadTokensAreRefused(t *testing.T) {
+	t.Parallel()
+	g := serve(t, nil)
+	tokens := badTokens()
+	require.GreaterOrEqual(t, len(tokens), 60)
+	for i, token := range tokens {
+		suite.logged.keepOut(token.Text)
+		line := []string{"GET " + statusPath, "POST " + startPath, "POST " + stopPath}[i%3]
+		want := invalidToken
+		if token.Expired {
+			want = expiredToken
+		}
+		require.Equal(t, want, ask(t, g.addr, request(line, token.Text)), token.Name)
+	}
+	require.Equal(t, okStatus, ask(t, g.addr, request("GET "+statusPath, mint("vm:read"))))
+}
+
+// badTokens is the shared table at the time of the machine. A token that
+// becomes valid soon is made an hour ahead, where it stays too young.
+func badTokens() []hostile.Token {
+	young := func(t hostile.Token) bool { return strings.HasPrefix(t.Name, "nbf ") }
+	now := time.Now()
+	return append(
+		slices.DeleteFunc(hostile.BadTokens(jwtSecret, now), young),
+		slices.DeleteFunc(hostile.BadTokens(jwtSecret, now.Add(time.Hour)), func(t hostile.Token) bool { return !young(t) })...,
+	)
+}
+
+func TestAuthorizationHeadersThatHoldNoOneToken(t *testing.T) {
+	t.Parallel()
+	g := serve(t, nil)
+	good := mint("vm:read")
+	for want, rows := range map[string][][]string{
+		missingToken: {
+			{"Authorization:"}, {"Authorization: Bearer"}, {"Authorization: Bearer  "}, {"Authorization: " + good},
+			{"Authorization: Bearer:" + good}, {"Authorization: Token " + good}, {"Authorization: Bearer\t" + good},
+			{"X-Authorization: Bearer " + good}, {"Proxy-Authorization: Bearer " + good},
+		},
+		invalidToken: {
+			{"Authorization: Bearer " + good + " x"}, {"Authorization: Bearer " + good + ", Bearer " + good},
+			{"Authorization: Bearer Bearer " + good}, {"Authorization: Bearer token=" + good},
+		},
+		twoTokens: {
+			{"Authorization: Bearer " + good, "Authorization: Bearer " + good},
+			{"Authorization: Bearer " + good, "authorization: Basic dTpw"},
+			{"Authorization: Bearer x", "Authorization: Bearer " + good},
+		},
+		okStatus: {{"Authorization: Bearer   " + good}, {"Authorization:\tBearer " + good + " "}},
+	} {
+		for _, headers := range rows {
+			require.Equal(t, want, ask(t, g.addr, request("GET "+statusPath, "", headers...)), headers)
+		}
+	}
+}
+
+// A token is refused from the moment it expires, although it was accepted, and
+// so remembered, until then.
+func TestTokenExpiresWhileItIsRemembered(t *testing.T) {
+	t.Parallel()
+	g := serve(t, nil)
+	end := time.Now().Add(1500 * time.Millisecond)
+	claims := hostile.GoodClaims(time.Now()).Set("exp", fmt.Sprintf("%.3f", float64(end.UnixMilli())/1000))
+	raw := request("GET "+statusPath, hostile.Sign(jwtSecret, hostile.DefaultHeader, claims.String()))
+	accepted := 0
+	eventually(t, "refused", func() bool {
+		asked := time.Now()
+		got := ask(t, g.addr, raw)
+		if got == okStatus {
+			require.True(t, asked.Before(end.Add(time.Millisecond)), "accepted after its end")
+			accepted++
+			return false
+		}
+		require.Equal(t, expiredToken, got)
+		require.True(t, time.Now().After(end.Add(-time.Millisecond)), "refused before its end")
+		return true
+	})
+	require.Greater(t, accepted, 1)
+}
