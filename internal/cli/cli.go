@@ -51,6 +51,8 @@ func Main(ctx context.Context, args []string, env Env, serve Serve) int {
 	return ExitRuntime
 }
 
+// dispatch takes a first argument that is no flag for a command; without one the
+// service is started. Flags before a command are refused as an argument too many.
 func dispatch(ctx context.Context, args []string, env Env, serve Serve) error {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		return runServe(ctx, args, env, serve)
@@ -66,6 +68,7 @@ func dispatch(ctx context.Context, args []string, env Env, serve Serve) error {
 	return config.Refuse("", fmt.Sprintf("unknown command %q; the commands are token, help and version", args[0]))
 }
 
+// runVersion is the command; --version is a flag of serving.
 func runVersion(args []string, env Env) error {
 	flags := newFlagSet(versionCommand())
 	if err := config.ParseFlags(flags, args); err != nil {

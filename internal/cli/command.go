@@ -19,6 +19,7 @@ type command struct {
 	keep                 func(key string) bool // the settings it obeys
 }
 
+// example is a line to paste, and when to.
 type example struct {
 	Summary string `json:"summary"`
 	Command string `json:"command"`
@@ -35,8 +36,10 @@ const groupCommand = "This command"
 
 var helpOption = option{flag: "help", short: "h", usage: "Print this help."}
 
+// noSettings is the keep of commands that work in any environment.
 func noSettings(string) bool { return false }
 
+// commands lists serving first; it has no name of its own on the command line.
 func commands() []command {
 	return []command{serveCommand(), tokenCommand(), helpCommand(), versionCommand()}
 }
@@ -122,6 +125,7 @@ func newFlagSet(c command) *pflag.FlagSet {
 	return flags
 }
 
+// isSet reports a boolean flag of command.options that was given.
 func isSet(flags *pflag.FlagSet, name string) bool {
 	on, err := flags.GetBool(name)
 	return err == nil && on

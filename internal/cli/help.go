@@ -74,6 +74,8 @@ Booleans are 1 true yes on or 0 false no off; a bare integer as a duration is se
 Exit codes: 0 success, 1 failed while running, 2 wrong flags, environment or file.
 `
 
+// writeGroup writes the settings of one group, those without a flag by their
+// environment name.
 func writeGroup(b *strings.Builder, group config.Group, settings []config.Setting) {
 	headed := false
 	for _, s := range settings {
@@ -114,6 +116,7 @@ func placeholder(name string) string {
 	return "<" + name + ">"
 }
 
+// flagHead aligns long flags whether or not there is a short one.
 func flagHead(flag, short, value string) string {
 	head := "      --" + flag
 	if short != "" {
@@ -128,6 +131,7 @@ func flagHead(flag, short, value string) string {
 // envColumn is where environment names begin.
 const envColumn = 42
 
+// writeEntry writes one flag or name, and below it what it does.
 func writeEntry(b *strings.Builder, head, env, usage, fallback string) {
 	if env != "" {
 		head = fmt.Sprintf("%-*s %s", envColumn, head, env)

@@ -85,6 +85,7 @@ func printOpenCLI(w io.Writer, version string) error {
 	return encoder.Encode(doc)
 }
 
+// exitCodes are the same for every command.
 func exitCodes() []documentExit {
 	return []documentExit{
 		{ExitOK, "Success."},
@@ -126,6 +127,8 @@ func aliases(short string) []string {
 	return []string{"-" + short}
 }
 
+// valueOf is the one argument of an option that wants a value. The dispatcher
+// reads valueName, the standard has arguments; both say the same.
 func valueOf(name string, accepted []string) []documentArgument {
 	if name == "" {
 		return nil
@@ -133,6 +136,8 @@ func valueOf(name string, accepted []string) []documentArgument {
 	return []documentArgument{{Name: name, Required: true, AcceptedValues: accepted}}
 }
 
+// The platform's own part of the document, which its tools read to list, check
+// and redact the environment of a module. Every schema type is string there.
 type (
 	environmentDoc struct {
 		Version      string     `json:"version"`
@@ -146,7 +151,7 @@ type (
 		Secret       bool         `json:"secret"`
 		Default      string       `json:"default,omitempty"`
 		Schema       schema       `json:"schema"`
-		MapsTo       []mapping    `json:"mapsTo"`
+		MapsTo       []mapping    `json:"mapsTo"` // flag and key of the same setting
 		SafeHandling safeHandling `json:"safeHandling"`
 	}
 	schema struct {

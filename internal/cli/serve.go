@@ -7,7 +7,9 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
-// runServe serves, or answers one of the questions about the settings.
+// runServe serves, or answers one of the questions about the settings. Help is
+// given in spite of wrong flags, since it is what tells the right ones;
+// everything else wants all flags right first.
 func runServe(ctx context.Context, args []string, env Env, serve Serve) error {
 	flags := newFlagSet(serveCommand())
 	usage := config.ParseFlags(flags, args)

@@ -8,7 +8,9 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/token"
 )
 
-// runToken prints one token, signed with the first JWT secret.
+// runToken prints one token and nothing else on Stdout, so that TOKEN=$(…) works.
+// It is signed with the first JWT secret, which every instance that shares the
+// secrets accepts. Settings that serving alone needs may be missing or wrong.
 func runToken(args []string, env Env) error {
 	flags := newFlagSet(tokenCommand())
 	usage := config.ParseFlags(flags, args)

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -60,6 +61,11 @@ func ParseFlags(flags *pflag.FlagSet, args []string) error {
 			found.add("", "", "unknown flag %s", flagName(arg))
 			unknown = true
 		}
+	}
+	// pflag drops what looks like a flag of a Go test binary without a word.
+	if slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "-test.") }) {
+		found.add("", "", "unknown flag %s", quote("-test"))
+		unknown = true
 	}
 	if !unknown && flags.NArg() > 0 {
 		found.add("", "", "unexpected argument %s", quote(flags.Arg(0)))
