@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,20 +21,20 @@ type conn struct {
 	net.Conn
 	once   sync.Once
 	closed error
-	linger bool // set before Close by the goroutine that serves the connection
+	linger atomic.Bool // set before Close
 }
 
 // linger makes c wait, when it is closed, for its peer to finish sending.
 func linger(c net.Conn) {
 	if c, ok := c.(*conn); ok {
-		c.linger = true
+		c.linger.Store(true)
 	}
 }
 
 // Close ends the connection once.
 func (c *conn) Close() error {
 	c.once.Do(func() {
-		if c.linger {
+		if c.linger.Load() {
 			c.drain()
 		}
 		c.closed = c.Conn.Close()

@@ -3,9 +3,7 @@
 package server
 
 import (
-	"bytes"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -64,7 +62,9 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		WriteTimeout:            config.WriteTimeout,
 		IdleTimeout:             config.IdleTimeout,
 		EnableTrustedProxyCheck: true, // trust no forwarded header: none is read
-		DisableStartupMessage:   true,
+		// A form is a body like any other, read only behind authentication.
+		DisablePreParseMultipartForm: true,
+		DisableStartupMessage:        true,
 		// Behind routes.NotFound nothing returns an error to Fiber.
 		ErrorHandler: func(c *fiber.Ctx, err error) error {
 			middleware.WriteError(c.Context(), apierror.From(err))
@@ -103,15 +103,14 @@ func (s *Server) tighten() {
 // screen stops what Fiber would answer past the envelope, or process although
 // two readers may disagree on where the request ends.
 func (s *Server) screen(ctx *fasthttp.RequestCtx) *apierror.Error {
-	if !knownMethod(ctx.Method()) {
-		return routes.Refusal(string(ctx.Path()))
+	if e := ambiguous(ctx.Request.Header.RawHeaders()); e != nil {
+		ctx.SetConnectionClose() // whatever follows may be part of this request
+		linger(ctx.Conn())
+		return e
 	}
-	// Transfer-Encoding beside Content-Length "ought to be handled as an
-	// error" (RFC 9112 §6.1); fasthttp drops the latter, goes on, and marks the
-	// connection for closing, which few others are.
-	if ctx.Request.Header.ConnectionClose() && framedTwice(ctx.Request.Header.RawHeaders()) {
-		ctx.SetConnectionClose()
-		return apierror.New(apierror.BadRequest, "Send Content-Length or Transfer-Encoding, not both.")
+	if !knownMethod(ctx.Method()) {
+		// Like Fiber, by the path as it was sent: // is not /.
+		return routes.Refusal(string(ctx.URI().PathOriginal()))
 	}
 	return nil
 }
@@ -120,6 +119,7 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *apierror.Error {
 // fasthttp's words: they may hold bytes of the request.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	linger(ctx.Conn())
+	ctx.Response.SkipBody = ctx.IsHead()
 	var id [32]byte
 	ctx.Response.Header.SetBytesV(fiber.HeaderXRequestID, s.ids.Append(id[:0]))
 	middleware.WriteError(ctx, unreadable(err))
@@ -132,21 +132,6 @@ func knownMethod(method []byte) bool {
 		return true
 	}
 	return false
-}
-
-// framedTwice reports header lines that give the body two lengths.
-func framedTwice(raw []byte) bool {
-	var length, encoding bool
-	for line := range bytes.Lines(raw) {
-		name, _, _ := bytes.Cut(line, []byte{':'})
-		switch {
-		case strings.EqualFold(string(name), fiber.HeaderContentLength):
-			length = true
-		case strings.EqualFold(string(name), fiber.HeaderTransferEncoding):
-			encoding = true
-		}
-	}
-	return length && encoding
 }
 
 // silent drops fasthttp's own log: it reports broken requests, which their
