@@ -89,7 +89,7 @@ func events() []Setting {
 func status() []Setting {
 	return []Setting{
 		{
-			Key: keyMaxAge, Env: "BUS_VM_STATUS_MAX_AGE", Default: "30s", Group: GroupStatus,
+			Key: keyMaxAge, Env: "BUS_VM_STATUS_MAX_AGE", Default: "10s", Group: GroupStatus,
 			Usage: "Oldest status that is still shown.",
 			kind:  duration(shortest, longest, func(c *Config) *time.Duration { return &c.Status.MaxAge }),
 		},
