@@ -36,6 +36,10 @@ const (
 	defaultTimeout       = 30 * time.Second
 )
 
+// patience is how long a reader waits for a refresh before it takes a status
+// that is older than a refresh, but not older than the maximum age.
+const patience = time.Second
+
 // failureHold is how long a failed refresh answers the readers who come after
 // it, so that they do not turn into a storm of requests to a sick backend.
 const failureHold = 250 * time.Millisecond
@@ -58,6 +62,7 @@ type Keeper struct {
 	lastWrite time.Time          // when the latest of them became known
 	changed   chan struct{}      // closed and replaced when waiters should look again
 	waiting   int                // readers without anything to show
+	lapsed    *shown             // off display because nobody read it; still young enough to fall back on
 	failure   error              // why the last refresh failed, while that still counts
 	failedAt  time.Time          // when one last failed
 	cancel    context.CancelFunc // ends the refresh under way; nil without one
@@ -68,7 +73,7 @@ type shown struct {
 	document []byte
 	askedAt  time.Time
 	refresh  time.Duration
-	expiry   *time.Timer // takes it down
+	timer    *time.Timer // ends its display; see Keeper.end
 	read     atomic.Bool
 }
 
@@ -108,10 +113,13 @@ func (k *Keeper) Read(ctx context.Context) ([]byte, error) {
 	return s.document, nil
 }
 
-// wait blocks until there is something to show, or the shared refresh failed.
+// wait blocks until there is something to show. When the shared refresh fails,
+// or takes longer than patience, a lapsed status will do.
 func (k *Keeper) wait(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.config.Timeout)
 	defer cancel()
+	impatient := time.NewTimer(patience)
+	defer impatient.Stop()
 
 	k.mu.Lock()
 	if time.Since(k.failedAt) >= failureHold {
@@ -120,26 +128,39 @@ func (k *Keeper) wait(ctx context.Context) ([]byte, error) {
 	k.waiting++
 	defer func() { k.waiting--; k.mu.Unlock() }()
 	k.signal()
-	for {
-		if s := k.current.Load(); s != nil {
-			s.read.Store(true)
-			k.signal()
+	for settle := false; ; {
+		err := k.failure
+		if err == nil {
+			err = ctx.Err()
+		}
+		if s := k.answer(settle || err != nil); s != nil {
 			return s.document, nil
 		}
-		if k.failure != nil {
-			return nil, k.failure
+		if err != nil {
+			return nil, err
 		}
 		changed := k.changed
 		k.mu.Unlock()
 		select {
 		case <-changed:
 		case <-ctx.Done():
+		case <-impatient.C:
+			settle = true
 		}
 		k.mu.Lock()
-		if ctx.Err() != nil && k.current.Load() == nil && k.failure == nil {
-			return nil, ctx.Err()
-		}
 	}
+}
+
+// answer is what can be shown: a lapsed status only if settle says so. The
+// caller holds mu.
+func (k *Keeper) answer(settle bool) *shown {
+	if s := k.current.Load(); s != nil {
+		return s
+	}
+	if settle && k.lapsed != nil && time.Since(k.lapsed.askedAt) < k.config.MaxAge {
+		return k.lapsed
+	}
+	return nil
 }
 
 // Invalidate takes down whatever was asked for before now: a write was
@@ -150,7 +171,7 @@ func (k *Keeper) Invalidate() {
 	k.epoch++
 	k.lastWrite = time.Now()
 	k.takeDown()
-	k.failure = nil
+	k.lapsed, k.failure = nil, nil
 	if k.cancel != nil {
 		k.cancel() // its answer would be dropped; waiting readers need a new one
 	}

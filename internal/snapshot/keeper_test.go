@@ -86,8 +86,7 @@ func TestUnreadSnapshotAsksNothing(t *testing.T) {
 		require.EqualValues(t, 0, r.asked.Load())
 		read(t, k)
 		time.Sleep(24 * time.Hour)
-		// The one that was waited for, and the one its reader asked for.
-		require.EqualValues(t, 2, r.asked.Load())
+		require.EqualValues(t, 1, r.asked.Load())
 	})
 }
 
@@ -99,7 +98,6 @@ func TestReadSnapshotIsRefreshedInTheBackground(t *testing.T) {
 		t.Run(test.state, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
 				r.set(test.state, nil)
-				read(t, k)
 				for range 60 * 20 {
 					time.Sleep(50 * time.Millisecond)
 					require.Equal(t, document(test.state), read(t, k))
@@ -113,6 +111,7 @@ func TestReadSnapshotIsRefreshedInTheBackground(t *testing.T) {
 func TestChangeIsSeenWithinOneRefresh(t *testing.T) {
 	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
 		read(t, k)
+		read(t, k)
 		r.set("unavailable", nil)
 		time.Sleep(defaultRefresh)
 		synctest.Wait()
@@ -123,6 +122,7 @@ func TestChangeIsSeenWithinOneRefresh(t *testing.T) {
 func TestFailingBackendIsShownUntilTheMaximumAge(t *testing.T) {
 	gone := errors.New("gone")
 	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		read(t, k)
 		read(t, k)
 		r.set("", gone)
 		for start := time.Now(); time.Since(start) < defaultMaxAge-time.Millisecond; time.Sleep(time.Millisecond) {
@@ -140,6 +140,7 @@ func TestFailingBackendIsShownUntilTheMaximumAge(t *testing.T) {
 
 func TestHungRefreshDoesNotOutliveTheMaximumAge(t *testing.T) {
 	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		read(t, k)
 		read(t, k)
 		r.mu.Lock()
 		r.delay = time.Hour
@@ -187,6 +188,38 @@ func TestAnswerSlowerThanTheMaximumAgeStillReachesItsReader(t *testing.T) {
 		r.delay = 2 * defaultMaxAge
 		require.Equal(t, document("ready"), read(t, k))
 	})
+}
+
+func TestSlowPollerNeverSeesItsPreviousPoll(t *testing.T) {
+	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		for _, state := range []string{"stopped", "starting", "ready", "stopping"} {
+			r.set(state, nil)
+			time.Sleep(5 * time.Second)
+			require.Equal(t, document(state), read(t, k))
+		}
+		require.EqualValues(t, 4, r.asked.Load())
+	})
+}
+
+func TestLapsedStatusServesWhileTheBackendIsGoneOrSlow(t *testing.T) {
+	for name, harm := range map[string]func(r *fakeRuntime){
+		"gone": func(r *fakeRuntime) { r.err = errors.New("gone") },
+		"slow": func(r *fakeRuntime) { r.delay = time.Hour },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+				read(t, k)
+				r.mu.Lock()
+				harm(r)
+				r.mu.Unlock()
+				time.Sleep(defaultRefresh + time.Second)
+				require.Equal(t, document("ready"), read(t, k))
+				time.Sleep(defaultMaxAge)
+				_, err := k.Read(t.Context())
+				require.Error(t, err)
+			})
+		})
+	}
 }
 
 func TestReaderGivesUpWithItsContext(t *testing.T) {

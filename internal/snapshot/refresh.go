@@ -100,25 +100,41 @@ func (k *Keeper) refresh(ctx context.Context) {
 	k.announce()
 }
 
-// show puts a status on display until its maximum age. One that took about that
-// long to arrive still serves the readers who waited for it. The caller holds mu.
+// show puts a status on display. The caller holds mu.
 func (k *Keeper) show(status Status, document []byte, askedAt time.Time) {
 	next := &shown{document: document, askedAt: askedAt, refresh: k.config.Refresh}
 	if moving[status.State] {
 		next.refresh = k.config.RefreshMoving
 	}
-	next.expiry = time.AfterFunc(max(k.config.MaxAge-time.Since(askedAt), k.config.RefreshMoving), func() {
-		k.current.CompareAndSwap(next, nil)
-	})
-	k.failure = nil
+	// One that took long to arrive still serves the readers who waited for it.
+	display := max(next.refresh-time.Since(askedAt), k.config.RefreshMoving)
+	next.timer = time.AfterFunc(display, func() { k.end(next) })
+	k.lapsed, k.failure = nil, nil
 	if old := k.current.Swap(next); old != nil {
-		old.expiry.Stop()
+		old.timer.Stop()
 	}
+}
+
+// end takes s down: when it is due for a refresh and nobody has read it, so
+// that whoever comes next waits for a new one, or else at its maximum age.
+func (k *Keeper) end(s *shown) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.current.Load() != s {
+		return
+	}
+	left := k.config.MaxAge - time.Since(s.askedAt)
+	if s.read.Load() && left > 0 {
+		s.timer.Reset(left)
+		return
+	}
+	k.current.Store(nil)
+	k.lapsed = s
 }
 
 // takeDown leaves nothing on display. The caller holds mu.
 func (k *Keeper) takeDown() {
 	if s := k.current.Swap(nil); s != nil {
-		s.expiry.Stop()
+		s.timer.Stop()
 	}
 }

@@ -37,7 +37,7 @@ func (k *Keeper) Share(correlationID string, status Status) {
 	if now.Sub(askedAt) >= k.config.MaxAge {
 		return
 	}
-	before := k.current.Load()
+	before := k.answer(true)
 	if before != nil && !before.askedAt.Before(askedAt) {
 		return // what is shown was asked for later
 	}
