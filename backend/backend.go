@@ -27,9 +27,6 @@ type Backend interface {
 	// OutcomeUnknown means that the runtime may act on it all the same.
 	Apply(ctx context.Context, op Operation) error
 
-	// Ready returns nil when requests can be answered, else the reason why not.
-	Ready() error
-
 	// Run does the background work until ctx ends, and returns after all of
 	// its children. A nil error means that ctx ended it.
 	Run(ctx context.Context) error

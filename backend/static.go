@@ -110,9 +110,6 @@ func (s *Static) enter(state string) {
 	s.document.Store(&document)
 }
 
-// Ready is always nil: nothing stands behind a static backend.
-func (s *Static) Ready() error { return nil }
-
 // Run waits for ctx and ends the transition under way.
 func (s *Static) Run(ctx context.Context) error {
 	<-ctx.Done()

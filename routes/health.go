@@ -16,12 +16,10 @@ var okDocument = []byte(`{"ok":true}`)
 // ready answers whether this instance should get traffic. It takes no token.
 func ready(config Config) fiber.Handler {
 	return func(c *fiber.Ctx) error {
-		err := config.Backend.Ready()
-		if err == nil && config.Ready != nil {
-			err = config.Ready()
-		}
-		if err != nil {
-			return notReady(err)
+		if config.Ready != nil {
+			if err := config.Ready(); err != nil {
+				return notReady(err)
+			}
 		}
 		return sendJSON(c, fiber.StatusOK, okDocument)
 	}

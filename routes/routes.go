@@ -36,7 +36,8 @@ type Config struct {
 	Usage Recorder
 	// Timeout is the deadline of one write, from its body on; default 30 s.
 	Timeout time.Duration
-	// Ready adds to what Backend.Ready says, for example a shutdown under way.
+	// Ready returns why this instance should get no traffic now, nil when it
+	// should; a nil func means always.
 	Ready func() error
 	// Logger gets one line for each failure of this server; default none.
 	Logger *slog.Logger

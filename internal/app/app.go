@@ -64,6 +64,11 @@ func New(c *config.Config, logger *slog.Logger) (_ *App, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("token verification: %w", err)
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.plumbing.close())
+		}
+	}()
 	if err := a.connect(); err != nil {
 		return nil, err
 	}
@@ -82,10 +87,7 @@ func New(c *config.Config, logger *slog.Logger) (_ *App, err error) {
 		SocketMode:  c.Socket.Mode,
 		SocketGroup: c.Socket.Group,
 	})
-	if err != nil {
-		return nil, errors.Join(err, a.plumbing.close())
-	}
-	return a, nil
+	return a, err
 }
 
 // mount registers the API; the server exists by the time a request asks Ready.
@@ -150,14 +152,4 @@ func (a *App) announce() {
 	for _, warning := range a.config.Warnings {
 		a.logger.Warn(warning)
 	}
-	if a.config.Backend == backend.ModeStatic && !isLoopback(a.listener.Addr()) {
-		a.logger.Warn("the static backend answers for no real machine, and others can reach it",
-			"addr", a.listener.Addr().String(),
-			"do", "use --backend events for real runtimes, or a loopback address for local checks")
-	}
-}
-
-func isLoopback(addr net.Addr) bool {
-	tcp, ok := addr.(*net.TCPAddr)
-	return !ok || tcp.IP.IsLoopback()
 }

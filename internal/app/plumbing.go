@@ -7,6 +7,7 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -18,6 +19,7 @@ type plumbing struct {
 	entitlement middleware.EntitlementChecker
 	usage       routes.Recorder
 	memory      *usage.Memory
+	client      *events.Client
 	parts       []part
 }
 
@@ -31,7 +33,9 @@ type part struct {
 // connect builds the backend and its plumbing from the settings.
 func (a *App) connect() (err error) {
 	if a.config.NeedsEvents() {
-		return errors.New("events mode is not part of this build yet; use --backend static")
+		if err := a.connectEvents(); err != nil {
+			return err
+		}
 	}
 	if a.config.Usage.Backend == config.Memory {
 		a.plumbing.memory = usage.NewMemory(time.Now)
@@ -43,9 +47,19 @@ func (a *App) connect() (err error) {
 			Transition: a.config.Static.Transition,
 			Details:    a.config.Static.Details,
 		},
+		Events: backend.EventsConfig{
+			Client:        a.plumbing.client,
+			MaxAge:        a.config.Status.MaxAge,
+			Refresh:       a.config.Status.Refresh,
+			RefreshMoving: a.config.Status.RefreshMoving,
+			Timeout:       a.config.Timeout,
+			Metrics:       a.metrics,
+		},
 	})
 	return err
 }
+
+func (p *plumbing) add(part part) { p.parts = append(p.parts, part) }
 
 // run runs the backend and all parts until ctx ends or one of them fails, and
 // returns when all have returned.

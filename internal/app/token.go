@@ -1,0 +1,60 @@
+package app
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/events"
+	"github.com/busdk/bus-api-provider-vm/internal/secret"
+)
+
+// expirySoon is how long before its expiry a provider token is worth a warning.
+const expirySoon = 24 * time.Hour
+
+// providerToken is the gateway's own credential towards Events, never a
+// caller's.
+func (a *App) providerToken() (events.TokenSource, error) {
+	c := a.config.Events
+	switch {
+	case c.TokenFile != "":
+		return events.FileToken(c.TokenFile, a.logger), nil
+	case c.TokenRefresh:
+		return events.RereadToken(a.rereadToken), nil
+	}
+	return events.StaticToken(c.Token)
+}
+
+// rereadToken looks again wherever the settings come from.
+func (a *App) rereadToken() (secret.String, error) {
+	fresh, err := a.config.Reload()
+	if err != nil {
+		return secret.String{}, err
+	}
+	return fresh.Events.Token, nil
+}
+
+// inspect tells the operator before the Events API does what is wrong with the
+// provider token. It only warns: the Events API has the last word.
+func (a *App) inspect(source events.TokenSource, replies []string) {
+	const do = "issue a provider token for these scopes and set BUS_API_TOKEN or --token-file"
+	need := events.ScopesFor(replies...)
+	token, err := source.Token()
+	if err != nil {
+		a.logger.Warn("the provider token cannot be read yet", "cause", err, "scopes", strings.Join(need, " "), "do", do)
+		return
+	}
+	expires, have, err := events.InspectToken(token, time.Now())
+	switch {
+	case errors.Is(err, events.ErrTokenExpired):
+		a.logger.Error("the provider token has expired", "expired", expires, "do", do, "scopes", strings.Join(need, " "))
+	case err != nil:
+		a.logger.Info("the provider token cannot be inspected", "cause", err)
+		return
+	case !expires.IsZero() && time.Until(expires) < expirySoon:
+		a.logger.Warn("the provider token expires soon", "expires", expires, "do", do, "scopes", strings.Join(need, " "))
+	}
+	if missing := events.MissingScopes(have, need); len(missing) > 0 {
+		a.logger.Error("the provider token lacks scopes", "missing", strings.Join(missing, " "), "do", do)
+	}
+}

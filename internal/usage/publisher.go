@@ -1,0 +1,44 @@
+package usage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/busdk/bus-api-provider-vm/internal/events"
+)
+
+// Reply is the reply stream that a Publisher needs its client to hear.
+var Reply = events.ReplyName(events.UsageRequest)
+
+// passing are the error types that speak of the integration, not of the record.
+var passing = []string{
+	"unavailable", "backend_unavailable", "service_unavailable", "temporarily_unavailable", "timeout",
+	"rate_limited", "too_many_requests", "overloaded", "internal", "internal_error", "storage_error",
+}
+
+// Publisher sends records to the usage integration over Events.
+type Publisher struct{ client *events.Client }
+
+// NewPublisher returns a Publisher that sends through client.
+func NewPublisher(client *events.Client) *Publisher { return &Publisher{client} }
+
+// Send publishes r and returns nil once the integration acknowledged it. An
+// error that wraps ErrRefused is final; after any other r may be sent again,
+// as its event id makes it count once.
+func (p *Publisher) Send(ctx context.Context, r Record) error {
+	_, err := p.client.Request(ctx, events.Request{
+		Name:          events.UsageRequest,
+		Reply:         Reply,
+		CorrelationID: uuid.NewString(),
+		Payload:       r,
+	})
+	var remote *events.RemoteError
+	if errors.As(err, &remote) && !slices.Contains(passing, remote.Type) {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return err
+}
