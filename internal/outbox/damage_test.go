@@ -1,0 +1,200 @@
+package outbox
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+)
+
+const page = 4096
+
+// backlog writes n undelivered operations and returns the data directory.
+func backlog(t *testing.T, n int) (dir string, ops []lifecycle.Operation) {
+	t.Helper()
+	dir = t.TempDir()
+	o := start(t, Config{Dir: dir, Sender: newSink((&gate{err: errDown}).answer)})
+	for range n {
+		op := newOperation()
+		ops = append(ops, op)
+		o.pair(op, lifecycle.Accepted)
+	}
+	o.stop()
+	return dir, ops
+}
+
+// A damaged file never keeps the process from starting and is never lost.
+func TestDamagedFileIsSetAside(t *testing.T) {
+	for name, damage := range map[string]func(data []byte) []byte{
+		"empty":                func([]byte) []byte { return nil },
+		"one byte":             func([]byte) []byte { return []byte{1} },
+		"text":                 func([]byte) []byte { return bytes.Repeat([]byte("no database "), page) },
+		"zeros":                func(d []byte) []byte { return make([]byte, len(d)) },
+		"a page long":          func(d []byte) []byte { return d[:page] },
+		"cut after the metas":  func(d []byte) []byte { return d[:2*page] },
+		"cut in the middle":    func(d []byte) []byte { return d[:len(d)/2/page*page+100] },
+		"both metas checksums": func(d []byte) []byte { d[60], d[page+60] = d[60]+1, d[page+60]+1; return d },
+		"pages zeroed":         func(d []byte) []byte { clear(d[2*page:]); return d },
+		"pages of noise": func(d []byte) []byte {
+			r := rand.New(rand.NewPCG(1, 2))
+			for i := 2 * page; i < len(d); i++ {
+				d[i] = byte(r.Uint32())
+			}
+			return d
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, _ := backlog(t, 50)
+			path := filepath.Join(dir, fileName)
+			damaged := damage(read(t, path))
+			if err := os.WriteFile(path, damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var log bytes.Buffer
+			s := newSink(nil)
+			o := start(t, Config{Dir: dir, Sender: s, Logger: logTo(&log)})
+			found, err := filepath.Glob(path + ".damaged-*")
+			if err != nil || len(found) != 1 {
+				t.Fatalf("set aside: %q, %v", found, err)
+			}
+			if !bytes.Equal(read(t, found[0]), damaged) {
+				t.Error("the file that was set aside is not what was found")
+			}
+			if line := log.String(); strings.Count(line, "\n") != 1 || !strings.Contains(line, found[0]) || !strings.Contains(line, "ERROR") {
+				t.Errorf("log: %s", line)
+			}
+			op := newOperation()
+			o.pair(op, lifecycle.Accepted)
+			s.await(t, 2)
+			checkPairs(t, s, []lifecycle.Operation{op})
+		})
+	}
+}
+
+func TestSetAsideNeverOverwrites(t *testing.T) {
+	dir := t.TempDir()
+	o := mustOpen(t, Config{Dir: dir, Sender: newSink(nil)})
+	mustClose(t, o)
+	path := filepath.Join(dir, fileName)
+	at := newOperation().RequestedAt
+	seen := map[string]bool{}
+	for range 3 {
+		if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		aside, err := setAside(path, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[aside] = true
+	}
+	if len(seen) != 3 {
+		t.Errorf("set aside as %v", seen)
+	}
+}
+
+// Bytes change anywhere: Open gives an outbox that works, one way or the other,
+// and what it delivers is what was written or is missing. A changed byte inside
+// a text cannot be noticed, so contents are not compared.
+func TestFlippedBytes(t *testing.T) {
+	dir, _ := backlog(t, 30)
+	pristine := read(t, filepath.Join(dir, fileName))
+	r := rand.New(rand.NewPCG(3, 4))
+	aside := 0
+	for round := range 150 {
+		data := bytes.Clone(pristine)
+		at := r.IntN(len(data) - 64)
+		for i := range 1 + r.IntN(64) {
+			data[at+i] = byte(r.Uint32())
+		}
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, fileName), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := newSink(nil)
+		o, err := Open(Config{Dir: dir, Sender: s})
+		if err != nil {
+			t.Fatalf("round %d, bytes at %d: %v", round, at, err)
+		}
+		o.store.db.NoSync = true
+		running := run(t, o)
+		op := newOperation()
+		running.pair(op, lifecycle.Accepted)
+		running.stop()
+		if found, _ := filepath.Glob(filepath.Join(dir, fileName+".damaged-*")); len(found) > 0 {
+			aside++
+		}
+	}
+	if aside == 0 {
+		t.Error("no damage was noticed")
+	}
+}
+
+// One row that makes no sense does not cost the others.
+func TestUnreadableRowIsParked(t *testing.T) {
+	dir, ops := backlog(t, 3)
+	o := mustOpen(t, Config{Dir: dir, Sender: newSink(nil)})
+	broken := requestedKey(o.operations.Front().Next().Value.(*operation).number)
+	raw := []byte(`{"record":{"event_type":`)
+	edit(t, o, func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte(recordsBucket)).Put(key(broken), raw)
+	})
+	mustClose(t, o)
+	for range 2 {
+		s := newSink(nil)
+		o := start(t, Config{Dir: dir, Sender: s})
+		if want := 5; ops != nil {
+			s.await(t, want)
+		}
+		o.stop()
+		if got, want := o.Stats(), (Stats{Records: 1, Parked: 1}); got != want {
+			t.Errorf("stats %+v, want %+v", got, want)
+		}
+		ops = nil // the second start has nothing to deliver
+	}
+	found, err := inspect(filepath.Join(dir, fileName))
+	if err != nil || found.stuck != 1 || len(found.rows) != 0 {
+		t.Errorf("in the file: %+v, %v", found, err)
+	}
+}
+
+func TestForeignFileIsSetAside(t *testing.T) {
+	dir := t.TempDir()
+	db, err := bbolt.Open(filepath.Join(dir, fileName), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucket([]byte("something else"))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, mustOpen(t, Config{Dir: dir, Sender: newSink(nil)}))
+	if found, _ := filepath.Glob(filepath.Join(dir, fileName+".damaged-*")); len(found) != 1 {
+		t.Error("a file of another kind was not set aside")
+	}
+}
+
+// A start that was killed while it made or compacted the file leaves a copy.
+func TestLeftoverOfAKilledStart(t *testing.T) {
+	dir, ops := backlog(t, 3)
+	if err := os.WriteFile(filepath.Join(dir, freshName), []byte(fmt.Sprint(ops)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSink(nil)
+	start(t, Config{Dir: dir, Sender: s})
+	s.await(t, 6)
+	checkPairs(t, s, ops)
+}

@@ -1,0 +1,265 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
+)
+
+func TestDeliversWhatWasRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSink(nil)
+		o := start(t, Config{Dir: t.TempDir(), Sender: s})
+		op := newOperation()
+		if err := o.Requested(t.Context(), op); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		time.Sleep(3 * time.Second)
+		if err := o.Ended(op, lifecycle.Accepted, 3*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		want := []usage.Record{
+			usage.NewRequested(op),
+			usage.NewEnded(op, lifecycle.Accepted, 3*time.Second, time.Now()),
+		}
+		if got := s.records(); !equal(got, want) {
+			t.Fatalf("delivered\n%+v\nwant\n%+v", got, want)
+		}
+		if got, want := o.Stats(), (Stats{}); got != want {
+			t.Errorf("left over: %+v", got)
+		}
+		time.Sleep(settleAfter)
+		synctest.Wait()
+		wantRows(t, o.Outbox, 0, 0)
+	})
+}
+
+// The clocks of a failure are real durations of the bubble: what is asserted
+// is who is tried when.
+func TestOutageKeepsOrderAndBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{err: errDown}
+		s := newSink(g.answer)
+		o := start(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: 30 * time.Second})
+		var ops []lifecycle.Operation
+		for range 100 {
+			op := newOperation()
+			ops = append(ops, op)
+			o.pair(op, lifecycle.Accepted)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		// One attempt at a time, at most RetryMax apart, at least half of it
+		// once the pause has grown; the first round may be up to maxSending.
+		if s.tries < 120 || s.tries > 240+maxSending {
+			t.Errorf("%d attempts in an hour's outage", s.tries)
+		}
+		if got, want := o.Stats(), (Stats{Records: 200, OldestAge: time.Hour}); got.Records != want.Records || got.OldestAge < want.OldestAge {
+			t.Errorf("stats %+v, want %+v", got, want)
+		}
+		g.set(nil)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		checkPairs(t, s, ops)
+	})
+}
+
+func TestPoisonedRecordDoesNotHoldUpOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		poisoned := newOperation()
+		id := usage.EventID(poisoned.ID, usage.PhaseRequested)
+		s := newSink(func(_ context.Context, r usage.Record) error {
+			if r.EventID == id {
+				return errDown
+			}
+			return nil
+		})
+		o := start(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: 100 * time.Millisecond, RetryMax: 10 * time.Second})
+		o.pair(poisoned, lifecycle.Accepted)
+		synctest.Wait()
+		var ops []lifecycle.Operation
+		for range 300 {
+			op := newOperation()
+			ops = append(ops, op)
+			o.pair(op, lifecycle.Accepted)
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		checkPairs(t, s, ops)
+		if got := o.Stats().Records; got != 2 {
+			t.Errorf("%d records wait, want the poisoned pair", got)
+		}
+		if tries := int(o.count.retries.Get()); tries < 5 || tries > 15 {
+			t.Errorf("the poisoned record was tried %d times in 31 s, want a growing delay", tries)
+		}
+	})
+}
+
+func TestRefusedRecordsAreParked(t *testing.T) {
+	refuse := fmt.Errorf("%w: account closed", usage.ErrRefused)
+	for name, c := range map[string]struct {
+		refuses func(usage.Record) bool
+		want    []string
+		parked  int
+	}{
+		"requested": {func(r usage.Record) bool { return r.Data.Outcome == "" }, []string{finishedEvent}, 1},
+		"terminal":  {func(r usage.Record) bool { return r.Data.Outcome != "" }, []string{requestedEvent}, 1},
+		"both":      {func(usage.Record) bool { return true }, nil, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSink(func(_ context.Context, r usage.Record) error {
+					if c.refuses(r) {
+						return refuse
+					}
+					return nil
+				})
+				dir := t.TempDir()
+				o := start(t, Config{Dir: dir, Sender: s})
+				o.pair(newOperation(), lifecycle.Accepted)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				wantEvents(t, s.records(), c.want...)
+				if got, want := o.Stats(), (Stats{Records: c.parked, Parked: c.parked}); got != want {
+					t.Errorf("stats %+v, want %+v", got, want)
+				}
+				if s.tries != 2 {
+					t.Errorf("%d attempts, want one a record", s.tries)
+				}
+				wantRows(t, o.Outbox, 0, c.parked)
+				o.stop()
+
+				// The next start offers them again, and an integration that has
+				// come to its senses gets them.
+				s.answer, s.taken = nil, nil
+				o = start(t, Config{Dir: dir, Sender: s})
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if got := len(s.records()); got != c.parked {
+					t.Errorf("%d parked records delivered after a restart, want %d", got, c.parked)
+				}
+				wantRows(t, o.Outbox, 0, 0)
+			})
+		})
+	}
+}
+
+func TestParkedAgainAfterRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSink(func(context.Context, usage.Record) error { return usage.ErrRefused })
+		dir := t.TempDir()
+		for n := 1; n <= 3; n++ {
+			o := start(t, Config{Dir: dir, Sender: s})
+			o.pair(newOperation(), lifecycle.Accepted)
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if got, want := o.Stats(), (Stats{Records: 2 * n, Parked: 2 * n}); got != want {
+				t.Errorf("run %d: stats %+v, want %+v", n, got, want)
+			}
+			wantRows(t, o.Outbox, 0, 2*n)
+			o.stop()
+		}
+	})
+}
+
+func TestSendsSeveralOperationsAtATimeAndBoundsThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		now, most := 0, 0
+		s := newSink(func(context.Context, usage.Record) error {
+			mu.Lock()
+			now++
+			most = max(most, now)
+			mu.Unlock()
+			time.Sleep(time.Second)
+			mu.Lock()
+			now--
+			mu.Unlock()
+			return nil
+		})
+		o := start(t, Config{Dir: t.TempDir(), Sender: s})
+		var ops []lifecycle.Operation
+		for range 3 * maxSending {
+			op := newOperation()
+			ops = append(ops, op)
+			o.pair(op, lifecycle.Accepted)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if most != maxSending {
+			t.Errorf("at most %d at a time, want %d", most, maxSending)
+		}
+		checkPairs(t, s, ops)
+	})
+}
+
+func TestStopCutsASendShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSink(func(ctx context.Context, _ usage.Record) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		dir := t.TempDir()
+		o := start(t, Config{Dir: dir, Sender: s})
+		op := newOperation()
+		o.pair(op, lifecycle.Accepted)
+		synctest.Wait()
+		o.stop()
+		if got := o.count.retries.Get(); got != 0 {
+			t.Errorf("%d retries counted for a send that the stop cut short", got)
+		}
+		s.answer = nil
+		start(t, Config{Dir: dir, Sender: s})
+		synctest.Wait()
+		checkPairs(t, s, []lifecycle.Operation{op})
+	})
+}
+
+// checkPairs wants every promise kept and, for each operation, both records
+// once, `requested` first.
+func checkPairs(t *testing.T, s *sink, ops []lifecycle.Operation) {
+	t.Helper()
+	if len(s.broken) > 0 {
+		t.Error(s.broken)
+	}
+	at := map[string][]int{}
+	for i, r := range s.records() {
+		at[r.EventID] = append(at[r.EventID], i)
+	}
+	for _, op := range ops {
+		begin, end := at[usage.EventID(op.ID, usage.PhaseRequested)], at[usage.EventID(op.ID, usage.PhaseEnded)]
+		if len(begin) != 1 || len(end) != 1 || begin[0] > end[0] {
+			t.Errorf("operation %s: requested delivered at %v, its end at %v", op.ID, begin, end)
+		}
+	}
+}
+
+func TestDelay(t *testing.T) {
+	const least, most = 200 * time.Millisecond, 30 * time.Second
+	var low, high []time.Duration
+	for n := range 12 {
+		low = append(low, delay(n, 0.999999, least, most).Round(time.Millisecond))
+		high = append(high, delay(n, 0, least, most))
+	}
+	ms := time.Millisecond
+	want := []time.Duration{200 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 6400 * ms, 12800 * ms, 25600 * ms, most, most, most}
+	if !slices.Equal(high, want) {
+		t.Errorf("longest delays %v, want %v", high, want)
+	}
+	for i := range want {
+		want[i] /= 2
+	}
+	if !slices.Equal(low, want) {
+		t.Errorf("shortest delays %v, want %v", low, want)
+	}
+}

@@ -1,0 +1,135 @@
+package outbox
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+)
+
+// smallDisk returns a directory and a function that fills its disk or frees it
+// again. The disk is a real one of 1 MB where mounting is allowed, as it must
+// be in CI; elsewhere the fault is made above the disk.
+func smallDisk(t *testing.T) (dir string, attach func(*Outbox) (full func(bool))) {
+	t.Helper()
+	dir = t.TempDir()
+	err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m,mode=0700")
+	if err == nil {
+		t.Cleanup(func() {
+			if err := syscall.Unmount(dir, 0); err != nil {
+				t.Error(err)
+			}
+		})
+		return dir, func(*Outbox) func(bool) {
+			return func(full bool) { fill(t, filepath.Join(dir, "ballast"), full) }
+		}
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("the disk-full test needs to mount a tmpfs: %v", err)
+	}
+	t.Logf("no mount (%v): the full disk is simulated", err)
+	return dir, func(o *Outbox) func(bool) {
+		disk := newFaultyDisk(o)
+		return func(full bool) {
+			if full {
+				disk.set(syscall.ENOSPC, false)
+			} else {
+				disk.set(nil, false)
+			}
+		}
+	}
+}
+
+// fill takes every byte that is left on a disk, or gives them back.
+func fill(t *testing.T, path string, full bool) {
+	t.Helper()
+	if !full {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+}
+
+func TestDiskFull(t *testing.T) {
+	dir, attach := smallDisk(t)
+	s := newSink(nil)
+	o := mustOpen(t, Config{Dir: dir, Sender: s})
+	full := attach(o)
+	r := run(t, o)
+	var open []lifecycle.Operation
+	begin := func() error {
+		op := newOperation()
+		err := o.Requested(t.Context(), op)
+		if err == nil {
+			open = append(open, op)
+		}
+		return err
+	}
+	for range 10 {
+		if err := begin(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.await(t, 10)
+
+	// The file has some free pages of its own, so a few more may succeed.
+	full(true)
+	var err error
+	for err == nil && len(open) < 10_000 {
+		err = begin()
+	}
+	wantCannotWrite(t, syscall.ENOSPC, "Requested", err)
+	wantCannotWrite(t, syscall.ENOSPC, "Healthy", o.Healthy())
+	for _, op := range open {
+		wantCannotWrite(t, syscall.ENOSPC, "Ended", o.Ended(op, lifecycle.Accepted, time.Second))
+	}
+	wantCannotWrite(t, syscall.ENOSPC, "Requested", begin())
+
+	full(false)
+	s.await(t, 2*len(open))
+	if err := o.Healthy(); err != nil {
+		t.Errorf("not healthy after space was freed: %v", err)
+	}
+	r.pair(newOperation(), lifecycle.Accepted)
+	s.await(t, 2*len(open)+2)
+	checkPairs(t, s, open)
+	for _, record := range s.records() {
+		if record.Data.Outcome != "" && record.Data.Outcome != lifecycle.Accepted {
+			t.Errorf("an outcome was lost: %+v", record)
+		}
+	}
+}
+
+// A start that has no room for a copy of the file uses it as it is.
+func TestStartWithoutRoomForACopy(t *testing.T) {
+	dir, ops := backlog(t, 3)
+	if err := os.MkdirAll(filepath.Join(dir, freshName, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	s := newSink(nil)
+	start(t, Config{Dir: dir, Sender: s, Logger: logTo(&log)})
+	s.await(t, 6)
+	checkPairs(t, s, ops)
+	if !strings.Contains(log.String(), "could not be copied at start") {
+		t.Errorf("log: %s", &log)
+	}
+}

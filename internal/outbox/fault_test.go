@@ -1,0 +1,231 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+)
+
+// faultyDisk makes commits fail while it is told to. A commit that fails late
+// is in the file all the same, as after a failed last sync.
+type faultyDisk struct {
+	mu   sync.Mutex
+	err  error
+	late bool
+}
+
+func newFaultyDisk(o *Outbox) *faultyDisk {
+	d := &faultyDisk{}
+	update := o.store.update
+	o.store.update = func(f func(*bbolt.Tx) error) error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.err == nil {
+			return update(f)
+		}
+		if d.late {
+			if err := update(f); err != nil {
+				return err
+			}
+		}
+		return d.err
+	}
+	return d
+}
+
+func (d *faultyDisk) set(err error, late bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err, d.late = err, late
+}
+
+var faults = map[string]struct {
+	err  error
+	late bool
+}{
+	"full":                    {syscall.ENOSPC, false},
+	"failed before the sync":  {syscall.EIO, false},
+	"failed in the last sync": {syscall.EIO, true},
+}
+
+// The promise to callers while the disk fails, and that all of it heals.
+func TestDiskFails(t *testing.T) {
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSink(nil)
+				o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s, LateReply: lateReply})
+				disk := newFaultyDisk(o)
+				run(t, o)
+				ended, held, refused := newOperation(), newOperation(), newOperation()
+				for _, op := range []lifecycle.Operation{ended, held} {
+					if err := o.Requested(t.Context(), op); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := o.Ended(held, lifecycle.Unknown, 0); err != nil {
+					t.Fatal(err)
+				}
+				disk.set(fault.err, fault.late)
+				wantCannotWrite(t, fault.err, "the first Requested", o.Requested(t.Context(), refused))
+				wantCannotWrite(t, fault.err, "Requested", o.Requested(t.Context(), refused))
+				wantCannotWrite(t, fault.err, "Ended", o.Ended(ended, lifecycle.Accepted, 0))
+				wantCannotWrite(t, fault.err, "Ended of a held one", o.Ended(held, lifecycle.Accepted, 0))
+				wantCannotWrite(t, fault.err, "Healthy", o.Healthy())
+				time.Sleep(30 * probeEvery)
+				synctest.Wait()
+				wantEvents(t, s.records(), requestedEvent, requestedEvent)
+				wantCannotWrite(t, fault.err, "Healthy after a while", o.Healthy())
+
+				disk.set(nil, false)
+				time.Sleep(probeEvery)
+				synctest.Wait()
+				if err := o.Healthy(); err != nil {
+					t.Errorf("not healthy with a healthy disk: %v", err)
+				}
+				checkPairs(t, s, []lifecycle.Operation{ended, held})
+				wantEvents(t, s.records()[2:], finishedEvent, finishedEvent)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				wantRows(t, o, 0, 0)
+				if got := o.Stats(); got != (Stats{}) {
+					t.Errorf("left over: %+v", got)
+				}
+				wantNoProbe(t, o)
+			})
+		})
+	}
+}
+
+// The end fails together with its commit instead of finding a broken outbox.
+func TestEndFailsWithItsCommit(t *testing.T) {
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSink(nil)
+				o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
+				disk := newFaultyDisk(o)
+				run(t, o)
+				op := newOperation()
+				if err := o.Requested(t.Context(), op); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				disk.set(fault.err, fault.late)
+				wantCannotWrite(t, fault.err, "Ended", o.Ended(op, lifecycle.Accepted, time.Second))
+				disk.set(nil, false)
+				time.Sleep(probeEvery)
+				synctest.Wait()
+				wantEvents(t, s.records(), requestedEvent, finishedEvent)
+			})
+		})
+	}
+}
+
+// What a failed commit left in the file is an operation whose caller was
+// refused: the process may die before the disk heals.
+func TestDiskFailsAndProcessDies(t *testing.T) {
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir, s := t.TempDir(), newSink(nil)
+				o := mustOpen(t, Config{Dir: dir, Sender: s})
+				disk := newFaultyDisk(o)
+				r := run(t, o)
+				op, refused := newOperation(), newOperation()
+				if err := o.Requested(t.Context(), op); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				disk.set(fault.err, fault.late)
+				wantCannotWrite(t, fault.err, "Requested", o.Requested(t.Context(), refused))
+				wantCannotWrite(t, fault.err, "Ended", o.Ended(op, lifecycle.Accepted, 0))
+				r.stop()
+
+				start(t, Config{Dir: dir, Sender: s})
+				time.Sleep(time.Second)
+				synctest.Wait()
+				// The acknowledgement of the first delivery could not be written
+				// either, so it comes again.
+				want := []string{requestedEvent, requestedEvent, unknownEvent}
+				if fault.late {
+					// The stop's last try is in the file, though its sync failed.
+					want = []string{requestedEvent, finishedEvent}
+				}
+				wantEvents(t, s.records(), want...)
+			})
+		})
+	}
+}
+
+func TestCancelledDuringAFailingCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSink(nil)
+		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
+		disk := newFaultyDisk(o)
+		proceed := slowDisk(o)
+		run(t, o)
+		disk.set(syscall.EIO, true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := o.Requested(ctx, newOperation()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("got %v", err)
+		}
+		proceed <- struct{}{}
+		synctest.Wait()
+		disk.set(nil, false)
+		close(proceed)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		wantEvents(t, s.records())
+		wantRows(t, o, 0, 0)
+		if got := o.Stats(); got != (Stats{}) {
+			t.Errorf("left over: %+v", got)
+		}
+	})
+}
+
+// A panic of bbolt is damage found at run time: Run ends, nobody hangs.
+func TestDamageWhileRunning(t *testing.T) {
+	o := mustOpen(t, Config{Dir: t.TempDir(), Sender: newSink(nil)})
+	o.store.update = func(func(*bbolt.Tx) error) error { panic("page 7 already freed") }
+	done := make(chan error, 1)
+	go func() { done <- o.Run(context.Background()) }()
+	if err := o.Requested(t.Context(), newOperation()); !errors.Is(err, ErrCannotWrite) {
+		t.Errorf("Requested: got %v", err)
+	}
+	if err := <-done; !errors.Is(err, errDamaged) {
+		t.Errorf("Run: got %v", err)
+	}
+	if err := o.Healthy(); err == nil {
+		t.Error("healthy with a damaged file")
+	}
+	if err := o.release(); err != nil {
+		t.Error(err)
+	}
+}
+
+func wantCannotWrite(t *testing.T, cause error, what string, err error) {
+	t.Helper()
+	if !errors.Is(err, ErrCannotWrite) || !errors.Is(err, cause) {
+		t.Errorf("%s: got %v, want %v: %v", what, err, ErrCannotWrite, cause)
+	}
+}
+
+func wantNoProbe(t *testing.T, o *Outbox) {
+	t.Helper()
+	_ = o.store.db.View(func(tx *bbolt.Tx) error {
+		if tx.Bucket([]byte(metaBucket)).Get([]byte(probeKey)) != nil {
+			t.Error("the probe bytes are still in the file")
+		}
+		return nil
+	})
+}

@@ -1,0 +1,92 @@
+package outbox
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
+)
+
+// syncTime is what a commit takes in these tests.
+const syncTime = time.Millisecond
+
+func withSyncTime(o *Outbox) {
+	update := o.store.update
+	o.store.update = func(f func(*bbolt.Tx) error) error {
+		time.Sleep(syncTime)
+		return update(f)
+	}
+}
+
+func TestConcurrentWritersShareCommits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const writers, each = 200, 5
+		s := newSink(nil)
+		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
+		withSyncTime(o)
+		r := run(t, o)
+		var all sync.WaitGroup
+		for range writers {
+			all.Go(func() {
+				for range each {
+					r.pair(newOperation(), lifecycle.Accepted)
+				}
+			})
+		}
+		all.Wait()
+		commits := float64(o.count.commits.Get())
+		if perWrite := commits / (writers * each); perWrite >= 0.1 {
+			t.Errorf("%.3f commits a write", perWrite)
+		}
+		s.await(t, 2*writers*each)
+	})
+}
+
+func TestLoneWriterWaitsForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: newSink(nil)})
+		withSyncTime(o)
+		r := run(t, o)
+		for range 10 {
+			begin := time.Now()
+			r.pair(newOperation(), lifecycle.Accepted)
+			if took := time.Since(begin); took != 2*syncTime {
+				t.Errorf("a lone write took %s, want two commits", took)
+			}
+			time.Sleep(time.Second) // the acknowledgements have a commit of their own
+		}
+	})
+}
+
+func TestOldestFirst(t *testing.T) {
+	dir, ops := backlog(t, 2*maxSending)
+	synctest.Test(t, func(t *testing.T) {
+		first := make(chan usage.Record, 4*maxSending)
+		start(t, Config{Dir: dir, Sender: newSink(func(ctx context.Context, r usage.Record) error {
+			first <- r
+			<-ctx.Done()
+			return ctx.Err()
+		})})
+		synctest.Wait()
+		want := map[string]bool{}
+		for _, op := range ops[:maxSending] {
+			want[usage.EventID(op.ID, usage.PhaseRequested)] = true
+		}
+		for range len(first) {
+			r := <-first
+			if !want[r.EventID] {
+				t.Errorf("%+v was sent before older ones, or twice", r)
+			}
+			delete(want, r.EventID)
+		}
+		if len(want) > 0 {
+			t.Errorf("%d of the oldest were not sent", len(want))
+		}
+	})
+}

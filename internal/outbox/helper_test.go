@@ -1,0 +1,217 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.etcd.io/bbolt"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
+)
+
+// recorder is what routes asks of an outbox.
+type recorder interface {
+	Requested(ctx context.Context, op lifecycle.Operation) error
+	Ended(op lifecycle.Operation, outcome lifecycle.Outcome, took time.Duration) error
+}
+
+var _ recorder = (*Outbox)(nil)
+
+const account = "0d2f4c1e-9a55-4f0e-8f1c-0a4d3f6f7a11"
+
+func newOperation() lifecycle.Operation {
+	return lifecycle.Operation{
+		ID:          uuid.NewString(),
+		Action:      lifecycle.Start,
+		Account:     account,
+		RequestID:   "req-" + uuid.NewString(),
+		RequestedAt: time.Now(),
+	}
+}
+
+// sink is a Sender that keeps what it is given. answer decides what it says,
+// nil is "acknowledged"; it may block.
+type sink struct {
+	answer func(ctx context.Context, r usage.Record) error
+
+	mu       sync.Mutex
+	taken    []usage.Record // acknowledged, in order
+	tries    int
+	underway map[string]int // by event id
+	broken   []string       // promises of the outbox that did not hold
+	changed  chan struct{}
+}
+
+func newSink(answer func(context.Context, usage.Record) error) *sink {
+	return &sink{answer: answer, underway: map[string]int{}, changed: make(chan struct{}, 1)}
+}
+
+func (s *sink) Send(ctx context.Context, r usage.Record) error {
+	s.mu.Lock()
+	s.tries++
+	s.underway[r.EventID]++
+	if s.underway[r.EventID] > 1 {
+		s.broken = append(s.broken, r.EventID+" sent twice at a time")
+	}
+	s.mu.Unlock()
+	var err error
+	if s.answer != nil {
+		err = s.answer(ctx, r)
+	}
+	s.mu.Lock()
+	s.underway[r.EventID]--
+	if err == nil {
+		s.taken = append(s.taken, r)
+	}
+	s.mu.Unlock()
+	wake(s.changed)
+	return err
+}
+
+func (s *sink) records() []usage.Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.taken)
+}
+
+// await returns what was acknowledged once there are n records.
+func (s *sink) await(t testing.TB, n int) []usage.Record {
+	t.Helper()
+	timeout := time.After(20 * time.Second)
+	for {
+		if have := s.records(); len(have) >= n {
+			return have
+		}
+		select {
+		case <-s.changed:
+		case <-timeout:
+			t.Fatalf("%d records delivered, want %d", len(s.records()), n)
+		}
+	}
+}
+
+// events renders records as "type outcome" lines.
+func events(records []usage.Record) []string {
+	out := []string{}
+	for _, r := range records {
+		out = append(out, fmt.Sprintf("%s %s", r.EventType, r.Data.Outcome))
+	}
+	return out
+}
+
+func wantEvents(t testing.TB, got []usage.Record, want ...string) {
+	t.Helper()
+	if !slices.Equal(events(got), want) {
+		t.Fatalf("delivered\n%q\nwant\n%q", events(got), want)
+	}
+}
+
+const (
+	requestedEvent = "runtime_start_requested "
+	finishedEvent  = "runtime_start_finished accepted"
+	unknownEvent   = "runtime_start_failed unknown"
+	notSentEvent   = "runtime_start_failed not_sent"
+)
+
+// running is an outbox with its Run going.
+type running struct {
+	*Outbox
+	t    testing.TB
+	end  context.CancelFunc
+	done chan error
+	once sync.Once
+}
+
+func mustOpen(t testing.TB, config Config) *Outbox {
+	t.Helper()
+	o, err := Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func start(t testing.TB, config Config) *running {
+	t.Helper()
+	return run(t, mustOpen(t, config))
+}
+
+func run(t testing.TB, o *Outbox) *running {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{Outbox: o, t: t, end: cancel, done: make(chan error, 1)}
+	go func() { r.done <- o.Run(ctx) }()
+	t.Cleanup(r.stop)
+	return r
+}
+
+// stop ends Run and waits for it.
+func (r *running) stop() {
+	r.once.Do(func() {
+		r.end()
+		if err := <-r.done; err != nil {
+			r.t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+// pair records a whole operation.
+func (r *running) pair(op lifecycle.Operation, outcome lifecycle.Outcome) {
+	r.t.Helper()
+	if err := r.Requested(context.Background(), op); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.Ended(op, outcome, time.Second); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// gate is a Sender's answer that fails until it is opened.
+type gate struct {
+	mu  sync.Mutex
+	err error
+}
+
+var errDown = errors.New("the usage integration is down")
+
+func (g *gate) set(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.err = err
+}
+
+func (g *gate) answer(context.Context, usage.Record) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err
+}
+
+func equal(a, b []usage.Record) bool { return reflect.DeepEqual(a, b) }
+
+// rowsOf counts what is in the file.
+func rowsOf(t testing.TB, o *Outbox) (records, parked int) {
+	t.Helper()
+	err := o.store.db.View(func(tx *bbolt.Tx) error {
+		records = tx.Bucket([]byte(recordsBucket)).Stats().KeyN
+		parked = tx.Bucket([]byte(parkedBucket)).Stats().KeyN
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return records, parked
+}
+
+func wantRows(t testing.TB, o *Outbox, records, parked int) {
+	t.Helper()
+	if r, p := rowsOf(t, o); r != records || p != parked {
+		t.Errorf("the file holds %d records and %d parked, want %d and %d", r, p, records, parked)
+	}
+}

@@ -1,0 +1,86 @@
+package outbox
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// Defaults of Config.
+const (
+	DefaultMaxRecords = 100_000
+	DefaultRetryMin   = 200 * time.Millisecond
+	DefaultRetryMax   = 30 * time.Second
+)
+
+// Files of the data directory.
+const (
+	fileName  = "outbox.db"
+	freshName = "outbox.db.new"
+	lockName  = "outbox.lock"
+)
+
+const (
+	// maxSending is how many records are on their way to the sender at a time:
+	// 1,000 a second with answers that take 60 ms.
+	maxSending = 64
+	// maxRequests bounds the operations that one transaction begins.
+	maxRequests = 1024
+
+	// Acknowledged records are deleted along with the next write, or when
+	// settleAfter has passed, or settleCount have gathered. A crash before
+	// that delivers them again.
+	settleAfter = 200 * time.Millisecond
+	settleCount = 1024
+
+	// A disk that refused a write is tried every probeEvery, with enough bytes
+	// (probeBytes) that its success means something.
+	probeEvery = time.Second
+	probeBytes = 64 << 10
+
+	// A commit that runs longer than stallAfter makes Healthy complain; Ended
+	// gives its caller an error after endedWait, and goes on in the background.
+	stallAfter = 5 * time.Second
+	endedWait  = 10 * time.Second
+
+	// idle is how long the writer and delivery sleep when nothing is due; work
+	// wakes them.
+	idle = time.Hour
+
+	// lockWait is how long another process may take to let go of the directory.
+	lockWait  = 2 * time.Second
+	lockRetry = 50 * time.Millisecond
+
+	// copyBytes is how much the copy at start puts into one transaction.
+	copyBytes = 1 << 20
+
+	// What is longer in a file is damage. A parked row may quote an unreadable
+	// one in base64; reasonBytes bounds the sender's words in it.
+	maxKey       = 64
+	maxRow       = 1 << 20
+	maxParkedRow = 2 * maxRow
+	reasonBytes  = 1000
+)
+
+func (c Config) withDefaults() Config {
+	if c.MaxRecords == 0 {
+		c.MaxRecords = DefaultMaxRecords
+	}
+	if c.RetryMin == 0 {
+		c.RetryMin = DefaultRetryMin
+	}
+	if c.RetryMax == 0 {
+		c.RetryMax = DefaultRetryMax
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = metrics.NewSet()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}

@@ -1,0 +1,117 @@
+package outbox
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
+)
+
+func wantMetrics(t *testing.T, set *metrics.Set, want ...string) {
+	t.Helper()
+	var b bytes.Buffer
+	set.WritePrometheus(&b)
+	got := strings.ReplaceAll(strings.TrimSpace(b.String()), "bus_vm_outbox_", "")
+	if got != strings.Join(want, "\n") {
+		t.Errorf("metrics\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set := metrics.NewSet()
+		g := &gate{}
+		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: newSink(g.answer), Metrics: set, MaxRecords: 7, LateReply: lateReply})
+		disk := newFaultyDisk(o)
+		r := run(t, o)
+		wantMetrics(t, set,
+			"commit_failures_total 0",
+			"commits_total 0",
+			"delivered_total 0",
+			"full_total 0",
+			"healthy 1",
+			"late_ignored_total 0",
+			"max_records 7",
+			"oldest_record_age_seconds 0",
+			"parked_records 0",
+			"records 0",
+			"retries_total 0",
+			"unknown_replaced_total 0",
+			"writes_total 0")
+
+		r.pair(newOperation(), lifecycle.Accepted) // delivered
+		op := newOperation()
+		r.pair(op, lifecycle.Unknown)
+		if err := o.Ended(op, lifecycle.Accepted, 0); err != nil { // replaced
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := o.Ended(op, lifecycle.Rejected, 0); err != nil { // late
+			t.Fatal(err)
+		}
+		g.set(usage.ErrRefused)
+		r.pair(newOperation(), lifecycle.Accepted) // parked
+		synctest.Wait()
+		g.set(errDown)
+		r.pair(newOperation(), lifecycle.Unknown) // retried once, then held up by the pause
+		r.pair(newOperation(), lifecycle.NotSent)
+		if err := o.Requested(t.Context(), newOperation()); !errors.Is(err, ErrFull) {
+			t.Fatal(err)
+		}
+		time.Sleep(DefaultRetryMin / 4)
+		synctest.Wait()
+		wantMetrics(t, set,
+			"commit_failures_total 0",
+			"commits_total 11",
+			"delivered_total 4",
+			"full_total 1",
+			"healthy 1",
+			"late_ignored_total 1",
+			"max_records 7",
+			"oldest_record_age_seconds 0.05",
+			"parked_records 2",
+			"records 6",
+			"retries_total 1",
+			"unknown_replaced_total 1",
+			"writes_total 11")
+
+		// A disk that refuses to delete what is delivered flips the gauge.
+		disk.set(syscall.EIO, false)
+		g.set(nil)
+		time.Sleep(probeEvery)
+		synctest.Wait()
+		for _, want := range []string{"healthy 0", "commit_failures_total 1"} {
+			var b bytes.Buffer
+			set.WritePrometheus(&b)
+			if !strings.Contains(b.String(), "bus_vm_outbox_"+want+"\n") {
+				t.Errorf("no %s in\n%s", want, &b)
+			}
+		}
+		disk.set(nil, false)
+	})
+}
+
+// Work in progress is no lag: an operation that runs, and an unknown outcome
+// that is held, do not age.
+func TestOldestAgeIsOfDeliverableRecords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := start(t, Config{Dir: t.TempDir(), Sender: newSink(nil), LateReply: lateReply})
+		if err := o.Requested(t.Context(), newOperation()); err != nil {
+			t.Fatal(err)
+		}
+		o.pair(newOperation(), lifecycle.Unknown)
+		time.Sleep(lateReply / 2)
+		synctest.Wait()
+		if got, want := o.Stats(), (Stats{Records: 2}); got != want {
+			t.Errorf("stats %+v, want %+v", got, want)
+		}
+	})
+}

@@ -1,0 +1,149 @@
+package outbox
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
+)
+
+// What a process leaves behind, in every state, is delivered by the next one,
+// and by the one after it when that one does not get to it.
+func TestRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		g := &gate{}
+		s := newSink(g.answer)
+		o := start(t, Config{Dir: dir, Sender: s, LateReply: lateReply})
+		var ops []lifecycle.Operation
+		begin := func() lifecycle.Operation {
+			op := newOperation()
+			ops = append(ops, op)
+			if err := o.Requested(t.Context(), op); err != nil {
+				t.Fatal(err)
+			}
+			return op
+		}
+		end := func(op lifecycle.Operation, outcome lifecycle.Outcome) {
+			if err := o.Ended(op, outcome, time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+		open, held := begin(), begin()
+		end(held, lifecycle.Unknown)
+		synctest.Wait()
+		g.set(errDown)
+		openUnsent, endedUnsent, heldUnsent := begin(), begin(), begin()
+		end(endedUnsent, lifecycle.Accepted)
+		end(heldUnsent, lifecycle.Unknown)
+		o.stop()
+		died := time.Now()
+
+		// This one closes what is open, and does not get to deliver.
+		time.Sleep(time.Minute)
+		o = start(t, Config{Dir: dir, Sender: s, LateReply: lateReply})
+		synctest.Wait()
+		closed := time.Now()
+		if got, want := o.Stats().Records, 8; got != want {
+			t.Errorf("%d records wait, want %d", got, want)
+		}
+		o.stop()
+
+		time.Sleep(time.Minute)
+		g.set(nil)
+		o = start(t, Config{Dir: dir, Sender: s, LateReply: lateReply})
+		synctest.Wait()
+		checkPairs(t, s, ops)
+		if got := o.Stats(); got != (Stats{}) {
+			t.Errorf("left over: %+v", got)
+		}
+		want := map[string]usage.Record{}
+		for op, at := range map[lifecycleID]time.Time{id(open): closed, id(openUnsent): closed, id(held): died, id(heldUnsent): died} {
+			took := time.Second
+			if at == closed {
+				took = at.Sub(died)
+			}
+			r := usage.NewEnded(find(ops, op), lifecycle.Unknown, took, at)
+			want[r.EventID] = r
+		}
+		r := usage.NewEnded(endedUnsent, lifecycle.Accepted, time.Second, died)
+		want[r.EventID] = r
+		for _, got := range s.records() {
+			if w, ended := want[got.EventID]; ended && !equal([]usage.Record{got}, []usage.Record{w}) {
+				t.Errorf("delivered\n%+v\nwant\n%+v", got, w)
+			}
+		}
+	})
+}
+
+type lifecycleID string
+
+func id(op lifecycle.Operation) lifecycleID { return lifecycleID(op.ID) }
+
+func find(ops []lifecycle.Operation, id lifecycleID) lifecycle.Operation {
+	for _, op := range ops {
+		if op.ID == string(id) {
+			return op
+		}
+	}
+	panic("no such operation")
+}
+
+// Requests that come before Run wait for it.
+func TestRequestedBeforeRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSink(nil)
+		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
+		done := make(chan error, 1)
+		go func() { done <- o.Requested(context.Background(), newOperation()) }()
+		synctest.Wait()
+		run(t, o)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		wantEvents(t, s.records(), requestedEvent)
+	})
+}
+
+// Everyone who waits when the process stops gets an answer, and a nil is kept.
+func TestStopAnswersEverybody(t *testing.T) {
+	dir, s := t.TempDir(), newSink(nil)
+	o := start(t, Config{Dir: dir, Sender: s})
+	type answer struct {
+		op  lifecycle.Operation
+		err error
+	}
+	answers := make(chan answer)
+	const callers = 50
+	for range callers {
+		go func() {
+			for {
+				op := newOperation()
+				err := o.Requested(context.Background(), op)
+				answers <- answer{op, err}
+				if err != nil {
+					return
+				}
+			}
+		}()
+	}
+	var kept []lifecycle.Operation
+	for closed := 0; closed < callers; {
+		a := <-answers
+		if a.err != nil {
+			closed++
+			continue
+		}
+		if kept = append(kept, a.op); len(kept) == 100 {
+			go o.stop()
+		}
+	}
+	o.stop()
+	o = start(t, Config{Dir: dir, Sender: s})
+	s.await(t, 2*len(kept))
+	checkPairs(t, s, kept)
+}
