@@ -34,6 +34,8 @@ func testMain(m *testing.M) int {
 	if err := build(moduleRoot, suite.binary, suite.race); err != nil {
 		return complain(err)
 	}
+	suite.logged.keepOut(jwtSecret)
+	suite.logged.keepOut(providerToken)
 	code := m.Run()
 	if leaks := suite.logged.leaks(); len(leaks) > 0 {
 		for _, leak := range leaks {

@@ -18,6 +18,8 @@ func closing(reply string) string {
 var (
 	notHTTP     = closing(refusal("400 Bad Request", "bad_request", "The request is not valid HTTP/1.1.", ""))
 	framedTwice = closing(refusal("400 Bad Request", "bad_request", "Send Content-Length or Transfer-Encoding, not both.", ""))
+	notChunked  = closing(refusal("400 Bad Request", "bad_request", "The only Transfer-Encoding taken here is chunked.", ""))
+	twoReadings = closing(refusal("400 Bad Request", "bad_request", "The request headers are not valid HTTP/1.1.", ""))
 	tooLong     = closing(refusal("431 Request Header Fields Too Large", "request_header_fields_too_large", "The request line and headers are too large.", ""))
 	tooLarge    = closing(refusal("413 Request Entity Too Large", "request_body_too_large", "The request body is too large.", ""))
 	tooSlow     = closing(refusal("408 Request Timeout", "request_timeout", "The request did not arrive in time.", ""))
@@ -99,7 +101,19 @@ func refusedRequests(token string) map[string][]string {
 			stop("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
 			stop("Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
 			stop("content-length: 0\r\ntransfer-encoding: CHUNKED\r\n\r\n0\r\n\r\n"),
+		},
+		notChunked: {
+			stop("Transfer-Encoding: identity\r\n\r\n"),
 			stop("Content-Length: 0\r\nTransfer-Encoding: identity\r\n\r\n"),
+		},
+		twoReadings: {
+			get("Private: a\nOther: b\r\n"),
+			get("Private: a\nContent-Length: 2\r\n") + "{}",
+			get("Private: a\r\n b\r\n"),
+			get("Private: a\r\n\tb\r\n"),
+			get("Pri vate: a\r\n"),
+			stop("Private: a\r\n Content-Length: 2\r\n\r\n"),
+			stop("Content-Length: 2\nPrivate: a\r\n\r\n{}"),
 		},
 		tooLong: {
 			get("Private: " + strings.Repeat("x", 20<<10) + "\r\n"),

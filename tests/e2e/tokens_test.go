@@ -16,6 +16,9 @@ import (
 // jwtSecret is what the gateways of these tests verify with.
 const jwtSecret = "the secret of the end-to-end tests, 48 bytes long"
 
+// providerToken stands for the credential towards Events.
+const providerToken = "the provider's own token, which no log may show"
+
 var minted atomic.Int64
 
 // mint returns a token that nobody has seen before, good for an hour.

@@ -1,0 +1,137 @@
+package e2e
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// requireExit expects a message that begins with the program's name, says all
+// of want, and is no more than a few lines: never a trace.
+func requireExit(t testing.TB, code int, got result, want ...string) {
+	t.Helper()
+	require.Equal(t, code, got.Code, got.Stderr)
+	require.Empty(t, got.Stdout)
+	require.True(t, strings.HasPrefix(got.Stderr, "bus-api-provider-vm: "), got.Stderr)
+	require.NotContains(t, got.Stderr, "goroutine")
+	require.NotContains(t, got.Stderr, ".go:")
+	for _, text := range want {
+		require.Contains(t, got.Stderr, text)
+	}
+}
+
+// Wrong usage ends with exit code 2 and names the setting, where its value
+// came from, and the value unless it may be a secret.
+func TestWrongSettingsEndWithTwo(t *testing.T) {
+	t.Parallel()
+	secret := []string{"BUS_VM_JWT_SECRET=" + jwtSecret}
+	with := func(env ...string) []string { return append(env, secret...) }
+	unknownKey := writeFile(t, "unknown.yaml", "addr: 127.0.0.1:0\nserver:\n  colour: red\n")
+	for _, c := range []struct {
+		env  []string
+		args string
+		want string
+	}{
+		{secret, "--colour", `unknown flag "--colour"`},
+		{secret, "--colour=red", `unknown flag "--colour"`},
+		{secret, "-x", `unknown flag "-x"`},
+		{secret, "--jwt-secret=swordfish", `unknown flag "--jwt-secret"`},
+		{secret, "--addr", "--addr needs a value"},
+		{secret, "serve", `unknown command "serve"`},
+		{secret, "--dev now", `unexpected argument "now"`},
+		{secret, "--addr 8085", `addr (flag --addr): "8085"`},
+		{secret, "--addr :http", `addr (flag --addr): ":http"`},
+		{secret, "--addr 127.0.0.1:65536", `addr (flag --addr): "127.0.0.1:65536"`},
+		{secret, "--addr unix:relative.sock", `addr (flag --addr): "unix:relative.sock"`},
+		{secret, "--backend real", `backend (flag --backend): "real"`},
+		{secret, "--billing-backend static", `billing.backend (flag --billing-backend): "static"`},
+		{secret, "--usage-backend all", `usage.backend (flag --usage-backend): "all"`},
+		{secret, "--timeout 3x", `timeout (flag --timeout): "3x"`},
+		{secret, "--timeout -3", `timeout (flag --timeout): "-3"`},
+		{secret, "--timeout 0", `timeout (flag --timeout): "0"`},
+		{secret, "--timeout 99999999999999999999", `timeout (flag --timeout): "99999999999999999999"`},
+		{secret, "--log-level loud", `log.level (flag --log-level): "loud"`},
+		{secret, "--quiet --verbose", "log.level (flags --verbose, --quiet): want at most one"},
+		{secret, "--quiet=yes", "log.level (flag --quiet): takes no value"},
+		{secret, "--jwt-leeway 61s", `jwt.leeway (flag --jwt-leeway): "61s"`},
+		{secret, "--socket-mode 0999", `socket.mode (flag --socket-mode): "0999"`},
+		{secret, "--config /nonexistent.yaml", `config (flag --config): "/nonexistent.yaml": no such file`},
+		{with("BUS_VM_CONFIG=/"), "", `config (environment BUS_VM_CONFIG): "/"`},
+		{secret, "--config " + unknownKey, `server (file ` + unknownKey + ` line 3): unknown key "colour"`},
+		{with("BUS_VM_BACKEND=none"), "", `backend (environment BUS_VM_BACKEND): "none"`},
+		{with("BUS_VM_TIMEOUT=soon"), "", `timeout (environment BUS_VM_TIMEOUT): "soon"`},
+		{with("BUS_EVENTS_LISTENER_REQUIRED=maybe"), "", `events.listener_required (environment BUS_EVENTS_LISTENER_REQUIRED): "maybe"`},
+		{with("BUS_EVENTS_LISTENER_RETRY_MIN=1m"), "", "events.listener_retry_min (environment BUS_EVENTS_LISTENER_RETRY_MIN): 1m is more than"},
+		{with("BUS_VM_MAX_CONNECTIONS=many"), "", `server.max_connections (environment BUS_VM_MAX_CONNECTIONS): "many"`},
+		{with("BUS_VM_STATIC_DETAILS=[]"), "", `static.details (environment BUS_VM_STATIC_DETAILS): "[]"`},
+		{nil, "", "jwt.secret: no secret to verify tokens with"},
+		{[]string{"BUS_VM_JWT_SECRET="}, "", "jwt.secret: no secret to verify tokens with"},
+		{[]string{"BUS_VM_JWT_SECRET=base64:%%swordfish"}, "", "jwt.secret (environment BUS_VM_JWT_SECRET): what follows base64: is not base64"},
+		{nil, "--jwt-secret-file /nonexistent", "jwt.secret_file (flag --jwt-secret-file): the file cannot be read"},
+		{secret, "--jwt-secret-file /dev/null", "jwt.secret_file (flag --jwt-secret-file): want either this or jwt.secret"},
+		{nil, "--dev --addr 0.0.0.0:0", `addr (flag --addr): "0.0.0.0:0" is not accepted with --dev`},
+		{[]string{"BUS_VM_ADDR=192.0.2.1:80"}, "--dev", `addr (environment BUS_VM_ADDR): "192.0.2.1:80" is not accepted with --dev`},
+		{secret, "--backend events", "events.url: is needed by backend = events"},
+		{secret, "--billing-backend events", "events.url: is needed by billing.backend = events"},
+		{secret, "--usage-backend events", "events.url: is needed by usage.backend = events"},
+		{secret, "--backend events --events-url http://127.0.0.1:1", "events.token: is needed by backend = events"},
+		{secret, "--backend events --events-url http://u:swordfish@127.0.0.1:1", "events.url (flag --events-url): is not accepted"},
+		{secret, "token", "--scope: is needed"},
+		{secret, "token --scope vm:read --ttl soon", "--ttl: want a duration"},
+		{secret, "token --scope vm:read --colour", `unknown flag "--colour"`},
+		{nil, "token --scope vm:read", "jwt.secret: no secret"},
+		{nil, "help --format xml", `--format: "xml" is not accepted`},
+	} {
+		for _, check := range []string{"", "--check-config "} {
+			if check != "" && c.args != "" && c.args[0] != '-' {
+				continue // commands have no such flag
+			}
+			got := run(t, c.env, strings.Fields(check+c.args)...)
+			requireExit(t, 2, got, c.want)
+			require.NotContains(t, got.Stderr, "swordfish")
+		}
+	}
+}
+
+// All that is wrong is said at once.
+func TestAllProblemsAtOnce(t *testing.T) {
+	t.Parallel()
+	file := writeYAML(t, "shutdown.delay", "never")
+	got := run(t, []string{"BUS_VM_TIMEOUT=soon"}, "--config", file, "--backend", "real", "--colour")
+	requireExit(t, 2, got,
+		"5 problems with the settings\n", `unknown flag "--colour"`, `backend (flag --backend): "real"`,
+		`timeout (environment BUS_VM_TIMEOUT): "soon"`, "shutdown.delay (file "+file+` line 2): "never"`, "jwt.secret: no secret")
+}
+
+// What fails only when it is tried ends with exit code 1 and one line.
+func TestFailureToServeEndsWithOne(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	regular := writeFile(t, "regular", "")
+	for addr, want := range map[string]string{
+		taken.Addr().String():              "address already in use",
+		"192.0.2.1:0":                      "192.0.2.1:0",
+		"unix:" + regular:                  regular + " exists and is no socket",
+		"unix:/nonexistent/directory.sock": "no such file or directory",
+	} {
+		got := run(t, []string{"BUS_VM_JWT_SECRET=" + jwtSecret}, "--addr", addr)
+		requireExit(t, 1, got, want)
+		require.Equal(t, 1, strings.Count(got.Stderr, "\n"), got.Stderr)
+	}
+}
+
+func TestCheckConfigOfGoodSettings(t *testing.T) {
+	t.Parallel()
+	env := append([]string{"BUS_EVENTS_API_URL=http://127.0.0.1:8081", "BUS_VM_BACKEND=events"}, settingsEnv...)
+	for _, word := range []string{"1", "true", "yes", "on", "0", "false", "no", "off", "TRUE", "Off"} {
+		got := run(t, append(env, "BUS_EVENTS_LISTENER_RETRY="+word), "--check-config")
+		require.Equal(t, result{0, "configuration ok\n", ""}, got, word)
+	}
+	for _, word := range []string{"90", "1m30s", "1.5h", "20ms"} {
+		require.Equal(t, result{0, "configuration ok\n", ""}, run(t, env, "--check-config", "--timeout", word), word)
+	}
+}

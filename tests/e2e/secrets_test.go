@@ -1,0 +1,103 @@
+package e2e
+
+import (
+	"encoding/base64"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+)
+
+// Where the secret comes from, and how its text is read.
+func TestSecretOfCallersTokens(t *testing.T) {
+	t.Parallel()
+	const a, b, short = "the first secret of this table, 40 bytes", "the second secret of this table, 41 bytes", "dev-secret-b"
+	encoded := base64.StdEncoding.EncodeToString([]byte(a))
+	file := writeFile(t, "secrets", "# rolled\n\n"+b+"\nbase64:"+encoded+"\n")
+	for _, secret := range []string{a, b, short, encoded} {
+		suite.logged.keepOut(secret)
+	}
+	for _, c := range []struct {
+		name          string
+		env           []string
+		good, refused []string
+		warning       bool
+	}{
+		{"its own name", []string{"BUS_VM_JWT_SECRET=" + a}, []string{a}, []string{b, ""}, false},
+		{"the platform's name", []string{"BUS_API_JWT_SECRET=" + a}, []string{a}, []string{b}, false},
+		{"its own before the platform's", []string{"BUS_API_JWT_SECRET=" + b, "BUS_VM_JWT_SECRET=" + a}, []string{a}, []string{b}, false},
+		{"base64", []string{"BUS_VM_JWT_SECRET=base64:" + encoded}, []string{a}, []string{encoded, "base64:" + encoded}, false},
+		{"what only looks like base64", []string{"BUS_VM_JWT_SECRET=" + encoded}, []string{encoded}, []string{a}, false},
+		{"short", []string{"BUS_VM_JWT_SECRET=" + short}, []string{short}, []string{a}, true},
+		{"the published one", []string{"BUS_VM_JWT_SECRET=" + devSecret}, []string{devSecret}, []string{a}, true},
+		{"a file of two", []string{"BUS_VM_JWT_SECRET_FILE=" + file}, []string{a, b}, []string{encoded, ""}, false},
+	} {
+		g := serve(t, append([]string{"BUS_VM_JWT_SECRET="}, c.env...))
+		for want, secrets := range map[string][]string{okStatus: c.good, invalidToken: c.refused} {
+			for _, secret := range secrets {
+				token := hostile.Sign(secret, hostile.DefaultHeader, hostile.GoodClaims(time.Now()).String())
+				require.Equal(t, want, ask(t, g.addr, request("GET "+statusPath, token)), c.name)
+			}
+		}
+		g.stop(t)
+		if c.warning {
+			require.Contains(t, g.stderr.String(), "level=WARN", c.name)
+		} else {
+			require.NotContains(t, g.stderr.String(), "level=WARN", c.name)
+		}
+	}
+}
+
+// What the platform's dispatcher sets for every child changes nothing where
+// nobody needs Events.
+func TestAmbientEnvironmentIsHarmless(t *testing.T) {
+	t.Parallel()
+	for _, ambient := range [][]string{
+		{"BUS_EVENTS_API_URL=http://127.0.0.1:8081/local/v1", "BUS_EVENTS_TOKEN_FILE=.bus/tokens/local-events.jwt"},
+		{"BUS_EVENTS_API_URL=not a URL", "BUS_EVENTS_TOKEN_FILE=/dev/null", "BUS_API_TOKEN=" + providerToken},
+		{"BUS_EVENTS_LISTENER_REQUIRED=1"},
+	} {
+		g := serve(t, ambient)
+		require.Equal(t, okReady, ask(t, g.addr, request("GET /readyz", "")))
+		require.Equal(t, okStatus, ask(t, g.addr, request("GET "+statusPath, mint("vm:read"))))
+		require.NotContains(t, g.stderr.String(), "level=WARN")
+		require.NotContains(t, g.stderr.String(), "level=ERROR")
+	}
+}
+
+// The loudness of the log. With --quiet there is no line that says where it
+// serves, so this one is found by its socket.
+func TestLogLevels(t *testing.T) {
+	t.Parallel()
+	refused := request("GET "+statusPath, "not.a.token")
+	for _, c := range []struct {
+		args         []string
+		debug, serve bool
+	}{
+		{nil, false, true},
+		{[]string{"-v"}, true, true},
+		{[]string{"--log-level", "debug"}, true, true},
+		{[]string{"--quiet"}, false, false},
+	} {
+		socket := t.TempDir() + "/vm.sock"
+		g := begin(t, []string{"BUS_VM_LOG_LEVEL="}, append(c.args, "--addr", "unix:"+socket)...)
+		eventually(t, "a socket at "+socket, func() bool {
+			probe, err := dialTo(socket)
+			return err == nil && probe.Close() == nil
+		})
+		require.Equal(t, invalidToken, ask(t, socket, refused))
+		g.stop(t)
+		log := g.stderr.String()
+		require.Equal(t, c.debug, servingDebug.MatchString(log), "%v: %s", c.args, log)
+		require.Equal(t, c.serve, servingLine.MatchString(log), "%v: %s", c.args, log)
+	}
+
+	g := serve(t, nil, "--log-format", "json")
+	require.Equal(t, invalidToken, ask(t, g.addr, refused))
+	g.stop(t)
+	for line := range jsonLines(t, g.stderr.String()) {
+		require.Contains(t, line, "level")
+	}
+}

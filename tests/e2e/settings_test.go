@@ -1,0 +1,160 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+)
+
+// settings are the names of contract §3 as they stand there, with the key in
+// the file and three values that differ from each other and from the default.
+var settings = []struct {
+	key, standard, flag, env string
+	values                   [3]string // in the file, in the environment, as a flag
+}{
+	{"addr", "127.0.0.1:8085", "addr", "BUS_VM_ADDR", [3]string{"127.0.0.1:1", "[::1]:2", "unix:/run/bus-vm.sock"}},
+	{"backend", "static", "backend", "BUS_VM_BACKEND", [3]string{"events", "static", "events"}},
+	{"events.url", "", "events-url", "BUS_EVENTS_API_URL", [3]string{"http://a:1", "http://b:2/local/v1", "https://c/api/v1/events/"}},
+	{"billing.backend", "none", "billing-backend", "BUS_VM_BILLING_BACKEND", [3]string{"events", "none", "events"}},
+	{"usage.backend", "none", "usage-backend", "BUS_VM_USAGE_BACKEND", [3]string{"memory", "events", "none"}},
+	{"timeout", "30s", "timeout", "BUS_VM_TIMEOUT", [3]string{"5", "1m30s", "2s"}},
+	{"events.token_file", "", "token-file", "BUS_API_TOKEN_FILE", [3]string{"/dev/null", "/dev/zero", "/"}},
+	{"log.level", "info", "log-level", "BUS_VM_LOG_LEVEL", [3]string{"debug", "warn", "error"}},
+	{"log.level", "info", "quiet", "", [3]string{"debug", "", "error"}},
+	{"log.level", "info", "verbose", "", [3]string{"warn", "", "debug"}},
+	{"events.listener_required", "false", "", "BUS_EVENTS_LISTENER_REQUIRED", [3]string{"yes", "1", ""}},
+	{"events.listener_retry", "true", "", "BUS_EVENTS_LISTENER_RETRY", [3]string{"off", "0", ""}},
+	{"events.listener_retry_min", "1s", "", "BUS_EVENTS_LISTENER_RETRY_MIN", [3]string{"2s", "3s", ""}},
+	{"events.listener_retry_max", "30s", "", "BUS_EVENTS_LISTENER_RETRY_MAX", [3]string{"10s", "20s", ""}},
+	{"events.token_refresh", "false", "", "BUS_EVENTS_TOKEN_REFRESH", [3]string{"on", "true", ""}},
+
+	{"socket.mode", "0660", "socket-mode", "BUS_VM_SOCKET_MODE", [3]string{"0600", "0666", "0640"}},
+	{"socket.group", "", "socket-group", "BUS_VM_SOCKET_GROUP", [3]string{"a", "b", "c"}},
+	{"server.read_timeout", "10s", "", "BUS_VM_READ_TIMEOUT", [3]string{"1s", "2s", ""}},
+	{"server.header_bytes", "16384", "", "BUS_VM_HEADER_BYTES", [3]string{"8192", "32768", ""}},
+	{"jwt.leeway", "0s", "jwt-leeway", "BUS_VM_JWT_LEEWAY", [3]string{"1s", "2s", "60s"}},
+	{"static.state", "ready", "static-state", "BUS_VM_STATIC_STATE", [3]string{"stopped", "starting", "unavailable"}},
+	{"shutdown.delay", "0s", "shutdown-delay", "BUS_VM_SHUTDOWN_DELAY", [3]string{"1s", "2s", "3s"}},
+	{"shutdown.timeout", "30s", "shutdown-timeout", "BUS_VM_SHUTDOWN_TIMEOUT", [3]string{"1s", "2s", "3s"}},
+}
+
+// What every run below needs beside the setting that it is about.
+var settingsEnv = []string{"BUS_VM_JWT_SECRET=" + jwtSecret, "BUS_API_TOKEN=" + providerToken}
+
+// Defaults, file, environment and flags, each over the one before it.
+func TestSettingsComeFromFourPlaces(t *testing.T) {
+	t.Parallel()
+	for _, s := range settings {
+		t.Run(s.key, func(t *testing.T) {
+			t.Parallel()
+			env := []string{"BUS_VM_JWT_SECRET=" + jwtSecret}
+			if s.key != "events.url" {
+				env = append(env, "BUS_EVENTS_API_URL=http://127.0.0.1:8081")
+			}
+			if s.key != "events.token_file" { // beats such a file in the file
+				env = append(env, "BUS_API_TOKEN="+providerToken)
+			}
+			effective := func(env []string, args ...string) string {
+				got := run(t, env, append(args, "--print-config")...)
+				require.Equal(t, 0, got.Code, got.Stderr)
+				return lookUp(t, got.Stdout, s.key)
+			}
+			require.Equal(t, s.standard, effective(env))
+			file := writeYAML(t, s.key, s.values[0])
+			require.Equal(t, s.values[0], effective(env, "--config", file))
+			require.Equal(t, s.values[0], effective(append(env, "BUS_VM_CONFIG="+file)))
+			if s.env != "" {
+				env = append(env, s.env+"="+s.values[1])
+				require.Equal(t, s.values[1], effective(env, "--config", file))
+			}
+			switch s.flag {
+			case "":
+			case "quiet", "verbose":
+				require.Equal(t, s.values[2], effective(env, "--config", file, "--"+s.flag))
+			default:
+				require.Equal(t, s.values[2], effective(env, "--config", file, "--"+s.flag, s.values[2]))
+				require.Equal(t, s.values[2], effective(env, "--config", file, "--"+s.flag+"="+s.values[2]))
+			}
+		})
+	}
+}
+
+// lookUp finds a dotted key in printed settings.
+func lookUp(t testing.TB, document, key string) string {
+	t.Helper()
+	var node yaml.Node
+	require.NoError(t, yaml.Unmarshal([]byte(document), &node))
+	at := node.Content[0]
+	for _, name := range strings.Split(key, ".") {
+		var next *yaml.Node
+		for i := 0; i+1 < len(at.Content); i += 2 {
+			if at.Content[i].Value == name {
+				next = at.Content[i+1]
+			}
+		}
+		require.NotNil(t, next, "%s in\n%s", key, document)
+		at = next
+	}
+	return at.Value
+}
+
+// writeYAML writes a file of one setting.
+func writeYAML(t testing.TB, key, value string) string {
+	t.Helper()
+	text, indent := "", ""
+	names := strings.Split(key, ".")
+	for _, name := range names[:len(names)-1] {
+		text += indent + name + ":\n"
+		indent += "  "
+	}
+	return writeFile(t, "config.yaml", text+indent+names[len(names)-1]+": "+value+"\n")
+}
+
+func writeFile(t testing.TB, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+// What is served follows the same order.
+func TestServedSettingsFollowTheOrder(t *testing.T) {
+	t.Parallel()
+	file := writeYAML(t, "static.state", "hibernated")
+	fromEnv := "BUS_VM_STATIC_STATE=starting"
+	raw := request("GET "+statusPath, mint("vm:read"))
+	for _, c := range []struct {
+		want string
+		env  []string
+		args []string
+	}{
+		{"ready", nil, nil},
+		{"hibernated", nil, []string{"--config", file}},
+		{"starting", []string{fromEnv}, []string{"--config", file}},
+		{"unavailable", []string{fromEnv}, []string{"--config", file, "--static-state", "unavailable"}},
+	} {
+		g := serve(t, c.env, c.args...)
+		require.Equal(t, jsonReply("200 OK", "", state(c.want)), ask(t, g.addr, raw))
+		g.stop(t)
+	}
+}
+
+// The sample that ships with the product holds every key at its default.
+func TestSampleFileIsTheDefaults(t *testing.T) {
+	t.Parallel()
+	sample, err := filepath.Abs(filepath.Join(moduleRoot, "config.yaml"))
+	require.NoError(t, err)
+	values := func(args ...string) (document map[string]any) {
+		got := run(t, settingsEnv, append(args, "--print-config")...)
+		require.Equal(t, 0, got.Code, got.Stderr)
+		require.NoError(t, yaml.Unmarshal([]byte(got.Stdout), &document))
+		return document
+	}
+	want := values()
+	require.Equal(t, "[redacted]", want["jwt"].(map[string]any)["secret"])
+	require.Equal(t, want, values("--config", sample))
+}
