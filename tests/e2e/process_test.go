@@ -21,11 +21,11 @@ type process struct {
 
 // launch starts a program in an environment of nothing but env, in a directory
 // of its own. The test must see it end.
-func launch(t testing.TB, env []string, program string, args ...string) *process {
+func launch(t testing.TB, env []string, path string, args ...string) *process {
 	t.Helper()
 	p := &process{stdout: &output{}, stderr: &output{}, ended: make(chan struct{})}
 	suite.logged.watch(p.stderr)
-	p.command = exec.Command(program, args...)
+	p.command = exec.Command(path, args...)
 	p.command.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
 	p.command.Dir = t.TempDir()
 	p.command.Stdout, p.command.Stderr = p.stdout, p.stderr
@@ -36,7 +36,7 @@ func launch(t testing.TB, env []string, program string, args ...string) *process
 	}()
 	t.Cleanup(func() {
 		if !p.hasEnded() {
-			t.Errorf("%s was left running: %s", program, p.stderr)
+			t.Errorf("%s was left running: %s", path, p.stderr)
 			_ = p.command.Process.Kill()
 			<-p.ended
 		}
@@ -92,7 +92,7 @@ type result struct {
 // run waits for a command that ends by itself.
 func run(t testing.TB, env []string, args ...string) result {
 	t.Helper()
-	p := launch(t, env, suite.binary, args...)
+	p := launch(t, env, program(t), args...)
 	defer func() {
 		if !p.hasEnded() {
 			_ = p.command.Process.Kill()
@@ -135,7 +135,7 @@ func begin(t testing.TB, env []string, args ...string) *gateway {
 		"BUS_VM_ADDR=127.0.0.1:0",
 		"BUS_VM_LOG_LEVEL=debug",
 	}, env...)
-	g := &gateway{process: launch(t, env, suite.binary, args...)}
+	g := &gateway{process: launch(t, env, program(t), args...)}
 	t.Cleanup(func() { g.stop(t) })
 	return g
 }

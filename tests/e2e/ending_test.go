@@ -1,0 +1,114 @@
+package e2e
+
+import (
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var draining = closing(refusal("503 Service Unavailable", "backend_unavailable", "Not ready: shutting down.", "Retry-After: 1"))
+
+// The end in order: readyz says so, everything else goes on for the delay,
+// what is in flight finishes, the process ends with 0.
+func TestEndingInOrder(t *testing.T) {
+	t.Parallel()
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(s.String(), func(t *testing.T) {
+			t.Parallel()
+			const delay = 700 * time.Millisecond
+			g := serve(t, nil, "--shutdown-delay", delay.String())
+			token := mint("vm:read vm:write")
+			body := dial(t, g.addr).send(request("POST "+stopPath, token, "Content-Length: 2") + "{")
+			idle := dial(t, g.addr).send(request("GET /readyz", ""))
+			idle.expect(t, "GET", okReady)
+
+			began := time.Now()
+			g.signal(t, s)
+			eventually(t, "unready", func() bool { return ask(t, g.addr, request("GET /readyz", "")) == draining })
+			require.Equal(t, closing(okReady), ask(t, g.addr, request("GET /livez", "")))
+			require.Equal(t, closing(okStatus), ask(t, g.addr, request("GET "+statusPath, token)))
+			require.Equal(t, closing(okStart), ask(t, g.addr, request("POST "+startPath, token)))
+			require.Less(t, time.Since(began), delay, "the machine is too slow for this test")
+
+			eventually(t, "closed listener", func() bool {
+				probe, err := dialTo(g.addr)
+				return err != nil || probe.Close() != nil
+			})
+			require.GreaterOrEqual(t, time.Since(began), delay)
+			idle.closes(t)
+			require.False(t, g.hasEnded(), "a request is in flight")
+			body.send("}").expect(t, "POST", closing(okStop))
+			body.closes(t)
+			require.Equal(t, 0, g.waitFor(t, patience), g.stderr)
+		})
+	}
+}
+
+// A request that never ends is given up after the limit, and the exit code
+// says that something was left.
+func TestEndingGivesUpAfterTheLimit(t *testing.T) {
+	t.Parallel()
+	g := serve(t, nil, "--shutdown-timeout", "300ms")
+	dial(t, g.addr).send("GET /readyz HTTP/1.1\r\nX: ")
+	began := time.Now()
+	g.signal(t, syscall.SIGTERM)
+	require.Equal(t, 1, g.waitFor(t, patience))
+	require.Less(t, time.Since(began), 5*time.Second)
+	require.Contains(t, g.stderr.String(), "did not finish within 300ms")
+	require.NotContains(t, g.stderr.String(), "goroutine")
+}
+
+// A second signal ends the process at once, whatever is in flight.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	g := serve(t, nil, "--shutdown-delay", "1h")
+	g.signal(t, syscall.SIGTERM)
+	eventually(t, "unready", func() bool { return ask(t, g.addr, request("GET /readyz", "")) == draining })
+	began := time.Now()
+	g.signal(t, syscall.SIGINT)
+	g.waitFor(t, patience)
+	require.Equal(t, syscall.SIGINT, g.diedOf())
+	require.Less(t, time.Since(began), time.Second)
+}
+
+// The socket file has the mode that nginx needs, goes away at the end, and one
+// that a dead process left behind is taken over.
+func TestUnixSocket(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir() + "/vm.sock"
+	token := mint("vm:read")
+	dead := begin(t, nil, "--addr", "unix:"+path)
+	eventually(t, "a socket", func() bool { _, err := os.Stat(path); return err == nil })
+	dead.signal(t, syscall.SIGKILL)
+	dead.waitFor(t, patience)
+	_, err := os.Stat(path)
+	require.NoError(t, err, "the killed process left its socket")
+
+	g := serve(t, nil, "--addr", "unix:"+path, "--socket-mode", "0666")
+	require.Equal(t, path, g.addr)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.ModeSocket|0o666, info.Mode())
+	require.Equal(t, okStatus, ask(t, path, request("GET "+statusPath, token)))
+
+	second := run(t, []string{"BUS_VM_JWT_SECRET=" + jwtSecret}, "--addr", "unix:"+path)
+	requireExit(t, 1, second, "another process listens on unix socket "+path)
+	require.Equal(t, okStatus, ask(t, path, request("GET "+statusPath, token)), "the first one is not disturbed")
+
+	g.stop(t)
+	_, err = os.Stat(path)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// A shutdown that comes right at the start is not lost.
+func TestSignalDuringStart(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		g := serve(t, nil)
+		g.signal(t, syscall.SIGTERM)
+		require.Equal(t, 0, g.waitFor(t, patience), g.stderr)
+	}
+}

@@ -1,0 +1,144 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+)
+
+// exchange is one request and the replies that are right for it.
+type exchange struct {
+	raw  string
+	want []string
+}
+
+// hammer lets each of a number of clients make its exchanges, one after the
+// other on a connection that it keeps and now and then replaces. It returns
+// the first wrong answer of each client that got one.
+func hammer(addr string, clients, each int, next func(client, i int) exchange) (wrong []error) {
+	const perConnection = 25
+	results := make(chan error, clients)
+	var group sync.WaitGroup
+	for client := range clients {
+		group.Go(func() {
+			var c *connection
+			defer func() {
+				if c != nil {
+					_ = c.Close()
+				}
+			}()
+			for i := range each {
+				if i%perConnection == 0 {
+					if c != nil {
+						_ = c.Close()
+					}
+					var err error
+					if c, err = dialTo(addr); err != nil {
+						results <- err
+						return
+					}
+				}
+				x := next(client, i)
+				_ = c.SetDeadline(time.Now().Add(patience))
+				got, err := c.send(x.raw).reply(strings.SplitN(x.raw, " ", 2)[0])
+				if err != nil || !slices.Contains(x.want, got) {
+					results <- fmt.Errorf("client %d, request %d: %w, %q", client, i, err, got)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	close(results)
+	for err := range results {
+		wrong = append(wrong, err)
+	}
+	return wrong
+}
+
+// 24 clients with 150 requests each, of all kinds, a third of them with tokens
+// never seen before.
+func TestManyClientsAreAnsweredRight(t *testing.T) {
+	const clients, each = 24, 150
+	g := serve(t, []string{"BUS_VM_LOG_LEVEL=info"}, "--usage-backend", "memory")
+	bad := badTokens()
+	known := [3]string{mint("vm:read vm:write"), mint("vm:read"), mint("vm:write")}
+	eitherState := []string{okStatus, okStopped}
+	require.Empty(t, hammer(g.addr, clients, each, func(client, i int) exchange {
+		token := func(which int, scope string) string {
+			if i%3 == 0 {
+				return mint(scope)
+			}
+			return known[which]
+		}
+		switch n := client + i; n % 8 {
+		case 0, 1:
+			return exchange{request("GET "+statusPath, token(1, "vm:read")), eitherState}
+		case 2:
+			return exchange{request("POST "+startPath, token(2, "vm:write")), []string{okStart}}
+		case 3:
+			return exchange{withBody("POST "+stopPath, token(0, "vm:read vm:write"), "{}"), []string{okStop}}
+		case 4:
+			return exchange{request("POST "+stopPath, token(1, "vm:read")), []string{lacking("vm:write")}}
+		case 5:
+			return exchange{request("GET "+statusPath, token(2, "vm:write")), []string{lacking("vm:read")}}
+		case 6:
+			b := bad[n%len(bad)]
+			return exchange{request("GET "+statusPath, b.Text), []string{invalidToken, expiredToken}}
+		default:
+			return exchange{request("HEAD "+statusPath, token(0, "vm:read vm:write")), []string{headOf(okStatus), headOf(okStopped)}}
+		}
+	}))
+}
+
+// A flood of tokens, no two alike, good and bad, leaves memory bounded: the
+// good ones are remembered up to the size of the cache, the bad ones never.
+func TestFloodOfTokensLeavesMemoryBounded(t *testing.T) {
+	const clients, each, warmUp = 4, 2500, 500
+	const size = 4 << 10     // bytes of each subject
+	const allowed = 24 << 20 // bytes; all of them would be 40 MB and more
+	memory := func(g *gateway) int { return residentBytes(t, g) }
+	g := serve(t, []string{"BUS_VM_LOG_LEVEL=info", "BUS_VM_JWT_CACHE_SIZE=500"})
+	flood := func(secret, want string) func(client, i int) exchange {
+		return func(client, i int) exchange {
+			subject := fmt.Sprintf("%0*d", size, minted.Add(1))
+			claims := hostile.GoodClaims(time.Now()).Set("sub", `"`+subject+`"`).String()
+			return exchange{request("GET "+statusPath, hostile.Sign(secret, hostile.DefaultHeader, claims)), []string{want}}
+		}
+	}
+	good, bad := flood(jwtSecret, okStatus), flood(jwtSecret+"x", invalidToken)
+	require.Empty(t, hammer(g.addr, clients, warmUp, good))
+	require.Empty(t, hammer(g.addr, clients, warmUp, bad))
+	before := memory(g)
+	for name, next := range map[string]func(client, i int) exchange{"valid": good, "invalid": bad} {
+		require.Empty(t, hammer(g.addr, clients, each, next))
+		grown := memory(g) - before
+		t.Logf("%s tokens: %d KB more than %d KB", name, grown>>10, before>>10)
+		require.Less(t, grown, allowed, name)
+	}
+}
+
+// residentBytes is the resident set of a process.
+func residentBytes(t testing.TB, g *gateway) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.command.Process.Pid))
+	require.NoError(t, err)
+	for line := range strings.Lines(string(status)) {
+		if text, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kilobytes, err := strconv.Atoi(strings.Fields(text)[0])
+			require.NoError(t, err)
+			return kilobytes << 10
+		}
+	}
+	t.Fatal("no VmRSS")
+	return 0
+}
