@@ -22,10 +22,12 @@ const providerToken = "the provider's own token, which no log may show"
 var minted atomic.Int64
 
 // mint returns a token that nobody has seen before, good for an hour.
-func mint(scope string) string {
-	claims := hostile.GoodClaims(time.Now()).
-		Set("scope", `"`+scope+`"`).
-		Add(fmt.Sprintf(`"jti":"%d"`, minted.Add(1)))
+func mint(scope string) string { return mintWith(`"scope":"` + scope + `"`) }
+
+// mintWith is mint with a further member, or another scope than both.
+func mintWith(member string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(member, `"`), `"`)
+	claims := hostile.GoodClaims(time.Now()).Replace(name, member).Add(fmt.Sprintf(`"jti":"%d"`, minted.Add(1)))
 	return hostile.Sign(jwtSecret, hostile.DefaultHeader, claims.String())
 }
 

@@ -1,0 +1,103 @@
+package e2e
+
+import (
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// behindNginx starts a gateway on TCP and one on a unix socket, each
+// behind an nginx of its own.
+func behindNginx(t *testing.T, check func(t *testing.T, nginx string)) {
+	t.Run("TCP", func(t *testing.T) {
+		t.Parallel()
+		check(t, startNginx(t, serve(t, nil).addr))
+	})
+	t.Run("unix", func(t *testing.T) {
+		t.Parallel()
+		check(t, startNginx(t, serve(t, nil, "--addr", "unix:"+t.TempDir()+"/vm.sock").addr))
+	})
+}
+
+// hopByHop are the lines of a reply that belong to one connection or server.
+var hopByHop = regexp.MustCompile(`\n(Connection|Server): [^\n]*`)
+
+// carried is what of a reply nginx passes on, unchanged.
+func carried(reply string) string { return hopByHop.ReplaceAllString(reply, "") }
+
+func TestAPIThroughNginx(t *testing.T) {
+	t.Parallel()
+	behindNginx(t, func(t *testing.T, nginx string) {
+		both, read := mint("vm:read vm:write"), mint("vm:read")
+		for _, c := range []struct{ name, raw, want string }{
+			{"status", request("GET "+statusPath, read), okStatus},
+			{"status by HEAD", request("HEAD "+statusPath, read), headOf(okStatus)},
+			{"stop", request("POST "+stopPath, both), okStop},
+			{"status after it", request("GET "+statusPath, read), okStopped},
+			{"start with a body", withBody("POST "+startPath, both, "{}"), okStart},
+			{"start in chunks", request("POST "+startPath, both, "Transfer-Encoding: chunked") + "2\r\n{}\r\n0\r\n\r\n", okStart},
+			{"readyz", request("GET /readyz", ""), okReady},
+			{"no token", request("GET "+statusPath, ""), missingToken},
+			{"bad token", request("POST "+startPath, "not.a.token"), invalidToken},
+			{"lacking scope", request("POST "+startPath, read), lacking("vm:write")},
+			{"a body", withBody("POST "+stopPath, both, `{"a":1}`), noBody},
+			{"nothing there", request("GET /api/v1/vm/reboot", both), notFound},
+			{"wrong method", request("POST "+statusPath, both), readOnly},
+			{"token of 8 KB", request("GET "+statusPath, sized(8<<10)), okStatus},
+			{"write with a token of 8 KB", request("POST "+startPath, sized(8<<10)), okStart},
+			{"16 KB of headers", filled("GET "+statusPath, both, 16<<10), okStatus},
+			{"16 KB of headers to write", filled("POST "+startPath, both, 16<<10), okStart},
+		} {
+			require.Equal(t, carried(c.want), carried(ask(t, nginx, c.raw)), c.name)
+		}
+		own := request("GET "+statusPath, both, "X-Request-Id: trace-1")
+		require.Contains(t, ask(t, nginx, own), "\nX-Request-Id: trace-1\n")
+	})
+}
+
+// What nginx refuses by itself has an envelope too.
+func TestNginxRefusesInTheEnvelope(t *testing.T) {
+	t.Parallel()
+	nginx := startNginx(t, serve(t, nil).addr)
+	token := mint("vm:read vm:write")
+	body := func(reply string) string { return reply[strings.Index(reply, "\n\n")+2:] }
+	got := ask(t, nginx, withBody("POST "+startPath, token, strings.Repeat("x", 65<<10)))
+	require.Regexp(t, "^413 ", got)
+	require.JSONEq(t, `{"error":{"type":"request_body_too_large","message":"The request body is too large."}}`, body(got))
+
+	got = ask(t, nginx, request("GET "+statusPath, token, "X: "+strings.Repeat("x", 20<<10)))
+	require.Regexp(t, "^431 ", got)
+	require.JSONEq(t, `{"error":{"type":"request_header_fields_too_large","message":"The request line and headers are too large."}}`, body(got))
+
+	nginx = startNginx(t, freeAddress(t))
+	got = ask(t, nginx, request("POST "+startPath, token))
+	require.Regexp(t, "^502 ", got)
+	require.Contains(t, body(got), `{"error":{"type":"bad_gateway",`)
+}
+
+// The smoke check of the platform, as its operators type it.
+func TestPlatformSmokeCheck(t *testing.T) {
+	t.Parallel()
+	needs(t, "wget")
+	nginx := startNginx(t, serve(t, nil).addr)
+	check := `wget -qO- --header="Authorization: Bearer $TOKEN" http://` + nginx + statusPath + ` | grep -q '"provider":"static"' &&
+		wget -qO- http://` + nginx + `/readyz | grep -q '"ok":true'`
+	command := exec.Command("sh", "-ec", check)
+	command.Env = append(command.Environ(), "TOKEN="+mint("vm:read"))
+	output, err := command.CombinedOutput()
+	require.NoError(t, err, "%s", output)
+}
+
+// sized is a good token of a number of bytes, more or less.
+func sized(bytes int) string {
+	return mintWith(`"padding":"` + strings.Repeat("x", bytes*3/4-300) + `"`)
+}
+
+// filled is a request whose line and headers take a number of bytes exactly.
+func filled(line, token string, bytes int) string {
+	plain := request(line, token, "X-Padding: ")
+	return request(line, token, "X-Padding: "+strings.Repeat("x", bytes-len(plain)))
+}

@@ -1,0 +1,81 @@
+package e2e
+
+import (
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Two instances restart one after the other, again and again, under a steady
+// load of reads and writes through nginx, and no request fails.
+func TestRestartsThroughNginxFailNothing(t *testing.T) {
+	for name, addrs := range map[string][2]string{
+		// Addresses of their own: the many short connections to 127.0.0.1 could
+		// take the port of an instance while it restarts.
+		"TCP":  {"127.0.0.2:0", "127.0.0.3:0"},
+		"unix": {"unix:" + t.TempDir() + "/a.sock", "unix:" + t.TempDir() + "/b.sock"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const rounds = 3
+			var instances [2]*gateway
+			begin := func(addr string) *gateway {
+				return serve(t, []string{"BUS_VM_LOG_LEVEL=info"}, "--addr", addr, "--shutdown-delay", "100ms")
+			}
+			for i, addr := range addrs {
+				instances[i] = begin(addr)
+			}
+			nginx := startNginx(t, instances[0].addr, instances[1].addr)
+			stopLoad := startLoad(nginx)
+			for range rounds {
+				for i, old := range instances {
+					old.signal(t, syscall.SIGTERM)
+					require.Equal(t, 0, old.waitFor(t, patience), old.stderr)
+					addr := old.addr
+					if strings.HasPrefix(addr, "/") {
+						addr = "unix:" + addr
+					}
+					instances[i] = begin(addr)
+				}
+			}
+			served, failures := stopLoad()
+			t.Logf("%d requests", served)
+			require.Empty(t, failures)
+			require.Greater(t, served, int64(500))
+		})
+	}
+}
+
+// startLoad asks through nginx at a steady rate until its result is called,
+// which returns how many requests were made and what went wrong.
+func startLoad(nginx string) (stop func() (int64, []error)) {
+	const clients, every = 8, 500 * time.Microsecond
+	token := mint("vm:read vm:write")
+	read := exchange{request("GET "+statusPath, token), []string{okStatus, okStopped}}
+	start := exchange{request("POST "+startPath, token), []string{okStart}}
+	halt := exchange{withBody("POST "+stopPath, token, "{}"), []string{okStop}}
+
+	var served atomic.Int64
+	rate := time.NewTicker(every)
+	ended := make(chan struct{})
+	result := make(chan []error, 1)
+	go func() {
+		result <- hammer(nginx, clients, func(client, i int) (exchange, bool) {
+			select {
+			case <-rate.C:
+				served.Add(1)
+				return [...]exchange{read, start, read, halt}[(client+i)%4], true
+			case <-ended:
+				return exchange{}, false
+			}
+		})
+	}()
+	return func() (int64, []error) {
+		close(ended)
+		defer rate.Stop()
+		return served.Load(), <-result
+	}
+}
