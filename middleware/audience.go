@@ -2,12 +2,12 @@ package middleware
 
 import (
 	"crypto/sha256"
-	"errors"
 	"log/slog"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	jwtware "github.com/gofiber/contrib/jwt"
 	"github.com/gofiber/fiber/v2"
 	"github.com/golang-jwt/jwt/v5"
@@ -29,6 +29,8 @@ type AuthConfig struct {
 	CacheSize int
 	// Logger gets the reason of each refusal at debug level; default none.
 	Logger *slog.Logger
+	// Metrics gets the counters of the verified-token cache; nil for none.
+	Metrics *metrics.Set
 	// Now is the clock; default the arrival time of the request.
 	Now func() time.Time
 }
@@ -38,6 +40,8 @@ type Authenticator struct {
 	config AuthConfig
 	ring   atomic.Pointer[keyRing]
 	verify fiber.Handler
+
+	hits, misses *metrics.Counter
 }
 
 // keyRing is one generation of keys with the tokens they verified, so that
@@ -71,7 +75,17 @@ func NewAuthenticator(config AuthConfig) (*Authenticator, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &Authenticator{config: config}
+	if config.Metrics == nil {
+		config.Metrics = metrics.NewSet()
+	}
+	a := &Authenticator{
+		config: config,
+		hits:   config.Metrics.NewCounter(`bus_vm_token_cache_requests_total{result="hit"}`),
+		misses: config.Metrics.NewCounter(`bus_vm_token_cache_requests_total{result="miss"}`),
+	}
+	config.Metrics.NewGauge("bus_vm_token_cache_entries", func() float64 {
+		return float64(a.ring.Load().verified.entries.EstimatedSize())
+	})
 	if err := a.SetSecrets(config.Secrets); err != nil {
 		return nil, err
 	}
@@ -151,8 +165,10 @@ func (a *Authenticator) recall(c *fiber.Ctx) bool {
 	now := a.now(c)
 	id := ring.verified.get(sha256.Sum256(token), now)
 	if id == nil || checkDates(id.expiresAt, id.notBefore, now, a.config.Leeway) != nil {
+		a.misses.Inc()
 		return false
 	}
+	a.hits.Inc()
 	c.Locals(identityKey{}, id)
 	return true
 }
@@ -193,10 +209,7 @@ func (a *Authenticator) accept(c *fiber.Ctx) error {
 func (a *Authenticator) refuse(c *fiber.Ctx, err error) error {
 	a.config.Logger.LogAttrs(c.UserContext(), slog.LevelDebug, "token refused",
 		slog.String("request_id", strings.Clone(RequestIDOf(c))), slog.Any("reason", err))
-	if errors.Is(err, errExpired) {
-		return errExpiredToken
-	}
-	return errInvalidToken
+	return refusalFor(err)
 }
 
 func (a *Authenticator) now(c *fiber.Ctx) time.Time {

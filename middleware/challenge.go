@@ -1,9 +1,11 @@
 package middleware
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 )
@@ -14,25 +16,56 @@ const realm = `Bearer realm="bus-vm"`
 // The 401 answers. A request without a token gets a bare challenge, one with a
 // token learns that it was not accepted (RFC 6750 §3.1), and no more than that.
 var (
-	errMissingToken = challenge(apierror.InvalidAuth, realm,
+	errMissingToken = challenge(apierror.InvalidAuth, "missing_token", realm,
 		"Send a bearer token: Authorization: Bearer <jwt>.")
-	errInvalidToken = challenge(apierror.InvalidAuth, realm+`, error="invalid_token"`,
-		"The bearer token is not valid for this API.")
-	errExpiredToken = challenge(apierror.InvalidAuth, realm+`, error="invalid_token", error_description="the token has expired"`,
+	errExpiredToken = challenge(apierror.InvalidAuth, "expired",
+		realm+`, error="invalid_token", error_description="the token has expired"`,
 		"The bearer token has expired. Get a new one.")
-	errAmbiguousToken = challenge(apierror.InvalidAuth, realm+`, error="invalid_token"`,
+	errAmbiguousToken = challenge(apierror.InvalidAuth, "ambiguous_token", realm+`, error="invalid_token"`,
 		"Send exactly one Authorization header.")
+	errInvalidToken = invalidToken("malformed")
 )
+
+// refusals name the causes of a refused token for the operator; to the caller
+// they all look alike, but for an expiry.
+var refusals = []struct {
+	cause  error
+	answer *apierror.Error
+}{
+	{errExpired, errExpiredToken},
+	{errNotYetValid, invalidToken("not_yet_valid")},
+	{errWrongAudience, invalidToken("audience")},
+	{jwt.ErrTokenSignatureInvalid, invalidToken("signature")},
+	{errAlgorithm, invalidToken("algorithm")},
+	{errNoSubject, invalidToken("claims")},
+	{errNoExpiry, invalidToken("claims")},
+}
+
+// refusalFor is the 401 for a token that was refused because of cause.
+func refusalFor(cause error) *apierror.Error {
+	for _, refusal := range refusals {
+		if errors.Is(cause, refusal.cause) {
+			return refusal.answer
+		}
+	}
+	return errInvalidToken
+}
+
+func invalidToken(reason string) *apierror.Error {
+	return challenge(apierror.InvalidAuth, reason, realm+`, error="invalid_token"`,
+		"The bearer token is not valid for this API.")
+}
 
 // missingScope is the 403 for a valid token without scope.
 func missingScope(scope string) *apierror.Error {
-	return challenge(apierror.InsufficientAccess,
+	return challenge(apierror.InsufficientAccess, "scope",
 		realm+`, error="insufficient_scope", scope="`+scope+`"`,
 		"The token lacks the scope "+scope+".")
 }
 
-func challenge(code apierror.Code, value, message string) *apierror.Error {
+func challenge(code apierror.Code, reason, value, message string) *apierror.Error {
 	e := apierror.New(code, message)
+	e.Reason = reason
 	e.Headers = map[string]string{fiber.HeaderWWWAuthenticate: value}
 	return e
 }

@@ -19,14 +19,20 @@ var allowed = map[string]string{
 }
 
 // NotFound ends the chain of an application that serves nothing else: every
-// path that Mount did not register is a 404 in the envelope.
-func NotFound(logger *slog.Logger) []fiber.Handler {
+// path that Mount did not register is a 404 in the envelope. A nil counter
+// counts nothing.
+func NotFound(logger *slog.Logger, counter *middleware.RouteMetrics) []fiber.Handler {
 	return []fiber.Handler{
 		middleware.RequestID(middleware.NewRequestIDs()),
 		middleware.Errors(logger),
-		func(c *fiber.Ctx) error { return fiber.ErrNotFound },
+		func(*fiber.Ctx) error {
+			counter.Refuse(errNotFound)
+			return errNotFound
+		},
 	}
 }
+
+var errNotFound = apierror.New(apierror.NotFound, "There is nothing at this path.")
 
 // Refusal is the error for a method Fiber does not know: 405 on a path of this
 // API, 404 elsewhere.
@@ -34,7 +40,7 @@ func Refusal(path string) *apierror.Error {
 	if methods, ok := allowed[path]; ok {
 		return methodNotAllowed(methods)
 	}
-	return apierror.New(apierror.NotFound, "There is nothing at this path.")
+	return errNotFound
 }
 
 func wrongMethod(path string) fiber.Handler {

@@ -45,6 +45,7 @@ func lifecycle(action backend.Action, config Config) fiber.Handler {
 			RequestID:   strings.Clone(middleware.RequestIDOf(c)),
 			RequestedAt: time.Now(),
 		}
+		c.Locals(operationKey{}, &op)
 		if err := carryOut(ctx, config, op); err != nil {
 			return err
 		}

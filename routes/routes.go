@@ -7,8 +7,10 @@ package routes
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
@@ -39,8 +41,11 @@ type Config struct {
 	// Ready returns why this instance should get no traffic now, nil when it
 	// should; a nil func means always.
 	Ready func() error
-	// Logger gets one line for each failure of this server; default none.
+	// Logger gets one line for each failure of this server, and one for each
+	// write of a caller; default none.
 	Logger *slog.Logger
+	// Metrics gets the counters of the routes; nil for none.
+	Metrics *metrics.Set
 }
 
 // defaultTimeout is the deadline of one write when Config leaves it open.
@@ -53,23 +58,30 @@ func Mount(router fiber.Router, config Config) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
+	if config.Metrics == nil {
+		config.Metrics = metrics.NewSet()
+	}
 	if config.Timeout <= 0 {
 		config.Timeout = defaultTimeout
 	}
 
-	edge := []fiber.Handler{
-		middleware.RequestID(middleware.NewRequestIDs()),
-		middleware.Errors(config.Logger),
-		middleware.NoStore(),
+	ids := middleware.NewRequestIDs()
+	edge := func(route string) []fiber.Handler {
+		return []fiber.Handler{
+			middleware.RequestID(ids),
+			middleware.NewRouteMetrics(config.Metrics, route).Handler(),
+			middleware.Errors(config.Logger),
+			middleware.NoStore(),
+		}
 	}
-	read := chain(edge,
+	read := []fiber.Handler{
 		config.Auth.Handler(),
 		middleware.RequireScope(middleware.ScopeRead),
-	)
-	write := chain(edge,
+	}
+	write := []fiber.Handler{
 		config.Auth.Handler(),
 		middleware.RequireScope(middleware.ScopeWrite),
-	)
+	}
 	if config.Entitlement != nil || config.Usage != nil {
 		write = append(write, middleware.RequireAccount())
 	}
@@ -78,19 +90,22 @@ func Mount(router fiber.Router, config Config) {
 		write = append(write, middleware.RequireEntitlement(config.Entitlement, middleware.ScopeWrite))
 	}
 
-	router.Get(StatusPath, chain(read, status(config.Backend))...)
-	router.Post(StartPath, chain(write, lifecycle(backend.Start, config))...)
-	router.Post(StopPath, chain(write, lifecycle(backend.Stop, config))...)
-	router.Get(ReadyPath, chain(edge, ready(config))...)
-	router.Get(LivePath, chain(edge, live)...)
+	router.Get(StatusPath, chain(edge("status"), read, status(config.Backend))...)
+	for path, action := range map[string]backend.Action{StartPath: backend.Start, StopPath: backend.Stop} {
+		front := append(edge(string(action)), audit(action, config))
+		router.Post(path, chain(front, write, lifecycle(action, config))...)
+	}
+	router.Get(ReadyPath, chain(edge("readyz"), nil, ready(config))...)
+	router.Get(LivePath, chain(edge("livez"), nil, live)...)
 
 	// Whatever other method reaches these paths is refused with Allow.
+	refused := edge("refused")
 	for path := range allowed {
-		router.All(path, chain(edge, wrongMethod(path))...)
+		router.All(path, chain(refused, nil, wrongMethod(path))...)
 	}
 }
 
 // chain returns a new slice, so that two chains never share their tail.
-func chain(first []fiber.Handler, then ...fiber.Handler) []fiber.Handler {
-	return append(append([]fiber.Handler(nil), first...), then...)
+func chain(edge, checks []fiber.Handler, last fiber.Handler) []fiber.Handler {
+	return slices.Concat(edge, checks, []fiber.Handler{last})
 }

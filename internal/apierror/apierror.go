@@ -55,6 +55,9 @@ type Error struct {
 	Code Code
 	// Status overrides the status of Code; zero means the table's.
 	Status int
+	// Reason tells refusals of one code apart in metrics, as one of a few
+	// fixed words; empty means the code itself.
+	Reason string
 	// Message is one sentence for the caller.
 	Message string
 	// Extra holds further members of the error object, for example the

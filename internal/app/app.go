@@ -12,6 +12,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/admin"
 	"github.com/busdk/bus-api-provider-vm/internal/cli"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
@@ -30,6 +31,7 @@ type App struct {
 	plumbing plumbing
 	server   *server.Server
 	listener net.Listener
+	admin    net.Listener // nil when off
 }
 
 // Serve serves with the given settings until ctx ends, then drains. With --dev
@@ -60,6 +62,7 @@ func New(c *config.Config, logger *slog.Logger) (_ *App, err error) {
 		Leeway:    c.JWT.Leeway,
 		CacheSize: c.JWT.CacheSize,
 		Logger:    logger,
+		Metrics:   a.metrics,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("token verification: %w", err)
@@ -81,16 +84,12 @@ func New(c *config.Config, logger *slog.Logger) (_ *App, err error) {
 		ShutdownDelay:   c.Shutdown.Delay,
 		ShutdownTimeout: c.Shutdown.Timeout,
 		Logger:          logger,
+		Metrics:         a.metrics,
 	}, a.mount)
-	a.listener, err = server.Listen(server.ListenConfig{
-		Addr:        c.Addr,
-		SocketMode:  c.Socket.Mode,
-		SocketGroup: c.Socket.Group,
-	})
-	return a, err
+	return a, a.listen()
 }
 
-// mount registers the API; the server exists by the time a request asks Ready.
+// mount registers the API.
 func (a *App) mount(router fiber.Router) {
 	routes.Mount(router, routes.Config{
 		Backend:     a.backend,
@@ -100,15 +99,55 @@ func (a *App) mount(router fiber.Router) {
 		Timeout:     a.config.Timeout,
 		Ready:       a.ready,
 		Logger:      a.logger,
+		Metrics:     a.metrics,
 	})
 }
 
-// ready adds to the backend's readiness what else must work.
-func (a *App) ready() error {
-	if err := a.server.Ready(); err != nil {
-		return err
+// checks are the conditions under which this instance should get traffic.
+func (a *App) checks() []admin.Check {
+	checks := []admin.Check{{Name: "not draining", Ready: a.server.Ready}}
+	for _, part := range a.plumbing.parts {
+		if part.ready != nil {
+			checks = append(checks, admin.Check{Name: part.name, Ready: part.ready})
+		}
 	}
-	return a.plumbing.ready()
+	return checks
+}
+
+// ready returns the first reason not to get traffic. The server exists by the
+// time a request asks.
+func (a *App) ready() error {
+	for _, check := range a.checks() {
+		if err := check.Ready(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listen opens the listeners: that of the API, and that of operators.
+func (a *App) listen() (err error) {
+	socket := server.ListenConfig{SocketMode: a.config.Socket.Mode, SocketGroup: a.config.Socket.Group}
+	if a.config.Admin.Addr != "" {
+		socket.Addr = a.config.Admin.Addr
+		l, err := server.Listen(socket)
+		if err != nil {
+			return fmt.Errorf("admin: %w", err)
+		}
+		a.admin = l
+		a.plumbing.add(part{run: func(ctx context.Context) error { return a.adminServer().Run(ctx, l) }, close: l.Close})
+	}
+	socket.Addr = a.config.Addr
+	a.listener, err = server.Listen(socket)
+	return err
+}
+
+func (a *App) adminServer() *admin.Server {
+	c := admin.Config{Metrics: a.metrics, Checks: a.checks(), Pprof: a.config.Admin.Pprof}
+	if a.plumbing.memory != nil {
+		c.Records = a.plumbing.memory.Records
+	}
+	return admin.New(c)
 }
 
 // Run serves until ctx ends. Traffic drains before its plumbing:
@@ -148,7 +187,8 @@ func (a *App) announce() {
 		"addr", a.listener.Addr().String(),
 		"backend", a.config.Backend,
 		"billing", a.config.Billing.Backend,
-		"usage", a.config.Usage.Backend)
+		"usage", a.config.Usage.Backend,
+		"admin", a.config.Admin.Addr)
 	for _, warning := range a.config.Warnings {
 		a.logger.Warn(warning)
 	}

@@ -40,7 +40,7 @@ func (a *App) connectEvents() error {
 	a.inspect(token, neededReplies(c))
 	a.plumbing.add(part{run: client.Run})
 	if c.Events.ListenerRequired {
-		a.plumbing.add(part{ready: a.listenersReady})
+		a.plumbing.add(part{name: "reply streams", ready: a.listenersReady})
 	}
 	if c.Billing.Backend == config.Events {
 		a.plumbing.entitlement = billing.NewChecker(client)
@@ -65,7 +65,7 @@ func (a *App) openOutbox() error {
 		return err
 	}
 	a.plumbing.usage = box
-	a.plumbing.add(part{run: box.Run, ready: box.Healthy, close: box.Close})
+	a.plumbing.add(part{name: "usage outbox", run: box.Run, ready: box.Healthy, close: box.Close})
 	return nil
 }
 

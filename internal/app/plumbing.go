@@ -23,8 +23,9 @@ type plumbing struct {
 	parts       []part
 }
 
-// part is something long-lived.
+// part is something long-lived, or a condition of readiness, or both.
 type part struct {
+	name  string // of the condition, for operators
 	run   func(ctx context.Context) error
 	ready func() error
 	close func() error
@@ -82,19 +83,6 @@ func (p *plumbing) run(ctx context.Context, b backend.Backend) error {
 		cancel()
 	}
 	return errors.Join(failures...)
-}
-
-// ready returns the first reason not to get traffic.
-func (p *plumbing) ready() error {
-	for _, part := range p.parts {
-		if part.ready == nil {
-			continue
-		}
-		if err := part.ready(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (p *plumbing) close() error {

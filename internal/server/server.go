@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
@@ -19,6 +20,15 @@ import (
 // the room is for white space and for an answer that says so.
 const maxBody = 64 << 10
 
+// overflow is how many connections beyond the bound are still told so in the
+// envelope. What comes on top of them gets fasthttp's own 503, in plain text.
+const overflow = 64
+
+// overloadedRetryAfter is when a client that was turned away may come back.
+const overloadedRetryAfter = time.Second
+
+var errOverloaded = apierror.UnavailableAfter(overloadedRetryAfter, "This server has too many connections.", nil)
+
 // Config bounds what a client may cost.
 type Config struct {
 	// HeaderBytes bounds the request line and the headers together.
@@ -29,7 +39,7 @@ type Config struct {
 	WriteTimeout time.Duration
 	// IdleTimeout is how long a connection may rest between requests.
 	IdleTimeout time.Duration
-	// MaxConnections bounds the connections served at once.
+	// MaxConnections bounds the connections served at once; at least 1.
 	MaxConnections int
 	// ShutdownDelay keeps serving after the end was asked for, while /readyz
 	// says 503, so that a balancer notices first.
@@ -38,6 +48,8 @@ type Config struct {
 	ShutdownTimeout time.Duration
 	// Logger gets the failures of connections.
 	Logger *slog.Logger
+	// Metrics gets the requests that reach no route; nil for none.
+	Metrics *metrics.Set
 }
 
 // Server is one Fiber application and its way to end.
@@ -45,18 +57,26 @@ type Server struct {
 	config   Config
 	app      *fiber.App
 	ids      *middleware.RequestIDs
+	strays   *middleware.RouteMetrics // requests that reach no route
 	draining atomic.Bool
 }
 
 // New returns a server whose routes are registered by mount.
 func New(config Config, mount func(fiber.Router)) *Server {
-	s := &Server{config: config, ids: middleware.NewRequestIDs()}
+	if config.Metrics == nil {
+		config.Metrics = metrics.NewSet()
+	}
+	s := &Server{
+		config: config,
+		ids:    middleware.NewRequestIDs(),
+		strays: middleware.NewRouteMetrics(config.Metrics, "none"),
+	}
 	s.app = fiber.New(fiber.Config{
 		AppName:                 "bus-api-provider-vm",
 		BodyLimit:               maxBody,
 		CaseSensitive:           true,
 		StrictRouting:           true,
-		Concurrency:             config.MaxConnections,
+		Concurrency:             config.MaxConnections + overflow,
 		ReadBufferSize:          config.HeaderBytes,
 		ReadTimeout:             config.ReadTimeout,
 		WriteTimeout:            config.WriteTimeout,
@@ -72,7 +92,7 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		},
 	})
 	mount(s.app)
-	for _, handler := range routes.NotFound(config.Logger) {
+	for _, handler := range routes.NotFound(config.Logger, s.strays) {
 		s.app.Use(handler)
 	}
 	s.tighten()
@@ -94,6 +114,7 @@ func (s *Server) tighten() {
 		if e := s.screen(ctx); e != nil {
 			s.ids.Answer(ctx)
 			middleware.WriteError(ctx, e)
+			s.strays.Refuse(e)
 			return
 		}
 		next(ctx)
@@ -107,6 +128,10 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *apierror.Error {
 		ctx.SetConnectionClose() // whatever follows may be part of this request
 		linger(ctx.Conn())
 		return e
+	}
+	if ctx.ConnRequestNum() == 1 && int(s.app.Server().GetOpenConnectionsCount()) > s.config.MaxConnections {
+		ctx.SetConnectionClose()
+		return errOverloaded
 	}
 	if !knownMethod(ctx.Method()) {
 		// Like Fiber, by the path as it was sent: // is not /.
@@ -122,7 +147,9 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	ctx.Response.SkipBody = ctx.IsHead()
 	var id [32]byte
 	ctx.Response.Header.SetBytesV(fiber.HeaderXRequestID, s.ids.Append(id[:0]))
-	middleware.WriteError(ctx, unreadable(err))
+	e := unreadable(err)
+	middleware.WriteError(ctx, e)
+	s.strays.Refuse(e)
 }
 
 // knownMethod reports the methods Fiber routes.
