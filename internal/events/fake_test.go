@@ -1,0 +1,292 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"go.uber.org/goleak"
+
+	"github.com/busdk/bus-api-provider-vm/internal/secret"
+)
+
+// patience is how long a test waits for what must happen.
+const patience = 20 * time.Second
+
+// fake is an Events API with holes to put faults into. It checks no scopes.
+type fake struct {
+	*httptest.Server
+	t *testing.T
+
+	published chan published     // every publish that was read
+	opened    chan *fakeStream   // every stream that was opened, replays too
+	requests  chan *http.Request // every GET, before anything else
+	// publish answers in place of 202, when set; so does listen, when it
+	// returns true.
+	publish func(http.ResponseWriter, *http.Request, published)
+	listen  func(http.ResponseWriter, *http.Request) bool
+
+	mu      sync.Mutex
+	history map[string][]string
+	streams map[*fakeStream]string
+}
+
+type published struct {
+	Name          string          `json:"name"`
+	CorrelationID string          `json:"correlationId"`
+	Payload       json.RawMessage `json:"payload"`
+}
+
+// fakeStream is one open stream; what is sent into lines is written as it is.
+type fakeStream struct {
+	query url.Values
+	lines chan string
+	cut   chan struct{} // closed: the stream ends
+	ended chan struct{} // closed by the server once it has
+	once  sync.Once
+}
+
+func (s *fakeStream) end() { s.once.Do(func() { close(s.cut) }) }
+
+// newFake starts a fake; onState, if given, hears about its connections.
+func newFake(t *testing.T, onState ...func(net.Conn, http.ConnState)) *fake {
+	f := &fake{
+		t: t, published: make(chan published, 20000), opened: make(chan *fakeStream, 1000), requests: make(chan *http.Request, 1000),
+		history: make(map[string][]string), streams: make(map[*fakeStream]string),
+	}
+	f.Server = httptest.NewUnstartedServer(f)
+	for _, hear := range onState {
+		f.Config.ConnState = hear
+	}
+	f.Start()
+	return f
+}
+
+func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.Method == http.MethodPost && r.URL.Path == "/root/api/v1/events":
+		var p published
+		body, err := io.ReadAll(r.Body)
+		if err != nil || json.Unmarshal(body, &p) != nil || r.Header.Get("Content-Type") != "application/json" {
+			f.t.Errorf("a bad publish: %q, %v, %v", body, err, r.Header)
+		}
+		f.published <- p
+		if f.publish != nil {
+			f.publish(w, r, p)
+			return
+		}
+		accept(w, p)
+	case r.Method == http.MethodGet && r.URL.Path == "/root/api/v1/events/stream":
+		f.requests <- r
+		if f.listen == nil || !f.listen(w, r) {
+			f.stream(w, r)
+		}
+	default:
+		f.t.Errorf("unexpected %s %s", r.Method, r.URL)
+	}
+}
+
+func accept(w http.ResponseWriter, p published) {
+	w.WriteHeader(http.StatusAccepted)
+	fmt.Fprintf(w, `{"accepted":true,"id":"1","name":%q}`, p.Name)
+}
+
+func (f *fake) stream(w http.ResponseWriter, r *http.Request) {
+	s := &fakeStream{query: r.URL.Query(), lines: make(chan string, 30000), cut: make(chan struct{}), ended: make(chan struct{})}
+	defer close(s.ended)
+	name := s.query.Get("name")
+	f.mu.Lock()
+	if s.query.Get("replay") == "true" {
+		for _, line := range f.history[name] {
+			s.lines <- line
+		}
+	}
+	f.streams[s] = name
+	f.mu.Unlock()
+	defer func() { f.mu.Lock(); delete(f.streams, s); f.mu.Unlock() }()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	control := http.NewResponseController(w)
+	_ = control.Flush()
+	f.opened <- s
+	for {
+		if s.query.Get("follow") == "false" && len(s.lines) == 0 {
+			return
+		}
+		select {
+		case line := <-s.lines:
+			_, _ = io.WriteString(w, line)
+			_ = control.Flush()
+		case <-s.cut:
+			return
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// line sends one event to all open streams of name, and keeps it.
+func (f *fake) line(name, line string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.history[name] = append(f.history[name], line)
+	for s, of := range f.streams {
+		if of == name {
+			s.lines <- line
+		}
+	}
+}
+
+// reply sends {"n":n} as the reply called name to the request id.
+func (f *fake) reply(name, id string, n int) {
+	f.line(name, fmt.Sprintf(`{"name":%q,"correlationId":%q,"payload":{"n":%d}}`+"\n", name, id, n))
+}
+
+// stop ends everything that is open, then the server.
+func (f *fake) stop() {
+	f.mu.Lock()
+	for s := range f.streams {
+		s.end()
+	}
+	f.mu.Unlock()
+	f.CloseClientConnections()
+	f.Close()
+}
+
+// The reply streams of most tests.
+var (
+	startReply  = ReplyName(StartRequest)
+	statusReply = ReplyName(StatusRequest)
+)
+
+// running is a client that runs against a fake.
+type running struct {
+	*Client
+	fake *fake
+	set  *metrics.Set
+	stop context.CancelFunc
+	err  chan error // what Run returned
+}
+
+// settings are short, so that what has to time out does so soon.
+func settings(url string) Config {
+	token, _ := StaticToken(secret.New("provider-token"))
+	return Config{
+		URL: url, Token: token, Replies: []string{startReply},
+		Timeout: patience, ConnectWait: patience, LateReply: patience, Retry: true,
+		RetryMin: time.Millisecond, RetryMax: 4 * time.Millisecond, Seed: 1,
+	}
+}
+
+// start runs a client; change may adapt its settings, before the client first
+// reaches the fake. At the end of the test nothing of either is left.
+func start(t *testing.T, f *fake, change func(*Config), prepare ...func(*Client)) *running {
+	t.Helper()
+	config := settings(f.URL + "/root")
+	config.Metrics = metrics.NewSet()
+	if change != nil {
+		change(&config)
+	}
+	c, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range prepare {
+		p(c)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := &running{Client: c, fake: f, set: config.Metrics, stop: stop, err: make(chan error, 1)}
+	ended := make(chan struct{})
+	go func() { defer close(ended); r.err <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		<-ended
+		f.stop()
+		for _, s := range c.streams {
+			if len(s.book.waiting) != 0 {
+				t.Errorf("%d requests are still in the book of %s", len(s.book.waiting), s.reply)
+			}
+		}
+		if n := c.inFlight.Load(); n != 0 {
+			t.Errorf("%d requests are still in flight", n)
+		}
+		goleak.VerifyNone(t)
+	})
+	return r
+}
+
+// outcome is what one Request returned.
+type outcome struct {
+	envelope Envelope
+	err      error
+}
+
+// ask starts a start request in the background.
+func (r *running) ask(id string) <-chan outcome {
+	return r.request(context.Background(), Request{Name: StartRequest, Reply: startReply, CorrelationID: id, Payload: map[string]string{"id": id}})
+}
+
+func (r *running) request(ctx context.Context, request Request) <-chan outcome {
+	result := make(chan outcome, 1)
+	go func() {
+		e, err := r.Client.Request(ctx, request)
+		result <- outcome{e, err}
+	}()
+	return result
+}
+
+// want waits for one value of c.
+func want[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatal("nothing came in time")
+		panic("unreachable")
+	}
+}
+
+// wantN checks that a request was answered with {"n":n}.
+func wantN(t *testing.T, c <-chan outcome, n int) Envelope {
+	t.Helper()
+	o := want(t, c)
+	if got := string(o.envelope.Payload); o.err != nil || got != fmt.Sprintf(`{"n":%d}`, n) {
+		t.Errorf("got %s, %v; want n %d", got, o.err, n)
+	}
+	return o.envelope
+}
+
+// wantErr checks that a request failed with target, and returns the error.
+func wantErr(t *testing.T, c <-chan outcome, target error) error {
+	t.Helper()
+	o := want(t, c)
+	if !errors.Is(o.err, target) {
+		t.Errorf("got %s, %v; want %v", o.envelope.Payload, o.err, target)
+	}
+	return o.err
+}
+
+// counter reads one metric, 0 where it does not exist.
+func (r *running) counter(name string) int {
+	var text strings.Builder
+	r.set.WritePrometheus(&text)
+	for line := range strings.Lines(text.String()) {
+		var n int
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			fmt.Sscan(rest, &n)
+			return n
+		}
+	}
+	return 0
+}

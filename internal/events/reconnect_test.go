@@ -1,0 +1,270 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// queryOf is what a request to the fake asked for beside name and delivery.
+func queryOf(r *http.Request) string {
+	q := r.URL.Query()
+	q.Del("name")
+	q.Del("delivery")
+	return q.Encode()
+}
+
+func TestAReplyFromTheGapIsFoundByReplay(t *testing.T) {
+	for name, last := range map[string]string{
+		"clean":     "",
+		"truncated": `{"name":"` + startReply + `","correlationId":"a","payl`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			seen, gaps := make(chan Envelope, 99), make(chan string, 99)
+			r := start(t, f, nil, func(c *Client) {
+				c.Observe(startReply, func(e Envelope) { seen <- e })
+				c.OnGap(func(reply string) { gaps <- reply })
+			})
+			first := want(t, f.opened)
+			for i := range 3 { // history, to be replayed later
+				id := fmt.Sprint("old", i)
+				reply := r.ask(id)
+				want(t, f.published)
+				f.reply(startReply, id, i)
+				f.reply(startReply, "stranger", i)
+				wantN(t, reply, i)
+				want(t, seen)
+				want(t, seen)
+			}
+
+			reply := r.ask("a")
+			want(t, f.published)
+			f.mu.Lock() // published while nobody listens
+			delete(f.streams, first)
+			f.mu.Unlock()
+			f.reply(startReply, "a", 7)
+			first.lines <- last
+			first.end()
+			wantN(t, reply, 7)
+
+			if e := want(t, seen); e.CorrelationID != "a" || e.RequestedAt.IsZero() {
+				t.Errorf("seen %+v", e)
+			}
+			if len(seen) != 0 {
+				t.Errorf("history was seen: %+v", <-seen)
+			}
+			for i, query := range []string{"", "", "follow=false&replay=true"} {
+				if got := queryOf(want(t, f.requests)); got != query {
+					t.Errorf("listener %d asked for %q, want %q", i, got, query)
+				}
+			}
+			for range 2 {
+				if got := want(t, gaps); got != startReply {
+					t.Errorf("gap in %s", got)
+				}
+			}
+			if n := r.counter(`bus_vm_events_stream_reconnects_total{event="bus.vm.start.response"}`); n != 1 {
+				t.Errorf("%d reconnects, want 1", n)
+			}
+		})
+	}
+}
+
+func TestNothingInFlightNothingReplayed(t *testing.T) {
+	f := newFake(t)
+	r := start(t, f, nil)
+	reply := r.ask("a")
+	want(t, f.published)
+	f.reply(startReply, "a", 1)
+	wantN(t, reply, 1)
+	for range 3 {
+		want(t, f.opened).end()
+	}
+	reply = r.ask("b")
+	want(t, f.published)
+	f.reply(startReply, "b", 2)
+	wantN(t, reply, 2)
+	for len(f.requests) > 0 {
+		if got := queryOf(<-f.requests); got != "" {
+			t.Errorf("a listener asked for %q", got)
+		}
+	}
+}
+
+func TestALateReplyIsReplayedToo(t *testing.T) {
+	f := newFake(t)
+	r := start(t, f, nil)
+	first := want(t, f.opened)
+	ctx, cancel := context.WithCancel(context.Background())
+	received := make(chan Envelope, 1)
+	reply := r.request(ctx, Request{
+		Name: StartRequest, Reply: startReply, CorrelationID: "a", Late: func(e Envelope) { received <- e },
+	})
+	want(t, f.published)
+	cancel()
+	wantErr(t, reply, ErrNoReply)
+	f.mu.Lock()
+	delete(f.streams, first)
+	f.mu.Unlock()
+	f.reply(startReply, "a", 1)
+	first.end()
+	if e := want(t, received); string(e.Payload) != `{"n":1}` {
+		t.Errorf("late: %s", e.Payload)
+	}
+}
+
+func TestAFailedReplayIsTriedAgain(t *testing.T) {
+	f := newFake(t)
+	var replays atomic.Int32
+	f.listen = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Query().Get("replay") != "true" {
+			return false
+		}
+		switch replays.Add(1) {
+		case 1:
+			w.WriteHeader(http.StatusInternalServerError)
+		case 2: // breaks off in the middle
+			w.Header().Set("Content-Length", "999")
+			_, _ = io.WriteString(w, "{\n")
+		default:
+			return false
+		}
+		return true
+	}
+	r := start(t, f, nil)
+	first := want(t, f.opened)
+	reply := r.ask("a")
+	want(t, f.published)
+	f.mu.Lock()
+	delete(f.streams, first)
+	f.mu.Unlock()
+	f.reply(startReply, "a", 1)
+	first.end()
+	wantN(t, reply, 1)
+	if n := replays.Load(); n != 3 {
+		t.Errorf("%d replays, want 3", n)
+	}
+}
+
+// Some server may not know follow=false; the replay ends all the same.
+func TestAReplayEndsWhenNothingIsMissing(t *testing.T) {
+	f := newFake(t)
+	f.listen = func(w http.ResponseWriter, r *http.Request) bool {
+		r.URL.RawQuery = strings.ReplaceAll(r.URL.RawQuery, "follow=false", "")
+		return false
+	}
+	r := start(t, f, nil)
+	first := want(t, f.opened)
+	reply := r.ask("a")
+	want(t, f.published)
+	f.mu.Lock()
+	delete(f.streams, first)
+	f.mu.Unlock()
+	f.reply(startReply, "a", 1)
+	first.end()
+	wantN(t, reply, 1)
+	for ended := false; !ended; {
+		s := want(t, f.opened)
+		if s.query.Get("replay") == "true" {
+			want(t, s.ended)
+			ended = true
+		}
+	}
+}
+
+func TestRetryOffEndsRunAtTheFirstLoss(t *testing.T) {
+	off := func(c *Config) { c.Retry = false }
+	t.Run("lost", func(t *testing.T) {
+		f := newFake(t)
+		r := start(t, f, off)
+		want(t, f.opened).end()
+		if err := want(t, r.err); !errors.Is(err, io.EOF) ||
+			err.Error() != "the stream bus.vm.start.response is lost, and BUS_EVENTS_LISTENER_RETRY is off: EOF" {
+			t.Errorf("Run = %v", err)
+		}
+	})
+	t.Run("refused", func(t *testing.T) {
+		f := newFake(t)
+		f.listen = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusNotFound); return true }
+		r := start(t, f, off)
+		var refused *RefusedError
+		if err := want(t, r.err); !errors.As(err, &refused) || refused.Status != http.StatusNotFound {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}
+
+func TestAStreamThatCannotBeOpenedIsTriedAgain(t *testing.T) {
+	for name, fault := range map[string]func(http.ResponseWriter){
+		"500":  func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) },
+		"302":  func(w http.ResponseWriter) { w.Header().Set("Location", "/"); w.WriteHeader(http.StatusFound) },
+		"html": func(w http.ResponseWriter) { w.Header().Set("Content-Type", "text/html") },
+		"cut":  func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+		"garbage": func(w http.ResponseWriter) {
+			conn, _, _ := http.NewResponseController(w).Hijack()
+			_, _ = io.WriteString(conn, "SSH-2.0-OpenSSH\r\n")
+			conn.Close()
+		},
+		"endless header": func(w http.ResponseWriter) {
+			conn, _, _ := http.NewResponseController(w).Hijack()
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 2*maxHeader))
+			conn.Close()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			var tries atomic.Int32
+			f.listen = func(w http.ResponseWriter, _ *http.Request) bool {
+				if tries.Add(1) <= 3 {
+					fault(w)
+					return true
+				}
+				return false
+			}
+			r := start(t, f, nil)
+			reply := r.ask("a")
+			want(t, f.published)
+			if n := tries.Load(); n != 4 {
+				t.Errorf("published after %d tries to listen, want 4", n)
+			}
+			f.reply(startReply, "a", 1)
+			wantN(t, reply, 1)
+		})
+	}
+}
+
+// The server accepts the stream and then forgets it: the request that found
+// no reply makes it open again, and what was missed is replayed.
+func TestAHalfOpenStreamIsFoundByItsRequests(t *testing.T) {
+	f := newFake(t)
+	r := start(t, f, nil)
+	dead := want(t, f.opened)
+	f.mu.Lock()
+	delete(f.streams, dead)
+	f.mu.Unlock()
+
+	received := make(chan Envelope, 1)
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	reply := r.request(ctx, Request{
+		Name: StartRequest, Reply: startReply, CorrelationID: "a", Late: func(e Envelope) { received <- e },
+	})
+	want(t, f.published)
+	f.reply(startReply, "a", 1)
+	wantErr(t, reply, ErrNoReply)
+	if e := want(t, received); string(e.Payload) != `{"n":1}` {
+		t.Errorf("late: %s", e.Payload)
+	}
+	reply = r.ask("b")
+	want(t, f.published)
+	f.reply(startReply, "b", 2)
+	wantN(t, reply, 2)
+	want(t, dead.ended)
+}

@@ -1,0 +1,81 @@
+package events
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Observe calls see for every envelope that comes on the stream of reply,
+// whoever asked, in the order of the stream and before the request it answers
+// is told. Of a replay, see gets the answers to this process's requests only.
+// see must return soon. Observe belongs before Run; reply must be one of
+// Config.Replies.
+func (c *Client) Observe(reply string, see func(Envelope)) {
+	s := c.streams[reply]
+	s.observers = append(s.observers, see)
+}
+
+// OnGap calls see whenever a stream has opened, the first time included, and
+// before anything is delivered from it: events before that moment may have
+// been missed. see must return soon, and is called for one stream while others
+// deliver. OnGap belongs before Run.
+func (c *Client) OnGap(see func(reply string)) { c.gapObservers = append(c.gapObservers, see) }
+
+// Missing returns the reply streams that were never up, or have been down for
+// grace, in the order of Config.Replies.
+func (c *Client) Missing(grace time.Duration) []string {
+	var missing []string
+	for _, reply := range c.config.Replies {
+		if c.streams[reply].gate.missing(grace) {
+			missing = append(missing, reply)
+		}
+	}
+	return missing
+}
+
+// Run keeps the streams open. It returns after all of its children: nil when
+// ctx ended it, an error that wraps ErrTokenRefused when the Events API refused
+// a token that will not change, and the loss of a stream when Config.Retry is
+// off. Requests that still wait end with ErrNoReply then. Run is called once.
+func (c *Client) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var streams, receiver sync.WaitGroup
+	receiver.Go(c.receiveLate)
+	for _, s := range c.streams {
+		streams.Go(func() {
+			if err := s.run(ctx); err != nil {
+				c.fail(err)
+			}
+		})
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-c.fatal:
+	}
+	cancel()
+	streams.Wait()
+	close(c.done)
+	close(c.lateReplies)
+	receiver.Wait()
+	c.publisher.pool.close()
+	return err
+}
+
+// fail makes Run end with err, unless it ends already.
+func (c *Client) fail(err error) {
+	select {
+	case c.fatal <- err:
+	default:
+	}
+}
+
+// receiveLate passes late replies on, away from the streams, because those who
+// get them may have to write to a disk.
+func (c *Client) receiveLate() {
+	for late := range c.lateReplies {
+		late.receive(late.envelope)
+	}
+}
