@@ -36,6 +36,10 @@ type Config struct {
 	Entitlement middleware.EntitlementChecker
 	// Usage records every write; nil means that nothing is recorded.
 	Usage Recorder
+	// WritesInFlight bounds the writes under way at once; 0 means no bound.
+	WritesInFlight int
+	// WritesPerSecond bounds the writes of each subject; 0 means no bound.
+	WritesPerSecond int
 	// Timeout is the deadline of one write, from its body on; default 30 s.
 	Timeout time.Duration
 	// Ready returns why this instance should get no traffic now, nil when it
@@ -86,6 +90,12 @@ func Mount(router fiber.Router, config Config) {
 		write = append(write, middleware.RequireAccount())
 	}
 	write = append(write, middleware.EmptyBody())
+	if config.WritesPerSecond > 0 {
+		write = append(write, middleware.LimitSubject(config.WritesPerSecond))
+	}
+	if config.WritesInFlight > 0 {
+		write = append(write, middleware.LimitWrites(config.WritesInFlight))
+	}
 	if config.Entitlement != nil {
 		write = append(write, middleware.RequireEntitlement(config.Entitlement, middleware.ScopeWrite))
 	}

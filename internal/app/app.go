@@ -98,6 +98,9 @@ func (a *App) mount(router fiber.Router) {
 		Usage:       a.plumbing.usage,
 		Timeout:     a.config.Timeout,
 		Ready:       a.ready,
+
+		WritesInFlight:  a.config.Limits.WritesInFlight,
+		WritesPerSecond: a.config.Limits.WritesPerSecond,
 		Logger:      a.logger,
 		Metrics:     a.metrics,
 	})

@@ -59,6 +59,7 @@ type Config struct {
 	Static   StaticConfig
 	Status   StatusConfig
 	Server   ServerConfig
+	Limits   LimitsConfig
 	Shutdown ShutdownConfig
 	Admin    AdminConfig
 	Log      LogConfig
@@ -142,6 +143,12 @@ type ServerConfig struct {
 	MaxConnections int
 	// HeaderBytes bounds the request line and all headers together.
 	HeaderBytes int
+}
+
+// LimitsConfig bounds writes; zero WritesPerSecond is no bound.
+type LimitsConfig struct {
+	WritesInFlight  int
+	WritesPerSecond int // for each subject
 }
 
 // ShutdownConfig is the order of ending.

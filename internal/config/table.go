@@ -69,6 +69,16 @@ func listening() []Setting {
 			kind:  count(1, 1<<20, func(c *Config) *int { return &c.Server.MaxConnections }),
 		},
 		{
+			Key: "limits.writes_in_flight", Env: "BUS_VM_WRITES_IN_FLIGHT", Default: "4096", Group: GroupListen,
+			Usage: "Start and stop requests under way at the same time; more get 503.",
+			kind:  count(1, 1<<20, func(c *Config) *int { return &c.Limits.WritesInFlight }),
+		},
+		{
+			Key: "limits.writes_per_second", Env: "BUS_VM_WRITES_PER_SECOND", Default: "0", Group: GroupListen,
+			Usage: "Start and stop requests a second for each subject; more get 429. 0 is no limit.",
+			kind:  count(0, 1<<20, func(c *Config) *int { return &c.Limits.WritesPerSecond }),
+		},
+		{
 			Key: "server.header_bytes", Env: "BUS_VM_HEADER_BYTES", Default: "16384", Group: GroupListen,
 			Usage: "Bytes of the request line and all headers together.",
 			kind:  count(4096, 1<<20, func(c *Config) *int { return &c.Server.HeaderBytes }),

@@ -1,0 +1,43 @@
+package middleware
+
+import (
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/time/rate"
+
+	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+)
+
+// limitedSubjects bounds the subjects whose pace is remembered. One that is
+// forgotten starts over, so a flood of subjects costs no memory.
+const limitedSubjects = 16384
+
+// LimitSubject lets each subject make perSecond requests a second, as many of
+// them at once, and refuses more with 429. It stands behind the authentication.
+func LimitSubject(perSecond int) fiber.Handler {
+	limiters := otter.Must(&otter.Options[string, *rate.Limiter]{MaximumSize: limitedSubjects})
+	return func(c *fiber.Ctx) error {
+		id := CallerIdentity(c)
+		if id == nil {
+			return errMissingToken
+		}
+		limiter, _ := limiters.ComputeIfAbsent(id.Subject, func() (*rate.Limiter, bool) {
+			return rate.NewLimiter(rate.Limit(perSecond), perSecond), false
+		})
+		now := time.Now()
+		reservation := limiter.ReserveN(now, 1)
+		if wait := reservation.DelayFrom(now); wait > 0 {
+			reservation.CancelAt(now)
+			return tooManyRequests(wait)
+		}
+		return c.Next()
+	}
+}
+
+func tooManyRequests(wait time.Duration) *apierror.Error {
+	e := apierror.New(apierror.TooManyRequests, "This account acts too often.")
+	e.RetryAfter = wait
+	return e
+}

@@ -1,0 +1,29 @@
+package middleware
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+)
+
+// busyRetryAfter is when a caller may try again while too many writes wait.
+const busyRetryAfter = time.Second
+
+// LimitWrites lets at most limit requests at once through, and refuses more
+// with 503: a write may wait long for its reply, and each holds memory and a
+// place at the worker. The handlers it returned earlier do not share its count.
+func LimitWrites(limit int) fiber.Handler {
+	refusal := apierror.UnavailableAfter(busyRetryAfter, "Too many operations are under way.", nil)
+	refusal.Reason = "writes_in_flight"
+	var inFlight atomic.Int64
+	return func(c *fiber.Ctx) error {
+		defer inFlight.Add(-1)
+		if inFlight.Add(1) > int64(limit) {
+			return refusal
+		}
+		return c.Next()
+	}
+}
