@@ -101,8 +101,8 @@ func (a *App) mount(router fiber.Router) {
 
 		WritesInFlight:  a.config.Limits.WritesInFlight,
 		WritesPerSecond: a.config.Limits.WritesPerSecond,
-		Logger:      a.logger,
-		Metrics:     a.metrics,
+		Logger:          a.logger,
+		Metrics:         a.metrics,
 	})
 }
 

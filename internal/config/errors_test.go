@@ -19,7 +19,7 @@ func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
 	const duration = "such as 1m30s; a bare integer is seconds"
 	want := `10 problems with the settings
   unknown flag "--nonsense"
-  (file PATH line 1): unknown key "adr"; known here: addr, admin, backend, billing, data_dir, events, jwt, log, server, shutdown, socket, static, status, timeout, usage
+  (file PATH line 1): unknown key "adr"; known here: addr, admin, backend, billing, data_dir, events, jwt, limits, log, server, shutdown, socket, static, status, timeout, usage
   log.level (flags --verbose, --quiet): want at most one of them
   addr (flag --addr): "nowhere" is not accepted; want host:port, or unix: and an absolute path of at most 107 bytes
   backend (environment BUS_VM_BACKEND): "cloud" is not accepted; want static, events

@@ -49,7 +49,7 @@ func TestFileIsReadStrictly(t *testing.T) {
 	}
 }
 
-const topKeys = "addr, admin, backend, billing, data_dir, events, jwt, log, server, shutdown, socket, static, status, timeout, usage"
+const topKeys = "addr, admin, backend, billing, data_dir, events, jwt, limits, log, server, shutdown, socket, static, status, timeout, usage"
 
 func TestFileValuesAreTexts(t *testing.T) {
 	path := writeFile(t, "config.yaml", `
