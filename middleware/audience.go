@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,8 +19,15 @@ const Audience = "ai.hg.fi/api"
 
 // AuthConfig configures NewAuthenticator.
 type AuthConfig struct {
-	// Secrets verify HS256 signatures; any of them will do. At least one.
+	// Secrets verify HS256 signatures; any of them will do. At least one, unless
+	// there are PublicKeys.
 	Secrets [][]byte
+	// PublicKeys verify RS256, ES256 and EdDSA signatures. Nil, which refuses
+	// these algorithms, is not the same as a set that is empty for now.
+	PublicKeys PublicKeys
+	// UnknownKey is called when a token names a public key that is not there.
+	// Anybody can cause it, and a request waits for it; nil for nothing.
+	UnknownKey func()
 	// Audience that a token must name; empty means Audience.
 	Audience string
 	// Leeway is granted on exp and nbf for clocks that disagree; default 0.
@@ -37,18 +45,12 @@ type AuthConfig struct {
 
 // Authenticator verifies bearer tokens and remembers the ones it verified.
 type Authenticator struct {
-	config AuthConfig
-	ring   atomic.Pointer[keyRing]
-	verify fiber.Handler
+	config  AuthConfig
+	setting sync.Mutex // held while the ring is replaced
+	ring    atomic.Pointer[keyRing]
+	verify  fiber.Handler
 
 	hits, misses *metrics.Counter
-}
-
-// keyRing is one generation of keys with the tokens they verified, so that
-// replacing the keys forgets those tokens in the same step.
-type keyRing struct {
-	keys     jwt.VerificationKeySet
-	verified *tokenCache
 }
 
 // Identity is the verified caller of a request. It is shared between requests
@@ -64,7 +66,7 @@ type Identity struct {
 	tokenBytes           int       // the length of the token
 }
 
-// NewAuthenticator returns an Authenticator, or an error for unusable secrets.
+// NewAuthenticator returns an Authenticator, or an error for unusable keys.
 func NewAuthenticator(config AuthConfig) (*Authenticator, error) {
 	if config.Audience == "" {
 		config.Audience = Audience
@@ -86,7 +88,7 @@ func NewAuthenticator(config AuthConfig) (*Authenticator, error) {
 	config.Metrics.NewGauge("bus_vm_token_cache_entries", func() float64 {
 		return float64(a.ring.Load().verified.entries.EstimatedSize())
 	})
-	if err := a.SetSecrets(config.Secrets); err != nil {
+	if err := a.setKeys(config.Secrets, config.PublicKeys); err != nil {
 		return nil, err
 	}
 	a.verify = jwtware.New(jwtware.Config{
@@ -98,21 +100,6 @@ func NewAuthenticator(config AuthConfig) (*Authenticator, error) {
 		ErrorHandler:   a.refuse,
 	})
 	return a, nil
-}
-
-// SetSecrets replaces the verification secrets. Tokens that only a removed
-// secret verified are refused from then on, remembered or not.
-func (a *Authenticator) SetSecrets(secrets [][]byte) error {
-	keys, err := verificationKeys(secrets)
-	if err != nil {
-		return err
-	}
-	cache, err := newTokenCache(a.config.CacheSize)
-	if err != nil {
-		return err
-	}
-	a.ring.Store(&keyRing{keys: keys, verified: cache})
-	return nil
 }
 
 // Handler refuses every request without a valid token for the audience with
@@ -171,14 +158,6 @@ func (a *Authenticator) recall(c *fiber.Ctx) bool {
 	a.hits.Inc()
 	c.Locals(identityKey{}, id)
 	return true
-}
-
-// key hands golang-jwt the keys, once the header has passed.
-func (a *Authenticator) key(token *jwt.Token) (any, error) {
-	if err := checkHeader(token.Raw); err != nil {
-		return nil, err
-	}
-	return a.ring.Load().keys, nil
 }
 
 // accept runs once the signature is verified.

@@ -37,6 +37,7 @@ var refusals = []struct {
 	{errWrongAudience, invalidToken("audience")},
 	{jwt.ErrTokenSignatureInvalid, invalidToken("signature")},
 	{errAlgorithm, invalidToken("algorithm")},
+	{errUnknownKey, invalidToken("unknown_key")},
 	{errNoSubject, invalidToken("claims")},
 	{errNoExpiry, invalidToken("claims")},
 }

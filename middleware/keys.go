@@ -12,13 +12,17 @@ import (
 )
 
 var (
-	errNoKeys        = errors.New("at least one verification secret is needed, and none may be empty")
+	errNoKeys        = errors.New("a verification secret or public keys are needed, and no secret may be empty")
 	errHeader        = errors.New("the token header is not one JSON object with unique names")
 	errAlgorithm     = errors.New("the token is not signed with an accepted algorithm")
 	errCritical      = errors.New("the token header demands an extension that is not known here")
 	errBase64        = errors.New("a part of the token is not canonical base64url")
 	strictBase64     = base64.RawURLEncoding.Strict()
+	errKeyID         = errors.New("the kid of the token is no string")
 	hs256            = jwt.SigningMethodHS256.Alg()
+	rs256            = jwt.SigningMethodRS256.Alg()
+	es256            = jwt.SigningMethodES256.Alg()
+	edDSA            = jwt.SigningMethodEdDSA.Alg()
 	errEmptySegments = errors.New("a part of the token is empty")
 )
 
@@ -31,44 +35,57 @@ func verificationKeys(secrets [][]byte) (jwt.VerificationKeySet, error) {
 		}
 		set.Keys = append(set.Keys, bytes.Clone(secret)) // the caller may wipe its own
 	}
-	if len(set.Keys) == 0 {
-		return set, errNoKeys
-	}
 	return set, nil
 }
 
 // checkHeader holds the JOSE header of a token to what golang-jwt leaves open:
-// exact and unique names, HS256 only, no `crit` (RFC 7515 §4.1.11), one
+// exact and unique names, a known algorithm, no `crit` (RFC 7515 §4.1.11), one
 // spelling of each part. It reads no other member, so nothing that a header
-// points at (jku, x5u, jwk, kid) is ever fetched or opened.
-func checkHeader(raw string) error {
+// points at (jku, x5u, jwk) is ever fetched or opened. The kid it returns is a
+// name to look for among the public keys that are there; HS256 has none.
+func checkHeader(raw string) (kid string, err error) {
 	segments := strings.SplitN(raw, ".", 3)
 	for _, segment := range segments {
 		if segment == "" {
-			return errEmptySegments
+			return "", errEmptySegments
 		}
 		if !canonicalBase64(segment) {
-			return errBase64
+			return "", errBase64
 		}
 	}
 	header, err := strictBase64.DecodeString(segments[0])
 	if err != nil {
-		return errBase64
+		return "", errBase64
 	}
 	var wire struct {
 		Algorithm jsontext.Value `json:"alg"`
 		Critical  jsontext.Value `json:"crit"`
+		KeyID     jsontext.Value `json:"kid"`
 	}
 	if err := json.Unmarshal(header, &wire); err != nil {
-		return errHeader
+		return "", errHeader
 	}
-	if algorithm, err := stringClaim(wire.Algorithm); err != nil || algorithm != hs256 {
-		return errAlgorithm
+	algorithm, err := stringClaim(wire.Algorithm)
+	if err != nil {
+		return "", errAlgorithm
 	}
 	if wire.Critical != nil {
-		return errCritical
+		return "", errCritical
 	}
-	return nil
+	switch algorithm {
+	case hs256:
+		return "", nil
+	case rs256, es256, edDSA:
+	default:
+		return "", errAlgorithm
+	}
+	if wire.KeyID == nil {
+		return "", nil
+	}
+	if kid, err = stringClaim(wire.KeyID); err != nil {
+		return "", errKeyID
+	}
+	return kid, nil
 }
 
 // canonicalBase64 reports unpadded base64url whose unused last bits are zero,

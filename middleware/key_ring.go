@@ -1,0 +1,94 @@
+package middleware
+
+import (
+	"crypto"
+	"errors"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// PublicKeys is an immutable set of public keys for tokens that are not signed
+// with a secret.
+type PublicKeys interface {
+	// Find returns the one key for tokens of algorithm (RS256, ES256 or EdDSA)
+	// whose header names kid, which is empty when it names none; nil when there
+	// is no such key. A key is an *rsa.PublicKey, an *ecdsa.PublicKey on P-256
+	// or an ed25519.PublicKey, and is found for its own algorithm only.
+	Find(algorithm, kid string) crypto.PublicKey
+}
+
+// keyRing is one generation of keys with the tokens they verified, so that
+// replacing the keys forgets those tokens in the same step. Secrets and public
+// keys never mix: the algorithm of a token says which of the two can verify it,
+// so no public key is ever taken for a secret (RFC 8725 §2.1).
+type keyRing struct {
+	secrets  jwt.VerificationKeySet // for HS256; may be empty beside public
+	public   PublicKeys             // for the others; nil for none
+	verified *tokenCache
+}
+
+var errUnknownKey = errors.New("the token is signed with a key that is not known here")
+
+// SetSecrets replaces the verification secrets. Tokens that only a removed
+// secret verified are refused from then on, remembered or not. There may be
+// none if there are public keys; then HS256 is refused.
+func (a *Authenticator) SetSecrets(secrets [][]byte) error {
+	a.setting.Lock()
+	defer a.setting.Unlock()
+	var public PublicKeys
+	if ring := a.ring.Load(); ring != nil {
+		public = ring.public
+	}
+	return a.setKeys(secrets, public)
+}
+
+// SetPublicKeys replaces the public keys, likewise.
+func (a *Authenticator) SetPublicKeys(public PublicKeys) error {
+	a.setting.Lock()
+	defer a.setting.Unlock()
+	return a.setRing(a.ring.Load().secrets, public)
+}
+
+// setKeys begins a generation with copies of secrets.
+func (a *Authenticator) setKeys(secrets [][]byte, public PublicKeys) error {
+	keys, err := verificationKeys(secrets)
+	if err != nil {
+		return err
+	}
+	return a.setRing(keys, public)
+}
+
+func (a *Authenticator) setRing(secrets jwt.VerificationKeySet, public PublicKeys) error {
+	if len(secrets.Keys) == 0 && public == nil {
+		return errNoKeys
+	}
+	cache, err := newTokenCache(a.config.CacheSize)
+	if err != nil {
+		return err
+	}
+	a.ring.Store(&keyRing{secrets: secrets, public: public, verified: cache})
+	return nil
+}
+
+// key hands golang-jwt what may verify token, once its header has passed. It
+// goes by the method that golang-jwt is about to verify with.
+func (a *Authenticator) key(token *jwt.Token) (any, error) {
+	kid, err := checkHeader(token.Raw)
+	if err != nil {
+		return nil, err
+	}
+	ring, algorithm := a.ring.Load(), token.Method.Alg()
+	switch {
+	case algorithm == hs256 && len(ring.secrets.Keys) > 0:
+		return ring.secrets, nil
+	case algorithm == hs256 || ring.public == nil:
+		return nil, errAlgorithm
+	}
+	if key := ring.public.Find(algorithm, kid); key != nil {
+		return key, nil
+	}
+	if a.config.UnknownKey != nil {
+		a.config.UnknownKey()
+	}
+	return nil, errUnknownKey
+}
