@@ -40,7 +40,7 @@ type panicError struct {
 func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
 func answer(c *fiber.Ctx, logger *slog.Logger, err error) {
-	e := apierror.From(err)
+	e := apierror.From(translate(err))
 	WriteError(c.Context(), e)
 	c.Locals(refusalKey{}, e)
 	// An error without a cause says all there is to say to its caller.
@@ -71,6 +71,22 @@ func remedy(code apierror.Code) string {
 		return "see whether the Events API answers and the provider token is valid; /readyz names what is missing"
 	}
 	return "look at the integration that answered"
+}
+
+// translate gives Fiber's own errors a code of this API. Their texts may carry
+// request bytes and are dropped.
+func translate(err error) error {
+	var f *fiber.Error
+	if !errors.As(err, &f) {
+		return err
+	}
+	switch f.Code {
+	case fiber.StatusNotFound:
+		return apierror.New(apierror.NotFound, "There is nothing at this path.")
+	case fiber.StatusMethodNotAllowed:
+		return apierror.New(apierror.MethodNotAllowed, "This path does not take this method.")
+	}
+	return err
 }
 
 // WriteError renders e onto a reply that has no body yet, at the fasthttp
