@@ -1,0 +1,108 @@
+// Package reload notices that files behind the settings changed, or that an
+// operator asks with SIGHUP, and has everything read anew.
+//
+// Files are compared by content, once a second. That costs next to nothing for
+// a few small files, and unlike notifications, or time stamps and inodes, it
+// sees every way in which files are replaced: written in place, renamed over,
+// switched by a symbolic link (Kubernetes), mounted anew (systemd credentials),
+// on any file system, within the resolution of its clock. A change counts once
+// two looks in a row agree on it, so a file that is being written is not taken
+// for finished.
+package reload
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// interval is between two looks at the files. A change is followed after one
+// to two of them.
+const interval = time.Second
+
+// Config configures New.
+type Config struct {
+	// Files are the paths to look at now; empty ones are passed over.
+	Files func() []string
+	// Apply reads everything anew and puts in force what is right. Its error
+	// says what is not, and that the last good state of that was kept. It is
+	// never called twice at once.
+	Apply func() error
+	// Signals asks for a reload at once, changed or not; nil for never.
+	Signals <-chan os.Signal
+	// Logger gets one line for each reload; default none.
+	Logger *slog.Logger
+	// Metrics gets the result and the time of the last reload; nil for none.
+	Metrics *metrics.Set
+}
+
+// Reloader is a Run that follows changes.
+type Reloader struct {
+	config  Config
+	applied fingerprint // the files as they were before the last reload
+
+	success, timestamp *metrics.Gauge
+}
+
+// New returns a Reloader that takes the files as they are now for applied: make
+// it before they are read for the first time.
+func New(config Config) *Reloader {
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.Metrics == nil {
+		config.Metrics = metrics.NewSet()
+	}
+	r := &Reloader{
+		config:    config,
+		applied:   look(config.Files()),
+		success:   config.Metrics.NewGauge("bus_vm_reload_success", nil),
+		timestamp: config.Metrics.NewGauge("bus_vm_reload_timestamp_seconds", nil),
+	}
+	r.succeeded()
+	return r
+}
+
+// Run follows changes until ctx ends, and returns nil then.
+func (r *Reloader) Run(ctx context.Context) error {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	last := r.applied
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.config.Signals:
+			last = look(r.config.Files())
+			r.reload(last, "SIGHUP")
+		case <-tick.C:
+			now := look(r.config.Files())
+			if now == last && now != r.applied {
+				r.reload(now, "a file changed")
+			}
+			last = now
+		}
+	}
+}
+
+// reload applies the files that gave seen. A failure is not tried again until
+// the files change once more or a signal comes.
+func (r *Reloader) reload(seen fingerprint, why string) {
+	r.applied = seen
+	if err := r.config.Apply(); err != nil {
+		r.success.Set(0)
+		r.config.Logger.Error("reload failed; what was wrong stays as it was before", "why", why, "cause", err,
+			"do", "put right what the cause names; it is read again when it changes, or on SIGHUP")
+		return
+	}
+	r.succeeded()
+	r.config.Logger.Info("reloaded", "why", why)
+}
+
+func (r *Reloader) succeeded() {
+	r.success.Set(1)
+	r.timestamp.Set(float64(time.Now().Unix()))
+}
