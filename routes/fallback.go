@@ -11,11 +11,12 @@ import (
 
 // allowed lists the methods of each path, as Allow shows them.
 var allowed = map[string]string{
-	StatusPath: "GET, HEAD",
-	StartPath:  "POST",
-	StopPath:   "POST",
-	ReadyPath:  "GET, HEAD",
-	LivePath:   "GET, HEAD",
+	StatusPath:  "GET, HEAD",
+	StartPath:   "POST",
+	StopPath:    "POST",
+	OpenAPIPath: "GET, HEAD",
+	ReadyPath:   "GET, HEAD",
+	LivePath:    "GET, HEAD",
 }
 
 // NotFound ends the chain of an application that serves nothing else: every

@@ -19,11 +19,12 @@ import (
 
 // The paths of the API, relative to where it is mounted.
 const (
-	StatusPath = "/api/v1/vm/status"
-	StartPath  = "/api/v1/vm/start"
-	StopPath   = "/api/v1/vm/stop"
-	ReadyPath  = "/readyz"
-	LivePath   = "/livez"
+	StatusPath  = "/api/v1/vm/status"
+	StartPath   = "/api/v1/vm/start"
+	StopPath    = "/api/v1/vm/stop"
+	OpenAPIPath = "/api/v1/vm/openapi.json"
+	ReadyPath   = "/readyz"
+	LivePath    = "/livez"
 )
 
 // Config is what Mount needs. Backend and Auth are required.
@@ -105,6 +106,7 @@ func Mount(router fiber.Router, config Config) {
 		front := append(edge(string(action)), audit(action, config))
 		router.Post(path, chain(front, write, lifecycle(action, config))...)
 	}
+	router.Get(OpenAPIPath, chain(edge("openapi"), nil, description)...)
 	router.Get(ReadyPath, chain(edge("readyz"), nil, ready(config))...)
 	router.Get(LivePath, chain(edge("livez"), nil, live)...)
 
