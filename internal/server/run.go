@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 
 	select {
 	case err := <-served:
-		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+		return stoppedServing(l, err)
 	case <-ctx.Done():
 	}
 
@@ -47,7 +48,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	defer pause.Stop()
 	select {
 	case err := <-served:
-		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+		return stoppedServing(l, err)
 	case <-pause.C:
 	}
 
@@ -56,15 +57,15 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	err := s.app.ShutdownWithContext(limit)
 	// A shutdown that came before Serve knew its listener has not closed it.
 	_ = l.Close()
-	if err == nil {
-		err = <-served
+	if stopped := <-served; err == nil {
+		err = stopped
 	}
 	if err == nil {
 		err = s.leftovers(limit)
 	}
 	if err != nil {
-		return fmt.Errorf("requests in flight did not finish within %s (%d connections left): %w",
-			s.config.ShutdownTimeout, s.app.Server().GetOpenConnectionsCount(), err)
+		return fmt.Errorf("requests in flight did not finish within %s (connections left: %d): %w",
+			s.config.ShutdownTimeout, s.connections(), err)
 	}
 	s.config.Logger.LogAttrs(ctx, slog.LevelInfo, "drained")
 	return nil
@@ -75,7 +76,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 func (s *Server) leftovers(limit context.Context) error {
 	tick := time.NewTicker(leftoverPoll)
 	defer tick.Stop()
-	for s.app.Server().GetOpenConnectionsCount() > 0 {
+	for s.connections() > 0 {
 		select {
 		case <-limit.Done():
 			return limit.Err()
@@ -83,4 +84,15 @@ func (s *Server) leftovers(limit context.Context) error {
 		}
 	}
 	return nil
+}
+
+// connections counts those still served, once Serve has returned: fasthttp
+// leaves one out for the listener, which is gone by then.
+func (s *Server) connections() int32 { return s.app.Server().GetOpenConnectionsCount() + 1 }
+
+// stoppedServing closes a listener that failed, or that somebody closed: then
+// fasthttp gives no reason.
+func stoppedServing(l net.Listener, err error) error {
+	_ = l.Close()
+	return fmt.Errorf("serve on %s: %w", l.Addr(), cmp.Or(err, net.ErrClosed))
 }

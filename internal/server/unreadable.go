@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"net"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -14,7 +13,7 @@ import (
 func unreadable(err error) *apierror.Error {
 	var small *fasthttp.ErrSmallBuffer
 	var chunk fasthttp.ErrBrokenChunk
-	var timeout net.Error
+	var timeout interface{ Timeout() bool } // net.Error, and fasthttp.ErrTimeout
 	switch {
 	case errors.As(err, &small):
 		return apierror.New(apierror.HeaderTooLarge, "The request line and headers are too large.")

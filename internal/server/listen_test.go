@@ -1,0 +1,202 @@
+package server
+
+import (
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/wire"
+)
+
+// socketPath is short enough for a socket address on every system.
+func socketPath(t *testing.T) string { return filepath.Join(t.TempDir(), "s") }
+
+func unixConfig(path string) ListenConfig {
+	return ListenConfig{Addr: unixPrefix + path, SocketMode: 0o660}
+}
+
+// serveOnce answers one client of l, to show that the listener works.
+func serveOnce(t *testing.T, l net.Listener) {
+	t.Helper()
+	client := wire.Dial(t, l.Addr())
+	c, err := l.Accept()
+	require.NoError(t, err)
+	_, err = c.Write([]byte("hello"))
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	assert.Equal(t, "hello", wire.Rest(t, client))
+}
+
+func TestListenUnix(t *testing.T) {
+	group, err := user.LookupGroupId(strconv.Itoa(os.Getgid()))
+	require.NoError(t, err)
+	for _, c := range []struct {
+		mode  os.FileMode
+		group string
+	}{{0o600, ""}, {0o660, group.Name}, {0o666, ""}} {
+		path := socketPath(t)
+		l, err := Listen(ListenConfig{Addr: unixPrefix + path, SocketMode: c.mode, SocketGroup: c.group})
+		require.NoError(t, err)
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		assert.Equal(t, os.ModeSocket|c.mode, info.Mode())
+		assert.EqualValues(t, os.Getgid(), info.Sys().(*syscall.Stat_t).Gid)
+		serveOnce(t, l)
+		require.NoError(t, l.Close())
+		assert.NoFileExists(t, path)
+	}
+}
+
+// Root can give the socket to a group that is not its own.
+func TestListenUnixForAnotherGroup(t *testing.T) {
+	if os.Getuid() != 0 {
+		return // nobody else may; the test above covers the call
+	}
+	other, err := user.LookupGroupId("1")
+	require.NoError(t, err)
+	path := socketPath(t)
+	l, err := Listen(ListenConfig{Addr: unixPrefix + path, SocketMode: 0o660, SocketGroup: other.Name})
+	require.NoError(t, err)
+	defer l.Close()
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, info.Sys().(*syscall.Stat_t).Gid)
+}
+
+// A socket file that a dead process left is replaced.
+func TestListenReplacesStaleSocket(t *testing.T) {
+	path := socketPath(t)
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	require.NoError(t, err)
+	dead.SetUnlinkOnClose(false)
+	require.NoError(t, dead.Close())
+	require.FileExists(t, path)
+
+	l, err := Listen(unixConfig(path))
+	require.NoError(t, err)
+	serveOnce(t, l)
+	require.NoError(t, l.Close())
+	assert.NoFileExists(t, path)
+}
+
+func TestListenErrors(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(file, []byte("keep me"), 0o600))
+	used := filepath.Join(dir, "used")
+	owner, err := Listen(unixConfig(used))
+	require.NoError(t, err)
+	defer owner.Close()
+	tcp, err := Listen(ListenConfig{Addr: "127.0.0.1:0"})
+	require.NoError(t, err)
+	defer tcp.Close()
+	link := filepath.Join(dir, "link")
+	require.NoError(t, os.Symlink(used, link))
+	orphan := filepath.Join(dir, "orphan")
+
+	for _, c := range []struct {
+		name   string
+		config ListenConfig
+		want   []string
+	}{
+		{"another listens on the socket", unixConfig(used), []string{"another process listens on unix socket " + used, "--addr"}},
+		{"a file of another kind", unixConfig(file), []string{file + " exists and is no socket", "remove it"}},
+		{"a symbolic link", unixConfig(link), []string{link + " exists and is no socket"}},
+		{"a directory", unixConfig(dir), []string{dir + " exists and is no socket"}},
+		{"no such directory", unixConfig(filepath.Join(dir, "no", "s")), []string{"listen on unix socket", "no such file or directory"}},
+		{"below a file", unixConfig(filepath.Join(file, "s")), []string{"not a directory"}},
+		{"too long", unixConfig(filepath.Join(dir, strings.Repeat("x", 200))), []string{"listen on unix socket", "invalid argument"}},
+		{"no such group", ListenConfig{Addr: unixPrefix + orphan, SocketGroup: "no-such-group"}, []string{"group of unix socket " + orphan, "no-such-group"}},
+		{"the address in use", ListenConfig{Addr: tcp.Addr().String()}, []string{"listen on " + tcp.Addr().String(), "in use", "--addr"}},
+		{"no address", ListenConfig{Addr: "127.0.0.1"}, []string{"listen on 127.0.0.1: ", "missing port"}},
+		{"no such port", ListenConfig{Addr: "127.0.0.1:65536"}, []string{"listen on 127.0.0.1:65536: "}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l, err := Listen(c.config)
+			if !assert.Error(t, err) {
+				_ = l.Close()
+				return
+			}
+			for _, text := range c.want {
+				assert.ErrorContains(t, err, text)
+			}
+		})
+	}
+	assert.NoFileExists(t, orphan, "a socket without its group is removed")
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, "keep me", string(content))
+
+	probe, err := owner.Accept() // the look whether somebody answers
+	require.NoError(t, err)
+	require.NoError(t, probe.Close())
+	serveOnce(t, owner) // and whoever was there goes on
+}
+
+// Clients that the kernel accepted and nobody took before Close are handed out
+// after it; then comes net.ErrClosed, and newcomers are refused.
+func TestCloseRescuesTheBacklog(t *testing.T) {
+	for name, config := range map[string]ListenConfig{
+		"tcp":  {Addr: "127.0.0.1:0"},
+		"unix": unixConfig(socketPath(t)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := Listen(config)
+			require.NoError(t, err)
+			clients := make([]net.Conn, 30)
+			for i := range clients {
+				clients[i] = wire.Dial(t, l.Addr())
+				wire.Send(t, clients[i], strconv.Itoa(i))
+			}
+			first, err := l.Accept()
+			require.NoError(t, err)
+			require.NoError(t, l.Close())
+			require.NoError(t, l.Close(), "closing twice is closing once")
+			assert.True(t, refused(l.Addr()))
+
+			accepted := []net.Conn{first}
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					require.ErrorIs(t, err, net.ErrClosed)
+					break
+				}
+				accepted = append(accepted, c)
+			}
+			require.Len(t, accepted, len(clients))
+			for i, c := range accepted {
+				b := make([]byte, 2)
+				n, err := c.Read(b)
+				require.NoError(t, err)
+				require.Equal(t, strconv.Itoa(i), string(b[:n]))
+				_, err = c.Write([]byte("answered"))
+				require.NoError(t, err)
+				require.NoError(t, c.Close())
+				assert.Equal(t, "answered", wire.Rest(t, clients[i]))
+			}
+			_, err = l.Accept()
+			assert.ErrorIs(t, err, net.ErrClosed)
+		})
+	}
+}
+
+// Close wakes an Accept that waits.
+func TestCloseWakesAccept(t *testing.T) {
+	l, err := Listen(ListenConfig{Addr: "127.0.0.1:0"})
+	require.NoError(t, err)
+	woken := make(chan error, 1)
+	go func() {
+		_, err := l.Accept()
+		woken <- err
+	}()
+	require.NoError(t, l.Close())
+	assert.ErrorIs(t, <-woken, net.ErrClosed)
+}

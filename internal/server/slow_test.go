@@ -1,0 +1,140 @@
+package server
+
+import (
+	"bufio"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+	"github.com/busdk/bus-api-provider-vm/tests/wire"
+)
+
+const (
+	readTimeout = 150 * time.Millisecond
+	// soon is far beyond readTimeout, and far below what any other limit of
+	// these tests would take.
+	soon = 5 * time.Second
+)
+
+func quick(c *Config) { c.ReadTimeout, c.IdleTimeout = readTimeout, readTimeout }
+
+// A request that stops half-way gets a 408 when the time for it is over,
+// wherever it stopped.
+func TestRequestsThatStop(t *testing.T) {
+	server := start(t, quick, nil)
+	post := "POST /livez HTTP/1.1\r\nHost: " + hostile.Canary + "\r\n"
+	chunked := post + "Transfer-Encoding: chunked\r\n\r\n"
+	for name, sent := range map[string]string{
+		"before anything":          "",
+		"in the method":            "PO",
+		"in the target":            "POST /liv",
+		"behind the request line":  "POST /livez HTTP/1.1\r\n",
+		"in a header name":         post + "X-" + hostile.Canary,
+		"in a header value":        post + "X-A: " + hostile.Canary,
+		"before the last line end": post + "X-A: a\r\n",
+		"in the last line end":     post + "X-A: a\r\n\r",
+		"behind bare line feeds":   strings.ReplaceAll(post+"X-A: a\r\n\r\n", "\r\n", "\n"),
+		"before a body":            post + "Content-Length: 4\r\n\r\n",
+		"in a body":                post + "Content-Length: 4\r\n\r\n{}",
+		"before a chunk":           chunked,
+		"in a chunk size":          chunked + "2",
+		"behind a chunk size":      chunked + "2\r",
+		"before a chunk's data":    chunked + "2\r\n",
+		"in a chunk":               chunked + "2\r\n{",
+		"behind a chunk":           chunked + "2\r\n{}",
+		"between chunks":           chunked + "2\r\n{}\r\n",
+		"in a chunk extension":     chunked + "2;a=b",
+		"in the last chunk":        chunked + "0",
+		"behind the last chunk":    chunked + "0\r\n",
+		"in a trailer":             chunked + "0\r\nX-A: " + hostile.Canary,
+		"behind a trailer":         chunked + "0\r\nX-A: a\r\n",
+		"waiting for 100 Continue": post + "Expect: 100-continue\r\nContent-Length: 4\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			got := wire.Anonymous(wire.Exchange(t, server.Addr(), sent))
+			assert.Equal(t, refusals[408][0], strings.TrimPrefix(got, "HTTP/1.1 100 Continue\n\n"))
+			assert.GreaterOrEqual(t, time.Since(began), readTimeout)
+			assert.Less(t, time.Since(began), soon)
+		})
+	}
+}
+
+// A client that sends a byte now and then gets no more time than any other.
+func TestRequestsThatDrip(t *testing.T) {
+	server := start(t, quick, nil)
+	for _, raw := range []string{
+		"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: ",
+		"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n",
+	} {
+		t.Run(raw[:4], func(t *testing.T) {
+			t.Parallel()
+			c := wire.Dial(t, server.Addr())
+			wire.Send(t, c, raw)
+			done := make(chan struct{})
+			dripped := make(chan struct{})
+			go func() {
+				defer close(dripped)
+				tick := time.NewTicker(readTimeout / 10)
+				defer tick.Stop()
+				for {
+					select {
+					case <-done:
+						return
+					case <-tick.C:
+						_, _ = c.Write([]byte(" ")) // fails once the server has closed
+					}
+				}
+			}()
+			began := time.Now()
+			answer, err := bufio.NewReader(c).ReadString('\n')
+			close(done)
+			<-dripped
+			require.NoError(t, err)
+			assert.Equal(t, "HTTP/1.1 408 Request Timeout\r\n", answer)
+			assert.Less(t, time.Since(began), soon)
+			wire.Rest(t, c)
+		})
+	}
+}
+
+// An idle connection closes without a word, and so does one whose client ends
+// it, between requests.
+func TestIdleConnections(t *testing.T) {
+	server := start(t, quick, nil)
+	c := wire.Dial(t, server.Addr())
+	answers := bufio.NewReader(c)
+	for range 3 {
+		wire.Send(t, c, getLive)
+		assert.Equal(t, sorted(answer("200 OK", "", `{"ok":true}`)), wire.Next(t, answers, "GET"))
+	}
+	assert.Empty(t, wire.Rest(t, c), "idle for too long")
+
+	for _, sent := range []string{"", "\r\n", "\r\n\r\n"} {
+		c = wire.Dial(t, server.Addr())
+		wire.Send(t, c, sent)
+		require.NoError(t, c.(*net.TCPConn).CloseWrite())
+		assert.Empty(t, wire.Rest(t, c), "ended by the client after %q", sent)
+	}
+}
+
+// A client that ends its request half-way, and still reads, is told.
+func TestRequestsThatEndEarly(t *testing.T) {
+	server := start(t, nil, nil)
+	post := "POST /livez HTTP/1.1\r\nHost: x\r\n"
+	for _, sent := range []string{
+		"GET", "GET /livez HTTP/1.1\r\nHost: x\r\nX", post + "Content-Length: 4\r\n\r\n{}",
+		post + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}", post + "Transfer-Encoding: chunked\r\n\r\n0\r\n",
+	} {
+		c := wire.Dial(t, server.Addr())
+		wire.Send(t, c, sent)
+		require.NoError(t, c.(*net.TCPConn).CloseWrite())
+		assert.Equal(t, refusals[400][0], wire.Anonymous(wire.Rest(t, c)), "%q", sent)
+	}
+}
