@@ -1,0 +1,76 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// manager listens where systemd would.
+func manager(t *testing.T) func() string {
+	path := filepath.Join(t.TempDir(), "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = socket.Close() })
+	t.Setenv("NOTIFY_SOCKET", path)
+	return func() string {
+		require.NoError(t, socket.SetReadDeadline(time.Now().Add(5*time.Second)))
+		buffer := make([]byte, 256)
+		n, err := socket.Read(buffer)
+		require.NoError(t, err)
+		return string(buffer[:n])
+	}
+}
+
+func TestNotifications(t *testing.T) {
+	next := manager(t)
+	Ready()
+	require.Equal(t, "READY=1", next())
+	Reloading()
+	require.Regexp(t, `^RELOADING=1\nMONOTONIC_USEC=[0-9]+\s*$`, next())
+	Stopping()
+	require.Equal(t, "STOPPING=1", next())
+}
+
+func TestWatchdogIsFedOnlyWhileAlive(t *testing.T) {
+	next := manager(t)
+	t.Setenv("WATCHDOG_USEC", "20000")
+	var asked atomic.Int32
+	sick := errors.New("sick")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	revive := make(chan struct{})
+	go func() {
+		done <- Watch(ctx, func() error {
+			if asked.Add(1) == 2 {
+				close(revive)
+				return sick
+			}
+			return nil
+		})
+	}()
+	require.Equal(t, "WATCHDOG=1", next())
+	<-revive
+	Stopping() // stands for the message that was not sent
+	require.Equal(t, "STOPPING=1", next())
+	require.Equal(t, "WATCHDOG=1", next())
+	cancel()
+	require.NoError(t, <-done)
+}
+
+func TestWithoutSystemdNothingHappens(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", "")
+	Ready()
+	sockets, err := Inherit()
+	require.NoError(t, err)
+	require.Zero(t, sockets)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, Watch(ctx, func() error { return nil }))
+}
