@@ -177,5 +177,6 @@ func (e *Events) WaitAccepted(ctx context.Context, name string, n int) error {
 	return e.changed.wait(ctx, func() bool { return e.Accepted(name) >= n })
 }
 
-// short is enough of an id to tell two apart in a log.
-func short(id string) string { return id[:min(8, len(id))] }
+// short is enough of an id to tell two apart in a log: its end, because ids of
+// one process often share their beginning.
+func short(id string) string { return id[max(0, len(id)-8):] }

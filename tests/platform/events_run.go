@@ -47,6 +47,8 @@ func (r *run) serve(ln net.Listener) {
 	}
 }
 
+// track keeps the set of open connections, which net/http does not show: kill
+// needs them.
 func (r *run) track(c net.Conn, state http.ConnState) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -69,14 +71,17 @@ func (r *run) enter() bool {
 	return true
 }
 
+// close lets no handler in any more, so that waiting for them can end.
 func (r *run) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closing = true
 }
 
+// stop is an orderly end: streams see their end, requests get their answers,
+// and a stalled request, which would never end, is cut.
 func (r *run) stop() error {
-	r.cancel()
+	r.cancel() // first: Shutdown waits for the streams
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	err := r.server.Shutdown(ctx)
@@ -90,6 +95,8 @@ func (r *run) stop() error {
 	return err
 }
 
+// kill leaves what SIGKILL leaves: resets in the middle of everything, and no
+// last word. The handlers are told only when their connections are gone.
 func (r *run) kill() error {
 	r.close()
 	r.mu.Lock()

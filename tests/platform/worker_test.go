@@ -137,7 +137,7 @@ func TestWorkersNoteBreaches(t *testing.T) {
 	equal(t, "breaches", got, []string{
 		platform.EntitlementRequest + ` noscope: account_id must be a UUID and scope vm:write: {"account_id":"` + account + `"}`,
 		platform.StartRequest + ` fine: published twice under one correlation id`,
-		platform.StatusRequest + ` elsewher: the runtime must be "default": {"runtime":"other"}`,
+		platform.StatusRequest + ` lsewhere: the runtime must be "default": {"runtime":"other"}`,
 		platform.StopRequest + ` nobody: account_id and request_id are required: {"runtime":"default"}`,
 	})
 }

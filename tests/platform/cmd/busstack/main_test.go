@@ -99,7 +99,7 @@ func TestRunServesUntilItIsTold(t *testing.T) {
 	<-listened
 
 	line := regexp.MustCompile(`(?m)^time=\d\d:\d\d:\d\d\.\d{3} msg="billing worker" ` +
-		`name=bus\.billing\.entitlement\.check\.request correlation=01234567 result=answered reply="{.*}"$`)
+		`name=bus\.billing\.entitlement\.check\.request correlation=23456789 result=answered reply="{.*}"$`)
 	if !line.MatchString(stderr.String()) {
 		t.Fatalf("no line for the check in\n%s", &stderr)
 	}
