@@ -20,11 +20,15 @@ func run() int {
 	defer stop()
 	// The first signal drains; from then on a second one ends the process.
 	context.AfterFunc(ctx, stop)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 
 	return cli.Main(ctx, os.Args[1:], cli.Env{
 		Environ: os.Environ(),
 		Stdout:  os.Stdout,
 		Stderr:  os.Stderr,
 		Now:     time.Now,
+		Hangup:  hangup,
 	}, app.Serve)
 }

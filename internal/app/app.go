@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/gofiber/fiber/v2"
@@ -15,6 +16,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/admin"
 	"github.com/busdk/bus-api-provider-vm/internal/cli"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/jwks"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
 	"github.com/busdk/bus-api-provider-vm/internal/version"
 	"github.com/busdk/bus-api-provider-vm/middleware"
@@ -25,6 +27,7 @@ import (
 type App struct {
 	config   *config.Config
 	logger   *slog.Logger
+	level    *slog.LevelVar // of logger
 	metrics  *metrics.Set
 	auth     *middleware.Authenticator
 	backend  backend.Backend
@@ -32,12 +35,17 @@ type App struct {
 	server   *server.Server
 	listener net.Listener
 	admin    net.Listener // nil when off
+
+	secrets    [][]byte     // in force; the reloader's once it runs
+	publicKeys *jwks.Store  // nil without a JWKS
+	remoteKeys *jwks.Remote // nil without a URL of one
 }
 
 // Serve serves with the given settings until ctx ends, then drains. With --dev
 // it greets on stdout; everything else goes to the log on stderr.
 func Serve(ctx context.Context, c *config.Config, env cli.Env) error {
-	app, err := New(c, newLogger(c.Log, env.Stderr))
+	logger, level := newLogger(c.Log, env.Stderr)
+	app, err := New(c, Env{Logger: logger, Level: level, Hangup: env.Hangup})
 	if err != nil {
 		return err
 	}
@@ -49,23 +57,26 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) error {
 	return app.Run(ctx)
 }
 
+// Env is what an App needs beside its settings.
+type Env struct {
+	Logger *slog.Logger
+	// Level is the level of Logger, which follows the settings.
+	Level *slog.LevelVar
+	// Hangup asks for a reload; with --dev it ends the App.
+	Hangup <-chan os.Signal
+}
+
 // New puts everything together and opens the listener, so that what is wrong
 // with the settings or the machine shows before anything runs.
-func New(c *config.Config, logger *slog.Logger) (_ *App, err error) {
-	a := &App{config: c, logger: logger, metrics: metrics.NewSet()}
-	secrets, err := config.LoadJWTSecrets(c)
-	if err != nil {
-		return nil, err
+func New(c *config.Config, env Env) (_ *App, err error) {
+	a := &App{config: c, logger: env.Logger, level: env.Level, metrics: metrics.NewSet()}
+	if c.Dev {
+		a.plumbing.add(untilHangup(env.Hangup))
+		env.Hangup = nil
 	}
-	a.auth, err = middleware.NewAuthenticator(middleware.AuthConfig{
-		Secrets:   secrets,
-		Leeway:    c.JWT.Leeway,
-		CacheSize: c.JWT.CacheSize,
-		Logger:    logger,
-		Metrics:   a.metrics,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("token verification: %w", err)
+	a.follow(env.Hangup)
+	if err := a.authenticate(); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -83,7 +94,7 @@ func New(c *config.Config, logger *slog.Logger) (_ *App, err error) {
 		MaxConnections:  c.Server.MaxConnections,
 		ShutdownDelay:   c.Shutdown.Delay,
 		ShutdownTimeout: c.Shutdown.Timeout,
-		Logger:          logger,
+		Logger:          a.logger,
 		Metrics:         a.metrics,
 	}, a.mount)
 	return a, a.listen()

@@ -7,11 +7,14 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
-// newLogger writes to w in the format and from the level that c asks for.
-func newLogger(c config.LogConfig, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.Level}
+// newLogger writes to w in the format and from the level that c asks for. The
+// level can be changed while the logger is in use.
+func newLogger(c config.LogConfig, w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := &slog.LevelVar{}
+	level.Set(c.Level)
+	options := &slog.HandlerOptions{Level: level}
 	if c.Format == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(w, options))
+		return slog.New(slog.NewJSONHandler(w, options)), level
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	return slog.New(slog.NewTextHandler(w, options)), level
 }

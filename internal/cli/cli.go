@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -29,6 +30,7 @@ type Env struct {
 	Environ        []string // as os.Environ
 	Stdout, Stderr io.Writer
 	Now            func() time.Time
+	Hangup         <-chan os.Signal // SIGHUP; nil for none
 }
 
 // Serve runs the service until ctx ends. A *config.Error in its error is a

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"strings"
 	"time"
 )
@@ -79,29 +78,6 @@ func (c *Config) eventsUsers() string {
 		}
 	}
 	return strings.Join(users, ", ") + " = " + Events
-}
-
-// checkJWT refuses to start without a secret, or with two places for one.
-func (c *Config) checkJWT(found *problems) {
-	v := c.origin.values
-	plain, file := v.given(keyJWTSecret), v.given(keyJWTSecretFile)
-	switch {
-	case plain && file:
-		found.add(keyJWTSecretFile, v.source(keyJWTSecretFile).name, "want either this or %s (%s), not both",
-			keyJWTSecret, v.source(keyJWTSecret))
-		return
-	case !plain && !file:
-		found.add(keyJWTSecret, "", "no secret to verify tokens with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE; for local checks use --dev")
-		return
-	}
-	secrets, err := LoadJWTSecrets(c)
-	var e *Error
-	if errors.As(err, &e) {
-		for _, p := range e.Problems {
-			found.add(p.Key, v.source(p.Key).name, "%s", p.Text)
-		}
-	}
-	c.Warnings = append(c.Warnings, SecretWarnings(c, secrets)...)
 }
 
 // warn collects what is allowed and unwise.

@@ -111,10 +111,14 @@ type UsageConfig struct {
 	MaxRecords int
 }
 
-// JWTConfig is how callers' tokens are verified; see LoadJWTSecrets.
+// JWTConfig is how callers' tokens are verified: HS256 with the secrets of
+// LoadJWTSecrets, the other algorithms with public keys. At most one of
+// JWKSFile and JWKSURL is set; with one of them there may be no secret.
 type JWTConfig struct {
 	Secret     secret.String
 	SecretFile string
+	JWKSFile   string
+	JWKSURL    string
 	Leeway     time.Duration
 	// CacheSize is how many verified tokens are remembered.
 	CacheSize int
@@ -176,7 +180,3 @@ type LogConfig struct {
 func (c *Config) NeedsEvents() bool {
 	return c.Backend == Events || c.Billing.Backend == Events || c.Usage.Backend == Events
 }
-
-// Reload reads everything anew with the flags and the environment of the
-// first Load. On an error c stays what it was.
-func (c *Config) Reload() (*Config, error) { return Load(c.origin.input) }

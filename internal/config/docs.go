@@ -63,6 +63,7 @@ func (s Setting) reference() string {
 	for _, p := range s.Presets {
 		line(codes(p.names()...), p.Usage)
 	}
+	line("While running", string(s.Reload))
 	return b.String()
 }
 
@@ -124,4 +125,7 @@ unknown ` + "`BUS_VM_…`" + ` name in the environment is a warning.
   is written, unless it begins with ` + "`base64:`" + `, padded or not.
 - The token towards Events comes from ` + "`--token-file` or `BUS_API_TOKEN_FILE`" + `, else ` + "`BUS_API_TOKEN`" + `, else the YAML file, else
   ` + "`BUS_EVENTS_TOKEN_FILE`" + ` if that file exists.
+- A running service follows changed files within two seconds, and at once on SIGHUP, where a setting below says "While
+  running". Any other change in the YAML file is named in the log and waits for a restart. What is wrong in a changed file
+  leaves the last good state of it in force, is logged, and sets the metric ` + "`bus_vm_reload_success`" + ` to 0 until it is put right.
 `

@@ -20,7 +20,7 @@ func TestFileIsReadStrictly(t *testing.T) {
 		"a section as a text":   {"jwt: hunter2\n", []string{"jwt (file PATH line 1): want settings as `key: value`"}},
 		"a key twice":           {"timeout: 1s\ntimeout: 2s\n", []string{"timeout (file PATH line 2): stands twice in the file"}},
 		"a section twice":       {"log: {level: info}\nlog: {format: json}\n", []string{"log (file PATH line 2): stands twice in the file"}},
-		"unknown below":         {"\njwt:\n  secrets: hunter2\n", []string{`jwt (file PATH line 3): unknown key "secrets"; known here: cache_size, leeway, secret, secret_file`}},
+		"unknown below":         {"\njwt:\n  secrets: hunter2\n", []string{`jwt (file PATH line 3): unknown key "secrets"; known here: cache_size, jwks_file, jwks_url, leeway, secret, secret_file`}},
 		"a dotted key":          {"jwt.leeway: 1s\n", []string{`(file PATH line 1): unknown key "jwt.leeway"; known here: ` + topKeys}},
 		"dev":                   {"dev: true\n", []string{`(file PATH line 1): unknown key "dev"; known here: ` + topKeys}},
 		"config":                {"config: other\n", []string{`(file PATH line 1): unknown key "config"; known here: ` + topKeys}},

@@ -19,10 +19,14 @@ const strongSecret = 32
 const redacted = "[redacted]"
 
 // LoadJWTSecrets returns the secrets that verify callers' tokens; the first
-// signs development tokens. It reads the secret file anew each time. Errors
-// name the setting, never a secret.
+// signs development tokens. There are none only where public keys are
+// configured instead. It reads the secret file anew each time. Errors name the
+// setting, never a secret.
 func LoadJWTSecrets(c *Config) ([][]byte, error) {
 	if c.JWT.SecretFile == "" {
+		if c.JWT.Secret.IsZero() && c.JWT.hasPublicKeys() {
+			return nil, nil
+		}
 		secret, err := decodeSecret(c.JWT.Secret.Reveal())
 		if err != nil {
 			return nil, Refuse(keyJWTSecret, err.Error())

@@ -16,6 +16,8 @@ const (
 	keyRetryMax        = "events.listener_retry_max"
 	keyJWTSecret       = "jwt.secret"
 	keyJWTSecretFile   = "jwt.secret_file"
+	keyJWKSFile        = "jwt.jwks_file"
+	keyJWKSURL         = "jwt.jwks_url"
 	keyMaxAge          = "status.max_age"
 	keyRefresh         = "status.refresh"
 	keyRefreshMoving   = "status.refresh_moving"

@@ -41,11 +41,33 @@ type Setting struct {
 	Usage string
 	// Secret values appear in no output.
 	Secret bool
+	// Reload is how a running service follows a change.
+	Reload Reload
 	// Presets are flags that stand for one value of this setting.
 	Presets []Preset
 
 	kind kind
 }
+
+// Reload says what a running service follows, within two seconds or at once on
+// SIGHUP. Flags and the environment of a process never change, so only files
+// are in question.
+type Reload string
+
+// The ways of Reload.
+const (
+	// ReloadNothing: a change needs a restart.
+	ReloadNothing Reload = ""
+	// ReloadFile: the value in the YAML file is followed.
+	ReloadFile Reload = "the value in the YAML file is followed"
+	// ReloadContent: what the setting points at is followed; pointing it
+	// elsewhere needs a restart.
+	ReloadContent Reload = "what it points at is followed; another value needs a restart"
+	// ReloadRefused: followed where another setting asks for it.
+	ReloadRefused Reload = "with `events.token_refresh`, the value in the YAML file is read again when it is refused"
+	// ReloadBoth: both of these.
+	ReloadBoth Reload = "the value in the YAML file and what it points at are followed"
+)
 
 // Preset is a flag without a value, such as -v for log.level=debug.
 type Preset struct{ Flag, Short, Value, Usage string }

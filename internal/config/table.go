@@ -90,14 +90,28 @@ func tokens() []Setting {
 	return []Setting{
 		{
 			Key: keyJWTSecret, Env: "BUS_VM_JWT_SECRET", Ambient: "BUS_API_JWT_SECRET", Secret: true, Group: GroupTokens,
-			Usage: "HS256 secret that callers' tokens are verified with.",
+			Reload: ReloadFile,
+			Usage:  "HS256 secret that callers' tokens are verified with.",
 			kind: credential("raw text, or base64: and the secret in base64; 32 bytes or more",
 				func(c *Config) *secret.String { return &c.JWT.Secret }),
 		},
 		{
 			Key: keyJWTSecretFile, Flag: "jwt-secret-file", Env: "BUS_VM_JWT_SECRET_FILE", Group: GroupTokens,
-			Usage: "File of such secrets, one a line, in place of the setting above: all verify, the first signs development tokens.",
-			kind:  text("file", "a readable file", func(c *Config) *string { return &c.JWT.SecretFile }),
+			Reload: ReloadBoth,
+			Usage:  "File of such secrets, one a line, in place of the setting above: all verify, the first signs development tokens.",
+			kind:   text("file", "a readable file", func(c *Config) *string { return &c.JWT.SecretFile }),
+		},
+		{
+			Key: keyJWKSFile, Flag: "jwks-file", Env: "BUS_VM_JWKS_FILE", Group: GroupTokens,
+			Reload: ReloadContent,
+			Usage:  "JWKS file of public keys for RS256, ES256 and EdDSA tokens; with it, a secret is not needed.",
+			kind:   text("file", "a readable file of JSON", func(c *Config) *string { return &c.JWT.JWKSFile }),
+		},
+		{
+			Key: keyJWKSURL, Flag: "jwks-url", Env: "BUS_VM_JWKS_URL", Group: GroupTokens,
+			Reload: ReloadContent,
+			Usage:  "The same from a URL, fetched in the background; /readyz is unhealthy until the first keys are there.",
+			kind:   text("url", "an https URL, or http on a loopback address, without user or fragment", func(c *Config) *string { return &c.JWT.JWKSURL }),
 		},
 		{
 			Key: "jwt.leeway", Flag: "jwt-leeway", Env: "BUS_VM_JWT_LEEWAY", Default: "0s", Group: GroupTokens,

@@ -45,13 +45,15 @@ func events() []Setting {
 		},
 		{
 			Key: keyEventsToken, Env: "BUS_API_TOKEN", Secret: true, Group: GroupEvents,
-			Usage: "The provider's own token towards Events.",
-			kind:  credential("a token", func(c *Config) *secret.String { return &c.Events.Token }),
+			Reload: ReloadRefused,
+			Usage:  "The provider's own token towards Events.",
+			kind:   credential("a token", func(c *Config) *secret.String { return &c.Events.Token }),
 		},
 		{
 			Key: keyEventsTokenFile, Flag: "token-file", Env: "BUS_API_TOKEN_FILE", Ambient: ambientTokenFile, Group: GroupEvents,
-			Usage: "File of that token, read again when it changes; wins over the setting above.",
-			kind:  text("file", "a readable file", func(c *Config) *string { return &c.Events.TokenFile }),
+			Reload: ReloadContent,
+			Usage:  "File of that token, read again when it changes; wins over the setting above.",
+			kind:   text("file", "a readable file", func(c *Config) *string { return &c.Events.TokenFile }),
 		},
 		{
 			Key: "events.listener_required", Env: "BUS_EVENTS_LISTENER_REQUIRED", Default: "false", Group: GroupEvents,

@@ -36,7 +36,8 @@ func logging() []Setting {
 	return []Setting{
 		{
 			Key: keyLogLevel, Flag: "log-level", Env: "BUS_VM_LOG_LEVEL", Default: "info", Group: GroupLog,
-			Usage: "Least important lines that are logged.",
+			Reload: ReloadFile,
+			Usage:  "Least important lines that are logged.",
 			Presets: []Preset{
 				{Flag: "verbose", Short: "v", Value: "debug", Usage: "Same as --log-level debug."},
 				{Flag: "quiet", Value: "error", Usage: "Same as --log-level error."},

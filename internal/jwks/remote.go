@@ -110,9 +110,9 @@ func (r *Remote) Run(ctx context.Context) error {
 // update fetches once and returns how long to wait before the next time.
 func (r *Remote) update(ctx context.Context) time.Duration {
 	got, err := r.fetch(ctx)
-	var set *Set
+	changed := false
 	if err == nil && !got.unchanged {
-		set, err = Parse(got.document)
+		changed, err = r.use(got)
 	}
 	if ctx.Err() != nil {
 		return 0
@@ -121,16 +121,20 @@ func (r *Remote) update(ctx context.Context) time.Duration {
 		r.failed(err)
 		return backoff(r.failures, rand.Float64())
 	}
-	r.succeeded()
-	if got.unchanged || !r.config.Store.Put(set) {
-		r.metrics.unchanged.Inc()
-	} else {
-		r.metrics.changed.Inc()
+	r.succeeded(changed)
+	return interval(got.maxAge, rand.Float64())
+}
+
+// use puts a new document in force.
+func (r *Remote) use(got fetched) (changed bool, err error) {
+	set, err := Parse(got.document)
+	if err != nil {
+		return false, err
 	}
-	if !got.unchanged {
+	if changed, err = r.config.Store.Put(set); err == nil {
 		r.etag = got.etag
 	}
-	return interval(got.maxAge, rand.Float64())
+	return changed, err
 }
 
 // failed says so once in a row of failures.
@@ -148,7 +152,12 @@ func (r *Remote) failed(err error) {
 	r.config.Logger.Error("fetching public keys failed and there are none yet; /readyz stays 503", "cause", err, "do", do)
 }
 
-func (r *Remote) succeeded() {
+func (r *Remote) succeeded(changed bool) {
+	if changed {
+		r.metrics.changed.Inc()
+	} else {
+		r.metrics.unchanged.Inc()
+	}
 	r.metrics.confirmed.Store(time.Now().UnixNano())
 	if r.failures > 0 {
 		r.config.Logger.Info("fetching public keys works again", "failures", r.failures)

@@ -12,7 +12,7 @@ import (
 type StoreConfig struct {
 	// Use puts a set in force. It is called for each set that verifies other
 	// tokens than the one before it.
-	Use func(*Set)
+	Use func(*Set) error
 	// Logger gets one line for each change; default none.
 	Logger *slog.Logger
 	// Metrics gets the gauges of keys; nil for none.
@@ -51,15 +51,19 @@ func NewStore(config StoreConfig) *Store {
 }
 
 // Put makes set the current one and reports whether that changes anything for
-// callers. It must not be called from two goroutines at once.
-func (s *Store) Put(set *Set) (changed bool) {
-	before := s.current.Swap(set)
-	if before != nil && before.Equal(set) {
-		return false
+// callers. An error is Use's, and leaves the set before in force. It must not
+// be called from two goroutines at once.
+func (s *Store) Put(set *Set) (changed bool, err error) {
+	before := s.current.Load()
+	if before == nil || !before.Equal(set) {
+		if err := s.config.Use(set); err != nil {
+			return false, err
+		}
+		changed = true
+		s.config.Logger.Info("public keys for callers' tokens in force", "keys", set.IDs(), "skipped", set.Skipped())
 	}
-	s.config.Use(set)
-	s.config.Logger.Info("public keys for callers' tokens in force", "keys", set.IDs(), "skipped", set.Skipped())
-	return true
+	s.current.Store(set)
+	return changed, nil
 }
 
 // Ready is an error until there is a set.

@@ -1,0 +1,65 @@
+package app
+
+import (
+	"fmt"
+
+	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/jwks"
+	"github.com/busdk/bus-api-provider-vm/middleware"
+)
+
+// authenticate builds the authenticator with the keys that the settings name.
+// Keys from a URL come later, and /readyz waits for them.
+func (a *App) authenticate() error {
+	c := a.config.JWT
+	var err error
+	if a.secrets, err = config.LoadJWTSecrets(a.config); err != nil {
+		return err
+	}
+	auth := middleware.AuthConfig{
+		Secrets:   a.secrets,
+		Leeway:    c.Leeway,
+		CacheSize: c.CacheSize,
+		Logger:    a.logger,
+		Metrics:   a.metrics,
+	}
+	if c.JWKSFile != "" || c.JWKSURL != "" {
+		auth.PublicKeys = &jwks.Set{}
+		a.publicKeys = jwks.NewStore(jwks.StoreConfig{
+			Use:     func(set *jwks.Set) error { return a.auth.SetPublicKeys(set) },
+			Logger:  a.logger,
+			Metrics: a.metrics,
+		})
+	}
+	if c.JWKSURL != "" {
+		a.remoteKeys, err = jwks.NewRemote(jwks.RemoteConfig{
+			URL:     c.JWKSURL,
+			Store:   a.publicKeys,
+			Logger:  a.logger,
+			Metrics: a.metrics,
+		})
+		if err != nil {
+			return fmt.Errorf("--jwks-url: %w", err)
+		}
+		auth.UnknownKey = a.remoteKeys.Missed
+		a.plumbing.add(part{name: "public keys", run: a.remoteKeys.Run, ready: a.publicKeys.Ready})
+	}
+	a.auth, err = middleware.NewAuthenticator(auth)
+	if err != nil {
+		return fmt.Errorf("token verification: %w", err)
+	}
+	return a.loadPublicKeys()
+}
+
+// loadPublicKeys puts the file of public keys in force, if there is one.
+func (a *App) loadPublicKeys() error {
+	if a.config.JWT.JWKSFile == "" {
+		return nil
+	}
+	set, err := jwks.ReadFile(a.config.JWT.JWKSFile)
+	if err != nil {
+		return config.Refuse("jwt.jwks_file", "no public keys in the file: "+err.Error())
+	}
+	_, err = a.publicKeys.Put(set)
+	return err
+}

@@ -1,0 +1,99 @@
+package app
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"os"
+	"slices"
+
+	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/reload"
+)
+
+// changes puts in force what may change while the service runs. Each thing
+// keeps its last good state by itself: a slip in the YAML file does not keep a
+// stolen secret valid. The reloader alone uses it.
+type changes struct {
+	app      *App
+	settings *config.Config // the last good ones
+}
+
+// follow adds the part that follows changed files and SIGHUP. It comes before
+// everything that reads those files, so that no change is missed.
+func (a *App) follow(hangup <-chan os.Signal) {
+	c := &changes{app: a, settings: a.config}
+	r := reload.New(reload.Config{
+		Files:   c.files,
+		Apply:   c.apply,
+		Signals: hangup,
+		Logger:  a.logger,
+		Metrics: a.metrics,
+	})
+	a.plumbing.add(part{run: r.Run})
+}
+
+// files are the files whose content is followed. The file of the provider's
+// token is followed by its own reader.
+func (c *changes) files() []string {
+	return []string{c.settings.File, c.settings.JWT.SecretFile, c.app.config.JWT.JWKSFile}
+}
+
+// apply reads everything anew. Checking the settings includes the files that
+// they name, so its error says whatever the other two would.
+func (c *changes) apply() error {
+	next, err := c.settings.Reload()
+	if err == nil {
+		c.adopt(next)
+	}
+	if c.app.remoteKeys != nil {
+		c.app.remoteKeys.Refresh()
+	}
+	return cmp.Or(err, errors.Join(c.rollSecrets(), c.app.loadPublicKeys()))
+}
+
+// adopt takes over the settings that are followed, and names the others.
+func (c *changes) adopt(next *config.Config) {
+	a := c.app
+	a.level.Set(next.Log.Level)
+	if keys := a.config.NeedRestart(next); len(keys) > 0 {
+		a.logger.Warn("changed settings wait for a restart", "settings", keys, "do", "restart the service to put them in force")
+	}
+	for _, warning := range next.Warnings {
+		if !slices.Contains(c.settings.Warnings, warning) {
+			a.logger.Warn(warning)
+		}
+	}
+	c.settings = next
+}
+
+// rollSecrets replaces the secrets if they are others than before: replacing
+// them forgets every verified token.
+func (c *changes) rollSecrets() error {
+	secrets, err := config.LoadJWTSecrets(c.settings)
+	if err != nil {
+		return err
+	}
+	if slices.EqualFunc(secrets, c.app.secrets, bytes.Equal) {
+		return nil
+	}
+	if err := c.app.auth.SetSecrets(secrets); err != nil {
+		return err
+	}
+	c.app.secrets = secrets
+	c.app.logger.Info("JWT secrets in force", "secrets", len(secrets))
+	return nil
+}
+
+// untilHangup is the part that ends a service whose terminal is gone: --dev is
+// for somebody who looks at it.
+func untilHangup(hangup <-chan os.Signal) part {
+	return part{run: func(ctx context.Context) error {
+		select {
+		case <-hangup:
+		case <-ctx.Done():
+		}
+		return nil
+	}}
+}
