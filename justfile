@@ -44,3 +44,16 @@ fuzz time="10s":
             go test "$package" -run '^$' -fuzz "^$target\$" -fuzztime {{time}}
         done
     done
+
+# Measure the gateway beside its peers, five minutes; needs wrk, and haproxy and nginx to compare with.
+bench *flags:
+    @mkdir -p bin && go build -o bin/bench ./tests/bench
+    bin/bench {{flags}}
+
+# The same in less than a minute, printed only.
+bench-quick:
+    @just bench -quick
+
+# Measure cost against connections and distinct tokens.
+bench-growth *flags:
+    @just bench -growth {{flags}}

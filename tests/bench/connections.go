@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/tests/bench/peers/wire"
+)
+
+const (
+	// spareFiles are what a process needs open beside its connections.
+	spareFiles = 200
+	// dialers open connections at the same time.
+	dialers = 32
+	// settle is how long servers get to return what they do not need.
+	settle = 1500 * time.Millisecond
+)
+
+// connections measures memory: of a server at rest, and for each keep-alive
+// connection that has served one request and rests.
+func (b *bench) connections(ctx context.Context) error {
+	n, err := connectionBudget(b.idle)
+	if err != nil {
+		return err
+	}
+	s := b.report.section("Memory of idle connections",
+		fmt.Sprintf("%d keep-alive connections; each has served one status read and rests.", n),
+		"", "at start", "with the connections", "a connection")
+	for _, spec := range pick(gatewayName, fasthttpPeer, fiberPeer, netHTTPPeer) {
+		before, after, err := b.idleMemory(ctx, spec, n)
+		if err != nil {
+			return err
+		}
+		each := float64(after-before) / float64(n)
+		s.row(spec.name, megabytes(float64(before)), megabytes(float64(after)), fmt.Sprintf("%.1f KB", each/1000))
+		if spec.name == gatewayName {
+			b.report.goal("memory: ≤ 25 MB resident at rest", megabytes(float64(before)), float64(before), 25e6)
+			b.report.goal(fmt.Sprintf("memory: ≤ 12 KB a connection at %d idle ones", n), fmt.Sprintf("%.1f KB", each/1000), each, 12e3)
+		}
+	}
+	return nil
+}
+
+// connectionBudget returns n, or what the limit on open files allows.
+func connectionBudget(n int) (int, error) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, err
+	}
+	if int(limit.Cur) < n+spareFiles {
+		n = int(limit.Cur) - spareFiles
+	}
+	if n < 1 {
+		return 0, fmt.Errorf("at most %d open files are allowed; raise ulimit -n", limit.Cur)
+	}
+	return n, nil
+}
+
+func (b *bench) idleMemory(ctx context.Context, spec spec, n int) (before, after int64, err error) {
+	s, err := b.start(ctx, spec)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer s.stop()
+	if err := pause(ctx, settle); err != nil {
+		return 0, 0, err
+	}
+	if before, err = resident(s.cmd.Process.Pid); err != nil {
+		return 0, 0, err
+	}
+	closeAll, err := s.occupy(n, b.mint.token(readClaims()))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer closeAll()
+	if err := pause(ctx, settle); err != nil {
+		return 0, 0, err
+	}
+	after, err = resident(s.cmd.Process.Pid)
+	return before, after, err
+}
+
+// occupy opens n connections and sends one status read on each.
+func (s *server) occupy(n int, token string) (closeAll func(), err error) {
+	request := statusRequest(token)
+	connections := make([]net.Conn, n)
+	failures := make([]error, dialers)
+	var wait sync.WaitGroup
+	for d := range dialers {
+		wait.Go(func() {
+			for i := d; i < n && failures[d] == nil; i += dialers {
+				connections[i], failures[d] = s.ask(request)
+			}
+		})
+	}
+	wait.Wait()
+	closeAll = func() {
+		for _, c := range connections {
+			if c != nil {
+				_ = c.(*net.TCPConn).SetLinger(0) // leave no port behind in TIME_WAIT
+				_ = c.Close()
+			}
+		}
+	}
+	if err := errors.Join(failures...); err != nil {
+		closeAll()
+		return nil, fmt.Errorf("%s: %w", s.name, err)
+	}
+	return closeAll, nil
+}
+
+func statusRequest(token string) []byte {
+	return []byte("GET " + wire.Path + " HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer " + token + "\r\n\r\n")
+}
+
+// ask opens a connection, sends one request and reads the reply.
+func (s *server) ask(request []byte) (net.Conn, error) {
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.Write(request); err != nil {
+		return c, err
+	}
+	status, err := readReply(bufio.NewReader(c))
+	if err == nil && status != 200 {
+		err = fmt.Errorf("status %d", status)
+	}
+	return c, err
+}
+
+// readReply reads one reply that has a Content-Length, and returns its status.
+func readReply(r *bufio.Reader) (status int, err error) {
+	length := -1
+	for first := true; ; first = false {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return 0, err
+		}
+		const digits = len("HTTP/1.1 ")
+		switch {
+		case first && len(line) > digits+3:
+			status = number(line[digits : digits+3])
+		case len(line) > len("content-length:") && line[0]|0x20 == 'c' && line[8]|0x20 == 'l' && line[14] == ':':
+			length = number(line[15:])
+		case len(line) <= 2:
+			if length < 0 {
+				return 0, errors.New("a reply without Content-Length")
+			}
+			_, err = r.Discard(length)
+			return status, err
+		}
+	}
+}
+
+// number reads the digits of b, whatever else stands around them.
+func number(b []byte) (n int) {
+	for _, c := range b {
+		if '0' <= c && c <= '9' {
+			n = n*10 + int(c-'0')
+		}
+	}
+	return n
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

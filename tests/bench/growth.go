@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+)
+
+// growConnections measures status at 1 to 10,000 connections.
+func (b *bench) growConnections(ctx context.Context) error {
+	fleet, stop, err := b.startAll(ctx, pick(gatewayName, fasthttpPeer))
+	if err != nil {
+		return err
+	}
+	defer stop()
+	most, err := connectionBudget(10_000)
+	if err != nil {
+		return err
+	}
+	g := b.report.growth("Connections", "Status with a warm token; every connection sends its next request at once.", "connections")
+	for _, n := range []int{1, 10, 100, 1000, 5000, most} {
+		var entrants []entrant
+		l := load{token: b.mint.token(readClaims()), connections: n, seconds: b.seconds * growthSeconds}
+		for _, s := range fleet {
+			entrants = append(entrants, entrant{s.name, s, l})
+		}
+		results, err := b.interleave(ctx, growthRounds, func() ([]entrant, error) { return entrants, nil })
+		if err != nil {
+			return err
+		}
+		g.add(n, results)
+	}
+	return nil
+}
+
+// growTokens measures status with 1 to 100,000 tokens in turn: more than the
+// gateway remembers, in the end.
+func (b *bench) growTokens(ctx context.Context) error {
+	g := b.report.growth("Distinct tokens", "Status, 64 connections, the tokens one after the other and again from the first.", "tokens")
+	for _, n := range []int{1, 10, 100, 1000, 10_000, 50_000, 100_000} {
+		fleet, stop, err := b.startAll(ctx, pick(gatewayName, fiberJWTPeer))
+		if err != nil {
+			return err
+		}
+		path, err := b.mint.file(b.dir, n)
+		if err != nil {
+			stop()
+			return err
+		}
+		var entrants []entrant
+		for _, s := range fleet {
+			entrants = append(entrants, entrant{s.name, s, load{tokens: path, seconds: b.seconds * growthSeconds}})
+		}
+		// The first round fills the cache; it does not count.
+		results, err := b.interleave(ctx, growthRounds+1, func() ([]entrant, error) { return entrants, nil })
+		stop()
+		if err != nil {
+			return err
+		}
+		g.add(n, results.after(1))
+	}
+	return nil
+}
+
+const (
+	// growthRounds is how many rounds each size takes.
+	growthRounds = 4
+	// growthSeconds is how much longer a turn is than in the main table.
+	growthSeconds = 2
+)
+
+// after leaves out the first rounds.
+func (s series) after(rounds int) series {
+	rest := series{names: s.names, samples: map[string][]sample{}}
+	for name, samples := range s.samples {
+		rest.samples[name] = samples[rounds:]
+	}
+	return rest
+}
+
+// growth is a table over a size, with a chart.
+type growth struct {
+	section *section
+	panel   int // its index in the report
+}
+
+func (r *report) growth(title, intro, axis string) growth {
+	s := r.section(title, intro, axis, "", "CPU µs a request", "requests/s", "p50", "p99", "p99.9", "memory")
+	r.panels = append(r.panels, panel{title: title + ": server CPU time a request", unit: "µs", axis: axis})
+	return growth{s, len(r.panels) - 1}
+}
+
+// add appends what was measured at size n.
+func (g growth) add(n int, results series) {
+	p := &g.section.report.panels[g.panel]
+	for i, name := range results.names {
+		cpu := results.over(name, sample.perRequest)
+		latency := func(of func(sample) float64) string { return micros(results.over(name, of).median) }
+		g.section.row(fmt.Sprint(n), name, cpu.String(),
+			fmt.Sprintf("%.0f", results.over(name, sample.throughput).median),
+			latency(func(x sample) float64 { return float64(x.p50.Microseconds()) }),
+			latency(func(x sample) float64 { return float64(x.p99.Microseconds()) }),
+			latency(func(x sample) float64 { return float64(x.p999.Microseconds()) }),
+			megabytes(results.over(name, func(x sample) float64 { return float64(x.resident) }).median))
+		if len(p.lines) <= i {
+			p.lines = append(p.lines, line{label: name, colour: []string{oursColour, barColour}[i%2]})
+		}
+		p.lines[i].x = append(p.lines[i].x, float64(n))
+		p.lines[i].y = append(p.lines[i].y, cpu.median)
+	}
+}

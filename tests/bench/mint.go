@@ -1,0 +1,87 @@
+package main
+
+import (
+	"bufio"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"hash"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/tests/bench/peers/wire"
+)
+
+// benchSecret signs the tokens of a run. It protects nothing.
+const benchSecret = "not-a-secret-benchmark-hs256-key"
+
+// mint makes tokens fast: a run takes more than a million.
+type mint struct {
+	mac   hash.Hash
+	count int
+}
+
+func newMint() *mint { return &mint{mac: hmac.New(sha256.New, []byte(benchSecret))} }
+
+// claims are what a token of a run says beside a subject of its own.
+type claims struct {
+	scope   string
+	expires time.Time
+}
+
+func readClaims() claims {
+	return claims{scope: "vm:read vm:write", expires: time.Now().Add(2 * time.Hour)}
+}
+
+var encodedHeader = base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","typ":"JWT"}`))
+
+// token returns a token with a subject that no other one has.
+func (m *mint) token(c claims) string {
+	m.count++
+	payload := fmt.Sprintf(`{"aud":"%s","exp":%d,"iat":%d,"scope":"%s","sub":"00000000-0000-4000-8000-%012x"}`,
+		wire.Audience, c.expires.Unix(), c.expires.Add(-2*time.Hour).Unix(), c.scope, m.count)
+	signed := encodedHeader + "." + base64.RawURLEncoding.EncodeToString([]byte(payload))
+	m.mac.Reset()
+	m.mac.Write([]byte(signed))
+	return signed + "." + base64.RawURLEncoding.EncodeToString(m.mac.Sum(nil))
+}
+
+// expired returns a token that was good an hour ago.
+func (m *mint) expired() string {
+	c := readClaims()
+	c.expires = time.Now().Add(-time.Hour)
+	return m.token(c)
+}
+
+// withoutScope returns a good token that may not read.
+func (m *mint) withoutScope() string {
+	c := readClaims()
+	c.scope = "vm:write"
+	return m.token(c)
+}
+
+// forged returns a token whose signature is another token's.
+func (m *mint) forged() string {
+	good, other := m.token(readClaims()), m.token(readClaims())
+	return good[:strings.LastIndexByte(good, '.')] + other[strings.LastIndexByte(other, '.'):]
+}
+
+// file writes n new tokens, one a line, over the last such file.
+func (m *mint) file(dir string, n int) (string, error) {
+	path := filepath.Join(dir, "tokens")
+	file, err := os.Create(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	out := bufio.NewWriter(file)
+	c := readClaims()
+	for range n {
+		_, _ = out.WriteString(m.token(c)) // Flush tells
+		_ = out.WriteByte('\n')
+	}
+	return path, out.Flush()
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	_ "embed"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/busdk/bus-api-provider-vm/tests/bench/peers/wire"
+)
+
+// The names of the programs built for a run.
+const (
+	gateway     = "gateway"
+	fasthttpBin = "peer-fasthttp"
+	fiberBin    = "peer-fiber"
+	fiberJWTBin = "peer-fiberjwt"
+	netHTTPBin  = "peer-nethttp"
+)
+
+// The names of the servers, as the report shows them.
+const (
+	gatewayName  = "this gateway"
+	fasthttpPeer = "bare fasthttp"
+	fiberPeer    = "bare Fiber"
+	fiberJWTPeer = "Fiber + contrib/jwt"
+	netHTTPPeer  = "net/http, no checks"
+	haproxyPeer  = "HAProxy jwt_verify"
+	nginxPeer    = "nginx return 200"
+)
+
+// spec says how to run a server.
+type spec struct {
+	name string
+	// command returns the command that serves on addr, with nothing but its
+	// own in Env; dir holds the built programs and takes scratch files.
+	command func(dir, addr string) (*exec.Cmd, error)
+	// wants is the document it answers; empty for wire.Document.
+	wants string
+}
+
+func (s spec) document() string {
+	if s.wants != "" {
+		return s.wants
+	}
+	return wire.Document
+}
+
+// gatewaySpec is the gateway as it ships: every setting at its default, but
+// the address.
+var gatewaySpec = spec{name: gatewayName, command: func(dir, addr string) (*exec.Cmd, error) {
+	return exec.Command(filepath.Join(dir, gateway), "--addr", addr), nil
+}}
+
+var peers = []spec{
+	program(fasthttpPeer, fasthttpBin),
+	program(fiberPeer, fiberBin),
+	program(fiberJWTPeer, fiberJWTBin),
+	program(netHTTPPeer, netHTTPBin),
+	{name: haproxyPeer, command: haproxy},
+	{name: nginxPeer, command: nginx},
+}
+
+func program(name, file string) spec {
+	return spec{name: name, command: func(dir, addr string) (*exec.Cmd, error) {
+		return exec.Command(filepath.Join(dir, file), addr), nil
+	}}
+}
+
+var (
+	//go:embed peers/haproxy/haproxy.cfg
+	haproxyConfig string
+	//go:embed peers/nginx/nginx.conf
+	nginxConfig string
+)
+
+func haproxy(dir, addr string) (*exec.Cmd, error) {
+	path := filepath.Join(dir, "haproxy.cfg")
+	if err := os.WriteFile(path, []byte(haproxyConfig), 0o600); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("haproxy", "-db", "-q", "-f", path)
+	cmd.Env = []string{"BENCH_ADDR=" + addr}
+	return cmd, nil
+}
+
+// nginx has no variables for its own settings, so its file is filled in.
+func nginx(dir, addr string) (*exec.Cmd, error) {
+	path := filepath.Join(dir, "nginx.conf")
+	text := strings.NewReplacer("BENCH_DIR", dir, "BENCH_ADDR", addr).Replace(nginxConfig)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	return exec.Command("nginx", "-p", dir, "-c", path), nil
+}
+
+// pick returns the specs with the given names.
+func pick(names ...string) (chosen []spec) {
+	for _, name := range names {
+		for _, s := range append([]spec{gatewaySpec}, peers...) {
+			if s.name == name {
+				chosen = append(chosen, s)
+			}
+		}
+	}
+	return chosen
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// userHZ is the unit of /proc/stat, fixed by the kernel's interface.
+const userHZ = 100
+
+// startOn starts cmd on one core: a child inherits the affinity of the thread
+// that makes it. That thread returns to home.
+func startOn(core, home int, cmd *exec.Cmd) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := pinThread(0, core); err != nil {
+		return err
+	}
+	err := cmd.Start()
+	return errors.Join(err, pinThread(0, home))
+}
+
+// pinSelf moves all threads of this program, and those still to come, to core.
+func pinSelf(core int) error {
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads {
+		id, err := strconv.Atoi(thread.Name())
+		if err != nil {
+			return err
+		}
+		if err := pinThread(id, core); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func pinThread(id, core int) error {
+	var set unix.CPUSet
+	set.Set(core)
+	return unix.SchedSetaffinity(id, &set)
+}
+
+// cpuTime is the CPU time, user and system, of all threads of a process that
+// ever were, to the nanosecond: the scheduler's own sum (clock_getcpuclockid(3)).
+func cpuTime(pid int) (time.Duration, error) {
+	const cpuclockSched = 2
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|cpuclockSched), &t); err != nil {
+		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// busyTime is the CPU time all processes of the machine have used.
+func busyTime() (time.Duration, error) {
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	var busy int64
+	for i, field := range strings.Fields(line)[1:] {
+		ticks, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		const idle, iowait, steal = 3, 4, 7
+		if i != idle && i != iowait && i <= steal {
+			busy += ticks
+		}
+	}
+	return time.Duration(busy) * time.Second / userHZ, nil
+}
+
+// resident is the memory of a process that is in RAM, in bytes.
+func resident(pid int) (int64, error) {
+	file, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		if kib, ok := strings.CutPrefix(lines.Text(), "Rss:"); ok {
+			n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(kib, "kB")), 10, 64)
+			return n << 10, err
+		}
+	}
+	return 0, fmt.Errorf("no Rss of process %d", pid)
+}

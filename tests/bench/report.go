@@ -1,0 +1,181 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// report is what a run found, in the order it was found.
+type report struct {
+	name     string // of its files
+	title    string
+	machine  []string
+	sections []*section
+	goals    []goal
+	panels   []panel
+}
+
+// section is one table of the report.
+type section struct {
+	report       *report
+	title, intro string
+	head         []string
+	rows         [][]string
+	notes        []string
+}
+
+// goal is one promise and what became of it.
+type goal struct {
+	text, measured, verdict string
+}
+
+func newReport(machine []string, o options) *report {
+	if o.growth {
+		return &report{name: "growth", title: "Cost as work grows", machine: machine}
+	}
+	return &report{name: "status", title: "Speed and memory", machine: machine}
+}
+
+func (r *report) section(title, intro string, head ...string) *section {
+	s := &section{report: r, title: title, intro: intro, head: head}
+	r.sections = append(r.sections, s)
+	return s
+}
+
+func (s *section) row(cells ...string) { s.rows = append(s.rows, cells) }
+
+func (s *section) note(format string, args ...any) {
+	s.notes = append(s.notes, fmt.Sprintf(format, args...))
+}
+
+// loadTable renders series; the ratios compare each entrant with the first.
+func (r *report) loadTable(title, intro string, results series) *section {
+	base := results.names[0]
+	s := r.section(title, intro, "", "CPU µs a request", base+" ÷ it", "requests/s", "p50", "p99", "p99.9", "memory")
+	panel := panel{title: title + ": server CPU time a request", unit: "µs"}
+	for _, name := range results.names {
+		cpu := results.over(name, sample.perRequest)
+		latency := func(of func(sample) time.Duration) string {
+			return micros(results.over(name, func(x sample) float64 { return float64(of(x).Microseconds()) }).median)
+		}
+		s.row(name, cpu.String(), results.ratio(base, name).String(),
+			fmt.Sprintf("%.0f", results.over(name, sample.throughput).median),
+			latency(func(x sample) time.Duration { return x.p50 }),
+			latency(func(x sample) time.Duration { return x.p99 }),
+			latency(func(x sample) time.Duration { return x.p999 }),
+			megabytes(results.over(name, func(x sample) float64 { return float64(x.resident) }).median))
+		panel.bars = append(panel.bars, bar{label: name, value: cpu})
+	}
+	r.panels = append(r.panels, panel)
+	others := results.others()
+	s.note("%d rounds. Other processes used %.0f %% of the machine (%.0f to %.0f %%)%s.",
+		len(results.samples[base]), others.median, others.low, others.high, disturbed(others.median))
+	return s
+}
+
+// disturbed says when not to trust a figure.
+func disturbed(percent float64) string {
+	const tolerable = 5
+	if percent <= tolerable {
+		return ""
+	}
+	return "; that is enough to blur the figures, run it again on a quiet machine"
+}
+
+// limit adds the goal that name costs at most limit times what base does.
+func (s *section) limit(text string, results series, name, base string, limit float64) {
+	if len(results.samples[base]) == 0 {
+		s.report.goals = append(s.report.goals, goal{text, "—", "not measured: " + base + " is not installed"})
+		return
+	}
+	ratio := results.ratio(name, base)
+	s.report.goal(text, ratio.String(), ratio.median, limit)
+}
+
+// goal adds a goal of at most limit.
+func (r *report) goal(text, measured string, value, limit float64) {
+	verdict := "met"
+	if value > limit {
+		verdict = fmt.Sprintf("missed by %.1f %%", 100*(value/limit-1))
+	}
+	r.goals = append(r.goals, goal{text, measured, verdict})
+}
+
+func (s spread) String() string { return fmt.Sprintf("%.2f (%.2f–%.2f)", s.median, s.low, s.high) }
+
+func micros(value float64) string {
+	if value >= 10_000 {
+		return fmt.Sprintf("%.0f ms", value/1000)
+	}
+	return fmt.Sprintf("%.2f ms", value/1000)
+}
+
+func megabytes(bytes float64) string { return fmt.Sprintf("%.1f MB", bytes/1e6) }
+
+// publish prints the report and, given a directory, writes it there.
+func (r *report) publish(stdout io.Writer, dir string) error {
+	text := r.markdown()
+	if _, err := io.WriteString(stdout, text); err != nil || dir == "" {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, r.name+".svg"), []byte(plot(r.panels)), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, r.name+".md"), []byte(text), 0o644)
+}
+
+func (r *report) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s\n\n<!-- Written by tests/bench. -->\n\n- %s\n\n", r.title, strings.Join(r.machine, "\n- "))
+	if len(r.goals) > 0 {
+		b.WriteString("## Goals\n\n")
+		table(&b, []string{"goal", "measured", "verdict"}, func(row func(...string)) {
+			for _, g := range r.goals {
+				row(g.text, g.measured, g.verdict)
+			}
+		})
+	}
+	if len(r.panels) > 0 {
+		fmt.Fprintf(&b, "![%s](%s.svg)\n\n", r.title, r.name)
+	}
+	for _, s := range r.sections {
+		fmt.Fprintf(&b, "## %s\n\n%s\n\n", s.title, s.intro)
+		table(&b, s.head, func(row func(...string)) {
+			for _, cells := range s.rows {
+				row(cells...)
+			}
+		})
+		for _, note := range s.notes {
+			fmt.Fprintf(&b, "%s\n\n", note)
+		}
+	}
+	b.WriteString(reading)
+	return b.String()
+}
+
+func table(b *strings.Builder, head []string, rows func(row func(...string))) {
+	row := func(cells ...string) { fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | ")) }
+	row(head...)
+	row(strings.Split(strings.Repeat("---,", len(head)-1)+"---", ",")...)
+	rows(row)
+	b.WriteString("\n")
+}
+
+// reading explains the figures to who has not seen the program.
+const reading = `## How to read this
+
+- Each figure is the median over the rounds, with the lowest and the highest in brackets. A ratio is formed within
+  each round, where both servers met the same machine.
+- CPU time is user and system time of all threads of the server, from the scheduler, over the requests that wrk
+  completed. Server and load have a core each; 64 keep-alive connections, each sends its next request at once, so the
+  latencies are those of a saturated server and mostly queueing.
+- All servers answer the same bytes. The peers send a constant request id.
+- Memory is the resident set after the load.
+`

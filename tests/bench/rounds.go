@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// entrant takes one turn in each round.
+type entrant struct {
+	name   string
+	server *server
+	load   load
+}
+
+// series are the samples of each entrant, a round apart.
+type series struct {
+	names   []string // in the order of the report
+	samples map[string][]sample
+}
+
+// interleave lets the entrants take turns, a different one first in each round,
+// so that what the machine does meanwhile falls on all of them alike. prepare
+// makes the entrants of a round, where they differ from round to round.
+func (b *bench) interleave(ctx context.Context, rounds int, prepare func() ([]entrant, error)) (series, error) {
+	all := series{samples: map[string][]sample{}}
+	for round := range rounds {
+		entrants, err := prepare()
+		if err != nil {
+			return all, err
+		}
+		var line string
+		for i := range entrants {
+			e := entrants[(i+round)%len(entrants)]
+			s, err := b.drive(ctx, e.server, e.load)
+			if err != nil {
+				return all, err
+			}
+			all.samples[e.name] = append(all.samples[e.name], s)
+		}
+		all.names = nil
+		for _, e := range entrants {
+			all.names = append(all.names, e.name)
+			line += fmt.Sprintf("  %s %.2f", e.name, all.samples[e.name][round].perRequest())
+		}
+		b.say("round %d of %d, CPU µs a request:%s", round+1, rounds, line)
+	}
+	return all, nil
+}
+
+// spread is a median and the range it stands for.
+type spread struct{ median, low, high float64 }
+
+func spreadOf(values []float64) spread {
+	if len(values) == 0 {
+		return spread{}
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
+	return spread{(sorted[(n-1)/2] + sorted[n/2]) / 2, sorted[0], sorted[n-1]}
+}
+
+// over returns the spread of one value of the samples.
+func (s series) over(name string, value func(sample) float64) spread {
+	var values []float64
+	for _, x := range s.samples[name] {
+		values = append(values, value(x))
+	}
+	return spreadOf(values)
+}
+
+// ratio returns the spread of the CPU time of name over that of base, formed
+// within each round.
+func (s series) ratio(name, base string) spread {
+	var values []float64
+	for i, x := range s.samples[name] {
+		values = append(values, x.perRequest()/s.samples[base][i].perRequest())
+	}
+	return spreadOf(values)
+}
+
+// others is the share of the machine that neither servers nor load used.
+func (s series) others() spread {
+	var values []float64
+	for _, samples := range s.samples {
+		for _, x := range samples {
+			values = append(values, 100*x.others)
+		}
+	}
+	return spreadOf(values)
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+)
+
+// startupRounds is how often each server is started.
+const startupRounds = 10
+
+// startup measures from exec to the first reply.
+func (b *bench) startup(ctx context.Context) error {
+	specs := pick(gatewayName, fiberPeer)
+	taken := map[string][]float64{}
+	for range startupRounds {
+		for _, spec := range specs {
+			d, err := b.startOnce(ctx, spec)
+			if err != nil {
+				return err
+			}
+			taken[spec.name] = append(taken[spec.name], float64(d.Microseconds())/1000)
+		}
+	}
+	s := b.report.section("Start-up", "From exec to the end of the first reply to a status read.", "", "ms")
+	for _, spec := range specs {
+		s.row(spec.name, spreadOf(taken[spec.name]).String())
+	}
+	ours := spreadOf(taken[gatewayName])
+	b.report.goal("start-up: serving within 50 ms of exec", ours.String()+" ms", ours.median, 50)
+	return nil
+}
+
+func (b *bench) startOnce(ctx context.Context, spec spec) (time.Duration, error) {
+	request := statusRequest(b.mint.token(readClaims()))
+	began := time.Now()
+	s, err := b.launch(spec)
+	if err != nil {
+		return 0, err
+	}
+	defer s.stop()
+	for time.Since(began) < comeUp {
+		var c net.Conn
+		if c, err = s.ask(request); err == nil {
+			took := time.Since(began)
+			return took, c.Close()
+		}
+		if c != nil {
+			_ = c.Close()
+		}
+		if err := pause(ctx, comeUpPoll); err != nil {
+			return 0, err
+		}
+	}
+	return 0, fmt.Errorf("%s does not come up: %w", spec.name, err)
+}

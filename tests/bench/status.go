@@ -1,0 +1,97 @@
+package main
+
+import "context"
+
+// The entrants of the part on refusals.
+const (
+	accepted     = "new token, accepted"
+	noToken      = "no token"
+	badSignature = "bad signature"
+	expiredToken = "expired"
+	missingScope = "scope missing"
+)
+
+// freshPerSecond is more requests than any server answers in a second here.
+const freshPerSecond = 150_000
+
+// warm is the main case: status with one token that was seen before.
+func (b *bench) warm(ctx context.Context) error {
+	fleet, stop, err := b.startAll(ctx, append([]spec{gatewaySpec}, peers...))
+	if err != nil {
+		return err
+	}
+	defer stop()
+	token := b.mint.token(readClaims())
+	var entrants []entrant
+	for _, s := range fleet {
+		entrants = append(entrants, entrant{s.name, s, load{token: token, seconds: b.seconds}})
+	}
+	results, err := b.interleave(ctx, b.rounds, func() ([]entrant, error) { return entrants, nil })
+	if err != nil {
+		return err
+	}
+	t := b.report.loadTable("Status, warm token", "One token, seen before; authentication, audience, scope and request id are on.", results)
+	t.limit("warm: CPU ≤ 1.10 × bare fasthttp", results, gatewayName, fasthttpPeer, 1.10)
+	t.limit("warm: CPU ≤ 0.65 × HAProxy jwt_verify", results, gatewayName, haproxyPeer, 0.65)
+	t.limit("warm: CPU ≤ 0.52 × Fiber + contrib/jwt", results, gatewayName, fiberJWTPeer, 0.52)
+	return nil
+}
+
+// cold sends every token once.
+func (b *bench) cold(ctx context.Context) error {
+	fleet, stop, err := b.startAll(ctx, pick(gatewayName, fiberJWTPeer, haproxyPeer))
+	if err != nil {
+		return err
+	}
+	defer stop()
+	results, err := b.interleave(ctx, b.fewer(), func() (entrants []entrant, err error) {
+		l, err := b.freshLoad()
+		for _, s := range fleet {
+			entrants = append(entrants, entrant{s.name, s, l})
+		}
+		return entrants, err
+	})
+	if err != nil {
+		return err
+	}
+	t := b.report.loadTable("Status, tokens never seen before", "Every request brings a valid token that its server has not seen.", results)
+	t.limit("new tokens: CPU ≤ 1.05 × Fiber + contrib/jwt", results, gatewayName, fiberJWTPeer, 1.05)
+	return nil
+}
+
+// refused compares every way to be refused with being accepted the long way.
+func (b *bench) refused(ctx context.Context) error {
+	s, err := b.start(ctx, gatewaySpec)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	refusals := []entrant{
+		{noToken, s, load{refused: true, seconds: b.seconds}},
+		{badSignature, s, load{token: b.mint.forged(), refused: true, seconds: b.seconds}},
+		{expiredToken, s, load{token: b.mint.expired(), refused: true, seconds: b.seconds}},
+		{missingScope, s, load{token: b.mint.withoutScope(), refused: true, seconds: b.seconds}},
+	}
+	results, err := b.interleave(ctx, b.fewer(), func() ([]entrant, error) {
+		l, err := b.freshLoad()
+		return append([]entrant{{accepted, s, l}}, refusals...), err
+	})
+	if err != nil {
+		return err
+	}
+	t := b.report.loadTable("Refusals", "What a refusal costs this gateway, beside accepting a token it has not seen.", results)
+	for _, e := range refusals {
+		t.limit("refused, "+e.name+": CPU ≤ a new token accepted", results, e.name, accepted, 1)
+	}
+	return nil
+}
+
+// fewer is how many rounds the lesser parts take.
+func (b *bench) fewer() int { return max(1, b.rounds/3) }
+
+// freshLoad mints tokens for one turn of each server.
+func (b *bench) freshLoad() (load, error) {
+	n := freshPerSecond * b.seconds
+	path, err := b.mint.file(b.dir, n)
+	return load{tokens: path, fresh: n, seconds: b.seconds}, err
+}
