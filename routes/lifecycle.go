@@ -71,8 +71,10 @@ func carryOut(ctx context.Context, config Config, op backend.Operation) (err err
 	defer func() {
 		failed := config.Usage.Ended(op, outcome, time.Since(op.RequestedAt))
 		if failed != nil && err == nil && outcome == lc.Accepted {
-			err = apierror.UnavailableAfter(usageRetryAfter,
+			unrecorded := apierror.UnavailableAfter(usageRetryAfter,
 				"The runtime accepted, but the end of the operation could not be recorded yet.", failed)
+			unrecorded.OutcomeUnknown = true
+			err = unrecorded
 		}
 	}()
 	err = config.Backend.Apply(ctx, op)

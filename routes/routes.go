@@ -41,7 +41,8 @@ type Config struct {
 	WritesInFlight int
 	// WritesPerSecond bounds the writes of each subject; 0 means no bound.
 	WritesPerSecond int
-	// Timeout is the deadline of one write, from its body on; default 30 s.
+	// Timeout bounds each step of a write that waits for somebody else, the
+	// entitlement and the operation; default 30 s.
 	Timeout time.Duration
 	// Ready returns why this instance should get no traffic now, nil when it
 	// should; a nil func means always.
@@ -53,7 +54,7 @@ type Config struct {
 	Metrics *metrics.Set
 }
 
-// defaultTimeout is the deadline of one write when Config leaves it open.
+// defaultTimeout bounds a step of a write when Config leaves it open.
 const defaultTimeout = 30 * time.Second
 
 // Mount registers the API on router. The order of each chain is the order of
@@ -98,7 +99,8 @@ func Mount(router fiber.Router, config Config) {
 		write = append(write, middleware.LimitWrites(config.WritesInFlight))
 	}
 	if config.Entitlement != nil {
-		write = append(write, middleware.RequireEntitlement(config.Entitlement, middleware.ScopeWrite))
+		write = append(write, middleware.RequireEntitlement(
+			boundedChecker{config.Entitlement, config.Timeout}, middleware.ScopeWrite))
 	}
 
 	router.Get(StatusPath, chain(edge("status"), read, status(config.Backend))...)
