@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -14,10 +15,12 @@ import (
 // Reply is the reply stream that a Publisher needs its client to hear.
 var Reply = events.ReplyName(events.UsageRequest)
 
-// passing are the error types that speak of the integration, not of the record.
-var passing = []string{
-	"unavailable", "backend_unavailable", "service_unavailable", "temporarily_unavailable", "timeout",
-	"rate_limited", "too_many_requests", "overloaded", "internal", "internal_error", "storage_error",
+// passing are words in the types of errors that speak of the integration, not
+// of the record.
+var passing = []string{"unavailable", "timeout", "overload", "busy", "rate_limit", "too_many", "internal", "storage"}
+
+func passes(kind string) bool {
+	return slices.ContainsFunc(passing, func(word string) bool { return strings.Contains(kind, word) })
 }
 
 // Publisher sends records to the usage integration over Events.
@@ -37,7 +40,7 @@ func (p *Publisher) Send(ctx context.Context, r Record) error {
 		Payload:       r,
 	})
 	var remote *events.RemoteError
-	if errors.As(err, &remote) && !slices.Contains(passing, remote.Type) {
+	if errors.As(err, &remote) && !passes(remote.Type) {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return err
