@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -162,6 +163,25 @@ func TestUnreadableRowIsParked(t *testing.T) {
 	found, err := inspect(filepath.Join(dir, fileName))
 	if err != nil || found.stuck != 1 || len(found.rows) != 0 {
 		t.Errorf("in the file: %+v, %v", found, err)
+	}
+}
+
+func TestImpossibleRowsAreDamage(t *testing.T) {
+	for name, change := range map[string]func(records *bbolt.Bucket) error{
+		"too long":       func(b *bbolt.Bucket) error { return b.Put(key(2), make([]byte, maxRow+1)) },
+		"a short key":    func(b *bbolt.Bucket) error { return b.Put([]byte("2"), []byte("{}")) },
+		"a long key":     func(b *bbolt.Bucket) error { return b.Put(make([]byte, maxKey+1), []byte("{}")) },
+		"a bucket in it": func(b *bbolt.Bucket) error { _, err := b.CreateBucket(key(2)); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			o := mustOpen(t, Config{Dir: dir, Sender: newSink(nil)})
+			edit(t, o, func(tx *bbolt.Tx) error { return change(tx.Bucket([]byte(recordsBucket))) })
+			mustClose(t, o)
+			if _, err := inspect(filepath.Join(dir, fileName)); !errors.Is(err, errDamaged) {
+				t.Errorf("got %v, want %v", err, errDamaged)
+			}
+		})
 	}
 }
 

@@ -66,21 +66,23 @@ func TestDiskFails(t *testing.T) {
 				disk := newFaultyDisk(o)
 				run(t, o)
 				ended, held, refused := newOperation(), newOperation(), newOperation()
-				for _, op := range []lifecycle.Operation{ended, held} {
-					if err := o.Requested(t.Context(), op); err != nil {
-						t.Fatal(err)
-					}
+				if err := o.Requested(t.Context(), held); err != nil {
+					t.Fatal(err)
 				}
 				if err := o.Ended(held, lifecycle.Unknown, 0); err != nil {
 					t.Fatal(err)
 				}
+				if err := o.Requested(t.Context(), ended); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait() // delivered, and not deleted yet
 				disk.set(fault.err, fault.late)
 				wantCannotWrite(t, fault.err, "the first Requested", o.Requested(t.Context(), refused))
 				wantCannotWrite(t, fault.err, "Requested", o.Requested(t.Context(), refused))
 				wantCannotWrite(t, fault.err, "Ended", o.Ended(ended, lifecycle.Accepted, 0))
 				wantCannotWrite(t, fault.err, "Ended of a held one", o.Ended(held, lifecycle.Accepted, 0))
 				wantCannotWrite(t, fault.err, "Healthy", o.Healthy())
-				time.Sleep(30 * probeEvery)
+				time.Sleep(2 * lateReply)
 				synctest.Wait()
 				wantEvents(t, s.records(), requestedEvent, requestedEvent)
 				wantCannotWrite(t, fault.err, "Healthy after a while", o.Healthy())
@@ -190,6 +192,67 @@ func TestCancelledDuringAFailingCommit(t *testing.T) {
 		if got := o.Stats(); got != (Stats{}) {
 			t.Errorf("left over: %+v", got)
 		}
+	})
+}
+
+// Those who queue behind a commit that fails are not left waiting for a disk
+// that may take hours.
+func TestQueueBehindAFailingCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSink(nil)
+		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
+		disk := newFaultyDisk(o)
+		proceed := slowDisk(o)
+		run(t, o)
+		disk.set(syscall.EIO, false)
+		answers := make(chan error, 3)
+		for range cap(answers) {
+			go func() { answers <- o.Requested(context.Background(), newOperation()) }()
+			synctest.Wait()
+		}
+		proceed <- struct{}{}
+		synctest.Wait()
+		for range cap(answers) {
+			select {
+			case err := <-answers:
+				wantCannotWrite(t, syscall.EIO, "Requested", err)
+			default:
+				t.Error("a caller still waits")
+			}
+		}
+		disk.set(nil, false)
+		close(proceed)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		wantEvents(t, s.records())
+		wantRows(t, o, 0, 0)
+	})
+}
+
+// The disk of one side and the usage integration of the other fail together:
+// what is on disk is delivered when the integration is back, disk or no disk.
+func TestDeliveryGoesOnWithoutTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{err: errDown}
+		s := newSink(g.answer)
+		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
+		disk := newFaultyDisk(o)
+		run(t, o)
+		op := newOperation()
+		if err := o.Requested(t.Context(), op); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		disk.set(syscall.ENOSPC, false)
+		wantCannotWrite(t, syscall.ENOSPC, "Ended", o.Ended(op, lifecycle.Accepted, 0))
+		g.set(nil)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		wantEvents(t, s.records(), requestedEvent)
+		disk.set(nil, false)
+		time.Sleep(probeEvery)
+		synctest.Wait()
+		wantEvents(t, s.records(), requestedEvent, finishedEvent)
 	})
 }
 

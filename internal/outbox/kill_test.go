@@ -134,25 +134,23 @@ func (w *told) deliver(r usage.Record) {
 // directory, and wants every promise of every one of them kept in the end.
 func TestKill(t *testing.T) {
 	rounds, seed := number(t, "BUS_VM_KILL_ROUNDS", killRounds), number(t, "BUS_VM_KILL_SEED", killSeed)
-	r := rand.New(rand.NewPCG(uint64(seed), 0))
+	random := rand.New(rand.NewPCG(uint64(seed), 0))
 	t.Logf("%d rounds, seed %d", rounds, seed)
 	dir := t.TempDir()
 	heard := &told{requested: map[string]bool{}, ended: map[string]string{}, delivered: map[string][]usage.Record{}, order: map[string]int{}}
 	for range rounds {
-		killed(t, dir, time.Duration(r.Int64N(int64(killAfter))), heard)
+		killed(t, dir, time.Duration(random.Int64N(int64(killAfter))), heard)
 	}
 	s := newSink(nil)
-	o := start(t, Config{Dir: dir, Sender: s})
-	for deadline := time.Now().Add(time.Minute); o.Stats().Records > 0; {
-		select {
-		case <-s.changed:
-		case <-time.After(time.Until(deadline)):
-			t.Fatalf("still undelivered: %+v", o.Stats())
-		}
-	}
-	o.stop()
-	for _, record := range s.records() {
+	o := mustOpen(t, Config{Dir: dir, Sender: s})
+	left := o.Stats().Records
+	last := run(t, o)
+	for _, record := range s.await(t, left) {
 		heard.deliver(record)
+	}
+	last.stop()
+	if got := o.Stats(); got != (Stats{}) {
+		t.Errorf("still undelivered: %+v", got)
 	}
 	heard.check(t)
 }

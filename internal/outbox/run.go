@@ -30,14 +30,14 @@ func (o *Outbox) Run(ctx context.Context) error {
 		written <- err
 	}()
 	// Delivery ends first, so that what it had acknowledged is deleted by the
-	// writer's last transaction; then nobody may add to that transaction.
+	// writer's last transaction. Then nobody may add to that transaction, so
+	// that the writer answers everyone who waits before it returns.
 	delivered := o.deliver(ctx)
 	o.mu.Lock()
 	o.closed = true
 	o.mu.Unlock()
 	close(stop)
 	damage := errors.Join(delivered, <-written)
-	o.answerAll()
 	if damage != nil {
 		// The file stays open: bbolt may have died with its lock held, and the
 		// end of the process closes it.
@@ -47,20 +47,4 @@ func (o *Outbox) Run(ctx context.Context) error {
 		return damage
 	}
 	return o.release()
-}
-
-// answerAll answers those who still wait after the writer has gone.
-func (o *Outbox) answerAll() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, r := range o.requests {
-		if r.state == queued {
-			o.forget(r.op)
-			r.done <- ErrClosed
-		}
-	}
-	o.requests = nil
-	for _, e := range o.endings {
-		e.answer(ErrClosed)
-	}
 }

@@ -43,7 +43,7 @@ func (o *Outbox) settle(j job, answer error) {
 		o.retry(j, answer, now)
 	}
 	if *at == settled {
-		j.op.attempts, j.op.retryAt = 0, time.Time{}
+		j.op.attempts = 0
 	}
 	o.plan(j.op, now)
 	wake(o.wakeDelivery)

@@ -1,0 +1,136 @@
+package outbox
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
+)
+
+// startSteady is an outbox whose delays are not jittered: always the longest.
+func startSteady(t *testing.T, config Config) *running {
+	t.Helper()
+	o := mustOpen(t, config)
+	o.jitter = func() float64 { return 0 }
+	return run(t, o)
+}
+
+// The oldest record fails always and everything pauses with it: the next one
+// to be tried has to be another.
+func TestPauseOfAllEndsBeforeTheOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		poisoned, op := newOperation(), newOperation()
+		id := usage.EventID(poisoned.ID, usage.PhaseRequested)
+		both := make(chan struct{})
+		s := newSink(func(_ context.Context, r usage.Record) error {
+			<-both
+			if r.EventID == id {
+				return errDown
+			}
+			return nil
+		})
+		o := startSteady(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: time.Second})
+		o.pair(poisoned, lifecycle.Accepted)
+		synctest.Wait()
+		both <- struct{}{} // the first attempt fails before the other is there
+		synctest.Wait()
+		close(both)
+		o.pair(op, lifecycle.Accepted)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		checkPairs(t, s, []lifecycle.Operation{op})
+	})
+}
+
+// What was underway together fails together: that is one failure, and the
+// pause is the shortest.
+func TestOneOutageIsOneFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fail := make(chan struct{})
+		var mu sync.Mutex
+		var tries []time.Time
+		s := newSink(func(context.Context, usage.Record) error {
+			mu.Lock()
+			tries = append(tries, time.Now())
+			first := len(tries) <= maxSending
+			mu.Unlock()
+			if first {
+				<-fail
+				return errDown
+			}
+			return nil
+		})
+		o := startSteady(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: time.Hour})
+		var ops []lifecycle.Operation
+		for range 2 * maxSending {
+			op := newOperation()
+			ops = append(ops, op)
+			o.pair(op, lifecycle.Accepted)
+		}
+		synctest.Wait()
+		failed := time.Now()
+		close(fail)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		checkPairs(t, s, ops)
+		if len(tries) <= maxSending {
+			t.Fatalf("%d attempts", len(tries))
+		}
+		if again := slices.MaxFunc(tries, time.Time.Compare).Sub(failed); again > 3*time.Second {
+			t.Errorf("the last record went %s after the failure", again)
+		}
+		if got := tries[maxSending].Sub(failed); got != time.Second {
+			t.Errorf("the next attempt came %s after the failure, want 1s", got)
+		}
+	})
+}
+
+// The delays of a record begin anew with the next record of its operation.
+func TestAttemptsAreOfARecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{err: errDown}
+		s := newSink(g.answer)
+		o := startSteady(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: time.Hour})
+		op := newOperation()
+		if err := o.Requested(t.Context(), op); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute) // the delay has grown to several minutes
+		g.set(nil)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		wantEvents(t, s.records(), requestedEvent)
+		g.set(errDown)
+		if err := o.Ended(op, lifecycle.Accepted, 0); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		g.set(nil)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		wantEvents(t, s.records(), requestedEvent, finishedEvent)
+	})
+}
+
+// What is held for long does not stand before what is due soon.
+func TestSoonestFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{}
+		s := newSink(g.answer)
+		o := startSteady(t, Config{Dir: t.TempDir(), Sender: s, LateReply: lateReply})
+		o.pair(newOperation(), lifecycle.Unknown)
+		synctest.Wait()
+		g.set(errDown)
+		o.pair(newOperation(), lifecycle.Accepted)
+		synctest.Wait()
+		g.set(nil)
+		time.Sleep(lateReply / 10)
+		synctest.Wait()
+		wantEvents(t, s.records(), requestedEvent, requestedEvent, finishedEvent)
+	})
+}
