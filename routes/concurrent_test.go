@@ -1,0 +1,128 @@
+package routes_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/middleware"
+	"github.com/busdk/bus-api-provider-vm/routes"
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+)
+
+// Each of many callers at once is answered about itself, and what was kept of
+// a request is still its own when its connection has carried many others: the
+// server reuses the memory of every string it hands out.
+func TestConcurrentCallersKeepApart(t *testing.T) {
+	const callers, writes = 24, 40
+	var mu sync.Mutex
+	var kept []backend.Operation
+	keep := func(op backend.Operation) {
+		mu.Lock()
+		defer mu.Unlock()
+		kept = append(kept, op)
+	}
+	w := serve(t, func(w *world, c *routes.Config) {
+		everything(w, c)
+		w.billing.answer = func(_ context.Context, who, _ string) error {
+			keep(backend.Operation{Account: who})
+			return nil
+		}
+		w.records.requested = func(op backend.Operation) error { keep(op); return nil }
+		w.runtime.apply = func(_ context.Context, op backend.Operation) error {
+			keep(op)
+			return apierror.Upstream("echo", op.Account+" "+op.RequestID+" "+string(op.Action), nil)
+		}
+		w.records.ended = func(op backend.Operation, _ lifecycle.Outcome) error { keep(op); return nil }
+	})
+
+	var want []string
+	var group sync.WaitGroup
+	for caller := range callers {
+		who := uuid.NewString()
+		for i := range writes {
+			want = append(want, who, fmt.Sprint(who, requestID(caller, i)), fmt.Sprint(who, requestID(caller, i)), fmt.Sprint(who, requestID(caller, i)))
+		}
+		group.Go(func() {
+			client := http.Client{Transport: &http.Transport{}}
+			defer client.CloseIdleConnections()
+			for i := range writes {
+				// Every third token was never seen before.
+				scope := fmt.Sprintf("vm:write x%d", i/3)
+				action := []string{"start", "stop"}[i%2]
+				request, err := http.NewRequest("POST", "http://"+w.addr.String()+"/api/v1/vm/"+action, nil)
+				if !assert.NoError(t, err) {
+					return
+				}
+				request.Header.Set("Authorization", "Bearer "+token(who, scope))
+				request.Header.Set("X-Request-Id", requestID(caller, i))
+				reply, err := client.Do(request)
+				if !assert.NoError(t, err) {
+					return
+				}
+				body, err := io.ReadAll(reply.Body)
+				_ = reply.Body.Close()
+				assert.NoError(t, err)
+				assert.Equal(t, requestID(caller, i), reply.Header.Get("X-Request-Id"))
+				assert.Equal(t, fmt.Sprintf(`{"error":{"type":"echo","message":"%s %s %s","request_id":"%[2]s"}}`,
+					who, requestID(caller, i), action), string(body))
+			}
+		})
+	}
+	group.Wait()
+	var got []string
+	for _, op := range kept {
+		got = append(got, op.Account+op.RequestID)
+	}
+	assert.ElementsMatch(t, want, got)
+}
+
+// requestID differs in length, so that reused memory shows.
+func requestID(caller, i int) string {
+	return fmt.Sprintf("%0*d", 1+(caller*7+i*13)%90, 1+caller*1000+i)
+}
+
+// Identities that are remembered with a token outlive the request that brought
+// it, on a connection that other callers use too.
+func TestRememberedCallersKeepApart(t *testing.T) {
+	w := serve(t, nil)
+	w.runtime.apply = func(_ context.Context, op backend.Operation) error {
+		return apierror.Upstream("echo", op.Account, nil)
+	}
+	c := w.connect(t)
+	tokens := make([]string, 30)
+	for i := range tokens {
+		tokens[i] = token(fmt.Sprintf("caller-%0*d", 1+i, i), "vm:write")
+	}
+	for range 3 {
+		for i, token := range tokens {
+			c.send(t, "POST /api/v1/vm/start HTTP/1.1\r\nHost: x\r\n"+bearer(token)+"\r\n")
+			reply, err := http.ReadResponse(c.answers, nil)
+			require.NoError(t, err)
+			body, err := io.ReadAll(reply.Body)
+			require.NoError(t, err)
+			assert.Contains(t, string(body), fmt.Sprintf(`"message":"caller-%0*d",`, 1+i, i))
+		}
+	}
+}
+
+// Two mounts in one process share nothing.
+func TestTwoMounts(t *testing.T) {
+	other, err := middleware.NewAuthenticator(middleware.AuthConfig{Secrets: [][]byte{[]byte("another secret, of more than 32 bytes")}})
+	require.NoError(t, err)
+	first := serve(t, nil)
+	second := serve(t, func(_ *world, c *routes.Config) { c.Auth = other })
+	assert.Equal(t, state, first.call(t, "GET", "/api/v1/vm/status", both(), ""))
+	assert.Equal(t, invalid, second.call(t, "GET", "/api/v1/vm/status", both(), ""))
+	assert.Equal(t, invalid, first.call(t, "GET", "/api/v1/vm/status", bearer(hostile.Sign("x", hostile.DefaultHeader, "{}")), ""))
+}

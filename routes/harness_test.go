@@ -1,0 +1,228 @@
+package routes_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/server"
+	"github.com/busdk/bus-api-provider-vm/middleware"
+	"github.com/busdk/bus-api-provider-vm/routes"
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+	"github.com/busdk/bus-api-provider-vm/tests/wire"
+)
+
+const (
+	secret  = "the secret of the tests of the routes, 40 bytes"
+	account = "9a1f6f0e-3c57-4f0e-8f1d-2b8f6a0c1d2e"
+)
+
+// fasthttp keeps the date of its replies in one goroutine for ever, and each
+// server's idle workers for some seconds after its end.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+}
+
+// events is the order in which the parts behind the routes were called.
+type events struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (e *events) add(text string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.list = append(e.list, text)
+}
+
+func (e *events) take() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := e.list
+	e.list = nil
+	return list
+}
+
+// runtime is a backend that does what its test says.
+type runtime struct {
+	*events
+	status func(context.Context) ([]byte, error)
+	apply  func(context.Context, backend.Operation) error
+}
+
+func (r *runtime) Status(ctx context.Context) ([]byte, error) {
+	r.add("status")
+	return r.status(ctx)
+}
+
+func (r *runtime) Apply(ctx context.Context, op backend.Operation) error {
+	r.add("apply " + string(op.Action))
+	return r.apply(ctx, op)
+}
+
+func (r *runtime) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+
+// records is a recorder that does what its test says.
+type records struct {
+	*events
+	requested func(backend.Operation) error
+	ended     func(backend.Operation, lifecycle.Outcome) error
+}
+
+func (r *records) Requested(_ context.Context, op backend.Operation) error {
+	r.add("requested " + string(op.Action))
+	return r.requested(op)
+}
+
+func (r *records) Ended(op backend.Operation, outcome lifecycle.Outcome, took time.Duration) error {
+	r.add("ended " + string(op.Action) + " " + string(outcome))
+	if took < 0 {
+		r.add("before it began")
+	}
+	return r.ended(op, outcome)
+}
+
+// billing is an entitlement checker that does what its test says.
+type billing struct {
+	*events
+	answer func(ctx context.Context, account, scope string) error
+}
+
+func (b *billing) CheckEntitlement(ctx context.Context, account, scope string) error {
+	b.add("entitlement " + scope)
+	return b.answer(ctx, account, scope)
+}
+
+// world is a server with everything behind it, which all says yes until a test
+// says otherwise.
+type world struct {
+	addr net.Addr
+	*events
+	runtime *runtime
+	records *records
+	billing *billing
+}
+
+// serve starts a world's server; with decides what of it the routes know.
+func serve(t *testing.T, with func(*world, *routes.Config)) *world {
+	t.Helper()
+	e := &events{}
+	w := &world{events: e}
+	w.runtime = &runtime{e,
+		func(context.Context) ([]byte, error) {
+			return []byte(`{"status":{"state":"ready","provider":"fake"}}`), nil
+		},
+		func(context.Context, backend.Operation) error { return nil },
+	}
+	w.records = &records{e,
+		func(backend.Operation) error { return nil },
+		func(backend.Operation, lifecycle.Outcome) error { return nil },
+	}
+	w.billing = &billing{e, func(context.Context, string, string) error { return nil }}
+
+	auth, err := middleware.NewAuthenticator(middleware.AuthConfig{Secrets: [][]byte{[]byte(secret)}})
+	require.NoError(t, err)
+	config := routes.Config{Backend: w.runtime, Auth: auth}
+	if with != nil {
+		with(w, &config)
+	}
+	logger := config.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	s := server.New(server.Config{
+		HeaderBytes: 16 << 10, ReadTimeout: 20 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: 20 * time.Second,
+		MaxConnections: 256, ShutdownTimeout: 20 * time.Second, Logger: logger,
+	}, func(router fiber.Router) { routes.Mount(router, config) })
+	listener, err := server.Listen(server.ListenConfig{Addr: "127.0.0.1:0"})
+	require.NoError(t, err)
+	w.addr = listener.Addr()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, listener) }()
+	t.Cleanup(func() {
+		cancel()
+		assert.NoError(t, <-ended)
+	})
+	return w
+}
+
+// everything makes the routes know billing and usage.
+func everything(w *world, c *routes.Config) { c.Entitlement, c.Usage = w.billing, w.records }
+
+// token is good for an hour.
+func token(subject, scope string) string {
+	claims := hostile.GoodClaims(time.Now()).Set("sub", `"`+subject+`"`).Set("scope", `"`+scope+`"`)
+	return hostile.Sign(secret, hostile.DefaultHeader, claims.String())
+}
+
+// call sends one request on a connection of its own and returns the whole
+// answer. headers are further lines, each ended by \r\n.
+func (w *world) call(t *testing.T, method, path, headers, body string) string {
+	t.Helper()
+	raw := method + " " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + headers
+	if body != "" {
+		raw += "Content-Length: " + strconv.Itoa(len(body)) + "\r\n"
+	}
+	answer := wire.Anonymous(wire.Exchange(t, w.addr, raw+"\r\n"+body))
+	return strings.Replace(answer, "Connection: close\n", "", 1)
+}
+
+func bearer(token string) string { return "Authorization: Bearer " + token + "\r\n" }
+
+// both is a caller who may do everything.
+func both() string { return bearer(token(account, "vm:read vm:write")) }
+
+// answered is a whole answer; headers are further lines.
+func answered(status, headers, body string) string {
+	length := len(body)
+	if strings.Contains(body, "<id>") {
+		length += 32 - len("<id>")
+	}
+	return "HTTP/1.1 " + status + "\nContent-Type: application/json\nContent-Length: " + strconv.Itoa(length) +
+		"\nX-Request-Id: <id>\nCache-Control: no-store\n" + headers + "\n" + body
+}
+
+// refused is a whole refusal.
+func refused(status, headers, kind, message string) string {
+	return answered(status, headers, `{"error":{"type":"`+kind+`","message":"`+message+`","request_id":"<id>"}}`)
+}
+
+// headOf is answer without its body, as a HEAD gets it.
+func headOf(answer string) string {
+	head, _, _ := strings.Cut(answer, "\n\n")
+	return head + "\n\n"
+}
+
+// connection keeps one connection for many requests.
+type connection struct {
+	net.Conn
+	answers *bufio.Reader
+}
+
+func (w *world) connect(t *testing.T) *connection {
+	c := wire.Dial(t, w.addr)
+	return &connection{c, bufio.NewReader(c)}
+}
+
+func (c *connection) send(t *testing.T, raw string) {
+	t.Helper()
+	_, err := io.WriteString(c, raw)
+	require.NoError(t, err)
+}

@@ -1,0 +1,144 @@
+package routes_test
+
+import (
+	"context"
+	"errors"
+
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+	"github.com/busdk/bus-api-provider-vm/routes"
+)
+
+var (
+	noAccount = refused("403 Forbidden", "", "insufficient_access", "The subject of this token is not a billable account.")
+	denied    = answered("402 Payment Required", "",
+		`{"error":{"type":"quota_exceeded","message":"The plan is used up.","action":"upgrade","command":"bus billing setup",`+
+			`"plan_id":"small","recommended_plan":"large","usage":{"hours":7},"request_id":"<id>"}}`)
+)
+
+func deny(context.Context, string, string) error {
+	return apierror.Denied("quota_exceeded", "The plan is used up.", map[string]any{
+		"action": "upgrade", "command": "bus billing setup", "plan_id": "small", "recommended_plan": "large",
+		"usage": map[string]any{"hours": 7},
+	})
+}
+
+// Whatever is wrong with a write at once, the caller reads the first of 401,
+// 403, 400 and 402, and nothing that stands behind the refusal is asked.
+func TestOrderOfRefusals(t *testing.T) {
+	w := serve(t, everything)
+	w.billing.answer = deny
+	const body = `{"size":8}`
+	good := bearer(token(account, "vm:write"))
+	noUUID := bearer(token("caller", "vm:write"))
+	unscoped := bearer(token(account, "vm:read"))
+	asked := []string{"entitlement vm:write"}
+	for _, path := range []string{"/api/v1/vm/start", "/api/v1/vm/stop"} {
+		for _, c := range []struct {
+			name, headers, body, want string
+			asked                     []string
+		}{
+			{"no token, bad body", "", body, missing, nil},
+			{"bad token, bad body", bearer("x.y.z"), body, invalid, nil},
+			{"no scope, no account, bad body", bearer(token("caller", "vm:read")), body, noScope("vm:write"), nil},
+			{"no scope, bad body", unscoped, body, noScope("vm:write"), nil},
+			{"no scope", unscoped, "", noScope("vm:write"), nil},
+			{"no account, bad body", noUUID, body, noAccount, nil},
+			{"no account", noUUID, "", noAccount, nil},
+			{"bad body", good, body, badBody, nil},
+			{"denied", good, "", denied, asked},
+			{"denied, empty object", good, " { } ", denied, asked},
+		} {
+			assert.Equal(t, c.want, w.call(t, "POST", path, c.headers, c.body), "%s: %s", path, c.name)
+			assert.Equal(t, c.asked, w.take(), "%s: %s", path, c.name)
+		}
+	}
+}
+
+// Reads are neither billed nor recorded, and writes only where it is wanted.
+func TestWhoIsAsked(t *testing.T) {
+	write := []string{"apply start"}
+	recorded := []string{"requested start", "apply start", "ended start accepted"}
+	for _, c := range []struct {
+		name    string
+		with    func(*world, *routes.Config)
+		subject string
+		want    string
+		asked   []string
+	}{
+		{"nobody", nil, "caller", started, write},
+		{"billing", func(w *world, c *routes.Config) { c.Entitlement = w.billing }, account, started, append([]string{"entitlement vm:write"}, write...)},
+		{"billing, no account", func(w *world, c *routes.Config) { c.Entitlement = w.billing }, "caller", noAccount, nil},
+		{"usage", func(w *world, c *routes.Config) { c.Usage = w.records }, account, started, recorded},
+		{"usage, no account", func(w *world, c *routes.Config) { c.Usage = w.records }, "caller", noAccount, nil},
+		{"both", everything, account, started, append([]string{"entitlement vm:write"}, recorded...)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := serve(t, c.with)
+			assert.Equal(t, c.want, w.call(t, "POST", "/api/v1/vm/start", bearer(token(c.subject, "vm:write")), ""))
+			assert.Equal(t, c.asked, w.take())
+			assert.Equal(t, state, w.call(t, "GET", "/api/v1/vm/status", bearer(token("caller", "vm:read")), ""))
+			assert.Equal(t, []string{"status"}, w.take())
+		})
+	}
+}
+
+// Whatever billing answers but yes, nothing is recorded or done; and it is
+// asked for each write anew, about the caller and the scope.
+func TestEntitlementAnswers(t *testing.T) {
+	w := serve(t, everything)
+	for _, c := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"denied", deny(nil, "", ""), denied},
+		{"no answer", apierror.UnavailableAfter(time.Second, "No answer.", nil), refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unavailable", "No answer.")},
+		{"nonsense", apierror.New(apierror.BadGateway, "Nonsense."), refused("502 Bad Gateway", "", "bad_gateway", "Nonsense.")},
+		{"any error", errors.New("canary"), refused("500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")},
+	} {
+		w.billing.answer = func(_ context.Context, who, scope string) error {
+			w.add(who + " " + scope)
+			return c.err
+		}
+		for range 2 {
+			assert.Equal(t, c.want, w.call(t, "POST", "/api/v1/vm/stop", both(), ""), c.name)
+			assert.Equal(t, []string{"entitlement vm:write", account + " vm:write"}, w.take(), c.name)
+		}
+	}
+	w.billing.answer = func(context.Context, string, string) error { panic("canary") }
+	assert.Contains(t, w.call(t, "POST", "/api/v1/vm/stop", both(), ""), "HTTP/1.1 500 ")
+	assert.Equal(t, []string{"entitlement vm:write"}, w.take())
+}
+
+// Each step of a write that waits for somebody ends at its own deadline.
+func TestDeadlines(t *testing.T) {
+	const timeout = 50 * time.Millisecond
+	w := serve(t, func(w *world, c *routes.Config) {
+		everything(w, c)
+		c.Timeout = timeout
+	})
+	late := apierror.UnavailableAfter(time.Second, "Too late.", nil)
+	tooLate := refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unavailable", "Too late.")
+	wait := func(ctx context.Context) error {
+		deadline, ok := ctx.Deadline()
+		if !ok || time.Until(deadline) > timeout {
+			return errors.New("no deadline")
+		}
+		<-ctx.Done()
+		return late
+	}
+	w.runtime.apply = func(ctx context.Context, _ backend.Operation) error { return wait(ctx) }
+	assert.Equal(t, tooLate, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
+	w.billing.answer = func(ctx context.Context, _, _ string) error { return wait(ctx) }
+	assert.Equal(t, tooLate, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
+	assert.Equal(t, []string{
+		"entitlement vm:write", "requested start", "apply start", "ended start not_sent",
+		"entitlement vm:write",
+	}, w.take())
+}
