@@ -85,7 +85,7 @@ func (o *Outbox) send(ctx context.Context, j job) (damage error) {
 	}
 	answer := o.config.Sender.Send(ctx, j.record)
 	if answer != nil && ctx.Err() != nil {
-		return nil
+		return nil // it stays marked as underway, and on disk for the next start
 	}
 	o.settle(j, answer)
 	return nil

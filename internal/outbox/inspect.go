@@ -116,6 +116,7 @@ func readRows(b *bbolt.Bucket, limit int, found *contents, each func(k uint64, v
 			misplaced = true
 			return
 		}
+		// Numbers of what was delivered come again; those in the file must not.
 		number := binary.BigEndian.Uint64(k)
 		found.next = max(found.next, number/2+1)
 		each(number, value)

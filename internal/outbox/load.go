@@ -12,6 +12,8 @@ import (
 // load fills the index with what a previous process left: records to deliver,
 // parked ones to offer once more, and open operations to close.
 func (o *Outbox) load(found contents) {
+	// Stamps on disk are wall time of another process; ages and delays run on
+	// the monotonic clock of this one.
 	wall, now := o.config.Now(), time.Now()
 	operations := map[uint64]*operation{}
 	of := func(k uint64) *operation {
@@ -33,6 +35,8 @@ func (o *Outbox) load(found contents) {
 			o.queueEnd(&ending{op: op, record: closed(r.Record, wall)})
 		default:
 			op.terminal, op.terminalSince = waiting, since
+			// Replies to the previous process do not reach this one, and the
+			// integration may have seen the record: it is final.
 			op.outcome, op.handed = r.Record.Data.Outcome, true
 		}
 	}

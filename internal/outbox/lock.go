@@ -22,6 +22,7 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, unusable(dir, err)
 	}
+	// A process that is just ending may hold it a moment longer.
 	for deadline := time.Now().Add(lockWait); ; time.Sleep(lockRetry) {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		switch {

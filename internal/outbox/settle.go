@@ -23,6 +23,8 @@ func (o *Outbox) settle(j job, answer error) {
 	_, at, _ := j.op.head()
 	switch {
 	case answer == nil:
+		// The place is free although the row is not deleted yet: at most
+		// settleCount rows are in that state while the disk takes writes.
 		o.room--
 		o.count.delivered.Inc()
 		o.settleAs(settlement{key: j.key}, now)

@@ -100,6 +100,7 @@ func create(path string) error {
 	if err != nil {
 		return err
 	}
+	// One transaction: a file under the right name has all its buckets.
 	err = db.Update(func(tx *bbolt.Tx) error {
 		_, recordsErr := tx.CreateBucket([]byte(recordsBucket))
 		_, parkedErr := tx.CreateBucket([]byte(parkedBucket))
