@@ -18,6 +18,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/jwks"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
+	"github.com/busdk/bus-api-provider-vm/internal/systemd"
 	"github.com/busdk/bus-api-provider-vm/internal/version"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -139,21 +140,37 @@ func (a *App) ready() error {
 	return nil
 }
 
-// listen opens the listeners: that of the API, and that of operators.
-func (a *App) listen() (err error) {
-	socket := server.ListenConfig{SocketMode: a.config.Socket.Mode, SocketGroup: a.config.Socket.Group}
-	if a.config.Admin.Addr != "" {
-		socket.Addr = a.config.Admin.Addr
-		l, err := server.Listen(socket)
-		if err != nil {
-			return fmt.Errorf("admin: %w", err)
-		}
-		a.admin = l
+// listen opens the listeners: that of the API, and that of operators. Sockets
+// that systemd opened come before the settings.
+func (a *App) listen() error {
+	inherited, err := systemd.Inherit()
+	if err != nil {
+		return err
+	}
+	if a.admin, err = a.open(inherited.Admin, a.config.Admin.Addr); err != nil {
+		return fmt.Errorf("admin: %w", err)
+	}
+	if l := a.admin; l != nil {
 		a.plumbing.add(part{run: func(ctx context.Context) error { return a.adminServer().Run(ctx, l) }, close: l.Close})
 	}
-	socket.Addr = a.config.Addr
-	a.listener, err = server.Listen(socket)
+	a.listener, err = a.open(inherited.API, a.config.Addr)
+	a.plumbing.add(part{run: a.watchdog})
 	return err
+}
+
+// open returns a listener on addr, or on the inherited socket; nil for neither.
+func (a *App) open(inherited net.Listener, addr string) (net.Listener, error) {
+	switch {
+	case inherited != nil:
+		return server.Adopt(inherited), nil
+	case addr == "":
+		return nil, nil
+	}
+	return server.Listen(server.ListenConfig{
+		Addr:        addr,
+		SocketMode:  a.config.Socket.Mode,
+		SocketGroup: a.config.Socket.Group,
+	})
 }
 
 func (a *App) adminServer() *admin.Server {
@@ -173,6 +190,9 @@ func (a *App) adminServer() *admin.Server {
 // failure is returned.
 func (a *App) Run(ctx context.Context) error {
 	a.announce()
+	systemd.Ready()
+	stopping := context.AfterFunc(ctx, systemd.Stopping)
+	defer stopping()
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()
 	plumbing, stopPlumbing := context.WithCancel(context.WithoutCancel(ctx))

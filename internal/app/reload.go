@@ -10,6 +10,7 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/reload"
+	"github.com/busdk/bus-api-provider-vm/internal/systemd"
 )
 
 // changes puts in force what may change while the service runs. Each thing
@@ -43,6 +44,8 @@ func (c *changes) files() []string {
 // apply reads everything anew. Checking the settings includes the files that
 // they name, so its error says whatever the other two would.
 func (c *changes) apply() error {
+	systemd.Reloading()
+	defer systemd.Ready()
 	next, err := c.settings.Reload()
 	if err == nil {
 		c.adopt(next)

@@ -54,6 +54,9 @@ func Listen(config ListenConfig) (net.Listener, error) {
 	return newListener(l), nil
 }
 
+// Adopt wraps a listener that somebody else opened, for example systemd.
+func Adopt(l net.Listener) net.Listener { return newListener(l) }
+
 // removeStale removes the socket file of a process that is gone.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
