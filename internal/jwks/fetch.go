@@ -27,7 +27,7 @@ const (
 var (
 	errElsewhere = errors.New("the server redirects to another host or scheme, which is not followed")
 	errRedirects = fmt.Errorf("the server redirects more than %d times", maxRedirects)
-	errTooSlow   = fmt.Errorf("the server did not answer in full within %s", fetchTimeout)
+	errTooSlow   = errors.New("the server did not answer in full in time")
 )
 
 // fetched is a good answer.
@@ -66,7 +66,7 @@ func newClient(trust *tls.Config) *http.Client {
 
 // fetch asks for the document once. Its errors do not repeat the URL.
 func (r *Remote) fetch(ctx context.Context) (fetched, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeout, errTooSlow)
+	ctx, cancel := context.WithTimeoutCause(ctx, r.timeout, errTooSlow)
 	defer cancel()
 	request := (&http.Request{Method: http.MethodGet, URL: r.url, Header: http.Header{
 		"Accept": {"application/jwk-set+json, application/json"}, // RFC 7517 §8.5.2

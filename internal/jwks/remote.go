@@ -33,6 +33,7 @@ type Remote struct {
 	config  RemoteConfig
 	url     *url.URL
 	client  *http.Client
+	timeout time.Duration // of one fetch
 	metrics remoteMetrics
 
 	refresh chan struct{} // asked for by an operator
@@ -57,6 +58,7 @@ func NewRemote(config RemoteConfig) (*Remote, error) {
 		config:  config,
 		url:     u,
 		client:  newClient(config.TLS),
+		timeout: fetchTimeout,
 		refresh: make(chan struct{}, 1),
 		missed:  make(chan struct{}, 1),
 	}

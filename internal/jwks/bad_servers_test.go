@@ -1,0 +1,127 @@
+package jwks
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+)
+
+// Whatever a server does instead of answering well, the last good keys stay,
+// the log says so once, and the next good answer is taken.
+func TestBadServers(t *testing.T) {
+	const short = time.Second // the patience with servers that stall
+	good, other := hostile.NewSigner(EdDSA, "good"), hostile.NewSigner(EdDSA, "other")
+	wanted := document(hostile.JWKS(other.JWK()))
+	elsewhere := publish(t, httptest.NewServer, wanted)
+	t.Cleanup(func() { assert.Empty(t, elsewhere.requests(), "it was followed elsewhere") })
+	for name, tc := range map[string]struct {
+		answer  http.HandlerFunc
+		want    string
+		timeout time.Duration
+	}{
+		"500":                 {status(500), "the server answered with status 500", patience},
+		"204":                 {status(204), "the server answered with status 204", patience},
+		"404":                 {status(404), "the server answered with status 404", patience},
+		"304 for no tag":      {status(304), "the server answered with status 304", patience},
+		"a partial document":  {status(206), "the server answered with status 206", patience},
+		"garbage":             {document("<html>sorry</html>"), errNotJSON.Error(), patience},
+		"half a document":     {document(`{"keys":[`), errNotJSON.Error(), patience},
+		"no keys":             {document(hostile.JWKS()), errNoneUsable.Error(), patience},
+		"a secret":            {document(`{"keys":[{"kty":"oct","k":"aHVudGVyMg"}]}`), errSymmetric.Error(), patience},
+		"huge":                {document(strings.Repeat(" ", maxDocument+1) + hostile.JWKS(other.JWK())), errTooLarge.Error(), patience},
+		"endless":             {endless, errTooLarge.Error(), patience},
+		"a huge header":       {document(hostile.JWKS(other.JWK()), "X: "+strings.Repeat("x", 2*maxHeader)), "server response headers exceeded", patience},
+		"a truncated body":    {document(hostile.JWKS(other.JWK()), "Content-Length: 9999"), "unexpected EOF", patience},
+		"silence":             {silent, errTooSlow.Error(), short},
+		"a body that stalls":  {stalling, errTooSlow.Error(), short},
+		"a closed connection": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF", patience},
+		"another host":        {redirect(func(*http.Request) string { return elsewhere.URL }), errElsewhere.Error(), patience},
+		"another scheme":      {redirect(func(r *http.Request) string { return "https://" + r.Host }), errElsewhere.Error(), patience},
+		"a file":              {redirect(func(*http.Request) string { return "file:///etc/passwd" }), errElsewhere.Error(), patience},
+		"a circle":            {redirect(func(r *http.Request) string { return r.URL.Path + "x" }), errRedirects.Error(), patience},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := publish(t, httptest.NewServer, document(hostile.JWKS(good.JWK())))
+			f := newFetcher(t, p.URL+"/secret-path", nil)
+			f.timeout = tc.timeout
+			f.during(t, func() {
+				assert.Contains(t, next(t, f.lines), `keys="[good (EdDSA)]"`)
+				p.now(tc.answer)
+				f.Refresh()
+				line := next(t, f.lines)
+				assert.Contains(t, line, `level=WARN msg="fetching public keys failed; the last good ones stay in force" cause=`)
+				assert.Contains(t, line, tc.want)
+				f.Refresh()
+				assert.Contains(t, next(t, f.lines), `level=DEBUG msg="fetching public keys failed again"`)
+				require.NoError(t, f.store.Ready())
+				assert.NotNil(t, f.store.current.Load().Find(EdDSA, "good"))
+				p.now(wanted)
+				f.Refresh()
+				assert.Contains(t, next(t, f.lines), `keys="[other (EdDSA)]"`)
+				assert.Equal(t, `level=INFO msg="fetching public keys works again" failures=2`, next(t, f.lines))
+				assert.NotContains(t, line, "secret-path")
+				assert.NotContains(t, line, "aHVudGVyMg")
+			})
+			assert.Contains(t, f.scrape(), "bus_vm_jwks_fetches_total{result=\"failed\"} 2\n")
+		})
+	}
+}
+
+func TestRedirectsToTheSameHostAreFollowed(t *testing.T) {
+	key := hostile.NewSigner(EdDSA, "k")
+	p := publish(t, httptest.NewServer, func(w http.ResponseWriter, r *http.Request) {
+		if len(r.URL.Path) <= maxRedirects {
+			http.Redirect(w, r, r.URL.Path+"x", http.StatusFound)
+			return
+		}
+		document(hostile.JWKS(key.JWK()))(w, r)
+	})
+	f := newFetcher(t, p.URL+"/", nil)
+	f.during(t, func() { assert.Equal(t, []string{"k (EdDSA)"}, next(t, f.used)) })
+	assert.Len(t, p.requests(), 1+maxRedirects)
+}
+
+// Run ends at once, also in the middle of a fetch.
+func TestRunEndsDuringAFetch(t *testing.T) {
+	p := publish(t, httptest.NewServer, nil)
+	arrived := make(chan struct{}, 1)
+	p.now(func(w http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		silent(w, r)
+	})
+	f := newFetcher(t, p.URL, nil)
+	f.during(t, func() { next(t, arrived) })
+	assert.Empty(t, f.lines, "ending is no failure")
+}
+
+func redirect(to func(*http.Request) string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Location", to(r))
+		w.WriteHeader(http.StatusFound)
+	}
+}
+
+// silent answers nothing until the client has given up.
+func silent(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
+func stalling(w http.ResponseWriter, r *http.Request) {
+	_, _ = w.Write([]byte(`{"keys":`))
+	_ = http.NewResponseController(w).Flush()
+	silent(w, r)
+}
+
+func endless(w http.ResponseWriter, _ *http.Request) {
+	for {
+		if _, err := w.Write(make([]byte, 32<<10)); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package jwks
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+)
+
+func TestPauses(t *testing.T) {
+	for _, tc := range []struct{ maxAge, longest time.Duration }{
+		{unknownAge, 5 * time.Minute}, {0, 30 * time.Second}, {29 * time.Second, 30 * time.Second},
+		{10 * time.Minute, 10 * time.Minute}, {24 * time.Hour, 15 * time.Minute},
+	} {
+		assert.Equal(t, tc.longest, interval(tc.maxAge, 0), tc.maxAge)
+		assert.Equal(t, tc.longest*9/10, interval(tc.maxAge, 0.5), tc.maxAge)
+		assert.Greater(t, interval(tc.maxAge, 0.999), tc.longest*79/100, tc.maxAge)
+	}
+	for failures, longest := range []time.Duration{1: time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second,
+		16 * time.Second, 32 * time.Second, time.Minute, time.Minute, 9: time.Minute} {
+		if failures > 0 {
+			assert.Equal(t, longest, backoff(failures, 0), failures)
+		}
+	}
+	assert.Equal(t, time.Minute, backoff(1<<40, 0))
+}
+
+func TestFreshFor(t *testing.T) {
+	for header, want := range map[string]time.Duration{
+		"": unknownAge, "public": unknownAge, "max-age=60": time.Minute, "public, max-age=60, must-revalidate": time.Minute,
+		"Max-Age=60": time.Minute, `max-age="60"`: time.Minute, "max-age=60, max-age=90": time.Minute, " max-age=0 ": 0,
+		"no-store": 0, "max-age=60, no-cache": 0, `no-cache="Set-Cookie"`: 0, "s-maxage=60": unknownAge,
+		"max-age": unknownAge, "max-age=-1": unknownAge, "max-age=1e3": unknownAge, "max-age=99999999999": unknownAge, "x-max-age=60": unknownAge,
+	} {
+		assert.Equal(t, want, freshFor([]string{header}), header)
+	}
+	assert.Equal(t, time.Minute, freshFor([]string{"public", "max-age=60"}))
+	assert.Equal(t, unknownAge, freshFor(nil))
+}
+
+// timetable notes when it is asked.
+type timetable struct {
+	asked  []time.Duration
+	began  time.Time
+	down   time.Duration // how long it fails
+	answer string
+	header http.Header
+}
+
+func (t *timetable) RoundTrip(*http.Request) (*http.Response, error) {
+	t.asked = append(t.asked, time.Since(t.began))
+	if time.Since(t.began) < t.down {
+		return nil, errors.New("down")
+	}
+	return &http.Response{StatusCode: http.StatusOK, Header: t.header, Body: io.NopCloser(bytes.NewBufferString(t.answer))}, nil
+}
+
+// within runs a Remote against table in a bubble, where time passes while all
+// sleep.
+func within(t *testing.T, table *timetable, do func(*fetcher)) {
+	table.answer = hostile.JWKS(rfcEd25519)
+	synctest.Test(t, func(t *testing.T) {
+		table.began = time.Now()
+		f := newFetcher(t, "https://id.example", nil)
+		f.client.Transport = table
+		f.during(t, func() { do(f) })
+	})
+}
+
+// pass lets time pass in the bubble.
+func pass(d time.Duration) { <-time.After(d) }
+
+// about expects moments that lie up to jitter before the given ones, each
+// counted from the one before it.
+func about(t *testing.T, asked []time.Duration, pauses ...time.Duration) {
+	t.Helper()
+	if !assert.Len(t, asked, len(pauses), "%v", asked) {
+		return
+	}
+	var before time.Duration
+	for i, moment := range asked {
+		pause := moment - before
+		assert.True(t, pause <= pauses[i] && float64(pause) >= float64(pauses[i])*(1-jitter), "%d: after %s, not %s", i, pause, pauses[i])
+		before = moment
+	}
+}
+
+func TestFetchesWhenDue(t *testing.T) {
+	table := &timetable{header: http.Header{"Cache-Control": {"max-age=120"}}}
+	within(t, table, func(*fetcher) { pass(5 * time.Minute) })
+	about(t, table.asked[:3], 0, 2*time.Minute, 2*time.Minute)
+}
+
+// Before the first keys as after an outage, the pauses grow, and a success
+// begins anew.
+func TestFetchesAfterFailures(t *testing.T) {
+	table := &timetable{down: 10 * time.Second}
+	within(t, table, func(f *fetcher) {
+		pass(9 * time.Second)
+		assert.ErrorIs(t, f.store.Ready(), errNoSet)
+		pass(time.Minute)
+		assert.NoError(t, f.store.Ready())
+	})
+	about(t, table.asked, 0, time.Second, 2*time.Second, 4*time.Second, 8*time.Second)
+}
+
+// Tokens with unknown keys, however many, cause one fetch in missedInterval,
+// and do not put off the one that is due.
+func TestUnknownKeysCauseFewFetches(t *testing.T) {
+	table := &timetable{}
+	within(t, table, func(f *fetcher) {
+		for range 350 {
+			f.Missed()
+			pass(100 * time.Millisecond)
+		}
+	})
+	assert.Equal(t, []time.Duration{0, 10 * time.Second, 20 * time.Second, 30 * time.Second}, table.asked)
+
+	rare := &timetable{}
+	within(t, rare, func(f *fetcher) {
+		pass(time.Minute)
+		f.Missed()
+		pass(time.Minute)
+	})
+	assert.Equal(t, []time.Duration{0, time.Minute}, rare.asked)
+}
+
+// An operator does not wait.
+func TestRefreshIsAtOnce(t *testing.T) {
+	table := &timetable{}
+	within(t, table, func(f *fetcher) {
+		for range 3 {
+			pass(time.Second)
+			f.Refresh()
+		}
+		pass(time.Second)
+	})
+	assert.Equal(t, []time.Duration{0, time.Second, 2 * time.Second, 3 * time.Second}, table.asked)
+}

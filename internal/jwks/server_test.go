@@ -1,0 +1,141 @@
+package jwks
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// publisher is a real server whose answer can be exchanged, and which keeps the
+// requests it got.
+type publisher struct {
+	*httptest.Server
+	mu     sync.Mutex
+	answer http.HandlerFunc
+	asked  []http.Header
+	served chan struct{} // one for each request, once it is answered
+}
+
+func publish(t testing.TB, start func(http.Handler) *httptest.Server, answer http.HandlerFunc) *publisher {
+	p := &publisher{answer: answer, served: make(chan struct{}, 100)}
+	p.Server = start(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		p.mu.Lock()
+		p.asked = append(p.asked, request.Header.Clone())
+		answer := p.answer
+		p.mu.Unlock()
+		defer func() { p.served <- struct{}{} }()
+		answer(w, request)
+	}))
+	t.Cleanup(p.Close)
+	return p
+}
+
+func (p *publisher) now(answer http.HandlerFunc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answer = answer
+}
+
+func (p *publisher) requests() []http.Header {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]http.Header(nil), p.asked...)
+}
+
+// document answers with text and further headers, as `Name: value`.
+func document(text string, headers ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for _, header := range headers {
+			name, value, _ := strings.Cut(header, ": ")
+			w.Header().Add(name, value)
+		}
+		_, _ = w.Write([]byte(text))
+	}
+}
+
+func status(code int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+}
+
+// fetcher is a Remote with everything around it.
+type fetcher struct {
+	*Remote
+	store   *Store
+	metrics *metrics.Set
+	lines   lines
+	used    chan []string // the ids of each set that came into force
+}
+
+// lines are log lines without times, debug included.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	_, text, _ := strings.Cut(string(line), " ")
+	l <- strings.TrimSpace(text)
+	return len(line), nil
+}
+
+func newFetcher(t testing.TB, url string, edit func(*RemoteConfig)) *fetcher {
+	t.Helper()
+	f := &fetcher{metrics: metrics.NewSet(), lines: make(lines, 100), used: make(chan []string, 100)}
+	logger := slog.New(slog.NewTextHandler(f.lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	f.store = NewStore(StoreConfig{
+		Use:     func(set *Set) error { f.used <- set.IDs(); return nil },
+		Logger:  logger,
+		Metrics: f.metrics,
+	})
+	config := RemoteConfig{URL: url, Store: f.store, Logger: logger, Metrics: f.metrics}
+	if edit != nil {
+		edit(&config)
+	}
+	var err error
+	f.Remote, err = NewRemote(config)
+	require.NoError(t, err)
+	return f
+}
+
+// during runs the Remote while do runs, and waits for its end.
+func (f *fetcher) during(t testing.TB, do func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(ctx) }()
+	defer func() {
+		cancel()
+		require.NoError(t, <-ended)
+	}()
+	do()
+}
+
+// patience bounds waiting for what should happen at once.
+const patience = 10 * time.Second
+
+func next[T any](t testing.TB, c <-chan T) (got T) {
+	t.Helper()
+	select {
+	case got = <-c:
+	case <-time.After(patience):
+		t.Fatal("nothing came")
+	}
+	return got
+}
+
+// scrape returns the metrics but for the age.
+func (f *fetcher) scrape() string {
+	var text bytes.Buffer
+	f.metrics.WritePrometheus(&text)
+	return regexp.MustCompile(`bus_vm_jwks_age_seconds .*\n`).ReplaceAllString(text.String(), "")
+}
