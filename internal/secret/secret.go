@@ -1,32 +1,51 @@
 // Package secret holds values that must never be printed.
 package secret
 
-import "log/slog"
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"unique"
+)
 
 const redacted = "[redacted]"
 
 // String is a secret text: every way of printing it yields a placeholder,
-// Reveal alone yields the text.
-type String struct{ text string }
+// Reveal alone yields the text. Two of them are equal (==) when their texts
+// are.
+//
+// The text is behind a pointer because fmt cannot call the methods below on an
+// unexported field of somebody else's struct: there it prints an address.
+type String struct{ text unique.Handle[string] }
 
 // New wraps text.
-func New(text string) String { return String{text} }
+func New(text string) String {
+	if text == "" {
+		return String{}
+	}
+	return String{unique.Make(text)}
+}
 
 // Reveal returns the secret itself, for the one place that needs it.
-func (s String) Reveal() string { return s.text }
+func (s String) Reveal() string {
+	if s.IsZero() {
+		return ""
+	}
+	return s.text.Value()
+}
 
 // IsZero reports an unset secret.
-func (s String) IsZero() bool { return s.text == "" }
+func (s String) IsZero() bool { return s == String{} }
 
 func (s String) String() string {
-	if s.text == "" {
+	if s.IsZero() {
 		return ""
 	}
 	return redacted
 }
 
-// GoString covers %#v, which would otherwise show the field.
-func (s String) GoString() string { return s.String() }
+// Format covers every verb of fmt, those included that make no sense of a text.
+func (s String) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 // LogValue covers slog.
 func (s String) LogValue() slog.Value { return slog.StringValue(s.String()) }
