@@ -33,10 +33,10 @@ var (
 
 // newTransport is for streams alone: every connection is its own, no answer is
 // redirected, decompressed, or bounded in time.
-func newTransport() *http.Transport {
+func newTransport(config *tls.Config) *http.Transport {
 	return &http.Transport{
 		DialContext:            newDialer().DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    handshakeTimeout,
 		ResponseHeaderTimeout:  headerTimeout,
 		MaxResponseHeaderBytes: maxHeader,

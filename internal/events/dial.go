@@ -30,7 +30,7 @@ func newDialer() *net.Dialer {
 
 // dialTo returns a function that connects to the server of u, its TLS
 // handshake included.
-func dialTo(u *url.URL) func(context.Context) (net.Conn, error) {
+func dialTo(u *url.URL, config *tls.Config) func(context.Context) (net.Conn, error) {
 	dialer := newDialer()
 	port := u.Port()
 	if port == "" {
@@ -40,7 +40,7 @@ func dialTo(u *url.URL) func(context.Context) (net.Conn, error) {
 	if u.Scheme == "http" {
 		return func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", address) }
 	}
-	secured := &tls.Dialer{NetDialer: dialer, Config: &tls.Config{MinVersion: tls.VersionTLS12}}
+	secured := &tls.Dialer{NetDialer: dialer, Config: config}
 	return func(ctx context.Context) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, dialTimeout+handshakeTimeout)
 		defer cancel()

@@ -41,7 +41,7 @@ func (s *stream) suspect(requestedAt time.Time, heard uint64) {
 	d := &s.doubts
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.cancel == nil || !d.opened.Before(requestedAt) || s.heard.Load() != heard {
+	if d.cancel == nil || d.opened.After(requestedAt) || s.heard.Load() != heard {
 		return
 	}
 	if d.heard != heard {

@@ -71,6 +71,7 @@ func TestCleanLeavesNoTokenAndNoControls(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain text, 100 %":                                       "plain text, 100 %",
 		" a\r\n\tb\x00\x1b[31mc\u202e\xff ":                       "a   b[31mc",
+		"gateway_timeout: new_instance_failed, renewal-required":  "gateway_timeout: new_instance_failed, renewal-required",
 		"got Bearer abc.def, sorry":                               "got [redacted], sorry",
 		"authorization: bearer\tabc":                              "authorization: [redacted]",
 		"bad token " + jwt + "!":                                  "bad token [redacted]!",

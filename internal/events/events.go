@@ -19,6 +19,7 @@
 package events
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -122,11 +123,12 @@ func New(config Config) (*Client, error) {
 		return nil, fmt.Errorf("%w: %s", ErrURL, "it cannot be parsed")
 	}
 	config.setDefaults()
+	secured := &tls.Config{MinVersion: tls.VersionTLS12}
 	c := &Client{
 		config:      config,
 		collection:  collection,
-		transport:   newTransport(),
-		publisher:   newPublisher(target),
+		transport:   newTransport(secured),
+		publisher:   newPublisher(target, secured),
 		publishes:   newPublishCounts(config.Metrics),
 		streams:     make(map[string]*stream),
 		lateReplies: make(chan lateReply, lateQueue),

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -27,7 +26,8 @@ const patience = 20 * time.Second
 // fake is an Events API with holes to put faults into. It checks no scopes.
 type fake struct {
 	*httptest.Server
-	t *testing.T
+	t      *testing.T
+	before goleak.Option // what ran before the fake
 
 	published chan published     // every publish that was read
 	opened    chan *fakeStream   // every stream that was opened, replays too
@@ -59,17 +59,19 @@ type fakeStream struct {
 
 func (s *fakeStream) end() { s.once.Do(func() { close(s.cut) }) }
 
-// newFake starts a fake; onState, if given, hears about its connections.
-func newFake(t *testing.T, onState ...func(net.Conn, http.ConnState)) *fake {
+// newFake starts a fake, after it was prepared.
+func newFake(t *testing.T, prepare ...func(*fake)) *fake {
 	f := &fake{
-		t: t, published: make(chan published, 20000), opened: make(chan *fakeStream, 1000), requests: make(chan *http.Request, 1000),
+		t: t, before: goleak.IgnoreCurrent(), published: make(chan published, 20000), opened: make(chan *fakeStream, 1000), requests: make(chan *http.Request, 1000),
 		history: make(map[string][]string), streams: make(map[*fakeStream]string),
 	}
 	f.Server = httptest.NewUnstartedServer(f)
-	for _, hear := range onState {
-		f.Config.ConnState = hear
+	for _, p := range prepare {
+		p(f)
 	}
-	f.Start()
+	if f.URL == "" { // not started by prepare
+		f.Start()
+	}
 	return f
 }
 
@@ -220,7 +222,10 @@ func start(t *testing.T, f *fake, change func(*Config), prepare ...func(*Client)
 		if n := c.inFlight.Load(); n != 0 {
 			t.Errorf("%d requests are still in flight", n)
 		}
-		goleak.VerifyNone(t)
+		if n := len(c.publisher.pool.idle); n != 0 {
+			t.Errorf("%d connections are left", n)
+		}
+		goleak.VerifyNone(t, f.before)
 	})
 	return r
 }

@@ -154,10 +154,12 @@ func TestAPublishThatCannotConnectIsNotSent(t *testing.T) {
 // publish its outcome.
 func TestAnIdleConnectionThatWasClosedIsNotUsed(t *testing.T) {
 	closed := make(chan net.Conn, 9)
-	f := newFake(t, func(c net.Conn, state http.ConnState) {
-		if state == http.StateIdle {
-			c.Close()
-			closed <- c
+	f := newFake(t, func(f *fake) {
+		f.Config.ConnState = func(c net.Conn, state http.ConnState) {
+			if state == http.StateIdle {
+				c.Close()
+				closed <- c
+			}
 		}
 	})
 	r := start(t, f, nil)
@@ -175,9 +177,11 @@ func TestAnIdleConnectionThatWasClosedIsNotUsed(t *testing.T) {
 
 func TestConnectionsAreReusedAndBounded(t *testing.T) {
 	opened := make(chan net.Conn, 1000)
-	f := newFake(t, func(c net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			opened <- c
+	f := newFake(t, func(f *fake) {
+		f.Config.ConnState = func(c net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				opened <- c
+			}
 		}
 	})
 	r := start(t, f, nil)
@@ -219,6 +223,23 @@ func TestConnectionsAreReusedAndBounded(t *testing.T) {
 	pool.closeStale()
 	if n := len(pool.idle); n != 0 {
 		t.Errorf("%d stale connections are left", n)
+	}
+}
+
+// brokenConn takes a part of what is written.
+type brokenConn struct {
+	net.Conn
+	takes int
+}
+
+func (c brokenConn) Write(p []byte) (int, error) { return c.takes, io.ErrClosedPipe }
+
+func TestOnlyZeroWrittenBytesAreUnsent(t *testing.T) {
+	for takes, unsent := range map[int]bool{0: true, 1: false, 70: false} {
+		_, reusable, err := (&publisher{}).exchange(&pooledConn{Conn: brokenConn{takes: takes}}, tokenOf("t"), []byte("{}"))
+		if !errors.Is(err, io.ErrClosedPipe) || errors.Is(err, errUnsent) != unsent || reusable {
+			t.Errorf("%d bytes written: %v, reusable %v", takes, err, reusable)
+		}
 	}
 }
 

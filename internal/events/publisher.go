@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,9 +33,9 @@ type publisher struct {
 	head string // request line and headers up to the token
 }
 
-func newPublisher(collection *url.URL) *publisher {
+func newPublisher(collection *url.URL, config *tls.Config) *publisher {
 	return &publisher{
-		pool: newPool(dialTo(collection)),
+		pool: newPool(dialTo(collection, config)),
 		head: "POST " + collection.EscapedPath() + " HTTP/1.1\r\nHost: " + collection.Host +
 			"\r\nUser-Agent: " + userAgent + "\r\nContent-Type: application/json\r\nAuthorization: Bearer ",
 	}

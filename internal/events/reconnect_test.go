@@ -87,6 +87,7 @@ func TestNothingInFlightNothingReplayed(t *testing.T) {
 	for range 3 {
 		want(t, f.opened).end()
 	}
+	want(t, f.opened)
 	reply = r.ask("b")
 	want(t, f.published)
 	f.reply(startReply, "b", 2)
@@ -153,32 +154,6 @@ func TestAFailedReplayIsTriedAgain(t *testing.T) {
 	}
 }
 
-// Some server may not know follow=false; the replay ends all the same.
-func TestAReplayEndsWhenNothingIsMissing(t *testing.T) {
-	f := newFake(t)
-	f.listen = func(w http.ResponseWriter, r *http.Request) bool {
-		r.URL.RawQuery = strings.ReplaceAll(r.URL.RawQuery, "follow=false", "")
-		return false
-	}
-	r := start(t, f, nil)
-	first := want(t, f.opened)
-	reply := r.ask("a")
-	want(t, f.published)
-	f.mu.Lock()
-	delete(f.streams, first)
-	f.mu.Unlock()
-	f.reply(startReply, "a", 1)
-	first.end()
-	wantN(t, reply, 1)
-	for ended := false; !ended; {
-		s := want(t, f.opened)
-		if s.query.Get("replay") == "true" {
-			want(t, s.ended)
-			ended = true
-		}
-	}
-}
-
 func TestRetryOffEndsRunAtTheFirstLoss(t *testing.T) {
 	off := func(c *Config) { c.Retry = false }
 	t.Run("lost", func(t *testing.T) {
@@ -199,6 +174,17 @@ func TestRetryOffEndsRunAtTheFirstLoss(t *testing.T) {
 			t.Errorf("Run = %v", err)
 		}
 	})
+}
+
+func TestContentTypesOfAStream(t *testing.T) {
+	for kind, want := range map[string]bool{
+		"": true, "application/x-ndjson": true, "application/json; charset=utf-8": true, "application/jsonl": true,
+		"text/plain; charset=utf-8": true, "text/html": false, "text/event-stream": false, ";": false,
+	} {
+		if got := isLines(kind); got != want {
+			t.Errorf("isLines(%q) = %v, want %v", kind, got, want)
+		}
+	}
 }
 
 func TestAStreamThatCannotBeOpenedIsTriedAgain(t *testing.T) {

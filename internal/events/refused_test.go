@@ -3,15 +3,15 @@ package events
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	"log/slog"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
@@ -154,20 +154,18 @@ func TestATokenFileIsReadAgainWhenRefused(t *testing.T) {
 
 // A source that always has another token must not turn into a storm.
 func TestEverChangingTokensAreRefusedWithBackoff(t *testing.T) {
-	f := newFake(t)
-	var valid atomic.Value
-	valid.Store("none")
-	only(f, &valid)
-	n := 0
-	r := start(t, f, func(c *Config) {
-		c.RetryMin, c.RetryMax = time.Hour, time.Hour
-		c.ConnectWait = time.Millisecond
-		c.Token = RereadToken(func() (secret.String, error) { n++; return tokenOf(strings.Repeat("x", n)), nil })
+	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+		var valid atomic.Value
+		valid.Store("none")
+		only(f, &valid)
+		n := 0
+		start(t, f, func(c *Config) {
+			c.RetryMin, c.RetryMax = time.Hour, time.Hour
+			c.Token = RereadToken(func() (secret.String, error) { n++; return tokenOf(strings.Repeat("x", n)), nil })
+		}, overPipes)
+		synctest.Wait()
+		if n := len(f.requests); n != 2 { // with one token, and at once with the next
+			t.Errorf("%d attempts, want 2", n)
+		}
 	})
-	want(t, f.requests)
-	want(t, f.requests)
-	wantErr(t, r.ask("a"), ErrNotConnected)
-	if len(f.requests) != 0 {
-		t.Error("a third attempt came at once")
-	}
 }

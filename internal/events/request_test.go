@@ -2,8 +2,11 @@ package events
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"slices"
 	"strings"
@@ -40,6 +43,39 @@ func TestARequestIsPublishedAndAnswered(t *testing.T) {
 				t.Errorf("got %+v", e)
 			}
 		})
+	}
+}
+
+func TestHTTPS(t *testing.T) {
+	f := newFake(t, func(f *fake) { f.StartTLS() })
+	roots := x509.NewCertPool()
+	roots.AddCert(f.Certificate())
+	r := start(t, f, nil, func(c *Client) { c.transport.TLSClientConfig.RootCAs = roots })
+	for i := range 3 {
+		reply := r.ask(fmt.Sprint(i))
+		want(t, f.published)
+		f.reply(startReply, fmt.Sprint(i), i)
+		wantN(t, reply, i)
+	}
+	if n := len(r.publisher.pool.idle); n != 1 {
+		t.Errorf("%d idle connections, want 1", n)
+	}
+}
+
+func TestAnUntrustedServerIsSentNothing(t *testing.T) {
+	f := newFake(t, func(f *fake) {
+		f.Config.ErrorLog = log.New(io.Discard, "", 0)
+		f.StartTLS()
+	})
+	r := start(t, f, func(c *Config) { c.ConnectWait = time.Millisecond })
+	wantErr(t, r.ask("a"), ErrNotConnected)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if _, err := r.publisher.post(ctx, tokenOf("t"), []byte("{}")); !errors.Is(err, errUnsent) {
+		t.Errorf("publish: %v", err)
+	}
+	if len(f.requests) != 0 || len(f.published) != 0 {
+		t.Error("it was sent something")
 	}
 }
 

@@ -1,0 +1,360 @@
+package events
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// pipes is a listener without a network, so that time can be synctest's.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (p *pipes) dial(ctx context.Context) (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case p.conns <- server:
+		return client, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.conns:
+		return conn, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8081} }
+
+// inBubble runs test in a synctest bubble, with a fake reached through pipes.
+func inBubble(t *testing.T, test func(t *testing.T, f *fake, overPipes func(*Client))) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+		f := newFake(t, func(f *fake) {
+			f.Listener.Close()
+			f.Listener = p
+		})
+		test(t, f, func(c *Client) {
+			c.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) }
+			c.publisher.pool.dial = p.dial
+		})
+	})
+}
+
+// waits collects the delays that a client logs.
+type waits struct {
+	slog.Handler
+	list chan time.Duration
+}
+
+func newWaits() waits { return waits{slog.DiscardHandler, make(chan time.Duration, 1000)} }
+
+func (waits) Enabled(context.Context, slog.Level) bool { return true }
+
+func (w waits) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "wait" {
+			w.list <- a.Value.Duration()
+		}
+		return true
+	})
+	return nil
+}
+
+func TestTheDelayGrowsUntilAStreamWasHealthy(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+		log := newWaits()
+		start(t, f, func(c *Config) {
+			c.RetryMin, c.RetryMax, c.HealthyAfter = time.Second, 8*time.Second, time.Minute
+			c.Logger = slog.New(log)
+		}, overPipes)
+		within := func(lowest, highest time.Duration) {
+			t.Helper()
+			if got := want(t, log.list); got < lowest || got > highest {
+				t.Errorf("waited %v, want %v to %v", got, lowest, highest)
+			}
+		}
+		s := want(t, f.opened)
+		for _, floor := range []time.Duration{1, 2, 4, 4} {
+			time.Sleep(time.Minute - time.Nanosecond) // not quite healthy
+			s.end()
+			within(floor*time.Second, 2*floor*time.Second)
+			s = want(t, f.opened)
+		}
+		time.Sleep(time.Minute)
+		s.end()
+		within(time.Second, 2*time.Second)
+		s = want(t, f.opened)
+		s.end()
+		within(2*time.Second, 4*time.Second)
+	})
+}
+
+func TestRequestsWaitOnlyForAShortLoss(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+		lost := make(chan struct{}, 1)
+		f.listen = func(w http.ResponseWriter, _ *http.Request) bool {
+			select {
+			case <-lost:
+				lost <- struct{}{}
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return true
+			default:
+				return false
+			}
+		}
+		r := start(t, f, func(c *Config) {
+			c.ConnectWait = 3 * time.Second
+			c.RetryMin, c.RetryMax = time.Second, time.Second
+		}, overPipes)
+		s := want(t, f.opened)
+		lost <- struct{}{}
+		s.end()
+		want(t, s.ended)
+		synctest.Wait()
+
+		begin := time.Now()
+		wantErr(t, r.ask("a"), ErrNotConnected)
+		if waited := time.Since(begin); waited != 3*time.Second {
+			t.Errorf("a request waited %v after the loss, want 3 s", waited)
+		}
+		begin = time.Now()
+		wantErr(t, r.ask("b"), ErrNotConnected)
+		if waited := time.Since(begin); waited != 0 {
+			t.Errorf("a request waited %v in a long outage", waited)
+		}
+		if len(f.published) != 0 {
+			t.Error("something was published")
+		}
+
+		<-lost
+		want(t, f.opened).end() // a short loss, which hurts nobody
+		synctest.Wait()
+		reply := r.ask("c")
+		want(t, f.published)
+		f.reply(startReply, "c", 1)
+		wantN(t, reply, 1)
+	})
+}
+
+func TestTheWatchdogReopensASilentStream(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+		r := start(t, f, func(c *Config) { c.IdleWatchdog = time.Minute; c.RetryMin, c.RetryMax = time.Hour, time.Hour }, overPipes)
+		s := want(t, f.opened)
+		begin := time.Now()
+		for range 5 { // a sign of life in time
+			time.Sleep(time.Minute - time.Second)
+			s.lines <- "\n"
+		}
+		synctest.Wait()
+		if len(f.opened) != 0 {
+			t.Fatalf("opened again after %v in spite of blank lines", time.Since(begin))
+		}
+		begin = time.Now()
+		next := <-f.opened
+		if waited := time.Since(begin); waited != time.Minute {
+			t.Errorf("opened again after %v, want 1 min", waited)
+		}
+		want(t, s.ended)
+		synctest.Wait()
+		reply := r.ask("a")
+		want(t, f.published)
+		next.lines <- `{"correlationId":"a","payload":{"n":1}}` + "\n"
+		wantN(t, reply, 1)
+	})
+}
+
+// A worker that never answers must not make a good stream flap.
+func TestASilentStreamIsDoubtedLessAndLess(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+		r := start(t, f, func(c *Config) {
+			c.Timeout, c.IdleWatchdog = 10*time.Second, time.Hour
+			c.RetryMin, c.RetryMax = time.Second, 30*time.Second
+		}, overPipes)
+		s := want(t, f.opened)
+		reopened := func(requests int) (n int) {
+			for range requests {
+				o := <-r.ask(time.Now().String())
+				if o.err == nil {
+					t.Errorf("answered: %+v", o)
+				}
+				synctest.Wait()
+				for len(f.opened) > 0 {
+					s = <-f.opened
+					n++
+				}
+			}
+			return n
+		}
+		if n := reopened(1); n != 1 {
+			t.Errorf("the first doubt opened %d streams, want 1", n)
+		}
+		if n := reopened(359); n < 5 || n > 9 { // 1, 2, 4, 8, 15, 15 … minutes apart, at most
+			t.Errorf("an hour of silence opened %d streams", n)
+		}
+		s.lines <- "\n"
+		synctest.Wait()
+		if n := reopened(1); n != 1 {
+			t.Errorf("silence after a sign of life opened %d streams, want 1", n)
+		}
+	})
+}
+
+func TestSilenceIsNoDoubtWhileSomethingIsHeard(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+		r := start(t, f, func(c *Config) { c.Timeout = 10 * time.Second }, overPipes)
+		s := want(t, f.opened)
+		reply := r.ask("a")
+		want(t, f.published)
+		f.reply(startReply, "stranger", 1)
+		wantErr(t, reply, ErrNoReply)
+		synctest.Wait()
+		select {
+		case <-s.ended:
+			t.Error("a stream that carried a stranger's reply was doubted")
+		default:
+		}
+	})
+}
+
+func TestAStalledServerIsGivenUp(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+		release := make(chan struct{})
+		stall := func(w http.ResponseWriter, r *http.Request) bool {
+			select {
+			case <-release:
+				return false
+			default:
+			}
+			if r.URL.Query().Get("replay") == "true" { // begins, then stalls
+				_ = http.NewResponseController(w).Flush()
+			}
+			select {
+			case <-release:
+			case <-r.Context().Done():
+			}
+			return true
+		}
+		f.listen = stall
+		log := newWaits()
+		r := start(t, f, func(c *Config) { c.Logger = slog.New(log) }, overPipes)
+		begin := time.Now()
+		<-log.list
+		if waited := time.Since(begin); waited != headerTimeout {
+			t.Errorf("waited %v for the headers, want %v", waited, headerTimeout)
+		}
+		close(release)
+		want(t, f.opened)
+		reply := r.ask("a")
+		want(t, f.published)
+		f.reply(startReply, "a", 1)
+		wantN(t, reply, 1)
+	})
+}
+
+func TestAStalledReplayHoldsNobodyUp(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+		stalled := 0
+		f.listen = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Query().Get("replay") != "true" || stalled > 0 {
+				return false
+			}
+			stalled++
+			_, _ = io.WriteString(w, "\n")
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+			return true
+		}
+		r := start(t, f, nil, overPipes)
+		first := want(t, f.opened)
+		missed := r.ask("missed")
+		want(t, f.published)
+		f.mu.Lock()
+		delete(f.streams, first)
+		f.mu.Unlock()
+		f.reply(startReply, "missed", 1)
+		first.end()
+		want(t, f.opened)
+		begin := time.Now()
+		reply := r.ask("b")
+		want(t, f.published)
+		f.reply(startReply, "b", 2)
+		wantN(t, reply, 2)
+		if waited := time.Since(begin); waited != 0 {
+			t.Errorf("a stalled replay held a reply up for %v", waited)
+		}
+		wantN(t, missed, 1)
+		if waited := time.Since(begin); waited < headerTimeout || waited > headerTimeout+10*time.Millisecond {
+			t.Errorf("the replay was tried again after %v, want %v", waited, headerTimeout)
+		}
+	})
+}
+
+// Some server may not know follow=false; the replay ends all the same.
+func TestAReplayEndsWhenNothingIsMissing(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+		f.listen = func(_ http.ResponseWriter, r *http.Request) bool {
+			r.URL.RawQuery = strings.ReplaceAll(r.URL.RawQuery, "follow=false", "")
+			return false
+		}
+		r := start(t, f, nil, overPipes)
+		first := want(t, f.opened)
+		reply := r.ask("a")
+		want(t, f.published)
+		f.mu.Lock()
+		delete(f.streams, first)
+		f.mu.Unlock()
+		f.reply(startReply, "a", 1)
+		first.end()
+		wantN(t, reply, 1)
+		begin := time.Now()
+		replay := want(t, f.opened)
+		if replay.query.Get("replay") != "true" {
+			replay = want(t, f.opened)
+		}
+		want(t, replay.ended)
+		if waited := time.Since(begin); waited != 0 {
+			t.Errorf("the replay ended %v after it had found everything", waited)
+		}
+	})
+}
+
+func TestAnOutageIsLoggedOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+		var text strings.Builder
+		tries := 0
+		f.listen = func(w http.ResponseWriter, _ *http.Request) bool {
+			if tries++; tries <= 5 {
+				w.WriteHeader(http.StatusBadGateway)
+			}
+			return tries <= 5
+		}
+		r := start(t, f, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&text, nil)) }, overPipes)
+		want(t, f.opened)
+		r.stop()
+		want(t, r.err)
+		lines := strings.Split(strings.TrimSpace(text.String()), "\n")
+		if len(lines) != 2 || !strings.Contains(lines[0], "level=WARN") || !strings.Contains(lines[0], "502 Bad Gateway") ||
+			!strings.Contains(lines[1], "level=INFO") || strings.Contains(text.String(), "provider-token") {
+			t.Errorf("logged:\n%s", &text)
+		}
+	})
+}
