@@ -1,0 +1,185 @@
+package backend
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// showing is the document of state without details.
+func showing(state string) string {
+	return `{"status":{"state":"` + state + `","provider":"static"}}`
+}
+
+func shown(t *testing.T, b Backend) string {
+	t.Helper()
+	document, err := b.Status(t.Context())
+	require.NoError(t, err)
+	return string(document)
+}
+
+func newStatic(t *testing.T, config StaticConfig) *Static {
+	t.Helper()
+	s, err := NewStatic(config)
+	require.NoError(t, err)
+	return s
+}
+
+func TestStaticDocument(t *testing.T) {
+	for _, c := range []struct {
+		config StaticConfig
+		want   string
+	}{
+		{StaticConfig{}, showing("ready")},
+		{StaticConfig{State: "unavailable"}, showing("unavailable")},
+		{StaticConfig{State: "de\"frosting<"}, `{"status":{"state":"de\"frosting<","provider":"static"}}`},
+		{StaticConfig{Details: json.RawMessage(`{}`)}, `{"status":{"state":"ready","provider":"static","details":{}}}`},
+		{StaticConfig{Details: json.RawMessage("{ \"b\" : [1, 2e3],\n\"a\":{\"c\":null} }")},
+			`{"status":{"state":"ready","provider":"static","details":{"b":[1,2e3],"a":{"c":null}}}}`},
+	} {
+		b, err := New(ModeStatic, Config{Static: c.config})
+		require.NoError(t, err)
+		assert.Equal(t, c.want, shown(t, b))
+	}
+}
+
+func TestStaticDetailsAreAnObject(t *testing.T) {
+	for _, details := range []string{"", " ", "null", "[]", "1", `"x"`, "{", "{}{}", "{,}", "true"} {
+		_, err := NewStatic(StaticConfig{Details: json.RawMessage(details)})
+		assert.EqualError(t, err, "static details are not a JSON object", "%q", details)
+	}
+}
+
+func TestUnknownMode(t *testing.T) {
+	for _, mode := range []string{"", "Static", "none"} {
+		_, err := New(mode, Config{})
+		assert.EqualError(t, err, fmt.Sprintf("unknown backend mode %q", mode))
+	}
+}
+
+// What each write does from each state, at once.
+func TestStaticAtOnce(t *testing.T) {
+	for _, state := range []string{"ready", "stopped", "unavailable", "starting", "stopping"} {
+		for action, want := range map[Action]string{Start: "ready", Stop: "stopped"} {
+			// The first state is at rest, whatever it is called, unless the
+			// write asks for what it says is under way.
+			if state == map[Action]string{Start: "starting", Stop: "stopping"}[action] {
+				want = state
+			}
+			s := newStatic(t, StaticConfig{State: state})
+			for range 2 {
+				require.NoError(t, s.Apply(t.Context(), Operation{Action: action}))
+				assert.Equal(t, showing(want), shown(t, s), "%s from %s", action, state)
+			}
+		}
+	}
+}
+
+// What is shown while writes follow each other: each step waits, writes if it
+// says so, and shows.
+func TestStaticTransitions(t *testing.T) {
+	const long = 10 * time.Second
+	type step struct {
+		wait   time.Duration
+		action Action
+		want   string
+	}
+	for name, steps := range map[string][]step{
+		"stop":                        {{0, Stop, "stopping"}, {long - 1, "", "stopping"}, {1, "", "stopped"}, {time.Hour, "", "stopped"}},
+		"start of what is ready":      {{0, Start, "ready"}, {long, "", "ready"}},
+		"stop and start":              {{0, Stop, "stopping"}, {long, "", "stopped"}, {0, Start, "starting"}, {long - 1, "", "starting"}, {1, "", "ready"}},
+		"stop twice keeps the time":   {{0, Stop, "stopping"}, {long / 2, Stop, "stopping"}, {long/2 - 1, "", "stopping"}, {1, "", "stopped"}},
+		"start overtakes stop":        {{0, Stop, "stopping"}, {long / 2, Start, "starting"}, {long / 2, "", "starting"}, {long / 2, "", "ready"}, {time.Hour, "", "ready"}},
+		"stop overtakes start and so": {{0, Stop, "stopping"}, {long, Start, "starting"}, {1, Stop, "stopping"}, {1, Start, "starting"}, {long - 1, "", "starting"}, {1, "", "ready"}, {time.Hour, "", "ready"}},
+		"overtaken at the last":       {{0, Stop, "stopping"}, {long - 1, Start, "starting"}, {1, "", "starting"}, {long - 1, "", "ready"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStatic(t, StaticConfig{Transition: long})
+				for i, step := range steps {
+					<-time.After(step.wait)
+					synctest.Wait()
+					if step.action != "" {
+						require.NoError(t, s.Apply(t.Context(), Operation{Action: step.action}))
+					}
+					assert.Equal(t, showing(step.want), shown(t, s), "step %d", i)
+				}
+			})
+		})
+	}
+}
+
+// A timer that fires while a write overtakes it changes nothing.
+func TestStaticOvertakenTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStatic(t, StaticConfig{Transition: time.Minute})
+		require.NoError(t, s.Apply(t.Context(), Operation{Action: Stop}))
+		overtaken := s.moves
+		require.NoError(t, s.Apply(t.Context(), Operation{Action: Start}))
+		s.arrive(overtaken, "stopped")
+		assert.Equal(t, showing("starting"), shown(t, s))
+		<-time.After(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, showing("ready"), shown(t, s))
+		s.arrive(s.moves, "stopped")
+		assert.Equal(t, showing("ready"), shown(t, s), "a transition ends once")
+	})
+}
+
+// Run waits for its context and leaves no timer behind.
+func TestStaticRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStatic(t, StaticConfig{Transition: time.Minute})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		require.NoError(t, s.Apply(t.Context(), Operation{Action: Stop}))
+		synctest.Wait()
+		require.Empty(t, ended)
+		cancel()
+		require.NoError(t, <-ended)
+		<-time.After(time.Hour)
+		assert.Equal(t, showing("stopping"), shown(t, s))
+	})
+}
+
+// Among concurrent writes and reads every read is one whole document, and the
+// write that comes last wins.
+func TestStaticConcurrently(t *testing.T) {
+	for _, transition := range []time.Duration{0, 50 * time.Microsecond} {
+		s := newStatic(t, StaticConfig{Transition: transition})
+		known := map[string]bool{
+			showing("ready"): true, showing("stopped"): true, showing("starting"): true, showing("stopping"): true,
+		}
+		var callers sync.WaitGroup
+		for i := range 4 {
+			callers.Go(func() {
+				for j := range 500 {
+					if err := s.Apply(t.Context(), Operation{Action: []Action{Start, Stop}[(i+j)%2]}); err != nil {
+						t.Error(err)
+						return
+					}
+					if document, err := s.Status(t.Context()); err != nil || !known[string(document)] {
+						t.Errorf("%q, %v", document, err)
+						return
+					}
+				}
+			})
+		}
+		callers.Wait()
+		require.NoError(t, s.Apply(t.Context(), Operation{Action: Stop}))
+		require.Eventually(t, func() bool { return shown(t, s) == showing("stopped") }, 5*time.Second, time.Millisecond)
+		require.NoError(t, s.Apply(t.Context(), Operation{Action: Start}))
+		assert.NotContains(t, shown(t, s), "stop", "the last write shows at once")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.NoError(t, s.Run(ctx))
+	}
+}
