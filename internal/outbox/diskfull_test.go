@@ -22,7 +22,8 @@ func smallDisk(t *testing.T) (dir string, attach func(*Outbox) (full func(bool))
 	err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m,mode=0700")
 	if err == nil {
 		t.Cleanup(func() {
-			if err := syscall.Unmount(dir, 0); err != nil {
+			// Lazily: an outbox that did not stop must not leave a mount behind.
+			if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
 				t.Error(err)
 			}
 		})
