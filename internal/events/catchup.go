@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/url"
 	"time"
 )
@@ -26,7 +27,11 @@ func (s *stream) catchUp(ctx context.Context, mark uint64) {
 			return
 		}
 		wait := delay(attempt, config.RetryMin, config.RetryMax, s.seed)
-		config.Logger.Warn("events replay failed: replies from before the stream came back may be missing; it is tried again",
+		level := slog.LevelWarn
+		if attempt > 0 {
+			level = slog.LevelDebug
+		}
+		config.Logger.Log(ctx, level, "events replay failed, and is tried again; requests from before the stream came back may find no reply until it succeeds",
 			"event", s.reply, "cause", clean(err.Error(), maxMessage), "wait", wait)
 		if !pause(ctx, wait) {
 			return
