@@ -74,8 +74,11 @@ func (m *RouteMetrics) refused(e *apierror.Error) {
 	reason := e.Reason
 	switch {
 	case reason != "":
+	// The types of these two are an integration's word, of any kind.
+	case e.HTTPStatus() == http.StatusPaymentRequired:
+		reason = "denied"
 	case e.HTTPStatus() == http.StatusBadGateway:
-		reason = string(apierror.BadGateway) // the type is the integration's word, of any kind
+		reason = string(apierror.BadGateway)
 	default:
 		reason = string(e.Code)
 	}

@@ -100,7 +100,7 @@ func Mount(router fiber.Router, config Config) {
 	}
 	if config.Entitlement != nil {
 		write = append(write, middleware.RequireEntitlement(
-			boundedChecker{config.Entitlement, config.Timeout}, middleware.ScopeWrite))
+			newBoundedChecker(config.Entitlement, config.Timeout, config.Metrics), middleware.ScopeWrite))
 	}
 
 	router.Get(StatusPath, chain(edge("status"), read, status(config.Backend))...)

@@ -8,10 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -27,13 +28,7 @@ const (
 	headerBytes = 16 << 10
 )
 
-// Check is one condition of readiness.
-type Check struct {
-	Name  string
-	Ready func() error // nil when met, else why not
-}
-
-// Config says what is shown.
+// Config says what is shown. Metrics is required.
 type Config struct {
 	Metrics *metrics.Set
 	Checks  []Check
@@ -41,19 +36,24 @@ type Config struct {
 	Records func() []usage.Record
 	// Pprof turns /debug/pprof/ on. Profiles show the inside of the process.
 	Pprof bool
+	// Logger gets what net/http has to say; default none.
+	Logger *slog.Logger
 }
 
 // Server is the admin listener.
-type Server struct{ http http.Server }
+type Server struct {
+	http        http.Server
+	connections sync.WaitGroup
+}
 
 // New returns a server; nothing is served before Run.
 func New(config Config) *Server {
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	registerBuild(config.Metrics)
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		config.Metrics.WritePrometheus(w)
-		metrics.WriteProcessMetrics(w)
-	})
+	mux.HandleFunc("GET /metrics", config.metrics)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, map[string]bool{"ok": true}) })
 	mux.HandleFunc("GET /readyz", config.ready)
 	if config.Records != nil {
@@ -68,43 +68,40 @@ func New(config Config) *Server {
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
-	return &Server{http.Server{
+	s := &Server{http: http.Server{
 		Handler:        mux,
 		ReadTimeout:    readTimeout,
 		IdleTimeout:    idleTimeout,
 		MaxHeaderBytes: headerBytes,
+		ErrorLog:       slog.NewLogLogger(config.Logger.Handler(), slog.LevelWarn),
 	}}
+	s.http.ConnState = s.count
+	return s
 }
 
-// Run serves on l until ctx ends.
+// Run serves on l until ctx ends, then cuts the connections and returns when
+// the last of them is done. A profile that is being taken ends early.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
 	stop := context.AfterFunc(ctx, func() { _ = s.http.Close() })
 	defer stop()
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	err := s.http.Serve(l)
+	_ = s.http.Close() // where serving failed by itself
+	s.connections.Wait()
+	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("admin listener on %s: %w", l.Addr(), err)
 	}
 	return nil
 }
 
-// ready answers like the public /readyz; with ?verbose each check has a line.
-func (c Config) ready(w http.ResponseWriter, r *http.Request) {
-	status := http.StatusOK
-	lines := ""
-	for _, check := range c.Checks {
-		if err := check.Ready(); err != nil {
-			status = http.StatusServiceUnavailable
-			lines += fmt.Sprintf("[-] %s: %v\n", check.Name, err)
-		} else {
-			lines += fmt.Sprintf("[+] %s ok\n", check.Name)
-		}
+// count follows the goroutines of connections, which http.Server.Close leaves.
+func (s *Server) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.connections.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		s.connections.Done()
 	}
-	if r.URL.Query().Has("verbose") {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, lines)
-		return
-	}
-	answer(w, status, map[string]bool{"ok": status == http.StatusOK})
 }
 
 func answer(w http.ResponseWriter, status int, document any) {

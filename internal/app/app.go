@@ -174,7 +174,7 @@ func (a *App) open(inherited net.Listener, addr string) (net.Listener, error) {
 }
 
 func (a *App) adminServer() *admin.Server {
-	c := admin.Config{Metrics: a.metrics, Checks: a.checks(), Pprof: a.config.Admin.Pprof}
+	c := admin.Config{Metrics: a.metrics, Checks: a.checks(), Pprof: a.config.Admin.Pprof, Logger: a.logger}
 	if a.plumbing.memory != nil {
 		c.Records = a.plumbing.memory.Records
 	}

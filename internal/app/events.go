@@ -38,6 +38,7 @@ func (a *App) connectEvents() error {
 	}
 	a.plumbing.client = client
 	a.inspect(token, neededReplies(c))
+	a.measureExpiry(token)
 	a.plumbing.add(part{run: client.Run})
 	if c.Events.ListenerRequired {
 		a.plumbing.add(part{name: "reply streams", ready: a.listenersReady})

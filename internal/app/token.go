@@ -58,3 +58,19 @@ func (a *App) inspect(source events.TokenSource, replies []string) {
 		a.logger.Error("the provider token lacks scopes", "missing", strings.Join(missing, " "), "do", do)
 	}
 }
+
+// measureExpiry registers when the provider token expires, so that an alert
+// comes before the Events API refuses it.
+func (a *App) measureExpiry(source events.TokenSource) {
+	a.metrics.NewGauge("bus_vm_events_token_expiry_timestamp_seconds", func() float64 {
+		token, err := source.Token()
+		if err != nil {
+			return 0
+		}
+		expires, _, _ := events.InspectToken(token, time.Now()) // zero when it cannot tell
+		if expires.IsZero() {
+			return 0
+		}
+		return float64(expires.Unix())
+	})
+}

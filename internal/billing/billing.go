@@ -103,5 +103,9 @@ func (a answer) denial() error {
 	if len(a.Usage) > 0 && len(a.Usage) <= maxUsage && string(a.Usage) != "null" {
 		extra["usage"] = a.Usage
 	}
-	return apierror.Denied(apierror.Code(reason), message, extra)
+	denied := apierror.Denied(apierror.Code(reason), message, extra)
+	if reason == required || reason == quotaExceeded {
+		denied.Reason = reason // any other word would be a time series of its own
+	}
+	return denied
 }

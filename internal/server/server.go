@@ -27,7 +27,13 @@ const overflow = 64
 // overloadedRetryAfter is when a client that was turned away may come back.
 const overloadedRetryAfter = time.Second
 
-var errOverloaded = apierror.UnavailableAfter(overloadedRetryAfter, "This server has too many connections.", nil)
+var errOverloaded = overloaded()
+
+func overloaded() *apierror.Error {
+	e := apierror.UnavailableAfter(overloadedRetryAfter, "This server has too many connections.", nil)
+	e.Reason = "connections"
+	return e
+}
 
 // Config bounds what a client may cost.
 type Config struct {
@@ -48,7 +54,8 @@ type Config struct {
 	ShutdownTimeout time.Duration
 	// Logger gets the failures of connections.
 	Logger *slog.Logger
-	// Metrics gets the requests that reach no route; nil for none.
+	// Metrics gets the connections and the requests that reach no route; nil
+	// for none.
 	Metrics *metrics.Set
 }
 
@@ -96,6 +103,8 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		s.app.Use(handler)
 	}
 	s.tighten()
+	config.Metrics.NewGauge("bus_vm_http_connections", func() float64 { return float64(max(0, s.app.Server().GetOpenConnectionsCount())) })
+	config.Metrics.NewGauge("bus_vm_http_max_connections", func() float64 { return float64(config.MaxConnections) })
 	return s
 }
 

@@ -1,0 +1,94 @@
+package admin
+
+// prefix is that of everything this service measures about itself.
+const prefix = "bus_vm_"
+
+// The kinds of a Family.
+const (
+	counter   = "counter"
+	gauge     = "gauge"
+	histogram = "histogram"
+)
+
+// Family describes one metric to operators.
+type Family struct{ Name, Kind, Help string }
+
+// Families returns what /metrics may show, in the order of the documents. What
+// a backend measures is there once that backend is in use.
+func Families() []Family {
+	return []Family{
+		{"bus_vm_build_info", gauge, "Always 1; its labels say which build answers."},
+
+		{"bus_vm_http_requests_total", counter, "Requests answered, by route and status code; route is none for requests that reached no route."},
+		{"bus_vm_http_request_duration_seconds", histogram, "Time from the last byte of a request's header to its answer, by route."},
+		{"bus_vm_http_requests_in_flight", gauge, "Requests that are being answered now, by route."},
+		{"bus_vm_http_connections", gauge, "Connections that are open now."},
+		{"bus_vm_http_max_connections", gauge, "Connections that may be open at once, as server.max_connections says."},
+		{"bus_vm_refusals_total", counter, "Requests answered with an error, by reason."},
+
+		{"bus_vm_token_cache_requests_total", counter, "Tokens looked up among the verified ones, by result."},
+		{"bus_vm_token_cache_entries", gauge, "Verified tokens that are remembered."},
+		{"bus_vm_jwks_keys", gauge, "Public keys that verify callers' tokens."},
+		{"bus_vm_jwks_skipped_keys", gauge, "Keys of the last JWKS document that are not used; the log says which and why."},
+		{"bus_vm_jwks_age_seconds", gauge, "Time since the server behind --jwks-url last said what the keys are."},
+		{"bus_vm_jwks_fetches_total", counter, "Fetches of the JWKS document, by result."},
+
+		{"bus_vm_snapshot_age_seconds", gauge, "Age of the status on display; it grows while nobody reads. 0 without one."},
+		{"bus_vm_snapshot_refreshes_total", counter, "Refreshes of the status, by result."},
+		{"bus_vm_snapshot_invalidations_total", counter, "Accepted starts and stops that put an older status out of date."},
+
+		{"bus_vm_events_stream_up", gauge, "Whether a reply stream is connected, by event."},
+		{"bus_vm_events_stream_reconnects_total", counter, "Times a lost reply stream was opened again, by event."},
+		{"bus_vm_events_stream_replays_total", counter, "Times the history was read for replies from before a reconnect, by event."},
+		{"bus_vm_events_replies_total", counter, "Replies heard, by event and by whether a request here waited; replicas under one identity hear each other's as unmatched."},
+		{"bus_vm_events_skipped_lines_total", counter, "Lines of a stream that were no event of it, by event and reason."},
+		{"bus_vm_events_publishes_total", counter, "Requests published to Events, by result."},
+		{"bus_vm_events_requests_in_flight", gauge, "Requests through Events that wait for their reply."},
+		{"bus_vm_events_token_expiry_timestamp_seconds", gauge, "When the provider's own token expires, in seconds since the epoch; 0 when that is not known."},
+		{"bus_vm_entitlement_answers_total", counter, "Answers to the question whether an account may act, by result."},
+
+		{"bus_vm_outbox_records", gauge, "Places taken of the usage outbox: records not delivered yet, parked ones, and ends of operations to come."},
+		{"bus_vm_outbox_parked_records", gauge, "Usage records on disk that the usage integration refused."},
+		{"bus_vm_outbox_max_records", gauge, "Places of the usage outbox, as usage.max_records says."},
+		{"bus_vm_outbox_oldest_record_age_seconds", gauge, "How long the oldest usage record has been due for delivery."},
+		{"bus_vm_outbox_healthy", gauge, "Whether usage records can be written; while 0, starts and stops are refused."},
+		{"bus_vm_outbox_commits_total", counter, "Transactions of the usage outbox; each is two syncs of its file."},
+		{"bus_vm_outbox_commit_failures_total", counter, "Transactions of the usage outbox that failed."},
+		{"bus_vm_outbox_writes_total", counter, "Usage records written to the outbox."},
+		{"bus_vm_outbox_full_total", counter, "Starts and stops refused because the usage outbox was full."},
+		{"bus_vm_outbox_delivered_total", counter, "Usage records that the usage integration acknowledged."},
+		{"bus_vm_outbox_retries_total", counter, "Deliveries of usage records that failed and are tried again."},
+		{"bus_vm_outbox_unknown_replaced_total", counter, "Unknown outcomes that a late reply settled."},
+		{"bus_vm_outbox_late_ignored_total", counter, "Late replies whose operation was closed already."},
+
+		{"bus_vm_reload_success", gauge, "Whether everything that is followed while running was right when it was last read."},
+		{"bus_vm_reload_timestamp_seconds", gauge, "When everything that is followed was last read and right, in seconds since the epoch."},
+
+		{"process_cpu_seconds_total", counter, "CPU time that this process used."},
+		{"process_start_time_seconds", gauge, "When this process started, in seconds since the epoch."},
+		{"process_resident_memory_bytes", gauge, "Memory of this process that is resident."},
+		{"process_resident_memory_peak_bytes", gauge, "The most memory of this process that was ever resident."},
+		{"process_virtual_memory_bytes", gauge, "Address space of this process."},
+		{"process_open_fds", gauge, "File descriptors that are open."},
+		{"process_max_fds", gauge, "File descriptors that may be open."},
+		{"process_io_storage_written_bytes_total", counter, "Bytes that this process caused to be written to disk."},
+		{"go_goroutines", gauge, "Goroutines that exist."},
+		{"go_threads", gauge, "Threads of the Go runtime."},
+		{"go_gomaxprocs", gauge, "Goroutines that may run at once."},
+		{"go_gc_cpu_seconds_total", counter, "CPU time that the garbage collector used."},
+		{"go_memlimit_bytes", gauge, "Memory limit of the Go runtime, as GOMEMLIMIT says."},
+		{"go_memstats_heap_alloc_bytes", gauge, "Heap in use by objects."},
+		{"go_memstats_heap_sys_bytes", gauge, "Heap obtained from the system."},
+		{"go_memstats_next_gc_bytes", gauge, "Heap at which the next garbage collection starts."},
+		{"go_info", gauge, "Always 1; its label is the version of Go."},
+	}
+}
+
+// byName indexes Families.
+func byName() map[string]Family {
+	index := make(map[string]Family)
+	for _, f := range Families() {
+		index[f.Name] = f
+	}
+	return index
+}
