@@ -1,0 +1,207 @@
+package admin_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/trace"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/busdk/bus-api-provider-vm/internal/admin"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 20 * time.Second
+
+// running is a server on a socket.
+type running struct {
+	addr   net.Addr
+	client *http.Client
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+// serve runs a server on network and addr until the test ends, or ends it.
+func serve(t *testing.T, network, addr string, config admin.Config) *running {
+	t.Helper()
+	if config.Metrics == nil {
+		config.Metrics = metrics.NewSet()
+	}
+	l, err := net.Listen(network, addr)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return net.Dial(l.Addr().Network(), l.Addr().String())
+	}}
+	r := &running{l.Addr(), &http.Client{Transport: transport, Timeout: patience}, cancel, make(chan error, 1)}
+	server := admin.New(config)
+	go func() { r.ended <- server.Run(ctx, l) }()
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		r.stop(t)
+	})
+	return r
+}
+
+// stop ends the server and expects that it ends well.
+func (r *running) stop(t *testing.T) {
+	t.Helper()
+	r.cancel()
+	select {
+	case err := <-r.ended:
+		assert.NoError(t, err)
+		r.ended <- nil // for the next call
+	case <-time.After(patience):
+		t.Error("it does not end")
+	}
+}
+
+type reply struct {
+	Status      int
+	Type, Cache string
+	Body        string
+}
+
+func (r *running) ask(t *testing.T, method, path string) reply {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, "http://admin"+path, nil)
+	require.NoError(t, err)
+	response, err := r.client.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return reply{response.StatusCode, response.Header.Get("Content-Type"), response.Header.Get("Cache-Control"), string(body)}
+}
+
+const (
+	plain    = "text/plain; charset=utf-8"
+	document = "application/json"
+)
+
+func TestHealth(t *testing.T) {
+	var down error
+	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{Checks: []admin.Check{
+		{Name: "not draining", Ready: func() error { return nil }},
+		{Name: "reply streams", Ready: func() error { return down }},
+	}})
+	ok, bad := "{\"ok\":true}\n", "{\"ok\":false}\n"
+	for _, c := range []struct {
+		name, method, path string
+		down               error
+		want               reply
+	}{
+		{"live", "GET", "/livez", nil, reply{200, document, "no-store", ok}},
+		{"live while unready", "GET", "/livez", errors.New("x"), reply{200, document, "no-store", ok}},
+		{"ready", "GET", "/readyz", nil, reply{200, document, "no-store", ok}},
+		{"unready", "GET", "/readyz", errors.New("b.response is away"), reply{503, document, "no-store", bad}},
+		{"by HEAD", "HEAD", "/readyz", errors.New("x"), reply{503, document, "no-store", ""}},
+		{"ready in detail", "GET", "/readyz?verbose", nil, reply{200, plain, "no-store", "[+] not draining ok\n[+] reply streams ok\n"}},
+		{"unready in detail", "GET", "/readyz?verbose=1", errors.New("b.response is away"),
+			reply{503, plain, "no-store", "[+] not draining ok\n[-] reply streams: b.response is away\n"}},
+		{"by POST", "POST", "/livez", nil, reply{405, plain, "", "Method Not Allowed\n"}},
+		{"nothing there", "GET", "/", nil, reply{404, plain, "", "404 page not found\n"}},
+		{"usage that is not on", "GET", "/debug/usage", nil, reply{404, plain, "", "404 page not found\n"}},
+		{"profiles that are not on", "GET", "/debug/pprof/", nil, reply{404, plain, "", "404 page not found\n"}},
+		{"a profile that is not on", "GET", "/debug/pprof/heap", nil, reply{404, plain, "", "404 page not found\n"}},
+		{"the API", "GET", "/api/v1/vm/status", nil, reply{404, plain, "", "404 page not found\n"}},
+	} {
+		down = c.down
+		assert.Equal(t, c.want, r.ask(t, c.method, c.path), c.name)
+	}
+}
+
+func TestUsageRecords(t *testing.T) {
+	records := []usage.Record{}
+	r := serve(t, "unix", t.TempDir()+"/admin.sock", admin.Config{Records: func() []usage.Record { return records }})
+	assert.Equal(t, reply{200, document, "no-store", "{\"records\":[]}\n"}, r.ask(t, "GET", "/debug/usage"))
+	records = append(records, usage.Record{
+		EventType: "runtime_start_requested", EventID: "e", AccountID: "a", OccurredAt: usage.At(time.Unix(1_800_000_000, 0)),
+		Data: usage.Data{Action: "start", RequestID: "r", Runtime: "default"},
+	})
+	got := r.ask(t, "GET", "/debug/usage")
+	assert.JSONEq(t, `{"records":[{"event_type":"runtime_start_requested","event_id":"e","account_id":"a",
+		"occurred_at":"2027-01-15T08:00:00.000000Z","data":{"action":"start","request_id":"r","runtime":"default"}}]}`, got.Body)
+}
+
+func TestProfiles(t *testing.T) {
+	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{Pprof: true})
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/symbol", "/debug/pprof/goroutine", "/debug/pprof/heap?debug=1"} {
+		assert.Equal(t, 200, r.ask(t, "GET", path).Status, path)
+	}
+}
+
+// Ending does not wait for a trace that was to take ten minutes.
+func TestEndCutsATraceShort(t *testing.T) {
+	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{Pprof: true})
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		response, err := r.client.Get("http://admin/debug/pprof/trace?seconds=600")
+		if err == nil {
+			_, _ = io.Copy(io.Discard, response.Body)
+			response.Body.Close()
+		}
+	}()
+	require.Eventually(t, trace.IsEnabled, patience, time.Millisecond)
+	r.stop(t)
+	<-answered
+	assert.False(t, trace.IsEnabled())
+}
+
+// Run returns after the last of its handlers, not before.
+func TestEndWaitsForHandlers(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{Records: func() []usage.Record {
+		close(entered)
+		<-release
+		return nil
+	}})
+	c, err := net.Dial("tcp", r.addr.String())
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = io.WriteString(c, "GET /debug/usage HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.NoError(t, err)
+	<-entered
+	r.cancel()
+	_, err = io.ReadAll(c) // until the connection is cut
+	_ = err
+	select {
+	case <-r.ended:
+		t.Error("it ended while a handler was running")
+		r.ended <- nil
+	default:
+	}
+	close(release)
+	r.stop(t)
+}
+
+// A silent connection does not keep it from ending either.
+func TestEndCutsIdleConnections(t *testing.T) {
+	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{})
+	silent, err := net.Dial("tcp", r.addr.String())
+	require.NoError(t, err)
+	defer silent.Close()
+	assert.Equal(t, 200, r.ask(t, "GET", "/livez").Status) // and is kept alive
+	r.stop(t)
+}
+
+func TestListenerThatFails(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	err = admin.New(admin.Config{Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler)}).Run(t.Context(), l)
+	require.ErrorIs(t, err, net.ErrClosed)
+	assert.ErrorContains(t, err, "admin listener on "+l.Addr().String())
+}
