@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,7 +35,9 @@ type ListenConfig struct {
 func Listen(config ListenConfig) (net.Listener, error) {
 	path, isUnix := strings.CutPrefix(config.Addr, unixPrefix)
 	if !isUnix {
-		l, err := net.Listen("tcp", config.Addr)
+		var plain net.ListenConfig
+		plain.SetMultipathTCP(false) // see turnAway
+		l, err := plain.Listen(context.Background(), "tcp", config.Addr)
 		if err != nil {
 			return nil, fmt.Errorf("listen on %s: %w; choose another --addr or end what uses it", config.Addr, err)
 		}
@@ -53,9 +56,6 @@ func Listen(config ListenConfig) (net.Listener, error) {
 	}
 	return newListener(l), nil
 }
-
-// Adopt wraps a listener that somebody else opened, for example systemd.
-func Adopt(l net.Listener) net.Listener { return newListener(l) }
 
 // removeStale removes the socket file of a process that is gone.
 func removeStale(path string) error {

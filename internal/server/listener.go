@@ -6,26 +6,42 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// listener hands out connections that can linger, and closes without losing
-// the clients that the kernel has already accepted: closing a socket resets
-// whatever waits in its backlog, so those are taken out first.
+// listener hands out connections that can linger, and closes without losing a
+// client. Closing a socket resets whatever waits in its backlog, and nginx does
+// not send a start or stop again after a reset. So Close first lets nobody in,
+// then takes out who is there, and only then closes.
 type listener struct {
 	net.Listener
+	shared bool // another process holds the socket too, and its backlog
 	once   sync.Once
 	rescue chan net.Conn // filled and closed by Close
 	closed error
 }
 
-// maxRescued bounds the connections taken out of the backlog; Linux keeps
-// fewer than this by default (net.core.somaxconn).
-const maxRescued = 4096
+const (
+	// maxRescued bounds the connections taken out of the backlog; Linux keeps
+	// fewer than this by default (net.core.somaxconn).
+	maxRescued = 4096
+	// handshakeTime is left to handshakes under way when TCP clients are turned
+	// away: some round trips to an nginx that is near.
+	handshakeTime = 5 * time.Millisecond
+)
 
 func newListener(l net.Listener) *listener {
 	return &listener{Listener: l, rescue: make(chan net.Conn, maxRescued)}
+}
+
+// Adopt wraps a listener whose socket somebody else opened and holds, such as
+// systemd. Closing it leaves the backlog to the next who listens there.
+func Adopt(l net.Listener) net.Listener {
+	adopted := newListener(l)
+	adopted.shared = true
+	return adopted
 }
 
 // Accept returns the next connection; after Close those that Close rescued,
@@ -35,51 +51,99 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err == nil {
 		return &conn{Conn: c}, nil
 	}
-	if !errors.Is(err, net.ErrClosed) {
+	// A unix socket that turns clients away says EINVAL shortly before it closes.
+	if !errors.Is(err, net.ErrClosed) && !errors.Is(err, unix.EINVAL) {
 		return nil, err
 	}
 	if c, ok := <-l.rescue; ok {
 		return &conn{Conn: c}, nil
 	}
-	return nil, err
+	return nil, net.ErrClosed
 }
 
 // Close stops listening, once.
 func (l *listener) Close() error {
 	l.once.Do(func() {
-		waiting := l.backlog()
-		l.closed = l.Listener.Close()
-		for _, fd := range waiting {
-			if c, err := fileConn(fd); err == nil {
-				l.rescue <- c
-			}
+		defer close(l.rescue)
+		if l.shared {
+			l.closed = l.Listener.Close()
+			return
 		}
-		close(l.rescue)
+		// The socket lives on in a duplicate. The listener's own closing lasts
+		// until Accept has noticed, and clients would come in meanwhile.
+		socket, err := duplicate(l.Listener)
+		if err != nil {
+			l.closed = l.Listener.Close()
+			return
+		}
+		turnAway(socket, l.Addr().Network())
+		l.closed = l.Listener.Close()
+		l.drain(socket)
+		_ = unix.Close(socket)
 	})
 	return l.closed
 }
 
-// backlog accepts what waits right now, without waiting itself. It runs as
-// close to the closing as can be.
-func (l *listener) backlog() (fds []int) {
-	socket, ok := l.Listener.(syscall.Conn)
+// duplicate returns another descriptor of the socket that l listens on.
+func duplicate(l net.Listener) (fd int, err error) {
+	socket, ok := l.(syscall.Conn)
 	if !ok {
-		return nil
+		return -1, errors.ErrUnsupported
 	}
 	raw, err := socket.SyscallConn()
 	if err != nil {
-		return nil
+		return -1, err
 	}
-	_ = raw.Control(func(listening uintptr) {
-		for len(fds) < maxRescued {
-			fd, _, err := unix.Accept4(int(listening), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-			if err != nil {
-				return
-			}
-			fds = append(fds, fd)
-		}
+	failed := raw.Control(func(original uintptr) {
+		fd, err = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
 	})
-	return fds
+	return fd, errors.Join(failed, err)
+}
+
+// turnAway keeps new clients out of a listening socket and leaves those in its
+// backlog alone. A unix socket refuses them from here on. TCP has no such
+// state: packets that open a connection are dropped, so their senders try again
+// a second later and find the port closed. Where that fails, the old gap of
+// some microseconds remains.
+func turnAway(socket int, network string) {
+	if network == "unix" {
+		_ = unix.Shutdown(socket, unix.SHUT_RD)
+		return
+	}
+	// A TCP socket's filter sees the header of each segment (socket(7)).
+	const (
+		flagsAt  = 13
+		synOrAck = 0x12
+		syn      = 0x02
+		keep     = 0xffff // bytes
+	)
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: flagsAt},
+		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: synOrAck},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: syn, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+		{Code: unix.BPF_RET | unix.BPF_K, K: keep},
+	}
+	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	if unix.SetsockoptSockFprog(socket, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &filter) == nil {
+		time.Sleep(handshakeTime)
+	}
+}
+
+// drain accepts what waits in the backlog, without waiting itself.
+func (l *listener) drain(socket int) {
+	for range maxRescued {
+		fd, _, err := unix.Accept4(socket, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		if errors.Is(err, unix.ECONNABORTED) || errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		if c, err := fileConn(fd); err == nil {
+			l.rescue <- c
+		}
+	}
 }
 
 func fileConn(fd int) (net.Conn, error) {
