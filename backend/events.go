@@ -3,7 +3,6 @@ package backend
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -64,11 +63,10 @@ func NewEvents(config EventsConfig) *Events {
 	config.Client.Observe(statusReply, b.seeStatus)
 	config.Client.Observe(startReply, b.seeWrite)
 	config.Client.Observe(stopReply, b.seeWrite)
-	// While a stream was away a write may have been accepted unseen. Before it
-	// opened for the first time, nothing had been shown.
-	opened := map[string]*atomic.Bool{startReply: {}, stopReply: {}}
+	// While a stream was away a write may have been accepted unseen, also
+	// before it opened for the first time: statuses have a stream of their own.
 	config.Client.OnGap(func(reply string) {
-		if before := opened[reply]; before != nil && before.Swap(true) {
+		if reply == startReply || reply == stopReply {
 			b.keeper.Invalidate()
 		}
 	})

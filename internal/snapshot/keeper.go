@@ -59,7 +59,7 @@ type Keeper struct {
 
 	mu        sync.Mutex
 	epoch     uint64             // counts accepted writes
-	lastWrite time.Time          // when the latest of them became known
+	lastWrite time.Time          // when the latest of them became known; at first, when this Keeper was made
 	changed   chan struct{}      // closed and replaced when waiters should look again
 	waiting   int                // readers without anything to show
 	lapsed    *shown             // off display because nobody read it; still young enough to fall back on
@@ -87,6 +87,9 @@ func New(config Config) *Keeper {
 		config:  config,
 		wake:    make(chan struct{}, 1),
 		changed: make(chan struct{}),
+		// Of a write that an earlier process or a replica made before, nobody
+		// here would have heard.
+		lastWrite: time.Now(),
 	}
 	k.metrics = newMetrics(config.Metrics, k)
 	return k

@@ -7,17 +7,19 @@ import (
 	"github.com/google/uuid"
 )
 
-// doubt is by how much others must have asked after an accepted write for their
-// answer to be shown: it covers the clocks of replicas that disagree.
+// doubt is by how much others must have asked after the last write that this
+// process may have missed or knows of for their answer to be shown: it covers
+// the clocks of replicas that disagree.
 const doubt = time.Minute
 
 // Share offers a status that somebody else asked for, under the correlation id
 // of that request. It is shown when it must have been observed after the last
-// accepted write, and dropped otherwise.
+// accepted write, and dropped otherwise. Any moment before the Keeper was made
+// counts as that of a write: an earlier life of this process may have made one.
 //
 // When it was asked for stands in the correlation id, where that is a UUID of
 // version 7, as this gateway's own are. Of any other request the time is
-// unknown, so after the first accepted write its answer is never shown.
+// unknown, so its answer is never shown.
 func (k *Keeper) Share(correlationID string, status Status) {
 	document, err := status.Render()
 	if err != nil {
@@ -31,7 +33,7 @@ func (k *Keeper) Share(correlationID string, status Status) {
 		k.metrics.unproven.Inc()
 		return
 	}
-	if !known || askedAt.After(now) {
+	if askedAt.After(now) {
 		askedAt = now
 	}
 	if now.Sub(askedAt) >= k.config.MaxAge {
@@ -64,9 +66,6 @@ func CorrelationID() string {
 
 // provablyNew holds mu.
 func (k *Keeper) provablyNew(askedAt time.Time, known bool) bool {
-	if k.lastWrite.IsZero() {
-		return true
-	}
 	return known && askedAt.Sub(k.lastWrite) > doubt
 }
 

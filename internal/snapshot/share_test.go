@@ -15,12 +15,13 @@ func TestShare(t *testing.T) {
 		name  string
 		id    func() string
 		write bool          // a write is accepted before the request
-		wait  time.Duration // between the write and the request
+		wait  time.Duration // between the start or the write and the request
 		late  bool          // the write comes after the request instead
 		shown bool
 	}{
-		{name: "replica, no write", id: v7, shown: true},
-		{name: "stranger, no write", id: stranger, shown: true},
+		{name: "replica, long after the start", id: v7, wait: doubt + time.Second, shown: true},
+		{name: "replica, soon after the start", id: v7, wait: time.Second},
+		{name: "stranger, no write", id: stranger, wait: time.Hour},
 		{name: "replica, long after a write", id: v7, write: true, wait: doubt + time.Second, shown: true},
 		{name: "replica, soon after a write", id: v7, write: true, wait: time.Second},
 		{name: "stranger, long after a write", id: stranger, write: true, wait: time.Hour},
@@ -52,6 +53,7 @@ func TestShare(t *testing.T) {
 
 func TestShareNeverReplacesANewerAnswer(t *testing.T) {
 	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		time.Sleep(doubt + time.Second)
 		older := CorrelationID()
 		time.Sleep(time.Second)
 		read(t, k)
@@ -62,6 +64,7 @@ func TestShareNeverReplacesANewerAnswer(t *testing.T) {
 
 func TestSharedStatusSavesReplicasTheirRefresh(t *testing.T) {
 	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		time.Sleep(doubt + time.Second)
 		read(t, k)
 		for range 100 {
 			time.Sleep(time.Second)
