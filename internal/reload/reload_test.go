@@ -1,0 +1,241 @@
+package reload
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bench is a Reloader on real files and the clock of a bubble.
+type bench struct {
+	directory string
+	files     atomic.Pointer[[]string]
+	signals   chan os.Signal
+	applied   []time.Duration // when, since the start
+	answer    error
+	log       bytes.Buffer
+	metrics   *metrics.Set
+	began     time.Time
+}
+
+// try runs do with a Reloader on the file "f", which holds "one".
+func try(t *testing.T, do func(t *testing.T, b *bench)) *bench {
+	t.Helper()
+	b := &bench{directory: t.TempDir(), metrics: metrics.NewSet()}
+	b.follow(b.path("f"), "")
+	b.write(t, "f", "one")
+	synctest.Test(t, func(t *testing.T) {
+		b.began, b.signals = time.Now(), make(chan os.Signal, 1)
+		r := New(Config{
+			Files:   func() []string { return *b.files.Load() },
+			Apply:   func() error { b.applied = append(b.applied, time.Since(b.began)); return b.answer },
+			Signals: b.signals,
+			Logger:  slog.New(slog.NewTextHandler(&b.log, nil)),
+			Metrics: b.metrics,
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(ctx) }()
+		do(t, b)
+		cancel()
+		require.NoError(t, <-ended)
+	})
+	return b
+}
+
+func (b *bench) follow(paths ...string) { b.files.Store(&paths) }
+
+func (b *bench) path(name string) string { return filepath.Join(b.directory, name) }
+
+func (b *bench) write(t *testing.T, name, text string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(b.path(name)), 0o700))
+	require.NoError(t, os.WriteFile(b.path(name), []byte(text), 0o600))
+}
+
+// pass lets time pass, and everything settle that is due by then.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// Each way in which files are replaced is noticed once, after two looks.
+func TestChangesAreNoticed(t *testing.T) {
+	for name, change := range map[string]func(t *testing.T, b *bench){
+		"written in place": func(t *testing.T, b *bench) { b.write(t, "f", "two") },
+		"same size and time": func(t *testing.T, b *bench) {
+			info, err := os.Stat(b.path("f"))
+			require.NoError(t, err)
+			b.write(t, "f", "eno")
+			require.NoError(t, os.Chtimes(b.path("f"), info.ModTime(), info.ModTime()))
+		},
+		"renamed over": func(t *testing.T, b *bench) {
+			b.write(t, "new", "two")
+			require.NoError(t, os.Rename(b.path("new"), b.path("f")))
+		},
+		"replaced by a link": func(t *testing.T, b *bench) {
+			b.write(t, "new", "two")
+			require.NoError(t, os.Remove(b.path("f")))
+			require.NoError(t, os.Symlink(b.path("new"), b.path("f")))
+		},
+		"removed": func(t *testing.T, b *bench) { require.NoError(t, os.Remove(b.path("f"))) },
+		"emptied": func(t *testing.T, b *bench) { b.write(t, "f", "") },
+		"made a directory": func(t *testing.T, b *bench) {
+			require.NoError(t, os.Remove(b.path("f")))
+			require.NoError(t, os.Mkdir(b.path("f"), 0o700))
+		},
+		"made a pipe that nobody writes": func(t *testing.T, b *bench) {
+			require.NoError(t, os.Remove(b.path("f")))
+			require.NoError(t, syscall.Mkfifo(b.path("f"), 0o600))
+		},
+		"another path": func(t *testing.T, b *bench) {
+			b.write(t, "g", "one")
+			b.follow(b.path("g"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := try(t, func(t *testing.T, b *bench) {
+				pass(2500 * time.Millisecond)
+				change(t, b)
+				pass(time.Minute)
+			})
+			assert.Equal(t, []time.Duration{4 * time.Second}, b.applied)
+		})
+	}
+}
+
+// Kubernetes mounts a volume as links to a link to a directory, and switches
+// that one.
+func TestMountedVolumes(t *testing.T) {
+	b := try(t, func(t *testing.T, b *bench) {
+		b.write(t, "..2026_1/secret", "one")
+		b.write(t, "..2026_2/secret", "two")
+		require.NoError(t, os.Symlink("..2026_1", b.path("..data")))
+		require.NoError(t, os.Symlink("..data/secret", b.path("secret")))
+		b.follow(b.path("secret"))
+		b.signals <- syscall.SIGHUP
+		pass(2500 * time.Millisecond)
+		require.NoError(t, os.Symlink("..2026_2", b.path("..data_tmp")))
+		require.NoError(t, os.Rename(b.path("..data_tmp"), b.path("..data")))
+		require.NoError(t, os.RemoveAll(b.path("..2026_1")))
+		pass(time.Minute)
+	})
+	assert.Equal(t, []time.Duration{0, 4 * time.Second}, b.applied)
+}
+
+func TestWhatIsNoChange(t *testing.T) {
+	b := try(t, func(t *testing.T, b *bench) {
+		pass(time.Minute)
+		require.NoError(t, os.Chtimes(b.path("f"), time.Unix(0, 0), time.Unix(1, 0)))
+		pass(time.Minute)
+		b.write(t, "f", "one")
+		pass(time.Minute)
+	})
+	assert.Empty(t, b.applied)
+}
+
+// A file that is being written is left to settle.
+func TestUnfinishedFiles(t *testing.T) {
+	b := try(t, func(t *testing.T, b *bench) {
+		pass(500 * time.Millisecond)
+		for length := range 20 {
+			b.write(t, "f", strings.Repeat("x", length))
+			pass(time.Second)
+		}
+		pass(time.Minute)
+	})
+	assert.Equal(t, []time.Duration{21 * time.Second}, b.applied)
+}
+
+// What changed before Run is not missed.
+func TestChangesBeforeRun(t *testing.T) {
+	b := try(t, func(t *testing.T, b *bench) {
+		b.write(t, "f", "two") // Run is not there before the first Wait
+		pass(time.Minute)
+	})
+	assert.Equal(t, []time.Duration{2 * time.Second}, b.applied)
+}
+
+// A signal applies at once, changed or not, and what it applied is no change.
+func TestSignals(t *testing.T) {
+	b := try(t, func(t *testing.T, b *bench) {
+		pass(500 * time.Millisecond)
+		b.signals <- syscall.SIGHUP
+		pass(time.Second)
+		b.write(t, "f", "two")
+		b.signals <- syscall.SIGHUP
+		pass(time.Minute)
+	})
+	assert.Equal(t, []time.Duration{500 * time.Millisecond, 1500 * time.Millisecond}, b.applied)
+}
+
+// A failure is told once, is not tried again by itself, and shows in the
+// metrics until something is right again.
+func TestFailures(t *testing.T) {
+	var states []string
+	var start int64
+	b := try(t, func(t *testing.T, b *bench) {
+		start = time.Now().Unix()
+		state := func() {
+			var text bytes.Buffer
+			b.metrics.WritePrometheus(&text)
+			states = append(states, text.String())
+		}
+		state()
+		b.answer = errors.New("line 3 is wrong")
+		b.write(t, "f", "two")
+		pass(time.Minute)
+		state()
+		b.write(t, "f", "three")
+		pass(time.Minute)
+		b.answer = nil
+		b.write(t, "f", "four")
+		pass(time.Minute)
+		state()
+	})
+	assert.Len(t, b.applied, 3)
+	shown := func(success int, at int64) string {
+		return fmt.Sprintf("bus_vm_reload_success %d\nbus_vm_reload_timestamp_seconds %d\n", success, at)
+	}
+	last := start + int64(b.applied[2]/time.Second)
+	assert.Equal(t, []string{shown(1, start), shown(0, start), shown(1, last)}, states)
+	const failure = `level=ERROR msg="reload failed; what was wrong stays as it was before" why="a file changed" cause="line 3 is wrong" ` +
+		`do="put right what the cause names; it is read again when it changes, or on SIGHUP"` + "\n"
+	var lines strings.Builder
+	for line := range strings.Lines(b.log.String()) {
+		_, text, _ := strings.Cut(line, " ")
+		lines.WriteString(text)
+	}
+	assert.Equal(t, failure+failure+"level=INFO msg=reloaded why=\"a file changed\"\n", lines.String())
+}
+
+func BenchmarkLook(b *testing.B) {
+	var paths []string
+	for i := range 3 {
+		path := filepath.Join(b.TempDir(), fmt.Sprint(i))
+		if err := os.WriteFile(path, make([]byte, 4<<10), 0o600); err != nil {
+			b.Fatal(err)
+		}
+		paths = append(paths, path)
+	}
+	for b.Loop() {
+		look(paths)
+	}
+}
