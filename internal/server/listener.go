@@ -29,7 +29,7 @@ const (
 	maxRescued = 4096
 	// handshakeTime is left to handshakes under way when TCP clients are turned
 	// away: some round trips to an nginx that is near.
-	handshakeTime = 5 * time.Millisecond
+	handshakeTime = 2 * time.Millisecond
 )
 
 func newListener(l net.Listener) *listener {
