@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,6 +73,9 @@ func tryNginx(t testing.TB, addr string, upstreams []string) (listening bool) {
 	t.Cleanup(func() {
 		p.signal(t, syscall.SIGTERM)
 		p.waitFor(t, patience)
+		if t.Failed() {
+			t.Logf("nginx says:\n%s", strings.Join(failuresIn.FindAllString(p.stderr.String(), -1), "\n"))
+		}
 	})
 	if p.hasEnded() {
 		require.Contains(t, p.stderr.String(), "Address already in use")
@@ -79,6 +83,9 @@ func tryNginx(t testing.TB, addr string, upstreams []string) (listening bool) {
 	}
 	return listening
 }
+
+// failuresIn finds what nginx could not do, apart from its ordinary notes.
+var failuresIn = regexp.MustCompile(`(?m)^.*\[(warn|error|crit|alert|emerg)\].*$`)
 
 // shippedConf is deploy/nginx/bus-vm.conf with other addresses.
 func shippedConf(t testing.TB, addr string, upstreams []string) string {
