@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
 // closing is a reply after which the gateway ends the connection.
@@ -25,126 +27,34 @@ var (
 	tooSlow     = closing(refusal("408 Request Timeout", "request_timeout", "The request did not arrive in time.", ""))
 )
 
-// refusedRequests are raw requests by the only reply they may get. Those with a
-// body carry a good token: what is wrong is the HTTP.
-func refusedRequests(token string) map[string][]string {
-	get := func(tail string) string { return "GET /readyz HTTP/1.1\r\nHost: vm.test\r\n" + tail + "\r\n" }
-	stop := func(tail string) string {
-		return "POST " + stopPath + " HTTP/1.1\r\nHost: vm.test\r\nAuthorization: Bearer " + token + "\r\n" + tail
-	}
-	line := func(line string) string { return line + "\r\nHost: vm.test\r\n\r\n" }
-	return map[string][]string{
-		notHTTP: {
-			stop("Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}"),
-			stop("Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
-			stop("Content-Length: 2, 2\r\n\r\n{}"),
-			stop("Content-Length: -2\r\n\r\n"),
-			stop("Content-Length: +2\r\n\r\n{}"),
-			stop("Content-Length: 0x2\r\n\r\n{}"),
-			stop("Content-Length: 2.0\r\n\r\n{}"),
-			stop("Content-Length: 2 2\r\n\r\n{}"),
-			stop("Content-Length:\r\n\r\n"),
-			stop("Content-Length : 2\r\n\r\n{}"),
-			stop("Content-Length: 99999999999999999999\r\n\r\n"),
-			stop("Transfer-Encoding: gzip\r\n\r\n0\r\n\r\n"),
-			stop("Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
-			stop("Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
-			stop("Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n"),
-			stop("Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n"),
-			stop("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-			stop("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"),
-			strings.Replace(stop("Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), "1.1", "1.0", 1),
-			stop("Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"),
-			stop("Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n"),
-			stop("Transfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\n"),
-			stop("Transfer-Encoding: chunked\r\n\r\n2\n{}\n0\n\n"),
-			stop("Transfer-Encoding: chunked\r\n\r\n2\r\n{}0\r\n\r\n"),
-			stop("Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{}\r\n0\r\n\r\n"),
-			stop("Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nContent-Length: 5\r\n\r\n"),
-			stop("Transfer-Encoding: chunked\r\n\r\n0\r\nAuthorization: Bearer x\r\n\r\n"),
-
-			get("Private : header\r\n"),
-			get("Private\r\n"),
-			get(": private\r\n"),
-			get("Private: a\rb\r\n"),
-			get("Private: a\x00b\r\n"),
-			get("Priv\x01ate: a\r\n"),
-			get("Priv(ate): a\r\n"),
-			get("Host: vm.test\r\n"),
-			get("Host: another\r\n"),
-			"GET /readyz HTTP/1.1\r\n Host: vm.test\r\n\r\n",
-			"GET /readyz HTTP/1.1\r\n\r\n",
-			"GET /readyz HTTP/1.1\r\nHost:\r\n\r\n",
-			"GET /readyz HTTP/1.1\r\nHost: private path\r\n\r\n",
-			"GET /readyz HTTP/1.1\r\nHost: private/path\r\n\r\n",
-
-			line("GET /readyz"),
-			line("GET /readyz http/1.1"),
-			line("GET /readyz HTTP/1.10"),
-			line("GET /readyz HTTP/1"),
-			line("GET /readyz HTTPS/1.1"),
-			line("GET  /readyz HTTP/1.1"),
-			line("GET\t/readyz\tHTTP/1.1"),
-			line("GET /rea dyz HTTP/1.1"),
-			line("GET readyz HTTP/1.1"),
-			line("GET /readyz\x01 HTTP/1.1"),
-			line("GET /readyz\x00 HTTP/1.1"),
-			line("G{T /readyz HTTP/1.1"),
-			line(" /readyz HTTP/1.1"),
-			line("GET"),
-			line("private garbage"),
-			"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", // a TLS client
-			"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",                     // HTTP/2
-			"* OK IMAP4rev1\r\n\r\n",
-		},
-		framedTwice: {
-			stop("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-			stop("Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
-			stop("content-length: 0\r\ntransfer-encoding: CHUNKED\r\n\r\n0\r\n\r\n"),
-		},
-		notChunked: {
-			stop("Transfer-Encoding: identity\r\n\r\n"),
-			stop("Content-Length: 0\r\nTransfer-Encoding: identity\r\n\r\n"),
-		},
-		twoReadings: {
-			get("Private: a\nOther: b\r\n"),
-			get("Private: a\nContent-Length: 2\r\n") + "{}",
-			get("Private: a\r\n b\r\n"),
-			get("Private: a\r\n\tb\r\n"),
-			get("Pri vate: a\r\n"),
-			stop("Private: a\r\n Content-Length: 2\r\n\r\n"),
-			stop("Content-Length: 2\nPrivate: a\r\n\r\n{}"),
-		},
-		tooLong: {
-			get("Private: " + strings.Repeat("x", 20<<10) + "\r\n"),
-			get(strings.Repeat("Private: x\r\n", 2000)),
-			get("Authorization: Bearer " + strings.Repeat("x", 20<<10) + "\r\n"),
-			line("GET /readyz?" + strings.Repeat("x", 20<<10) + " HTTP/1.1"),
-			"GET /readyz HTTP/1.1\r\nPrivate: " + strings.Repeat("x", 20<<10), // not even ended
-		},
-		tooLarge: {
-			stop("Content-Length: 5000000\r\n\r\n"),
-			stop("Transfer-Encoding: chunked\r\n\r\n4c4b40\r\n"),
-		},
-	}
+// refusals are the only replies to a request that cannot be taken, by status.
+var refusals = map[int][]string{
+	400: {notHTTP, framedTwice, notChunked, twoReadings},
+	413: {tooLarge},
+	431: {tooLong},
 }
 
+// The shared table of bad requests, with those that may have a body armed: they
+// ask for a stop and carry a good token, so only the HTTP is wrong with them.
 func TestBadRequestsAreRefused(t *testing.T) {
 	t.Parallel()
 	g := serve(t, nil)
 	token := mint("vm:read vm:write")
-	count := 0
-	for want, requests := range refusedRequests(token) {
-		for _, raw := range requests {
-			about := fmt.Sprintf("%.200q", raw)
-			c := dial(t, g.addr).send(raw)
-			c.expect(t, "GET", want, about)
-			c.closes(t, about)
-			_ = c.Close()
-			count++
+	arm := strings.NewReplacer("POST /livez HTTP/1.1\r\n", "POST "+stopPath+" HTTP/1.1\r\nAuthorization: Bearer "+token+"\r\n")
+	requests := hostile.BadRequests()
+	require.GreaterOrEqual(t, len(requests), 40)
+	for _, r := range requests {
+		c := dial(t, g.addr).send(arm.Replace(r.Raw))
+		got, err := c.reply("GET")
+		if strings.HasPrefix(got, "100 Continue\n") {
+			got, err = c.reply("GET")
 		}
+		require.NoError(t, err, r.Name)
+		require.Len(t, r.Want, 1, r.Name)
+		require.Contains(t, refusals[r.Want[0]], got, r.Name)
+		c.closes(t, r.Name)
+		_ = c.Close()
 	}
-	require.GreaterOrEqual(t, count, 40)
 	require.Equal(t, okStatus, ask(t, g.addr, request("GET "+statusPath, token)), "none of them stopped the runtime")
 }
 
