@@ -115,8 +115,13 @@ type gateway struct {
 // and waits until it listens. Later entries of env win, and so do flags.
 func serve(t testing.TB, env []string, args ...string) *gateway {
 	t.Helper()
-	g := begin(t, env, args...)
-	eventually(t, "a line that says where it serves: "+g.stderr.String(), func() bool {
+	return await(t, begin(t, env, args...))
+}
+
+// await waits until a gateway says where it listens.
+func await(t testing.TB, g *gateway) *gateway {
+	t.Helper()
+	eventually(t, "a line that says where it serves", func() bool {
 		if match := servingLine.FindStringSubmatch(g.stderr.String()); match != nil {
 			g.addr = match[1]
 			return true
