@@ -97,7 +97,7 @@ func TestEntitlementAnswers(t *testing.T) {
 		err  error
 		want string
 	}{
-		{"denied", deny(nil, "", ""), denied},
+		{"denied", deny(t.Context(), "", ""), denied},
 		{"no answer", apierror.UnavailableAfter(time.Second, "No answer.", nil), refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unavailable", "No answer.")},
 		{"nonsense", apierror.New(apierror.BadGateway, "Nonsense."), refused("502 Bad Gateway", "", "bad_gateway", "Nonsense.")},
 		{"any error", errors.New("canary"), refused("500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")},

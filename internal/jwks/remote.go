@@ -116,10 +116,10 @@ func (r *Remote) update(ctx context.Context) time.Duration {
 	if err == nil && !got.unchanged {
 		changed, err = r.use(got)
 	}
-	if ctx.Err() != nil {
-		return 0
-	}
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return 0 // given up, not failed
+	case err != nil:
 		r.failed(err)
 		return backoff(r.failures, rand.Float64())
 	}

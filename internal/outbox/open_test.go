@@ -169,7 +169,7 @@ func TestStartShrinksTheFile(t *testing.T) {
 	s.await(t, 1)
 	r.stop()
 	before := size(t, dir)
-	r = start(t, Config{Dir: dir, Sender: s})
+	start(t, Config{Dir: dir, Sender: s})
 	s.await(t, 2)
 	checkPairs(t, s, []lifecycle.Operation{op})
 	if after := size(t, dir); before < grown || after > before/100 {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
 // openStore opens the file of the data directory, which the caller has locked,
@@ -84,7 +85,7 @@ func sorted(f func() error) error {
 	switch {
 	case err == nil, errors.As(err, &refused), errors.Is(err, errDamaged), errors.Is(err, errNewer):
 		return err
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, bbolterrors.ErrTimeout):
 		return fmt.Errorf("another program has the file open: %w", err)
 	}
 	return fmt.Errorf("%w: %w", errDamaged, err)
