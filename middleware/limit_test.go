@@ -1,0 +1,166 @@
+package middleware
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/stretchr/testify/assert"
+	"github.com/valyala/fasthttp"
+
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+)
+
+var busy = refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unavailable", "Too many operations are under way.")
+
+// So many at once pass, one more is told to come back, and whoever left makes
+// room, in whatever way it left.
+func TestLimitWrites(t *testing.T) {
+	const limit = 3
+	entered, leave := make(chan struct{}), make(chan struct{})
+	handler := chainOf(slog.New(slog.DiscardHandler), LimitWrites(limit), func(c *fiber.Ctx) error {
+		entered <- struct{}{}
+		<-leave
+		if c.Get("X-Panic") != "" {
+			panic("x")
+		}
+		return c.Next()
+	})
+	for _, headers := range []string{"", "X-Panic: 1\r\n", ""} {
+		var group sync.WaitGroup
+		for range limit {
+			group.Go(func() { ask(t, handler, headers, "") })
+			<-entered
+		}
+		for range 2 {
+			assert.Equal(t, busy, ask(t, handler, "", ""))
+		}
+		for range limit {
+			leave <- struct{}{}
+		}
+		group.Wait()
+	}
+}
+
+// Under load the bound is never passed.
+func TestLimitWritesUnderLoad(t *testing.T) {
+	const limit, callers, each = 4, 32, 50
+	var inside, most, passedCount, refusedCount atomic.Int64
+	handler := chainOf(slog.New(slog.DiscardHandler), LimitWrites(limit), func(c *fiber.Ctx) error {
+		now := inside.Add(1)
+		defer inside.Add(-1)
+		for {
+			seen := most.Load()
+			if now <= seen || most.CompareAndSwap(seen, now) {
+				break
+			}
+		}
+		return c.Next()
+	})
+	var group sync.WaitGroup
+	for range callers {
+		group.Go(func() {
+			for range each {
+				switch ask(t, handler, "", "") {
+				case passed:
+					passedCount.Add(1)
+				case busy:
+					refusedCount.Add(1)
+				}
+			}
+		})
+	}
+	group.Wait()
+	assert.LessOrEqual(t, most.Load(), int64(limit))
+	assert.Equal(t, int64(callers*each), passedCount.Load()+refusedCount.Load())
+	assert.Equal(t, passed, ask(t, handler, "", ""))
+}
+
+// tokenFor is a token of newAuth for one subject.
+func tokenFor(subject string) string {
+	return hostile.Sign(testSecret, hostile.DefaultHeader, hostile.GoodClaims(epoch).Set("sub", `"`+subject+`"`).String())
+}
+
+// Each subject has its own pace: a burst of one second's worth, then one for
+// each fraction of a second; Retry-After says when, in whole seconds.
+func TestLimitSubject(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		handler := chainOf(slog.New(slog.DiscardHandler), newAuth(t, nil).Handler(), LimitSubject(2))
+		tooMany := refused("429 Too Many Requests", "Retry-After: 1\n", "too_many_requests", "This account acts too often.")
+		a, b := bearer(tokenFor("a")), bearer(tokenFor("b"))
+		for _, c := range []struct {
+			name string
+			wait time.Duration
+			who  string
+			want string
+		}{
+			{"first", 0, a, passed},
+			{"second at once", 0, a, passed},
+			{"third at once", 0, a, tooMany},
+			{"again", 0, a, tooMany},
+			{"another subject", 0, b, passed},
+			{"almost", 499 * time.Millisecond, a, tooMany},
+			{"refusals cost nothing", time.Millisecond, a, passed},
+			{"and again", 0, a, tooMany},
+			{"the other still has one", 0, b, passed},
+			{"after long", time.Hour, a, passed},
+			{"no more than a burst", 0, a, passed},
+			{"is saved up", 0, a, tooMany},
+		} {
+			time.Sleep(c.wait) // of the bubble's clock
+			assert.Equal(t, c.want, ask(t, handler, c.who, ""), c.name)
+		}
+	})
+}
+
+// One a second is the slowest pace; its Retry-After never says zero.
+func TestLimitSubjectRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		handler := chainOf(slog.New(slog.DiscardHandler), newAuth(t, nil).Handler(), LimitSubject(1))
+		who := bearer(tokenFor("a"))
+		assert.Equal(t, passed, ask(t, handler, who, ""))
+		for range 999 {
+			assert.Contains(t, ask(t, handler, who, ""), "\nRetry-After: 1\n")
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Millisecond)
+		assert.Equal(t, passed, ask(t, handler, who, ""))
+	})
+}
+
+// Without an authenticated caller there is nobody to pace.
+func TestLimitSubjectWithoutAuthenticator(t *testing.T) {
+	handler := chainOf(slog.New(slog.DiscardHandler), LimitSubject(1))
+	assert.Equal(t, missing, ask(t, handler, bearer(goodToken()), ""))
+}
+
+// Subjects are compared whole, and the strings of a request that Fiber reuses
+// are not kept: a flood of subjects neither crosses nor forgets in turn.
+func TestLimitSubjectKeepsSubjectsApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // whose clock stands still
+		handler := chainOf(slog.New(slog.DiscardHandler), newAuth(t, nil).Handler(), LimitSubject(1))
+		const subjects = 200
+		ctx := new(fasthttp.RequestCtx) // one context for all, as on one connection
+		call := func(subject string) int {
+			ctx.Request.Reset()
+			ctx.Response.Reset()
+			ctx.Request.Header.SetMethod("POST")
+			ctx.Request.SetRequestURI("/")
+			ctx.Request.Header.Set("Authorization", strings.TrimSuffix(strings.TrimPrefix(bearer(tokenFor(subject)), "Authorization: "), "\r\n"))
+			handler(ctx)
+			return ctx.Response.StatusCode()
+		}
+		for i := range subjects {
+			assert.Equal(t, 200, call(fmt.Sprintf("subject-%03d", i)))
+		}
+		for i := range 20 {
+			assert.Equal(t, 429, call(fmt.Sprintf("subject-%03d", i)))
+		}
+	})
+}

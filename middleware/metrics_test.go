@@ -1,0 +1,119 @@
+package middleware
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/gofiber/fiber/v2"
+	"github.com/stretchr/testify/assert"
+	"github.com/valyala/fasthttp"
+
+	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+)
+
+// measured is an application of one route that is measured.
+func measured(set *metrics.Set, handler fiber.Handler) fasthttp.RequestHandler {
+	app := fiber.New(fiber.Config{DisableStartupMessage: true})
+	app.All("/", RequestID(NewRequestIDs()), NewRouteMetrics(set, "x").Handler(), Errors(slog.New(slog.DiscardHandler)), handler)
+	return app.Handler()
+}
+
+// samples are the lines of set whose names begin with prefix, buckets left out.
+func samples(set *metrics.Set, prefix string) []string {
+	var b bytes.Buffer
+	set.WritePrometheus(&b)
+	var lines []string
+	for line := range strings.Lines(b.String()) {
+		if strings.HasPrefix(line, prefix) && !strings.Contains(line, "_bucket{") {
+			lines = append(lines, strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return lines
+}
+
+// Each answer is counted by its code, and each refusal by one of a few words,
+// whatever an integration calls it.
+func TestRouteMetrics(t *testing.T) {
+	reasoned := apierror.UnavailableAfter(1, "x", nil)
+	reasoned.Reason = "writes_in_flight"
+	quota := apierror.Denied("quota_exceeded", "x", nil)
+	quota.Reason = "quota_exceeded"
+	for _, c := range []struct {
+		name    string
+		handler fiber.Handler
+		code    string
+		reason  string // "" for no refusal
+	}{
+		{"a success", func(c *fiber.Ctx) error { return c.SendStatus(202) }, "202", ""},
+		{"a status of the handler's own", func(c *fiber.Ctx) error { return c.SendStatus(418) }, "418", ""},
+		{"a code", func(*fiber.Ctx) error { return apierror.New(apierror.NotFound, "x") }, "404", "not_found"},
+		{"a reason", func(*fiber.Ctx) error { return reasoned }, "503", "writes_in_flight"},
+		{"a missing token", func(*fiber.Ctx) error { return errMissingToken }, "401", "missing_token"},
+		{"a missing scope", func(*fiber.Ctx) error { return missingScope("vm:read") }, "403", "scope"},
+		{"a denial that billing names", func(*fiber.Ctx) error { return quota }, "402", "quota_exceeded"},
+		{"a denial of any other name", func(*fiber.Ctx) error { return apierror.Denied("word_of_billing", "x", nil) }, "402", "denied"},
+		{"an integration's own error", func(*fiber.Ctx) error { return apierror.Upstream("word_of_worker", "x", nil) }, "502", "bad_gateway"},
+		{"any error", func(*fiber.Ctx) error { return errors.New("x") }, "500", "internal_error"},
+		{"a panic", func(*fiber.Ctx) error { panic("x") }, "500", "internal_error"},
+	} {
+		set := metrics.NewSet()
+		handler := measured(set, c.handler)
+		for range 2 {
+			ask(t, handler, "", "")
+		}
+		assert.Equal(t, []string{`bus_vm_http_requests_total{route="x",code="` + c.code + `"} 2`}, samples(set, "bus_vm_http_requests_total"), c.name)
+		assert.Equal(t, []string{`bus_vm_http_requests_in_flight{route="x"} 0`}, samples(set, "bus_vm_http_requests_in_flight"), c.name)
+		assert.Contains(t, samples(set, "bus_vm_http_request_duration"), `bus_vm_http_request_duration_seconds_count{route="x"} 2`, c.name)
+		var refusals []string
+		if c.reason != "" {
+			refusals = []string{`bus_vm_refusals_total{reason="` + c.reason + `"} 2`}
+		}
+		assert.Equal(t, refusals, samples(set, "bus_vm_refusals_total"), c.name)
+	}
+}
+
+func TestRequestsInFlight(t *testing.T) {
+	set := metrics.NewSet()
+	var during []string
+	ask(t, measured(set, func(*fiber.Ctx) error {
+		during = samples(set, "bus_vm_http_requests_in_flight")
+		return nil
+	}), "", "")
+	assert.Equal(t, []string{`bus_vm_http_requests_in_flight{route="x"} 1`}, during)
+}
+
+// The buckets reach from a warm read to the cold start of a machine.
+func TestLatencyBuckets(t *testing.T) {
+	set := metrics.NewSet()
+	NewRouteMetrics(set, "x").duration.Update(200)
+	var b bytes.Buffer
+	set.WritePrometheus(&b)
+	assert.Contains(t, b.String(), `bus_vm_http_request_duration_seconds_bucket{route="x",le="0.0005"} 0`)
+	assert.Contains(t, b.String(), `bus_vm_http_request_duration_seconds_bucket{route="x",le="120"} 0`)
+	assert.Contains(t, b.String(), `bus_vm_http_request_duration_seconds_bucket{route="x",le="300"} 1`)
+}
+
+// A request that never reached its route is counted all the same, and a
+// handler chain without metrics may say so.
+func TestRefuseBeforeTheRoute(t *testing.T) {
+	set := metrics.NewSet()
+	m := NewRouteMetrics(set, "none")
+	m.Refuse(apierror.New(apierror.RequestTimeout, "x"))
+	assert.Equal(t, []string{`bus_vm_http_requests_total{route="none",code="408"} 1`}, samples(set, "bus_vm_http_requests_total"))
+	assert.Equal(t, []string{`bus_vm_refusals_total{reason="request_timeout"} 1`}, samples(set, "bus_vm_refusals_total"))
+	(*RouteMetrics)(nil).Refuse(apierror.New(apierror.NotFound, "x"))
+}
+
+// A code that no HTTP server sends has no counter of its own.
+func TestImpossibleCodes(t *testing.T) {
+	set := metrics.NewSet()
+	m := NewRouteMetrics(set, "x")
+	for _, code := range []int{-1, statusCodes, 70000} {
+		m.counter(code).Inc()
+	}
+	assert.Equal(t, []string{`bus_vm_http_requests_total{route="x",code="500"} 3`}, samples(set, "bus_vm_http_requests_total"))
+}
