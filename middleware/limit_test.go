@@ -36,7 +36,11 @@ func TestLimitWrites(t *testing.T) {
 		var group sync.WaitGroup
 		for range limit {
 			group.Go(func() { ask(t, handler, headers, "") })
-			<-entered
+			select {
+			case <-entered:
+			case <-time.After(10 * time.Second):
+				t.Fatal("there is room, and it does not get in")
+			}
 		}
 		for range 2 {
 			assert.Equal(t, busy, ask(t, handler, "", ""))
