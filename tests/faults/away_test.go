@@ -1,0 +1,162 @@
+package faults
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
+)
+
+const unavailable = "backend_unavailable"
+
+func TestHealthy(t *testing.T) {
+	t.Parallel()
+	for name, k := range map[string]kind{"within": within, "process": process} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			g := r.begin(k, r.home())
+			r.connected()
+			r.wantWrite(g, start, http.StatusAccepted, "")
+			tr := r.callers(g, 4)
+			r.wantWrite(g, stop, http.StatusAccepted, "")
+			tr.end()
+		})
+	}
+}
+
+// Without an Events API the gateway starts, says that it is not ready, refuses
+// everything before any work, and is well as soon as the API is there.
+func TestEventsAbsentAtStart(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	must(t, r.Events.Stop())
+	g := r.begin(within, r.home(), "BUS_EVENTS_LISTENER_REQUIRED=1")
+
+	ready := exchange(g.addr, "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	if ready.status != http.StatusServiceUnavailable {
+		t.Errorf("/readyz: %d %s", ready.status, ready.body)
+	}
+	live := exchange(g.addr, "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	if live.status != http.StatusOK {
+		t.Errorf("/livez: %d %s", live.status, live.body)
+	}
+	r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable)
+	r.wantWrite(g, stop, http.StatusServiceUnavailable, unavailable)
+	r.want(r.read(g), http.StatusServiceUnavailable, unavailable)
+
+	r.up(true)
+	r.await("workers", r.WaitReady)
+	if !eventually(func() bool { return g.ready() == http.StatusOK }) {
+		t.Fatalf("not ready:\n%s", g.log)
+	}
+	r.wantWrite(g, start, http.StatusAccepted, "")
+	r.want(r.read(g), http.StatusOK, "")
+}
+
+// /readyz names each stream that is missing, and only those.
+func TestReadinessNamesWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	missing := platform.ReplyName(platform.EntitlementRequest)
+	r.Events.SetFaults(platform.Faults{Names: []string{missing}, ListenStatus: http.StatusInternalServerError})
+	g := r.begin(within, r.home(), "BUS_EVENTS_LISTENER_REQUIRED=1")
+	r.await("the other streams", func(ctx context.Context) error {
+		return r.Events.WaitListeners(ctx, platform.ReplyName(platform.UsageRequest), 1)
+	})
+	var body string
+	if !eventually(func() bool {
+		a := exchange(g.addr, "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		body = a.body
+		return a.status == http.StatusServiceUnavailable && strings.Contains(body, missing) && strings.Count(body, ".response") == 1
+	}) {
+		t.Fatalf("/readyz: %s", body)
+	}
+	r.Events.SetFaults(platform.Faults{})
+	if !eventually(func() bool { return g.ready() == http.StatusOK }) {
+		t.Fatal("not ready after the stream came up")
+	}
+	r.wantWrite(g, start, http.StatusAccepted, "")
+}
+
+// The Events API goes away under traffic and comes back, with its history or
+// without. Every caller gets 202 or 503, and nothing on record is lost.
+func TestEventsGoAwayUnderTraffic(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		down func(*platform.Events) error
+		keep bool
+	}{
+		"killed":                   {(*platform.Events).Kill, true},
+		"killed, history lost":     {(*platform.Events).Kill, false},
+		"stopped":                  {(*platform.Events).Stop, true},
+		"stopped, history lost":    {(*platform.Events).Stop, false},
+		"streams cut, never stops": {nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			g := r.gateway(hurried)
+			tr := r.callers(g, 6)
+			for round := 1; round <= 2; round++ {
+				r.await("starts", func(ctx context.Context) error {
+					return r.Events.WaitAccepted(ctx, platform.StartRequest, 10*round)
+				})
+				if c.down == nil {
+					r.Events.CutStreams()
+					continue
+				}
+				must(t, c.down(r.Events))
+				r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable)
+				r.up(c.keep)
+			}
+			r.await("workers", r.WaitReady)
+			r.connected()
+			tr.end()
+			r.onlyStatuses(http.StatusAccepted, http.StatusServiceUnavailable)
+			r.back(g)
+		})
+	}
+}
+
+// onlyStatuses wants no other statuses than these, and at least one 202.
+func (r *rig) onlyStatuses(allowed ...int) {
+	r.t.Helper()
+	counts := r.book.statuses()
+	if counts[http.StatusAccepted] == 0 {
+		r.t.Errorf("no write was accepted: %v", counts)
+	}
+	for _, status := range allowed {
+		delete(counts, status)
+	}
+	if len(counts) > 0 {
+		r.t.Errorf("writes were answered %v besides", counts)
+	}
+}
+
+// With BUS_EVENTS_LISTENER_RETRY off, the loss of a stream ends the process.
+func TestListenerRetryOff(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := r.gateway("BUS_EVENTS_LISTENER_RETRY=0")
+	r.wantWrite(g, start, http.StatusAccepted, "")
+	r.Events.CutStreams(platform.ReplyName(platform.StopRequest))
+	r.wantEnd(g, 1, "BUS_EVENTS_LISTENER_RETRY")
+}
+
+// wantEnd wants a gateway to end by itself, with one line that holds words.
+func (r *rig) wantEnd(g *gateway, code int, words ...string) {
+	r.t.Helper()
+	got := g.wait()
+	last := g.log.lastWords()
+	if got != code || len(last) != 1 {
+		r.t.Fatalf("exit code %d and %d last lines, want %d and one:\n%s", got, len(last), code, g.log)
+	}
+	for _, word := range words {
+		if !strings.Contains(last[0], word) {
+			r.t.Errorf("the last line does not say %q: %s", word, last[0])
+		}
+	}
+}

@@ -1,0 +1,212 @@
+package faults
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
+)
+
+// entry is an accepted publish, with its place in the order of all of them.
+type entry struct {
+	platform.Published
+	at        int
+	AccountID string          `json:"account_id"`
+	RequestID string          `json:"request_id"`
+	Allowed   *bool           `json:"allowed"`
+	Error     json.RawMessage `json:"error"`
+}
+
+// trace is what the Events API accepted, in its order.
+type trace struct {
+	all       []entry
+	byAccount map[string][]entry // of requests that name an account
+	replies   map[string]entry   // the first to each name and correlation id
+}
+
+func (r *rig) trace() trace {
+	t := trace{byAccount: map[string][]entry{}, replies: map[string]entry{}}
+	for _, p := range r.Events.Published("") {
+		if p.Status != http.StatusAccepted {
+			continue
+		}
+		e := entry{Published: p, at: len(t.all)}
+		_ = json.Unmarshal(p.Payload, &e) // a wrong payload names nobody
+		t.all = append(t.all, e)
+		if strings.HasSuffix(p.Name, ".request") {
+			if e.AccountID != "" {
+				t.byAccount[e.AccountID] = append(t.byAccount[e.AccountID], e)
+			}
+			continue
+		}
+		key := p.Name + " " + p.CorrelationID
+		if _, again := t.replies[key]; !again {
+			t.replies[key] = e
+		}
+	}
+	return t
+}
+
+// reply is the first reply to a request.
+func (t trace) reply(request entry) (entry, bool) {
+	e, ok := t.replies[platform.ReplyName(request.Name)+" "+request.CorrelationID]
+	return e, ok
+}
+
+func isWrite(name string) bool { return name == platform.StartRequest || name == platform.StopRequest }
+
+// lifecyclePublishes are the starts and stops that reached the Events API.
+func (r *rig) lifecyclePublishes() (found []entry) {
+	for _, e := range r.trace().all {
+		if isWrite(e.Name) {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// maxReported bounds what a failed check prints: one fault makes many breaches.
+const maxReported = 5
+
+// check holds the platform's records to what must be true after every test.
+func (r *rig) check() {
+	r.t.Helper()
+	var breaches []string
+	report := func(format string, args ...any) { breaches = append(breaches, fmt.Sprintf(format, args...)) }
+	t := r.trace()
+	r.checkAnswers(report)
+	r.checkPublishes(t, report)
+	r.checkReads(t, report)
+	for _, found := range [][]string{r.Usage.Check(r.operations()...), r.VM.Violations(), r.Billing.Violations()} {
+		for _, breach := range found {
+			report("%s", breach)
+		}
+	}
+	for _, g := range r.lives {
+		for _, leak := range g.log.leaks(r.secrets...) {
+			report("%s", leak)
+		}
+	}
+	for i, breach := range breaches {
+		if i == maxReported {
+			r.t.Errorf("… and %d more", len(breaches)-i)
+			break
+		}
+		r.t.Error(breach)
+	}
+	if len(r.book.writes) == 0 {
+		r.t.Error("the test made no write")
+	}
+	r.t.Logf("%d writes answered %v, %d reads, %d publishes", len(r.book.writes), r.book.statuses(), len(r.book.reads), len(t.all))
+}
+
+// checkAnswers: one right answer for each call, and none only from a gateway
+// that was killed.
+func (r *rig) checkAnswers(report func(string, ...any)) {
+	for _, calls := range [][]*call{r.book.writes, r.book.reads} {
+		for _, c := range calls {
+			if c.err != nil && c.gateway.killed.Load() {
+				continue
+			}
+			if flaw := c.flaw(); flaw != "" {
+				report("%s: %s", c, flaw)
+			}
+		}
+	}
+}
+
+// checkPublishes: no write without an allowance before it, none twice, nothing
+// for the refused, and nothing under another name than the provider's own.
+func (r *rig) checkPublishes(t trace, report func(string, ...any)) {
+	for _, e := range t.all {
+		if e.Account != platform.Identity {
+			report("%s was published by %q", e.Name, e.Account)
+		}
+		if isWrite(e.Name) && !t.allowed(e) {
+			report("%s of request %s was published without an allowance before it", e.Name, e.RequestID)
+		}
+	}
+	for _, c := range r.book.writes {
+		writes, others, checks := 0, 0, 0
+		for _, e := range t.byAccount[c.account] {
+			switch {
+			case isWrite(e.Name):
+				writes++
+			case e.Name == platform.EntitlementRequest:
+				checks++
+			default:
+				others++
+			}
+		}
+		switch {
+		case writes > 1:
+			report("%s: %d publishes", c, writes)
+		case refused[c.status] && writes+others > 0:
+			report("%s: refused, but %d publishes", c, writes+others)
+		case refused[c.status] && c.status != http.StatusPaymentRequired && checks > 0:
+			report("%s: refused, but billing was asked", c)
+		}
+	}
+}
+
+var refused = map[int]bool{
+	http.StatusBadRequest: true, http.StatusUnauthorized: true,
+	http.StatusPaymentRequired: true, http.StatusForbidden: true,
+}
+
+// allowed reports whether billing allowed the account of a write before it was
+// published. Every write has an account of its own.
+func (t trace) allowed(write entry) bool {
+	for _, e := range t.byAccount[write.AccountID] {
+		if e.Name != platform.EntitlementRequest || e.at > write.at {
+			continue
+		}
+		reply, ok := t.reply(e)
+		if ok && reply.at < write.at && reply.Allowed != nil && *reply.Allowed && reply.Error == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// checkReads: whatever a read after a 202 showed was asked for after the reply
+// that made the 202.
+func (r *rig) checkReads(t trace, report func(string, ...any)) {
+	if r.untraced {
+		return
+	}
+	asked, acceptedAt := map[string]int{}, map[string]int{}
+	for _, e := range t.all {
+		if e.Name == platform.StatusRequest {
+			asked[e.CorrelationID] = e.at
+		} else if reply, ok := t.reply(e); isWrite(e.Name) && ok {
+			acceptedAt[e.RequestID] = reply.at
+		}
+	}
+	for _, read := range r.book.reads {
+		if read.status != http.StatusOK {
+			continue
+		}
+		var document struct {
+			Status struct {
+				Details struct {
+					CorrelationID string `json:"correlation_id"`
+				}
+			}
+		}
+		_ = json.Unmarshal([]byte(read.answer.body), &document) // judged by flaw
+		at, known := asked[document.Status.Details.CorrelationID]
+		if !known {
+			report("%s: nobody asked for that status", read)
+			continue
+		}
+		for _, write := range r.book.writes {
+			if write.status == http.StatusAccepted && write.gateway.home == read.gateway.home &&
+				write.ended.Before(read.began) && acceptedAt[write.requestID] > at {
+				report("%s: asked for before the write %s was accepted", read, write.requestID)
+			}
+		}
+	}
+}

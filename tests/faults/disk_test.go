@@ -1,0 +1,238 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
+)
+
+// mount makes a disk of 1 MB. It may not be allowed to on a developer's
+// machine; with CI=true that is a failure. It must come before newRig, whose
+// gateways end before the disk goes.
+func mount(t *testing.T, flags uintptr) (dir string) {
+	t.Helper()
+	dir, err := os.MkdirTemp(suite.dir, "disk")
+	must(t, err)
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", flags, "size=1m,mode=0700"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("this test needs to mount a tmpfs: %v", err)
+		}
+		t.Skipf("no tmpfs can be mounted (%v); with CI=true this would be a failure", err)
+	}
+	t.Cleanup(func() { must(t, syscall.Unmount(dir, 0)) })
+	return dir
+}
+
+// fill takes all that is left of a disk; the returned function gives it back.
+func fill(t *testing.T, dir string) (free func()) {
+	t.Helper()
+	path := filepath.Join(dir, "ballast")
+	f, err := os.Create(path)
+	must(t, err)
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	must(t, f.Close())
+	return func() { must(t, os.Remove(path)) }
+}
+
+// A full disk refuses starts and stops before any work, and /readyz says so.
+// Writes that are under way are carried out; their end is kept in memory and
+// written when there is room again, without a restart. If the process dies
+// first, they are closed with an unknown outcome.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	const underWay = 5
+	for name, c := range map[string]struct {
+		kind           kind
+		killed         bool
+		phase, outcome string
+	}{
+		"freed":           {within, false, "finished", "accepted"},
+		"killed and then": {process, true, "failed", "unknown"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := mount(t, 0)
+			r := newRig(t)
+			r.common = []string{"BUS_VM_DATA_DIR=" + filepath.Join(dir, "data")}
+			g := r.begin(c.kind, r.home())
+			r.connected()
+			r.wantWrite(g, stop, http.StatusAccepted, "")
+
+			r.vmBehaves(platform.Behaviour{Names: []string{platform.StartRequest}, Hold: 1 << 20})
+			writes := make([]*call, underWay)
+			var callers sync.WaitGroup
+			for i := range writes {
+				callers.Go(func() { writes[i] = r.write(g, start) })
+			}
+			r.await("starts", func(ctx context.Context) error { return r.VM.WaitAsked(ctx, platform.StartRequest, underWay) })
+
+			free := fill(t, dir)
+			// The file has some free pages of its own, so a few more may succeed.
+			var last *call
+			for last == nil || last.status == http.StatusAccepted {
+				last = r.write(g, stop)
+			}
+			r.want(last, http.StatusServiceUnavailable, unavailable)
+			before := r.Events.Accepted(platform.StopRequest)
+			r.wantWrite(g, stop, http.StatusServiceUnavailable, unavailable)
+			if r.Events.Accepted(platform.StopRequest) != before {
+				t.Error("a stop was published that is not on record")
+			}
+			if g.ready() != http.StatusServiceUnavailable {
+				t.Error("ready with a full disk")
+			}
+			r.want(r.read(g), http.StatusOK, "")
+			r.VM.Release()
+			callers.Wait()
+			for _, w := range writes {
+				r.want(w, http.StatusServiceUnavailable, unavailable)
+			}
+
+			if c.killed {
+				g.kill()
+				g.wait()
+				free()
+				g = r.begin(within, g.home)
+			} else {
+				free()
+			}
+			if !eventually(func() bool { return g.ready() == http.StatusOK }) {
+				t.Error("not ready after space was freed")
+			}
+			r.wantRecords(writes, c.phase, c.outcome)
+			r.vmBehaves()
+			r.back(g)
+		})
+	}
+}
+
+// A data directory that cannot be used ends the start with one line that says
+// which, and what to do.
+func TestUnusableDataDirectory(t *testing.T) {
+	t.Parallel()
+	readOnly := mount(t, syscall.MS_RDONLY)
+	r := newRig(t)
+	file := filepath.Join(r.dir, "file")
+	must(t, os.WriteFile(file, nil, 0o600))
+	for name, dir := range map[string]string{
+		"on a read-only disk":      readOnly,
+		"below a read-only disk":   filepath.Join(readOnly, "data"),
+		"a file":                   file,
+		"below a file":             filepath.Join(file, "data"),
+		"a place that cannot be":   "/proc/self/data",
+		"with a directory as lock": blocked(t, r.dir, "outbox.lock"),
+	} {
+		t.Log(name)
+		r.wantEnd(r.launch(process, r.home(), "BUS_VM_DATA_DIR="+dir), 1, dir, "--data-dir")
+	}
+	r.wantWrite(r.gateway(), start, http.StatusAccepted, "")
+}
+
+// blocked is a directory in which something stands where a file should be.
+func blocked(t *testing.T, dir, name string) string {
+	t.Helper()
+	blocked, err := os.MkdirTemp(dir, "blocked")
+	must(t, err)
+	must(t, os.MkdirAll(filepath.Join(blocked, name), 0o700))
+	return blocked
+}
+
+// A second process on one data directory ends at once; the first goes on.
+func TestLockedDataDirectory(t *testing.T) {
+	t.Parallel()
+	for name, k := range map[string]kind{"within": within, "process": process} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			first := r.gateway()
+			home := r.home()
+			second := r.launch(k, home, "BUS_VM_DATA_DIR="+dataDir(first.home))
+			r.wantEnd(second, 1, dataDir(first.home), "in use by another process", "--data-dir")
+			r.wantWrite(first, start, http.StatusAccepted, "")
+		})
+	}
+}
+
+// A damaged outbox is set aside, never deleted, and the gateway says where. When
+// it can be repaired and is put back, what it holds is delivered.
+func TestCorruptOutbox(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func([]byte) []byte{
+		"empty":        func([]byte) []byte { return nil },
+		"text":         func([]byte) []byte { return []byte("this is no database\n") },
+		"half of it":   func(b []byte) []byte { return b[:len(b)/2] },
+		"zeroed begin": func(b []byte) []byte { clear(b[:8192]); return b },
+		"noise all over": func(b []byte) []byte {
+			for i := range b {
+				b[i] ^= byte(i*7 + 1)
+			}
+			return b
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			g := r.gateway()
+			r.Usage.SetBehaviour(platform.Behaviour{Deaf: true})
+			for range 3 {
+				r.wantWrite(g, start, http.StatusAccepted, "")
+			}
+			g.stop()
+			path := filepath.Join(dataDir(g.home), "outbox.db")
+			good, err := os.ReadFile(path)
+			must(t, err)
+			must(t, os.WriteFile(path, damage(append([]byte(nil), good...)), 0o600))
+
+			r.Usage.SetBehaviour()
+			g = r.begin(within, g.home)
+			aside, err := filepath.Glob(path + ".damaged-*")
+			must(t, err)
+			if len(aside) != 1 || !strings.Contains(g.log.String(), aside[0]) {
+				t.Errorf("set aside: %q; log:\n%s", aside, g.log)
+			}
+			r.wantWrite(g, stop, http.StatusAccepted, "")
+			g.awaitMetric("bus_vm_outbox_records", zero)
+			g.stop()
+			must(t, os.WriteFile(path, good, 0o600))
+		})
+	}
+}
+
+// Full by number rather than by bytes: refused before any work, and well again
+// as soon as the usage integration takes records.
+func TestOutboxFull(t *testing.T) {
+	t.Parallel()
+	const room = 10
+	r := newRig(t)
+	g := r.gateway(fmt.Sprintf("BUS_VM_USAGE_MAX_RECORDS=%d", room))
+	r.Usage.SetBehaviour(platform.Behaviour{Silent: true})
+	for range room / 2 {
+		r.wantWrite(g, start, http.StatusAccepted, "")
+	}
+	for range 3 {
+		r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable)
+	}
+	if n := r.Events.Accepted(platform.StartRequest); n != room/2 {
+		t.Errorf("%d starts were published, want %d", n, room/2)
+	}
+	if g.ready() != http.StatusOK {
+		t.Error("unready, although the disk is well")
+	}
+	g.stop()
+	r.Usage.SetBehaviour()
+	r.back(r.begin(within, g.home))
+}

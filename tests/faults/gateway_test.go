@@ -1,0 +1,188 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/app"
+	"github.com/busdk/bus-api-provider-vm/internal/cli"
+)
+
+// gateway is one life of the gateway: as a goroutine of this process, or as a
+// process of its own. Both are driven in the same way, by environment, stderr
+// and exit code.
+type gateway struct {
+	t         testing.TB
+	inProcess bool
+	home      string // its directory: lives in one home follow each other
+	addr      string
+	admin     *http.Client
+	log       *output
+	interrupt func() // asks it to end, as SIGTERM does
+	kill      func() // of a process: kill -9
+	killed    atomic.Bool
+	ended     chan struct{}
+	code      int // once ended is closed; -1 after a signal
+	wantCode  int
+}
+
+// kind is how a gateway runs.
+type kind bool
+
+const (
+	within  kind = true
+	process kind = false
+)
+
+// launch starts a gateway with nothing but env, without waiting for it.
+func launch(t testing.TB, k kind, home string, env []string) *gateway {
+	t.Helper()
+	socket := filepath.Join(home, "admin.sock")
+	env = append([]string{"BUS_VM_ADDR=127.0.0.1:0", "BUS_VM_ADMIN_ADDR=unix:" + socket}, env...)
+	g := &gateway{
+		t: t, inProcess: k == within, home: home, log: newOutput(), ended: make(chan struct{}),
+		admin: &http.Client{Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+			},
+		}},
+	}
+	if g.inProcess {
+		ctx, cancel := context.WithCancel(context.Background())
+		g.interrupt, g.kill = cancel, cancel
+		go func() {
+			defer close(g.ended)
+			defer cancel()
+			g.code = cli.Main(ctx, nil, cli.Env{Environ: env, Stdout: io.Discard, Stderr: g.log, Now: time.Now}, app.Serve)
+		}()
+		return g
+	}
+	binary, err := suite.binary()
+	must(t, err)
+	command := exec.Command(binary)
+	command.Env, command.Dir = env, home
+	command.Stdout, command.Stderr = io.Discard, g.log
+	must(t, command.Start())
+	// Both are too late for a process that has ended.
+	g.interrupt = func() { _ = command.Process.Signal(syscall.SIGTERM) }
+	g.kill = func() { g.killed.Store(true); _ = command.Process.Kill() }
+	go func() {
+		defer close(g.ended)
+		_ = command.Wait() // its outcome is the exit code
+		g.code = command.ProcessState.ExitCode()
+	}()
+	return g
+}
+
+var servingLine = regexp.MustCompile(`msg=serving .*? addr=(\S+)`)
+
+// serving waits until it listens; false means that it ended instead.
+func (g *gateway) serving() bool {
+	g.t.Helper()
+	ctx, cancel := patiently()
+	defer cancel()
+	match := g.log.await(ctx, g.ended, servingLine)
+	if match == nil {
+		return false
+	}
+	g.addr = match[1]
+	return true
+}
+
+func (g *gateway) hasEnded() bool {
+	select {
+	case <-g.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// wait returns the exit code.
+func (g *gateway) wait() int {
+	g.t.Helper()
+	ctx, cancel := patiently()
+	defer cancel()
+	select {
+	case <-g.ended:
+	case <-ctx.Done():
+		g.kill()
+		g.t.Fatalf("the gateway did not end:\n%s", g.log)
+	}
+	return g.code
+}
+
+// stop ends it in order.
+func (g *gateway) stop() {
+	g.t.Helper()
+	g.interrupt()
+	if code := g.wait(); code != g.wantCode {
+		g.t.Errorf("exit code %d, want %d:\n%s", code, g.wantCode, g.log)
+	}
+}
+
+// metric reads one value from the admin listener; ok is false while there is
+// none.
+func (g *gateway) metric(name string) (value float64, ok bool) {
+	reply, err := g.admin.Get("http://admin/metrics")
+	if err != nil {
+		return 0, false
+	}
+	defer reply.Body.Close()
+	text, err := io.ReadAll(reply.Body)
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(text)) {
+		if number, found := strings.CutPrefix(line, name+" "); found {
+			value, err = strconv.ParseFloat(strings.TrimSpace(number), 64)
+			return value, err == nil
+		}
+	}
+	return 0, false
+}
+
+// awaitMetric waits until a metric is what is wanted.
+func (g *gateway) awaitMetric(name string, holds func(float64) bool) {
+	g.t.Helper()
+	var last float64
+	if !eventually(func() bool {
+		value, ok := g.metric(name)
+		last = value
+		return ok && holds(value)
+	}) {
+		g.t.Fatalf("%s stays %v:\n%s", name, last, tail(g.log.String()))
+	}
+}
+
+func zero(v float64) bool { return v == 0 }
+
+// ready is the status of /readyz.
+func (g *gateway) ready() int {
+	return exchange(g.addr, "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").status
+}
+
+// environment of a process that may run anywhere.
+func baseEnv() []string { return []string{"PATH=" + os.Getenv("PATH")} }
+
+func tail(text string) string {
+	const bytes = 6000
+	if len(text) > bytes {
+		return fmt.Sprintf("… %d bytes …\n%s", len(text)-bytes, text[len(text)-bytes:])
+	}
+	return text
+}

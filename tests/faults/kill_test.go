@@ -1,0 +1,126 @@
+package faults
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
+)
+
+// killRuns is how many seeded runs `go test` makes. CHAOS_RUNS makes more, from
+// CHAOS_SEED on: a failed run is repeated by CHAOS_RUNS=1 and its seed.
+const (
+	killRuns = 25
+	killSeed = 1
+)
+
+// TestKill kills the gateway (kill -9) at random moments, while starting,
+// working, or delivering, in a world with a random fault, and starts it again
+// on the same directory. The rig's check then wants every promise kept.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	runs, seed := number(t, "CHAOS_RUNS", killRuns), number(t, "CHAOS_SEED", killSeed)
+	for i := range runs {
+		seed := uint64(seed + i)
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			killing(t, seed)
+		})
+	}
+}
+
+// killing is one run. What happens is drawn from the seed; when exactly, the
+// scheduler decides.
+func killing(t *testing.T, seed uint64) {
+	dice := rand.New(rand.NewPCG(seed, 0))
+	r := newSeededRig(t, seed)
+	home := r.home()
+	settings := []string{"BUS_VM_TIMEOUT=2s", "BUS_VM_LATE_REPLY=500ms"}
+	for range 1 + dice.IntN(3) {
+		fault := odds[dice.IntN(len(odds))]
+		life := time.Duration(dice.Int64N(int64(400 * time.Millisecond)))
+		atStart := dice.IntN(5) == 0
+		callers := 1 + dice.IntN(10)
+		t.Logf("%s, %d callers, killed after %v, while starting: %t", fault.name, callers, life, atStart)
+		fault.begin(r)
+		g := r.launch(process, home, settings...)
+		if atStart {
+			kill(g, life/8)
+		} else if g.serving() {
+			tr := r.callersAt([]time.Duration{steady, hectic}[dice.IntN(2)], g, callers)
+			kill(g, life)
+			tr.end()
+		}
+		if g.wait(); !g.killed.Load() {
+			t.Fatalf("it ended by itself:\n%s", g.log)
+		}
+		r.heal()
+		if fault.after != nil {
+			fault.after(r)
+		}
+	}
+	r.back(r.begin(process, home, settings...))
+	r.onlyStatuses(0, http.StatusAccepted, http.StatusServiceUnavailable, http.StatusBadGateway)
+}
+
+// kill kills g when it has lived for so long.
+func kill(g *gateway, after time.Duration) {
+	timer := time.NewTimer(after)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-g.ended:
+	}
+	g.kill()
+}
+
+// odds are what may be wrong with the world while the gateway is killed.
+var odds = []struct {
+	name         string
+	begin, after func(*rig)
+}{
+	{"all is well", func(*rig) {}, nil},
+	{"all is well, again", func(*rig) {}, nil},
+	{"the VM worker is slow", func(r *rig) {
+		r.vmBehaves(platform.Behaviour{Delay: 30 * time.Millisecond, Jitter: 300 * time.Millisecond})
+	}, nil},
+	{"the VM worker is silent at times", func(r *rig) { r.vmBehaves(platform.Behaviour{Silent: true, Rate: .3}) }, nil},
+	{"the VM worker refuses at times", func(r *rig) {
+		r.vmBehaves(platform.Behaviour{Refuse: &platform.EventError{Code: "no_capacity", Message: "none left"}, Rate: .5})
+	}, nil},
+	{"usage is not recorded", func(r *rig) { r.Usage.SetBehaviour(platform.Behaviour{Deaf: true}) }, nil},
+	{"usage is recorded and not answered", func(r *rig) { r.Usage.SetBehaviour(platform.Behaviour{Silent: true, Rate: .5}) }, nil},
+	{"usage is slow", func(r *rig) { r.Usage.SetBehaviour(platform.Behaviour{Jitter: 200 * time.Millisecond}) }, nil},
+	{"billing is slow", func(r *rig) { r.Billing.SetBehaviour(platform.Behaviour{Jitter: 200 * time.Millisecond}) }, nil},
+	{"publishes are cut after processing", func(r *rig) { r.Events.SetFaults(platform.Faults{CutPublish: true, Rate: .3}) }, nil},
+	{"publishes are refused at times", func(r *rig) { r.Events.SetFaults(platform.Faults{PublishStatus: 500, Rate: .3}) }, nil},
+	{"lines are cut", func(r *rig) { r.Events.SetFaults(platform.Faults{CutLine: true, Rate: .2}) }, nil},
+	{"everything comes twice", func(r *rig) { r.Events.SetFaults(platform.Faults{Duplicate: true}) }, nil},
+	{
+		"the Events API is away", func(r *rig) { must(r.t, r.Events.Kill()) },
+		func(r *rig) { r.up(true) },
+	},
+	{"the Events API dies afterwards", func(*rig) {}, func(r *rig) {
+		must(r.t, r.Events.Kill())
+		r.up(r.Events.Accepted(platform.StartRequest)%2 == 0)
+	}},
+	{"the Events API stalls", func(r *rig) { r.Events.SetFaults(platform.Faults{Stall: true}) }, nil},
+}
+
+func number(t *testing.T, env string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(env)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", env, err)
+	}
+	return n
+}

@@ -1,0 +1,72 @@
+package faults
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// inParallel is how many tests run at a time: most of them wait for deadlines,
+// not for a processor.
+const inParallel = "8"
+
+// suite is what all tests share.
+var suite struct {
+	dir    string
+	binary func() (string, error) // builds it the first time
+}
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	flag.Parse()
+	if err := flag.Set("test.parallel", inParallel); err != nil {
+		return complain(err)
+	}
+	dir, err := os.MkdirTemp("", "bus-vm-faults-")
+	if err != nil {
+		return complain(err)
+	}
+	defer os.RemoveAll(dir)
+	suite.dir = dir
+	suite.binary = sync.OnceValues(build)
+	code := m.Run()
+	if code != 0 {
+		return code
+	}
+	err = goleak.Find(
+		// fasthttp's pool looks every ten seconds whether it has ended, and one
+		// goroutine a process keeps the Date header.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+	)
+	if err != nil {
+		return complain(err)
+	}
+	return 0
+}
+
+func complain(err error) int {
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}
+
+func build() (string, error) {
+	binary := filepath.Join(suite.dir, "bus-api-provider-vm")
+	args := []string{"build", "-o", binary}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	command := exec.Command("go", append(args, ".")...)
+	command.Dir = "../.."
+	if output, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the gateway: %w\n%s", err, output)
+	}
+	return binary, nil
+}

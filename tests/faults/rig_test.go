@@ -1,0 +1,277 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
+)
+
+// eventsSecret signs the tokens of the provider and of the workers.
+const eventsSecret = "the-secret-of-the-platform-in-these-tests-only"
+
+// defaults are the settings of every gateway here: production's shape with
+// shorter times. Later entries win.
+var defaults = []string{
+	"BUS_VM_BACKEND=events", "BUS_VM_BILLING_BACKEND=events", "BUS_VM_USAGE_BACKEND=events",
+	"BUS_VM_JWT_SECRET=" + callerSecret,
+	unhurried, "BUS_VM_LATE_REPLY=1s",
+	"BUS_EVENTS_LISTENER_RETRY_MIN=20ms", "BUS_EVENTS_LISTENER_RETRY_MAX=200ms",
+	"BUS_VM_STATUS_MAX_AGE=1s", "BUS_VM_STATUS_REFRESH=200ms", "BUS_VM_STATUS_REFRESH_MOVING=50ms",
+	"BUS_VM_SHUTDOWN_TIMEOUT=10s", "BUS_VM_LOG_LEVEL=debug",
+}
+
+// A busy machine must not make a deadline strike where a test wants an answer,
+// and where a test wants the deadline to strike it should be soon.
+const (
+	unhurried = "BUS_VM_TIMEOUT=25s"
+	hurried   = "BUS_VM_TIMEOUT=800ms"
+)
+
+// rig is a platform, the gateways in front of it, and all that callers did. At
+// the end of its test it puts everything right and checks what must hold.
+type rig struct {
+	t testing.TB
+	*platform.Platform
+	dir    string
+	book   book
+	homes  []string // data directories, one for each gateway that ran at a time
+	lives  []*gateway
+	common []string // settings of all its gateways, before their own
+
+	mu      sync.Mutex
+	secrets []string
+	// untraced: a test replaced the status payload, so reads do not say when
+	// they were observed.
+	untraced bool
+}
+
+func newRig(t testing.TB) *rig { return newSeededRig(t, 1) }
+
+func newSeededRig(t testing.TB, seed uint64) *rig {
+	t.Helper()
+	p, err := platform.Start(platform.Config{Secret: eventsSecret, Seed: seed})
+	must(t, err)
+	r := &rig{t: t, Platform: p, secrets: []string{eventsSecret, callerSecret}}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if r.dir, err = os.MkdirTemp(suite.dir, "r"); err != nil {
+		t.Fatal(err)
+	}
+	r.vmBehaves()
+	t.Cleanup(r.abandon)
+	t.Cleanup(r.finish)
+	return r
+}
+
+// maxSecrets bounds what is searched for as it is. All tokens are searched for
+// by their looks.
+const maxSecrets = 100
+
+// keepOut names a text that no log may hold.
+func (r *rig) keepOut(secret string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if secret != "" && len(r.secrets) < maxSecrets {
+		r.secrets = append(r.secrets, secret)
+	}
+}
+
+// vmBehaves sets the behaviours of the VM worker. Statuses always tell which
+// request they answer.
+func (r *rig) vmBehaves(behaviours ...platform.Behaviour) {
+	for i := range behaviours {
+		behaviours[i].Echo = true
+	}
+	r.VM.SetBehaviour(append(behaviours, platform.Behaviour{Names: []string{platform.StatusRequest}, Echo: true})...)
+}
+
+// environment is that of a gateway with its data in home.
+func (r *rig) environment(home string, settings []string) []string {
+	token := r.ProviderToken()
+	r.keepOut(token)
+	env := append(baseEnv(), defaults...)
+	env = append(env, "BUS_EVENTS_API_URL="+r.URL(), "BUS_API_TOKEN="+token, "BUS_VM_DATA_DIR="+dataDir(home))
+	env = append(env, r.common...)
+	return lastWins(append(env, settings...))
+}
+
+// lastWins leaves one entry for each name, as a process's environment has.
+func lastWins(env []string) []string {
+	seen := map[string]bool{}
+	var kept []string
+	for _, entry := range slices.Backward(env) {
+		name, value, _ := strings.Cut(entry, "=")
+		if !seen[name] && value != "" {
+			kept = append(kept, entry)
+		}
+		seen[name] = true
+	}
+	return kept
+}
+
+func dataDir(home string) string { return filepath.Join(home, "data") }
+
+// home makes a place for a gateway of its own.
+func (r *rig) home() string {
+	r.t.Helper()
+	home, err := os.MkdirTemp(r.dir, "g")
+	must(r.t, err)
+	r.homes = append(r.homes, home)
+	return home
+}
+
+// launch begins a gateway in home.
+func (r *rig) launch(k kind, home string, settings ...string) *gateway {
+	r.t.Helper()
+	g := launch(r.t, k, home, r.environment(home, settings))
+	r.lives = append(r.lives, g)
+	return g
+}
+
+// begin launches a gateway and waits until it listens.
+func (r *rig) begin(k kind, home string, settings ...string) *gateway {
+	r.t.Helper()
+	g := r.launch(k, home, settings...)
+	if !g.serving() {
+		r.t.Fatalf("the gateway ended instead of serving:\n%s", g.log)
+	}
+	return g
+}
+
+// gateway is the one gateway of most tests, connected and used once.
+func (r *rig) gateway(settings ...string) *gateway {
+	r.t.Helper()
+	g := r.begin(within, r.home(), settings...)
+	r.connected()
+	return g
+}
+
+// connected waits until all gateways hear every reply, and know it.
+func (r *rig) connected() {
+	r.t.Helper()
+	for _, g := range r.running() {
+		for _, name := range requests {
+			g.awaitMetric(fmt.Sprintf("bus_vm_events_stream_up{event=%q}", platform.ReplyName(name)), func(v float64) bool { return v == 1 })
+		}
+	}
+}
+
+var requests = []string{
+	platform.StatusRequest, platform.StartRequest, platform.StopRequest,
+	platform.EntitlementRequest, platform.UsageRequest,
+}
+
+// heal ends all faults but a stopped Events API.
+func (r *rig) heal() {
+	r.Events.SetFaults(platform.Faults{})
+	r.vmBehaves()
+	r.Billing.SetBehaviour()
+	r.Usage.SetBehaviour()
+}
+
+// up starts the Events API again. A child of this process may hold its port
+// for the moment between fork and exec.
+func (r *rig) up(keep bool) {
+	r.t.Helper()
+	var err error
+	if !eventually(func() bool { err = r.Events.Restart(keep); return err == nil }) {
+		r.t.Fatal(err)
+	}
+}
+
+// finish puts everything right, lets the gateways recover, and checks.
+func (r *rig) finish() {
+	r.t.Helper()
+	if r.t.Failed() {
+		return
+	}
+	r.heal()
+	ctx, cancel := patiently()
+	defer cancel()
+	must(r.t, r.WaitReady(ctx))
+	r.recover()
+	for _, g := range r.running() {
+		g.awaitMetric("bus_vm_outbox_records", zero)
+		g.awaitMetric("bus_vm_events_requests_in_flight", zero)
+	}
+	if breaches := r.Usage.WaitClean(ctx, r.operations()...); breaches != nil {
+		r.t.Errorf("usage records: %d breaches, first %q", len(breaches), breaches[0])
+	}
+	for _, g := range r.running() {
+		g.stop()
+	}
+	r.check()
+}
+
+// abandon ends what a failed test left running.
+func (r *rig) abandon() {
+	for _, g := range r.running() {
+		g.interrupt()
+		g.wait()
+	}
+}
+
+// recover starts a gateway again wherever none runs, for what is on disk there.
+func (r *rig) recover() {
+	r.t.Helper()
+	alive := map[string]bool{}
+	for _, g := range r.running() {
+		alive[g.home] = true
+	}
+	for _, home := range r.homes {
+		if !alive[home] {
+			r.begin(within, home)
+		}
+	}
+}
+
+func (r *rig) running() []*gateway {
+	return slices.DeleteFunc(slices.Clone(r.lives), (*gateway).hasEnded)
+}
+
+// operations are all writes, with what must be on record for each.
+func (r *rig) operations() []platform.Operation {
+	published := map[string]bool{}
+	for _, request := range r.lifecyclePublishes() {
+		published[request.RequestID] = true
+	}
+	var operations []platform.Operation
+	for _, c := range r.book.writes {
+		op := platform.Operation{Account: c.account, RequestID: c.requestID, Action: c.action}
+		switch {
+		case c.status == http.StatusAccepted:
+			op.Want = platform.WantFinished
+		case published[c.requestID] && c.status == http.StatusBadGateway:
+			op.Want = platform.WantFailed
+		case published[c.requestID]:
+			op.Want = platform.WantClosed
+		case c.status == 0, c.status == http.StatusServiceUnavailable:
+			op.Want = platform.WantWhole
+		default:
+			op.Want = platform.WantNothing
+		}
+		operations = append(operations, op)
+	}
+	return operations
+}
+
+// await is for the Wait methods of the platform.
+func (r *rig) await(what string, wait func(context.Context) error) {
+	r.t.Helper()
+	ctx, cancel := patiently()
+	defer cancel()
+	if err := wait(ctx); err != nil {
+		r.t.Fatalf("%s: %v", what, err)
+	}
+}

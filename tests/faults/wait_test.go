@@ -1,0 +1,41 @@
+package faults
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// patience bounds every wait for what should come at once or after a deadline
+// of the gateway. Nothing that is well waits for all of it.
+const patience = 40 * time.Second
+
+const pollEvery = 5 * time.Millisecond
+
+func patiently() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), patience)
+}
+
+// eventually polls until ok; false means that patience ended first. It is for
+// what nobody signals: the inside of another process.
+func eventually(ok func() bool) bool {
+	ctx, cancel := patiently()
+	defer cancel()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+	}
+	return true
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
