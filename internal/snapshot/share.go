@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"bytes"
 	"encoding/binary"
 	"time"
 
@@ -14,7 +15,8 @@ const doubt = time.Minute
 
 // Share offers a status that somebody else asked for, under the correlation id
 // of that request. It is shown when it must have been observed after the last
-// accepted write, and dropped otherwise. Any moment before the Keeper was made
+// accepted write. Otherwise it may be old or news: if it differs from what is
+// shown, the next reader waits for an answer of our own. Any moment before the Keeper was made
 // counts as that of a write: an earlier life of this process may have made one.
 //
 // When it was asked for stands in the correlation id, where that is a UUID of
@@ -31,6 +33,10 @@ func (k *Keeper) Share(correlationID string, status Status) {
 	askedAt, known := askedAt(correlationID)
 	if !k.provablyNew(askedAt, known) {
 		k.metrics.unproven.Inc()
+		if s := k.current.Load(); s != nil && !bytes.Equal(s.document, document) {
+			k.takeDown()
+			k.lapsed = s
+		}
 		return
 	}
 	if askedAt.After(now) {

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,5 +73,20 @@ func TestSharedStatusSavesReplicasTheirRefresh(t *testing.T) {
 			read(t, k)
 		}
 		require.EqualValues(t, 1, r.asked.Load())
+	})
+}
+
+func TestUnprovenNewsMakesTheNextReaderAsk(t *testing.T) {
+	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		read(t, k)
+		r.set("stopped", nil)
+		k.Share("portal-42", Status{State: "ready", Provider: "fake"})
+		require.Equal(t, document("ready"), read(t, k), "it says nothing new")
+		k.Share("portal-43", Status{State: "stopped", Provider: "fake"})
+		require.Equal(t, document("stopped"), read(t, k))
+		require.EqualValues(t, 2, r.asked.Load())
+		r.set("", errors.New("gone"))
+		k.Share("portal-44", Status{State: "old", Provider: "fake"})
+		require.Equal(t, document("stopped"), read(t, k), "what was shown serves on")
 	})
 }
