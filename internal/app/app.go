@@ -216,13 +216,17 @@ func (a *App) Addr() net.Addr { return a.listener.Addr() }
 
 // announce logs the one line that says what was started, and what is unwise.
 func (a *App) announce() {
+	admin := ""
+	if a.admin != nil {
+		admin = a.admin.Addr().String()
+	}
 	a.logger.Info("serving",
 		"version", version.String(),
 		"addr", a.listener.Addr().String(),
 		"backend", a.config.Backend,
 		"billing", a.config.Billing.Backend,
 		"usage", a.config.Usage.Backend,
-		"admin", a.config.Admin.Addr)
+		"admin", admin)
 	for _, warning := range a.config.Warnings {
 		a.logger.Warn(warning)
 	}
