@@ -1,0 +1,162 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// adminLine is the part of the serving line that says where operators go.
+var adminLine = regexp.MustCompile(`msg"?[=:]"?serving.*?admin"?[=:]"?([^" \n]+)`)
+
+// serveAdmin is serve with an admin listener, whose address it returns.
+func serveAdmin(t testing.TB, env []string, args ...string) (g *gateway, admin string) {
+	t.Helper()
+	g = serve(t, append([]string{"BUS_VM_ADMIN_ADDR=127.0.0.1:0"}, env...), args...)
+	match := adminLine.FindStringSubmatch(g.stderr.String())
+	require.NotNil(t, match, "%s", g.stderr)
+	return g, match[1]
+}
+
+// look asks the admin listener for a document.
+func look(t testing.TB, admin, path string) (status int, body string) {
+	t.Helper()
+	client := http.Client{Timeout: patience, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			network := "tcp"
+			if strings.HasPrefix(admin, "/") {
+				network = "unix"
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, admin)
+		},
+	}}
+	response, err := client.Get("http://admin" + path)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, string(text)
+}
+
+// adminPaths are what operators may ask for, profiles included.
+var adminPaths = []string{
+	"/metrics", "/debug/usage", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1", "/debug/vars",
+}
+
+// Nothing of the admin listener answers on the public address, whoever asks,
+// and nothing of the API answers on the other.
+func TestAdminListenerStandsApart(t *testing.T) {
+	t.Parallel()
+	g, admin := serveAdmin(t, []string{"BUS_VM_ADMIN_PPROF=1"}, "--usage-backend", "memory")
+	for _, path := range adminPaths {
+		for _, token := range []string{"", mint("vm:read vm:write"), mint("admin metrics *")} {
+			require.Equal(t, notFound, ask(t, g.addr, request("GET "+path, token)), path)
+			require.Equal(t, notFound, ask(t, g.addr, request("POST "+path, token)), path)
+		}
+	}
+	require.Equal(t, okReady, ask(t, g.addr, request("GET /readyz?verbose", "")))
+	require.Equal(t, okReady, ask(t, g.addr, request("GET /livez?verbose", "")))
+	for _, path := range []string{statusPath, startPath, stopPath, "/api/v1/vm/openapi.json", "/"} {
+		status, _ := look(t, admin, path)
+		require.Equal(t, 404, status, path)
+	}
+}
+
+// What is there is there, over TCP and over a unix socket with the mode of the
+// settings, and profiles only where they were asked for.
+func TestAdminListenerShows(t *testing.T) {
+	t.Parallel()
+	socket := t.TempDir() + "/admin.sock"
+	for name, c := range map[string]struct {
+		env     []string
+		pprof   int
+		overTCP bool
+	}{
+		"TCP":         {nil, 404, true},
+		"unix socket": {[]string{"BUS_VM_ADMIN_ADDR=unix:" + socket, "BUS_VM_SOCKET_MODE=0600"}, 404, false},
+		"profiles":    {[]string{"BUS_VM_ADMIN_PPROF=yes"}, 200, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, admin := serveAdmin(t, c.env, "--usage-backend", "memory")
+			if !c.overTCP {
+				require.Equal(t, socket, admin)
+				info, err := os.Stat(socket)
+				require.NoError(t, err)
+				require.Equal(t, os.ModeSocket|0o600, info.Mode())
+			}
+			status, body := look(t, admin, "/livez")
+			require.Equal(t, []any{200, "{\"ok\":true}\n"}, []any{status, body})
+			status, body = look(t, admin, "/readyz")
+			require.Equal(t, []any{200, "{\"ok\":true}\n"}, []any{status, body})
+			status, body = look(t, admin, "/readyz?verbose")
+			require.Equal(t, []any{200, "[+] not draining ok\n"}, []any{status, body})
+			status, body = look(t, admin, "/metrics")
+			require.Equal(t, 200, status)
+			require.Contains(t, body, "\nbus_vm_http_requests_in_flight{route=\"status\"} 0\n")
+			for _, path := range []string{"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap"} {
+				status, _ = look(t, admin, path)
+				require.Equal(t, c.pprof, status, path)
+			}
+		})
+	}
+}
+
+// Local checks read their usage records there, and only in memory mode.
+func TestUsageIsReadable(t *testing.T) {
+	t.Parallel()
+	g, admin := serveAdmin(t, nil, "--usage-backend", "memory")
+	token := mint("vm:write")
+	require.Equal(t, okStart, ask(t, g.addr, request("POST "+startPath, token)))
+	status, body := look(t, admin, "/debug/usage")
+	require.Equal(t, 200, status)
+	var got struct {
+		Records []struct {
+			Type    string `json:"event_type"`
+			Account string `json:"account_id"`
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(body), &got))
+	require.Len(t, got.Records, 2, body)
+	for i, want := range []string{"runtime_start_requested", "runtime_start_finished"} {
+		require.Equal(t, want, got.Records[i].Type)
+		require.Equal(t, "9a1f6f0e-3c57-4f0e-8f1d-2b8f6a0c1d2e", got.Records[i].Account)
+	}
+
+	_, admin = serveAdmin(t, nil)
+	status, _ = look(t, admin, "/debug/usage")
+	require.Equal(t, 404, status)
+}
+
+// Without a word about it there is no second listener.
+func TestAdminListenerIsOffByDefault(t *testing.T) {
+	t.Parallel()
+	g := serve(t, nil)
+	require.Regexp(t, `msg=serving.* admin=""`, g.stderr.String())
+}
+
+// Both ends of the admin listener belong to the drain: it is there while
+// requests are, and gone with the process.
+func TestAdminListenerSaysDraining(t *testing.T) {
+	t.Parallel()
+	g, admin := serveAdmin(t, []string{"BUS_VM_SHUTDOWN_DELAY=2s"})
+	g.signal(t, os.Interrupt)
+	eventually(t, "readyz of the admin listener unready", func() bool {
+		status, body := look(t, admin, "/readyz?verbose")
+		return status == 503 && strings.Contains(body, "[-] not draining: ")
+	})
+	status, _ := look(t, admin, "/livez")
+	require.Equal(t, 200, status)
+	require.Equal(t, 0, g.waitFor(t, patience))
+	_, err := net.Dial("tcp", admin)
+	require.Error(t, err)
+}
