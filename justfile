@@ -24,7 +24,7 @@ race:
 
 # Drive the real binary on the static backend, through the real nginx.
 e2e:
-    E2E_NGINX=required go test -count=1 ./tests/e2e/...
+    CI=true go test -count=1 ./tests/e2e/...
 
 # Check format, vet and static analysis.
 lint:

@@ -26,7 +26,10 @@ func launch(t testing.TB, env []string, path string, args ...string) *process {
 	p := &process{stdout: &output{}, stderr: &output{}, ended: make(chan struct{})}
 	suite.logged.watch(p.stderr)
 	p.command = exec.Command(path, args...)
-	p.command.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
+	p.command.Env = append([]string{
+		"PATH=" + os.Getenv("PATH"),
+		"GORACE=atexit_sleep_ms=0", // else a binary with the race detector ends a second late
+	}, env...)
 	p.command.Dir = t.TempDir()
 	p.command.Stdout, p.command.Stderr = p.stdout, p.stderr
 	require.NoError(t, p.command.Start())
