@@ -1,0 +1,207 @@
+package middleware
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/valyala/fasthttp"
+
+	"github.com/busdk/bus-api-provider-vm/internal/jwks"
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+)
+
+// issuer has a key for each algorithm.
+type issuer struct{ rsa, ec, ed *hostile.Signer }
+
+func newIssuer() issuer {
+	return issuer{hostile.NewSigner("RS256", "r"), hostile.NewSigner("ES256", "e"), hostile.NewSigner("EdDSA", "d")}
+}
+
+func (i issuer) signers() []*hostile.Signer { return []*hostile.Signer{i.rsa, i.ec, i.ed} }
+
+// setOf is what a gateway makes of a JWKS with the keys of signers.
+func setOf(t testing.TB, signers ...*hostile.Signer) *jwks.Set {
+	t.Helper()
+	var keys []string
+	for _, s := range signers {
+		keys = append(keys, s.JWK())
+	}
+	set, err := jwks.Parse([]byte(hostile.JWKS(keys...)))
+	require.NoError(t, err)
+	return set
+}
+
+// withKeys is a chain behind an Authenticator with keys and testSecret.
+func withKeys(t testing.TB, keys PublicKeys) (*Authenticator, fasthttp.RequestHandler) {
+	auth := newAuth(t, func(c *AuthConfig) { c.PublicKeys = keys })
+	return auth, chainOf(slog.New(slog.DiscardHandler), auth.Handler())
+}
+
+func TestPublicKeysVerify(t *testing.T) {
+	i := newIssuer()
+	nameless := hostile.NewSigner("EdDSA", "")
+	for name, tc := range map[string]struct {
+		keys  []*hostile.Signer
+		token string
+	}{
+		"RS256":                {i.signers(), i.rsa.Token(hostile.GoodClaims(epoch))},
+		"ES256":                {i.signers(), i.ec.Token(hostile.GoodClaims(epoch))},
+		"EdDSA":                {i.signers(), i.ed.Token(hostile.GoodClaims(epoch))},
+		"HS256 beside":         {i.signers(), goodToken()},
+		"HS256 with a kid":     {i.signers(), hostile.Sign(testSecret, `{"alg":"HS256","kid":"r"}`, hostile.GoodClaims(epoch).String())},
+		"no kid, no choice":    {i.signers(), i.ec.Sign(`{"alg":"ES256"}`, hostile.GoodClaims(epoch).String())},
+		"an empty kid":         {i.signers(), i.ec.Sign(`{"alg":"ES256","kid":""}`, hostile.GoodClaims(epoch).String())},
+		"a key without kid":    {[]*hostile.Signer{nameless, i.rsa}, nameless.Token(hostile.GoodClaims(epoch))},
+		"escaped alg and kid":  {i.signers(), i.ed.Sign(`{"\u0061lg":"Ed\u0044SA","kid":"\u0064"}`, hostile.GoodClaims(epoch).String())},
+		"other header members": {i.signers(), i.rsa.Sign(`{"alg":"RS256","kid":"r","Kid":"x","typ":"at+jwt","jwk":{}}`, hostile.GoodClaims(epoch).String())},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, handler := withKeys(t, setOf(t, tc.keys...))
+			assert.Equal(t, passed, ask(t, handler, bearer(tc.token), ""))
+			assert.Equal(t, passed, ask(t, handler, bearer(tc.token), ""), "remembered")
+		})
+	}
+}
+
+// A key verifies tokens of its own algorithm that name it, and no others.
+func TestPublicKeysRefuse(t *testing.T) {
+	i, stranger := newIssuer(), newIssuer()
+	second := hostile.NewSigner("ES256", "e2")
+	_, handler := withKeys(t, setOf(t, i.rsa, i.ec, i.ed, second))
+	claims := hostile.GoodClaims(epoch).String()
+	tokens := map[string]string{
+		"another kid":               i.rsa.Sign(`{"alg":"RS256","kid":"x"}`, claims),
+		"a kid in other case":       i.rsa.Sign(`{"alg":"RS256","kid":"R"}`, claims),
+		"the kid of another key":    i.ec.Sign(`{"alg":"ES256","kid":"e2"}`, claims),
+		"no kid with a choice":      i.ec.Sign(`{"alg":"ES256"}`, claims),
+		"a kid that is a number":    i.rsa.Sign(`{"alg":"RS256","kid":7}`, claims),
+		"a kid that is null":        i.rsa.Sign(`{"alg":"RS256","kid":null}`, claims),
+		"a kid in a list":           i.rsa.Sign(`{"alg":"RS256","kid":["r"]}`, claims),
+		"two kids":                  i.rsa.Sign(`{"alg":"RS256","kid":"r","kid":"r"}`, claims),
+		"RS256 for the EC key":      i.rsa.Sign(`{"alg":"RS256","kid":"e"}`, claims),
+		"ES256 for the RSA key":     i.ec.Sign(`{"alg":"ES256","kid":"r"}`, claims),
+		"EdDSA for the EC key":      i.ed.Sign(`{"alg":"EdDSA","kid":"e"}`, claims),
+		"signed with another alg":   i.rsa.Sign(`{"alg":"ES256","kid":"e"}`, claims),
+		"alg in other case":         i.rsa.Sign(`{"alg":"rs256","kid":"r"}`, claims),
+		"Ed25519 by its new name":   i.ed.Sign(`{"alg":"Ed25519","kid":"d"}`, claims),
+		"a critical extension":      i.rsa.Sign(`{"alg":"RS256","kid":"r","crit":["b64"],"b64":false}`, claims),
+		"a wrong audience":          i.rsa.Token(hostile.GoodClaims(epoch).Set("aud", `"other"`)),
+		"no expiry":                 i.rsa.Token(hostile.GoodClaims(epoch).Without("exp")),
+		"a key in the header":       stranger.rsa.Sign(`{"alg":"RS256","kid":"r","jwk":`+stranger.rsa.JWK()+`}`, claims),
+		"no signature":              cut(i.rsa.Token(hostile.GoodClaims(epoch))),
+		"a zero signature of ES256": cut(i.ec.Token(hostile.GoodClaims(epoch))) + strings.Repeat("A", 86),
+		"a zero signature of EdDSA": cut(i.ed.Token(hostile.GoodClaims(epoch))) + strings.Repeat("A", 86),
+		"a zero signature of RSA":   cut(i.rsa.Token(hostile.GoodClaims(epoch))) + strings.Repeat("A", 342),
+	}
+	for _, algorithm := range []string{"RS384", "RS512", "PS256", "PS384", "PS512", "ES384", "ES512", "none", "None", ""} {
+		for _, kid := range []string{"r", "e", "d"} {
+			tokens[algorithm+" for "+kid] = i.rsa.Sign(fmt.Sprintf(`{"alg":%q,"kid":%q}`, algorithm, kid), claims)
+			tokens["unsigned "+algorithm+" for "+kid] = cut(tokens[algorithm+" for "+kid])
+		}
+	}
+	for _, s := range stranger.signers() {
+		tokens["a stranger's "+s.Algorithm] = s.Token(hostile.GoodClaims(epoch))
+	}
+	for _, bad := range hostile.BadTokens(testSecret, epoch) {
+		if !bad.Expired {
+			tokens["HS256: "+bad.Name] = bad.Text
+		}
+	}
+	for name, token := range tokens {
+		assert.Equal(t, invalid, ask(t, handler, bearer(token), ""), name)
+	}
+	old := hostile.GoodClaims(epoch.Add(-2 * time.Hour))
+	assert.Equal(t, expired, ask(t, handler, bearer(i.ed.Token(old)), ""))
+	assert.Equal(t, passed, ask(t, handler, bearer(i.ed.Token(hostile.GoodClaims(epoch))), ""), "and a good one")
+}
+
+// cut takes the signature off a token.
+func cut(token string) string { return token[:strings.LastIndexByte(token, '.')+1] }
+
+// A public key is public: every spelling of it is tried as an HS256 secret,
+// with and without secrets of our own.
+func TestPublicKeysAreNoSecrets(t *testing.T) {
+	i := newIssuer()
+	keys := setOf(t, i.signers()...)
+	claims := hostile.GoodClaims(epoch).String()
+	beside := newAuth(t, func(c *AuthConfig) { c.PublicKeys = keys })
+	alone := newAuth(t, func(c *AuthConfig) { c.PublicKeys, c.Secrets = keys, nil })
+	for _, signer := range i.signers() {
+		for name, secret := range spellings(t, signer) {
+			for _, header := range []string{
+				`{"alg":"HS256"}`, fmt.Sprintf(`{"alg":"HS256","kid":%q}`, signer.ID),
+				fmt.Sprintf(`{"alg":%q,"kid":%q}`, signer.Algorithm, signer.ID),
+			} {
+				token := hostile.Sign(secret, header, claims)
+				for _, auth := range []*Authenticator{beside, alone} {
+					handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
+					assert.Equal(t, invalid, ask(t, handler, bearer(token), ""), "%s of %s with %s", name, signer.Algorithm, header)
+				}
+			}
+		}
+	}
+}
+
+// spellings are the texts and bytes that people take a public key for.
+func spellings(t *testing.T, signer *hostile.Signer) map[string]string {
+	der, err := x509.MarshalPKIXPublicKey(signer.Public())
+	require.NoError(t, err)
+	text := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	spelled := map[string]string{
+		"PEM": text, "PEM without its last line break": strings.TrimSpace(text), "PEM with CRLF": strings.ReplaceAll(text, "\n", "\r\n"),
+		"DER": string(der), "JWK": signer.JWK(), "JWKS": hostile.JWKS(signer.JWK()), "kid": signer.ID, "nothing": "", "nil": "<nil>",
+		"Go": fmt.Sprint(signer.Public()),
+	}
+	var compact bytes.Buffer
+	require.NoError(t, json.Indent(&compact, []byte(signer.JWK()), "", "  "))
+	spelled["JWK in lines"] = compact.String()
+	var members map[string]string
+	require.NoError(t, json.Unmarshal([]byte(signer.JWK()), &members))
+	for name, value := range members {
+		spelled["member "+name] = value
+		raw, _ := strictBase64.DecodeString(value)
+		spelled["bytes of "+name] = string(raw)
+	}
+	return spelled
+}
+
+// Which kinds of keys there are decides which algorithms are accepted.
+func TestAlgorithmsFollowTheKeys(t *testing.T) {
+	i := newIssuer()
+	algorithms := map[string]string{"HS256": goodToken()}
+	for _, s := range i.signers() {
+		algorithms[s.Algorithm] = s.Token(hostile.GoodClaims(epoch))
+	}
+	secret := [][]byte{[]byte(testSecret)}
+	for name, tc := range map[string]struct {
+		secrets [][]byte
+		keys    PublicKeys
+		accept  string
+	}{
+		"secrets alone":             {secret, nil, "HS256"},
+		"keys alone":                {nil, setOf(t, i.signers()...), "RS256 ES256 EdDSA"},
+		"both":                      {secret, setOf(t, i.signers()...), "HS256 RS256 ES256 EdDSA"},
+		"one key":                   {nil, setOf(t, i.ec), "ES256"},
+		"a set that is empty yet":   {nil, &jwks.Set{}, ""},
+		"an empty set and a secret": {secret, &jwks.Set{}, "HS256"},
+	} {
+		auth := newAuth(t, func(c *AuthConfig) { c.Secrets, c.PublicKeys = tc.secrets, tc.keys })
+		handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
+		for algorithm, token := range algorithms {
+			want := invalid
+			if strings.Contains(tc.accept, algorithm) {
+				want = passed
+			}
+			assert.Equal(t, want, ask(t, handler, bearer(token), ""), "%s: %s", name, algorithm)
+		}
+	}
+}
