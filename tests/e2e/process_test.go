@@ -23,6 +23,12 @@ type process struct {
 // of its own. The test must see it end.
 func launch(t testing.TB, env []string, path string, args ...string) *process {
 	t.Helper()
+	return launchWith(t, nil, env, path, args...)
+}
+
+// launchWith is launch with open files, from descriptor 3 on.
+func launchWith(t testing.TB, files []*os.File, env []string, path string, args ...string) *process {
+	t.Helper()
 	p := &process{stdout: &output{}, stderr: &output{}, ended: make(chan struct{})}
 	suite.logged.watch(p.stderr)
 	p.command = exec.Command(path, args...)
@@ -31,6 +37,7 @@ func launch(t testing.TB, env []string, path string, args ...string) *process {
 		"GORACE=atexit_sleep_ms=0", // else a binary with the race detector ends a second late
 	}, env...)
 	p.command.Dir = t.TempDir()
+	p.command.ExtraFiles = files
 	p.command.Stdout, p.command.Stderr = p.stdout, p.stderr
 	require.NoError(t, p.command.Start())
 	go func() {

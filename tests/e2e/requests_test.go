@@ -138,6 +138,20 @@ func TestSlowAndSilentClients(t *testing.T) {
 	})
 }
 
+// One connection more than the limit is told so, and there is room again later.
+func TestConnectionsAboveTheLimit(t *testing.T) {
+	t.Parallel()
+	g := serve(t, []string{"BUS_VM_MAX_CONNECTIONS=1"})
+	first := dial(t, g.addr).send(request("GET /readyz", ""))
+	first.expect(t, "GET", okReady)
+	second := dial(t, g.addr).send(request("GET /readyz", ""))
+	second.expect(t, "GET", closing(refusal("503 Service Unavailable", "backend_unavailable",
+		"This server has too many connections.", "Retry-After: 1")))
+	second.closes(t)
+	require.NoError(t, first.Close())
+	eventually(t, "room", func() bool { return ask(t, g.addr, request("GET /readyz", "")) == okReady })
+}
+
 // Pipelined requests are answered in order, and one that is refused as HTTP
 // ends the connection before the next.
 func TestPipelining(t *testing.T) {

@@ -1,0 +1,118 @@
+package e2e
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+)
+
+// mintBy returns a token of an issuer with keys of its own.
+func mintBy(s *hostile.Signer) string {
+	token := s.Token(hostile.GoodClaims(time.Now()))
+	suite.logged.keepOut(token)
+	return token
+}
+
+// Tokens of a JWKS work beside HS256 and without it, and those of a key that
+// was taken out of the file are refused although they were remembered.
+func TestJWKSFile(t *testing.T) {
+	t.Parallel()
+	rsa, ec, ed := hostile.NewSigner("RS256", "r"), hostile.NewSigner("ES256", "e"), hostile.NewSigner("EdDSA", "d")
+	file := writeFile(t, "jwks.json", hostile.JWKS(rsa.JWK(), ec.JWK(), ed.JWK()))
+	both := serve(t, nil, "--jwks-file", file)
+	alone := serve(t, []string{noSecret, "BUS_VM_JWKS_FILE=" + file})
+	without := serve(t, nil)
+	require.True(t, both.accepts(t, mint("vm:read")))
+	require.False(t, alone.accepts(t, mint("vm:read")), "HS256 without a secret")
+	for _, signer := range []*hostile.Signer{rsa, ec, ed} {
+		token := mintBy(signer)
+		require.False(t, without.accepts(t, token), signer.Algorithm)
+		for range 2 {
+			require.True(t, both.accepts(t, token) && alone.accepts(t, token), signer.Algorithm)
+		}
+	}
+
+	token, kept := mintBy(ec), mintBy(ed)
+	require.True(t, alone.accepts(t, token) && both.accepts(t, token))
+	replace(t, file, hostile.JWKS(ed.JWK()))
+	alone.hangUp(t)
+	require.True(t, alone.accepts(t, kept))
+	require.False(t, alone.accepts(t, token))
+	eventually(t, "followed without a signal", func() bool { return !both.accepts(t, token) })
+	require.True(t, both.accepts(t, kept))
+
+	replace(t, file, hostile.JWKS(ec.JWK(), `{"kty":"oct","k":"c2VjcmV0"}`))
+	alone.hangUp(t)
+	require.Contains(t, alone.stderr.String(), "the document holds a symmetric key, which must never be published")
+	require.True(t, alone.accepts(t, kept) && !alone.accepts(t, token), "the last good keys stay")
+}
+
+func TestUnusableJWKSSettings(t *testing.T) {
+	t.Parallel()
+	empty := writeFile(t, "jwks.json", `{"keys":[]}`)
+	for want, args := range map[string][]string{
+		"jwt.jwks_file (flag --jwks-file): no public keys in the file: the document has no key": {"--jwks-file", empty},
+		"jwt.jwks_url (flag --jwks-url): want either this or jwt.jwks_file":                     {"--jwks-file", empty, "--jwks-url", "https://id.example"},
+		"jwt.jwks_url (flag --jwks-url): is not accepted; want an absolute https URL":           {"--jwks-url", "http://id.example/jwks"},
+	} {
+		got := run(t, []string{noSecret}, append(args, "--check-config")...)
+		require.Equal(t, 2, got.Code)
+		require.Contains(t, got.Stderr, want)
+	}
+}
+
+// An issuer is away at first, publishes a key, rolls it, and breaks: /readyz
+// waits for the first keys, and the last good ones stay.
+func TestJWKSURL(t *testing.T) {
+	t.Parallel()
+	before, after := hostile.NewSigner("RS256", "before"), hostile.NewSigner("ES256", "after")
+	var document atomic.Value
+	document.Store("")
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		text := document.Load().(string)
+		if text == "" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte(text))
+	}))
+	t.Cleanup(issuer.Close)
+	g := serve(t, nil, "--jwks-url", issuer.URL+"/jwks")
+	ready := func() bool {
+		return strings.HasPrefix(ask(t, g.addr, request("GET /readyz", "")), "200 ")
+	}
+	fetched := func(keys string) {
+		t.Helper()
+		g.hangUp(t)
+		eventually(t, keys, func() bool { return strings.Contains(g.stderr.String(), `keys="[`+keys+`]"`) })
+	}
+	require.False(t, ready())
+	require.True(t, g.accepts(t, mint("vm:read")), "HS256 does not wait for it")
+	require.False(t, g.accepts(t, mintBy(before)))
+
+	document.Store(hostile.JWKS(before.JWK()))
+	eventually(t, "ready by itself", ready)
+	old := mintBy(before)
+	require.True(t, g.accepts(t, old) && !g.accepts(t, mintBy(after)))
+
+	document.Store(hostile.JWKS(before.JWK(), after.JWK()))
+	fetched("before (RS256) after (ES256)")
+	require.True(t, g.accepts(t, old) && g.accepts(t, mintBy(after)))
+
+	document.Store(hostile.JWKS(after.JWK()))
+	fetched("after (ES256)")
+	require.False(t, g.accepts(t, old), "a remembered token outlived its key")
+	require.True(t, g.accepts(t, mintBy(after)))
+
+	document.Store("<html>")
+	g.hangUp(t)
+	eventually(t, "told", func() bool { return strings.Contains(g.stderr.String(), "the last good ones stay in force") })
+	require.True(t, ready() && g.accepts(t, mintBy(after)))
+}

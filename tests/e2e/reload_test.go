@@ -1,0 +1,244 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+)
+
+// Two more secrets, so that one can take over from the other.
+const (
+	oldSecret = "the old secret of the reload tests, 40 bytes"
+	newSecret = "the new secret of the reload tests, 40 bytes"
+)
+
+// noSecret takes the secret out of the environment of a gateway.
+const noSecret = "BUS_VM_JWT_SECRET="
+
+func mintWith(secret string) string {
+	suite.logged.keepOut(secret)
+	return hostile.Sign(secret, hostile.DefaultHeader, hostile.GoodClaims(time.Now()).String())
+}
+
+// accepts reports whether a status read with token is answered.
+func (g *gateway) accepts(t testing.TB, token string) bool {
+	t.Helper()
+	got := ask(t, g.addr, request("GET "+statusPath, token))
+	if got != okStatus {
+		require.Equal(t, invalidToken, got)
+	}
+	return got == okStatus
+}
+
+// hangUp sends SIGHUP and waits until the gateway says that it has reloaded,
+// well or not.
+func (g *gateway) hangUp(t testing.TB) {
+	t.Helper()
+	before := g.reloads()
+	g.signal(t, syscall.SIGHUP)
+	eventually(t, "reloaded", func() bool { return g.reloads() > before })
+}
+
+func (g *gateway) reloads() int {
+	return strings.Count(g.stderr.String(), "why=SIGHUP") + strings.Count(g.stderr.String(), `why="a file changed"`)
+}
+
+// replace puts a file in the place of another, the way careful editors do.
+func replace(t testing.TB, path, text string) {
+	t.Helper()
+	fresh := path + ".new"
+	require.NoError(t, os.WriteFile(fresh, []byte(text), 0o600))
+	require.NoError(t, os.Rename(fresh, path))
+}
+
+// Secrets roll over while callers of both are served: nobody is refused before
+// the old secret is taken out, and its callers are refused at once then.
+func TestSecretsRollOver(t *testing.T) {
+	t.Parallel()
+	file := writeFile(t, "secrets", oldSecret+"\n")
+	g := serve(t, []string{noSecret}, "--jwt-secret-file", file)
+	before, after := mintWith(oldSecret), mintWith(newSecret)
+	require.True(t, g.accepts(t, before))
+	require.False(t, g.accepts(t, after))
+
+	// A caller whose secret stands all the time notices nothing.
+	var callers sync.WaitGroup
+	done := make(chan struct{})
+	callers.Go(func() {
+		c, raw := dial(t, g.addr), request("GET "+statusPath, mintWith(oldSecret))
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if got, err := c.send(raw).reply("GET"); err != nil || got != okStatus {
+				t.Errorf("%v: %s", err, got)
+				return
+			}
+		}
+	})
+	for range 20 {
+		replace(t, file, "# both\n"+newSecret+"\n"+oldSecret+"\n")
+		g.hangUp(t)
+		require.True(t, g.accepts(t, before) && g.accepts(t, after))
+		replace(t, file, oldSecret)
+		g.hangUp(t)
+		require.True(t, g.accepts(t, before) && !g.accepts(t, after))
+	}
+	close(done)
+	callers.Wait()
+
+	replace(t, file, newSecret)
+	g.hangUp(t)
+	require.True(t, g.accepts(t, after))
+	require.False(t, g.accepts(t, before), "a remembered token outlived its secret")
+}
+
+// Without a signal, a changed file is followed however it was changed.
+func TestChangedFilesAreFollowed(t *testing.T) {
+	t.Parallel()
+	mounted := func(t *testing.T) string { // as Kubernetes mounts a secret
+		directory := t.TempDir()
+		for version, secret := range map[string]string{"..1": oldSecret, "..2": newSecret} {
+			require.NoError(t, os.Mkdir(filepath.Join(directory, version), 0o700))
+			require.NoError(t, os.WriteFile(filepath.Join(directory, version, "secret"), []byte(secret), 0o600))
+		}
+		require.NoError(t, os.Symlink("..1", filepath.Join(directory, "..data")))
+		require.NoError(t, os.Symlink("..data/secret", filepath.Join(directory, "secret")))
+		return filepath.Join(directory, "secret")
+	}
+	plain := func(t *testing.T) string { return writeFile(t, "jwt-secret", oldSecret) }
+	flag := func(path string) (env, args []string) { return nil, []string{"--jwt-secret-file", path} }
+	for name, tc := range map[string]struct {
+		make   func(t *testing.T) string
+		use    func(path string) (env, args []string)
+		change func(t *testing.T, path string)
+	}{
+		"renamed over":     {plain, flag, func(t *testing.T, path string) { replace(t, path, newSecret) }},
+		"written in place": {plain, flag, func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, []byte(newSecret), 0o600)) }},
+		"a switched link": {mounted, flag, func(t *testing.T, path string) {
+			fresh := filepath.Join(filepath.Dir(path), "..data_tmp")
+			require.NoError(t, os.Symlink("..2", fresh))
+			require.NoError(t, os.Rename(fresh, filepath.Join(filepath.Dir(path), "..data")))
+		}},
+		"a systemd credential": {plain, func(path string) (env, args []string) {
+			return []string{"CREDENTIALS_DIRECTORY=" + filepath.Dir(path)}, nil
+		}, func(t *testing.T, path string) {
+			require.NoError(t, os.Remove(path))
+			require.NoError(t, os.WriteFile(path, []byte(newSecret), 0o400))
+		}},
+		"the YAML file": {
+			func(t *testing.T) string { return writeYAML(t, "jwt.secret", oldSecret) },
+			func(path string) (env, args []string) { return nil, []string{"--config", path} },
+			func(t *testing.T, path string) { replace(t, path, "jwt:\n  secret: "+newSecret+"\n") },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := tc.make(t)
+			env, args := tc.use(path)
+			g := serve(t, append([]string{noSecret}, env...), args...)
+			before, after := mintWith(oldSecret), mintWith(newSecret)
+			require.True(t, g.accepts(t, before))
+			tc.change(t, path)
+			eventually(t, "followed", func() bool { return g.accepts(t, after) })
+			require.False(t, g.accepts(t, before))
+		})
+	}
+}
+
+// What is wrong changes nothing, is told in one line and shows in a metric; a
+// mistake in one file does not keep another from being followed.
+func TestBadReloadsKeepTheLastGood(t *testing.T) {
+	t.Parallel()
+	secrets, settings := writeFile(t, "secrets", oldSecret), writeFile(t, "config.yaml", "log: {level: debug}\n")
+	g, admin := serveAdmin(t, []string{noSecret}, "--jwt-secret-file", secrets, "--config", settings)
+	before, after := mintWith(oldSecret), mintWith(newSecret)
+	success := func() string {
+		_, text := look(t, admin, "/metrics")
+		for line := range strings.Lines(text) {
+			if value, found := strings.CutPrefix(line, "bus_vm_reload_success "); found {
+				return strings.TrimSpace(value)
+			}
+		}
+		return "none"
+	}
+	require.Equal(t, "1", success())
+	for text, cause := range map[string]string{
+		"":                    "the file holds no secret",
+		"x\nbase64:hunter2!!": "line 2 of the file: what follows base64: is not base64",
+	} {
+		replace(t, secrets, text)
+		g.hangUp(t)
+		require.Contains(t, g.stderr.String(), cause)
+		require.Equal(t, "0", success())
+		require.True(t, g.accepts(t, before))
+	}
+	require.NotContains(t, g.stderr.String(), "hunter2")
+	require.Equal(t, 2, strings.Count(g.stderr.String(), "level=ERROR"), "%s", g.stderr)
+	require.Contains(t, g.stderr.String(), `do="put right what the cause names`)
+
+	replace(t, settings, "log: {level: loud}\nno_such: 1\n")
+	replace(t, secrets, newSecret)
+	g.hangUp(t)
+	require.Contains(t, g.stderr.String(), "2 problems with the settings")
+	require.Equal(t, "0", success())
+	require.True(t, g.accepts(t, after), "a slip in the settings held up a secret")
+	require.False(t, g.accepts(t, before))
+
+	replace(t, settings, "")
+	g.hangUp(t)
+	require.Equal(t, "1", success())
+}
+
+// The level of the log follows the file; what does not is named.
+func TestReloadableSettings(t *testing.T) {
+	t.Parallel()
+	file := writeFile(t, "config.yaml", "log: {level: info}\n")
+	g := serve(t, []string{"BUS_VM_LOG_LEVEL="}, "--config", file)
+	refusals := func() int {
+		require.False(t, g.accepts(t, mintWith("nobody's secret, at least 32 bytes long")))
+		return strings.Count(g.stderr.String(), "token refused")
+	}
+	require.Equal(t, 0, refusals())
+	replace(t, file, "log: {level: debug}\n")
+	g.hangUp(t)
+	require.Equal(t, 1, refusals())
+	require.NotContains(t, g.stderr.String(), "restart")
+
+	replace(t, file, "log: {level: info, format: json}\ntimeout: 7s\nstatic: {state: stopped}\n")
+	g.hangUp(t)
+	require.Equal(t, 1, refusals())
+	require.Contains(t, g.stderr.String(), `msg="changed settings wait for a restart" settings="[timeout static.state log.format]"`)
+	require.True(t, g.accepts(t, mint("vm:read")), "the state did not change either")
+}
+
+// With --dev there is a terminal, and when it is gone, so is the gateway.
+func TestHangupEndsDevelopment(t *testing.T) {
+	t.Parallel()
+	g := serve(t, nil, "--dev")
+	g.signal(t, syscall.SIGHUP)
+	require.Equal(t, 0, g.waitFor(t, patience), "%s", g.stderr)
+	require.Contains(t, g.stderr.String(), "drained")
+}
+
+// A hundred signals in a row, under load, are as good as one.
+func TestSignalStorm(t *testing.T) {
+	t.Parallel()
+	g := serve(t, nil)
+	for range 100 {
+		g.signal(t, syscall.SIGHUP)
+		require.True(t, g.accepts(t, mint("vm:read")))
+	}
+	g.hangUp(t)
+	require.Contains(t, ask(t, g.addr, request("GET /readyz", "")), "200 OK")
+}
