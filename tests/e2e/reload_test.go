@@ -23,7 +23,7 @@ const (
 // noSecret takes the secret out of the environment of a gateway.
 const noSecret = "BUS_VM_JWT_SECRET="
 
-func mintWith(secret string) string {
+func signedBy(secret string) string {
 	suite.logged.keepOut(secret)
 	return hostile.Sign(secret, hostile.DefaultHeader, hostile.GoodClaims(time.Now()).String())
 }
@@ -65,7 +65,7 @@ func TestSecretsRollOver(t *testing.T) {
 	t.Parallel()
 	file := writeFile(t, "secrets", oldSecret+"\n")
 	g := serve(t, []string{noSecret}, "--jwt-secret-file", file)
-	before, after := mintWith(oldSecret), mintWith(newSecret)
+	before, after := signedBy(oldSecret), signedBy(newSecret)
 	require.True(t, g.accepts(t, before))
 	require.False(t, g.accepts(t, after))
 
@@ -73,7 +73,7 @@ func TestSecretsRollOver(t *testing.T) {
 	var callers sync.WaitGroup
 	done := make(chan struct{})
 	callers.Go(func() {
-		c, raw := dial(t, g.addr), request("GET "+statusPath, mintWith(oldSecret))
+		c, raw := dial(t, g.addr), request("GET "+statusPath, signedBy(oldSecret))
 		for {
 			select {
 			case <-done:
@@ -147,7 +147,7 @@ func TestChangedFilesAreFollowed(t *testing.T) {
 			path := tc.make(t)
 			env, args := tc.use(path)
 			g := serve(t, append([]string{noSecret}, env...), args...)
-			before, after := mintWith(oldSecret), mintWith(newSecret)
+			before, after := signedBy(oldSecret), signedBy(newSecret)
 			require.True(t, g.accepts(t, before))
 			tc.change(t, path)
 			eventually(t, "followed", func() bool { return g.accepts(t, after) })
@@ -162,7 +162,7 @@ func TestBadReloadsKeepTheLastGood(t *testing.T) {
 	t.Parallel()
 	secrets, settings := writeFile(t, "secrets", oldSecret), writeFile(t, "config.yaml", "log: {level: debug}\n")
 	g, admin := serveAdmin(t, []string{noSecret}, "--jwt-secret-file", secrets, "--config", settings)
-	before, after := mintWith(oldSecret), mintWith(newSecret)
+	before, after := signedBy(oldSecret), signedBy(newSecret)
 	success := func() string {
 		_, text := look(t, admin, "/metrics")
 		for line := range strings.Lines(text) {
@@ -206,7 +206,7 @@ func TestReloadableSettings(t *testing.T) {
 	file := writeFile(t, "config.yaml", "log: {level: info}\n")
 	g := serve(t, []string{"BUS_VM_LOG_LEVEL="}, "--config", file)
 	refusals := func() int {
-		require.False(t, g.accepts(t, mintWith("nobody's secret, at least 32 bytes long")))
+		require.False(t, g.accepts(t, signedBy("nobody's secret, at least 32 bytes long")))
 		return strings.Count(g.stderr.String(), "token refused")
 	}
 	require.Equal(t, 0, refusals())
