@@ -12,12 +12,15 @@ import (
 // busyRetryAfter is when a caller may try again while too many writes wait.
 const busyRetryAfter = time.Second
 
+// reasonBusy is what refusals by LimitWrites are counted as.
+const reasonBusy = "writes_in_flight"
+
 // LimitWrites lets at most limit requests at once through, and refuses more
 // with 503: a write may wait long for its reply, and each holds memory and a
 // place at the worker. The handlers it returned earlier do not share its count.
 func LimitWrites(limit int) fiber.Handler {
 	refusal := apierror.UnavailableAfter(busyRetryAfter, "Too many operations are under way.", nil)
-	refusal.Reason = "writes_in_flight"
+	refusal.Reason = reasonBusy
 	var inFlight atomic.Int64
 	return func(c *fiber.Ctx) error {
 		defer inFlight.Add(-1)

@@ -16,6 +16,13 @@ import (
 // seconds.
 var latencyBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300}
 
+// What alerts count the increase of must be there, at zero, before it is first
+// seen: the first sample of a series is no increase.
+var (
+	alertedCodes   = []int{http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable}
+	alertedReasons = []string{reasonBusy}
+)
+
 // statusCodes bounds the table of counters by status code.
 const statusCodes = 600
 
@@ -36,6 +43,12 @@ func NewRouteMetrics(set *metrics.Set, route string) *RouteMetrics {
 		fmt.Sprintf(`bus_vm_http_request_duration_seconds{route=%q}`, route), latencyBuckets)
 	set.NewGauge(fmt.Sprintf(`bus_vm_http_requests_in_flight{route=%q}`, route),
 		func() float64 { return float64(m.inFlight.Load()) })
+	for _, code := range alertedCodes {
+		m.counter(code)
+	}
+	for _, reason := range alertedReasons {
+		m.refusals(reason)
+	}
 	return m
 }
 
@@ -82,7 +95,11 @@ func (m *RouteMetrics) refused(e *apierror.Error) {
 	default:
 		reason = string(e.Code)
 	}
-	m.set.GetOrCreateCounter(fmt.Sprintf(`bus_vm_refusals_total{reason=%q}`, reason)).Inc()
+	m.refusals(reason).Inc()
+}
+
+func (m *RouteMetrics) refusals(reason string) *metrics.Counter {
+	return m.set.GetOrCreateCounter(fmt.Sprintf(`bus_vm_refusals_total{reason=%q}`, reason))
 }
 
 // counter is the counter of one status code, made when it is first seen.
