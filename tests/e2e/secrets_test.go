@@ -2,9 +2,6 @@ package e2e
 
 import (
 	"encoding/base64"
-	"os"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -51,33 +48,6 @@ func TestSecretOfCallersTokens(t *testing.T) {
 			require.NotContains(t, g.stderr.String(), "level=WARN", c.name)
 		}
 	}
-}
-
-// A token that only a removed secret verified is refused from the change on,
-// although it was remembered; a file that makes no sense changes nothing.
-func TestChangedSecretForgetsTokens(t *testing.T) {
-	t.Parallel()
-	const before, after = "the secret before the change, 37 bytes", "the secret after the change, 36 bytes"
-	suite.logged.keepOut(before)
-	suite.logged.keepOut(after)
-	file := writeFile(t, "secret", before)
-	g := serve(t, []string{"BUS_VM_JWT_SECRET="}, "--jwt-secret-file", file)
-	status := func(secret string) string {
-		claims := hostile.GoodClaims(time.Now()).String()
-		return ask(t, g.addr, request("GET "+statusPath, hostile.Sign(secret, hostile.DefaultHeader, claims)))
-	}
-	require.Equal(t, okStatus, status(before))
-	require.Equal(t, invalidToken, status(after))
-
-	require.NoError(t, os.WriteFile(file, []byte(after), 0o600))
-	g.signal(t, syscall.SIGHUP)
-	eventually(t, "the new secret in force", func() bool { return status(after) == okStatus })
-	require.Equal(t, invalidToken, status(before))
-
-	require.NoError(t, os.WriteFile(file, []byte("base64:%%"), 0o600))
-	g.signal(t, syscall.SIGHUP)
-	eventually(t, "a line about it", func() bool { return strings.Contains(g.stderr.String(), "level=ERROR") })
-	require.Equal(t, okStatus, status(after))
 }
 
 // What the platform's dispatcher sets for every child changes nothing where
