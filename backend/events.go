@@ -100,7 +100,7 @@ func (b *Events) fetch(ctx context.Context) (snapshot.Status, error) {
 		}{runtime},
 	})
 	if err != nil {
-		return snapshot.Status{}, events.Failure(err, asked)
+		return snapshot.Status{}, events.QuestionFailure(err, asked)
 	}
 	return decodeStatus(reply)
 }

@@ -62,7 +62,7 @@ func (c *Checker) CheckEntitlement(ctx context.Context, account, scope string) e
 		}{account, scope},
 	})
 	if err != nil {
-		return events.Failure(err, asked)
+		return events.QuestionFailure(err, asked)
 	}
 	var a answer
 	if err := reply.Decode(&a); err != nil {

@@ -35,5 +35,16 @@ func Failure(err error, who string) *apierror.Error {
 	return e
 }
 
+// QuestionFailure is Failure for a request that only asks: when no reply comes,
+// nothing was done, and nothing will be.
+func QuestionFailure(err error, who string) *apierror.Error {
+	e := Failure(err, who)
+	if e.OutcomeUnknown {
+		e.OutcomeUnknown = false
+		e.Message = "The " + who + " did not answer in time; nothing was done."
+	}
+	return e
+}
+
 // Clean makes foreign text fit to be shown: see RemoteError.
 func Clean(s string) string { return clean(s, maxMessage) }

@@ -18,6 +18,10 @@ func TestFailure(t *testing.T) {
 			t.Errorf("Failure(%v) = %+v", err, e)
 		}
 	}
+	if e := QuestionFailure(ErrNoReply, "runtime"); e.Code != apierror.Unavailable || e.OutcomeUnknown ||
+		e.Message != "The runtime did not answer in time; nothing was done." || e.RetryAfter == 0 {
+		t.Errorf("QuestionFailure: %+v", e)
+	}
 	const nothing = "The runtime cannot be reached now; nothing was done."
 	f(&RemoteError{"no_quota", "No quota."}, 502, "no_quota", "No quota.", false)
 	f(fmt.Errorf("%w: x", ErrMalformed), 502, apierror.BadGateway, "The runtime answered with something malformed.", false)

@@ -140,9 +140,14 @@ func (r *rig) checkPublishes(t trace, report func(string, ...any)) {
 				others++
 			}
 		}
+		_, allowed := t.allowance(c.account)
 		switch {
 		case writes > 1:
 			report("%s: %d publishes", c, writes)
+		case writes > 0 && strings.Contains(c.failure().Message, "nothing was done"):
+			report("%s: said to be nothing, and published", c)
+		case strings.Contains(c.failure().Message, "may still act") && !allowed:
+			report("%s: said to be under way, without an allowance", c)
 		case refused[c.status] && writes+others > 0:
 			report("%s: refused, but %d publishes", c, writes+others)
 		case refused[c.status] && c.status != http.StatusPaymentRequired && checks > 0:
@@ -159,16 +164,22 @@ var refused = map[int]bool{
 // allowed reports whether billing allowed the account of a write before it was
 // published. Every write has an account of its own.
 func (t trace) allowed(write entry) bool {
-	for _, e := range t.byAccount[write.AccountID] {
-		if e.Name != platform.EntitlementRequest || e.at > write.at {
+	at, ok := t.allowance(write.AccountID)
+	return ok && at < write.at
+}
+
+// allowance is where billing allowed an account first.
+func (t trace) allowance(account string) (at int, ok bool) {
+	for _, e := range t.byAccount[account] {
+		if e.Name != platform.EntitlementRequest {
 			continue
 		}
-		reply, ok := t.reply(e)
-		if ok && reply.at < write.at && reply.Allowed != nil && *reply.Allowed && reply.Error == nil {
-			return true
+		reply, replied := t.reply(e)
+		if replied && reply.Allowed != nil && *reply.Allowed && reply.Error == nil {
+			return reply.at, true
 		}
 	}
-	return false
+	return 0, false
 }
 
 // checkReads: whatever a read after a 202 showed was asked for after the reply
