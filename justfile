@@ -26,6 +26,14 @@ race:
 e2e:
     CI=true go test -count=1 ./tests/e2e/...
 
+# Show events mode at work: Events API, workers, gateway and nginx, until Ctrl-C (-once ends it by itself); needs curl.
+stack *flags:
+    go run ./tests/stack {{flags}}
+
+# Kill the gateway with kill -9 in seeded runs under random faults; a run is repeated by `just chaos 1 SEED`.
+chaos runs="200" seed="1":
+    CHAOS_RUNS={{runs}} CHAOS_SEED={{seed}} go test -count=1 -timeout 30m -run '^TestKill$' ./tests/faults
+
 # Check format, vet and static analysis.
 lint:
     @test -z "$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
