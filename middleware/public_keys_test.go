@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -202,6 +203,26 @@ func TestAlgorithmsFollowTheKeys(t *testing.T) {
 				want = passed
 			}
 			assert.Equal(t, want, ask(t, handler, bearer(token), ""), "%s: %s", name, algorithm)
+		}
+	}
+}
+
+// careless finds one value for everything.
+type careless struct{ found any }
+
+func (c careless) Find(string, string) crypto.PublicKey { return c.found }
+
+// Even a set that hands out bytes cannot make a secret of them.
+func TestCarelessSetsMakeNoSecrets(t *testing.T) {
+	const published = "what a careless set takes for a key, 40 bytes"
+	signer := hostile.NewSigner("ES256", "k")
+	claims := hostile.GoodClaims(epoch).String()
+	for _, found := range []any{[]byte(published), published, struct{}{}, signer.Public()} {
+		auth := newAuth(t, func(c *AuthConfig) { c.Secrets, c.PublicKeys = nil, careless{found} })
+		handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
+		for _, algorithm := range []string{"HS256", "RS256", "EdDSA"} {
+			token := hostile.Sign(published, fmt.Sprintf(`{"alg":%q,"kid":"k"}`, algorithm), claims)
+			assert.Equal(t, invalid, ask(t, handler, bearer(token), ""), "%s with %T", algorithm, found)
 		}
 	}
 }

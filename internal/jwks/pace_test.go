@@ -111,8 +111,7 @@ func TestFetchesAfterFailures(t *testing.T) {
 	about(t, table.asked, 0, time.Second, 2*time.Second, 4*time.Second, 8*time.Second)
 }
 
-// Tokens with unknown keys, however many, cause one fetch in missedInterval,
-// and do not put off the one that is due.
+// Tokens with unknown keys, however many, cause one fetch in missedInterval.
 func TestUnknownKeysCauseFewFetches(t *testing.T) {
 	table := &timetable{}
 	within(t, table, func(f *fetcher) {
@@ -130,6 +129,18 @@ func TestUnknownKeysCauseFewFetches(t *testing.T) {
 		pass(time.Minute)
 	})
 	assert.Equal(t, []time.Duration{0, time.Minute}, rare.asked)
+}
+
+// They do not put off a fetch that is due before that.
+func TestUnknownKeysPutNothingOff(t *testing.T) {
+	table := &timetable{down: time.Minute}
+	within(t, table, func(f *fetcher) {
+		for range 6 {
+			f.Missed()
+			pass(500 * time.Millisecond)
+		}
+	})
+	about(t, table.asked, 0, time.Second, 2*time.Second)
 }
 
 // An operator does not wait.
