@@ -35,7 +35,7 @@ func Families() []Family {
 
 		{"bus_vm_snapshot_age_seconds", gauge, "Age of the status on display; it grows while nobody reads. 0 without one."},
 		{"bus_vm_snapshot_refreshes_total", counter, "Refreshes of the status, by result."},
-		{"bus_vm_snapshot_invalidations_total", counter, "Accepted starts and stops that put an older status out of date."},
+		{"bus_vm_snapshot_invalidations_total", counter, "Times the status on display was put out of date: by a start or stop, or by a gap in a stream that may hide one."},
 
 		{"bus_vm_events_stream_up", gauge, "Whether a reply stream is connected, by event."},
 		{"bus_vm_events_stream_reconnects_total", counter, "Times a lost reply stream was opened again, by event."},

@@ -1,0 +1,159 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
+)
+
+// busyStack is a stack with everything on that measures something, after
+// traffic of every kind, good and bad.
+func busyStack(t testing.TB) *stack {
+	t.Helper()
+	signer := hostile.NewSigner("ES256", "a")
+	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(hostile.JWKS(signer.JWK())))
+	}))
+	t.Cleanup(keys.Close)
+	s := serveStack(t, "BUS_VM_JWKS_URL="+keys.URL, "BUS_VM_WRITES_PER_SECOND=5")
+	eventually(t, "ready", func() bool { return ask(t, s.addr, request("GET /readyz", "")) == okReady })
+	s.read()
+	eventually(t, "too many requests", func() bool {
+		return strings.HasPrefix(ask(t, s.addr, request("POST "+startPath, mint("vm:write"))), "429 ")
+	})
+	s.platform.Billing.Decide("", platform.Decision{Reason: "word_of_" + canary})
+	s.send(request("POST "+stopPath, mintWith(`"sub":"00000000-0000-4000-8000-00000000000a"`)))
+	s.platform.VM.SetBehaviour(platform.Behaviour{Refuse: &platform.EventError{Code: "word_of_" + canary, Message: canary}})
+	s.platform.Billing.Decide("", platform.Decision{Allowed: true})
+	s.send(request("POST "+stopPath, mintWith(`"sub":"00000000-0000-4000-8000-00000000000b"`)))
+	for _, raw := range []string{
+		request("GET /"+canary+"?"+canary, mint("vm:read")), request(canary+" /", ""), request("GET "+statusPath, canary+".x.y"),
+		request("GET "+statusPath+"?"+canary, mint(canary)), request("POST "+startPath, mint("vm:write"), "X-Request-Id: "+canary), "nonsense\r\n\r\n",
+	} {
+		s.send(raw)
+	}
+	return s
+}
+
+// canary must not stand in any metric, whatever brings it.
+const canary = "canary17"
+
+var (
+	sampleLine = regexp.MustCompile(`^([a-z_]+)(?:\{(.*)\})? \S+$`)
+	labelPair  = regexp.MustCompile(`([a-z_]+)="([^"]*)"`)
+	metricName = regexp.MustCompile(`\b(?:bus_vm|process|go)_[a-z_]+`)
+)
+
+// Metrics are complete, described, and bounded in their labels; promtool finds
+// nothing to say against them.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	needs(t, "promtool")
+	s := busyStack(t)
+	_, text := look(t, s.admin, "/metrics")
+	promtool(t, text, "check", "metrics")
+
+	require.False(t, strings.Contains(text, canary))
+	require.False(t, strings.Contains(text, "00000000-0000-4000-8000"))
+	labels := []string{"version", "goversion", "route", "code", "le", "reason", "result", "event", "match"}
+	scraped := map[string]bool{}
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if name, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			scraped[name[:strings.IndexByte(name, ' ')]] = true
+			continue
+		}
+		if strings.HasPrefix(line, "# ") {
+			continue
+		}
+		match := sampleLine.FindStringSubmatch(line)
+		require.NotNil(t, match, line)
+		for _, pair := range labelPair.FindAllStringSubmatch(match[2], -1) {
+			require.Contains(t, labels, pair[1], line)
+			require.NotContains(t, pair[2], "/", line)
+			require.Less(t, len(pair[2]), 50, line)
+		}
+	}
+	for _, line := range []string{
+		`bus_vm_http_requests_total{route="status",code="200"} 1`, `bus_vm_http_requests_total{route="start",code="202"} `,
+		`bus_vm_http_requests_total{route="start",code="429"} `, `bus_vm_http_requests_total{route="stop",code="402"} 1`,
+		`bus_vm_http_requests_total{route="stop",code="502"} 1`, `bus_vm_http_requests_total{route="none",code="404"} `,
+		`bus_vm_refusals_total{reason="denied"} 1`, `bus_vm_refusals_total{reason="bad_gateway"} 1`,
+		`bus_vm_refusals_total{reason="too_many_requests"} `, `bus_vm_refusals_total{reason="scope"} 1`,
+		`bus_vm_entitlement_answers_total{result="denied"} 1`, `bus_vm_events_stream_up{event="bus.vm.start.response"} 1`,
+		`bus_vm_outbox_healthy 1`, `bus_vm_jwks_keys 1`, `bus_vm_reload_success 1`, `bus_vm_build_info{version="`,
+	} {
+		require.True(t, strings.Contains(text, "\n"+line), "%s among\n%s", line, text)
+	}
+
+	// What is scraped is what the runbook describes, and what is used is there.
+	var names []string
+	for name := range scraped {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	require.Equal(t, describedMetrics(t), names)
+	for _, file := range []string{"prometheus/alerts.yml", "grafana/dashboard.json"} {
+		for _, name := range metricName.FindAllString(queries(t, file), -1) {
+			require.True(t, scraped[regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")], "%s in %s", name, file)
+		}
+	}
+}
+
+// describedMetrics are those of the table in the runbook, in order.
+func describedMetrics(t testing.TB) (names []string) {
+	t.Helper()
+	runbook, err := os.ReadFile(filepath.Join(moduleRoot, "docs/operations.md"))
+	require.NoError(t, err)
+	for _, match := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| (?:counter|gauge|histogram) \\|").FindAllStringSubmatch(string(runbook), -1) {
+		names = append(names, match[1])
+	}
+	slices.Sort(names)
+	return names
+}
+
+// queries are all expressions of a shipped file.
+func queries(t testing.TB, file string) string {
+	t.Helper()
+	if strings.HasSuffix(file, ".json") {
+		return strings.Join(dashboardQueries(t), "\n")
+	}
+	var all []string
+	for _, rule := range alertRules(t) {
+		all = append(all, rule.Expr)
+	}
+	return strings.Join(all, "\n")
+}
+
+// dashboardQueries are the expressions of the shipped dashboard, as Grafana
+// would send them for all instances.
+func dashboardQueries(t testing.TB) (all []string) {
+	t.Helper()
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(shipped(t, "grafana/dashboard.json")), &dashboard))
+	filled := strings.NewReplacer("$instance", ".*", "$__rate_interval", "10s")
+	for _, panel := range dashboard.Panels {
+		for _, target := range panel.Targets {
+			require.Regexp(t, `bus_vm_|process_|go_`, target.Expr, panel.Title)
+			all = append(all, filled.Replace(target.Expr))
+		}
+	}
+	require.NotEmpty(t, all)
+	return all
+}
