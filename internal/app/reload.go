@@ -5,10 +5,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"slices"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/reload"
 	"github.com/busdk/bus-api-provider-vm/internal/systemd"
 )
@@ -35,14 +37,15 @@ func (a *App) follow(hangup <-chan os.Signal) {
 	a.plumbing.add(part{run: r.Run})
 }
 
-// files are the files whose content is followed. The file of the provider's
-// token is followed by its own reader.
+// files are the files whose content is followed.
 func (c *changes) files() []string {
-	return []string{c.settings.File, c.settings.JWT.SecretFile, c.app.config.JWT.JWKSFile}
+	started := c.app.config
+	return []string{c.settings.File, c.settings.JWT.SecretFile, started.JWT.JWKSFile, started.Events.TokenFile}
 }
 
-// apply reads everything anew. Checking the settings includes the files that
-// they name, so its error says whatever the other two would.
+// apply reads everything anew. Checking the settings includes the files of
+// secrets and keys, so its error says what those of the others would; a bad
+// token of the provider is told once the settings are right.
 func (c *changes) apply() error {
 	systemd.Reloading()
 	defer systemd.Ready()
@@ -53,7 +56,7 @@ func (c *changes) apply() error {
 	if c.app.remoteKeys != nil {
 		c.app.remoteKeys.Refresh()
 	}
-	return cmp.Or(err, errors.Join(c.rollSecrets(), c.app.loadPublicKeys()))
+	return cmp.Or(err, errors.Join(c.rollSecrets(), c.app.loadPublicKeys(), c.checkProviderToken()))
 }
 
 // adopt takes over the settings that are followed, and names the others.
@@ -87,6 +90,16 @@ func (c *changes) rollSecrets() error {
 	c.app.secrets = secrets
 	c.app.logger.Info("JWT secrets in force", "secrets", len(secrets))
 	return nil
+}
+
+// checkProviderToken looks at the file of the provider's token, which its user
+// in internal/events follows by itself, so that it counts as a bad reload too.
+func (c *changes) checkProviderToken() error {
+	if c.app.config.Events.TokenFile == "" || !c.app.config.NeedsEvents() {
+		return nil
+	}
+	_, err := events.FileToken(c.app.config.Events.TokenFile, slog.New(slog.DiscardHandler)).Token()
+	return err
 }
 
 // untilHangup is the part that ends a service whose terminal is gone: --dev is

@@ -163,15 +163,7 @@ func TestBadReloadsKeepTheLastGood(t *testing.T) {
 	secrets, settings := writeFile(t, "secrets", oldSecret), writeFile(t, "config.yaml", "log: {level: debug}\n")
 	g, admin := serveAdmin(t, []string{noSecret}, "--jwt-secret-file", secrets, "--config", settings)
 	before, after := signedBy(oldSecret), signedBy(newSecret)
-	success := func() string {
-		_, text := look(t, admin, "/metrics")
-		for line := range strings.Lines(text) {
-			if value, found := strings.CutPrefix(line, "bus_vm_reload_success "); found {
-				return strings.TrimSpace(value)
-			}
-		}
-		return "none"
-	}
+	success := func() string { return reloadSuccess(t, admin) }
 	require.Equal(t, "1", success())
 	for text, cause := range map[string]string{
 		"":                    "the file holds no secret",
@@ -198,6 +190,38 @@ func TestBadReloadsKeepTheLastGood(t *testing.T) {
 	replace(t, settings, "")
 	g.hangUp(t)
 	require.Equal(t, "1", success())
+}
+
+// reloadSuccess is the metric that says whether the last reload went well.
+func reloadSuccess(t testing.TB, admin string) string {
+	t.Helper()
+	_, text := look(t, admin, "/metrics")
+	for line := range strings.Lines(text) {
+		if value, found := strings.CutPrefix(line, "bus_vm_reload_success "); found {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "none"
+}
+
+// The file of the provider's token counts too, where there is a use for it.
+func TestBadProviderTokenFile(t *testing.T) {
+	t.Parallel()
+	const good, bad = "provider-token-of-the-reload-tests", "no token, for it has spaces"
+	suite.logged.keepOut(good)
+	suite.logged.keepOut(bad)
+	file := writeFile(t, "token", good)
+	for backend, want := range map[string]string{"static": "1", "events": "0"} {
+		replace(t, file, good)
+		g, admin := serveAdmin(t, nil, "--backend", backend, "--events-url", "http://127.0.0.1:1", "--token-file", file)
+		replace(t, file, bad)
+		g.hangUp(t)
+		require.Equal(t, want, reloadSuccess(t, admin), "%s: %s", backend, g.stderr)
+		replace(t, file, good)
+		g.hangUp(t)
+		require.Equal(t, "1", reloadSuccess(t, admin))
+		g.stop(t)
+	}
 }
 
 // The level of the log follows the file; what does not is named.
