@@ -56,6 +56,28 @@ func TestEventsAbsentAtStart(t *testing.T) {
 	r.want(r.read(g), http.StatusOK, "")
 }
 
+// An API that takes connections and says nothing is as good as none.
+func TestEventsStalledAtStart(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	var replies []string
+	for _, request := range requests {
+		replies = append(replies, platform.ReplyName(request))
+	}
+	r.Events.SetFaults(platform.Faults{Names: append(replies, requests...), Stall: true})
+	g := r.begin(within, r.home(), "BUS_EVENTS_LISTENER_REQUIRED=1")
+	r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable)
+	if g.ready() != http.StatusServiceUnavailable {
+		t.Error("ready without a stream")
+	}
+	r.Events.SetFaults(platform.Faults{})
+	r.connected()
+	if g.ready() != http.StatusOK {
+		t.Error("not ready with all streams")
+	}
+	r.wantWrite(g, start, http.StatusAccepted, "")
+}
+
 // /readyz names each stream that is missing, and only those.
 func TestReadinessNamesWhatIsMissing(t *testing.T) {
 	t.Parallel()

@@ -26,7 +26,7 @@ func TestFaultsLeaveNothingBehind(t *testing.T) {
 			{GarbageHTTP: true, Rate: .2},
 			{PublishStatus: 500},
 			{GarbageLines: true, Strangers: 5, Duplicate: true},
-			{LongLine: 1 << 20, Rate: .1},
+			{LongLine: 8 << 20, Rate: .05},
 		} {
 			f.Names = names
 			r.Events.SetFaults(f)

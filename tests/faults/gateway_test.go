@@ -88,7 +88,10 @@ func launch(t testing.TB, k kind, home string, env []string) *gateway {
 	return g
 }
 
-var servingLine = regexp.MustCompile(`msg=serving .*? addr=(\S+)`)
+var (
+	servingLine  = regexp.MustCompile(`msg=serving .*? addr=(\S+)`)
+	drainingLine = regexp.MustCompile(`msg=draining`)
+)
 
 // serving waits until it listens; false means that it ended instead.
 func (g *gateway) serving() bool {

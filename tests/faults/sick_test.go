@@ -9,39 +9,55 @@ import (
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
+// sickness is a fault, and whether the open reply streams meet it as well.
+type sickness struct {
+	faults platform.Faults
+	cut    bool
+}
+
 // The Events API is up and sick. Each row says what a start meets while it is,
 // and whether it may reach the API's log of events all the same.
 func TestSickEvents(t *testing.T) {
 	t.Parallel()
-	only := func(f platform.Faults, names ...string) platform.Faults { f.Names = names; return f }
+	whole := func(f platform.Faults) sickness { return sickness{faults: f} }
+	only := func(f platform.Faults, names ...string) sickness { f.Names = names; return whole(f) }
+	cut := func(s sickness) sickness { s.cut = true; return s }
 	startReply := platform.ReplyName(platform.StartRequest)
+	var replies []string
+	for _, request := range requests {
+		replies = append(replies, platform.ReplyName(request))
+	}
 	for name, c := range map[string]struct {
-		faults    platform.Faults
+		sickness
 		timeout   string
 		status    int
 		kind      string
 		published bool
 	}{
-		"slow":                      {platform.Faults{Delay: 150 * time.Millisecond}, unhurried, 202, "", true},
-		"500 to publishes":          {platform.Faults{PublishStatus: 500}, unhurried, 503, unavailable, false},
+		"slow":                      {whole(platform.Faults{Delay: 150 * time.Millisecond}), unhurried, 202, "", true},
+		"500 to publishes":          {whole(platform.Faults{PublishStatus: 500}), unhurried, 503, unavailable, false},
 		"500 to starts":             {only(platform.Faults{PublishStatus: 500}, platform.StartRequest), unhurried, 503, unavailable, false},
 		"429 to starts":             {only(platform.Faults{PublishStatus: 429}, platform.StartRequest), unhurried, 503, unavailable, false},
 		"400 to starts":             {only(platform.Faults{PublishStatus: 400}, platform.StartRequest), unhurried, 503, unavailable, false},
-		"500 with garbage":          {platform.Faults{PublishStatus: 500, GarbageBody: true}, unhurried, 503, unavailable, false},
+		"500 with garbage":          {whole(platform.Faults{PublishStatus: 500, GarbageBody: true}), unhurried, 503, unavailable, false},
 		"garbage body":              {only(platform.Faults{GarbageBody: true}, platform.StartRequest), unhurried, 202, "", true},
 		"garbage HTTP":              {only(platform.Faults{GarbageHTTP: true}, platform.StartRequest), hurried, 503, unavailable, false},
-		"garbage HTTP, everywhere":  {platform.Faults{GarbageHTTP: true}, hurried, 503, unavailable, false},
+		"garbage HTTP, everywhere":  {whole(platform.Faults{GarbageHTTP: true}), hurried, 503, unavailable, false},
 		"cut after processing":      {only(platform.Faults{CutPublish: true}, platform.StartRequest), unhurried, 202, "", true},
-		"all cut after processing":  {platform.Faults{CutPublish: true}, unhurried, 202, "", true},
-		"stalled":                   {platform.Faults{Stall: true}, hurried, 503, unavailable, false},
+		"all cut after processing":  {whole(platform.Faults{CutPublish: true}), unhurried, 202, "", true},
+		"stalled":                   {whole(platform.Faults{Stall: true}), hurried, 503, unavailable, false},
 		"stalled starts":            {only(platform.Faults{Stall: true}, platform.StartRequest), hurried, 503, unavailable, false},
 		"stalled replies":           {only(platform.Faults{Stall: true}, startReply), hurried, 503, unavailable, true},
-		"half-open":                 {platform.Faults{HalfOpen: true}, hurried, 503, unavailable, false},
+		"half-open":                 {whole(platform.Faults{HalfOpen: true}), hurried, 503, unavailable, false},
 		"half-open replies":         {only(platform.Faults{HalfOpen: true}, startReply), hurried, 503, unavailable, true},
-		"500 to new listeners":      {platform.Faults{ListenStatus: 500}, unhurried, 202, "", true},
+		"500 to new listeners":      {whole(platform.Faults{ListenStatus: 500}), unhurried, 202, "", true},
 		"garbage to new listeners":  {only(platform.Faults{GarbageBody: true}, startReply), unhurried, 202, "", true},
-		"half of all goes wrong":    {platform.Faults{PublishStatus: 500, GarbageHTTP: true, CutPublish: true, Rate: .2}, hurried, 0, "", false},
-		"half of all, slow and cut": {platform.Faults{Delay: 10 * time.Millisecond, CutPublish: true, CutLine: true, Rate: .3}, hurried, 0, "", false},
+		"500, and streams cut":      {cut(whole(platform.Faults{ListenStatus: 500})), hurried, 503, unavailable, false},
+		"garbage, and streams cut":  {cut(only(platform.Faults{GarbageBody: true}, replies...)), hurried, 503, unavailable, true},
+		"no HTTP, and streams cut":  {cut(only(platform.Faults{GarbageHTTP: true}, replies...)), hurried, 503, unavailable, false},
+		"stalled, and streams cut":  {cut(only(platform.Faults{Stall: true}, replies...)), hurried, 503, unavailable, false},
+		"half of all goes wrong":    {whole(platform.Faults{PublishStatus: 500, GarbageHTTP: true, CutPublish: true, Rate: .2}), hurried, 0, "", false},
+		"half of all, slow and cut": {whole(platform.Faults{Delay: 10 * time.Millisecond, CutPublish: true, CutLine: true, Rate: .3}), hurried, 0, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -49,6 +65,9 @@ func TestSickEvents(t *testing.T) {
 			g := r.gateway(c.timeout)
 			r.back(g)
 			r.Events.SetFaults(c.faults)
+			if c.cut {
+				r.Events.CutStreams(replies...)
+			}
 			before := r.Events.Accepted(platform.StartRequest)
 			tr := r.callers(g, 2)
 			w := r.write(g, start)
