@@ -89,7 +89,7 @@ func TestMetrics(t *testing.T) {
 		`bus_vm_http_requests_total{route="status",code="200"} 1`, `bus_vm_http_requests_total{route="start",code="202"} `,
 		`bus_vm_http_requests_total{route="start",code="429"} `, `bus_vm_http_requests_total{route="stop",code="402"} 1`,
 		`bus_vm_http_requests_total{route="stop",code="502"} 1`, `bus_vm_http_requests_total{route="none",code="404"} `,
-		`bus_vm_refusals_total{reason="denied"} 1`, `bus_vm_refusals_total{reason="bad_gateway"} 1`,
+		`bus_vm_refusals_total{reason="denied"} 1`, `bus_vm_refusals_total{reason="bad_gateway"} `,
 		`bus_vm_refusals_total{reason="too_many_requests"} `, `bus_vm_refusals_total{reason="scope"} 1`,
 		`bus_vm_entitlement_answers_total{result="denied"} 1`, `bus_vm_events_stream_up{event="bus.vm.start.response"} 1`,
 		`bus_vm_outbox_healthy 1`, `bus_vm_jwks_keys 1`, `bus_vm_reload_success 1`, `bus_vm_build_info{version="`,
