@@ -1,0 +1,187 @@
+// Package tests holds the repository to its own rules.
+package tests
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/busdk/bus-api-provider-vm"
+
+// layers is the way of a request, from the ground up. A package imports what
+// stands below it; the packages of the ground, which are all others under
+// internal, may also import each other, and so may those at the top.
+var layers = []struct{ prefix string }{
+	{"internal"},
+	{"backend"},
+	{"middleware"},
+	{"routes"},
+	{"internal/server"},
+	{"internal/app"}, // with internal/cli
+	{""},             // main
+}
+
+const (
+	ground = 0
+	top    = 5
+	main   = 6
+)
+
+// onlyFor names what only some packages may import.
+var onlyFor = map[string][]string{
+	"github.com/gofiber/":         {"routes", "middleware", "internal/server", "internal/app"},
+	module + "/internal/config":   {"internal/cli", "internal/app"},
+	module + "/routes":            {"internal/server", "internal/app", ""},
+	module + "/internal/app":      {""},
+	"github.com/stretchr/testify": nil,
+	module + "/tests":             nil,
+	"testing":                     nil,
+}
+
+// layer is where a package of this module stands.
+func layer(pkg string) int {
+	if pkg == "internal/cli" || strings.HasPrefix(pkg, "internal/cli/") {
+		return top
+	}
+	found := ground
+	for i, l := range layers {
+		if l.prefix == pkg || l.prefix != "" && strings.HasPrefix(pkg, l.prefix+"/") {
+			found = i
+		}
+	}
+	return found
+}
+
+// forbidden says why importer may not import path, "" when it may.
+func forbidden(importer, path string) string {
+	for prefix, importers := range onlyFor {
+		within := path == strings.TrimSuffix(prefix, "/") || strings.HasPrefix(path, strings.TrimSuffix(prefix, "/")+"/")
+		if within && !slices.Contains(importers, importer) && !strings.HasPrefix(module+"/"+importer, prefix) {
+			return "only " + strings.Join(importers, ", ") + " may import " + path
+		}
+	}
+	own, ok := strings.CutPrefix(path, module+"/")
+	if !ok {
+		return ""
+	}
+	from, to := layer(importer), layer(own)
+	if to < from || to == from && (from == ground || from == top) {
+		return ""
+	}
+	return "imports flow from routes down to internal"
+}
+
+// TestImports reads the imports of every product file of this module.
+func TestImports(t *testing.T) {
+	root, err := filepath.Abs("..")
+	require.NoError(t, err)
+	seen := map[string]bool{}
+	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		relative, _ := filepath.Rel(root, path)
+		if entry.IsDir() {
+			if relative != "." && (strings.HasPrefix(entry.Name(), ".") || relative == "tests" || entry.Name() == "testdata" || isModule(path)) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		pkg := filepath.ToSlash(filepath.Dir(relative))
+		if pkg == "." {
+			pkg = ""
+		}
+		seen[pkg] = true
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if why := forbidden(pkg, imported); why != "" {
+				t.Errorf("%s imports %s: %s", relative, imported, why)
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	for _, pkg := range []string{"", "routes", "middleware", "backend", "internal/server", "internal/app", "internal/cli", "internal/config"} {
+		assert.True(t, seen[pkg], "no files of package %q were read", pkg)
+	}
+}
+
+func isModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
+}
+
+// The rules themselves, by example.
+func TestImportRules(t *testing.T) {
+	const fiber = "github.com/gofiber/fiber/v2"
+	own := func(pkg string) string { return module + "/" + pkg }
+	for _, c := range []struct {
+		importer, path string
+		allowed        bool
+	}{
+		{"", own("internal/app"), true},
+		{"", own("internal/cli"), true},
+		{"internal/app", own("routes"), true},
+		{"internal/app", own("internal/config"), true},
+		{"internal/app", own("internal/cli"), true},
+		{"internal/cli", own("internal/config"), true},
+		{"internal/cli", own("middleware"), true},
+		{"internal/server", own("routes"), true},
+		{"internal/server", fiber, true},
+		{"routes", own("middleware"), true},
+		{"routes", own("backend"), true},
+		{"routes", fiber + "/utils", true},
+		{"middleware", own("internal/apierror"), true},
+		{"middleware", "github.com/gofiber/contrib/jwt", true},
+		{"backend", own("internal/events"), true},
+		{"internal/outbox", own("internal/usage"), true},
+		{"internal/config/yaml", own("internal/config"), true},
+		{"internal/events", "github.com/valyala/fasthttp", true},
+
+		{"backend", own("middleware"), false},
+		{"backend", own("routes"), false},
+		{"backend", fiber, false},
+		{"middleware", own("routes"), false},
+		{"middleware", own("internal/server"), false},
+		{"middleware", own("internal/config"), false},
+		{"routes", own("internal/server"), false},
+		{"routes", own("internal/app"), false},
+		{"internal/events", own("backend"), false},
+		{"internal/usage", own("middleware"), false},
+		{"internal/usage", own("internal/server"), false},
+		{"internal/outbox", own("internal/config"), false},
+		{"internal/admin", fiber, false},
+		{"internal/server", own("internal/config"), false},
+		{"internal/server", own("internal/app"), false},
+		{"internal/cli", own("routes"), false},
+		{"internal/cli", own("internal/app"), false},
+		{"internal/cli", fiber, false},
+		{"", fiber, false},
+		{"", own("internal/config"), false},
+		{"routes", own("tests/hostile"), false},
+		{"internal/usage", "github.com/stretchr/testify/assert", false},
+		{"internal/usage", "testing", false},
+	} {
+		assert.Equal(t, c.allowed, forbidden(c.importer, c.path) == "", "%s imports %s", c.importer, c.path)
+	}
+}
