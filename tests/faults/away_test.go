@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
@@ -60,11 +61,7 @@ func TestEventsAbsentAtStart(t *testing.T) {
 func TestEventsStalledAtStart(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	var replies []string
-	for _, request := range requests {
-		replies = append(replies, platform.ReplyName(request))
-	}
-	r.Events.SetFaults(platform.Faults{Names: append(replies, requests...), Stall: true})
+	r.Events.SetFaults(platform.Faults{Names: append(allReplies(), requests...), Stall: true})
 	g := r.begin(within, r.home(), "BUS_EVENTS_LISTENER_REQUIRED=1")
 	r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable)
 	if g.ready() != http.StatusServiceUnavailable {
@@ -141,6 +138,62 @@ func TestEventsGoAwayUnderTraffic(t *testing.T) {
 			r.back(g)
 		})
 	}
+}
+
+// Replies that are published while the streams are away are found in the
+// history when they are back, and every caller still gets its own.
+func TestRepliesInTheGap(t *testing.T) {
+	t.Parallel()
+	const inFlight = 20
+	for name, away := range map[string]func(*rig, []string){
+		"streams refused": func(r *rig, replies []string) {
+			r.Events.SetFaults(platform.Faults{Names: replies, ListenStatus: http.StatusInternalServerError})
+			r.Events.CutStreams(replies...)
+		},
+		"API restarted": func(r *rig, replies []string) {
+			must(r.t, r.Events.Kill())
+			r.Events.SetFaults(platform.Faults{Names: replies, ListenStatus: http.StatusInternalServerError})
+			r.up(true)
+			r.await("workers", r.WaitReady)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			g := r.gateway()
+			noCapacity := refuses(platform.EventError{Code: "no_capacity", Message: "none left for"})
+			noCapacity.Names, noCapacity.Hold = []string{platform.StartRequest}, 1<<20
+			r.vmBehaves(noCapacity)
+			writes := make([]*call, inFlight)
+			var callers sync.WaitGroup
+			for i := range writes {
+				callers.Go(func() { writes[i] = r.write(g, start) })
+			}
+			r.await("starts", func(ctx context.Context) error { return r.VM.WaitAsked(ctx, platform.StartRequest, inFlight) })
+			// A usage request that the kill takes from its worker would be sent
+			// again only after the time-out.
+			g.awaitMetric("bus_vm_outbox_delivered_total", func(v float64) bool { return v == inFlight })
+			away(r, allReplies())
+			r.VM.Release()
+			r.await("replies", func(ctx context.Context) error {
+				return r.Events.WaitAccepted(ctx, platform.ReplyName(platform.StartRequest), inFlight)
+			})
+			r.Events.SetFaults(platform.Faults{})
+			callers.Wait()
+			for _, w := range writes {
+				r.want(w, http.StatusBadGateway, "no_capacity")
+				r.wantOwn(w)
+			}
+		})
+	}
+}
+
+// allReplies are the names of all reply streams.
+func allReplies() (names []string) {
+	for _, request := range requests {
+		names = append(names, platform.ReplyName(request))
+	}
+	return names
 }
 
 // onlyStatuses wants no other statuses than these, and at least one 202.

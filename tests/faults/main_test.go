@@ -1,11 +1,14 @@
 package faults
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"sync"
 	"testing"
 
@@ -14,7 +17,7 @@ import (
 
 // inParallel is how many tests run at a time: most of them wait for deadlines,
 // not for a processor.
-const inParallel = "8"
+const inParallel = "10"
 
 // suite is what all tests share.
 var suite struct {
@@ -69,4 +72,40 @@ func build() (string, error) {
 		return "", fmt.Errorf("build the gateway: %w\n%s", err, output)
 	}
 	return binary, nil
+}
+
+// The page of faults names a test in each row, and every test there is.
+func TestEveryFaultOfThePageHasItsTest(t *testing.T) {
+	page, err := os.ReadFile("../../docs/events-mode.md")
+	must(t, err)
+	files, err := filepath.Glob("*_test.go")
+	must(t, err)
+	var code []byte
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		must(t, err)
+		code = append(code, text...)
+	}
+	rows := 0
+	for line := range strings.Lines(string(page)) {
+		named := regexp.MustCompile("`(Test[A-Za-z]+)`").FindAllStringSubmatch(line, -1)
+		for _, name := range named {
+			if !bytes.Contains(code, []byte("\nfunc "+name[1]+"(")) {
+				t.Errorf("there is no %s", name[1])
+			}
+		}
+		if strings.HasPrefix(line, "| ") && !strings.HasPrefix(line, "| fault") {
+			if rows++; len(named) == 0 {
+				t.Errorf("no test in the row %s", line)
+			}
+		}
+	}
+	if rows < 20 {
+		t.Errorf("the table has %d rows", rows)
+	}
+	for _, match := range regexp.MustCompile(`(?m)^func (Test[A-Za-z]+)\(`).FindAllStringSubmatch(string(code), -1) {
+		if name := match[1]; name != "TestMain" && name != "TestHealthy" && name != t.Name() && !bytes.Contains(page, []byte("`"+name+"`")) {
+			t.Errorf("%s is not on the page", name)
+		}
+	}
 }

@@ -23,10 +23,7 @@ func TestSickEvents(t *testing.T) {
 	only := func(f platform.Faults, names ...string) sickness { f.Names = names; return whole(f) }
 	cut := func(s sickness) sickness { s.cut = true; return s }
 	startReply := platform.ReplyName(platform.StartRequest)
-	var replies []string
-	for _, request := range requests {
-		replies = append(replies, platform.ReplyName(request))
-	}
+	replies := allReplies()
 	for name, c := range map[string]struct {
 		sickness
 		timeout   string
@@ -83,6 +80,19 @@ func TestSickEvents(t *testing.T) {
 			r.back(g)
 		})
 	}
+}
+
+// A write whose publish is refused has done nothing, and its record says so.
+func TestRefusedPublishIsOnRecord(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g := r.gateway()
+	for _, status := range []int{400, 413, 429, 500, 503} {
+		r.Events.SetFaults(platform.Faults{Names: []string{platform.StartRequest}, PublishStatus: status})
+		r.wantRecord(r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable), "failed", "not_sent")
+	}
+	r.Events.SetFaults(platform.Faults{})
+	r.wantWrite(g, start, http.StatusAccepted, "")
 }
 
 // back makes writes until one is accepted: the gateway is well again.

@@ -46,7 +46,7 @@ func refuses(e platform.EventError) platform.Behaviour { return platform.Behavio
 func TestLifecycleWorker(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	g := r.two()
+	g := r.two("BUS_VM_LATE_REPLY=100ms")
 	for name, c := range map[string]oddity{
 		"slow":                  {platform.Behaviour{Delay: 200 * time.Millisecond}, 202, ""},
 		"deaf":                  {platform.Behaviour{Deaf: true}, 503, unavailable},
@@ -72,10 +72,19 @@ func TestLifecycleWorker(t *testing.T) {
 	} {
 		c.behaviour.Names = []string{platform.StartRequest}
 		r.vmBehaves(c.behaviour)
-		if w := r.write(g.of(c), start); w.status != c.status || w.failure().Type != c.kind {
+		w := r.write(g.of(c), start)
+		if w.status != c.status || w.failure().Type != c.kind {
 			t.Errorf("%s: %s, want %d %s", name, w, c.status, c.kind)
 		}
+		r.wantRecord(w, recorded[c.status].phase, recorded[c.status].outcome)
 	}
+}
+
+// recorded is how a published write is on record that was answered so.
+var recorded = map[int]struct{ phase, outcome string }{
+	http.StatusAccepted:           {"finished", "accepted"},
+	http.StatusBadGateway:         {"failed", "rejected"},
+	http.StatusServiceUnavailable: {"failed", "unknown"},
 }
 
 func TestStatusWorker(t *testing.T) {

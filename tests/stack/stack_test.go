@@ -117,6 +117,15 @@ func TestWalk(t *testing.T) {
 			t.Errorf("%q was not shown", want)
 		}
 	}
+	page, err := os.ReadFile("../../docs/events-mode.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "# ") && !strings.Contains(string(page), "\n"+line) {
+			t.Errorf("docs/events-mode.md shows an older walk: it has no %q", line)
+		}
+	}
 	if t.Failed() {
 		t.Log(text)
 	}
