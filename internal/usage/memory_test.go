@@ -16,10 +16,7 @@ type recorder interface {
 	Ended(op lifecycle.Operation, outcome lifecycle.Outcome, took time.Duration) error
 }
 
-var (
-	_ recorder = None{}
-	_ recorder = (*Memory)(nil)
-)
+var _ recorder = (*Memory)(nil)
 
 var at = time.Date(2026, 11, 23, 18, 15, 7, 0, time.UTC)
 
