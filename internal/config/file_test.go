@@ -27,7 +27,7 @@ func TestFileIsReadStrictly(t *testing.T) {
 		"a merge key":           {"<<: {addr: 127.0.0.1:1}\n", []string{`(file PATH line 1): unknown key "<<"; known here: ` + topKeys}},
 		"a key in capitals":     {"Addr: 127.0.0.1:1\n", []string{`(file PATH line 1): unknown key "Addr"; known here: ` + topKeys}},
 		"a list":                {"timeout: [1s]\n", []string{"timeout (file PATH line 1): want one value: a duration from 1ms to 24h, such as 1m30s; a bare integer is seconds"}},
-		"a mapping":             {"jwt:\n  secret:\n    hunter2: 1\n", []string{"jwt.secret (file PATH line 3): want one value: raw text, or base64: and the secret in base64; 32 bytes or more"}},
+		"a mapping":             {"jwt:\n  secret:\n    hunter2: 1\n", []string{"jwt.secret (file PATH line 3): want one value: raw text, or base64: and the secret in base64; below 32 bytes with a warning"}},
 		"details with a number": {"static: {details: {1: x}}\n", nil},
 		"details with NaN":      {"static: {details: {a: .nan}}\n", []string{"static.details (file PATH line 1): want a JSON object"}},
 		"details twice":         {"static: {details: {a: 1, a: 2}}\n", []string{"static.details (file PATH line 1): want a JSON object"}},

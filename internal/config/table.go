@@ -92,7 +92,7 @@ func tokens() []Setting {
 			Key: keyJWTSecret, Env: "BUS_VM_JWT_SECRET", Ambient: "BUS_API_JWT_SECRET", Secret: true, Group: GroupTokens,
 			Reload: ReloadFile,
 			Usage:  "HS256 secret that callers' tokens are verified with.",
-			kind: credential("raw text, or base64: and the secret in base64; 32 bytes or more",
+			kind: credential("raw text, or base64: and the secret in base64; below 32 bytes with a warning",
 				func(c *Config) *secret.String { return &c.JWT.Secret }),
 		},
 		{
