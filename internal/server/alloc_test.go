@@ -47,8 +47,10 @@ type steppedConn struct {
 }
 
 func (c *steppedConn) Read(p []byte) (int, error) {
-	if _, ok := <-c.ask; !ok {
-		return 0, io.EOF
+	if len(c.unread) == 0 {
+		if _, ok := <-c.ask; !ok {
+			return 0, io.EOF
+		}
 	}
 	return c.memoryConn.Read(p)
 }

@@ -92,20 +92,25 @@ type memoryConn struct {
 	requests [][]byte
 	left     int
 	next     int
+	unread   []byte // of the request under way
 	status   string // that every reply must have
 	wrong    int
 }
 
 func (c *memoryConn) Read(p []byte) (int, error) {
-	if c.left == 0 {
-		return 0, io.EOF
+	if len(c.unread) == 0 {
+		if c.left == 0 {
+			return 0, io.EOF
+		}
+		c.left--
+		c.unread = c.requests[c.next]
+		if c.next++; c.next == len(c.requests) {
+			c.next = 0
+		}
 	}
-	c.left--
-	request := c.requests[c.next]
-	if c.next++; c.next == len(c.requests) {
-		c.next = 0
-	}
-	return copy(p, request), nil
+	n := copy(p, c.unread)
+	c.unread = c.unread[n:]
+	return n, nil
 }
 
 func (c *memoryConn) Write(p []byte) (int, error) {
