@@ -31,6 +31,9 @@ func (k *Keeper) Share(correlationID string, status Status) {
 	defer k.mu.Unlock()
 	now := time.Now()
 	askedAt, known := askedAt(correlationID)
+	if askedAt.After(now) { // a clock that runs ahead must not prove anything
+		askedAt = now
+	}
 	if !k.provablyNew(askedAt, known) {
 		k.metrics.unproven.Inc()
 		if s := k.current.Load(); s != nil && !bytes.Equal(s.document, document) {
@@ -38,9 +41,6 @@ func (k *Keeper) Share(correlationID string, status Status) {
 			k.lapsed = s
 		}
 		return
-	}
-	if askedAt.After(now) {
-		askedAt = now
 	}
 	if now.Sub(askedAt) >= k.config.MaxAge {
 		return

@@ -1,11 +1,13 @@
 package snapshot
 
 import (
+	"encoding/binary"
 	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 )
 
@@ -50,6 +52,22 @@ func TestShare(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A replica asked just before the write, by a clock that runs far ahead.
+func TestShareTrustsNoClockThatRunsAhead(t *testing.T) {
+	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		time.Sleep(time.Hour)
+		ahead := uuid.MustParse(CorrelationID())
+		var millis [8]byte
+		binary.BigEndian.PutUint64(millis[:], uint64(time.Now().Add(2*doubt).UnixMilli()))
+		copy(ahead[:6], millis[2:])
+		time.Sleep(time.Millisecond)
+		k.Invalidate()
+		k.Share(ahead.String(), Status{State: "shared", Provider: "fake"})
+		synctest.Wait()
+		require.Equal(t, document("ready"), read(t, k))
+	})
 }
 
 func TestShareNeverReplacesANewerAnswer(t *testing.T) {
