@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"net/http"
 
 	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
@@ -40,8 +41,9 @@ func (b *Events) Apply(ctx context.Context, op Operation) error {
 	return err
 }
 
-// mayHaveActed is false only when the request certainly never went out.
+// mayHaveActed is false only when the request certainly never went out. It goes
+// by the status, because the code may be a word of the worker's own.
 func mayHaveActed(err error) bool {
 	var e *apierror.Error
-	return !errors.As(err, &e) || e.Code != apierror.Unavailable || e.OutcomeUnknown
+	return !errors.As(err, &e) || e.HTTPStatus() != http.StatusServiceUnavailable || e.OutcomeUnknown
 }

@@ -91,7 +91,7 @@ func outcomeOf(err error) lc.Outcome {
 		return lc.Accepted
 	case !errors.As(err, &e) || e.OutcomeUnknown:
 		return lc.Unknown
-	case e.Code == apierror.Unavailable:
+	case e.HTTPStatus() == fiber.StatusServiceUnavailable: // its code may be an integration's word
 		return lc.NotSent
 	}
 	return lc.Rejected

@@ -37,6 +37,7 @@ func TestOutcomes(t *testing.T) {
 		{"nonsense", apierror.New(apierror.BadGateway, "Nonsense."), lifecycle.Rejected, "502"},
 		{"nonsense that may have been obeyed", rejectedLate, lifecycle.Unknown, "502"},
 		{"refused by the integration", apierror.Upstream("no_capacity", "No room.", nil), lifecycle.Rejected, "502"},
+		{"refused in words of this gateway", apierror.Upstream(apierror.Unavailable, "No host.", nil), lifecycle.Rejected, "502"},
 		{"any error", errors.New("canary"), lifecycle.Unknown, "500"},
 		{"a deadline", context.DeadlineExceeded, lifecycle.Unknown, "500"},
 	} {
