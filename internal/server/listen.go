@@ -39,7 +39,7 @@ func Listen(config ListenConfig) (net.Listener, error) {
 		plain.SetMultipathTCP(false) // see turnAway
 		l, err := plain.Listen(context.Background(), "tcp", config.Addr)
 		if err != nil {
-			return nil, fmt.Errorf("listen on %s: %w; choose another --addr or end what uses it", config.Addr, err)
+			return nil, fmt.Errorf("listen on %s: %w; choose another --addr (or --admin-addr) or end what uses it", config.Addr, err)
 		}
 		return newListener(l), nil
 	}
@@ -48,7 +48,7 @@ func Listen(config ListenConfig) (net.Listener, error) {
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("listen on unix socket %s: %w", path, err)
+		return nil, fmt.Errorf("listen on unix socket %s: %w; its directory must exist and be writable", path, err)
 	}
 	if err := grant(path, config); err != nil {
 		_ = l.Close()
@@ -83,13 +83,9 @@ func removeStale(path string) error {
 // grant gives the socket file its mode and group.
 func grant(path string, config ListenConfig) error {
 	if config.SocketGroup != "" {
-		group, err := user.LookupGroup(config.SocketGroup)
+		gid, err := groupID(config.SocketGroup)
 		if err != nil {
-			return fmt.Errorf("group of unix socket %s: %w", path, err)
-		}
-		gid, err := strconv.Atoi(group.Gid)
-		if err != nil {
-			return fmt.Errorf("group of unix socket %s: %w", path, err)
+			return fmt.Errorf("group of unix socket %s: %w; set --socket-group to a group of this machine", path, err)
 		}
 		if err := os.Chown(path, -1, gid); err != nil {
 			return fmt.Errorf("give unix socket %s to group %s: %w", path, config.SocketGroup, err)
@@ -99,4 +95,14 @@ func grant(path string, config ListenConfig) error {
 		return fmt.Errorf("set the mode of unix socket %s: %w", path, err)
 	}
 	return nil
+}
+
+// groupID is the number of a group, which may be a number already.
+func groupID(group string) (int, error) {
+	if known, err := user.LookupGroup(group); err == nil {
+		group = known.Gid
+	} else if _, notNumber := strconv.ParseUint(group, 10, 31); notNumber != nil {
+		return 0, err
+	}
+	return strconv.Atoi(group)
 }

@@ -41,7 +41,7 @@ func TestListenUnix(t *testing.T) {
 	for _, c := range []struct {
 		mode  os.FileMode
 		group string
-	}{{0o600, ""}, {0o660, group.Name}, {0o666, ""}} {
+	}{{0o600, ""}, {0o660, group.Name}, {0o660, group.Gid}, {0o666, ""}} {
 		path := socketPath(t)
 		l, err := Listen(ListenConfig{Addr: unixPrefix + path, SocketMode: c.mode, SocketGroup: c.group})
 		require.NoError(t, err)
