@@ -37,5 +37,6 @@ func run() int {
 		Stderr:  os.Stderr,
 		Now:     time.Now,
 		Hangup:  hangup,
+		Examine: app.Examine,
 	}, app.Serve)
 }

@@ -31,6 +31,7 @@ type Env struct {
 	Stdout, Stderr io.Writer
 	Now            func() time.Time
 	Hangup         <-chan os.Signal // SIGHUP; nil for none
+	Examine        Examine          // what the doctor does
 }
 
 // Serve runs the service until ctx ends. A *config.Error in its error is a
@@ -62,12 +63,14 @@ func dispatch(ctx context.Context, args []string, env Env, serve Serve) error {
 	switch args[0] {
 	case "token":
 		return runToken(args[1:], env)
+	case "doctor":
+		return runDoctor(ctx, args[1:], env)
 	case "help":
 		return runHelp(args[1:], env)
 	case "version":
 		return runVersion(args[1:], env)
 	}
-	return config.Refuse("", fmt.Sprintf("unknown command %q; the commands are token, help and version", args[0]))
+	return config.Refuse("", fmt.Sprintf("unknown command %q; the commands are token, doctor, help and version", args[0]))
 }
 
 // runVersion is the command; --version is a flag of serving.

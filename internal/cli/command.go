@@ -41,7 +41,7 @@ func noSettings(string) bool { return false }
 
 // commands lists serving first; it has no name of its own on the command line.
 func commands() []command {
-	return []command{serveCommand(), tokenCommand(), helpCommand(), versionCommand()}
+	return []command{serveCommand(), tokenCommand(), doctorCommand(), helpCommand(), versionCommand()}
 }
 
 func serveCommand() command {

@@ -39,6 +39,7 @@ func TestHelpTexts(t *testing.T) {
 	for name, tc := range map[string]struct{ args []string }{
 		"help.txt":         {[]string{"--help"}},
 		"help-token.txt":   {[]string{"token", "--help"}},
+		"help-doctor.txt":  {[]string{"doctor", "--help"}},
 		"help-help.txt":    {[]string{"help", "-h"}},
 		"help-version.txt": {[]string{"version", "-h"}},
 	} {
@@ -123,7 +124,7 @@ func TestOpenCLIShape(t *testing.T) {
 			t.Errorf("exit codes %v", codes)
 		}
 	}
-	if want := []string{Name, "token", "help", "version"}; !slices.Equal(names, want) {
+	if want := []string{Name, "token", "doctor", "help", "version"}; !slices.Equal(names, want) {
 		t.Errorf("commands %v, want %v", names, want)
 	}
 	environment := doc["metadata"].(map[string]any)["io.busdk.environment"].(map[string]any)

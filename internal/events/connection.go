@@ -58,7 +58,7 @@ type connection struct {
 
 // listen opens the stream query of collection. A status other than 200 is a
 // *RefusedError. The connection ends with ctx.
-func listen(ctx context.Context, transport *http.Transport, collection string, query url.Values, token secret.String,
+func listen(ctx context.Context, transport http.RoundTripper, collection string, query url.Values, token secret.String,
 	patience time.Duration, heard func(),
 ) (*connection, error) {
 	ctx, cancel := context.WithCancelCause(ctx)

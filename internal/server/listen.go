@@ -83,7 +83,7 @@ func removeStale(path string) error {
 // grant gives the socket file its mode and group.
 func grant(path string, config ListenConfig) error {
 	if config.SocketGroup != "" {
-		gid, err := groupID(config.SocketGroup)
+		gid, err := GroupID(config.SocketGroup)
 		if err != nil {
 			return fmt.Errorf("group of unix socket %s: %w; set --socket-group to a group of this machine", path, err)
 		}
@@ -97,8 +97,8 @@ func grant(path string, config ListenConfig) error {
 	return nil
 }
 
-// groupID is the number of a group, which may be a number already.
-func groupID(group string) (int, error) {
+// GroupID is the number of a group, which may be given as a number already.
+func GroupID(group string) (int, error) {
 	if known, err := user.LookupGroup(group); err == nil {
 		group = known.Gid
 	} else if _, notNumber := strconv.ParseUint(group, 10, 31); notNumber != nil {
