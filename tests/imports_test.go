@@ -21,20 +21,19 @@ const module = "github.com/busdk/bus-api-provider-vm"
 // layers is the way of a request, from the ground up. A package imports what
 // stands below it; the packages of the ground, which are all others under
 // internal, may also import each other, and so may those at the top.
-var layers = []struct{ prefix string }{
-	{"internal"},
-	{"backend"},
-	{"middleware"},
-	{"routes"},
-	{"internal/server"},
-	{"internal/app"}, // with internal/cli
-	{""},             // main
+var layers = []string{
+	"internal",
+	"backend",
+	"middleware",
+	"routes",
+	"internal/server",
+	"internal/app", // with internal/cli
+	"",             // main
 }
 
 const (
 	ground = 0
 	top    = 5
-	main   = 6
 )
 
 // onlyFor names what only some packages may import.
@@ -54,8 +53,8 @@ func layer(pkg string) int {
 		return top
 	}
 	found := ground
-	for i, l := range layers {
-		if l.prefix == pkg || l.prefix != "" && strings.HasPrefix(pkg, l.prefix+"/") {
+	for i, prefix := range layers {
+		if prefix == pkg || prefix != "" && strings.HasPrefix(pkg, prefix+"/") {
 			found = i
 		}
 	}
