@@ -10,7 +10,7 @@ func shutdown() []Setting {
 			kind:  duration(0, longest, func(c *Config) *time.Duration { return &c.Shutdown.Delay }),
 		},
 		{
-			Key: "shutdown.timeout", Flag: "shutdown-timeout", Env: "BUS_VM_SHUTDOWN_TIMEOUT", Default: "30s", Group: GroupShutdown,
+			Key: "shutdown.timeout", Flag: "shutdown-timeout", Env: "BUS_VM_SHUTDOWN_TIMEOUT", Default: "70s", Group: GroupShutdown,
 			Usage: "How long requests in flight may take to finish after that.",
 			kind:  duration(shortest, longest, func(c *Config) *time.Duration { return &c.Shutdown.Timeout }),
 		},

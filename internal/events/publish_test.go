@@ -80,7 +80,8 @@ func TestARefusedPublish(t *testing.T) {
 
 // A publish that broke off may have been processed, so its reply still counts.
 func TestAnUnknownPublishWaitsForItsReply(t *testing.T) {
-	for _, answer := range []string{"", "HTTP", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1 500", "HTTP/1.1 202 Accepted\r\nContent-Length: 9\r\n\r\n{"} {
+	for _, answer := range []string{"", "HTTP", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1 500", "HTTP/1.1 202 Accepted\r\nContent-Length: 9\r\n\r\n{",
+		"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\n\r\n"} {
 		t.Run(answer, func(t *testing.T) {
 			f := newFake(t)
 			f.publish = answerWith(t, answer)

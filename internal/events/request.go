@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 )
 
@@ -110,6 +111,10 @@ func (c *Client) publishOnce(ctx context.Context, name string, body []byte) erro
 		c.publishes.unknown.Inc()
 		c.config.Logger.Debug("events publish has an unknown outcome; its reply is waited for", "event", name, "cause", err)
 		return err
+	case reply.status == http.StatusBadGateway, reply.status == http.StatusGatewayTimeout:
+		// A proxy's words: it may have passed the event on all the same.
+		c.publishes.unknown.Inc()
+		return fmt.Errorf("the publish of %s was answered %d by a gateway before the Events API", name, reply.status)
 	case !reply.accepted:
 		c.publishes.refused.Inc()
 		return withToken(&RefusedError{Event: name, Status: reply.status, Reason: reply.reason}, token, "publishing")

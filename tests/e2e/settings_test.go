@@ -39,7 +39,7 @@ var settings = []struct {
 	{"jwt.leeway", "0s", "jwt-leeway", "BUS_VM_JWT_LEEWAY", [3]string{"1s", "2s", "60s"}},
 	{"static.state", "ready", "static-state", "BUS_VM_STATIC_STATE", [3]string{"stopped", "starting", "unavailable"}},
 	{"shutdown.delay", "0s", "shutdown-delay", "BUS_VM_SHUTDOWN_DELAY", [3]string{"1s", "2s", "3s"}},
-	{"shutdown.timeout", "30s", "shutdown-timeout", "BUS_VM_SHUTDOWN_TIMEOUT", [3]string{"1s", "2s", "3s"}},
+	{"shutdown.timeout", "70s", "shutdown-timeout", "BUS_VM_SHUTDOWN_TIMEOUT", [3]string{"1s", "2s", "3s"}},
 }
 
 // What every run below needs beside the setting that it is about.
