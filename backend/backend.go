@@ -32,10 +32,12 @@ type Backend interface {
 	Run(ctx context.Context) error
 }
 
-// Operation is one authorised lifecycle write, Action what it asks for.
+// Operation is one authorised lifecycle write, Action what it asks for, and
+// Outcome how it ended.
 type (
 	Operation = lifecycle.Operation
 	Action    = lifecycle.Action
+	Outcome   = lifecycle.Outcome
 )
 
 // The lifecycle writes.

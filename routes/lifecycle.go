@@ -23,7 +23,7 @@ type Recorder interface {
 	Requested(ctx context.Context, op backend.Operation) error
 	// Ended records how op ended, took after it was requested. An Unknown
 	// outcome may be replaced by a later call; any other is final.
-	Ended(op backend.Operation, outcome lc.Outcome, took time.Duration) error
+	Ended(op backend.Operation, outcome backend.Outcome, took time.Duration) error
 }
 
 // usageRetryAfter is when a caller may try again after usage failed.
