@@ -1,0 +1,103 @@
+//go:build ship
+
+package ship
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const debInMachine = "/root/" + name + ".deb"
+
+// newerVersion is the package again under a later version.
+func newerVersion(t testing.TB) string {
+	t.Helper()
+	work := t.TempDir()
+	tree := filepath.Join(work, "tree")
+	output(t, "dpkg-deb", "-R", packaged(t), tree)
+	control := filepath.Join(tree, "DEBIAN", "control")
+	text, err := os.ReadFile(control)
+	require.NoError(t, err)
+	newer := strings.Replace(string(text), "\nVersion: ", "\nVersion: 9999.", 1)
+	require.NoError(t, os.WriteFile(control, []byte(newer), 0o644))
+	deb := filepath.Join(work, "newer.deb")
+	output(t, "dpkg-deb", "--root-owner-group", "-Znone", "-b", tree, deb)
+	return deb
+}
+
+// A life of the package where no systemd runs, such as in an image: installed,
+// run, upgraded with changed settings, removed, installed again, purged.
+func TestPackageWithoutSystemd(t *testing.T) {
+	m := newMachine(t)
+	m.put(t, packaged(t), debInMachine)
+	m.put(t, newerVersion(t), "/root/newer.deb")
+
+	m.must(t, "dpkg -i "+debInMachine)
+	require.Equal(t, "configuration ok\n", m.must(t, "BUS_VM_JWT_SECRET='"+secret+"' "+name+" --config /etc/"+name+"/config.yaml --check-config"))
+	require.Contains(t, m.must(t, name+" --version"), name)
+	// It runs as it is, without anything from the machine but its settings.
+	m.must(t, "BUS_VM_JWT_SECRET='"+secret+"' "+name+" --config /etc/"+name+"/config.yaml --addr unix:/tmp/api.sock >/tmp/log 2>&1 &")
+	eventually(t, "serving", func() bool { return m.try(t, "grep -q msg=serving /tmp/log").code == 0 })
+	m.must(t, "kill $(pidof "+name+")")
+	eventually(t, "its end", func() bool { return m.try(t, "pidof "+name).code != 0 })
+	require.NotContains(t, m.must(t, "cat /tmp/log"), "level=ERROR")
+
+	// An upgrade keeps what the operator changed, and secrets.
+	m.must(t, "echo 'log: {level: debug}' >>/etc/"+name+"/config.yaml && echo x >/etc/"+name+"/jwt-secret")
+	m.must(t, "dpkg --force-confdef --force-confold -i /root/newer.deb")
+	require.Contains(t, m.must(t, "dpkg-query -W "+name), "\t9999.")
+	require.Contains(t, m.must(t, "tail -1 /etc/"+name+"/config.yaml"), "log: {level: debug}")
+
+	m.must(t, "dpkg -r "+name)
+	require.False(t, m.has("usr/bin/"+name))
+	require.False(t, m.has("usr/lib/systemd/system/"+name+".service"))
+	require.True(t, m.has("etc/"+name+"/jwt-secret"), "only purging takes secrets away")
+
+	m.must(t, "dpkg -i "+debInMachine)
+	m.must(t, "dpkg -P "+name)
+	left := m.must(t, "find / -xdev -name '*"+name+"*' ! -path '/root/*' ! -path '/var/log/*'")
+	require.Empty(t, left)
+}
+
+// The same with a manager: nothing starts by itself, an upgrade restarts what
+// runs with what it had recorded, and a removal ends it.
+func TestPackageWithAManager(t *testing.T) {
+	m := newMachine(t)
+	m.startSystemctl(t)
+	m.put(t, packaged(t), debInMachine)
+	m.put(t, newerVersion(t), "/root/newer.deb")
+	active := func(kind string) int { return m.try(t, "systemctl is-active "+name+"."+kind).code }
+	const inactive = 3
+
+	m.must(t, "dpkg -i "+debInMachine)
+	require.Equal(t, inactive, active("service"), "there is no secret yet")
+	refused := m.try(t, "systemctl start "+name)
+	require.NotZero(t, refused.code)
+	require.Contains(t, refused.stdout, "credential jwt-secret")
+	require.Equal(t, inactive, active("service"))
+
+	m.must(t, "(umask 077 && echo '"+secret+"' >/etc/"+name+"/jwt-secret) && systemctl enable --now "+name+".socket "+name+".service")
+	require.Zero(t, active("service"))
+	require.True(t, m.has("etc/systemd/system/sockets.target.wants/"+name+".socket"))
+	process := func() string { return m.must(t, "pidof "+name) }
+	first := process()
+	m.must(t, "systemctl reload "+name)
+	require.Equal(t, first, process())
+	m.must(t, "dpkg -i "+debInMachine+" && dpkg -i /root/newer.deb")
+	require.Zero(t, active("service"))
+	require.NotEqual(t, first, process(), "an upgrade restarts what runs")
+
+	m.must(t, "dpkg -r "+name)
+	require.Equal(t, inactive, active("service"))
+	require.Equal(t, inactive, active("socket"))
+	require.False(t, m.has("etc/systemd/system/sockets.target.wants/"+name+".socket"))
+	require.NotZero(t, m.try(t, "pidof "+name).code)
+	require.True(t, m.has("var/lib/"+name))
+	m.must(t, "dpkg -P "+name)
+	require.False(t, m.has("var/lib/"+name))
+	require.False(t, m.has("etc/"+name))
+}

@@ -1,0 +1,146 @@
+//go:build ship
+
+package ship
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// machine is a bare Debian in a directory, with a network of its own that knows
+// loopback only, and its own processes, which all end with it. Its mounts are
+// seen by nobody else.
+type machine struct {
+	root   string
+	holder *exec.Cmd
+	id     string // of the process in whose namespaces everything runs
+}
+
+// bare is the archive of a Debian with nothing but its essential packages and
+// apt, and what to trust.
+var bare = sync.OnceValues(func() (string, error) {
+	archive := filepath.Join(suite.directory, "bare.tar")
+	command := exec.Command("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--include=ca-certificates",
+		"--aptopt=Acquire::Languages none", "--skip=cleanup/apt/lists", "bookworm", archive)
+	command.Env = append(os.Environ(), "TMPDIR="+suite.directory)
+	said, err := command.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("mmdebstrap: %w\n%s", err, said)
+	}
+	return archive, nil
+})
+
+// newMachine unpacks a machine and starts it.
+func newMachine(t testing.TB) *machine {
+	t.Helper()
+	archive, err := bare()
+	require.NoError(t, err)
+	m := &machine{}
+	m.root, err = os.MkdirTemp(suite.directory, "machine-")
+	require.NoError(t, err)
+	output(t, "tar", "-xpf", archive, "-C", m.root)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(m.root)) })
+
+	// Private first: nothing that is mounted here may show outside.
+	begin := `mount --make-rprivate / && mount -t proc proc "$0/proc" && mount -t tmpfs tmpfs "$0/run" &&
+		mount -t tmpfs tmpfs "$0/tmp" && ip link set lo up && echo up && exec sleep infinity`
+	m.holder = exec.Command("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child=SIGKILL", "sh", "-c", begin, m.root)
+	said, stderr := &logged{}, &logged{}
+	m.holder.Stdout, m.holder.Stderr = said, stderr
+	require.NoError(t, m.holder.Start())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = m.holder.Wait() // it is killed at the end
+	}()
+	t.Cleanup(func() {
+		_ = m.holder.Process.Kill()
+		<-ended
+	})
+	eventually(t, "a machine: "+stderr.String(), func() bool { return said.String() == "up\n" })
+	m.id = strconv.Itoa(onlyChild(t, m.holder.Process.Pid).Pid)
+	return m
+}
+
+// result is what a script leaves behind.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+// try runs a script on the machine, as root at home.
+func (m *machine) try(t testing.TB, script string) result {
+	t.Helper()
+	return m.enter(t, script, "--net")
+}
+
+// online is try with the network of the machine that runs the tests.
+func (m *machine) online(t testing.TB, script string) result {
+	t.Helper()
+	resolver, err := os.ReadFile("/etc/resolv.conf")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(m.path("etc/resolv.conf"), resolver, 0o644))
+	return m.enter(t, script)
+}
+
+func (m *machine) enter(t testing.TB, script string, namespaces ...string) result {
+	t.Helper()
+	arguments := append([]string{"--target", m.id, "--mount", "--pid"}, namespaces...)
+	arguments = append(arguments, "chroot", m.root, "bash", "-c", "cd /root && "+script)
+	command := exec.Command("nsenter", arguments...)
+	command.Env = []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
+	}
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	command.WaitDelay = patience // a script that leaves something behind must redirect it
+	var exit *exec.ExitError
+	if err := command.Run(); err != nil && !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	return result{command.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// must runs a script that has to succeed, and returns what it printed.
+func (m *machine) must(t testing.TB, script string) string {
+	t.Helper()
+	got := m.try(t, "set -e; "+script)
+	require.Zero(t, got.code, "%s\n%s%s", script, got.stdout, got.stderr)
+	return got.stdout
+}
+
+func (m *machine) path(name string) string { return filepath.Join(m.root, name) }
+
+// has reports whether the machine has a file, for outside /run and /tmp.
+func (m *machine) has(name string) bool {
+	_, err := os.Lstat(m.path(name))
+	return err == nil
+}
+
+// put copies a file to a place on the machine.
+func (m *machine) put(t testing.TB, source, place string) {
+	t.Helper()
+	output(t, "cp", source, m.path(place))
+}
+
+// startSystemctl brings the stand-in for systemd, and runs it.
+func (m *machine) startSystemctl(t testing.TB) {
+	t.Helper()
+	binary := m.path("usr/local/bin/systemctl")
+	command := exec.Command("go", "build", "-o", binary, "./cmd/systemctl")
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	said, err := command.CombinedOutput()
+	require.NoError(t, err, "%s", said)
+	require.NoError(t, os.Symlink("systemctl", m.path("usr/local/bin/journalctl")))
+	m.must(t, "systemctl manager >/var/log/manager 2>&1 & ")
+	eventually(t, "a manager", func() bool { return m.try(t, "systemctl daemon-reload").code == 0 })
+}

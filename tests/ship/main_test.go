@@ -1,0 +1,72 @@
+//go:build ship
+
+package ship
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	name       = "bus-api-provider-vm"
+	moduleRoot = "../.."
+)
+
+// suite is what all tests share.
+var suite struct{ directory string } // removed at the end
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	directory, err := os.MkdirTemp("/var/tmp", "bus-vm-ship-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(directory)
+	suite.directory = directory
+	return m.Run()
+}
+
+// inRoot is a path of the repository, absolute.
+func inRoot(t testing.TB, parts ...string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join(append([]string{moduleRoot}, parts...)...))
+	require.NoError(t, err)
+	return path
+}
+
+// packaged is the .deb that `just package` built.
+func packaged(t testing.TB) string {
+	t.Helper()
+	found, err := filepath.Glob(inRoot(t, "dist", name+"_*_"+runtime.GOARCH+".deb"))
+	require.NoError(t, err)
+	require.Len(t, found, 1, "run `just package` first")
+	return found[0]
+}
+
+// output runs a program that must succeed, and returns what it writes.
+func output(t testing.TB, program string, args ...string) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	command := exec.Command(program, args...)
+	command.Stdout, command.Stderr = &stdout, &stderr
+	require.NoError(t, command.Run(), "%s %s\n%s%s", program, strings.Join(args, " "), &stdout, &stderr)
+	return stdout.String() + stderr.String()
+}
+
+// unpacked is a directory with the files of the package.
+func unpacked(t testing.TB) string {
+	t.Helper()
+	directory := t.TempDir()
+	output(t, "dpkg-deb", "-x", packaged(t), directory)
+	return directory
+}

@@ -1,0 +1,70 @@
+//go:build ship
+
+package ship
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/ship/unit"
+)
+
+// notKnownYet is what systemd before 253 says of Type=notify-reload; it then
+// takes the Type=notify before it.
+var notKnownYet = regexp.MustCompile(`(?m)^.*Failed to parse service type, ignoring: notify-reload\n`)
+
+// The units as they are packaged, and with each drop-in that is offered.
+func TestUnitsVerify(t *testing.T) {
+	root := unpacked(t)
+	systemUnits := filepath.Join(root, "usr/lib/systemd/system")
+	targets, err := filepath.Glob("/usr/lib/systemd/system/*.target")
+	require.NoError(t, err)
+	require.NotEmpty(t, targets, "install systemd")
+	for _, target := range targets {
+		text, err := os.ReadFile(target)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(systemUnits, filepath.Base(target)), text, 0o644))
+	}
+	verify := func() string {
+		said := output(t, "systemd-analyze", "verify", "--root="+root, name+".service", name+".socket")
+		return notKnownYet.ReplaceAllString(said, "")
+	}
+	require.Empty(t, verify())
+
+	dropIns := filepath.Join(systemUnits, name+".service.d")
+	require.NoError(t, os.Mkdir(dropIns, 0o755))
+	old, err := os.ReadFile(inRoot(t, "deploy/systemd/before-253.conf"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dropIns, "before-253.conf"), old, 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(root, "usr/bin/kill"), nil, 0o755))
+	require.NoError(t, os.Symlink("usr/bin", filepath.Join(root, "bin")))
+	require.Empty(t, verify())
+
+	// The check sees what is wrong.
+	require.NoError(t, os.WriteFile(filepath.Join(dropIns, "wrong.conf"), []byte("[Service]\nProtectSytem=strict\n"), 0o644))
+	require.Contains(t, verify(), "ProtectSytem")
+}
+
+// Exposure from 0 (none) to 10, as systemd 252 counts it; what is left is that
+// a network service needs the network.
+func TestUnitIsHardened(t *testing.T) {
+	const exposure = "15" // of 100
+	output(t, "systemd-analyze", "security", "--offline=true", "--threshold="+exposure, inRoot(t, "deploy/systemd", name+".service"))
+}
+
+// Without Type=notify-reload the drop-in for an older systemd does the same.
+func TestReloadWithAnOlderSystemd(t *testing.T) {
+	path := inRoot(t, "deploy/systemd", name+".service")
+	current, err := unit.Read(path)
+	require.NoError(t, err)
+	require.Equal(t, []string{"notify", "notify-reload"}, current["Service.Type"])
+	require.Empty(t, current["Service.ExecReload"])
+	older, err := unit.Read(path, inRoot(t, "deploy/systemd/before-253.conf"))
+	require.NoError(t, err)
+	require.Equal(t, "notify", older.One("Service.Type"))
+	require.Equal(t, "/bin/kill -HUP $MAINPID", older.One("Service.ExecReload"))
+}
