@@ -1,0 +1,182 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
+)
+
+// finding is one entry of the doctor's document.
+type finding struct{ Name, Status, Detail, Do string }
+
+// diagnose runs the doctor for programs, and expects an exit code that fits.
+func diagnose(t testing.TB, env []string, args ...string) (findings map[string][]finding, code int) {
+	t.Helper()
+	got := run(t, append([]string{"BUS_VM_JWT_SECRET=" + jwtSecret, "BUS_VM_ADDR=127.0.0.1:0"}, env...), append([]string{"doctor", "--format", "json"}, args...)...)
+	for _, secret := range []string{jwtSecret, providerToken} {
+		require.NotContains(t, got.Stdout+got.Stderr, secret)
+	}
+	require.NotRegexp(t, jwtLike, got.Stdout+got.Stderr)
+	var report struct {
+		Result string
+		Checks []finding
+	}
+	require.NoError(t, json.Unmarshal([]byte(got.Stdout), &report), got.Stdout+got.Stderr)
+	findings = map[string][]finding{}
+	for _, f := range report.Checks {
+		require.Equal(t, f.Status == "ok", f.Do == "", "whatever is wrong says what to do: %+v", f)
+		findings[f.Name] = append(findings[f.Name], f)
+	}
+	require.Equal(t, report.Result == "failed", got.Code != 0, got.Stdout)
+	return findings, got.Code
+}
+
+// statuses are the names of the checks with the worst status of each.
+func statuses(findings map[string][]finding) map[string]string {
+	worst := map[string]string{}
+	for name, list := range findings {
+		for _, f := range list {
+			if worst[name] == "" || worst[name] == "ok" || f.Status == "failed" {
+				worst[name] = f.Status
+			}
+		}
+	}
+	return worst
+}
+
+// The doctor is content with a service that works, before it starts and beside
+// it, and leaves no trace at either end.
+func TestDoctorFindsAllWell(t *testing.T) {
+	t.Parallel()
+	p, err := platform.Start(platform.Config{Secret: jwtSecret})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, p.Close()) }()
+	data := t.TempDir()
+	tokenFile := writeFile(t, "token", p.ProviderToken()+"\n")
+	env := []string{
+		"BUS_VM_BACKEND=events", "BUS_VM_BILLING_BACKEND=events", "BUS_VM_USAGE_BACKEND=events",
+		"BUS_EVENTS_API_URL=" + p.URL(), "BUS_API_TOKEN_FILE=" + tokenFile, "BUS_VM_DATA_DIR=" + data,
+	}
+	all := map[string]string{
+		"settings": "ok", "jwt secret": "ok", "secret files": "ok", "address": "ok", "admin address": "ok", "limits": "ok",
+		"provider token": "ok", "events": "ok", "clock": "ok", "data directory": "ok",
+	}
+	healthy := func(findings map[string][]finding, code int) {
+		got := statuses(findings)
+		if got["limits"] == "warning" { // of this machine
+			got["limits"] = "ok"
+		}
+		if got["data directory"] == "warning" && !strings.Contains(findings["data directory"][0].Detail, "is going to be made") {
+			got["data directory"] = "ok" // a slow or small disk of this machine
+		}
+		require.Equal(t, all, got, "%+v", findings)
+		require.Equal(t, 0, code)
+	}
+	healthy(diagnose(t, env))
+	left, err := os.ReadDir(data)
+	require.NoError(t, err)
+	require.Empty(t, left)
+	require.Empty(t, p.Events.Published(platform.StatusRequest), "nobody is asked for anything")
+	require.Empty(t, p.Check())
+
+	g, admin := serveAdmin(t, env)
+	healthy(diagnose(t, append(env, "BUS_VM_ADDR="+g.addr, "BUS_VM_ADMIN_ADDR="+admin)))
+	require.Equal(t, jsonReply("200 OK", "", `{"status":{"state":"stopped","provider":"fake"}}`), ask(t, g.addr, request("GET "+statusPath, mint("vm:read"))))
+}
+
+// Each thing that would keep the service from working is found, and named.
+func TestDoctorFindsWhatIsBroken(t *testing.T) {
+	t.Parallel()
+	p, err := platform.Start(platform.Config{Secret: jwtSecret})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, p.Close()) }()
+	stranger, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer stranger.Close()
+	minted := func(c platform.Claims) string {
+		token := platform.Token(jwtSecret, c)
+		suite.logged.keepOut(token)
+		return token
+	}
+	events := []string{"BUS_VM_BACKEND=events", "BUS_EVENTS_API_URL=" + p.URL(), "BUS_API_TOKEN=" + minted(platform.Claims{Scope: platform.ProviderScope, TTL: 48 * time.Hour})}
+	for name, c := range map[string]struct {
+		env  []string
+		args []string
+		bad  map[string]string
+	}{
+		"nothing":            {events, nil, nil},
+		"address in use":     {nil, []string{"--addr", stranger.Addr().String()}, map[string]string{"address": "failed"}},
+		"open admin address": {nil, []string{"--admin-addr", "0.0.0.0:0"}, map[string]string{"admin address": "warning"}},
+		"guessable secret":   {[]string{"BUS_VM_JWT_SECRET=0123456789"}, nil, map[string]string{"jwt secret": "warning"}},
+		"published secret":   {[]string{"BUS_VM_JWT_SECRET=" + devSecret}, nil, map[string]string{"jwt secret": "warning"}},
+		"unwise setting":     {[]string{"BUS_VM_NONSENSE=1"}, nil, map[string]string{"settings": "warning"}},
+		"expired token":      {append(events, "BUS_API_TOKEN="+minted(platform.Claims{Scope: platform.ProviderScope, TTL: -time.Hour})), nil, map[string]string{"provider token": "failed", "events": "failed"}},
+		"token of an hour":   {append(events, "BUS_API_TOKEN="+minted(platform.Claims{Scope: platform.ProviderScope})), nil, map[string]string{"provider token": "warning"}},
+		"missing scope":      {append(events, "BUS_API_TOKEN="+minted(platform.Claims{Scope: "vm:read", TTL: 48 * time.Hour})), nil, map[string]string{"provider token": "failed", "events": "failed"}},
+		"no Events API":      {append(events, "BUS_EVENTS_API_URL=http://127.0.0.1:1"), nil, map[string]string{"events": "failed"}},
+		"no data directory":  {append(events, "BUS_VM_USAGE_BACKEND=events", "BUS_VM_DATA_DIR=/proc/self/fd/none"), nil, map[string]string{"data directory": "failed"}},
+		"no socket there":    {nil, []string{"--addr", "unix:/nonexistent/vm.sock"}, map[string]string{"address": "failed"}},
+		"no JWKS":            {nil, []string{"--jwks-url", "http://127.0.0.1:1/keys"}, map[string]string{"public keys": "failed"}},
+		"nginx elsewhere":    {nil, []string{"--nginx-conf", "/nonexistent.conf"}, map[string]string{"nginx": "failed"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			findings, code := diagnose(t, c.env, c.args...)
+			got, failed := map[string]string{}, 0
+			for check, status := range statuses(findings) {
+				if status != "ok" && check != "limits" {
+					got[check] = status
+				}
+				if status == "failed" {
+					failed = 1
+				}
+			}
+			if c.bad == nil {
+				c.bad = map[string]string{}
+			}
+			require.Equal(t, c.bad, got, "%+v", findings)
+			require.Equal(t, failed, code)
+		})
+	}
+	findings, code := diagnose(t, []string{"BUS_VM_BACKEND=cloud"})
+	require.Equal(t, 2, code)
+	require.Equal(t, map[string]string{"settings": "failed"}, statuses(findings))
+}
+
+// What people read is a line for each check.
+func TestDoctorForPeople(t *testing.T) {
+	t.Parallel()
+	got := run(t, nil, "doctor", "--dev", "--addr", "unix:/nonexistent/vm.sock")
+	require.Equal(t, 1, got.Code)
+	require.Equal(t, "bus-api-provider-vm: 1 of 5 checks failed\n", got.Stderr)
+	require.Contains(t, got.Stdout, "ok    settings        right\n")
+	require.Contains(t, got.Stdout, "FAIL  address         no socket can be made in /nonexistent: no such file or directory\n"+
+		"                      do: make the directory and give it to the user of the service, or use RuntimeDirectory= of systemd\n")
+}
+
+// The real nginx prints its configuration, and the doctor reads it.
+func TestDoctorReadsNginx(t *testing.T) {
+	t.Parallel()
+	needs(t, "nginx")
+	shippedConf, err := filepath.Abs(filepath.Join(moduleRoot, "deploy/nginx/bus-vm.conf"))
+	require.NoError(t, err)
+	dir := t.TempDir()
+	main := writeFile(t, "nginx.conf", "pid "+dir+"/nginx.pid; error_log stderr; events {}\nhttp { access_log off; include "+shippedConf+"; }\n")
+	dump, err := exec.Command("nginx", "-T", "-c", main, "-p", dir).Output()
+	require.NoError(t, err)
+	for _, conf := range []string{main, writeFile(t, "dump", string(dump)), shippedConf} {
+		findings, code := diagnose(t, nil, "--addr", "127.0.0.1:8085", "--nginx-conf", conf)
+		require.Equal(t, []finding{{"nginx", "ok", "fits: location /api/v1/vm/, location = /readyz", ""}}, findings["nginx"], conf)
+		if findings["address"][0].Status == "ok" { // 8085 may be taken on this machine
+			require.Equal(t, 0, code)
+		}
+	}
+}
