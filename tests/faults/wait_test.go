@@ -8,7 +8,7 @@ import (
 
 // patience bounds every wait for what should come at once or after a deadline
 // of the gateway. Nothing that is well waits for all of it.
-const patience = 40 * time.Second
+const patience = time.Minute
 
 const pollEvery = 5 * time.Millisecond
 
