@@ -32,7 +32,11 @@ func TestTry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-gone
+	select {
+	case <-gone:
+	case <-time.After(headerTimeout / 2): // before its watchdog would close it
+		t.Fatal("the stream is held")
+	}
 	if asked.Method != "GET" || asked.URL.Path != "/api/v1/events/stream" || asked.URL.Query().Encode() != "delivery=broadcast&name="+reply ||
 		asked.Header.Get("Authorization") != "Bearer token" {
 		t.Errorf("asked %s %s", asked.Method, asked.URL)

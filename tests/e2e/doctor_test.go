@@ -179,4 +179,17 @@ func TestDoctorReadsNginx(t *testing.T) {
 			require.Equal(t, 0, code)
 		}
 	}
+
+	// A start waits for billing, then for the runtime: each up to --timeout.
+	short := writeFile(t, "short.conf", strings.Replace(string(dump), "proxy_read_timeout 75s", "proxy_read_timeout 45s", 1))
+	for _, c := range []struct {
+		env  []string
+		want string
+	}{
+		{nil, "ok"},
+		{[]string{"BUS_VM_BILLING_BACKEND=events", "BUS_EVENTS_API_URL=http://127.0.0.1:1", "BUS_API_TOKEN=" + providerToken}, "failed"},
+	} {
+		findings, _ := diagnose(t, c.env, "--addr", "127.0.0.1:8085", "--nginx-conf", short)
+		require.Equal(t, c.want, findings["nginx"][0].Status, "%+v", findings["nginx"])
+	}
 }
