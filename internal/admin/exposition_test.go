@@ -29,7 +29,7 @@ func TestDescribe(t *testing.T) {
 		"a histogram": {
 			"bus_vm_http_request_duration_seconds_bucket{route=\"x\",le=\"1\"} 1\n" +
 				"bus_vm_http_request_duration_seconds_sum{route=\"x\"} 1\nbus_vm_http_request_duration_seconds_count{route=\"x\"} 1\n",
-			"# HELP bus_vm_http_request_duration_seconds Time from the last byte of a request's header to its answer, by route.\n" +
+			"# HELP bus_vm_http_request_duration_seconds Time from the last byte of a request to its answer, by route.\n" +
 				"# TYPE bus_vm_http_request_duration_seconds histogram\n" +
 				"bus_vm_http_request_duration_seconds_bucket{route=\"x\",le=\"1\"} 1\n" +
 				"bus_vm_http_request_duration_seconds_sum{route=\"x\"} 1\nbus_vm_http_request_duration_seconds_count{route=\"x\"} 1\n",

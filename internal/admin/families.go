@@ -20,7 +20,7 @@ func Families() []Family {
 		{"bus_vm_build_info", gauge, "Always 1; its labels say which build answers."},
 
 		{"bus_vm_http_requests_total", counter, "Requests answered, by route and status code; route is none for requests that reached no route."},
-		{"bus_vm_http_request_duration_seconds", histogram, "Time from the last byte of a request's header to its answer, by route."},
+		{"bus_vm_http_request_duration_seconds", histogram, "Time from the last byte of a request to its answer, by route."},
 		{"bus_vm_http_requests_in_flight", gauge, "Requests that are being answered now, by route."},
 		{"bus_vm_http_connections", gauge, "Connections that are open now."},
 		{"bus_vm_http_max_connections", gauge, "Connections that may be open at once, as server.max_connections says."},

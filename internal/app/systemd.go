@@ -30,7 +30,8 @@ func (a *App) watchdog(ctx context.Context) error {
 		}
 		reply, err := client.Get("http://localhost" + routes.LivePath)
 		if err != nil {
-			a.logger.Error("this service does not answer itself; systemd restarts it when that goes on", "cause", err)
+			a.logger.Error("this service does not answer itself; systemd restarts it when that goes on", "cause", err,
+				"do", "look at the load of this machine and at the connections that are open")
 			return err
 		}
 		if err := reply.Body.Close(); err != nil || reply.StatusCode != http.StatusOK {
