@@ -68,7 +68,7 @@ func remedy(code apierror.Code) string {
 	case apierror.Internal:
 		return "report this as a bug; the process goes on"
 	case apierror.Unavailable:
-		return "see whether the Events API answers and the provider token is valid; /readyz names what is missing"
+		return "look at what the cause names: the Events API, the provider token, or the disk of the usage outbox; /readyz says what is missing"
 	}
 	return "look at the integration that answered"
 }

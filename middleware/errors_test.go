@@ -54,7 +54,7 @@ func TestErrors(t *testing.T) {
 		{"with a cause", func(*fiber.Ctx) error {
 			return apierror.UnavailableAfter(1500*time.Millisecond, "Come back.", errors.New("dial failed"))
 		}, refused("503 Service Unavailable", "Retry-After: 2\n", "backend_unavailable", "Come back."),
-			`level=ERROR msg="request failed" request_id=<id> route=/ status=503 type=backend_unavailable cause="dial failed" do="see whether the Events API answers and the provider token is valid; /readyz names what is missing"`},
+			`level=ERROR msg="request failed" request_id=<id> route=/ status=503 type=backend_unavailable cause="dial failed" do="look at what the cause names: the Events API, the provider token, or the disk of the usage outbox; /readyz says what is missing"`},
 		{"of an integration", func(*fiber.Ctx) error { return apierror.Upstream("no_capacity", "No room.", errors.New("reply 7")) },
 			refused("502 Bad Gateway", "", "no_capacity", "No room."),
 			`level=ERROR msg="request failed" request_id=<id> route=/ status=502 type=no_capacity cause="reply 7" do="look at the integration that answered"`},
