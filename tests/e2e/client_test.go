@@ -19,6 +19,7 @@ import (
 type connection struct {
 	net.Conn
 	reader *bufio.Reader
+	asked  asked
 }
 
 // dial connects to host:port, or to the path of a unix socket.
@@ -42,17 +43,19 @@ func dialTo(addr string) (*connection, error) {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, err
 	}
-	return &connection{c, bufio.NewReader(c)}, nil
+	return &connection{Conn: c, reader: bufio.NewReader(c)}, nil
 }
 
 // send writes raw bytes. A peer that has already refused may close while they
 // are on their way, so the error is the reader's to find.
 func (c *connection) send(raw string) *connection {
+	c.asked.add(raw)
 	_, _ = io.WriteString(c, raw)
 	return c
 }
 
-// reply reads one whole reply to a request with method.
+// reply reads one whole reply to a request with method. One that the OpenAPI
+// document does not allow is returned with an error.
 func (c *connection) reply(method string) (string, error) {
 	response, err := http.ReadResponse(c.reader, &http.Request{Method: method})
 	if err != nil {
@@ -60,7 +63,11 @@ func (c *connection) reply(method string) (string, error) {
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	return render(response, string(body)), err
+	if err != nil {
+		return "", err
+	}
+	text := render(response, string(body))
+	return text, c.asked.described(response, body, text)
 }
 
 // expect reads one reply and compares it whole.

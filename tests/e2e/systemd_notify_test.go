@@ -103,14 +103,14 @@ func TestServiceTellsItsManager(t *testing.T) {
 	require.Equal(t, okReady, ask(t, socket, request("GET /readyz", "")), "READY=1 was sent before requests are answered")
 	require.NotContains(t, g.stderr.String(), "level=DEBUG")
 
-	replaceFile(t, config, "log:\n  level: debug\n")
+	replace(t, config, "log:\n  level: debug\n")
 	before := monotonic(t)
 	g.signal(t, syscall.SIGHUP)
 	m.reloaded(t, before)
 	_ = ask(t, socket, request("GET "+statusPath, "not.a.token"))
 	require.Contains(t, g.stderr.String(), "level=DEBUG", "READY=1 was sent before the new settings were in force")
 
-	replaceFile(t, config, "log:\n  level: loud\n")
+	replace(t, config, "log:\n  level: loud\n")
 	before = monotonic(t)
 	g.signal(t, syscall.SIGHUP)
 	m.reloaded(t, before)
@@ -119,15 +119,6 @@ func TestServiceTellsItsManager(t *testing.T) {
 	g.signal(t, syscall.SIGTERM)
 	require.Equal(t, []string{"STOPPING=1"}, m.next(t))
 	require.Equal(t, 0, g.waitFor(t, patience))
-}
-
-// replaceFile puts another file in the place of one, as editors and deployments
-// do, so that nobody reads half of it.
-func replaceFile(t testing.TB, path, text string) {
-	t.Helper()
-	next := path + ".next"
-	require.NoError(t, os.WriteFile(next, []byte(text), 0o600))
-	require.NoError(t, os.Rename(next, path))
 }
 
 // STOPPING=1 comes with the signal, not after the drain.

@@ -89,7 +89,9 @@ func TestSocketsFromSystemdAreServed(t *testing.T) {
 				g := activate(t, sockets, []string{"BUS_VM_ADDR=" + taken.Addr().String()})
 				require.Equal(t, okStatus, ask(t, api.addr, request("GET "+statusPath, mint("vm:read"))))
 				if len(sockets) > 1 {
-					require.Contains(t, ask(t, admin.addr, request("GET /metrics", "")), "\nbus_vm_build_info{")
+					status, text := look(t, admin.addr, "/metrics")
+					require.Equal(t, 200, status)
+					require.Contains(t, text, "\nbus_vm_build_info{")
 					require.Equal(t, notFound, ask(t, api.addr, request("GET /metrics", "")))
 				}
 				g.stop(t)

@@ -1,0 +1,82 @@
+package contract
+
+import (
+	"maps"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const failure = `{"error":{"type":"not_found","message":"There is nothing at this path.","request_id":"x"}}`
+
+// headers are those of every reply, with changes.
+func headers(changes map[string]string) http.Header {
+	h := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}, "X-Request-Id": {"x"}}
+	for name, value := range changes {
+		if h.Set(name, value); value == "" {
+			h.Del(name)
+		}
+	}
+	return h
+}
+
+// A wrong reply is found, whatever is wrong with it.
+func TestCheck(t *testing.T) {
+	const status, start = "/api/v1/vm/status", "/api/v1/vm/start"
+	for _, c := range []struct {
+		name         string
+		method, path string
+		status       int
+		changes      map[string]string
+		body         string
+		allowed      bool
+	}{
+		{"status", "GET", status, 200, nil, `{"status":{"state":"ready","provider":"static","details":{}}}`, true},
+		{"without details", "GET", status, 200, nil, `{"status":{"state":"new","provider":""}}`, true},
+		{"to HEAD", "HEAD", status, 200, nil, "", true},
+		{"start", "POST", start, 202, nil, `{"accepted":true,"action":"start"}`, true},
+		{"refused", "POST", start, 401, map[string]string{"WWW-Authenticate": "Bearer"}, failure, true},
+		{"another method", "DELETE", start, 405, map[string]string{"Allow": "POST"}, failure, true},
+		{"an unreadable request", "", "", 400, nil, failure, true},
+
+		{"no provider", "GET", status, 200, nil, `{"status":{"state":"ready"}}`, false},
+		{"empty state", "GET", status, 200, nil, `{"status":{"state":"","provider":"static"}}`, false},
+		{"a further member", "GET", status, 200, nil, `{"status":{"state":"ready","provider":"static"},"more":1}`, false},
+		{"details are a list", "GET", status, 200, nil, `{"status":{"state":"ready","provider":"static","details":[]}}`, false},
+		{"not accepted", "POST", start, 202, nil, `{"accepted":false,"action":"start"}`, false},
+		{"another action", "POST", start, 202, nil, `{"accepted":true,"action":"reboot"}`, false},
+		{"another success", "POST", start, 200, nil, `{"accepted":true,"action":"start"}`, false},
+		{"no such status", "GET", status, 402, nil, failure, false},
+		{"no such status to HEAD", "HEAD", status, 402, nil, "", false},
+		{"no JSON", "GET", status, 200, nil, `{"status":`, false},
+		{"no body", "GET", status, 200, nil, ``, false},
+		{"another type", "GET", status, 200, map[string]string{"Content-Type": "text/plain"}, `{"status":{"state":"ready","provider":"static"}}`, false},
+		{"storable", "GET", status, 200, map[string]string{"Cache-Control": "private"}, `{"status":{"state":"ready","provider":"static"}}`, false},
+		{"no request id", "GET", status, 200, map[string]string{"X-Request-Id": ""}, `{"status":{"state":"ready","provider":"static"}}`, false},
+		{"no request id to HEAD", "HEAD", status, 200, map[string]string{"X-Request-Id": ""}, "", false},
+		{"no Retry-After", "GET", status, 503, nil, failure, false},
+		{"Retry-After is a date", "GET", status, 503, map[string]string{"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, failure, false},
+		{"no Allow", "DELETE", start, 405, nil, failure, false},
+		{"no request id in the error", "GET", status, 400, nil, `{"error":{"type":"bad_request","message":"x"}}`, false},
+		{"an error that is text", "GET", status, 400, nil, `{"error":"bad_request"}`, false},
+		{"success of an unknown path", "GET", "/api/v1/vm/other", 204, nil, "", false},
+	} {
+		err := Check(Reply{c.method, c.path, c.status, headers(c.changes), []byte(c.body)})
+		require.Equal(t, c.allowed, err == nil, "%s: %v", c.name, err)
+	}
+}
+
+func TestCases(t *testing.T) {
+	cases, err := Cases()
+	require.NoError(t, err)
+	operations := map[string]bool{}
+	for _, c := range cases {
+		operations[c.Method+" "+c.Path] = true
+	}
+	want := map[string]bool{
+		"GET /api/v1/vm/status": true, "POST /api/v1/vm/start": true, "POST /api/v1/vm/stop": true,
+		"GET /api/v1/vm/openapi.json": true, "GET /readyz": true, "GET /livez": true,
+	}
+	require.True(t, maps.Equal(want, operations), operations)
+}
