@@ -108,7 +108,9 @@ func TestServiceTellsItsManager(t *testing.T) {
 	g.signal(t, syscall.SIGHUP)
 	m.reloaded(t, before)
 	_ = ask(t, socket, request("GET "+statusPath, "not.a.token"))
-	require.Contains(t, g.stderr.String(), "level=DEBUG", "READY=1 was sent before the new settings were in force")
+	eventually(t, "the new settings were in force when READY=1 was sent", func() bool { // the log comes by another pipe
+		return strings.Contains(g.stderr.String(), "level=DEBUG")
+	})
 
 	replace(t, config, "log:\n  level: loud\n")
 	before = monotonic(t)
