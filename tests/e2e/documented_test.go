@@ -27,7 +27,9 @@ var ways = map[int]way{
 	},
 	401: func(t *testing.T, c contract.Case) (string, string) { return serve(t, nil).addr, request(line(c), "") },
 	402: denied,
-	403: func(t *testing.T, c contract.Case) (string, string) { return serve(t, nil).addr, request(line(c), mint("x")) },
+	403: func(t *testing.T, c contract.Case) (string, string) {
+		return serve(t, nil).addr, request(line(c), mint("x"))
+	},
 	404: func(t *testing.T, c contract.Case) (string, string) {
 		c.Path += "/"
 		return serve(t, nil).addr, request(line(c), mint("vm:read vm:write"))
