@@ -18,7 +18,9 @@ const (
 	publishLogLimit   = 1 << 17
 	maxBody           = 1 << 20 // bytes of one publish
 	readHeaderTimeout = 10 * time.Second
-	stopTimeout       = 5 * time.Second
+	// stopTimeout is longer than the 5 s for which net/http waits for a
+	// connection that was opened and never used.
+	stopTimeout = 15 * time.Second
 )
 
 // EventsConfig is what an Events API needs.
@@ -180,9 +182,10 @@ func (e *Events) Revoke(token string) {
 	e.revoked[token] = true
 }
 
-// listen binds addr. For an empty one it picks a port below the range that
-// outgoing connections use: an API that is down for a while would otherwise
-// lose its port to a client, or to a client connecting to itself.
+// listen binds addr. For an empty one it picks a loopback address of its own and
+// a port below the range that outgoing connections use: an API that is down for
+// a while would otherwise lose its place to another API, to a client, or to a
+// client connecting to itself.
 func listen(addr string) (net.Listener, error) {
 	if addr != "" {
 		return net.Listen("tcp", addr)
@@ -190,8 +193,8 @@ func listen(addr string) (net.Listener, error) {
 	const lowest, highest, tries = 18000, 31999, 100
 	var last error
 	for range tries {
-		port := lowest + rand.IntN(highest-lowest+1)
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		host := net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254)))
+		ln, err := net.Listen("tcp", fmt.Sprintf("%s:%d", host, lowest+rand.IntN(highest-lowest+1)))
 		if err == nil {
 			return ln, nil
 		}
