@@ -36,11 +36,14 @@ var parts = []part{
 	{"memory", (*bench).connections},
 	{"flat", (*bench).flatMemory},
 	{"startup", (*bench).startup},
+	{"events", (*bench).eventsStatus},
+	{"writes", (*bench).writes},
 }
 
 var growthParts = []part{
 	{"by-connections", (*bench).growConnections},
 	{"by-tokens", (*bench).growTokens},
+	{"by-writes", (*bench).growWrites},
 }
 
 func partNames() (names []string) {
@@ -139,11 +142,12 @@ func (b *bench) checkTools() error {
 func (b *bench) build(ctx context.Context) error {
 	b.say("building …")
 	for program, pkg := range map[string]string{
-		gateway:     ".",
-		fasthttpBin: "./tests/bench/peers/fasthttp",
-		fiberBin:    "./tests/bench/peers/fiber",
-		fiberJWTBin: "./tests/bench/peers/fiberjwt",
-		netHTTPBin:  "./tests/bench/peers/nethttp",
+		gateway:      ".",
+		fasthttpBin:  "./tests/bench/peers/fasthttp",
+		fiberBin:     "./tests/bench/peers/fiber",
+		fiberJWTBin:  "./tests/bench/peers/fiberjwt",
+		netHTTPBin:   "./tests/bench/peers/nethttp",
+		busClientBin: "./tests/bench/peers/busclient",
 	} {
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", filepath.Join(b.dir, program), pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -108,3 +108,51 @@ func (g growth) add(n int, results series) {
 		p.lines[i].y = append(p.lines[i].y, cpu.median)
 	}
 }
+
+// growWrites measures starts in events mode, 1 to 4,000 of them under way at a
+// time.
+func (b *bench) growWrites(ctx context.Context) error {
+	p, err := startPlatform()
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	s, err := b.start(ctx, eventsSpec(gatewayName, p, "BUS_VM_WRITES_IN_FLIGHT=10000"))
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	section := b.report.section("Writes in flight", "Starts in events mode with entitlement and usage on; each writer sends its next one at once.",
+		"in flight", "writes/s", "p50", "p99", "CPU µs a write", "commits a write", "memory")
+	cost := line{label: gatewayName, colour: oursColour}
+	for _, writers := range []int{1, 10, 100, 1000, 2500, 5000} {
+		before, err := b.metric(ctx, s, "bus_vm_outbox_commits_total")
+		if err != nil {
+			return err
+		}
+		n := max(500, 4*writers) * b.seconds
+		result, err := s.closedLoop(ctx, b.mint.token(readClaims()), n, writers)
+		if err != nil {
+			return err
+		}
+		after, err := b.metric(ctx, s, "bus_vm_outbox_commits_total")
+		if err != nil {
+			return err
+		}
+		memory, err := resident(s.cmd.Process.Pid)
+		if err != nil {
+			return err
+		}
+		section.row(fmt.Sprint(writers), fmt.Sprintf("%.0f", float64(n)/result.took.Seconds()),
+			micros(float64(result.quantile(.5).Microseconds())), micros(float64(result.quantile(.99).Microseconds())),
+			fmt.Sprintf("%.0f", result.perWrite()), fmt.Sprintf("%.3f", (after-before)/float64(n)), megabytes(float64(memory)))
+		cost.x, cost.y = append(cost.x, float64(writers)), append(cost.y, result.perWrite())
+		b.say("%d writes in flight: %.0f writes/s", writers, float64(n)/result.took.Seconds())
+		if err := b.drained(ctx, s); err != nil {
+			return err
+		}
+	}
+	section.note("The Events API, its workers and the load share the other core, and bound the throughput.")
+	b.report.panels = append(b.report.panels, panel{title: "Writes in flight: server CPU time a write", unit: "µs", axis: "in flight", lines: []line{cost}})
+	return wrong(p)
+}

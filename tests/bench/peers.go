@@ -12,22 +12,24 @@ import (
 
 // The names of the programs built for a run.
 const (
-	gateway     = "gateway"
-	fasthttpBin = "peer-fasthttp"
-	fiberBin    = "peer-fiber"
-	fiberJWTBin = "peer-fiberjwt"
-	netHTTPBin  = "peer-nethttp"
+	gateway      = "gateway"
+	fasthttpBin  = "peer-fasthttp"
+	fiberBin     = "peer-fiber"
+	fiberJWTBin  = "peer-fiberjwt"
+	netHTTPBin   = "peer-nethttp"
+	busClientBin = "peer-busclient"
 )
 
 // The names of the servers, as the report shows them.
 const (
-	gatewayName  = "this gateway"
-	fasthttpPeer = "bare fasthttp"
-	fiberPeer    = "bare Fiber"
-	fiberJWTPeer = "Fiber + contrib/jwt"
-	netHTTPPeer  = "net/http, no checks"
-	haproxyPeer  = "HAProxy jwt_verify"
-	nginxPeer    = "nginx return 200"
+	gatewayName   = "this gateway"
+	fasthttpPeer  = "bare fasthttp"
+	fiberPeer     = "bare Fiber"
+	fiberJWTPeer  = "Fiber + contrib/jwt"
+	netHTTPPeer   = "net/http, no checks"
+	haproxyPeer   = "HAProxy jwt_verify"
+	nginxPeer     = "nginx return 200"
+	busClientPeer = "plain Events client"
 )
 
 // spec says how to run a server.

@@ -77,15 +77,30 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// wait polls until the server answers.
+// wait polls until the server answers as it should; in events mode it has to
+// connect first.
 func (s *server) wait(ctx context.Context, token string) error {
+	ctx, cancel := context.WithTimeout(ctx, comeUp)
+	defer cancel()
+	if err := s.reach(ctx); err != nil {
+		return err
+	}
+	for {
+		err := s.check(ctx, token)
+		if err == nil || pause(ctx, comeUpPoll) != nil {
+			return err
+		}
+	}
+}
+
+// reach polls until the server takes connections.
+func (s *server) reach(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, comeUp)
 	defer cancel()
 	for {
 		c, err := net.Dial("tcp", s.addr)
 		if err == nil {
-			_ = c.Close()
-			return s.check(ctx, token)
+			return c.Close()
 		}
 		select {
 		case err := <-s.ended:

@@ -29,7 +29,7 @@ const SecretEnv = "BUS_VM_JWT_SECRET"
 // Serve listens on the address in the first argument and serves there; it
 // ends the process when that fails.
 func Serve(serve func(net.Listener) error) {
-	if len(os.Args) != 2 {
+	if len(os.Args) < 2 {
 		exit(fmt.Errorf("usage: %s host:port", os.Args[0]))
 	}
 	l, err := net.Listen("tcp", os.Args[1])

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
+)
+
+// eventsDocument is what the platform's machine looks like through the gateway.
+const eventsDocument = `{"status":{"state":"ready","provider":"static"}}`
+
+// startPlatform runs an Events API with workers that answer at once, in this
+// program and so on the core of the load.
+func startPlatform() (*platform.Platform, error) {
+	return platform.Start(platform.Config{
+		Secret: benchSecret,
+		VM:     platform.VMConfig{State: platform.StateReady, Provider: "static"},
+	})
+}
+
+// eventsSpec is the gateway in events mode with everything on, at its defaults
+// but for env.
+func eventsSpec(name string, p *platform.Platform, env ...string) spec {
+	return spec{name: name, wants: eventsDocument, command: func(dir, addr string) (*exec.Cmd, error) {
+		data, err := os.MkdirTemp(dir, "data-")
+		if err != nil {
+			return nil, err
+		}
+		cmd := exec.Command(filepath.Join(dir, gateway), "--addr", addr, "--admin-addr", "unix:"+adminSocket(dir, addr),
+			"--backend", "events", "--events-url", p.URL(), "--billing-backend", "events", "--usage-backend", "events")
+		cmd.Env = append([]string{"BUS_API_TOKEN=" + p.ProviderToken(), "BUS_VM_DATA_DIR=" + data}, env...)
+		return cmd, nil
+	}}
+}
+
+// busClientSpec is the plain client, as a server that takes the same call.
+func busClientSpec(p *platform.Platform) spec {
+	return spec{name: busClientPeer, command: func(dir, addr string) (*exec.Cmd, error) {
+		cmd := exec.Command(filepath.Join(dir, busClientBin), addr, strings.TrimPrefix(p.URL(), "http://"))
+		cmd.Env = []string{"BUS_API_TOKEN=" + p.ProviderToken()}
+		return cmd, nil
+	}}
+}
+
+func adminSocket(dir, addr string) string {
+	_, port, _ := net.SplitHostPort(addr) // made by freeAddr
+	return filepath.Join(dir, "admin-"+port)
+}
+
+// metric reads one counter or gauge of a gateway in events mode.
+func (b *bench) metric(ctx context.Context, s *server, name string) (float64, error) {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", adminSocket(b.dir, s.addr))
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://admin/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			return strconv.ParseFloat(value, 64)
+		}
+	}
+	return 0, fmt.Errorf("no metric %s", name)
+}
+
+// drained waits until a gateway has delivered all of its usage records.
+func (b *bench) drained(ctx context.Context, s *server) error {
+	for {
+		records, err := b.metric(ctx, s, "bus_vm_outbox_records")
+		if err != nil || records == 0 {
+			return err
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
+)
+
+const (
+	writeRate = 500 // a second
+	// writeConnections is more than ever wait at that rate.
+	writeConnections = 256
+	// groupWriters is how many writers press at once to show group commit.
+	groupWriters = 200
+)
+
+// eventsStatus compares a warm status read in events mode, its snapshot
+// refreshed ten times a second, with one on the static backend.
+func (b *bench) eventsStatus(ctx context.Context) error {
+	p, err := startPlatform()
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	const inEvents = "events mode, refreshed every 100 ms"
+	fleet, stop, err := b.startAll(ctx, []spec{eventsSpec(inEvents, p, "BUS_VM_STATUS_REFRESH=100ms"), gatewaySpec})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	token := b.mint.token(readClaims())
+	var entrants []entrant
+	for _, s := range fleet {
+		entrants = append(entrants, entrant{s.name, s, load{token: token, seconds: b.seconds}})
+	}
+	results, err := b.interleave(ctx, b.rounds, func() ([]entrant, error) { return entrants, nil })
+	if err != nil {
+		return err
+	}
+	t := b.report.loadTable("Status in events mode", "A warm token; the snapshot is refreshed through Bus Events meanwhile.", results)
+	t.limit("events mode: CPU ≤ 1.03 × static", results, inEvents, gatewayName, 1.03)
+	slow := func(name string) float64 {
+		return results.over(name, func(x sample) float64 { return float64(x.p999.Microseconds()) }).median
+	}
+	ratio := slow(inEvents) / slow(gatewayName)
+	b.report.goal("events mode: no spike from a refresh (p99.9 ≤ 1.2 × static)", fmt.Sprintf("%.2f", ratio), ratio, 1.2)
+	return nil
+}
+
+// writes drives starts in events mode with entitlement and usage on.
+func (b *bench) writes(ctx context.Context) error {
+	p, err := startPlatform()
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	ours, err := b.start(ctx, eventsSpec(gatewayName, p))
+	if err != nil {
+		return err
+	}
+	defer ours.stop()
+	bare, err := b.launch(busClientSpec(p))
+	if err != nil {
+		return err
+	}
+	defer bare.stop()
+	if err := bare.reach(ctx); err != nil {
+		return fmt.Errorf("%s: %w\n%s", bare.name, err, bare.output)
+	}
+	disk, err := commits(b.dir)
+	if err != nil {
+		return err
+	}
+	if err := b.fixedRate(ctx, ours, bare, disk[len(disk)/2], disk[len(disk)*99/100]); err != nil {
+		return err
+	}
+	if err := b.groupCommit(ctx, ours); err != nil {
+		return err
+	}
+	return wrong(p)
+}
+
+// wrong fails a run that broke what the platform holds its clients to.
+func wrong(p *platform.Platform) error {
+	if breaches := p.Check(); len(breaches) > 0 {
+		return fmt.Errorf("%d breaches of the contract, the first: %s", len(breaches), breaches[0])
+	}
+	return nil
+}
+
+// fixedRate compares writes at a fixed rate with those of the plain client.
+func (b *bench) fixedRate(ctx context.Context, ours, bare *server, commit, slowCommit time.Duration) error {
+	token := b.mint.token(readClaims())
+	n := writeRate * 3 * b.seconds
+	var p50, p99, cost []float64
+	rows := map[*server][]shots{}
+	for range b.fewer() {
+		for _, s := range []*server{ours, bare} {
+			result, err := s.openLoop(ctx, token, n, writeRate, writeConnections)
+			if err != nil {
+				return err
+			}
+			rows[s] = append(rows[s], result)
+			if s == ours {
+				if err := b.drained(ctx, s); err != nil { // delivery is part of the cost
+					return err
+				}
+			}
+		}
+		mine, plain := rows[ours][len(rows[ours])-1], rows[bare][len(rows[bare])-1]
+		p50 = append(p50, milliseconds(mine.quantile(.5)-plain.quantile(.5)-2*commit))
+		p99 = append(p99, milliseconds(mine.quantile(.99)-plain.quantile(.99)-2*slowCommit))
+		cost = append(cost, mine.perWrite()/plain.perWrite())
+		b.say("a write: p50 %v against %v, p99 %v against %v, CPU %.0f against %.0f µs", mine.quantile(.5), plain.quantile(.5),
+			mine.quantile(.99), plain.quantile(.99), mine.perWrite(), plain.perWrite())
+	}
+	s := b.report.section("Start in events mode", fmt.Sprintf(
+		"%d a second at fixed moments, latency from those moments; entitlement and usage on; workers answer at once.", writeRate),
+		"", "p50 ms", "p99 ms", "CPU µs a write")
+	for _, server := range []*server{ours, bare} {
+		of := func(value func(shots) float64) string {
+			var values []float64
+			for _, x := range rows[server] {
+				values = append(values, value(x))
+			}
+			return spreadOf(values).String()
+		}
+		s.row(server.name, of(func(x shots) float64 { return milliseconds(x.quantile(.5)) }),
+			of(func(x shots) float64 { return milliseconds(x.quantile(.99)) }), of(shots.perWrite))
+	}
+	s.note("One durable commit on this disk takes %.2f ms (p50), %.2f ms (p99); a write waits for two. "+
+		"What the gateway adds is its latency, less the plain client's, less two commits.",
+		milliseconds(commit), milliseconds(slowCommit))
+	b.report.goal("start: adds p50 ≤ 1 ms at 500/s", spreadOf(p50).String()+" ms", spreadOf(p50).median, 1)
+	b.report.goal("start: adds p99 ≤ 5 ms at 500/s", spreadOf(p99).String()+" ms", spreadOf(p99).median, 5)
+	b.report.goal("start: CPU ≤ 1.5 × the plain client's", spreadOf(cost).String(), spreadOf(cost).median, 1.5)
+	return nil
+}
+
+// groupCommit counts commits while many writers press at once.
+func (b *bench) groupCommit(ctx context.Context, s *server) error {
+	before, err := b.metric(ctx, s, "bus_vm_outbox_commits_total")
+	if err != nil {
+		return err
+	}
+	n := 4000 * b.seconds
+	result, err := s.closedLoop(ctx, b.mint.token(readClaims()), n, groupWriters)
+	if err != nil {
+		return err
+	}
+	after, err := b.metric(ctx, s, "bus_vm_outbox_commits_total")
+	if err != nil {
+		return err
+	}
+	each := (after - before) / float64(n)
+	b.report.goal(fmt.Sprintf("group commit: < 0.1 commits a write at %d writers", groupWriters),
+		fmt.Sprintf("%.3f, at %.0f writes/s", each, float64(n)/result.took.Seconds()), each, 0.1)
+	return b.drained(ctx, s)
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
