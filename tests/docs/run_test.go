@@ -1,0 +1,159 @@
+package docs
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	root = "../.."
+	name = "bus-api-provider-vm"
+	// documentedAddr is where the documents serve; the tests look for a free port.
+	documentedAddr = "127.0.0.1:8085"
+	// patience is how long a command may take to say what it has to.
+	patience = time.Minute
+)
+
+// TestBlocks runs what a checkout suffices for, in the order of the documents.
+func TestBlocks(t *testing.T) {
+	blocks, err := Find(root)
+	require.NoError(t, err)
+	require.NotEmpty(t, blocks)
+	shell := newShell(t)
+	for _, block := range blocks {
+		switch {
+		case block.How == "":
+			t.Logf("%s is not tested: %s", block, block.Reason)
+		case block.How == "machine": // tests/ship
+		case strings.HasPrefix(block.How, "by "):
+			_, err := os.Stat(filepath.Join(root, strings.TrimPrefix(block.How, "by ")))
+			require.NoError(t, err, block.String())
+		case block.How == "checkout":
+			for _, command := range block.Commands {
+				printed := shell.run(t, root, block.String(), command.Text)
+				require.True(t, command.Matches(printed), "%s: %s\nprinted %s", block, command.Text, printed)
+			}
+		case block.How == "checkout, serving":
+			shell.serve(t, block)
+		case block.How == "settings":
+			for _, command := range block.Commands {
+				require.Equal(t, "configuration ok\n", shell.run(t, settingsDirectory(t), block.String(), command.Text+" --check-config"))
+			}
+		default:
+			t.Errorf("%s: nobody tests by %q", block, block.How)
+		}
+	}
+}
+
+// shell runs commands one after the other, with what earlier ones set.
+type shell struct {
+	environment []string
+	addr        string
+}
+
+func newShell(t *testing.T) *shell {
+	t.Helper()
+	binaries := t.TempDir()
+	build := exec.Command("go", "build", "-o", filepath.Join(binaries, name), ".")
+	build.Dir = root
+	said, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", said)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	addr := l.Addr().String()
+	return &shell{append(os.Environ(), "PATH="+binaries+":"+os.Getenv("PATH"), "BUS_VM_ADDR="+addr), addr}
+}
+
+func (s *shell) command(directory, text string) *exec.Cmd {
+	command := exec.Command("bash", "-euo", "pipefail", "-c", strings.ReplaceAll(text, documentedAddr, s.addr))
+	command.Env, command.Dir = s.environment, directory
+	return command
+}
+
+// run runs a command that has to succeed and returns what it prints.
+func (s *shell) run(t *testing.T, directory, where, text string) string {
+	t.Helper()
+	command := s.command(directory, text)
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	require.NoError(t, command.Run(), "%s: %s\n%s%s", where, text, &stdout, &stderr)
+	return stdout.String()
+}
+
+var assignment = regexp.MustCompile(`(?m)^([A-Z]+=\S+)$`)
+
+// serve starts a service that runs until the test ends, and takes over what it
+// prints for the next terminal.
+func (s *shell) serve(t *testing.T, block Block) {
+	t.Helper()
+	command := s.command(root, block.Commands[0].Text)
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run has a child
+	stdout := &output{found: make(chan string, 1)}
+	var stderr bytes.Buffer
+	command.Stdout, command.Stderr = stdout, &stderr
+	require.NoError(t, command.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
+	t.Cleanup(func() {
+		require.NoError(t, syscall.Kill(-command.Process.Pid, syscall.SIGTERM))
+		<-ended
+	})
+	select {
+	case set := <-stdout.found:
+		s.environment = append(s.environment, set)
+	case err := <-ended:
+		ended <- err
+		t.Fatalf("%s: it ended: %v\n%s", block, err, &stderr)
+	case <-time.After(patience):
+		t.Fatalf("%s: it prints no NAME=value", block)
+	}
+}
+
+// output finds the first assignment in what is written to it.
+type output struct {
+	mu    sync.Mutex
+	text  bytes.Buffer
+	found chan string
+	done  bool
+}
+
+var _ io.Writer = (*output)(nil)
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Write(p)
+	if match := assignment.FindStringSubmatch(o.text.String()); match != nil && !o.done {
+		o.done = true
+		o.found <- match[1]
+	}
+	return len(p), nil
+}
+
+// settingsDirectory has the files that the examples of settings name.
+func settingsDirectory(t *testing.T) string {
+	t.Helper()
+	directory := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(directory, "local"), 0o700))
+	for file, text := range map[string]string{
+		"vm-provider.token": "a token",
+		"jwt.secret":        strings.Repeat("secret ", 8),
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(directory, "local", file), fmt.Appendln(nil, text), 0o600))
+	}
+	return directory
+}
