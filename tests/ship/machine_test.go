@@ -71,6 +71,11 @@ func newMachine(t testing.TB) *machine {
 	return m
 }
 
+// environment is that of every command on the machine.
+var environment = []string{
+	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
+}
+
 // result is what a script leaves behind.
 type result struct {
 	code           int
@@ -97,9 +102,7 @@ func (m *machine) enter(t testing.TB, script string, namespaces ...string) resul
 	arguments := append([]string{"--target", m.id, "--mount", "--pid"}, namespaces...)
 	arguments = append(arguments, "chroot", m.root, "bash", "-c", "cd /root && "+script)
 	command := exec.Command("nsenter", arguments...)
-	command.Env = []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
-	}
+	command.Env = environment
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	command.WaitDelay = patience // a script that leaves something behind must redirect it
@@ -135,12 +138,12 @@ func (m *machine) put(t testing.TB, source, place string) {
 // startSystemctl brings the stand-in for systemd, and runs it.
 func (m *machine) startSystemctl(t testing.TB) {
 	t.Helper()
-	binary := m.path("usr/local/bin/systemctl")
+	binary := m.path("usr/bin/systemctl")
 	command := exec.Command("go", "build", "-o", binary, "./cmd/systemctl")
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
 	said, err := command.CombinedOutput()
 	require.NoError(t, err, "%s", said)
-	require.NoError(t, os.Symlink("systemctl", m.path("usr/local/bin/journalctl")))
+	require.NoError(t, os.Symlink("systemctl", m.path("usr/bin/journalctl")))
 	m.must(t, "systemctl manager >/var/log/manager 2>&1 & ")
 	eventually(t, "a manager", func() bool { return m.try(t, "systemctl daemon-reload").code == 0 })
 }

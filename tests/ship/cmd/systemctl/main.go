@@ -103,13 +103,18 @@ func manage(ctx context.Context) error {
 	}
 }
 
-// split parts flags from words.
+// split parts flags from words. The only flags that take a value are those of
+// journalctl; -u names a unit.
 func split(line []string) (flags map[string]bool, words []string) {
 	flags = map[string]bool{}
-	for _, word := range line {
-		if strings.HasPrefix(word, "-") {
+	for i := 0; i < len(line); i++ {
+		switch word := line[i]; {
+		case word == "-u":
+		case word == "-p" || word == "-n":
+			i++
+		case strings.HasPrefix(word, "-"):
 			flags[word] = true
-		} else {
+		default:
 			words = append(words, word)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/busdk/bus-api-provider-vm/tests/ship/unit"
 )
@@ -113,7 +114,9 @@ func initScript(verb, name string) reply {
 	case "is-active":
 		verb = "status"
 	}
-	output, err := exec.Command("/etc/init.d/"+name, verb).CombinedOutput()
+	script := exec.Command("/etc/init.d/"+name, verb)
+	script.WaitDelay = time.Second // what it starts may keep its output
+	output, err := script.CombinedOutput()
 	if err != nil {
 		return reply{fmt.Sprintf("%s%v\n", output, err), failed}
 	}
