@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"bytes"
 	"crypto"
 	"errors"
 
@@ -27,7 +28,10 @@ type keyRing struct {
 	verified *tokenCache
 }
 
-var errUnknownKey = errors.New("the token is signed with a key that is not known here")
+var (
+	errNoKeys     = errors.New("a verification secret or public keys are needed, and no secret may be empty")
+	errUnknownKey = errors.New("the token is signed with a key that is not known here")
+)
 
 // SetSecrets replaces the verification secrets. Tokens that only a removed
 // secret verified are refused from then on, remembered or not. There may be
@@ -68,6 +72,18 @@ func (a *Authenticator) setRing(secrets jwt.VerificationKeySet, public PublicKey
 	}
 	a.ring.Store(&keyRing{secrets: secrets, public: public, verified: cache})
 	return nil
+}
+
+// verificationKeys turns HS256 secrets into the set that golang-jwt tries in turn.
+func verificationKeys(secrets [][]byte) (jwt.VerificationKeySet, error) {
+	var set jwt.VerificationKeySet
+	for _, secret := range secrets {
+		if len(secret) == 0 {
+			return set, errNoKeys
+		}
+		set.Keys = append(set.Keys, bytes.Clone(secret)) // the caller may wipe its own
+	}
+	return set, nil
 }
 
 // key hands golang-jwt what may verify token, once its header has passed. It

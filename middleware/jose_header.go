@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"bytes"
 	"encoding/base64"
 	"errors"
 	"strings"
@@ -12,7 +11,6 @@ import (
 )
 
 var (
-	errNoKeys        = errors.New("a verification secret or public keys are needed, and no secret may be empty")
 	errHeader        = errors.New("the token header is not one JSON object with unique names")
 	errAlgorithm     = errors.New("the token is not signed with an accepted algorithm")
 	errCritical      = errors.New("the token header demands an extension that is not known here")
@@ -25,18 +23,6 @@ var (
 	edDSA            = jwt.SigningMethodEdDSA.Alg()
 	errEmptySegments = errors.New("a part of the token is empty")
 )
-
-// verificationKeys turns HS256 secrets into the set that golang-jwt tries in turn.
-func verificationKeys(secrets [][]byte) (jwt.VerificationKeySet, error) {
-	var set jwt.VerificationKeySet
-	for _, secret := range secrets {
-		if len(secret) == 0 {
-			return set, errNoKeys
-		}
-		set.Keys = append(set.Keys, bytes.Clone(secret)) // the caller may wipe its own
-	}
-	return set, nil
-}
 
 // checkHeader holds the JOSE header of a token to what golang-jwt leaves open:
 // exact and unique names, a known algorithm, no `crit` (RFC 7515 §4.1.11), one
