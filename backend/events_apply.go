@@ -10,8 +10,8 @@ import (
 )
 
 // Apply publishes op and returns once the worker accepted it. It is never
-// published again: after a deadline the outcome is unknown, and a reply that
-// comes later goes to op.Late.
+// published again: after a deadline or nonsense the outcome is unknown, and a
+// reply that comes later and makes sense goes to op.Late.
 func (b *Events) Apply(ctx context.Context, op Operation) error {
 	request := events.Request{
 		Name:          events.StartRequest,
@@ -27,7 +27,14 @@ func (b *Events) Apply(ctx context.Context, op Operation) error {
 		request.Name, request.Reply = events.StopRequest, stopReply
 	}
 	if op.Late != nil {
-		request.Late = func(e events.Envelope) { op.Late(decodeAccepted(e)) }
+		request.Late = func(e events.Envelope) {
+			result := decodeAccepted(e)
+			if isNonsense(result) {
+				b.client.Expect(request)
+				return
+			}
+			op.Late(result)
+		}
 	}
 	envelope, err := b.client.Request(ctx, request)
 	if err == nil {
@@ -35,11 +42,17 @@ func (b *Events) Apply(ctx context.Context, op Operation) error {
 	} else {
 		err = events.Failure(err, asked)
 	}
+	if isNonsense(err) && op.Late != nil {
+		b.client.Expect(request)
+	}
 	if mayHaveActed(err) {
 		b.keeper.Invalidate()
 	}
 	return err
 }
+
+// isNonsense reports a reply that says neither yes nor no.
+func isNonsense(err error) bool { return errors.Is(err, events.ErrMalformed) }
 
 // mayHaveActed is false only when the request certainly never went out. It goes
 // by the status, because the code may be a word of the worker's own.

@@ -80,14 +80,16 @@ func (p replyPayload) status() (snapshot.Status, error) {
 }
 
 // decodeAccepted returns nil when a lifecycle reply says that the runtime took
-// the operation on: `accepted: true`, or a status. Everything else is a 502.
+// the operation on: `accepted: true`, or a status. Everything else is a 502:
+// after an error or `accepted: false` the worker did nothing, after nonsense
+// the outcome is unknown.
 func decodeAccepted(e events.Envelope) error {
 	if err := e.Err(); err != nil {
 		return events.Failure(err, asked)
 	}
 	var payload replyPayload
 	if err := e.Decode(&payload); err != nil {
-		return events.Failure(err, asked)
+		return unclear(err)
 	}
 	switch string(payload.Accepted) {
 	case "true":
@@ -99,7 +101,15 @@ func decodeAccepted(e events.Envelope) error {
 			return nil
 		}
 	}
-	return malformed(errNoAnswer)
+	return unclear(fmt.Errorf("%w: %w", events.ErrMalformed, errNoAnswer))
+}
+
+// unclear is what the caller of a write reads about nonsense.
+func unclear(cause error) *apierror.Error {
+	e := events.Failure(cause, asked)
+	e.Message += " It may still act on the request."
+	e.OutcomeUnknown = true
+	return e
 }
 
 // notAccepted passes on why the worker said no, where it did.

@@ -22,6 +22,15 @@ type Request struct {
 	Late func(Envelope)
 }
 
+// Expect waits for another reply to r, which was published before: r.Late is
+// called as if Request had just returned ErrNoReply.
+func (c *Client) Expect(r Request) {
+	s := c.streams[r.Reply]
+	if w, ok := s.book.open(r.CorrelationID, r.Late, time.Now()); ok {
+		s.book.giveUp(w, time.Now().Add(c.config.LateReply))
+	}
+}
+
 // Request publishes r and returns the reply. It waits until the deadline of
 // ctx, or Config.Timeout when it has none. A reply with an event error is
 // returned beside that *RemoteError. Other errors wrap ErrNotConnected,

@@ -37,10 +37,11 @@ type Outcome string
 const (
 	// Accepted: the runtime took the operation on.
 	Accepted Outcome = "accepted"
-	// Rejected: the runtime answered, with an error or with nonsense.
+	// Rejected: the runtime answered, and said no.
 	Rejected Outcome = "rejected"
 	// NotSent: the operation never reached the runtime.
 	NotSent Outcome = "not_sent"
-	// Unknown: the operation was sent and nothing came back in time.
+	// Unknown: the operation was sent and nothing that makes sense came back in
+	// time.
 	Unknown Outcome = "unknown"
 )

@@ -26,7 +26,7 @@ func TestReplyAfterTheDeadline(t *testing.T) {
 		"accepts":              {platform.Behaviour{}, "20s", "finished", "accepted"},
 		"accepts, twice":       {platform.Behaviour{Duplicate: 2}, "20s", "finished", "accepted"},
 		"refuses":              {refuses(platform.EventError{Code: "no_capacity", Message: "none left"}), "20s", "failed", "rejected"},
-		"nonsense":             {says(`{}`), "20s", "failed", "rejected"},
+		"nonsense":             {says(`{}`), "300ms", "failed", "unknown"},
 		"too late":             {platform.Behaviour{}, "100ms", "failed", "unknown"},
 		"never":                {platform.Behaviour{Silent: true}, "300ms", "failed", "unknown"},
 		"not even carried out": {platform.Behaviour{Deaf: true}, "300ms", "failed", "unknown"},
@@ -51,6 +51,38 @@ func TestReplyAfterTheDeadline(t *testing.T) {
 			}
 			r.VM.Release()
 			r.wantRecords(writes, c.phase, c.outcome)
+		})
+	}
+}
+
+// Nonsense is answered at once, and says nothing of what the worker did: a
+// reply that makes sense completes the record, as after no reply at all.
+func TestSenseAfterNonsense(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		reply          map[string]any
+		phase, outcome string
+	}{
+		"accepts": {map[string]any{"accepted": true}, "finished", "accepted"},
+		"refuses": {map[string]any{"accepted": false}, "failed", "rejected"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			g := r.gateway("BUS_VM_LATE_REPLY=20s")
+			worker := platform.NewClient(r.URL(), platform.Token(eventsSecret, platform.Claims{Scope: platform.ProviderScope}))
+			defer worker.Close()
+			nonsense := says(`{}`)
+			nonsense.Names = []string{platform.StartRequest}
+			r.vmBehaves(nonsense)
+			w := r.wantWrite(g, start, http.StatusBadGateway, "bad_gateway")
+			ctx, cancel := patiently()
+			defer cancel()
+			_, err := worker.Publish(ctx, platform.Message{
+				Name: platform.ReplyName(platform.StartRequest), CorrelationID: r.lifecyclePublishes()[0].CorrelationID, Payload: c.reply,
+			})
+			must(t, err)
+			r.wantRecord(w, c.phase, c.outcome)
 		})
 	}
 }

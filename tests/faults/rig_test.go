@@ -252,7 +252,7 @@ func (r *rig) operations() []platform.Operation {
 		switch {
 		case c.status == http.StatusAccepted:
 			op.Want = platform.WantFinished
-		case published[c.requestID] && c.status == http.StatusBadGateway:
+		case published[c.requestID] && c.status == http.StatusBadGateway && !containsText(c.failure().Message, "may still act"):
 			op.Want = platform.WantFailed
 		case published[c.requestID]:
 			op.Want = platform.WantClosed
