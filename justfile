@@ -14,6 +14,14 @@ dev *flags:
 build:
     CGO_ENABLED=0 go build -trimpath -o bus-api-provider-vm .
 
+# Build dist/: the binary and its .deb, the same to the byte from the same commit.
+package:
+    deploy/package
+
+# Install, run, upgrade and remove the package on a bare Debian, with the documents' commands; needs root.
+ship: package
+    CI=true go test -count=1 -tags ship ./tests/ship/...
+
 # Run all tests.
 test:
     go test ./...

@@ -144,6 +144,8 @@ func (m *machine) startSystemctl(t testing.TB) {
 	said, err := command.CombinedOutput()
 	require.NoError(t, err, "%s", said)
 	require.NoError(t, os.Symlink("systemctl", m.path("usr/bin/journalctl")))
+	// Without an init, Debian's scripts start nothing that they install.
+	require.NoError(t, os.Symlink("../bin/systemctl", m.path("usr/sbin/init")))
 	m.must(t, "systemctl manager >/var/log/manager 2>&1 & ")
 	eventually(t, "a manager", func() bool { return m.try(t, "systemctl daemon-reload").code == 0 })
 }

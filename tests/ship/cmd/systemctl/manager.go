@@ -49,6 +49,9 @@ func (m *manager) one(verb, name string, flags map[string]bool) reply {
 	if kind == "" {
 		kind = "service"
 	}
+	if kind == "target" && verb == "is-active" { // the machine is up
+		return reply{"active\n", 0}
+	}
 	if kind == "service" && !m.runnable(name) {
 		return initScript(verb, name)
 	}
@@ -107,8 +110,10 @@ func (m *manager) runnable(name string) bool {
 // initScript leaves a service to the older way of starting it.
 func initScript(verb, name string) reply {
 	switch verb {
-	case "enable", "disable", "is-enabled":
+	case "enable", "disable", "preset":
 		return reply{}
+	case "is-enabled":
+		return reply{"enabled\n", 0}
 	case "try-restart", "reload-or-restart":
 		verb = "restart"
 	case "is-active":
