@@ -71,6 +71,8 @@ func (s *stream) pass(e Envelope, kind matching, w *waiter, requestedAt time.Tim
 	case kind == matched:
 		w.reply <- e
 	case kind == late && w.late != nil:
-		s.client.lateReplies <- lateReply{e, w.late}
+		// It may have to write to a slow disk: the stream does not wait for it.
+		// There are at most as many at a time as requests were given up.
+		s.client.late.Go(func() { w.late(e) })
 	}
 }

@@ -19,6 +19,7 @@
 package events
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -82,10 +84,6 @@ const (
 	defaultMaxLine      = 4 << 20
 )
 
-// lateQueue is how many late replies may wait for their turn. Behind more, the
-// streams wait.
-const lateQueue = 1024
-
 // Client talks to one Events API. Its methods are safe for concurrent use,
 // except Observe and OnGap, which belong before Run.
 type Client struct {
@@ -98,14 +96,10 @@ type Client struct {
 
 	streams      map[string]*stream // by reply name
 	gapObservers []func(reply string)
-	lateReplies  chan lateReply
-	fatal        chan error    // one slot: why Run must end
-	done         chan struct{} // closed when Run has ended
-}
-
-type lateReply struct {
-	envelope Envelope
-	receive  func(Envelope)
+	late         sync.WaitGroup // of receivers of late replies
+	fatal        chan error     // one slot: why Run must end
+	ended        context.Context
+	end          context.CancelFunc // of ended, when the streams have ended
 }
 
 // New returns a Client that hears nothing before Run. Its error is ErrURL, or
@@ -131,10 +125,9 @@ func New(config Config) (*Client, error) {
 		publisher:   newPublisher(target, secured),
 		publishes:   newPublishCounts(config.Metrics),
 		streams:     make(map[string]*stream),
-		lateReplies: make(chan lateReply, lateQueue),
 		fatal:       make(chan error, 1),
-		done:        make(chan struct{}),
 	}
+	c.ended, c.end = context.WithCancel(context.Background())
 	for i, reply := range config.Replies {
 		s := &stream{client: c, reply: reply, seed: config.Seed + uint64(i), book: newBook(), gate: newGate()}
 		s.counts = newStreamCounts(config.Metrics, reply, s.gate.up.Load)

@@ -38,9 +38,9 @@ func (g *gate) shut() {
 }
 
 // wait returns once the gate is open. It gives up, returning false, when ctx
-// or done ends or the gate has been shut for longer than patience: in a long
-// outage nobody waits.
-func (g *gate) wait(ctx context.Context, done <-chan struct{}, patience time.Duration) bool {
+// ends or the gate has been shut for longer than patience: in a long outage
+// nobody waits.
+func (g *gate) wait(ctx context.Context, patience time.Duration) bool {
 	if g.up.Load() {
 		return true
 	}
@@ -53,7 +53,6 @@ func (g *gate) wait(ctx context.Context, done <-chan struct{}, patience time.Dur
 	case <-changed:
 		return true
 	case <-timer.C:
-	case <-done:
 	case <-ctx.Done():
 	}
 	return g.up.Load()

@@ -108,7 +108,7 @@ func TestAStalledPublishEndsWithItsRequest(t *testing.T) {
 	f := newFake(t)
 	release := make(chan struct{})
 	f.publish = func(http.ResponseWriter, *http.Request, published) { <-release }
-	r := start(t, f, nil)
+	r := start(t, f, func(c *Config) { c.Timeout = 10 * patience })
 	defer close(release)
 
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
@@ -128,6 +128,11 @@ func TestAStalledPublishEndsWithItsRequest(t *testing.T) {
 	want(t, f.published)
 	f.reply(startReply, "answered", 1)
 	wantN(t, reply, 1)
+
+	reply = r.ask("when Run ends")
+	want(t, f.published)
+	r.stop()
+	wantErr(t, reply, ErrNoReply)
 }
 
 func TestAPublishThatCannotConnectIsNotSent(t *testing.T) {

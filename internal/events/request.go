@@ -18,7 +18,7 @@ type Request struct {
 	Payload       any // as encoding/json takes it
 	// Late, when set, is called at most once with a reply that comes after
 	// Request returned ErrNoReply, within Config.LateReply. It is called by
-	// Run, one call at a time, and may block for a while.
+	// Run, several at a time, and may block for a while.
 	Late func(Envelope)
 }
 
@@ -55,7 +55,11 @@ func (c *Client) Request(ctx context.Context, r Request) (Envelope, error) {
 		defer cancel()
 	}
 
-	if !s.gate.wait(ctx, c.done, c.config.ConnectWait) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.ended, cancel)()
+
+	if !s.gate.wait(ctx, c.config.ConnectWait) {
 		return Envelope{}, fmt.Errorf("%w: %s", ErrNotConnected, r.Reply)
 	}
 	heard := s.heard.Load()
@@ -76,7 +80,6 @@ func (c *Client) Request(ctx context.Context, r Request) (Envelope, error) {
 	case e := <-w.reply:
 		return answered(e)
 	case <-ctx.Done():
-	case <-c.done:
 	}
 	if !s.book.giveUp(w, time.Now().Add(c.config.LateReply)) {
 		return answered(<-w.reply)

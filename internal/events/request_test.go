@@ -9,6 +9,7 @@ import (
 	"log"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -180,6 +181,44 @@ func TestLateRepliesExpire(t *testing.T) {
 	r.stop()
 	if err := want(t, r.err); err != nil {
 		t.Error(err)
+	}
+}
+
+// Whoever receives late replies may be held up by a slow disk. The stream goes
+// on meanwhile, and none of them is lost.
+func TestSlowReceiversOfLateRepliesHoldNobodyUp(t *testing.T) {
+	const lates = 3000
+	f := newFake(t)
+	r := start(t, f, nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	disk, received := make(chan struct{}), make(chan string, lates)
+	var given []<-chan outcome
+	for i := range lates {
+		given = append(given, r.request(ctx, Request{
+			Name: StartRequest, Reply: startReply, CorrelationID: strconv.Itoa(i),
+			Late: func(e Envelope) { <-disk; received <- e.CorrelationID },
+		}))
+	}
+	for range lates {
+		want(t, f.published)
+	}
+	cancel()
+	for i, reply := range given {
+		wantErr(t, reply, ErrNoReply)
+		f.reply(startReply, strconv.Itoa(i), i)
+	}
+	reply := r.ask("a")
+	want(t, f.published)
+	f.reply(startReply, "a", 1)
+	wantN(t, reply, 1)
+
+	close(disk)
+	seen := map[string]bool{}
+	for range lates {
+		seen[want(t, received)] = true
+	}
+	if len(seen) != lates {
+		t.Errorf("%d of %d late replies were received", len(seen), lates)
 	}
 }
 

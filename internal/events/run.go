@@ -41,8 +41,7 @@ func (c *Client) Missing(grace time.Duration) []string {
 func (c *Client) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var streams, receiver sync.WaitGroup
-	receiver.Go(c.receiveLate)
+	var streams sync.WaitGroup
 	for _, s := range c.streams {
 		streams.Go(func() {
 			if err := s.run(ctx); err != nil {
@@ -57,9 +56,8 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	cancel()
 	streams.Wait()
-	close(c.done)
-	close(c.lateReplies)
-	receiver.Wait()
+	c.end()
+	c.late.Wait()
 	c.publisher.pool.close()
 	return err
 }
@@ -69,13 +67,5 @@ func (c *Client) fail(err error) {
 	select {
 	case c.fatal <- err:
 	default:
-	}
-}
-
-// receiveLate passes late replies on, away from the streams, because those who
-// get them may have to write to a disk.
-func (c *Client) receiveLate() {
-	for late := range c.lateReplies {
-		late.receive(late.envelope)
 	}
 }
