@@ -184,7 +184,8 @@ func (a *App) adminServer() *admin.Server {
 // Run serves until ctx ends. Traffic drains before its plumbing:
 //
 //  1. the server stops taking requests and finishes those in flight;
-//  2. then the backend, the Events client and the outbox end.
+//  2. then the backend, the Events client and the outbox end;
+//  3. requests that still waited for one of these are told so.
 //
 // If a part of the plumbing fails, the server drains all the same and the
 // failure is returned.
@@ -205,7 +206,9 @@ func (a *App) Run(ctx context.Context) error {
 	}()
 	err := a.server.Run(serving, a.listener)
 	stopPlumbing()
-	return errors.Join(err, <-ended, a.plumbing.close())
+	failed := <-ended
+	a.server.AwaitLast()
+	return errors.Join(err, failed, a.plumbing.close())
 }
 
 // Close ends an App that was never run.

@@ -71,6 +71,19 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
+// lastAnswers bounds how long requests may take to be answered once nothing
+// that they wait for is there any more.
+const lastAnswers = time.Second
+
+// AwaitLast gives the requests that outlasted Run a moment to be answered.
+// Whoever calls it has ended what they wait for, so that they say so instead
+// of losing their connection.
+func (s *Server) AwaitLast() {
+	limit, cancel := context.WithTimeout(context.Background(), lastAnswers)
+	defer cancel()
+	_ = s.leftovers(limit) // Run has told of them
+}
+
 // leftovers waits for connections that the closing listener still handed over
 // while the shutdown was already counting.
 func (s *Server) leftovers(limit context.Context) error {

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -48,19 +49,38 @@ func TestStopWaitsForReplies(t *testing.T) {
 	}
 }
 
-// Replies that do not come within the shutdown time-out are not waited for. The
+// Replies that do not come within the shutdown time-out are not waited for: the
+// callers are told what is not known, and the log has a line for each. The
 // process says so by its exit code, and the next one closes the records.
 func TestStopGivesUp(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	g := r.begin(process, r.home(), "BUS_VM_SHUTDOWN_TIMEOUT=300ms")
-	g.killed.Store(true) // calls may go without an answer
 	writes, answered := r.underWay(g, 5)
+	r.Billing.SetBehaviour(platform.Behaviour{Deaf: true})
+	var asking *call
+	answered.Go(func() { asking = r.write(g, stop) })
+	r.await("the question to billing", func(ctx context.Context) error { return r.Billing.WaitAsked(ctx, platform.EntitlementRequest, 6) })
 	g.interrupt()
 	if code := g.wait(); code != 1 {
 		t.Errorf("exit code %d, want 1:\n%s", code, g.log)
 	}
 	answered.Wait()
+	for _, w := range writes {
+		r.want(w, http.StatusServiceUnavailable, unavailable)
+		r.wantAudit(w, "unknown")
+	}
+	r.want(asking, http.StatusServiceUnavailable, unavailable)
+	r.wantAudit(asking, "failed")
 	r.begin(within, g.home)
 	r.wantRecords(writes, "failed", "unknown")
+}
+
+// wantAudit wants the log to say how a write ended.
+func (r *rig) wantAudit(c *call, result string) {
+	r.t.Helper()
+	want := fmt.Sprintf("msg=audit request_id=%s subject=%s action=%s result=%s ", c.requestID, c.account, c.action, result)
+	if !containsText(c.gateway.log.String(), want) {
+		r.t.Errorf("no line %q in the log:\n%s", want, tail(c.gateway.log.String()))
+	}
 }
