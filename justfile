@@ -51,8 +51,14 @@ lint:
     @test -z "$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
     go vet ./...
     go tool staticcheck ./...
+    go vet -tags ship ./tests/ship/...
+    go tool staticcheck -tags ship ./tests/ship/...
     go mod tidy -diff
     go mod verify
+
+# Check the API description, with warnings as errors; needs npm.
+openapi-lint:
+    REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true npx --yes @redocly/cli@2.77.0 lint --extends recommended-strict routes/openapi.json
 
 # Run each fuzz target for a bounded time.
 fuzz time="10s":

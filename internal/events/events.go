@@ -119,13 +119,13 @@ func New(config Config) (*Client, error) {
 	config.setDefaults()
 	secured := &tls.Config{MinVersion: tls.VersionTLS12}
 	c := &Client{
-		config:      config,
-		collection:  collection,
-		transport:   newTransport(secured),
-		publisher:   newPublisher(target, secured),
-		publishes:   newPublishCounts(config.Metrics),
-		streams:     make(map[string]*stream),
-		fatal:       make(chan error, 1),
+		config:     config,
+		collection: collection,
+		transport:  newTransport(secured),
+		publisher:  newPublisher(target, secured),
+		publishes:  newPublishCounts(config.Metrics),
+		streams:    make(map[string]*stream),
+		fatal:      make(chan error, 1),
 	}
 	c.ended, c.end = context.WithCancel(context.Background())
 	for i, reply := range config.Replies {
