@@ -53,7 +53,7 @@ func answer(c *fiber.Ctx, logger *slog.Logger, err error) {
 		slog.Int("status", e.HTTPStatus()),
 		slog.String("type", string(e.Code)),
 		slog.String("cause", e.Cause.Error()),
-		slog.String("do", remedy(e.Code)),
+		slog.String("do", remedy(e.HTTPStatus())),
 	}
 	var p *panicError
 	if errors.As(err, &p) {
@@ -62,12 +62,13 @@ func answer(c *fiber.Ctx, logger *slog.Logger, err error) {
 	logger.LogAttrs(c.UserContext(), slog.LevelError, "request failed", attrs...)
 }
 
-// remedy tells the operator where to look.
-func remedy(code apierror.Code) string {
-	switch code {
-	case apierror.Internal:
+// remedy tells the operator where to look. It goes by the status, because the
+// code of a 502 is an integration's word.
+func remedy(status int) string {
+	switch status {
+	case fiber.StatusInternalServerError:
 		return "report this as a bug; the process goes on"
-	case apierror.Unavailable:
+	case fiber.StatusServiceUnavailable:
 		return "look at what the cause names: the Events API, the provider token, or the disk of the usage outbox; /readyz says what is missing"
 	}
 	return "look at the integration that answered"

@@ -58,6 +58,10 @@ func TestErrors(t *testing.T) {
 		{"of an integration", func(*fiber.Ctx) error { return apierror.Upstream("no_capacity", "No room.", errors.New("reply 7")) },
 			refused("502 Bad Gateway", "", "no_capacity", "No room."),
 			`level=ERROR msg="request failed" request_id=<id> route=/ status=502 type=no_capacity cause="reply 7" do="look at the integration that answered"`},
+		{"of an integration, in words of this gateway", func(*fiber.Ctx) error {
+			return apierror.Upstream(apierror.Unavailable, "No host.", errors.New("reply 7"))
+		}, refused("502 Bad Gateway", "", "backend_unavailable", "No host."),
+			`level=ERROR msg="request failed" request_id=<id> route=/ status=502 type=backend_unavailable cause="reply 7" do="look at the integration that answered"`},
 		{"any other", func(*fiber.Ctx) error { return errors.New("disk") }, internal, fmt.Sprintf(internalLine, "disk")},
 		{"Fiber's 404", func(*fiber.Ctx) error { return fiber.NewError(404, "Cannot GET /canary") },
 			refused("404 Not Found", "", "not_found", "There is nothing at this path."), ""},
