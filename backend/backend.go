@@ -22,6 +22,10 @@ type Backend interface {
 	// The bytes are shared: the caller must not change them.
 	Status(ctx context.Context) ([]byte, error)
 
+	// Reach returns an error when an operation of action could not be sent now.
+	// It does nothing else, and may wait for a short while.
+	Reach(ctx context.Context, action Action) error
+
 	// Apply asks the runtime to carry out op and returns once it accepted.
 	// No Status after that shows a state observed before it. An *Error with
 	// OutcomeUnknown means that the runtime may act on it all the same.

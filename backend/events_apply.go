@@ -9,22 +9,37 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 )
 
+// Reach waits for a moment if the stream of replies to action is lost.
+func (b *Events) Reach(ctx context.Context, action Action) error {
+	_, reply := exchange(action)
+	if err := b.client.Connected(ctx, reply); err != nil {
+		return events.Failure(err, asked)
+	}
+	return nil
+}
+
+// exchange names the request for action, and the reply to it.
+func exchange(action Action) (request, reply string) {
+	if action == Stop {
+		return events.StopRequest, stopReply
+	}
+	return events.StartRequest, startReply
+}
+
 // Apply publishes op and returns once the worker accepted it. It is never
 // published again: after a deadline or nonsense the outcome is unknown, and a
 // reply that comes later and makes sense goes to op.Late.
 func (b *Events) Apply(ctx context.Context, op Operation) error {
+	name, reply := exchange(op.Action)
 	request := events.Request{
-		Name:          events.StartRequest,
-		Reply:         startReply,
+		Name:          name,
+		Reply:         reply,
 		CorrelationID: op.ID,
 		Payload: struct {
 			Runtime   string `json:"runtime"`
 			Account   string `json:"account_id"`
 			RequestID string `json:"request_id"`
 		}{runtime, op.Account, op.RequestID},
-	}
-	if op.Action == Stop {
-		request.Name, request.Reply = events.StopRequest, stopReply
 	}
 	if op.Late != nil {
 		request.Late = func(e events.Envelope) {

@@ -57,6 +57,9 @@ func NewStatic(config StaticConfig) (*Static, error) {
 // Status returns the document of the current state.
 func (s *Static) Status(context.Context) ([]byte, error) { return *s.document.Load(), nil }
 
+// Reach finds a runtime in memory always.
+func (s *Static) Reach(context.Context, Action) error { return nil }
+
 // Apply starts the transition that op asks for. Asking for the state that is
 // there, or already under way, changes nothing.
 func (s *Static) Apply(_ context.Context, op Operation) error {

@@ -63,12 +63,17 @@ func (e *events) take() []string {
 type runtime struct {
 	*events
 	status func(context.Context) ([]byte, error)
+	reach  func(context.Context, backend.Action) error
 	apply  func(context.Context, backend.Operation) error
 }
 
 func (r *runtime) Status(ctx context.Context) ([]byte, error) {
 	r.add("status")
 	return r.status(ctx)
+}
+
+func (r *runtime) Reach(ctx context.Context, action backend.Action) error {
+	return r.reach(ctx, action)
 }
 
 func (r *runtime) Apply(ctx context.Context, op backend.Operation) error {
@@ -128,6 +133,7 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 		func(context.Context) ([]byte, error) {
 			return []byte(`{"status":{"state":"ready","provider":"fake"}}`), nil
 		},
+		func(context.Context, backend.Action) error { return nil },
 		func(context.Context, backend.Operation) error { return nil },
 	}
 	w.records = &records{e,

@@ -60,6 +60,25 @@ func TestOrderOfRefusals(t *testing.T) {
 	}
 }
 
+// A write that could not be sent is neither billed nor recorded. Whoever may
+// not make it learns nothing of that.
+func TestOutOfReach(t *testing.T) {
+	w := serve(t, everything)
+	w.runtime.reach = func(_ context.Context, action backend.Action) error {
+		if action == backend.Start {
+			return apierror.UnavailableAfter(time.Second, "Not connected.", nil)
+		}
+		return nil
+	}
+	unreachable := refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unavailable", "Not connected.")
+	assert.Equal(t, unreachable, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
+	assert.Equal(t, noScope("vm:write"), w.call(t, "POST", "/api/v1/vm/start", bearer(token(account, "vm:read")), ""))
+	assert.Equal(t, badBody, w.call(t, "POST", "/api/v1/vm/start", both(), "x"))
+	assert.Empty(t, w.take())
+	assert.Contains(t, w.call(t, "POST", "/api/v1/vm/stop", both(), ""), " 202 ")
+	assert.Len(t, w.take(), 4)
+}
+
 // Reads are neither billed nor recorded, and writes only where it is wanted.
 func TestWhoIsAsked(t *testing.T) {
 	write := []string{"apply start"}

@@ -98,15 +98,17 @@ func Mount(router fiber.Router, config Config) {
 	if config.WritesInFlight > 0 {
 		write = append(write, middleware.LimitWrites(config.WritesInFlight))
 	}
+	var entitled []fiber.Handler
 	if config.Entitlement != nil {
-		write = append(write, middleware.RequireEntitlement(
+		entitled = append(entitled, middleware.RequireEntitlement(
 			newBoundedChecker(config.Entitlement, config.Timeout, config.Metrics), middleware.ScopeWrite))
 	}
 
 	router.Get(StatusPath, chain(edge("status"), read, status(config.Backend))...)
 	for path, action := range map[string]backend.Action{StartPath: backend.Start, StopPath: backend.Stop} {
 		front := append(edge(string(action)), audit(action, config))
-		router.Post(path, chain(front, write, lifecycle(action, config))...)
+		checks := slices.Concat(write, []fiber.Handler{reach(action, config.Backend)}, entitled)
+		router.Post(path, chain(front, checks, lifecycle(action, config))...)
 	}
 	router.Get(OpenAPIPath, chain(edge("openapi"), nil, description)...)
 	router.Get(ReadyPath, chain(edge("readyz"), nil, ready(config))...)

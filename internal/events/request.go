@@ -59,8 +59,8 @@ func (c *Client) Request(ctx context.Context, r Request) (Envelope, error) {
 	defer cancel()
 	defer context.AfterFunc(c.ended, cancel)()
 
-	if !s.gate.wait(ctx, c.config.ConnectWait) {
-		return Envelope{}, fmt.Errorf("%w: %s", ErrNotConnected, r.Reply)
+	if err := c.Connected(ctx, r.Reply); err != nil {
+		return Envelope{}, err
 	}
 	heard := s.heard.Load()
 	w, ok := s.book.open(r.CorrelationID, r.Late, time.Now())

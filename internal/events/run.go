@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -32,6 +33,15 @@ func (c *Client) Missing(grace time.Duration) []string {
 		}
 	}
 	return missing
+}
+
+// Connected waits for the stream of reply as Request does, and returns an
+// ErrNotConnected when it would not publish.
+func (c *Client) Connected(ctx context.Context, reply string) error {
+	if c.streams[reply].gate.wait(ctx, c.config.ConnectWait) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrNotConnected, reply)
 }
 
 // Run keeps the streams open. It returns after all of its children: nil when

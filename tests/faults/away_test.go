@@ -100,6 +100,47 @@ func TestReadinessNamesWhatIsMissing(t *testing.T) {
 	r.wantWrite(g, start, http.StatusAccepted, "")
 }
 
+// With the streams of replies only partly there, a write that would find no
+// reply is refused before billing is asked or anything is recorded, and any
+// other goes on.
+func TestSomeStreamsAreDown(t *testing.T) {
+	t.Parallel()
+	for _, action := range []string{start, stop} {
+		t.Run(action, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			down := map[string]string{start: platform.StartRequest, stop: platform.StopRequest}[action]
+			r.Events.SetFaults(platform.Faults{Names: []string{platform.ReplyName(down)}, ListenStatus: http.StatusInternalServerError})
+			g := r.begin(within, r.home())
+			for _, name := range requests {
+				if name != down {
+					g.awaitMetric(streamUp(name), func(v float64) bool { return v == 1 })
+				}
+			}
+			other := map[string]string{start: stop, stop: start}[action]
+			r.wantWrite(g, other, http.StatusAccepted, "")
+			before := r.Events.Accepted(platform.EntitlementRequest)
+			for range 3 {
+				w := r.wantWrite(g, action, http.StatusServiceUnavailable, unavailable)
+				if !containsText(w.failure().Message, "nothing was done") {
+					t.Errorf("%s", w)
+				}
+			}
+			if asked := r.Events.Accepted(platform.EntitlementRequest) - before; asked != 0 {
+				t.Errorf("billing was asked %d times", asked)
+			}
+			g.awaitMetric("bus_vm_outbox_records", zero)
+			if n, _ := g.metric("bus_vm_outbox_writes_total"); n != 2 {
+				t.Errorf("%v writes to the outbox, want the 2 of the accepted one", n)
+			}
+			r.Events.SetFaults(platform.Faults{})
+			if !eventually(func() bool { return r.write(g, action).status == http.StatusAccepted }) {
+				t.Errorf("no %s is accepted any more", action)
+			}
+		})
+	}
+}
+
 // The Events API goes away under traffic and comes back, with its history or
 // without. Every caller gets 202 or 503, and nothing on record is lost.
 func TestEventsGoAwayUnderTraffic(t *testing.T) {

@@ -162,9 +162,14 @@ func (r *rig) connected() {
 	r.t.Helper()
 	for _, g := range r.running() {
 		for _, name := range requests {
-			g.awaitMetric(fmt.Sprintf("bus_vm_events_stream_up{event=%q}", platform.ReplyName(name)), func(v float64) bool { return v == 1 })
+			g.awaitMetric(streamUp(name), func(v float64) bool { return v == 1 })
 		}
 	}
+}
+
+// streamUp is the metric of the stream of replies to a request.
+func streamUp(request string) string {
+	return fmt.Sprintf("bus_vm_events_stream_up{event=%q}", platform.ReplyName(request))
 }
 
 var requests = []string{
