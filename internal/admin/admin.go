@@ -1,5 +1,5 @@
 // Package admin serves operators on an address of its own: metrics, health in
-// detail, the usage records of memory mode, profiles. Callers of the API never
+// detail, usage records that stay here, profiles. Callers of the API never
 // reach any of it.
 package admin
 
@@ -17,6 +17,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/busdk/bus-api-provider-vm/internal/outbox"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 
@@ -34,6 +35,8 @@ type Config struct {
 	Checks  []Check
 	// Records lists usage records; nil turns /debug/usage off.
 	Records func() []usage.Record
+	// Outbox tells of the usage outbox; nil turns /debug/outbox off.
+	Outbox func() (outbox.Report, error)
 	// Pprof turns /debug/pprof/ on. Profiles show the inside of the process.
 	Pprof bool
 	// Logger gets what net/http has to say; default none.
@@ -60,6 +63,9 @@ func New(config Config) *Server {
 		mux.HandleFunc("GET /debug/usage", func(w http.ResponseWriter, _ *http.Request) {
 			answer(w, http.StatusOK, map[string]any{"records": config.Records()})
 		})
+	}
+	if config.Outbox != nil {
+		mux.HandleFunc("GET /debug/outbox", config.outbox)
 	}
 	if config.Pprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
@@ -102,6 +108,15 @@ func (s *Server) count(_ net.Conn, state http.ConnState) {
 	case http.StateClosed, http.StateHijacked:
 		s.connections.Done()
 	}
+}
+
+func (c Config) outbox(w http.ResponseWriter, _ *http.Request) {
+	report, err := c.Outbox()
+	if err != nil {
+		answer(w, http.StatusInternalServerError, map[string]string{"error": err.Error()})
+		return
+	}
+	answer(w, http.StatusOK, report)
 }
 
 func answer(w http.ResponseWriter, status int, document any) {

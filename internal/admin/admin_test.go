@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/busdk/bus-api-provider-vm/internal/admin"
+	"github.com/busdk/bus-api-provider-vm/internal/outbox"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 
@@ -113,6 +114,7 @@ func TestHealth(t *testing.T) {
 		{"by POST", "POST", "/livez", nil, reply{405, plain, "", "Method Not Allowed\n"}},
 		{"nothing there", "GET", "/", nil, reply{404, plain, "", "404 page not found\n"}},
 		{"usage that is not on", "GET", "/debug/usage", nil, reply{404, plain, "", "404 page not found\n"}},
+		{"an outbox that is not on", "GET", "/debug/outbox", nil, reply{404, plain, "", "404 page not found\n"}},
 		{"profiles that are not on", "GET", "/debug/pprof/", nil, reply{404, plain, "", "404 page not found\n"}},
 		{"a profile that is not on", "GET", "/debug/pprof/heap", nil, reply{404, plain, "", "404 page not found\n"}},
 		{"the API", "GET", "/api/v1/vm/status", nil, reply{404, plain, "", "404 page not found\n"}},
@@ -133,6 +135,18 @@ func TestUsageRecords(t *testing.T) {
 	got := r.ask(t, "GET", "/debug/usage")
 	assert.JSONEq(t, `{"records":[{"event_type":"runtime_start_requested","event_id":"e","account_id":"a",
 		"occurred_at":"2027-01-15T08:00:00.000000Z","data":{"action":"start","request_id":"r","runtime":"default"}}]}`, got.Body)
+}
+
+func TestOutbox(t *testing.T) {
+	var broken error
+	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{Outbox: func() (outbox.Report, error) {
+		return outbox.Report{Records: 3, DamagedFiles: []string{"f"}, ParkedRecords: []outbox.ParkedRecord{{Row: 7, Reason: "x"}}}, broken
+	}})
+	got := r.ask(t, "GET", "/debug/outbox")
+	assert.JSONEq(t, `{"records":3,"parked_records":0,"oldest_record_age_seconds":0,"damaged_files":["f"],
+		"parked":[{"row":7,"reason":"x","parked_at":"0001-01-01T00:00:00.000000Z","record":null}]}`, got.Body)
+	broken = errors.New("closed")
+	assert.Equal(t, reply{500, document, "no-store", "{\"error\":\"closed\"}\n"}, r.ask(t, "GET", "/debug/outbox"))
 }
 
 func TestProfiles(t *testing.T) {

@@ -52,6 +52,7 @@ func Families() []Family {
 		{"bus_vm_outbox_max_records", gauge, "Places of the usage outbox, as usage.max_records says."},
 		{"bus_vm_outbox_oldest_record_age_seconds", gauge, "How long the oldest usage record has been due for delivery."},
 		{"bus_vm_outbox_healthy", gauge, "Whether usage records can be written; while 0, starts and stops are refused."},
+		{"bus_vm_outbox_damaged_files", gauge, "Damaged files of the usage outbox that were set aside and are still in the data directory."},
 		{"bus_vm_outbox_commits_total", counter, "Transactions of the usage outbox; each is two syncs of its file."},
 		{"bus_vm_outbox_commit_failures_total", counter, "Transactions of the usage outbox that failed."},
 		{"bus_vm_outbox_writes_total", counter, "Usage records written to the outbox."},

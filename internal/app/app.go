@@ -178,6 +178,9 @@ func (a *App) adminServer() *admin.Server {
 	if a.plumbing.memory != nil {
 		c.Records = a.plumbing.memory.Records
 	}
+	if a.plumbing.outbox != nil {
+		c.Outbox = a.plumbing.outbox.Report
+	}
 	return admin.New(c)
 }
 

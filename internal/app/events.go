@@ -65,7 +65,7 @@ func (a *App) openOutbox() error {
 	if err != nil {
 		return err
 	}
-	a.plumbing.usage = box
+	a.plumbing.outbox, a.plumbing.usage = box, box
 	a.plumbing.add(part{name: "usage outbox", run: box.Run, ready: box.Healthy, close: box.Close})
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
+	"github.com/busdk/bus-api-provider-vm/internal/outbox"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -19,6 +20,7 @@ type plumbing struct {
 	entitlement middleware.EntitlementChecker
 	usage       routes.Recorder
 	memory      *usage.Memory
+	outbox      *outbox.Outbox
 	client      *events.Client
 	parts       []part
 }

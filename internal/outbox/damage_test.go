@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,6 +65,9 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 			found, err := filepath.Glob(path + ".damaged-*")
 			if err != nil || len(found) != 1 {
 				t.Fatalf("set aside: %q, %v", found, err)
+			}
+			if report, err := o.Report(); err != nil || !slices.Equal(report.DamagedFiles, found) {
+				t.Errorf("reported as damaged: %q, %v; want %q", report.DamagedFiles, err, found)
 			}
 			if !bytes.Equal(read(t, found[0]), damaged) {
 				t.Error("the file that was set aside is not what was found")
@@ -153,6 +157,10 @@ func TestUnreadableRowIsParked(t *testing.T) {
 		o := start(t, Config{Dir: dir, Sender: s})
 		if want := 5; ops != nil {
 			s.await(t, want)
+		}
+		report, err := o.Report()
+		if err != nil || len(report.ParkedRecords) > 1 || ops == nil && (len(report.ParkedRecords) == 0 || report.ParkedRecords[0].Row != broken) {
+			t.Errorf("report %+v, %v; want row %d", report, err, broken)
 		}
 		o.stop()
 		if got, want := o.Stats(), (Stats{Records: 1, Parked: 1}); got != want {

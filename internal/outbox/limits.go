@@ -19,6 +19,8 @@ const (
 	fileName  = "outbox.db"
 	freshName = "outbox.db.new"
 	lockName  = "outbox.lock"
+
+	damagedInfix = ".damaged-" // then the time, in the name of a file that was set aside
 )
 
 const (
@@ -61,6 +63,9 @@ const (
 	maxRow       = 1 << 20
 	maxParkedRow = 2 * maxRow
 	reasonBytes  = 1000
+
+	// reportRows bounds the rows of a Report.
+	reportRows = 1000
 )
 
 func (c Config) withDefaults() Config {

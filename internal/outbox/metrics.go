@@ -15,6 +15,7 @@ func (o *Outbox) register(set *metrics.Set) counters {
 	gauge("records", func(s Stats) float64 { return float64(s.Records) })
 	gauge("parked_records", func(s Stats) float64 { return float64(s.Parked) })
 	gauge("oldest_record_age_seconds", func(s Stats) float64 { return s.OldestAge.Seconds() })
+	set.NewGauge("bus_vm_outbox_damaged_files", func() float64 { return float64(len(o.damagedFiles())) })
 	set.NewGauge("bus_vm_outbox_max_records", func() float64 { return float64(o.config.MaxRecords) })
 	set.NewGauge("bus_vm_outbox_healthy", func() float64 {
 		if o.Healthy() != nil {

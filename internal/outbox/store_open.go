@@ -121,7 +121,7 @@ func create(path string) error {
 // it is.
 func setAside(path string, now time.Time) (string, error) {
 	for i := 0; ; i++ {
-		aside := path + ".damaged-" + now.UTC().Format("20060102T150405.000000Z")
+		aside := path + damagedInfix + now.UTC().Format("20060102T150405.000000Z")
 		if i > 0 {
 			aside += "-" + strconv.Itoa(i)
 		}

@@ -49,7 +49,7 @@ func look(t testing.TB, admin, path string) (status int, body string) {
 
 // adminPaths are what operators may ask for, profiles included.
 var adminPaths = []string{
-	"/metrics", "/debug/usage", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1", "/debug/vars",
+	"/metrics", "/debug/usage", "/debug/outbox", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1", "/debug/vars",
 }
 
 // Nothing of the admin listener answers on the public address, whoever asks,

@@ -102,6 +102,14 @@ func withRefusedRecords(t testing.TB) *target {
 	}}
 }
 
+// withDamagedOutbox finds a file in its data directory that is no outbox.
+func withDamagedOutbox(t testing.TB) *target {
+	directory := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(directory, "outbox.db"), []byte("no database"), 0o600))
+	s := serveStack(t, "BUS_VM_DATA_DIR="+directory)
+	return &target{s.admin, []string{"BusVMOutboxDamaged"}, func(ctx context.Context) { <-ctx.Done() }}
+}
+
 // withRefusedPublishes has a token, too, that lasts less than a day of the
 // alerts' clock.
 func withRefusedPublishes(t testing.TB) *target {

@@ -85,6 +85,7 @@ func TestAlertsFire(t *testing.T) {
 		"billing":     withSilentBilling(t),
 		"usage":       withSilentUsage(t),
 		"parked":      withRefusedRecords(t),
+		"damaged":     withDamagedOutbox(t),
 		"refused":     withRefusedPublishes(t),
 		"limits":      withLimitsReached(t),
 		"keys":        withLostKeys(t),

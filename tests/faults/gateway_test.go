@@ -141,22 +141,27 @@ func (g *gateway) stop() {
 // metric reads one value from the admin listener; ok is false while there is
 // none.
 func (g *gateway) metric(name string) (value float64, ok bool) {
-	reply, err := g.admin.Get("http://admin/metrics")
-	if err != nil {
-		return 0, false
-	}
-	defer reply.Body.Close()
-	text, err := io.ReadAll(reply.Body)
-	if err != nil {
-		return 0, false
-	}
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(g.look("/metrics")) {
 		if number, found := strings.CutPrefix(line, name+" "); found {
-			value, err = strconv.ParseFloat(strings.TrimSpace(number), 64)
+			value, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
 			return value, err == nil
 		}
 	}
 	return 0, false
+}
+
+// look reads a page of the admin listener; empty while there is none.
+func (g *gateway) look(path string) string {
+	reply, err := g.admin.Get("http://admin" + path)
+	if err != nil {
+		return ""
+	}
+	defer reply.Body.Close()
+	text, err := io.ReadAll(reply.Body)
+	if err != nil {
+		return ""
+	}
+	return string(text)
 }
 
 // awaitMetric waits until a metric is what is wanted.

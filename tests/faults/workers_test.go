@@ -193,6 +193,12 @@ func TestRefusedRecordIsParked(t *testing.T) {
 	r.Usage.SetBehaviour(refuses(platform.EventError{Code: "invalid_request", Message: "no such account"}))
 	w := r.wantWrite(g, start, http.StatusAccepted, "")
 	g.awaitMetric("bus_vm_outbox_parked_records", func(v float64) bool { return v == 2 })
+	if !eventually(func() bool { // the row follows the gauge within a moment
+		found := g.look("/debug/outbox")
+		return strings.Count(found, w.requestID) == 2 && strings.Count(found, "no such account") == 2
+	}) {
+		t.Errorf("/debug/outbox lacks the parked records of %s: %s", w, g.look("/debug/outbox"))
+	}
 	r.Usage.SetBehaviour()
 	r.wantWrite(g, stop, http.StatusAccepted, "")
 	if records := r.Usage.RecordsFor(w.requestID); len(records) > 0 {

@@ -1,0 +1,64 @@
+package outbox
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
+)
+
+// Whoever has to settle parked records with the usage integration finds which
+// they are and why, oldest first.
+func TestReport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSink(func(_ context.Context, r usage.Record) error {
+			return fmt.Errorf("%w: no such account as of %s", usage.ErrRefused, r.Data.RequestID)
+		})
+		o := start(t, Config{Dir: t.TempDir(), Sender: s})
+		want := `{"records":0,"parked_records":0,"oldest_record_age_seconds":0,"damaged_files":[],"parked":[]}`
+		if got := reportOf(t, o.Outbox); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+		var ids []string
+		for range 2 {
+			op := newOperation()
+			o.pair(op, lifecycle.Accepted)
+			synctest.Wait()
+			ids = append(ids, usage.EventID(op.ID, usage.PhaseRequested), usage.EventID(op.ID, usage.PhaseEnded))
+		}
+		time.Sleep(2 * settleAfter)
+		synctest.Wait()
+		report, err := o.Report()
+		if err != nil || report.Parked != 4 || len(report.ParkedRecords) != 4 {
+			t.Fatalf("report %+v, %v; want 4 parked records", report, err)
+		}
+		for i, p := range report.ParkedRecords {
+			if p.Record.EventID != ids[i] || !strings.HasSuffix(p.Reason, "no such account as of "+p.Record.Data.RequestID) || p.ParkedAt.IsZero() {
+				t.Errorf("parked %d is %+v of %+v, want the event %s", i, p, p.Record, ids[i])
+			}
+		}
+		o.stop()
+		if _, err := o.Report(); err == nil {
+			t.Error("a closed outbox was read")
+		}
+	})
+}
+
+func reportOf(t *testing.T, o *Outbox) string {
+	t.Helper()
+	report, err := o.Report()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
