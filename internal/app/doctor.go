@@ -6,9 +6,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/busdk/bus-api-provider-vm/internal/address"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/doctor"
-	"github.com/busdk/bus-api-provider-vm/internal/server"
 )
 
 // Examine looks at everything that serving with c would need, and at the
@@ -27,7 +27,7 @@ func Examine(ctx context.Context, c *config.Config, nginxConf string) (doctor.Re
 		JWKSURL:        c.JWT.JWKSURL,
 		Addr:           c.Addr,
 		Admin:          c.Admin.Addr,
-		Socket:         doctor.Socket{Mode: c.Socket.Mode, Group: c.Socket.Group, GroupID: server.GroupID},
+		Socket:         doctor.Socket{Mode: c.Socket.Mode, Group: c.Socket.Group, GroupID: address.GroupID},
 		MaxConnections: c.Server.MaxConnections,
 	}
 	if c.NeedsEvents() {

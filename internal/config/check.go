@@ -3,11 +3,14 @@ package config
 import (
 	"strings"
 	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/address"
 )
 
 // check applies the rules between settings.
 func (c *Config) check(found *problems) {
 	c.checkDev(found)
+	c.checkListeners(found)
 	c.checkEvents(found)
 	c.checkJWT(found)
 	c.checkOrder(found, keyRetryMin, c.Events.ListenerRetryMin, keyRetryMax, c.Events.ListenerRetryMax)
@@ -26,16 +29,32 @@ func (c *Config) checkDev(found *problems) {
 	if !c.Dev {
 		return
 	}
-	if !isLoopback(c.Addr) {
+	if !address.IsLoopback(c.Addr) {
 		found.add(keyAddr, c.origin.values.source(keyAddr).name,
 			"%s is not accepted with --dev, whose secret everybody knows; want a loopback address or a unix socket", quote(c.Addr))
 	}
-	if c.Admin.Addr != "" && !isLoopback(c.Admin.Addr) {
+	if c.Admin.Addr != "" && !address.IsLoopback(c.Admin.Addr) {
 		found.add(keyAdminAddr, c.origin.values.source(keyAdminAddr).name,
 			"%s is not accepted with --dev; want a loopback address or a unix socket", quote(c.Admin.Addr))
 	}
 	if c.Backend != Static {
 		found.add(keyBackend, c.origin.values.source(keyBackend).name, "%s is not accepted with --dev; want %s", c.Backend, Static)
+	}
+}
+
+// checkListeners finds what would end a start later.
+func (c *Config) checkListeners(found *problems) {
+	if address.Overlap(c.Addr, c.Admin.Addr) {
+		found.add(keyAdminAddr, c.origin.values.source(keyAdminAddr).name, "%s is taken by %s, which is %s (%s)",
+			quote(c.Admin.Addr), keyAddr, quote(c.Addr), c.origin.values.source(keyAddr))
+	}
+	_, isUnix := address.Socket(c.Addr)
+	_, adminIsUnix := address.Socket(c.Admin.Addr)
+	if c.Socket.Group == "" || !isUnix && !adminIsUnix {
+		return
+	}
+	if _, err := address.GroupID(c.Socket.Group); err != nil {
+		found.add(keySocketGroup, c.origin.values.source(keySocketGroup).name, "this machine has no group %s", quote(c.Socket.Group))
 	}
 }
 
@@ -85,7 +104,7 @@ func (c *Config) warn() {
 	if names := c.origin.input.strangers(); len(names) > 0 {
 		c.Warnings = append(c.Warnings, "the environment has names that no setting knows: "+strings.Join(names, ", "))
 	}
-	if c.Backend == Static && !isLoopback(c.Addr) {
+	if c.Backend == Static && !address.IsLoopback(c.Addr) {
 		c.Warnings = append(c.Warnings, "backend static answers for no real machine, and "+c.Addr+" can be reached by other machines")
 	}
 }

@@ -149,6 +149,24 @@ func TestRulesBetweenSettings(t *testing.T) {
 			environ: withSecret("BUS_VM_STATUS_MAX_AGE=1"),
 			want:    []Problem{{"status.refresh", "default", "2s is more than status.max_age, which is 1s (environment BUS_VM_STATUS_MAX_AGE)"}},
 		},
+		"one address twice": {
+			args: []string{"--addr", "0.0.0.0:8085", "--admin-addr", "127.0.0.1:8085"}, environ: withSecret(),
+			want: []Problem{{"admin.addr", "flag --admin-addr", `"127.0.0.1:8085" is taken by addr, which is "0.0.0.0:8085" (flag --addr)`}},
+		},
+		"one socket twice": {
+			args: []string{"--addr", "unix:/run/vm.sock"}, environ: withSecret("BUS_VM_ADMIN_ADDR=unix:/run/vm.sock"),
+			want: []Problem{{"admin.addr", "environment BUS_VM_ADMIN_ADDR", `"unix:/run/vm.sock" is taken by addr, which is "unix:/run/vm.sock" (flag --addr)`}},
+		},
+		"a group of a socket": {
+			args: []string{"--addr", "unix:/run/vm.sock", "--socket-group", "root"}, environ: withSecret(),
+		},
+		"a group that does not exist": {
+			args: []string{"--admin-addr", "unix:/run/vm.sock", "--socket-group", "no-such-group"}, environ: withSecret(),
+			want: []Problem{{"socket.group", "flag --socket-group", `this machine has no group "no-such-group"`}},
+		},
+		"a group without a socket": {
+			args: []string{"--socket-group", "no-such-group"}, environ: withSecret(),
+		},
 		"both forms of the secret": {
 			args: []string{"--jwt-secret-file", "/nonexistent"}, environ: withSecret(),
 			want: []Problem{{"jwt.secret_file", "flag --jwt-secret-file", "want either this or jwt.secret (environment BUS_VM_JWT_SECRET), not both"}},

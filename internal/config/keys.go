@@ -21,6 +21,7 @@ const (
 	keyMaxAge          = "status.max_age"
 	keyRefresh         = "status.refresh"
 	keyRefreshMoving   = "status.refresh_moving"
+	keySocketGroup     = "socket.group"
 	keyAdminAddr       = "admin.addr"
 	keyLogLevel        = "log.level"
 )

@@ -10,17 +10,15 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/busdk/bus-api-provider-vm/internal/address"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
-
-// unixPrefix marks the address of a unix socket.
-const unixPrefix = "unix:"
 
 // maxSocketPath is what fits into sockaddr_un beside its final NUL (unix(7)).
 const maxSocketPath = 107
 
-// address is host:port with a numeric port, or a unix socket.
-func address(optional bool, field func(*Config) *string) kind {
+// listenAddress is host:port with a numeric port, or a unix socket.
+func listenAddress(optional bool, field func(*Config) *string) kind {
 	allowed := "host:port, or unix: and an absolute path of at most 107 bytes"
 	if optional {
 		allowed += "; empty for none"
@@ -38,7 +36,7 @@ func address(optional bool, field func(*Config) *string) kind {
 }
 
 func isAddress(text string) bool {
-	if path, ok := strings.CutPrefix(text, unixPrefix); ok {
+	if path, ok := address.Socket(text); ok {
 		return filepath.IsAbs(path) && len(path) <= maxSocketPath && !strings.Contains(path, "\x00")
 	}
 	_, port, err := net.SplitHostPort(text)
@@ -47,22 +45,6 @@ func isAddress(text string) bool {
 	}
 	_, err = strconv.ParseUint(port, 10, 16)
 	return err == nil
-}
-
-// isLoopback reports whether an address is out of reach for other machines.
-func isLoopback(address string) bool {
-	if strings.HasPrefix(address, unixPrefix) {
-		return true
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }
 
 // plainURL is what isPlainURL accepts.

@@ -36,7 +36,7 @@ func listening() []Setting {
 		{
 			Key: keyAddr, Flag: "addr", Env: "BUS_VM_ADDR", Default: "127.0.0.1:8085", Group: GroupListen,
 			Usage: "Address of the API.",
-			kind:  address(false, func(c *Config) *string { return &c.Addr }),
+			kind:  listenAddress(false, func(c *Config) *string { return &c.Addr }),
 		},
 		{
 			Key: "socket.mode", Flag: "socket-mode", Env: "BUS_VM_SOCKET_MODE", Default: "0660", Group: GroupListen,
@@ -44,7 +44,7 @@ func listening() []Setting {
 			kind:  fileMode(func(c *Config) *os.FileMode { return &c.Socket.Mode }),
 		},
 		{
-			Key: "socket.group", Flag: "socket-group", Env: "BUS_VM_SOCKET_GROUP", Group: GroupListen,
+			Key: keySocketGroup, Flag: "socket-group", Env: "BUS_VM_SOCKET_GROUP", Group: GroupListen,
 			Usage: "Group of a unix socket, so that nginx may connect to it.",
 			kind:  text("group", "a group name or number; empty for the process's own", func(c *Config) *string { return &c.Socket.Group }),
 		},

@@ -22,7 +22,7 @@ func admin() []Setting {
 		{
 			Key: keyAdminAddr, Flag: "admin-addr", Env: "BUS_VM_ADMIN_ADDR", Group: GroupAdmin,
 			Usage: "Address of metrics and health for operators; keep it on loopback or a unix socket.",
-			kind:  address(true, func(c *Config) *string { return &c.Admin.Addr }),
+			kind:  listenAddress(true, func(c *Config) *string { return &c.Admin.Addr }),
 		},
 		{
 			Key: "admin.pprof", Env: "BUS_VM_ADMIN_PPROF", Default: "false", Group: GroupAdmin,

@@ -16,10 +16,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// unixPrefix marks a unix socket in an address.
-const unixPrefix = "unix:"
+	"github.com/busdk/bus-api-provider-vm/internal/address"
+)
 
 // livePatience bounds the question who listens already.
 const livePatience = 2 * time.Second
@@ -33,21 +32,16 @@ func (c Config) adminAddress(ctx context.Context) []Check {
 		return ok("admin address", "off: nothing can watch this service")
 	}
 	found := c.listener(ctx, "admin address", "--admin-addr", c.Admin)
-	if host, _, err := net.SplitHostPort(c.Admin); err == nil && !strings.HasPrefix(c.Admin, unixPrefix) && !isLoopback(host) {
+	if !address.IsLoopback(c.Admin) {
 		found = append(problems(found), Check{"admin address", Warning, c.Admin + " can be reached by other machines, and asks nobody who they are",
 			"use a loopback address or a unix socket, or let a firewall decide who may"})
 	}
 	return found
 }
 
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
 // listener looks whether addr can be listened on, or is by this service.
 func (c Config) listener(ctx context.Context, name, flag, addr string) []Check {
-	if path, isUnix := strings.CutPrefix(addr, unixPrefix); isUnix {
+	if path, isUnix := address.Socket(addr); isUnix {
 		return c.unixSocket(ctx, name, flag, path)
 	}
 	l, err := net.Listen("tcp", addr)

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/internal/address"
 )
 
 // alive listens at network and address, and answers /livez with body.
@@ -78,7 +80,7 @@ func TestUnixSocket(t *testing.T) {
 		{"open to all", path("new"), Socket{Mode: 0o666, Group: own, GroupID: number}, []found{{Warning, "mode 0666 lets every user.*", "use --socket-mode 0660.*"}}},
 		{"closed to the group", path("new"), Socket{Mode: 0o600, Group: own, GroupID: number}, []found{{Warning, "mode 0600 keeps group .* from connecting", "use --socket-mode 0660"}}},
 	} {
-		requireChecks(t, c.about, "address", Config{Addr: unixPrefix + c.path, Socket: c.socket}.address(background()), c.want...)
+		requireChecks(t, c.about, "address", Config{Addr: address.UnixPrefix + c.path, Socket: c.socket}.address(background()), c.want...)
 	}
 }
 
@@ -106,5 +108,5 @@ func TestUnixSocketOutOfReach(t *testing.T) {
 }
 
 func socketOf(dir string, socket Socket) []Check {
-	return Config{Addr: unixPrefix + filepath.Join(dir, "x.sock"), Socket: socket}.address(background())
+	return Config{Addr: address.UnixPrefix + filepath.Join(dir, "x.sock"), Socket: socket}.address(background())
 }

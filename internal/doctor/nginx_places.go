@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/busdk/bus-api-provider-vm/internal/address"
 )
 
 // place is a location of nginx that passes requests on.
@@ -122,7 +124,7 @@ func (p *proxies) reach(addr string) (found []place) {
 }
 
 func sameListener(server, addr string) bool {
-	if strings.HasPrefix(addr, unixPrefix) || strings.HasPrefix(server, unixPrefix) {
+	if strings.HasPrefix(addr, address.UnixPrefix) || strings.HasPrefix(server, address.UnixPrefix) {
 		return server == addr
 	}
 	const httpPort = "80"

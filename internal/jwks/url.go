@@ -2,8 +2,9 @@ package jwks
 
 import (
 	"errors"
-	"net"
 	"net/url"
+
+	"github.com/busdk/bus-api-provider-vm/internal/address"
 )
 
 // ErrURL means that no keys may be fetched from a URL. The URL itself is not
@@ -22,13 +23,8 @@ func parseURL(text string) (*url.URL, error) {
 	if err != nil || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
 		return nil, ErrURL
 	}
-	if u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) {
+	if u.Scheme != "https" && (u.Scheme != "http" || !address.IsLoopbackHost(u.Hostname())) {
 		return nil, ErrURL
 	}
 	return u, nil
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -7,15 +7,11 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/user"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
-)
 
-// unixPrefix marks a unix socket in an address: unix:/path/to.sock.
-const unixPrefix = "unix:"
+	"github.com/busdk/bus-api-provider-vm/internal/address"
+)
 
 // staleDial bounds the look whether somebody still answers on a unix socket.
 const staleDial = time.Second
@@ -33,7 +29,7 @@ type ListenConfig struct {
 // Listen opens the listener. A unix socket that a dead process left behind is
 // replaced; one that somebody answers on is an error.
 func Listen(config ListenConfig) (net.Listener, error) {
-	path, isUnix := strings.CutPrefix(config.Addr, unixPrefix)
+	path, isUnix := address.Socket(config.Addr)
 	if !isUnix {
 		var plain net.ListenConfig
 		plain.SetMultipathTCP(false) // see turnAway
@@ -83,7 +79,7 @@ func removeStale(path string) error {
 // grant gives the socket file its mode and group.
 func grant(path string, config ListenConfig) error {
 	if config.SocketGroup != "" {
-		gid, err := GroupID(config.SocketGroup)
+		gid, err := address.GroupID(config.SocketGroup)
 		if err != nil {
 			return fmt.Errorf("group of unix socket %s: %w; set --socket-group to a group of this machine", path, err)
 		}
@@ -95,14 +91,4 @@ func grant(path string, config ListenConfig) error {
 		return fmt.Errorf("set the mode of unix socket %s: %w", path, err)
 	}
 	return nil
-}
-
-// GroupID is the number of a group, which may be given as a number already.
-func GroupID(group string) (int, error) {
-	if known, err := user.LookupGroup(group); err == nil {
-		group = known.Gid
-	} else if _, notNumber := strconv.ParseUint(group, 10, 31); notNumber != nil {
-		return 0, err
-	}
-	return strconv.Atoi(group)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/internal/address"
 	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
 
@@ -20,7 +21,7 @@ import (
 func socketPath(t *testing.T) string { return filepath.Join(t.TempDir(), "s") }
 
 func unixConfig(path string) ListenConfig {
-	return ListenConfig{Addr: unixPrefix + path, SocketMode: 0o660}
+	return ListenConfig{Addr: address.UnixPrefix + path, SocketMode: 0o660}
 }
 
 // serveOnce answers one client of l, to show that the listener works.
@@ -43,7 +44,7 @@ func TestListenUnix(t *testing.T) {
 		group string
 	}{{0o600, ""}, {0o660, group.Name}, {0o660, group.Gid}, {0o666, ""}} {
 		path := socketPath(t)
-		l, err := Listen(ListenConfig{Addr: unixPrefix + path, SocketMode: c.mode, SocketGroup: c.group})
+		l, err := Listen(ListenConfig{Addr: address.UnixPrefix + path, SocketMode: c.mode, SocketGroup: c.group})
 		require.NoError(t, err)
 		info, err := os.Stat(path)
 		require.NoError(t, err)
@@ -63,7 +64,7 @@ func TestListenUnixForAnotherGroup(t *testing.T) {
 	other, err := user.LookupGroupId("1")
 	require.NoError(t, err)
 	path := socketPath(t)
-	l, err := Listen(ListenConfig{Addr: unixPrefix + path, SocketMode: 0o660, SocketGroup: other.Name})
+	l, err := Listen(ListenConfig{Addr: address.UnixPrefix + path, SocketMode: 0o660, SocketGroup: other.Name})
 	require.NoError(t, err)
 	defer l.Close()
 	info, err := os.Stat(path)
@@ -114,7 +115,7 @@ func TestListenErrors(t *testing.T) {
 		{"no such directory", unixConfig(filepath.Join(dir, "no", "s")), []string{"listen on unix socket", "no such file or directory"}},
 		{"below a file", unixConfig(filepath.Join(file, "s")), []string{"not a directory"}},
 		{"too long", unixConfig(filepath.Join(dir, strings.Repeat("x", 200))), []string{"listen on unix socket", "invalid argument"}},
-		{"no such group", ListenConfig{Addr: unixPrefix + orphan, SocketGroup: "no-such-group"}, []string{"group of unix socket " + orphan, "no-such-group"}},
+		{"no such group", ListenConfig{Addr: address.UnixPrefix + orphan, SocketGroup: "no-such-group"}, []string{"group of unix socket " + orphan, "no-such-group"}},
 		{"the address in use", ListenConfig{Addr: tcp.Addr().String()}, []string{"listen on " + tcp.Addr().String(), "in use", "--addr"}},
 		{"no address", ListenConfig{Addr: "127.0.0.1"}, []string{"listen on 127.0.0.1: ", "missing port"}},
 		{"no such port", ListenConfig{Addr: "127.0.0.1:65536"}, []string{"listen on 127.0.0.1:65536: "}},

@@ -7,12 +7,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/busdk/bus-api-provider-vm/internal/address"
 )
 
 // Between turning clients away and closing, nobody comes in, and who was there
 // already is served.
 func TestClosingLetsNobodyInAndLosesNobody(t *testing.T) {
-	for _, addr := range []string{"127.0.0.1:0", unixPrefix + socketPath(t)} {
+	for _, addr := range []string{"127.0.0.1:0", address.UnixPrefix + socketPath(t)} {
 		opened, err := Listen(ListenConfig{Addr: addr, SocketMode: 0o600})
 		require.NoError(t, err)
 		l := opened.(*listener)
