@@ -48,7 +48,13 @@ func Main(ctx context.Context, args []string, env Env, serve Serve) int {
 	fmt.Fprintf(env.Stderr, "%s: %v\n", Name, err)
 	var usage *config.Error
 	if errors.As(err, &usage) {
-		fmt.Fprintf(env.Stderr, "See %s --help.\n", Name)
+		about := Name
+		if len(args) > 0 {
+			if c, named := commandNamed(args[0]); named {
+				about += " " + c.name
+			}
+		}
+		fmt.Fprintf(env.Stderr, "See %s --help.\n", about)
 		return ExitUsage
 	}
 	return ExitRuntime
@@ -70,7 +76,11 @@ func dispatch(ctx context.Context, args []string, env Env, serve Serve) error {
 	case "version":
 		return runVersion(args[1:], env)
 	}
-	return config.Refuse("", fmt.Sprintf("unknown command %q; the commands are token, doctor, help and version", args[0]))
+	return unknownCommand(args[0])
+}
+
+func unknownCommand(name string) error {
+	return config.Refuse("", fmt.Sprintf("unknown command %q; the commands are token, doctor, help and version", name))
 }
 
 // runVersion is the command; --version is a flag of serving.

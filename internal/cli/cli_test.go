@@ -41,11 +41,18 @@ func run(t *testing.T, args, environ []string, serve Serve) outcome {
 	return outcome{code, stdout.String(), stderr.String()}
 }
 
-const hint = "See bus-api-provider-vm --help.\n"
+const (
+	hint        = "See bus-api-provider-vm --help.\n"
+	helpHint    = "See bus-api-provider-vm help --help.\n"
+	examineHint = "See bus-api-provider-vm doctor --help.\n"
+	mintHint    = "See bus-api-provider-vm token --help.\n"
+)
 
 func TestMainOutcomes(t *testing.T) {
 	secret := []string{"BUS_VM_JWT_SECRET=" + testSecret}
-	const noSecret = "jwt.secret: no secret to verify tokens with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE; for local checks use --dev\n"
+	const missing = "jwt.secret: no secret to verify tokens with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE"
+	const noSecretToSign = missing + "; for local checks use --dev\n"
+	const noSecret = missing + ", or --jwks-file or --jwks-url for public keys; for local checks use --dev\n"
 	versionLine := Name + " " + version.String() + " (" + version.Platform() + ")\n"
 	for name, tc := range map[string]struct {
 		args, environ []string
@@ -61,14 +68,16 @@ func TestMainOutcomes(t *testing.T) {
 		"an empty command":         {[]string{""}, secret, outcome{2, "", Name + ": unknown command \"\"; the commands are token, doctor, help and version\n" + hint}},
 		"a command too late":       {[]string{"--dev", "token"}, nil, outcome{2, "", Name + ": unexpected argument \"token\"\n" + hint}},
 		"flags and settings":       {[]string{"--nonsense"}, nil, outcome{2, "", Name + ": 2 problems with the settings\n  unknown flag \"--nonsense\"\n  " + noSecret + hint}},
-		"version with a flag":      {[]string{"version", "--dev"}, nil, outcome{2, "", Name + ": unknown flag \"--dev\"\n" + hint}},
-		"help in another form":     {[]string{"help", "--format", "xml"}, nil, outcome{2, "", Name + ": --format: \"xml\" is not accepted; want text, json or opencli\n" + hint}},
-		"help about a topic":       {[]string{"help", "me"}, nil, outcome{2, "", Name + ": unexpected argument \"me\"\n" + hint}},
-		"a token of no scope":      {[]string{"token"}, secret, outcome{2, "", Name + ": --scope: is needed, for example \"vm:read vm:write\"\n" + hint}},
-		"a token, all wrong":       {[]string{"token", "--ttl", "soon"}, nil, outcome{2, "", Name + ": 3 problems with the settings\n  --ttl: want a duration such as 1h; a bare integer is seconds\n  --scope: is needed, for example \"vm:read vm:write\"\n  " + noSecret + hint}},
-		"a token that never was":   {[]string{"token", "--scope=x", "--ttl=0"}, secret, outcome{2, "", Name + ": the lifetime is less than a second\n" + hint}},
-		"a token of nobody":        {[]string{"token", "--scope=x", "--sub="}, secret, outcome{2, "", Name + ": the subject is empty\n" + hint}},
-		"a token as if to serve":   {[]string{"token", "--scope=x", "--addr=:1"}, secret, outcome{2, "", Name + ": unknown flag \"--addr\"\n" + hint}},
+		"version with a flag":      {[]string{"version", "--dev"}, nil, outcome{2, "", Name + ": unknown flag \"--dev\"\nSee bus-api-provider-vm version --help.\n"}},
+		"help in another form":     {[]string{"help", "--format", "xml"}, nil, outcome{2, "", Name + ": --format: \"xml\" is not accepted; want text, json or opencli\n" + helpHint}},
+		"help about a topic":       {[]string{"help", "me"}, nil, outcome{2, "", Name + ": unknown command \"me\"; the commands are token, doctor, help and version\n" + helpHint}},
+		"help about two commands":  {[]string{"help", "token", "doctor"}, nil, outcome{2, "", Name + ": unexpected argument \"doctor\"\n" + helpHint}},
+		"help, flag behind":        {[]string{"help", "token", "--format=json"}, nil, outcome{2, "", Name + ": unexpected argument \"--format=json\"\n" + helpHint}},
+		"a token of no scope":      {[]string{"token"}, secret, outcome{2, "", Name + ": --scope: is needed, for example \"vm:read vm:write\"\n" + mintHint}},
+		"a token, all wrong":       {[]string{"token", "--ttl", "soon"}, nil, outcome{2, "", Name + ": 3 problems with the settings\n  --ttl: \"soon\" is not accepted; want a duration such as 1h; a bare integer is seconds\n  --scope: is needed, for example \"vm:read vm:write\"\n  " + noSecretToSign + mintHint}},
+		"a token that never was":   {[]string{"token", "--scope=x", "--ttl=0"}, secret, outcome{2, "", Name + ": the lifetime is less than a second\n" + mintHint}},
+		"a token of nobody":        {[]string{"token", "--scope=x", "--sub="}, secret, outcome{2, "", Name + ": the subject is empty\n" + mintHint}},
+		"a token as if to serve":   {[]string{"token", "--scope=x", "--addr=:1"}, secret, outcome{2, "", Name + ": unknown flag \"--addr\"\n" + mintHint}},
 		"--version, flags wrong":   {[]string{"--version", "--nonsense"}, secret, outcome{2, "", Name + ": unknown flag \"--nonsense\"\n" + hint}},
 		"--version with a value":   {[]string{"--version=maybe"}, secret, outcome{2, "", Name + ": flag --version takes no value\n" + hint}},
 		"a flag without its value": {[]string{"--addr"}, secret, outcome{2, "", Name + ": flag --addr needs a value\n" + hint}},

@@ -15,7 +15,8 @@ import (
 type command struct {
 	name, summary, usage string
 	examples             []example
-	options              []option              // of this command alone
+	options              []option // of this command alone
+	arguments            []documentArgument
 	keep                 func(key string) bool // the settings it obeys
 }
 
@@ -39,6 +40,16 @@ var helpOption = option{flag: "help", short: "h", usage: "Print this help."}
 // noSettings is the keep of commands that work in any environment.
 func noSettings(string) bool { return false }
 
+// commandNamed is a command that has a name on the command line.
+func commandNamed(name string) (command, bool) {
+	named := commands()[1:]
+	at := slices.IndexFunc(named, func(c command) bool { return c.name == name })
+	if at < 0 {
+		return command{}, false
+	}
+	return named[at], true
+}
+
 // commands lists serving first; it has no name of its own on the command line.
 func commands() []command {
 	return []command{serveCommand(), tokenCommand(), doctorCommand(), helpCommand(), versionCommand()}
@@ -52,7 +63,7 @@ func serveCommand() command {
 		examples: []example{
 			{"Try it on this machine; prints a token and three curl lines.", Name + " --dev"},
 			{"Static backend with a secret of your own.", "BUS_VM_JWT_SECRET=… " + Name + " --addr 127.0.0.1:8085 --backend static"},
-			{"Real runtime through Bus Events.", Name + ` --backend events --events-url "$BUS_EVENTS_API_URL" --token-file provider.token`},
+			{"Real runtime through Bus Events.", "BUS_VM_JWT_SECRET=… " + Name + ` --backend events --events-url "$BUS_EVENTS_API_URL" --token-file provider.token`},
 			{"Look at the settings before serving with them.", Name + " --config config.yaml --print-config"},
 		},
 		options: []option{
@@ -69,14 +80,14 @@ func tokenCommand() command {
 	return command{
 		name:    "token",
 		summary: "Print one HS256 token for development and smoke checks, signed with the first JWT secret.",
-		usage:   Name + ` token --scope "vm:read vm:write" [--sub UUID] [--ttl 1h] [--audience ` + middleware.Audience + "]",
+		usage:   Name + ` token --scope "vm:read vm:write" [--sub SUBJECT] [--ttl 1h] [--audience ` + middleware.Audience + "]",
 		examples: []example{
 			{"A token for a service started with --dev.", Name + ` token --dev --scope "vm:read vm:write"`},
 			{"A token that lives five minutes.", "BUS_VM_JWT_SECRET=… " + Name + ` token --scope vm:read --ttl 5m`},
 		},
 		options: []option{
 			{flag: "scope", valueName: "scopes", required: true, usage: "Scopes, separated by spaces."},
-			{flag: "sub", valueName: "uuid", fallback: token.DevSubject, usage: "Subject: the account of the caller."},
+			{flag: "sub", valueName: "subject", fallback: token.DevSubject, usage: "Subject: the account of the caller; a UUID where billing or usage is on."},
 			{flag: "ttl", valueName: "duration", fallback: "1h", usage: "Time until the token expires."},
 			{flag: "audience", valueName: "audience", fallback: middleware.Audience, usage: "Audience."},
 			helpOption,
@@ -89,15 +100,17 @@ func helpCommand() command {
 	return command{
 		name:    "help",
 		summary: "Print help for people, or the OpenCLI document for programs. Reads no settings.",
-		usage:   Name + " help [--format text|json|opencli]",
+		usage:   Name + " help [COMMAND] [--format text|json|opencli]",
 		examples: []example{
 			{"What the platform's dispatcher asks.", Name + " help --format opencli"},
+			{"One command, like its --help.", Name + " help token"},
 		},
 		options: []option{
 			{flag: "format", short: "f", valueName: "text|json|opencli", fallback: "text", usage: "Form of the help; json and opencli are the same document."},
 			helpOption,
 		},
-		keep: noSettings,
+		arguments: []documentArgument{{Name: "command"}},
+		keep:      noSettings,
 	}
 }
 

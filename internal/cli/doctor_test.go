@@ -51,15 +51,15 @@ func TestDoctorOutcomes(t *testing.T) {
 		"a failure":              {nil, []doctor.Check{unwise, broken, fine}, nil, outcome{1, unwiseLines + brokenLines + fineLine, Name + ": 1 of 3 checks failed\n"}, asked},
 		"for programs":           {[]string{"--format", "json"}, []doctor.Check{fine}, nil, outcome{0, json("ok", fineJSON), ""}, asked},
 		"flags and nginx":        {[]string{"--addr", "127.0.0.1:1", "--nginx-conf=x", "-f", "text"}, []doctor.Check{fine}, nil, outcome{0, fineLine, ""}, "127.0.0.1:1 x"},
-		"found wrong in looking": {nil, nil, wrong, outcome{2, "", Name + ": data_dir: is wrong\n" + hint}, asked},
+		"found wrong in looking": {nil, nil, wrong, outcome{2, "", Name + ": data_dir: is wrong\n" + examineHint}, asked},
 		"no look at all":         {nil, nil, errors.New("no memory"), outcome{1, "", Name + ": no memory\n"}, asked},
-		"another form":           {[]string{"--format=xml"}, nil, nil, outcome{2, "", Name + ": --format: \"xml\" is not accepted; want text or json\n" + hint}, "not asked"},
+		"another form":           {[]string{"--format=xml"}, nil, nil, outcome{2, "", Name + ": --format: \"xml\" is not accepted; want text or json\n" + examineHint}, "not asked"},
 		"wrong settings": {[]string{"--backend=cloud"}, nil, nil,
-			outcome{2, "", Name + ": backend (flag --backend): \"cloud\" is not accepted; want static, events\n" + hint}, "not asked"},
+			outcome{2, "", Name + ": backend (flag --backend): \"cloud\" is not accepted; want static, events\n" + examineHint}, "not asked"},
 		"wrong settings, for programs": {[]string{"--backend=cloud", "--format=json", "--nonsense"}, nil, nil,
 			outcome{2, json("failed", "    {\n      \"name\": \"settings\",\n      \"status\": \"failed\",\n      \"detail\": \"unknown flag \\\"--nonsense\\\"\",\n      \"do\": \"correct it; nothing else was looked at\"\n    },\n"+
 				"    {\n      \"name\": \"settings\",\n      \"status\": \"failed\",\n      \"detail\": \"backend (flag --backend): \\\"cloud\\\" is not accepted; want static, events\",\n      \"do\": \"correct it; nothing else was looked at\"\n    }"),
-				Name + ": 2 problems with the settings\n  unknown flag \"--nonsense\"\n  backend (flag --backend): \"cloud\" is not accepted; want static, events\n" + hint}, "not asked"},
+				Name + ": 2 problems with the settings\n  unknown flag \"--nonsense\"\n  backend (flag --backend): \"cloud\" is not accepted; want static, events\n" + examineHint}, "not asked"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, given := examined(t, c.args, doctor.Report{Checks: c.checks}, c.err)

@@ -15,6 +15,9 @@ const summary = "VM API provider: status, start and stop of one runtime behind n
 // runHelp answers from what is compiled in, so that it works in any
 // environment.
 func runHelp(args []string, env Env) error {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		return runHelpAbout(args, env)
+	}
 	flags := newFlagSet(helpCommand())
 	if err := config.ParseFlags(flags, args); err != nil {
 		return err
@@ -30,6 +33,18 @@ func runHelp(args []string, env Env) error {
 	default:
 		return config.Refuse("--format", fmt.Sprintf("%q is not accepted; want text, json or opencli", format))
 	}
+}
+
+// runHelpAbout prints the help of one command.
+func runHelpAbout(args []string, env Env) error {
+	c, known := commandNamed(args[0])
+	switch {
+	case !known:
+		return unknownCommand(args[0])
+	case len(args) > 1:
+		return config.Refuse("", fmt.Sprintf("unexpected argument %q", args[1]))
+	}
+	return printHelp(env.Stdout, c)
 }
 
 // printHelp prints the help of c; that of serving lists the commands as well.

@@ -75,7 +75,7 @@ func printOpenCLI(w io.Writer, version string) error {
 	for _, c := range commands() {
 		doc.Commands = append(doc.Commands, documentCmd{
 			Name: c.name, Summary: c.summary, Usage: c.usage,
-			Arguments: []documentArgument{}, // no command takes any
+			Arguments: append([]documentArgument{}, c.arguments...),
 			Options:   options(c), Examples: c.examples, ExitCodes: exitCodes(),
 		})
 	}

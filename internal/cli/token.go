@@ -24,8 +24,9 @@ func runToken(args []string, env Env) error {
 		Scope:    flags.Lookup("scope").Value.String(),
 	}
 	var ok bool
-	if claims.TTL, ok = config.ParseDuration(flags.Lookup("ttl").Value.String()); !ok {
-		usage = config.Join(usage, config.Refuse("--ttl", "want a duration such as 1h; a bare integer is seconds"))
+	ttl := flags.Lookup("ttl").Value.String()
+	if claims.TTL, ok = config.ParseDuration(ttl); !ok {
+		usage = config.Join(usage, config.Refuse("--ttl", fmt.Sprintf("%q is not accepted; want a duration such as 1h; a bare integer is seconds", ttl)))
 	}
 	if strings.TrimSpace(claims.Scope) == "" {
 		usage = config.Join(usage, config.Refuse("--scope", `is needed, for example "vm:read vm:write"`))

@@ -9,11 +9,12 @@ import (
 // checkJWT refuses to start with nothing to verify tokens with, with two places
 // for one thing, or with a file that cannot be used.
 func (c *Config) checkJWT(found *problems) {
-	c.checkSecrets(found)
+	c.checkSecrets(found, ", or --jwks-file or --jwks-url for public keys")
 	c.checkJWKS(found)
 }
 
-func (c *Config) checkSecrets(found *problems) {
+// checkSecrets says instead, where there is no secret, what would do as well.
+func (c *Config) checkSecrets(found *problems, instead string) {
 	v := c.origin.values
 	plain, file := v.given(keyJWTSecret), v.given(keyJWTSecretFile)
 	switch {
@@ -22,7 +23,7 @@ func (c *Config) checkSecrets(found *problems) {
 			keyJWTSecret, v.source(keyJWTSecret))
 		return
 	case !plain && !file && !c.JWT.hasPublicKeys():
-		found.add(keyJWTSecret, "", "no secret to verify tokens with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE; for local checks use --dev")
+		found.add(keyJWTSecret, "", "no secret to verify tokens with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE%s; for local checks use --dev", instead)
 		return
 	}
 	secrets, err := LoadJWTSecrets(c)

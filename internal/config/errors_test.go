@@ -26,7 +26,7 @@ func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
   status.max_age (file PATH line 3): "old" is not accepted; want a duration from 1ms to 24h, ` + duration + `
   events.url: is needed by usage.backend = events; set --events-url, BUS_EVENTS_API_URL or the key in the file
   events.token: is needed by usage.backend = events; set BUS_API_TOKEN, --token-file or BUS_API_TOKEN_FILE
-  jwt.secret: no secret to verify tokens with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE; for local checks use --dev
+  jwt.secret: no secret to verify tokens with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE, or --jwks-file or --jwks-url for public keys; for local checks use --dev
   events.listener_retry_min (environment BUS_EVENTS_LISTENER_RETRY_MIN): 1m is more than events.listener_retry_max, which is 30s (default)`
 	if got := strings.ReplaceAll(Join(usage, err).Error(), path, "PATH"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

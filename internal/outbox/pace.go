@@ -41,7 +41,7 @@ func (o *Outbox) retry(j job, cause error, now time.Time) {
 		o.pace.pausedUntil = now.Add(o.delay(o.pace.failures))
 		if o.pace.failures == 1 {
 			o.log.Warn("a usage record could not be delivered; it stays on disk and is sent again",
-				"event_id", j.record.EventID, "error", cause)
+				"event_id", j.record.EventID, "cause", cause)
 		}
 	}
 	j.op.attempts++

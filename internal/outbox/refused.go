@@ -16,9 +16,8 @@ import (
 func (o *Outbox) refused(b *batch, cause error, now time.Time) {
 	o.count.failures.Inc()
 	if o.cause == nil {
-		o.log.Error("the usage outbox cannot write; start and stop are refused until it can. "+
-			"Free space on the disk of the data directory, or repair it: no restart is needed",
-			"dir", o.config.Dir, "error", cause)
+		o.log.Error("the usage outbox cannot write; start and stop are refused until it can", "dir", o.config.Dir, "cause", cause,
+			"do", "free space on the disk of the data directory, or repair it: no restart is needed")
 	}
 	o.cause = cause
 	o.probeAt = now.Add(probeEvery)
@@ -49,7 +48,6 @@ func (o *Outbox) reportUnwritten() {
 	if len(o.endings) == 0 {
 		return
 	}
-	o.log.Error("usage outcomes could not be written before the stop; "+
-		"the next start closes their operations with an unknown outcome",
-		"dir", o.config.Dir, "operations", len(o.endings), "error", o.cause)
+	o.log.Error("usage outcomes could not be written before the stop", "dir", o.config.Dir, "operations", len(o.endings), "cause", o.cause,
+		"do", "free the disk before the next start, which closes their operations with an unknown outcome")
 }

@@ -41,9 +41,8 @@ func (o *Outbox) Run(ctx context.Context) error {
 	if damage != nil {
 		// The file stays open: bbolt may have died with its lock held, and the
 		// end of the process closes it.
-		o.log.Error("the usage outbox found its file damaged; restart the process: "+
-			"it copies what can be read to a new file, or else sets the file aside and says where",
-			"dir", o.config.Dir, "error", damage)
+		o.log.Error("the usage outbox found its file damaged", "dir", o.config.Dir, "cause", damage,
+			"do", "restart the process: it copies what can be read to a new file, or else sets the file aside and says where")
 		return damage
 	}
 	return o.release()

@@ -32,9 +32,9 @@ func (o *Outbox) settle(j job, answer error) {
 		o.pace.succeeded()
 	case errors.Is(answer, usage.ErrRefused):
 		o.parked++
-		o.log.Error("a usage record was refused and is parked on disk; it is offered again at the next start. "+
-			"Find out from the usage integration why, before the outbox is full of them",
-			"event_id", j.record.EventID, "event_type", j.record.EventType, "error", answer)
+		o.log.Error("a usage record was refused and is parked on disk",
+			"event_id", j.record.EventID, "event_type", j.record.EventType, "cause", answer,
+			"do", "settle the reason with the usage integration before the outbox is full of them; the next start offers them again")
 		reason := answer.Error()
 		o.settleAs(settlement{key: j.key, reason: reason[:min(len(reason), reasonBytes)]}, now)
 		*at = settled

@@ -25,9 +25,8 @@ func openStore(config Config) (*store, contents, error) {
 		if moveErr != nil {
 			return nil, found, fmt.Errorf("%w; it cannot be set aside either: %w", err, moveErr)
 		}
-		config.Logger.Error("THE USAGE OUTBOX WAS DAMAGED: it is set aside and a new one is started. "+
-			"Records in it that were not delivered are not billed until someone recovers them",
-			"file", aside, "error", err)
+		config.Logger.Error("THE USAGE OUTBOX WAS DAMAGED: it is set aside and a new one is started", "file", aside, "cause", err,
+			"do", "keep the file: records in it that were not delivered are not billed until someone recovers them")
 		found, err = contents{}, fs.ErrNotExist
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -53,7 +52,7 @@ func openExisting(path string, config Config) (*bbolt.DB, contents, error) {
 		// A full disk should not keep the process down: reads are still
 		// answered, and writes are once there is space.
 		config.Logger.Warn("the usage outbox file could not be copied at start and is used as it is",
-			"file", path, "error", err)
+			"file", path, "cause", err)
 	}
 	db, err := openFile(path)
 	return db, found, err
