@@ -92,7 +92,6 @@ func NewAuthenticator(config AuthConfig) (*Authenticator, error) {
 		return nil, err
 	}
 	a.verify = jwtware.New(jwtware.Config{
-		Filter:         a.recall,
 		ContextKey:     tokenKey,
 		Claims:         &tokenClaims{},
 		KeyFunc:        a.key,
@@ -117,10 +116,16 @@ func (a *Authenticator) Handler() fiber.Handler {
 		if !ok {
 			return errMissingToken
 		}
+		ring := a.ring.Load()
+		if id := a.recall(c, ring, token); id != nil {
+			c.Locals(identityKey{}, id)
+			return c.Next()
+		}
 		// contrib/jwt would trim Unicode white space around the token.
 		if sextet(token[0]) < 0 || sextet(token[len(token)-1]) < 0 {
 			return a.refuse(c, errBase64)
 		}
+		c.Locals(ringKey{}, ring)
 		return a.verify(c)
 	}
 }
@@ -141,23 +146,16 @@ type (
 const tokenKey = "bus-vm-token"
 
 // recall is the fast path: a token verified a moment ago skips the signature,
-// never the dates.
-func (a *Authenticator) recall(c *fiber.Ctx) bool {
-	ring := a.ring.Load()
-	c.Locals(ringKey{}, ring)
-	token, ok := bearerToken(c.Request().Header.Peek(fiber.HeaderAuthorization))
-	if !ok {
-		return false
-	}
+// never the dates. It returns nil for any other.
+func (a *Authenticator) recall(c *fiber.Ctx, ring *keyRing, token []byte) *Identity {
 	now := a.now(c)
 	id := ring.verified.get(sha256.Sum256(token), now)
 	if id == nil || checkDates(id.expiresAt, id.notBefore, now, a.config.Leeway) != nil {
 		a.misses.Inc()
-		return false
+		return nil
 	}
 	a.hits.Inc()
-	c.Locals(identityKey{}, id)
-	return true
+	return id
 }
 
 // accept runs once the signature is verified.

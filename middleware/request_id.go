@@ -10,26 +10,31 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
+// requestIDHeader is the name in the spelling of the wire (RFC 9110 §5.1 takes any).
+var requestIDHeader = []byte("X-Request-Id")
+
 // maxRequestID bounds an inbound X-Request-Id, in bytes.
 const maxRequestID = 128
 
 // RequestIDs hands out request ids: 16 hex digits drawn once, then 16 that
 // count. They are unique, not secret.
 type RequestIDs struct {
-	prefix  [8]byte
+	prefix  [16]byte // in hex
 	counter atomic.Uint64
 }
 
 // NewRequestIDs draws the prefix of this process.
 func NewRequestIDs() *RequestIDs {
 	ids := &RequestIDs{}
-	_, _ = rand.Read(ids.prefix[:]) // never fails: crypto/rand ends the process instead
+	var drawn [8]byte
+	_, _ = rand.Read(drawn[:]) // never fails: crypto/rand ends the process instead
+	hex.Encode(ids.prefix[:], drawn[:])
 	return ids
 }
 
 // Append appends a fresh id to b.
 func (r *RequestIDs) Append(b []byte) []byte {
-	b = hex.AppendEncode(b, r.prefix[:])
+	b = append(b, r.prefix[:]...)
 	var count [8]byte
 	binary.BigEndian.PutUint64(count[:], r.counter.Add(1))
 	return hex.AppendEncode(b, count[:])
@@ -51,7 +56,7 @@ func (r *RequestIDs) Answer(ctx *fasthttp.RequestCtx) {
 		var buffer [32]byte
 		id = r.Append(buffer[:0])
 	}
-	ctx.Response.Header.SetBytesV(fiber.HeaderXRequestID, id)
+	ctx.Response.Header.SetCanonical(requestIDHeader, id)
 }
 
 // RequestIDOf returns the id of this request. The string is valid only until
