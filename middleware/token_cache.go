@@ -1,7 +1,9 @@
 package middleware
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"strings"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -20,10 +22,11 @@ const (
 )
 
 // tokenCache remembers who a verified token belongs to. It is keyed by the
-// SHA-256 of the whole token, so it holds no credential and two tokens never
-// share an entry; otter compares whole keys and evicts beyond its bound, which
-// is on memory: a token with a thousand scopes takes the room of many. Subject
-// and scopes are never longer than the token they stood in.
+// SHA-256 of the signature, and an entry holds the text that was signed, which
+// is compared whole: so two tokens never share an entry, and a token without
+// its signature is no credential. otter evicts beyond its bound, which is on
+// memory: a token with a thousand scopes takes the room of many. The text, with
+// the subject and the scopes that stand in it, is never longer than two tokens.
 // Refusals are never kept.
 type tokenCache struct {
 	entries *otter.Cache[[sha256.Size]byte, *Identity]
@@ -44,18 +47,25 @@ func weigh(_ [sha256.Size]byte, id *Identity) uint32 {
 	return uint32(1 + (id.tokenBytes+stringHeader*len(id.Scopes))/ordinaryToken)
 }
 
-// get returns the identity behind key, nil when it is unknown or was verified
+// get returns the identity behind token, nil when it is unknown or was verified
 // too long ago. The caller checks the dates of the token.
-func (t *tokenCache) get(key [sha256.Size]byte, now time.Time) *Identity {
-	id, ok := t.entries.GetIfPresent(key)
-	if !ok || now.After(id.verifiedUntil) {
+func (t *tokenCache) get(token []byte, now time.Time) *Identity {
+	dot := bytes.LastIndexByte(token, '.')
+	if dot < 0 {
+		return nil
+	}
+	id, ok := t.entries.GetIfPresent(sha256.Sum256(token[dot+1:]))
+	if !ok || id.signed != string(token[:dot]) || now.After(id.verifiedUntil) {
 		return nil
 	}
 	return id
 }
 
-// put remembers id for rememberFor. It owns id from here on.
-func (t *tokenCache) put(key [sha256.Size]byte, id *Identity, now time.Time) {
+// put remembers id, to whom the verified token belongs, for rememberFor. It
+// owns id from here on.
+func (t *tokenCache) put(token string, id *Identity, now time.Time) {
+	dot := strings.LastIndexByte(token, '.')
+	id.signed = strings.Clone(token[:dot]) // token is a part of the request
 	id.verifiedUntil = now.Add(rememberFor)
-	t.entries.Set(key, id)
+	t.entries.Set(sha256.Sum256([]byte(token[dot+1:])), id)
 }

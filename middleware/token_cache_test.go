@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -41,15 +40,20 @@ func TestRememberedTokensStillExpire(t *testing.T) {
 }
 
 func TestSignatureIsCheckedAgain(t *testing.T) {
-	key := sha256.Sum256([]byte("token"))
+	const key = "header.claims.signature"
 	cache, err := newTokenCache(8)
 	require.NoError(t, err)
 	id := &Identity{Subject: "caller"}
 	cache.put(key, id, epoch)
-	assert.Same(t, id, cache.get(key, epoch))
-	assert.Same(t, id, cache.get(key, epoch.Add(rememberFor)))
-	assert.Nil(t, cache.get(key, epoch.Add(rememberFor+1)))
-	assert.Nil(t, cache.get(sha256.Sum256([]byte("token2")), epoch))
+	assert.Same(t, id, cache.get([]byte(key), epoch))
+	assert.Same(t, id, cache.get([]byte(key), epoch.Add(rememberFor)))
+	assert.Nil(t, cache.get([]byte(key), epoch.Add(rememberFor+1)))
+	for _, other := range []string{
+		"", ".", "token", "signature", ".signature", "header.claims", "header.claims.", "header.claims.signature2",
+		"header.claim.signature", "header.claims2.signature", "header.claims.2.signature", "header.claims.signature.",
+	} {
+		assert.Nil(t, cache.get([]byte(other), epoch), other)
+	}
 }
 
 // Tokens that differ in one bit of anything never share an entry.
@@ -79,6 +83,13 @@ func TestTokensNeverShare(t *testing.T) {
 		}
 		require.Equal(t, invalid, ask(t, handler, bearer(string(forged)), ""), "character %d", i)
 		forged[i] = was
+	}
+
+	// The signature is that of a remembered token, all else another's.
+	at := func(i int) int { return strings.LastIndexByte(token[i], '.') }
+	for i := range tokens - 1 {
+		stolen := token[i][:at(i)] + token[i+1][at(i+1):]
+		require.Equal(t, invalid, ask(t, handler, bearer(stolen), ""), "claims %d", i)
 	}
 }
 
