@@ -22,6 +22,10 @@ package:
 ship: package
     CI=true go test -count=1 -tags ship ./tests/ship/...
 
+# Check the Dockerfile and the compose files, and build and run what they describe without an engine; needs root and nginx.
+containers:
+    cd tests/containers && go vet ./... && go mod tidy -diff && CI=true go test -count=1 ./...
+
 # Run all tests.
 test:
     go test ./...

@@ -1,0 +1,107 @@
+package containers
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	static = []string{"deploy/compose.yaml"}
+	events = []string{"deploy/compose.yaml", "deploy/compose.events.yaml"}
+
+	goVersion = regexp.MustCompile(`(?m)^go (\S+)$`)
+)
+
+func read(t testing.TB, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(inRoot(t, name))
+	require.NoError(t, err)
+	return text
+}
+
+// load reads compose files as `docker compose config` does, which refuses what
+// is not in the compose specification.
+func load(paths []string, environment ...string) (*types.Project, error) {
+	options, err := cli.NewProjectOptions(paths, cli.WithEnv(environment))
+	if err != nil {
+		return nil, err
+	}
+	return options.LoadProject(context.Background())
+}
+
+// project is what files of the repository describe.
+func project(t testing.TB, files []string, environment ...string) *types.Project {
+	t.Helper()
+	paths := make([]string, len(files))
+	for i, file := range files {
+		paths[i] = inRoot(t, file)
+	}
+	p, err := load(paths, environment...)
+	require.NoError(t, err)
+	return p
+}
+
+// bus-vm runs as the platform's own stack names and starts it.
+func TestComposeRunsThePlatformsCommand(t *testing.T) {
+	p := project(t, static)
+	require.Equal(t, []string{"bus-events", "bus-vm", "nginx"}, slices.Sorted(slices.Values(p.ServiceNames())))
+	require.Equal(t, types.ShellCommand{
+		"--addr", "0.0.0.0:8085", "--backend", "static", "--usage-backend", "memory", "--billing-backend", "none",
+	}, p.Services["bus-vm"].Command)
+}
+
+// Only nginx is reached from outside, on loopback, and the services of ours can
+// do no more than they need.
+func TestComposeIsClosed(t *testing.T) {
+	for _, files := range [][]string{static, events} {
+		p := project(t, files)
+		for name, service := range p.Services {
+			if name == "nginx" {
+				continue
+			}
+			require.Empty(t, service.Ports, name)
+			require.True(t, service.ReadOnly, name)
+			require.Equal(t, []string{"ALL"}, service.CapDrop, name)
+			require.Equal(t, []string{"no-new-privileges:true"}, service.SecurityOpt, name)
+			require.False(t, service.Privileged, name)
+			require.Equal(t, inRoot(t), service.Build.Context, name)
+			require.FileExists(t, filepath.Join(service.Build.Context, service.Build.Dockerfile), name)
+			require.Contains(t, stages(t), service.Build.Target, name)
+		}
+		ports := p.Services["nginx"].Ports
+		require.Len(t, ports, 1)
+		require.Equal(t, "127.0.0.1", ports[0].HostIP)
+		require.Equal(t, "8080", ports[0].Published)
+		published := project(t, files, "LOCAL_AI_PLATFORM_PORT=9999").Services["nginx"].Ports[0]
+		require.Equal(t, "9999", published.Published)
+	}
+}
+
+// The engine waits longer than the gateway drains: 70 s by default.
+func TestComposeWaitsForTheDrain(t *testing.T) {
+	for _, files := range [][]string{static, events} {
+		require.Greater(t, time.Duration(*project(t, files).Services["bus-vm"].StopGracePeriod), 70*time.Second)
+	}
+}
+
+func TestComposeRefuses(t *testing.T) {
+	for _, text := range []string{
+		"services: {a: {image: x, comand: y}}",
+		"services: {a: {image: x, depends_on: [b]}}",
+		"services: {a: {image: x, ports: ['x:y']}}",
+	} {
+		path := filepath.Join(t.TempDir(), "compose.yaml")
+		require.NoError(t, os.WriteFile(path, []byte("name: x\n"+text), 0o600))
+		_, err := load([]string{path})
+		require.Error(t, err, text)
+	}
+}

@@ -1,0 +1,103 @@
+package containers
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"testing"
+
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerui"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/require"
+)
+
+const dockerfilePath = "deploy/Dockerfile"
+
+func dockerfile(t testing.TB) []byte {
+	t.Helper()
+	text, err := os.ReadFile(inRoot(t, dockerfilePath))
+	require.NoError(t, err)
+	return text
+}
+
+// unknownImage answers for every image of a registry: nothing is known of it.
+type unknownImage struct{}
+
+func (unknownImage) ResolveImageConfig(_ context.Context, ref string, _ sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	config := []byte(`{"architecture":"amd64","os":"linux","config":{}}`)
+	return ref, digest.FromBytes(config), config, nil
+}
+
+func options(text []byte, target string) dockerfile2llb.ConvertOpt {
+	return dockerfile2llb.ConvertOpt{
+		Config:         dockerui.Config{Target: target},
+		TargetPlatform: &ocispecs.Platform{OS: "linux", Architecture: "amd64"},
+		MetaResolver:   unknownImage{},
+		SourceMap:      &llb.SourceMap{Filename: dockerfilePath, Data: text, Definition: &llb.Definition{}},
+	}
+}
+
+// findings are what BuildKit's linter says, as `docker build --check` does.
+func findings(t testing.TB, text []byte) (rules []string) {
+	t.Helper()
+	found, err := dockerfile2llb.DockerfileLint(context.Background(), text, options(text, ""))
+	require.NoError(t, err)
+	if found.Error != nil {
+		rules = append(rules, found.Error.Message)
+	}
+	for _, warning := range found.Warnings {
+		rules = append(rules, warning.RuleName)
+	}
+	return rules
+}
+
+func TestDockerfileIsClean(t *testing.T) {
+	text := dockerfile(t)
+	require.Empty(t, findings(t, text))
+
+	// The check sees what is wrong.
+	require.Equal(t, []string{"FromAsCasing"}, findings(t, bytes.Replace(text, []byte(" AS events"), []byte(" as events"), 1)))
+	require.Equal(t, []string{"UndefinedVar"}, findings(t, append(text, "ENV PATH=$UNKNOWN\n"...)))
+}
+
+// stages are those of the Dockerfile, by name.
+func stages(t testing.TB) map[string]instructions.Stage {
+	t.Helper()
+	file, err := parser.Parse(bytes.NewReader(dockerfile(t)))
+	require.NoError(t, err)
+	list, _, err := instructions.Parse(file.AST, nil)
+	require.NoError(t, err)
+	byName := map[string]instructions.Stage{}
+	for _, stage := range list {
+		byName[stage.Name] = stage
+	}
+	return byName
+}
+
+// config is that of the image that BuildKit would make.
+func config(t testing.TB, target string) ocispecs.ImageConfig {
+	t.Helper()
+	text := dockerfile(t)
+	result, err := dockerfile2llb.Dockerfile2LLB(context.Background(), text, options(text, target))
+	require.NoError(t, err)
+	return result.Image.Config.ImageConfig
+}
+
+// Nobody in an image is root, and the last stage is the gateway.
+func TestImages(t *testing.T) {
+	for _, target := range []string{"", "provider", "events"} {
+		require.Equal(t, "65532:65532", config(t, target).User, target)
+	}
+	require.Equal(t, config(t, "provider"), config(t, ""))
+	for _, target := range []string{"provider", "events"} {
+		require.Equal(t, "scratch", stages(t)[target].BaseName)
+	}
+	toolchain := goVersion.FindSubmatch(read(t, "go.mod"))[1]
+	require.Equal(t, "golang:"+string(toolchain)+"-bookworm", stages(t)["build"].BaseName)
+}
