@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/contract"
 )
 
 // behindNginx starts a gateway on TCP and one on a unix socket, each
@@ -58,24 +60,31 @@ func TestAPIThroughNginx(t *testing.T) {
 	})
 }
 
-// What nginx refuses by itself has an envelope too.
+// What nginx refuses by itself is what the document promises too, with the
+// caller's id or one of nginx.
 func TestNginxRefusesInTheEnvelope(t *testing.T) {
 	t.Parallel()
-	nginx := startNginx(t, serve(t, nil).addr)
 	token := mint("vm:read vm:write")
-	body := func(reply string) string { return reply[strings.Index(reply, "\n\n")+2:] }
-	got := ask(t, nginx, withBody("POST "+startPath, token, strings.Repeat("x", 65<<10)))
-	require.Regexp(t, "^413 ", got)
-	require.JSONEq(t, `{"error":{"type":"request_body_too_large","message":"The request body is too large."}}`, body(got))
-
-	got = ask(t, nginx, request("GET "+statusPath, token, "X: "+strings.Repeat("x", 20<<10)))
-	require.Regexp(t, "^431 ", got)
-	require.JSONEq(t, `{"error":{"type":"request_header_fields_too_large","message":"The request line and headers are too large."}}`, body(got))
-
-	nginx = startNginx(t, freeAddress(t))
-	got = ask(t, nginx, request("POST "+startPath, token))
-	require.Regexp(t, "^502 ", got)
-	require.Contains(t, body(got), `{"error":{"type":"bad_gateway",`)
+	serving, alone := startNginx(t, serve(t, nil).addr), startNginx(t, freeAddress(t))
+	for _, c := range []struct {
+		nginx, raw string
+		status     int
+		want       string
+	}{
+		{serving, withBody("POST "+startPath, token, strings.Repeat("x", 65<<10)), 413, `"request_body_too_large"`},
+		{serving, request("GET "+statusPath, token, "X: "+strings.Repeat("x", 20<<10)), 431, `"request_header_fields_too_large"`},
+		{alone, request("POST "+startPath, token), 502, `"bad_gateway"`},
+		{alone, request("GET "+statusPath, token, "X-Request-Id: "+strings.Repeat("x", 129)), 502, `"bad_gateway"`},
+		{alone, request("GET "+statusPath, token, "X-Request-Id: a\"b"), 502, `"bad_gateway"`},
+		{alone, request("GET "+statusPath, token, "X-Request-Id: trace-1"), 502, `"request_id":"trace-1"`},
+	} {
+		got := replyTo(t, c.nginx, c.raw)
+		require.Equal(t, c.status, got.Status)
+		require.Contains(t, string(got.Body), c.want)
+		require.Contains(t, string(got.Body), `"request_id":"`+got.Header.Get("X-Request-Id")+`"`)
+		got.Method, got.Path, _ = strings.Cut(c.raw[:strings.Index(c.raw, " HTTP/")], " ")
+		require.NoError(t, contract.Check(got))
+	}
 }
 
 // The smoke check of the platform, as its operators type it.
