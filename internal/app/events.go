@@ -37,7 +37,7 @@ func (a *App) connectEvents() error {
 		return err
 	}
 	a.plumbing.client = client
-	a.inspect(token, neededReplies(c))
+	a.inspectFirst(token, neededReplies(c))
 	a.measureExpiry(token)
 	a.plumbing.add(part{run: client.Run})
 	if c.Events.ListenerRequired {

@@ -12,6 +12,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/reload"
+	"github.com/busdk/bus-api-provider-vm/internal/secret"
 	"github.com/busdk/bus-api-provider-vm/internal/systemd"
 )
 
@@ -21,12 +22,14 @@ import (
 type changes struct {
 	app      *App
 	settings *config.Config // the last good ones
+	token    secret.String  // of the provider, as last inspected
 }
 
 // follow adds the part that follows changed files and SIGHUP. It comes before
 // everything that reads those files, so that no change is missed.
 func (a *App) follow(hangup <-chan os.Signal) {
 	c := &changes{app: a, settings: a.config}
+	c.token, _ = c.providerToken() // connecting inspects it, and tells what is wrong
 	r := reload.New(reload.Config{
 		Files:   c.files,
 		Apply:   c.apply,
@@ -94,12 +97,23 @@ func (c *changes) rollSecrets() error {
 
 // checkProviderToken looks at the file of the provider's token, which its user
 // in internal/events follows by itself, so that it counts as a bad reload too.
+// Another token than before is inspected as at start.
 func (c *changes) checkProviderToken() error {
-	if c.app.config.Events.TokenFile == "" || !c.app.config.NeedsEvents() {
-		return nil
+	token, err := c.providerToken()
+	if err != nil || token == c.token {
+		return err
 	}
-	_, err := events.FileToken(c.app.config.Events.TokenFile, slog.New(slog.DiscardHandler)).Token()
-	return err
+	c.token = token
+	c.app.inspect(token, neededReplies(c.app.config))
+	return nil
+}
+
+// providerToken reads the file anew; zero without a file that is needed.
+func (c *changes) providerToken() (secret.String, error) {
+	if c.app.config.Events.TokenFile == "" || !c.app.config.NeedsEvents() {
+		return secret.String{}, nil
+	}
+	return events.FileToken(c.app.config.Events.TokenFile, slog.New(slog.DiscardHandler)).Token()
 }
 
 // untilHangup is the part that ends a service whose terminal is gone: --dev is

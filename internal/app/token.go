@@ -34,28 +34,36 @@ func (a *App) rereadToken() (secret.String, error) {
 	return fresh.Events.Token, nil
 }
 
-// inspect tells the operator before the Events API does what is wrong with the
-// provider token. It only warns: the Events API has the last word.
-func (a *App) inspect(source events.TokenSource, replies []string) {
-	const do = "issue a provider token for these scopes and set BUS_API_TOKEN or --token-file"
-	need := events.ScopesFor(replies...)
+// doIssue is the remedy for a provider token that is not what it should be.
+const doIssue = "issue a provider token for these scopes and set BUS_API_TOKEN or --token-file"
+
+// inspectFirst inspects the provider token at start, when it may not be there.
+func (a *App) inspectFirst(source events.TokenSource, replies []string) {
 	token, err := source.Token()
 	if err != nil {
-		a.logger.Warn("the provider token cannot be read yet", "cause", err, "scopes", strings.Join(need, " "), "do", do)
+		a.logger.Warn("the provider token cannot be read yet", "cause", err,
+			"scopes", strings.Join(events.ScopesFor(replies...), " "), "do", doIssue)
 		return
 	}
+	a.inspect(token, replies)
+}
+
+// inspect tells the operator before the Events API does what is wrong with the
+// provider token. It only warns: the Events API has the last word.
+func (a *App) inspect(token secret.String, replies []string) {
+	need := events.ScopesFor(replies...)
 	expires, have, err := events.InspectToken(token, time.Now())
 	switch {
 	case errors.Is(err, events.ErrTokenExpired):
-		a.logger.Error("the provider token has expired", "expired", expires, "do", do, "scopes", strings.Join(need, " "))
+		a.logger.Error("the provider token has expired", "expired", expires, "do", doIssue, "scopes", strings.Join(need, " "))
 	case err != nil:
 		a.logger.Info("the provider token cannot be inspected", "cause", err)
 		return
 	case !expires.IsZero() && time.Until(expires) < expirySoon:
-		a.logger.Warn("the provider token expires soon", "expires", expires, "do", do, "scopes", strings.Join(need, " "))
+		a.logger.Warn("the provider token expires soon", "expires", expires, "do", doIssue, "scopes", strings.Join(need, " "))
 	}
 	if missing := events.MissingScopes(have, need); len(missing) > 0 {
-		a.logger.Error("the provider token lacks scopes", "missing", strings.Join(missing, " "), "do", do)
+		a.logger.Error("the provider token lacks scopes", "missing", strings.Join(missing, " "), "do", doIssue)
 	}
 }
 

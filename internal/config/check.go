@@ -107,4 +107,8 @@ func (c *Config) warn() {
 	if c.Backend == Static && !address.IsLoopback(c.Addr) {
 		c.Warnings = append(c.Warnings, "backend static answers for no real machine, and "+c.Addr+" can be reached by other machines")
 	}
+	if c.Admin.Addr != "" && !address.IsLoopback(c.Admin.Addr) {
+		c.Warnings = append(c.Warnings, keyAdminAddr+" "+c.Admin.Addr+" can be reached by other machines, and asks nobody who they are; "+
+			"use a loopback address or a unix socket, or let a firewall decide who may")
+	}
 }

@@ -68,6 +68,9 @@ func TestJWTSecretOrder(t *testing.T) {
 	}{
 		"its own name":               {nil, withSecret("BUS_API_JWT_SECRET=x", "CREDENTIALS_DIRECTORY="+directory), testSecret},
 		"the platform's name":        {nil, []string{"BUS_API_JWT_SECRET=" + testSecret, "CREDENTIALS_DIRECTORY=" + directory}, testSecret},
+		"the platform's file":        {nil, []string{"BUS_API_JWT_SECRET_FILE=" + file, "CREDENTIALS_DIRECTORY=" + directory}, "from-the-file-that-is-long-enough-too"},
+		"its own over that file":     {nil, withSecret("BUS_API_JWT_SECRET_FILE=" + file), testSecret},
+		"dev with that file":         {[]string{"--dev"}, []string{"BUS_API_JWT_SECRET_FILE=" + file}, "from-the-file-that-is-long-enough-too"},
 		"the credential":             {nil, []string{"CREDENTIALS_DIRECTORY=" + directory}, "from-the-credential-that-is-long-enough"},
 		"its name over a credential": {nil, withSecret("CREDENTIALS_DIRECTORY=" + directory), testSecret},
 		"a file over the platform's": {[]string{"--jwt-secret-file", file}, []string{"BUS_API_JWT_SECRET=x"}, "from-the-file-that-is-long-enough-too"},
@@ -168,6 +171,8 @@ func TestWarnings(t *testing.T) {
 			[]string{"the environment has names that no setting knows: BUS_VM_ADR, BUS_VM_TIMEOT"}},
 		"static for everyone": {[]string{"--addr", "0.0.0.0:8085"}, withSecret(),
 			[]string{"backend static answers for no real machine, and 0.0.0.0:8085 can be reached by other machines"}},
+		"metrics for everyone": {[]string{"--admin-addr", "0.0.0.0:9085"}, withSecret(),
+			[]string{"admin.addr 0.0.0.0:9085 can be reached by other machines, and asks nobody who they are; use a loopback address or a unix socket, or let a firewall decide who may"}},
 		"static on a socket": {[]string{"--addr", "unix:/run/vm.sock"}, withSecret(), nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -96,7 +96,7 @@ func tokens() []Setting {
 				func(c *Config) *secret.String { return &c.JWT.Secret }),
 		},
 		{
-			Key: keyJWTSecretFile, Flag: "jwt-secret-file", Env: "BUS_VM_JWT_SECRET_FILE", Group: GroupTokens,
+			Key: keyJWTSecretFile, Flag: "jwt-secret-file", Env: "BUS_VM_JWT_SECRET_FILE", Ambient: "BUS_API_JWT_SECRET_FILE", Group: GroupTokens,
 			Reload: ReloadBoth,
 			Usage:  "File of such secrets, one a line, in place of the setting above: all verify, the first signs development tokens.",
 			kind:   text("file", "a readable file", func(c *Config) *string { return &c.JWT.SecretFile }),

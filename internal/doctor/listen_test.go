@@ -39,11 +39,8 @@ func TestAddress(t *testing.T) {
 func TestAdminAddress(t *testing.T) {
 	look := func(addr string) []Check { return Config{Admin: addr}.adminAddress(background()) }
 	requireChecks(t, "off", "admin address", look(""), found{OK, "off: .*", ""})
-	for _, addr := range []string{"127.0.0.1:0", "localhost:0"} {
+	for _, addr := range []string{"127.0.0.1:0", "localhost:0", ":0"} {
 		requireChecks(t, addr, "admin address", look(addr), found{OK, addr + " is free", ""})
-	}
-	for _, addr := range []string{":0", "0.0.0.0:0"} {
-		requireChecks(t, addr, "admin address", look(addr), found{Warning, addr + " can be reached by other machines.*", "use a loopback address.*"})
 	}
 	requireChecks(t, "taken", "admin address", look(alive(t, "tcp", "127.0.0.1:0", "x").String()), found{Failed, ".*", ".*--admin-addr"})
 }

@@ -115,7 +115,7 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 	}{
 		"nothing":            {events, nil, nil},
 		"address in use":     {nil, []string{"--addr", stranger.Addr().String()}, map[string]string{"address": "failed"}},
-		"open admin address": {nil, []string{"--admin-addr", "0.0.0.0:0"}, map[string]string{"admin address": "warning"}},
+		"open admin address": {nil, []string{"--admin-addr", "0.0.0.0:0"}, map[string]string{"settings": "warning"}},
 		"guessable secret":   {[]string{"BUS_VM_JWT_SECRET=0123456789"}, nil, map[string]string{"jwt secret": "warning"}},
 		"published secret":   {[]string{"BUS_VM_JWT_SECRET=" + devSecret}, nil, map[string]string{"jwt secret": "warning"}},
 		"unwise setting":     {[]string{"BUS_VM_NONSENSE=1"}, nil, map[string]string{"settings": "warning"}},
