@@ -72,7 +72,7 @@ func (a *App) openOutbox() error {
 
 // neededReplies are the reply streams of the enabled backends.
 func neededReplies(c *config.Config) (names []string) {
-	if c.Backend == backend.ModeEvents {
+	if c.Backend == config.Events {
 		names = append(names, backend.EventsReplies()...)
 	}
 	if c.Billing.Backend == config.Events {

@@ -26,7 +26,7 @@ func (s *stream) catchUp(ctx context.Context, mark uint64) {
 			s.client.fail(final)
 			return
 		}
-		wait := delay(attempt, config.RetryMin, config.RetryMax, s.seed)
+		wait := s.delay(attempt, config.RetryMin, config.RetryMax)
 		level := slog.LevelWarn
 		if attempt > 0 {
 			level = slog.LevelDebug

@@ -51,7 +51,7 @@ func (s *stream) suspect(requestedAt time.Time, heard uint64) {
 	if now.Before(d.until) {
 		return
 	}
-	d.until = now.Add(delay(d.count, s.client.config.RetryMax, maxDoubtPause, s.seed))
+	d.until = now.Add(s.delay(d.count, s.client.config.RetryMax, maxDoubtPause))
 	d.count++
 	d.cancel(errSuspected)
 }

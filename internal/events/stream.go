@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/backoff"
 )
 
 // stream keeps one reply stream open and hands out what comes on it.
@@ -56,7 +58,7 @@ func (s *stream) run(ctx context.Context) error {
 		if lived >= config.HealthyAfter {
 			attempt = 0
 		}
-		wait := delay(attempt, config.RetryMin, config.RetryMax, s.seed)
+		wait := s.delay(attempt, config.RetryMin, config.RetryMax)
 		down.log(config.Logger, s.reply, err, wait)
 		if !pause(ctx, wait) {
 			return nil
@@ -104,6 +106,11 @@ func (s *stream) listen(ctx context.Context, extra url.Values, patience time.Dur
 	extra.Set("delivery", "broadcast")
 	conn, err := listen(ctx, s.client.transport, s.client.collection, extra, token, patience, heard)
 	return conn, withToken(err, token, "listening to")
+}
+
+// delay is a backoff whose chance is the stream's own.
+func (s *stream) delay(attempt int, lowest, highest time.Duration) time.Duration {
+	return backoff.Delay(attempt, lowest, highest, backoff.Chance(s.seed, attempt))
 }
 
 // pause waits; false means that ctx ended first.

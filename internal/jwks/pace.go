@@ -14,10 +14,10 @@ const (
 	longestInterval  = 15 * time.Minute
 	// missedInterval is between two fetches that unknown key ids cause.
 	missedInterval = 10 * time.Second
-	// firstBackoff doubles with each failure, up to longestBackoff.
-	firstBackoff   = time.Second
+	// The pauses after failures begin between firstBackoff and twice that.
+	firstBackoff   = time.Second / 2
 	longestBackoff = time.Minute
-	// jitter is the part of a pause that is left to chance, so that replicas do
+	// jitter is the part of an interval that is left to chance, so that replicas do
 	// not ask in step.
 	jitter = 0.2
 )
@@ -30,21 +30,7 @@ func interval(maxAge time.Duration, chance float64) time.Duration {
 	if maxAge == unknownAge {
 		maxAge = usualInterval
 	}
-	return jittered(min(max(maxAge, shortestInterval), longestInterval), chance)
-}
-
-// backoff is how long to wait after failures in a row, one or more.
-func backoff(failures int, chance float64) time.Duration {
-	pause := longestBackoff
-	// Beyond six doublings it is longestBackoff anyway.
-	if failures <= 6 {
-		pause = min(firstBackoff<<(failures-1), longestBackoff)
-	}
-	return jittered(pause, chance)
-}
-
-// jittered is d less up to jitter of it.
-func jittered(d time.Duration, chance float64) time.Duration {
+	d := min(max(maxAge, shortestInterval), longestInterval)
 	return d - time.Duration(jitter*chance*float64(d))
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/busdk/bus-api-provider-vm/internal/backoff"
 )
 
 // RemoteConfig configures NewRemote.
@@ -121,7 +123,7 @@ func (r *Remote) update(ctx context.Context) time.Duration {
 		return 0 // given up, not failed
 	case err != nil:
 		r.failed(err)
-		return backoff(r.failures, rand.Float64())
+		return backoff.Delay(r.failures-1, firstBackoff, longestBackoff, rand.Float64())
 	}
 	r.succeeded(changed)
 	return interval(got.maxAge, rand.Float64())

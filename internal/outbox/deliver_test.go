@@ -3,7 +3,6 @@ package outbox
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -241,25 +240,5 @@ func checkPairs(t *testing.T, s *sink, ops []lifecycle.Operation) {
 		if len(begin) != 1 || len(end) != 1 || begin[0] > end[0] {
 			t.Errorf("operation %s: requested delivered at %v, its end at %v", op.ID, begin, end)
 		}
-	}
-}
-
-func TestDelay(t *testing.T) {
-	const least, most = 200 * time.Millisecond, 30 * time.Second
-	var low, high []time.Duration
-	for n := range 12 {
-		low = append(low, delay(n, 0.999999, least, most).Round(time.Millisecond))
-		high = append(high, delay(n, 0, least, most))
-	}
-	ms := time.Millisecond
-	want := []time.Duration{200 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 6400 * ms, 12800 * ms, 25600 * ms, most, most, most}
-	if !slices.Equal(high, want) {
-		t.Errorf("longest delays %v, want %v", high, want)
-	}
-	for i := range want {
-		want[i] /= 2
-	}
-	if !slices.Equal(low, want) {
-		t.Errorf("shortest delays %v, want %v", low, want)
 	}
 }

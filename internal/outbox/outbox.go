@@ -83,7 +83,7 @@ type Outbox struct {
 	store  *store
 	lock   *os.File
 	count  counters
-	jitter func() float64
+	chance func() float64 // in [0, 1)
 
 	// Both have room for one signal; an unread one stands for any number.
 	wakeWriter, wakeDelivery chan struct{}
@@ -131,7 +131,7 @@ func Open(config Config) (*Outbox, error) {
 	o := &Outbox{
 		config:       config,
 		log:          config.Logger,
-		jitter:       rand.Float64,
+		chance:       rand.Float64,
 		wakeWriter:   make(chan struct{}, 1),
 		wakeDelivery: make(chan struct{}, 1),
 		byID:         map[string]*operation{},

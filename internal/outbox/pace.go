@@ -1,6 +1,10 @@
 package outbox
 
-import "time"
+import (
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/backoff"
+)
 
 // pace slows delivery down while the usage integration does not answer: after
 // a failure everything pauses, then one record at a time tries, and the first
@@ -52,17 +56,7 @@ func (o *Outbox) retry(j job, cause error, now time.Time) {
 	j.op.retryAt = j.op.retryAt.Add(o.config.RetryMin)
 }
 
-func (o *Outbox) delay(attempt int) time.Duration {
-	return delay(attempt, o.jitter(), o.config.RetryMin, o.config.RetryMax)
-}
-
-// delay is how long to wait after the n-th failure in a row: least, doubled
-// with each, at most most, of which random (in [0, 1)) takes away up to half.
-func delay(n int, random float64, least, most time.Duration) time.Duration {
-	d := least
-	for ; n > 1 && d < most; n-- {
-		d *= 2
-	}
-	d = min(d, most)
-	return d - time.Duration(random*float64(d)/2)
+// delay is how long to wait after so many failures in a row.
+func (o *Outbox) delay(failures int) time.Duration {
+	return backoff.Delay(failures-1, o.config.RetryMin, o.config.RetryMax, o.chance())
 }

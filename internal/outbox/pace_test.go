@@ -12,11 +12,11 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 
-// startSteady is an outbox whose delays are not jittered: always the longest.
+// startSteady is an outbox whose delays are not jittered: always the shortest.
 func startSteady(t *testing.T, config Config) *running {
 	t.Helper()
 	o := mustOpen(t, config)
-	o.jitter = func() float64 { return 0 }
+	o.chance = func() float64 { return 0 }
 	return run(t, o)
 }
 

@@ -1,4 +1,4 @@
-package events
+package backoff
 
 import (
 	"math"
@@ -20,17 +20,17 @@ func TestDelayGrowsWithinItsBounds(t *testing.T) {
 	for attempt, want := range bounds {
 		different := false
 		for seed := range uint64(50) {
-			got := delay(attempt, time.Second, 30*time.Second, seed)
+			got := Delay(attempt, time.Second, 30*time.Second, Chance(seed, attempt))
 			if got < want.floor || got > want.ceiling {
-				t.Fatalf("delay(%d), seed %d = %v, want %v to %v", attempt, seed, got, want.floor, want.ceiling)
+				t.Fatalf("Delay(%d), seed %d = %v, want %v to %v", attempt, seed, got, want.floor, want.ceiling)
 			}
-			if got != delay(attempt, time.Second, 30*time.Second, seed) {
-				t.Fatalf("delay(%d), seed %d is not a function", attempt, seed)
+			if got != Delay(attempt, time.Second, 30*time.Second, Chance(seed, attempt)) {
+				t.Fatalf("Delay(%d), seed %d is not a function", attempt, seed)
 			}
-			different = different || got != delay(attempt, time.Second, 30*time.Second, 0)
+			different = different || got != Delay(attempt, time.Second, 30*time.Second, Chance(0, attempt))
 		}
 		if !different {
-			t.Errorf("delay(%d) has no jitter", attempt)
+			t.Errorf("Delay(%d) has no jitter", attempt)
 		}
 	}
 }
@@ -40,9 +40,9 @@ func TestDelayForAnySettings(t *testing.T) {
 		attempt := rapid.IntRange(0, math.MaxInt32).Draw(t, "attempt")
 		highest := time.Duration(rapid.Int64Min(1).Draw(t, "highest"))
 		lowest := time.Duration(rapid.Int64Min(1).Draw(t, "lowest"))
-		got := delay(attempt, lowest, highest, rapid.Uint64().Draw(t, "seed"))
+		got := Delay(attempt, lowest, highest, rapid.Float64Range(0, math.Nextafter(1, 0)).Draw(t, "chance"))
 		if got < min(lowest, highest) || got > highest {
-			t.Fatalf("delay = %v outside [%v, %v]", got, lowest, highest)
+			t.Fatalf("Delay = %v outside [%v, %v]", got, lowest, highest)
 		}
 	})
 }
