@@ -7,6 +7,7 @@
 //	<!-- tested: checkout, serving -->  the same in the background; what it prints as NAME=value is set for the blocks after it
 //	<!-- tested: settings -->           as a start of the service, which says whether its settings are right, and does not serve
 //	<!-- tested: machine -->            on a bare machine with the package, in one shell, block after block (tests/ship)
+//	<!-- tested: machine, binary -->   the same on another one, with the binary and nginx's file instead of the package
 //	<!-- tested: by PATH -->            by a test of its own, in PATH
 //	<!-- untested: REASON -->           by nobody
 //
