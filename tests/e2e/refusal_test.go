@@ -79,7 +79,7 @@ func TestWrongSettingsEndWithTwo(t *testing.T) {
 		{secret, "--backend events --events-url http://127.0.0.1:1", "events.token: is needed by backend = events"},
 		{secret, "--backend events --events-url http://u:swordfish@127.0.0.1:1", "events.url (flag --events-url): is not accepted"},
 		{secret, "token", "--scope: is needed"},
-		{secret, "token --scope vm:read --ttl soon", "--ttl: want a duration"},
+		{secret, "token --scope vm:read --ttl soon", "--ttl: \"soon\" is not accepted; want a duration"},
 		{secret, "token --scope vm:read --colour", `unknown flag "--colour"`},
 		{nil, "token --scope vm:read", "jwt.secret: no secret"},
 		{nil, "help --format xml", `--format: "xml" is not accepted`},
