@@ -46,9 +46,11 @@ func (l *log) take(kind string) []string {
 	return lines
 }
 
-func (l *log) logger() *slog.Logger {
+func (l *log) logger() *slog.Logger { return l.loggerFrom(slog.LevelDebug) }
+
+func (l *log) loggerFrom(level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{
-		Level: slog.LevelDebug,
+		Level: level,
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			switch a.Key {
 			case slog.TimeKey, slog.LevelKey, "duration", "stack":
@@ -121,6 +123,19 @@ func TestAudit(t *testing.T) {
 	} {
 		c.do()
 		assert.Equal(t, c.want, l.take("msg=audit"), c.name)
+	}
+}
+
+// Reads are told of to whoever looks for them, and fill no log otherwise.
+func TestReadsAreLoggedAtDebug(t *testing.T) {
+	for level, want := range map[slog.Level][]string{
+		slog.LevelDebug: {"request_id=<id> subject=<id>"},
+		slog.LevelInfo:  nil,
+	} {
+		var l log
+		w := serve(t, func(_ *world, c *routes.Config) { c.Logger = l.loggerFrom(level) })
+		assert.Equal(t, state, w.call(t, "GET", "/api/v1/vm/status", both(), ""))
+		assert.Equal(t, want, l.take("msg=read"), level)
 	}
 }
 

@@ -47,8 +47,8 @@ type Config struct {
 	// Ready returns why this instance should get no traffic now, nil when it
 	// should; a nil func means always.
 	Ready func() error
-	// Logger gets one line for each failure of this server, and one for each
-	// write of a caller; default none.
+	// Logger gets one line for each failure of this server, one for each write
+	// of a caller, and at debug one for each read; default none.
 	Logger *slog.Logger
 	// Metrics gets the counters of the routes; nil for none.
 	Metrics *metrics.Set
@@ -104,7 +104,7 @@ func Mount(router fiber.Router, config Config) {
 			newBoundedChecker(config.Entitlement, config.Timeout, config.Metrics), middleware.ScopeWrite))
 	}
 
-	router.Get(StatusPath, chain(edge("status"), read, status(config.Backend))...)
+	router.Get(StatusPath, chain(edge("status"), read, status(config.Backend, config.Logger))...)
 	for path, action := range map[string]backend.Action{StartPath: backend.Start, StopPath: backend.Stop} {
 		front := append(edge(string(action)), audit(action, config))
 		checks := slices.Concat(write, []fiber.Handler{reach(action, config.Backend)}, entitled)
