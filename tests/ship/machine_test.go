@@ -99,7 +99,7 @@ func (m *machine) online(t testing.TB, script string) result {
 
 func (m *machine) enter(t testing.TB, script string, namespaces ...string) result {
 	t.Helper()
-	arguments := append([]string{"--target", m.id, "--mount", "--pid"}, namespaces...)
+	arguments := append([]string{"--target", m.id, "--root", "--mount", "--pid"}, namespaces...)
 	arguments = append(arguments, "chroot", m.root, "bash", "-c", "cd /root && "+script)
 	command := exec.Command("nsenter", arguments...)
 	command.Env = environment

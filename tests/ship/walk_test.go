@@ -109,7 +109,7 @@ type shell struct {
 func (m *machine) shell(t testing.TB) *shell {
 	t.Helper()
 	s := &shell{stderr: &logged{}}
-	command := exec.Command("nsenter", "--target", m.id, "--mount", "--pid", "--net", "chroot", m.root, "bash", "-euo", "pipefail")
+	command := exec.Command("nsenter", "--target", m.id, "--root", "--mount", "--pid", "--net", "chroot", m.root, "bash", "-euo", "pipefail")
 	command.Env = environment
 	var err error
 	s.stdin, err = command.StdinPipe()
