@@ -42,14 +42,8 @@ func (b *Events) Apply(ctx context.Context, op Operation) error {
 		}{runtime, op.Account, op.RequestID},
 	}
 	if op.Late != nil {
-		request.Late = func(e events.Envelope) {
-			result := decodeAccepted(e)
-			if isNonsense(result) {
-				b.client.Expect(request)
-				return
-			}
-			op.Late(result)
-		}
+		request.Late = func(e events.Envelope) { op.Late(decodeAccepted(e)) }
+		request.Nonsense = func(e events.Envelope) bool { return errors.Is(decodeAccepted(e), events.ErrMalformed) }
 	}
 	envelope, err := b.client.Request(ctx, request)
 	if err == nil {
@@ -57,17 +51,11 @@ func (b *Events) Apply(ctx context.Context, op Operation) error {
 	} else {
 		err = events.Failure(err, asked)
 	}
-	if isNonsense(err) && op.Late != nil {
-		b.client.Expect(request)
-	}
 	if mayHaveActed(err) {
 		b.keeper.Invalidate()
 	}
 	return err
 }
-
-// isNonsense reports a reply that says neither yes nor no.
-func isNonsense(err error) bool { return errors.Is(err, events.ErrMalformed) }
 
 // mayHaveActed is false only when the request certainly never went out. It goes
 // by the status, because the code may be a word of the worker's own.

@@ -42,6 +42,7 @@ type waiter struct {
 	requestedAt time.Time
 	reply       chan Envelope // one slot: the sender never blocks
 	late        func(Envelope)
+	nonsense    func(Envelope) bool
 	until       time.Time // when a late reply is of no use any more
 }
 
@@ -55,18 +56,18 @@ func newBook() *book {
 
 // open enters a request; false means that one with this id waits already. An
 // earlier one that does not wait any more is forgotten: replies are the new one's.
-func (b *book) open(id string, late func(Envelope), now time.Time) (*waiter, bool) {
-	w := &waiter{id: id, requestedAt: now, late: late, reply: make(chan Envelope, 1)}
+func (b *book) open(r Request, now time.Time) (*waiter, bool) {
+	w := &waiter{id: r.CorrelationID, requestedAt: now, late: r.Late, nonsense: r.Nonsense, reply: make(chan Envelope, 1)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.waiting[id] != nil {
+	if b.waiting[w.id] != nil {
 		return nil, false
 	}
 	b.opened++
 	w.number = b.opened
-	b.waiting[id] = w
-	b.givenUp.remove(id)
-	b.answered.remove(id)
+	b.waiting[w.id] = w
+	b.givenUp.remove(w.id)
+	b.answered.remove(w.id)
 	return w, true
 }
 
@@ -100,21 +101,31 @@ func (b *book) forget(w *waiter) bool {
 	return true
 }
 
-// take looks up whose reply came at now, and takes that request out of the
-// book. The waiter is nil unless the reply is matched or late; requestedAt is
-// zero when it is unmatched.
-func (b *book) take(id string, now time.Time) (kind matching, w *waiter, requestedAt time.Time) {
+// take looks up whose reply e is, which came at now, and takes that request out
+// of the book; after nonsense the request is given up, until then. The waiter is nil
+// unless the reply is matched, or late and no nonsense; requestedAt is zero when
+// it is unmatched.
+func (b *book) take(e Envelope, now, until time.Time) (kind matching, w *waiter, requestedAt time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	id := e.CorrelationID
 	if w = b.waiting[id]; w != nil {
 		delete(b.waiting, id)
+		if w.nonsense != nil && w.nonsense(e) {
+			w.until = until
+			b.givenUp.put(id, w)
+			return matched, w, w.requestedAt
+		}
 		kind = matched
 	} else if w, _ = b.givenUp.get(id); w != nil {
-		b.givenUp.remove(id)
 		kind = late
-		if now.After(w.until) {
+		switch {
+		case now.After(w.until):
 			w.late = nil
+		case w.nonsense != nil && w.nonsense(e):
+			return kind, nil, w.requestedAt
 		}
+		b.givenUp.remove(id)
 	} else if requestedAt, known := b.answered.get(id); known {
 		return duplicate, nil, requestedAt
 	} else {

@@ -18,13 +18,14 @@ func TestBook(t *testing.T) {
 		entries := make(map[string]*waiter)
 		state := make(map[string]matching)
 		wantsLate := func(Envelope) {}
+		isNonsense := func(e Envelope) bool { return e.Payload == nil }
 		id := func() string { return fmt.Sprint(rapid.IntRange(0, 9).Draw(t, "id")) }
 		step := func() time.Time { now = now.Add(time.Second); return now }
 
 		t.Repeat(map[string]func(*rapid.T){
 			"open": func(t *rapid.T) {
 				id := id()
-				w, ok := b.open(id, wantsLate, step())
+				w, ok := b.open(Request{CorrelationID: id, Late: wantsLate, Nonsense: isNonsense}, step())
 				if ok != (state[id] != matched) {
 					t.Fatalf("open(%s) = %v while %s", id, ok, state[id])
 				}
@@ -51,25 +52,36 @@ func TestBook(t *testing.T) {
 			},
 			"take": func(t *rapid.T) {
 				id := id()
-				kind, w, requestedAt := b.take(id, step())
-				want := state[id]
+				e := Envelope{CorrelationID: id}
+				if rapid.Bool().Draw(t, "sense") {
+					e.Payload = []byte("1")
+				}
+				kind, w, requestedAt := b.take(e, step(), now.Add(wanted))
+				want, after := state[id], duplicate
 				switch want {
 				case "":
-					want = unmatched
+					want, after = unmatched, ""
+				case matched:
+					if isNonsense(e) {
+						after = givenUp
+					}
 				case givenUp:
 					want = late
+					if isNonsense(e) && !now.After(entries[id].until) {
+						after = givenUp
+					}
 				}
-				if kind != want || (w != nil) != (want == matched || want == late) {
-					t.Fatalf("take(%s) = %s, want %s", id, kind, want)
+				if kind != want || (w != nil) != (want == matched || want == late && after == duplicate) {
+					t.Fatalf("take(%s) = %s, %v, want %s", id, kind, w, want)
 				}
 				if want != unmatched && requestedAt != entries[id].requestedAt {
 					t.Fatalf("take(%s) is of %v, want %v", id, requestedAt, entries[id].requestedAt)
 				}
-				if want == late && (w.late != nil) != !now.After(w.until) {
+				if w != nil && want == late && (w.late != nil) != !now.After(w.until) {
 					t.Fatalf("take(%s) at %v has late %v until %v", id, now, w.late != nil, w.until)
 				}
 				if want != unmatched {
-					state[id] = duplicate
+					state[id] = after
 				}
 			},
 			"": func(t *rapid.T) {

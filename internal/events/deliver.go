@@ -40,9 +40,14 @@ func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) error) error 
 func (s *stream) deliver(e Envelope) {
 	s.delivery.Lock()
 	defer s.delivery.Unlock()
-	kind, w, requestedAt := s.book.take(e.CorrelationID, time.Now())
+	kind, w, requestedAt := s.take(e)
 	s.counts.replies[kind].Inc()
 	s.pass(e, kind, w, requestedAt)
+}
+
+func (s *stream) take(e Envelope) (matching, *waiter, time.Time) {
+	now := time.Now()
+	return s.book.take(e, now, now.Add(s.client.config.LateReply))
 }
 
 // deliverReplayed does the same for a replayed envelope that answers a request
@@ -51,7 +56,7 @@ func (s *stream) deliver(e Envelope) {
 func (s *stream) deliverReplayed(e Envelope) bool {
 	s.delivery.Lock()
 	defer s.delivery.Unlock()
-	kind, w, requestedAt := s.book.take(e.CorrelationID, time.Now())
+	kind, w, requestedAt := s.take(e)
 	if w == nil {
 		s.counts.history.Inc()
 		return false
@@ -70,7 +75,7 @@ func (s *stream) pass(e Envelope, kind matching, w *waiter, requestedAt time.Tim
 	switch {
 	case kind == matched:
 		w.reply <- e
-	case kind == late && w.late != nil:
+	case kind == late && w != nil && w.late != nil:
 		// It may have to write to a slow disk: the stream does not wait for it.
 		// There are at most as many at a time as requests were given up.
 		s.client.late.Go(func() { w.late(e) })

@@ -228,7 +228,7 @@ func TestTheObserverComesBeforeTheCaller(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := c.streams[startReply]
-	w, _ := s.book.open("a", nil, time.Now())
+	w, _ := s.book.open(Request{CorrelationID: "a"}, time.Now())
 	told := -1
 	c.Observe(startReply, func(Envelope) { told = len(w.reply) })
 	s.deliver(Envelope{Name: startReply, CorrelationID: "a"})
