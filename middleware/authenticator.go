@@ -49,6 +49,8 @@ type Authenticator struct {
 	ring    atomic.Pointer[keyRing]
 	verify  fiber.Handler
 
+	lastHeader atomic.Pointer[goodHeader]
+
 	hits, misses *metrics.Counter
 }
 

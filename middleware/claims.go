@@ -44,6 +44,15 @@ type tokenClaims struct {
 
 // UnmarshalJSON decodes the claims set of a JWT.
 func (c *tokenClaims) UnmarshalJSON(data []byte) error {
+	if c.readPlain(data) {
+		return nil
+	}
+	*c = tokenClaims{}
+	return c.readStrictly(data)
+}
+
+// readStrictly takes every spelling that JSON has, and says what is wrong.
+func (c *tokenClaims) readStrictly(data []byte) error {
 	var wire struct {
 		Subject   jsontext.Value `json:"sub"`
 		Audience  jsontext.Value `json:"aud"`

@@ -38,7 +38,7 @@ func FuzzClaims(f *testing.F) {
 			return
 		}
 		_, got, _ := strings.Cut(answer, "\n\n")
-		want, reason := readStrictly(claims)
+		want, reason := readSlowly(claims)
 		if reason != "" {
 			t.Fatalf("let through %q, although %s", claims, reason)
 		}
@@ -48,9 +48,9 @@ func FuzzClaims(f *testing.F) {
 	})
 }
 
-// readStrictly reads claims by encoding/json's token stream and exact
+// readSlowly reads claims by encoding/json's token stream and exact
 // numbers. It returns what identify says of them, or why they are no good.
-func readStrictly(data []byte) (caller, reason string) {
+func readSlowly(data []byte) (caller, reason string) {
 	if !utf8.Valid(data) {
 		return "", "it is not UTF-8"
 	}

@@ -29,9 +29,10 @@ var (
 // spelling of each part. It reads no other member, so nothing that a header
 // points at (jku, x5u, jwk) is ever fetched or opened. The kid it returns is a
 // name to look for among the public keys that are there; HS256 has none.
-func checkHeader(raw string) (kid string, err error) {
-	segments := strings.SplitN(raw, ".", 3)
-	for _, segment := range segments {
+func (a *Authenticator) checkHeader(raw string) (kid string, err error) {
+	segment, rest, _ := strings.Cut(raw, ".")
+	claims, signature, _ := strings.Cut(rest, ".")
+	for _, segment := range [...]string{segment, claims, signature} {
 		if segment == "" {
 			return "", errEmptySegments
 		}
@@ -39,7 +40,22 @@ func checkHeader(raw string) (kid string, err error) {
 			return "", errBase64
 		}
 	}
-	header, err := strictBase64.DecodeString(segments[0])
+	if last := a.lastHeader.Load(); last != nil && last.segment == segment {
+		return last.kid, nil
+	}
+	if kid, err = readHeader(segment); err == nil {
+		a.lastHeader.Store(&goodHeader{strings.Clone(segment), kid})
+	}
+	return kid, err
+}
+
+// goodHeader is a header that readHeader took. The tokens of an issuer have the
+// same one until it rolls its key.
+type goodHeader struct{ segment, kid string }
+
+// readHeader decodes one and holds it to the rules.
+func readHeader(segment string) (kid string, err error) {
+	header, err := strictBase64.DecodeString(segment)
 	if err != nil {
 		return "", errBase64
 	}

@@ -89,7 +89,7 @@ func verificationKeys(secrets [][]byte) (jwt.VerificationKeySet, error) {
 // key hands golang-jwt what may verify token, once its header has passed. It
 // goes by the method that golang-jwt is about to verify with.
 func (a *Authenticator) key(token *jwt.Token) (any, error) {
-	kid, err := checkHeader(token.Raw)
+	kid, err := a.checkHeader(token.Raw)
 	if err != nil {
 		return nil, err
 	}
