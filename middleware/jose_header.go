@@ -111,19 +111,15 @@ func canonicalBase64(segment string) bool {
 	return true
 }
 
-// sextet is the value of one base64url character, -1 for any other byte.
-func sextet(c byte) int {
-	switch {
-	case 'A' <= c && c <= 'Z':
-		return int(c - 'A')
-	case 'a' <= c && c <= 'z':
-		return int(c-'a') + 26
-	case '0' <= c && c <= '9':
-		return int(c-'0') + 52
-	case c == '-':
-		return 62
-	case c == '_':
-		return 63
+// sextets holds the value of each base64url character, and of any other byte -1.
+var sextets = func() (table [256]int8) {
+	for c := range table {
+		table[c] = int8(strings.IndexByte(alphabet, byte(c)))
 	}
-	return -1
-}
+	return table
+}()
+
+const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+// sextet is the value of one base64url character, -1 for any other byte.
+func sextet(c byte) int { return int(sextets[c]) }

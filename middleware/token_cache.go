@@ -3,7 +3,9 @@ package middleware
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -28,8 +30,14 @@ const (
 // memory: a token with a thousand scopes takes the room of many. The text, with
 // the subject and the scopes that stand in it, is never longer than two tokens.
 // Refusals are never kept.
+//
+// A token is remembered when it is verified for the second time: one that comes
+// once costs no memory, so a flood of such tokens drives nobody else's out.
 type tokenCache struct {
 	entries *otter.Cache[[sha256.Size]byte, *Identity]
+	// seen has a mark for tokens that were verified once. Marks are short and
+	// overwrite each other: all they decide is what is worth remembering.
+	seen []atomic.Uint32
 }
 
 func newTokenCache(size int) (*tokenCache, error) {
@@ -40,7 +48,7 @@ func newTokenCache(size int) (*tokenCache, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tokenCache{entries}, nil
+	return &tokenCache{entries: entries, seen: make([]atomic.Uint32, size)}, nil
 }
 
 func weigh(_ [sha256.Size]byte, id *Identity) uint32 {
@@ -61,11 +69,21 @@ func (t *tokenCache) get(token []byte, now time.Time) *Identity {
 	return id
 }
 
-// put remembers id, to whom the verified token belongs, for rememberFor. It
-// owns id from here on.
+// put remembers id, to whom the verified token belongs, for rememberFor, if the
+// token was put before. It owns id from here on.
 func (t *tokenCache) put(token string, id *Identity, now time.Time) {
 	dot := strings.LastIndexByte(token, '.')
+	key := sha256.Sum256([]byte(token[dot+1:]))
+	if !t.again(key) {
+		return
+	}
 	id.signed = strings.Clone(token[:dot]) // token is a part of the request
 	id.verifiedUntil = now.Add(rememberFor)
-	t.entries.Set(sha256.Sum256([]byte(token[dot+1:])), id)
+	t.entries.Set(key, id)
+}
+
+// again leaves the mark of key, and reports whether it was there.
+func (t *tokenCache) again(key [sha256.Size]byte) bool {
+	place, mark := binary.LittleEndian.Uint32(key[:4]), binary.LittleEndian.Uint32(key[4:8])
+	return t.seen[place%uint32(len(t.seen))].Swap(mark) == mark
 }

@@ -45,6 +45,8 @@ func TestSignatureIsCheckedAgain(t *testing.T) {
 	require.NoError(t, err)
 	id := &Identity{Subject: "caller"}
 	cache.put(key, id, epoch)
+	assert.Nil(t, cache.get([]byte(key), epoch), "remembered after one use")
+	cache.put(key, id, epoch)
 	assert.Same(t, id, cache.get([]byte(key), epoch))
 	assert.Same(t, id, cache.get([]byte(key), epoch.Add(rememberFor)))
 	assert.Nil(t, cache.get([]byte(key), epoch.Add(rememberFor+1)))
@@ -104,21 +106,26 @@ func TestFloodLeavesTheCacheBounded(t *testing.T) {
 		entries.CleanUp()
 		return entries.EstimatedSize()
 	}
-	flood := func(n int, secret, padding, want string) {
+	flood := func(n, times int, secret, padding, want string) {
 		for i := range n {
 			claims := hostile.GoodClaims(epoch).Set("scope", `"vm:read`+padding+`"`).Add(fmt.Sprintf(`"jti":"%d"`, i))
-			require.Equal(t, want, ask(t, handler, bearer(hostile.Sign(secret, hostile.DefaultHeader, claims.String())), ""))
+			token := bearer(hostile.Sign(secret, hostile.DefaultHeader, claims.String()))
+			for range times {
+				require.Equal(t, want, ask(t, handler, token, ""))
+			}
 			// The bound holds while the flood lasts, but for what waits to be
 			// evicted.
 			require.LessOrEqual(t, entries.EstimatedSize(), 8*bound)
 		}
 	}
-	flood(500, "another secret", "", invalid)
+	flood(500, 2, "another secret", "", invalid)
 	assert.Zero(t, size())
-	flood(2000, testSecret, "", passed)
+	flood(500, 1, testSecret, " once", passed)
+	assert.Zero(t, size(), "tokens that come once")
+	flood(2000, 2, testSecret, "", passed)
 	assert.Positive(t, size())
 	assert.LessOrEqual(t, size(), bound)
-	flood(300, testSecret, strings.Repeat(" x", 3000), passed)
+	flood(300, 2, testSecret, strings.Repeat(" x", 3000), passed)
 	assert.LessOrEqual(t, size(), bound, "and the large ones")
 	assert.LessOrEqual(t, entries.WeightedSize(), uint64(bound))
 }

@@ -193,6 +193,7 @@ func (a *App) adminServer() *admin.Server {
 // If a part of the plumbing fails, the server drains all the same and the
 // failure is returned.
 func (a *App) Run(ctx context.Context) error {
+	defer raiseHeap()()
 	a.announce()
 	systemd.Ready()
 	stopping := context.AfterFunc(ctx, systemd.Stopping)

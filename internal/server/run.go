@@ -34,7 +34,7 @@ func (s *Server) Ready() error {
 // It returns nil when all of them did.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	served := make(chan error, 1)
-	go func() { served <- s.app.Listener(l) }()
+	go func() { served <- s.app.Listener(s.served(l)) }()
 
 	select {
 	case err := <-served:

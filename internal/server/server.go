@@ -88,6 +88,7 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		ReadTimeout:             config.ReadTimeout,
 		WriteTimeout:            config.WriteTimeout,
 		IdleTimeout:             config.IdleTimeout,
+		ReduceMemoryUsage:       true, // servedConn makes up for what it costs
 		EnableTrustedProxyCheck: true, // trust no forwarded header: none is read
 		// A form is a body like any other, read only behind authentication.
 		DisablePreParseMultipartForm: true,

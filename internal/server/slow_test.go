@@ -19,6 +19,8 @@ const (
 	// soon is far beyond readTimeout, and far below what any other limit of
 	// these tests would take.
 	soon = 5 * time.Second
+	// tolerance is what a clock started before its time may show too little.
+	tolerance = 20 * time.Millisecond
 )
 
 func quick(c *Config) { c.ReadTimeout, c.IdleTimeout = readTimeout, readTimeout }
@@ -121,6 +123,35 @@ func TestIdleConnections(t *testing.T) {
 		wire.Send(t, c, sent)
 		require.NoError(t, c.(*net.TCPConn).CloseWrite())
 		assert.Empty(t, wire.Rest(t, c), "ended by the client after %q", sent)
+	}
+}
+
+// A connection that was busy for longer than any of its time-outs has all of
+// them anew when it pauses, for its next request and within it.
+func TestBusyConnectionsThatStop(t *testing.T) {
+	server := start(t, quick, nil)
+	for name, c := range map[string]struct{ sent, want string }{
+		"between requests": {"", ""},
+		"in a request":     {"GET /livez HTTP/1.1\r\n", refusals[408][0]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := wire.Dial(t, server.Addr())
+			answers := bufio.NewReader(client)
+			tick := time.NewTicker(readTimeout / 5)
+			defer tick.Stop()
+			for busy := time.Now(); time.Since(busy) < 3*readTimeout; <-tick.C {
+				wire.Send(t, client, getLive)
+				require.Equal(t, sorted(answer("200 OK", "", `{"ok":true}`)), wire.Next(t, answers, "GET"))
+			}
+			wire.Send(t, client, getLive)
+			wire.Next(t, answers, "GET")
+			stopped := time.Now()
+			wire.Send(t, client, c.sent)
+			assert.Equal(t, c.want, wire.Anonymous(wire.Rest(t, client)))
+			assert.GreaterOrEqual(t, time.Since(stopped), readTimeout-tolerance)
+			assert.Less(t, time.Since(stopped), soon)
+		})
 	}
 }
 
