@@ -14,11 +14,10 @@ const (
 	maxMessage = 512
 )
 
-// What stands in for the parts that an event error leaves out.
-const (
-	unnamedType    = "integration_error"
-	unnamedMessage = "The integration reported an error without a message."
-)
+// UnnamedError is the type of an event error that names none.
+const UnnamedError = "integration_error"
+
+const unnamedMessage = "The integration reported an error without a message."
 
 // RemoteError is an integration's own answer that it failed. Type and Message
 // are bounded (64 and 512 bytes), printable, and free of what looks like a
@@ -49,7 +48,7 @@ func remoteError(raw json.RawMessage) *RemoteError {
 	}
 	e := &RemoteError{Type: clean(kind, maxType), Message: clean(message, maxMessage)}
 	if e.Type == "" {
-		e.Type = unnamedType
+		e.Type = UnnamedError
 	}
 	if e.Message == "" {
 		e.Message = unnamedMessage

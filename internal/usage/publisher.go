@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -19,7 +21,17 @@ var Reply = events.ReplyName(events.UsageRequest)
 // of the record.
 var passing = []string{"unavailable", "timeout", "overload", "busy", "rate_limit", "too_many", "internal", "storage"}
 
-func passes(kind string) bool {
+// passes reports an error that may not come again. An older integration puts all
+// it has to say into one text, another numbers its errors as HTTP does.
+func passes(e *events.RemoteError) bool {
+	kind := e.Type
+	if kind == events.UnnamedError {
+		kind = e.Message
+	}
+	if code, err := strconv.Atoi(kind); err == nil {
+		return code == http.StatusRequestTimeout || code == http.StatusTooManyRequests || code/100 == 5
+	}
+	kind = strings.ToLower(kind)
 	return slices.ContainsFunc(passing, func(word string) bool { return strings.Contains(kind, word) })
 }
 
@@ -40,7 +52,7 @@ func (p *Publisher) Send(ctx context.Context, r Record) error {
 		Payload:       r,
 	})
 	var remote *events.RemoteError
-	if errors.As(err, &remote) && !passes(remote.Type) {
+	if errors.As(err, &remote) && !passes(remote) {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return err
