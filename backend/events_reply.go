@@ -55,7 +55,7 @@ func malformed(cause error) *apierror.Error {
 
 func (p replyPayload) status() (snapshot.Status, error) {
 	s := p.statusPayload
-	if s.State == nil && p.Status != nil {
+	if !present(s.State) && p.Status != nil {
 		s = *p.Status
 	}
 	state, ok := text(s.State)
@@ -96,10 +96,9 @@ func decodeAccepted(e events.Envelope) error {
 		return nil
 	case "false":
 		return notAccepted(payload.Message)
-	case "":
-		if _, err := payload.status(); err == nil {
-			return nil
-		}
+	}
+	if _, err := payload.status(); err == nil {
+		return nil
 	}
 	return unclear(fmt.Errorf("%w: %w", events.ErrMalformed, errNoAnswer))
 }
