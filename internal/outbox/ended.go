@@ -90,6 +90,9 @@ func (o *Outbox) accept(id string, e *ending) (queued bool, err error) {
 // queueEnd queues e. Meanwhile the terminal record that may be on disk is not
 // delivered, a `requested` one is.
 func (o *Outbox) queueEnd(e *ending) {
+	if e.op.outcome == "" {
+		o.open--
+	}
 	e.op.outcome = e.record.Data.Outcome
 	e.op.writing++
 	o.plan(e.op, time.Now())

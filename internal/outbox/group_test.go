@@ -48,6 +48,45 @@ func TestConcurrentWritersShareCommits(t *testing.T) {
 	})
 }
 
+// Writers that arrive one after the other share commits too.
+func TestCrowdIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const (
+			writers, each = 200, 5
+			work          = 50 * time.Millisecond
+		)
+		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: newSink(nil)})
+		withSyncTime(o)
+		r := run(t, o)
+		var all sync.WaitGroup
+		for i := range writers {
+			all.Go(func() {
+				time.Sleep(work * time.Duration(i) / writers)
+				for range each {
+					op, begin := newOperation(), time.Now()
+					if err := r.Requested(t.Context(), op); err != nil {
+						t.Error(err)
+					}
+					time.Sleep(work)
+					if err := r.Ended(op, lifecycle.Accepted, work); err != nil {
+						t.Error(err)
+					}
+					if took := time.Since(begin) - work; took > 2*(gatherFor+2*syncTime) {
+						t.Errorf("the two records took %s", took)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if perWrite := float64(o.count.commits.Get()) / (writers * each); perWrite >= 0.1 {
+			t.Errorf("%.3f commits a write", perWrite)
+		}
+		if o.open != 0 {
+			t.Errorf("%d operations count as open", o.open)
+		}
+	})
+}
+
 func TestLoneWriterWaitsForNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: newSink(nil)})

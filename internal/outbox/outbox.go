@@ -107,6 +107,7 @@ type Outbox struct {
 	operations *list.List
 	next       uint64 // number of the next operation
 	room       int    // places of MaxRecords taken
+	open       int    // operations of this process that have not ended
 	parked     int
 	ready      schedule // deliverable now, oldest first
 	waiting    schedule // deliverable later, soonest first
@@ -118,6 +119,7 @@ type Outbox struct {
 	settled   []settlement
 	settledAt time.Time // of the first in settled
 	orphans   []uint64
+	gathering time.Time // since when it waits for more to come; zero when it does not
 }
 
 // Open locks the data directory, sets a damaged file aside and reads what is

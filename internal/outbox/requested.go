@@ -96,6 +96,7 @@ func (o *Outbox) admit(r *request) error {
 		return fmt.Errorf("%w: %d of %d records wait, %d of them parked", ErrFull, o.room, o.config.MaxRecords, o.parked)
 	}
 	o.room += 2
+	o.open++
 	r.op.number = o.next
 	o.next++
 	o.byID[r.op.id] = r.op
@@ -127,6 +128,7 @@ func (o *Outbox) giveUp(r *request, op lifecycle.Operation, cause error) error {
 func (o *Outbox) forget(op *operation) {
 	delete(o.byID, op.id)
 	o.room -= 2
+	o.open--
 }
 
 // began notes that the rows of r are on disk.

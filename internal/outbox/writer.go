@@ -19,7 +19,7 @@ type batch struct {
 
 // write is the writer: it alone changes the file. It takes everything that has
 // gathered into one transaction, so what arrives while the disk syncs shares
-// the next sync, and a lone record waits for nothing. When stop is closed it
+// the next sync; a crowd is waited for, a lone record waits for nothing. When stop is closed it
 // writes what is queued and returns. An error means that the file is damaged.
 func (o *Outbox) write(stop <-chan struct{}) error {
 	timer := time.NewTimer(0)
@@ -59,6 +59,9 @@ func (o *Outbox) take(now time.Time, hurry bool) (*batch, time.Duration) {
 	if o.cause != nil && now.Before(o.probeAt) && !hurry {
 		return nil, o.probeAt.Sub(now)
 	}
+	if wait := o.gather(now); wait > 0 && !hurry {
+		return nil, wait
+	}
 	b := &batch{probe: o.cause != nil, unprobe: o.probed}
 	b.requests = o.takeRequests()
 	urgent := b.probe || len(b.requests)+len(o.endings)+len(o.orphans) > 0
@@ -77,7 +80,21 @@ func (o *Outbox) take(now time.Time, hurry bool) (*batch, time.Duration) {
 	b.settled, o.settled = o.settled, nil
 	b.orphans, o.orphans = o.orphans, nil
 	o.committing = now
+	o.gathering = time.Time{}
 	return b, 0
+}
+
+// gather is how long a crowd is still waited for.
+func (o *Outbox) gather(now time.Time) time.Duration {
+	queued := len(o.requests) + len(o.endings)
+	underWay := o.open + len(o.endings)
+	if queued == 0 || underWay < crowd || 2*queued >= underWay || o.cause != nil {
+		return 0
+	}
+	if o.gathering.IsZero() {
+		o.gathering = now
+	}
+	return o.gathering.Add(gatherFor).Sub(now)
 }
 
 // takeRequests returns the oldest requests that nobody withdrew.
