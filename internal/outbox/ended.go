@@ -90,7 +90,7 @@ func (o *Outbox) accept(id string, e *ending) (queued bool, err error) {
 // queueEnd queues e. Meanwhile the terminal record that may be on disk is not
 // delivered, a `requested` one is.
 func (o *Outbox) queueEnd(e *ending) {
-	if e.op.outcome == "" {
+	if e.op.outcome == "" && e.op.id != "" {
 		o.open--
 	}
 	e.op.outcome = e.record.Data.Outcome

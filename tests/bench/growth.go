@@ -63,7 +63,7 @@ func (b *bench) growTokens(ctx context.Context) error {
 
 const (
 	// growthRounds is how many rounds each size takes.
-	growthRounds = 4
+	growthRounds = 2
 	// growthSeconds is how much longer a turn is than in the main table.
 	growthSeconds = 2
 )
