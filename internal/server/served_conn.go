@@ -6,7 +6,6 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -158,7 +157,5 @@ func (s *Server) answerSilence(c net.Conn) {
 	ctx.Init2(c, silent{}, true)
 	s.refuse(&ctx, os.ErrDeadlineExceeded)
 	ctx.SetConnectionClose()
-	if c.SetWriteDeadline(time.Now().Add(s.config.WriteTimeout)) == nil {
-		_, _ = ctx.Response.WriteTo(c)
-	}
+	_, _ = ctx.Response.WriteTo(c)
 }

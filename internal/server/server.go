@@ -4,6 +4,7 @@ package server
 
 import (
 	"log/slog"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -116,6 +117,10 @@ func (s *Server) tighten() {
 	server.SecureErrorLogMessage = true // parse errors would quote headers
 	server.Logger = silent{}            // it logs peers' mistakes, one line each
 	server.ErrorHandler = s.refuse
+	server.ExpectHandler = func(ctx *fasthttp.RequestCtx) int {
+		s.mayWrite(ctx.Conn())
+		return fiber.StatusContinue
+	}
 	next := server.Handler
 	server.Handler = func(ctx *fasthttp.RequestCtx) {
 		if s.draining.Load() {
@@ -154,12 +159,19 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *apierror.Error {
 // fasthttp's words: they may hold bytes of the request.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	linger(ctx.Conn())
+	s.mayWrite(ctx.Conn())
 	ctx.Response.SkipBody = ctx.IsHead()
 	var id [32]byte
 	ctx.Response.Header.SetBytesV(fiber.HeaderXRequestID, s.ids.Append(id[:0]))
 	e := unreadable(err)
 	middleware.WriteError(ctx, e)
 	s.strays.Refuse(e)
+}
+
+// mayWrite begins the time to send an answer. fasthttp does so for those of
+// handlers only; any other would find the time of the last one over.
+func (s *Server) mayWrite(c net.Conn) {
+	_ = c.SetWriteDeadline(time.Now().Add(s.config.WriteTimeout)) // if it fails, so does the write
 }
 
 // knownMethod reports the methods Fiber routes.

@@ -169,3 +169,31 @@ func TestRequestsThatEndEarly(t *testing.T) {
 		assert.Equal(t, refusals[400][0], wire.Anonymous(wire.Rest(t, c)), "%q", sent)
 	}
 }
+
+// The time to send an answer begins with that answer: a connection that rested
+// for longer since its last one is told all the same what was wrong, or to
+// continue.
+func TestAnswersAfterARest(t *testing.T) {
+	const writeTimeout = 300 * time.Millisecond
+	server := start(t, func(c *Config) { c.WriteTimeout = writeTimeout }, nil)
+	post := "POST /livez HTTP/1.1\r\nHost: x\r\n"
+	for name, c := range map[string]struct{ sent, want string }{
+		"bad":       {"GET /livez HTTP/1.1\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"},
+		"too large": {post + "Content-Length: 9999999\r\n\r\n", "HTTP/1.1 413 Request Entity Too Large\r\n"},
+		"long":      {"GET /" + strings.Repeat("x", 20<<10), "HTTP/1.1 431 Request Header Fields Too Large\r\n"},
+		"expects":   {post + "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n", "HTTP/1.1 100 Continue\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := wire.Dial(t, server.Addr())
+			answers := bufio.NewReader(client)
+			wire.Send(t, client, getLive)
+			wire.Next(t, answers, "GET")
+			<-time.After(2 * writeTimeout)
+			wire.Send(t, client, c.sent)
+			line, err := answers.ReadString('\n')
+			require.NoError(t, err)
+			assert.Equal(t, c.want, line)
+		})
+	}
+}
