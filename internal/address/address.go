@@ -58,7 +58,7 @@ func isAny(host string) bool {
 
 // plain is one spelling of a host.
 func plain(host string) string {
-	if host == localhost {
+	if strings.EqualFold(host, localhost) {
 		return "127.0.0.1"
 	}
 	if ip := net.ParseIP(host); ip != nil {

@@ -24,6 +24,7 @@ func TestOverlap(t *testing.T) {
 		{"unix:/run/a", "unix:/run/b", false},
 		{"unix:/run/a", "127.0.0.1:8085", false},
 		{"127.0.0.1:8085", "", false},
+		{"LOCALHOST:8085", "127.0.0.1:8085", true},
 		{"", "", false},
 	} {
 		for _, pair := range [][2]string{{c.one, c.other}, {c.other, c.one}} {
