@@ -1,9 +1,11 @@
 package events
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
+	"unicode/utf8"
 )
 
 // Envelope is one event as it came on a reply stream.
@@ -64,6 +66,9 @@ func decode(line []byte) (Envelope, bool) {
 		Snake         string          `json:"correlation_id"` // older components
 		Payload       json.RawMessage `json:"payload"`
 		Error         json.RawMessage `json:"error"`
+	}
+	if !utf8.Valid(line) { // encoding/json repairs strings only where it decodes them
+		line = bytes.ToValidUTF8(line, []byte("\ufffd"))
 	}
 	if json.Unmarshal(line, &wire) != nil {
 		return Envelope{}, false
