@@ -186,8 +186,10 @@ func (a *Authenticator) accept(c *fiber.Ctx) error {
 }
 
 func (a *Authenticator) refuse(c *fiber.Ctx, err error) error {
-	a.config.Logger.LogAttrs(c.UserContext(), slog.LevelDebug, "token refused",
-		slog.String("request_id", strings.Clone(RequestIDOf(c))), slog.Any("reason", err))
+	if ctx := c.UserContext(); a.config.Logger.Enabled(ctx, slog.LevelDebug) {
+		a.config.Logger.LogAttrs(ctx, slog.LevelDebug, "token refused",
+			slog.String("request_id", strings.Clone(RequestIDOf(c))), slog.Any("reason", err))
+	}
 	return refusalFor(err)
 }
 

@@ -32,10 +32,10 @@ var refusals = []struct {
 	cause  error
 	answer *apierror.Error
 }{
+	{jwt.ErrTokenSignatureInvalid, invalidToken("signature")},
 	{errExpired, errExpiredToken},
 	{errNotYetValid, invalidToken("not_yet_valid")},
 	{errWrongAudience, invalidToken("audience")},
-	{jwt.ErrTokenSignatureInvalid, invalidToken("signature")},
 	{errAlgorithm, invalidToken("algorithm")},
 	{errUnknownKey, invalidToken("unknown_key")},
 	{errNoSubject, invalidToken("claims")},
@@ -44,6 +44,11 @@ var refusals = []struct {
 
 // refusalFor is the 401 for a token that was refused because of cause.
 func refusalFor(cause error) *apierror.Error {
+	for _, refusal := range refusals { // what errors.Is would find in the end
+		if cause == refusal.cause {
+			return refusal.answer
+		}
+	}
 	for _, refusal := range refusals {
 		if errors.Is(cause, refusal.cause) {
 			return refusal.answer

@@ -9,10 +9,13 @@ import (
 	"time"
 )
 
+// ordinaryEnvelope is room for an envelope without extra members, in bytes.
+const ordinaryEnvelope = 256
+
 // Envelope renders {"error":{"type","message",…,"request_id"}}, compact. An
 // Extra member that cannot be encoded is left out.
 func (e *Error) Envelope(requestID string) []byte {
-	b := append([]byte(nil), `{"error":{"type":`...)
+	b := append(make([]byte, 0, ordinaryEnvelope), `{"error":{"type":`...)
 	b = appendJSON(b, string(e.Code))
 	b = append(b, `,"message":`...)
 	b = appendJSON(b, e.Message)
@@ -35,6 +38,9 @@ func (e *Error) Envelope(requestID string) []byte {
 
 // extraNames are the members beside type and message, in a stable order.
 func (e *Error) extraNames() []string {
+	if len(e.Extra) == 0 {
+		return nil
+	}
 	names := make([]string, 0, len(e.Extra))
 	for name := range e.Extra {
 		switch name {
@@ -57,8 +63,21 @@ func (e *Error) RetryAfterSeconds() string {
 }
 
 func appendJSON(b []byte, text string) []byte {
+	if plain(text) {
+		return append(append(append(b, '"'), text...), '"')
+	}
 	quoted, _ := encode(text) // a string always encodes
 	return append(b, quoted...)
+}
+
+// plain reports text that JSON shows as it is, as our own messages are.
+func plain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // encode is json.Marshal without its HTML escapes, which no reader here needs.

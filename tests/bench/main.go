@@ -29,7 +29,7 @@ import (
 type options struct {
 	serverCore, loadCore int
 
-	rounds  int // of the warm status read; other parts take a third
+	rounds  int // of the warm status read; other parts take half
 	seconds int // of one turn of one server
 	flat    int // requests of the part that watches memory
 	idle    int // connections of the part on idle memory

@@ -86,8 +86,8 @@ func (b *bench) refused(ctx context.Context) error {
 	return nil
 }
 
-// fewer is how many rounds the lesser parts take.
-func (b *bench) fewer() int { return max(1, b.rounds/3) }
+// fewer is how many rounds the lesser parts take: half.
+func (b *bench) fewer() int { return (b.rounds + 1) / 2 }
 
 // freshLoad mints tokens for one turn of each server.
 func (b *bench) freshLoad() (load, error) {
