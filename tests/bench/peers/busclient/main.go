@@ -98,16 +98,24 @@ func (c *client) listen(name string, opened chan<- error) {
 func (c *client) start(ctx *fasthttp.RequestCtx) {
 	id := uuid.NewString()
 	began := time.Now()
+	requested := make(chan struct{})
 	err := c.ask("bus.billing.entitlement.check.request", map[string]any{"account_id": account, "scope": "vm:write"})
 	if err == nil {
-		go c.record("runtime_start_requested", id, began, nil)
+		go func() {
+			defer close(requested)
+			c.record("runtime_start_requested", id, began, nil)
+		}()
 		err = c.ask("bus.vm.start.request", map[string]any{"runtime": "default", "account_id": account, "request_id": id})
 	}
 	if err != nil {
 		ctx.Error(err.Error(), fasthttp.StatusServiceUnavailable)
 		return
 	}
-	go c.record("runtime_start_finished", id, began, map[string]any{"outcome": "accepted", "duration_ms": time.Since(began).Milliseconds()})
+	took := time.Since(began).Milliseconds()
+	go func() {
+		<-requested // records of an operation go out in order
+		c.record("runtime_start_finished", id, began, map[string]any{"outcome": "accepted", "duration_ms": took})
+	}()
 	ctx.SetStatusCode(fasthttp.StatusAccepted)
 	ctx.SetContentType(wire.Type)
 	ctx.SetBody(accepted)
