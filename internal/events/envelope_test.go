@@ -22,7 +22,7 @@ func TestDecode(t *testing.T) {
 	f(`{"correlationId":"","correlation_id":"c"}`, Envelope{CorrelationID: "c"})
 	f(`{"name":"n","payload":null}`, Envelope{Name: "n"})
 	// A caller's JSON is UTF-8 whatever an integration sends (RFC 8259 §8.1).
-	f("{\"name\":\"n\",\"payload\":{\"a\":\"\xff\"}}", Envelope{Name: "n", Payload: json.RawMessage(`{"a":"`+"\ufffd"+`"}`)})
+	f("{\"name\":\"n\",\"payload\":{\"a\":\"\xff\"}}", Envelope{Name: "n", Payload: json.RawMessage(`{"a":"` + "\ufffd" + `"}`)})
 	f(`{"id":7,"meta":{"correlationId":"x"},"name":"n","correlationId":"c"}`, Envelope{Name: "n", CorrelationID: "c"})
 
 	for _, line := range []string{
