@@ -49,3 +49,11 @@ const (
 	Start = lifecycle.Start
 	Stop  = lifecycle.Stop
 )
+
+// The outcomes of a write.
+const (
+	Accepted = lifecycle.Accepted // the runtime took the operation on
+	Rejected = lifecycle.Rejected // the runtime answered, and said no
+	NotSent  = lifecycle.NotSent  // the operation never reached the runtime
+	Unknown  = lifecycle.Unknown  // sent, and nothing that makes sense came back in time
+)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/internal/apierror"
-	lc "github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
@@ -23,8 +22,8 @@ type operationKey struct{}
 var errPanicked = errors.New("panic")
 
 // audit logs one line for each write of an authenticated caller, whatever
-// became of it, a panic included. Callers nobody knows could fill the log, so theirs is the
-// refusal metric.
+// became of it, a panic included. Callers nobody knows could fill the log, so
+// theirs is the refusal metric.
 func audit(action backend.Action, config Config) fiber.Handler {
 	write := func(c *fiber.Ctx, began time.Time, err error) {
 		caller := middleware.CallerIdentity(c)
@@ -67,7 +66,7 @@ func result(err error, begun bool) string {
 	switch {
 	case err == nil:
 		return "accepted"
-	case begun && outcomeOf(err) == lc.Unknown:
+	case begun && outcomeOf(err) == backend.Unknown:
 		return "unknown"
 	case apierror.From(err).HTTPStatus() < fiber.StatusInternalServerError:
 		return "refused"

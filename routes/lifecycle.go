@@ -11,7 +11,6 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/internal/apierror"
-	lc "github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
@@ -67,10 +66,10 @@ func carryOut(ctx context.Context, config Config, op backend.Operation) (err err
 		_ = config.Usage.Ended(op, outcomeOf(result), time.Since(op.RequestedAt))
 	}
 	// Until Apply has returned, how it ends is unknown; so it stays if it panics.
-	outcome := lc.Unknown
+	outcome := backend.Unknown
 	defer func() {
 		failed := config.Usage.Ended(op, outcome, time.Since(op.RequestedAt))
-		if failed != nil && err == nil && outcome == lc.Accepted {
+		if failed != nil && err == nil && outcome == backend.Accepted {
 			unrecorded := apierror.UnavailableAfter(usageRetryAfter,
 				"The runtime accepted, but the end of the operation could not be recorded yet.", failed)
 			unrecorded.OutcomeUnknown = true
@@ -84,15 +83,15 @@ func carryOut(ctx context.Context, config Config, op backend.Operation) (err err
 
 // outcomeOf reads the outcome of a write off the error it ended with. What
 // cannot be told apart is unknown.
-func outcomeOf(err error) lc.Outcome {
+func outcomeOf(err error) backend.Outcome {
 	var e *apierror.Error
 	switch {
 	case err == nil:
-		return lc.Accepted
+		return backend.Accepted
 	case !errors.As(err, &e) || e.OutcomeUnknown:
-		return lc.Unknown
+		return backend.Unknown
 	case e.HTTPStatus() == fiber.StatusServiceUnavailable: // its code may be an integration's word
-		return lc.NotSent
+		return backend.NotSent
 	}
-	return lc.Rejected
+	return backend.Rejected
 }
