@@ -32,7 +32,7 @@ func Examine(ctx context.Context, c *config.Config, nginxConf string) (doctor.Re
 	}
 	if c.NeedsEvents() {
 		look.SecretFiles = append(look.SecretFiles, c.Events.TokenFile)
-		source, err := (&App{config: c, logger: slog.New(slog.DiscardHandler)}).providerToken()
+		source, err := providerToken(c, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return doctor.Report{}, config.Refuse("events.token", err.Error())
 		}

@@ -17,7 +17,7 @@ import (
 // all, and the parts that talk through it.
 func (a *App) connectEvents() error {
 	c := a.config
-	token, err := a.providerToken()
+	token, err := providerToken(c, a.logger)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ type changes struct {
 // everything that reads those files, so that no change is missed.
 func (a *App) follow(hangup <-chan os.Signal) {
 	c := &changes{app: a, settings: a.config}
-	c.token, _ = c.providerToken() // connecting inspects it, and tells what is wrong
+	c.token, _ = c.readTokenFile() // connecting inspects it, and tells what is wrong
 	r := reload.New(reload.Config{
 		Files:   c.files,
 		Apply:   c.apply,
@@ -99,7 +99,7 @@ func (c *changes) rollSecrets() error {
 // in internal/events follows by itself, so that it counts as a bad reload too.
 // Another token than before is inspected as at start.
 func (c *changes) checkProviderToken() error {
-	token, err := c.providerToken()
+	token, err := c.readTokenFile()
 	if err != nil || token == c.token {
 		return err
 	}
@@ -108,8 +108,9 @@ func (c *changes) checkProviderToken() error {
 	return nil
 }
 
-// providerToken reads the file anew; zero without a file that is needed.
-func (c *changes) providerToken() (secret.String, error) {
+// readTokenFile reads the provider's token anew; zero without a file that is
+// needed.
+func (c *changes) readTokenFile() (secret.String, error) {
 	if c.app.config.Events.TokenFile == "" || !c.app.config.NeedsEvents() {
 		return secret.String{}, nil
 	}

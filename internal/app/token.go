@@ -2,9 +2,11 @@ package app
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
 	"time"
 
+	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
@@ -12,22 +14,21 @@ import (
 // expirySoon is how long before its expiry a provider token is worth a warning.
 const expirySoon = 24 * time.Hour
 
-// providerToken is the gateway's own credential towards Events, never a
-// caller's.
-func (a *App) providerToken() (events.TokenSource, error) {
-	c := a.config.Events
+// providerToken is where the gateway's own credential towards Events comes
+// from, never a caller's.
+func providerToken(c *config.Config, logger *slog.Logger) (events.TokenSource, error) {
 	switch {
-	case c.TokenFile != "":
-		return events.FileToken(c.TokenFile, a.logger), nil
-	case c.TokenRefresh:
-		return events.RereadToken(a.rereadToken), nil
+	case c.Events.TokenFile != "":
+		return events.FileToken(c.Events.TokenFile, logger), nil
+	case c.Events.TokenRefresh:
+		return events.RereadToken(func() (secret.String, error) { return rereadToken(c) }), nil
 	}
-	return events.StaticToken(c.Token)
+	return events.StaticToken(c.Events.Token)
 }
 
 // rereadToken looks again wherever the settings come from.
-func (a *App) rereadToken() (secret.String, error) {
-	fresh, err := a.config.Reload()
+func rereadToken(c *config.Config) (secret.String, error) {
+	fresh, err := c.Reload()
 	if err != nil {
 		return secret.String{}, err
 	}
