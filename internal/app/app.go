@@ -148,14 +148,16 @@ func (a *App) listen() error {
 		return err
 	}
 	if a.admin, err = a.open(inherited.Admin, a.config.Admin.Addr); err != nil {
-		return fmt.Errorf("admin: %w", err)
+		return fmt.Errorf("--admin-addr: %w", err)
 	}
 	if l := a.admin; l != nil {
 		a.plumbing.add(part{run: func(ctx context.Context) error { return a.adminServer().Run(ctx, l) }, close: l.Close})
 	}
-	a.listener, err = a.open(inherited.API, a.config.Addr)
+	if a.listener, err = a.open(inherited.API, a.config.Addr); err != nil {
+		return fmt.Errorf("--addr: %w", err)
+	}
 	a.plumbing.add(part{run: a.watchdog})
-	return err
+	return nil
 }
 
 // open returns a listener on addr, or on the inherited socket; nil for neither.

@@ -50,9 +50,9 @@ const (
 
 func TestMainOutcomes(t *testing.T) {
 	secret := []string{"BUS_VM_JWT_SECRET=" + testSecret}
-	const missing = "jwt.secret: no secret to verify tokens with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE"
-	const noSecretToSign = missing + "; for local checks use --dev\n"
-	const noSecret = missing + ", or --jwks-file or --jwks-url for public keys; for local checks use --dev\n"
+	const set = " with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE"
+	const noSecretToSign = "jwt.secret: no secret to sign a token" + set + "; for local checks use --dev\n"
+	const noSecret = "jwt.secret: no secret to verify tokens" + set + ", or --jwks-file or --jwks-url for public keys; for local checks use --dev\n"
 	versionLine := Name + " " + version.String() + " (" + version.Platform() + ")\n"
 	for name, tc := range map[string]struct {
 		args, environ []string

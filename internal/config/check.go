@@ -82,7 +82,7 @@ func (c *Config) checkEvents(found *problems) {
 		}
 		found.add(keyEventsToken, "", "%s", text)
 	case file != "" && !exists(file):
-		found.add(keyEventsTokenFile, c.origin.values.source(keyEventsTokenFile).name, "the file does not exist or cannot be reached")
+		found.add(keyEventsTokenFile, c.origin.values.source(keyEventsTokenFile).name, "the file does not exist or cannot be reached; want a file that holds the provider's token")
 	}
 }
 

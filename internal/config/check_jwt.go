@@ -9,12 +9,13 @@ import (
 // checkJWT refuses to start with nothing to verify tokens with, with two places
 // for one thing, or with a file that cannot be used.
 func (c *Config) checkJWT(found *problems) {
-	c.checkSecrets(found, ", or --jwks-file or --jwks-url for public keys")
+	c.checkSecrets(found, "verify tokens with", ", or --jwks-file or --jwks-url for public keys")
 	c.checkJWKS(found)
 }
 
-// checkSecrets says instead, where there is no secret, what would do as well.
-func (c *Config) checkSecrets(found *problems, instead string) {
+// checkSecrets says, where there is no secret, what for it is needed, and what
+// would do instead.
+func (c *Config) checkSecrets(found *problems, purpose, instead string) {
 	v := c.origin.values
 	plain, file := v.given(keyJWTSecret), v.given(keyJWTSecretFile)
 	switch {
@@ -23,7 +24,7 @@ func (c *Config) checkSecrets(found *problems, instead string) {
 			keyJWTSecret, v.source(keyJWTSecret))
 		return
 	case !plain && !file && !c.JWT.hasPublicKeys():
-		found.add(keyJWTSecret, "", "no secret to verify tokens with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE%s; for local checks use --dev", instead)
+		found.add(keyJWTSecret, "", "no secret to %s; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE%s; for local checks use --dev", purpose, instead)
 		return
 	}
 	secrets, err := LoadJWTSecrets(c)

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/knadh/koanf/maps"
 	"go.yaml.in/yaml/v3"
@@ -143,8 +144,14 @@ func asJSON(node *yaml.Node) (string, error) {
 var quoted = regexp.MustCompile("'[^']*'|\"[^\"]*\"|`[^`]*`")
 
 // withoutQuotes drops what a parser error quotes from the file: it may be part
-// of a secret, such as one that begins with an asterisk.
+// of a secret, such as one that begins with an asterisk. A single character is
+// the parser's own word.
 func withoutQuotes(err error) string {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	return quoted.ReplaceAllString(strings.ReplaceAll(text, "\n", " "), "…")
+	return quoted.ReplaceAllStringFunc(strings.ReplaceAll(text, "\n", " "), func(quote string) string {
+		if utf8.RuneCountInString(quote) == len("'x'") {
+			return quote
+		}
+		return "…"
+	})
 }

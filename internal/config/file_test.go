@@ -32,6 +32,7 @@ func TestFileIsReadStrictly(t *testing.T) {
 		"details with NaN":      {"static: {details: {a: .nan}}\n", []string{"static.details (file PATH line 1): want a JSON object"}},
 		"details twice":         {"static: {details: {a: 1, a: 2}}\n", []string{"static.details (file PATH line 1): want a JSON object"}},
 		"tabs":                  {"log:\n\tlevel: info\n", []string{`config (environment BUS_VM_CONFIG): "PATH": not YAML: line 2: found character that cannot start any token`}},
+		"an open list":          {"addr: [x\n", []string{`config (environment BUS_VM_CONFIG): "PATH": not YAML: line 1: did not find expected ',' or ']'`}},
 		"a secret as an alias":  {"jwt:\n  secret: *hunter2\n", []string{`config (environment BUS_VM_CONFIG): "PATH": not YAML: unknown anchor … referenced`}},
 		"an alias":              {"billing: &none {backend: none}\nusage: *none\n", nil},
 	} {

@@ -35,7 +35,7 @@ func LoadJWTSecrets(c *Config) ([][]byte, error) {
 	}
 	text, err := os.ReadFile(c.JWT.SecretFile)
 	if err != nil {
-		return nil, Refuse(keyJWTSecretFile, "the file cannot be read: "+cause(err))
+		return nil, Refuse(keyJWTSecretFile, "the file cannot be read: "+cause(err)+"; want a file that this service's user can read, one secret a line")
 	}
 	var secrets [][]byte
 	for i, line := range strings.Split(string(text), "\n") {
@@ -50,7 +50,7 @@ func LoadJWTSecrets(c *Config) ([][]byte, error) {
 		secrets = append(secrets, secret)
 	}
 	if len(secrets) == 0 {
-		return nil, Refuse(keyJWTSecretFile, "the file holds no secret")
+		return nil, Refuse(keyJWTSecretFile, "the file holds no secret; want one secret a line")
 	}
 	return secrets, nil
 }

@@ -28,7 +28,7 @@ func Load(in Input) (*Config, error) {
 func LoadJWT(in Input) (*Config, error) {
 	c, found, complete := parse(in, JWTFlags)
 	if complete {
-		c.checkSecrets(found, "")
+		c.checkSecrets(found, "sign a token with", "")
 	}
 	if err := found.err(); err != nil {
 		return nil, err

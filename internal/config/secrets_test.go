@@ -121,8 +121,8 @@ func TestSecretFile(t *testing.T) {
 		err  string
 	}{
 		"several":       {"# rolled in June\nfirst\n\n  second \r\nbase64:" + encoded, []string{"first", "second", "third\x00"}, ""},
-		"nothing":       {"", nil, "jwt.secret_file: the file holds no secret"},
-		"comments only": {"# hunter2\n\n", nil, "jwt.secret_file: the file holds no secret"},
+		"nothing":       {"", nil, "jwt.secret_file: the file holds no secret; want one secret a line"},
+		"comments only": {"# hunter2\n\n", nil, "jwt.secret_file: the file holds no secret; want one secret a line"},
 		"no base64":     {"first\nbase64:hunter2!\n", nil, "jwt.secret_file: line 2 of the file: what follows base64: is not base64"},
 		"empty base64":  {"base64:\n", nil, "jwt.secret_file: line 1 of the file: the secret is empty"},
 	} {
@@ -139,7 +139,7 @@ func TestSecretFile(t *testing.T) {
 		})
 	}
 	_, err := LoadJWTSecrets(&Config{JWT: JWTConfig{SecretFile: "/nonexistent/hunter2"}})
-	if want := "jwt.secret_file: the file cannot be read: no such file or directory"; err == nil || err.Error() != want {
+	if want := "jwt.secret_file: the file cannot be read: no such file or directory; want a file that this service's user can read, one secret a line"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

@@ -35,7 +35,7 @@ func Listen(config ListenConfig) (net.Listener, error) {
 		plain.SetMultipathTCP(false) // see turnAway
 		l, err := plain.Listen(context.Background(), "tcp", config.Addr)
 		if err != nil {
-			return nil, fmt.Errorf("listen on %s: %w; choose another --addr (or --admin-addr) or end what uses it", config.Addr, err)
+			return nil, fmt.Errorf("listen on %s: %w", config.Addr, withRemedy(err))
 		}
 		return newListener(l), nil
 	}
@@ -53,6 +53,19 @@ func Listen(config ListenConfig) (net.Listener, error) {
 	return newListener(l), nil
 }
 
+// withRemedy says what to do about an error of listening on host:port, without
+// the address, which net repeats.
+func withRemedy(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; end what uses it, or choose another address", err)
+	}
+	return fmt.Errorf("%w; choose an address of this machine, and a port that this user may use", err)
+}
+
 // removeStale removes the socket file of a process that is gone.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
@@ -63,12 +76,12 @@ func removeStale(path string) error {
 		return fmt.Errorf("look at unix socket %s: %w", path, err)
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%s exists and is no socket; remove it or choose another --addr", path)
+		return fmt.Errorf("%s exists and is no socket; remove it, or choose another address", path)
 	}
 	c, err := net.DialTimeout("unix", path, staleDial)
 	if err == nil {
 		_ = c.Close()
-		return fmt.Errorf("another process listens on unix socket %s; end it or choose another --addr", path)
+		return fmt.Errorf("another process listens on unix socket %s; end it, or choose another address", path)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("cannot tell whether unix socket %s is in use: %w", path, err)

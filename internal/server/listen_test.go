@@ -108,7 +108,7 @@ func TestListenErrors(t *testing.T) {
 		config ListenConfig
 		want   []string
 	}{
-		{"another listens on the socket", unixConfig(used), []string{"another process listens on unix socket " + used, "--addr"}},
+		{"another listens on the socket", unixConfig(used), []string{"another process listens on unix socket " + used, "end it, or choose another address"}},
 		{"a file of another kind", unixConfig(file), []string{file + " exists and is no socket", "remove it"}},
 		{"a symbolic link", unixConfig(link), []string{link + " exists and is no socket"}},
 		{"a directory", unixConfig(dir), []string{dir + " exists and is no socket"}},
@@ -116,7 +116,8 @@ func TestListenErrors(t *testing.T) {
 		{"below a file", unixConfig(filepath.Join(file, "s")), []string{"not a directory"}},
 		{"too long", unixConfig(filepath.Join(dir, strings.Repeat("x", 200))), []string{"listen on unix socket", "invalid argument"}},
 		{"no such group", ListenConfig{Addr: address.UnixPrefix + orphan, SocketGroup: "no-such-group"}, []string{"group of unix socket " + orphan, "no-such-group"}},
-		{"the address in use", ListenConfig{Addr: tcp.Addr().String()}, []string{"listen on " + tcp.Addr().String(), "in use", "--addr"}},
+		{"the address in use", ListenConfig{Addr: tcp.Addr().String()}, []string{"listen on " + tcp.Addr().String() + ": bind: address already in use; end what uses it, or choose another address"}},
+		{"an address of another machine", ListenConfig{Addr: "192.0.2.1:0"}, []string{"listen on 192.0.2.1:0: bind: cannot assign requested address; choose an address of this machine"}},
 		{"no address", ListenConfig{Addr: "127.0.0.1"}, []string{"listen on 127.0.0.1: ", "missing port"}},
 		{"no such port", ListenConfig{Addr: "127.0.0.1:65536"}, []string{"listen on 127.0.0.1:65536: "}},
 	} {

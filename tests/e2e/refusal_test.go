@@ -113,8 +113,8 @@ func TestFailureToServeEndsWithOne(t *testing.T) {
 	defer taken.Close()
 	regular := writeFile(t, "regular", "")
 	for addr, want := range map[string]string{
-		taken.Addr().String():              "address already in use",
-		"192.0.2.1:0":                      "192.0.2.1:0",
+		taken.Addr().String():              "bus-api-provider-vm: --addr: listen on " + taken.Addr().String() + ": bind: address already in use; ",
+		"192.0.2.1:0":                      "--addr: listen on 192.0.2.1:0",
 		"unix:" + regular:                  regular + " exists and is no socket",
 		"unix:/nonexistent/directory.sock": "no such file or directory",
 	} {
