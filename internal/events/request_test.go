@@ -278,7 +278,7 @@ func TestRequestsThatCannotBeMade(t *testing.T) {
 
 func TestRunEndsWhatWaits(t *testing.T) {
 	f := newFake(t)
-	r := start(t, f, nil)
+	r := start(t, f, func(c *Config) { c.ConnectWait = time.Hour })
 	reply := r.ask("a")
 	want(t, f.published)
 	if missing := r.Missing(0); len(missing) != 0 {
@@ -293,4 +293,7 @@ func TestRunEndsWhatWaits(t *testing.T) {
 		t.Errorf("missing %q", missing)
 	}
 	wantErr(t, r.ask("b"), ErrNotConnected)
+	looked := make(chan outcome, 1)
+	go func() { looked <- outcome{err: r.Connected(context.Background(), startReply)} }()
+	wantErr(t, looked, ErrNotConnected)
 }

@@ -36,8 +36,11 @@ func (c *Client) Missing(grace time.Duration) []string {
 }
 
 // Connected waits for the stream of reply as Request does, and returns an
-// ErrNotConnected when it would not publish.
+// ErrNotConnected when it would not publish. It waits no longer than Run lasts.
 func (c *Client) Connected(ctx context.Context, reply string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.ended, cancel)()
 	if c.streams[reply].gate.wait(ctx, c.config.ConnectWait) {
 		return nil
 	}

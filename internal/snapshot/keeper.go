@@ -66,6 +66,7 @@ type Keeper struct {
 	failure   error              // why the last refresh failed, while that still counts
 	failedAt  time.Time          // when one last failed
 	cancel    context.CancelFunc // ends the refresh under way; nil without one
+	ended     bool               // Run has returned, and nothing new comes
 }
 
 // shown is a status on display. Only its read flag changes.
@@ -103,7 +104,7 @@ func setDefault(d *time.Duration, value time.Duration) {
 
 // Read returns the document on display; it must not be changed. Without one it
 // waits for the refresh that all waiting readers share. Its errors are Fetch's,
-// or those of ctx.
+// those of ctx, or context.Canceled once Run has returned.
 func (k *Keeper) Read(ctx context.Context) ([]byte, error) {
 	s := k.current.Load()
 	if s == nil {
@@ -133,7 +134,11 @@ func (k *Keeper) wait(ctx context.Context) ([]byte, error) {
 	k.signal()
 	for settle := false; ; {
 		err := k.failure
-		if err == nil {
+		switch {
+		case err != nil:
+		case k.ended:
+			err = context.Canceled
+		default:
 			err = ctx.Err()
 		}
 		if s := k.answer(settle || err != nil); s != nil {

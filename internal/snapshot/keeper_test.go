@@ -233,6 +233,35 @@ func TestReaderGivesUpWithItsContext(t *testing.T) {
 	})
 }
 
+// Whoever waits when Run ends, or comes later, is not kept until the time-out.
+func TestEndOfRunEndsWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := New(Config{Fetch: func(context.Context) (Status, error) { return Status{}, errors.New("away") }})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- k.Run(ctx) }()
+		_, err := k.Read(t.Context())
+		require.ErrorContains(t, err, "away")
+		cancel()
+		require.NoError(t, <-ended)
+		time.Sleep(failureHold) // of the bubble's clock
+		began := time.Now()
+		_, err = k.Read(t.Context())
+		require.ErrorIs(t, err, context.Canceled)
+		require.Zero(t, time.Since(began))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		k := New(Config{Fetch: (&fakeRuntime{}).fetch})
+		read := make(chan error)
+		go func() { _, err := k.Read(t.Context()); read <- err }()
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.NoError(t, k.Run(ctx))
+		require.ErrorIs(t, <-read, context.Canceled)
+	})
+}
+
 func TestWarmReadAllocatesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, k *Keeper, _ *fakeRuntime) {
 		read(t, k)

@@ -20,6 +20,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		k.takeDown()
+		k.ended = true
+		k.announce()
 	}()
 	for {
 		timer.Reset(k.step(ctx))
