@@ -37,6 +37,7 @@ func run() int {
 		Stderr:  os.Stderr,
 		Now:     time.Now,
 		Hangup:  hangup,
+		Serve:   app.Serve,
 		Examine: app.Examine,
-	}, app.Serve)
+	})
 }

@@ -25,13 +25,16 @@ const (
 	ExitUsage   = 2 // flags, environment or file are wrong
 )
 
-// Env is the world around the process.
+// Env is the world around the command line.
 type Env struct {
 	Environ        []string // as os.Environ
 	Stdout, Stderr io.Writer
 	Now            func() time.Time
 	Hangup         <-chan os.Signal // SIGHUP; nil for none
-	Examine        Examine          // what the doctor does
+
+	// What the commands do beyond the command line.
+	Serve   Serve
+	Examine Examine
 }
 
 // Serve runs the service until ctx ends. A *config.Error in its error is a
@@ -40,8 +43,8 @@ type Serve func(ctx context.Context, c *config.Config, env Env) error
 
 // Main runs the command in args (without the name of the program) and returns
 // the exit code. A failure makes one message on Stderr.
-func Main(ctx context.Context, args []string, env Env, serve Serve) int {
-	err := dispatch(ctx, args, env, serve)
+func Main(ctx context.Context, args []string, env Env) int {
+	err := dispatch(ctx, args, env)
 	if err == nil {
 		return ExitOK
 	}
@@ -62,9 +65,9 @@ func Main(ctx context.Context, args []string, env Env, serve Serve) int {
 
 // dispatch takes a first argument that is no flag for a command; without one the
 // service is started. Flags before a command are refused as an argument too many.
-func dispatch(ctx context.Context, args []string, env Env, serve Serve) error {
+func dispatch(ctx context.Context, args []string, env Env) error {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
-		return runServe(ctx, args, env, serve)
+		return runServe(ctx, args, env)
 	}
 	switch args[0] {
 	case "token":

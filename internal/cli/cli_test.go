@@ -30,14 +30,17 @@ type outcome struct {
 func run(t *testing.T, args, environ []string, serve Serve) outcome {
 	t.Helper()
 	var stdout, stderr strings.Builder
-	env := Env{Environ: environ, Stdout: &stdout, Stderr: &stderr, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
 	if serve == nil {
 		serve = func(context.Context, *config.Config, Env) error {
 			t.Error("the service was started")
 			return nil
 		}
 	}
-	code := Main(t.Context(), args, env, serve)
+	env := Env{
+		Environ: environ, Stdout: &stdout, Stderr: &stderr, Serve: serve,
+		Now: func() time.Time { return time.Unix(1_800_000_000, 0) },
+	}
+	code := Main(t.Context(), args, env)
 	return outcome{code, stdout.String(), stderr.String()}
 }
 

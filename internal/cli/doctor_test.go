@@ -23,7 +23,7 @@ func examined(t *testing.T, args []string, report doctor.Report, err error) (out
 			return report, err
 		},
 	}
-	code := Main(t.Context(), append([]string{"doctor"}, args...), env, nil)
+	code := Main(t.Context(), append([]string{"doctor"}, args...), env)
 	return outcome{code, stdout.String(), stderr.String()}, given
 }
 

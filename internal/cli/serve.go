@@ -10,7 +10,7 @@ import (
 // runServe serves, or answers one of the questions about the settings. Help is
 // given in spite of wrong flags, since it is what tells the right ones;
 // everything else wants all flags right first.
-func runServe(ctx context.Context, args []string, env Env, serve Serve) error {
+func runServe(ctx context.Context, args []string, env Env) error {
 	flags := newFlagSet(serveCommand())
 	usage := config.ParseFlags(flags, args)
 	switch {
@@ -33,5 +33,5 @@ func runServe(ctx context.Context, args []string, env Env, serve Serve) error {
 		_, err := fmt.Fprintln(env.Stdout, "configuration ok")
 		return err
 	}
-	return serve(ctx, c, env)
+	return env.Serve(ctx, c, env)
 }

@@ -67,7 +67,7 @@ func launch(t testing.TB, k kind, home string, env []string) *gateway {
 		go func() {
 			defer close(g.ended)
 			defer cancel()
-			g.code = cli.Main(ctx, nil, cli.Env{Environ: env, Stdout: io.Discard, Stderr: g.log, Now: time.Now}, app.Serve)
+			g.code = cli.Main(ctx, nil, cli.Env{Environ: env, Stdout: io.Discard, Stderr: g.log, Now: time.Now, Serve: app.Serve})
 		}()
 		return g
 	}
