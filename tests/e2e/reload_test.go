@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
-	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
 // Two more secrets, so that one can take over from the other.
@@ -203,58 +202,6 @@ func reloadSuccess(t testing.TB, admin string) string {
 		}
 	}
 	return "none"
-}
-
-// The file of the provider's token counts too, where there is a use for it.
-func TestBadProviderTokenFile(t *testing.T) {
-	t.Parallel()
-	const good, bad = "provider-token-of-the-reload-tests", "no token, for it has spaces"
-	suite.logged.keepOut(good)
-	suite.logged.keepOut(bad)
-	file := writeFile(t, "token", good)
-	for backend, want := range map[string]string{"static": "1", "events": "0"} {
-		replace(t, file, good)
-		g, admin := serveAdmin(t, nil, "--backend", backend, "--events-url", "http://127.0.0.1:1", "--token-file", file)
-		replace(t, file, bad)
-		g.hangUp(t)
-		require.Equal(t, want, reloadSuccess(t, admin), "%s: %s", backend, g.stderr)
-		replace(t, file, good)
-		g.hangUp(t)
-		require.Equal(t, "1", reloadSuccess(t, admin))
-		g.stop(t)
-	}
-}
-
-// A provider token that the Events API will refuse is told of before that, at
-// start and whenever another is put in its place.
-func TestProviderTokenIsInspected(t *testing.T) {
-	t.Parallel()
-	token := func(scope string, ttl time.Duration) string {
-		token := platform.Token(jwtSecret, platform.Claims{Scope: scope, TTL: ttl})
-		suite.logged.keepOut(token)
-		return token
-	}
-	const month = 30 * 24 * time.Hour
-	file := writeFile(t, "token", token("vm:read", month))
-	g, _ := serveAdmin(t, nil, "--backend", "events", "--billing-backend", "events", "--events-url", "http://127.0.0.1:1", "--token-file", file)
-	lines := func(text string) func() bool {
-		return func() bool { return strings.Contains(g.stderr.String(), text) }
-	}
-	eventually(t, "told at start", lines(`level=ERROR msg="the provider token lacks scopes" missing="billing:entitlement:check vm:write"`))
-	for _, c := range []struct{ token, want string }{
-		{token("vm:read vm:write", month), `level=ERROR msg="the provider token lacks scopes" missing=billing:entitlement:check `},
-		{token(platform.ProviderScope, time.Hour), `level=WARN msg="the provider token expires soon"`},
-		{token(platform.ProviderScope, -time.Hour), `level=ERROR msg="the provider token has expired"`},
-	} {
-		replace(t, file, c.token)
-		g.hangUp(t)
-		eventually(t, c.want, lines(c.want))
-	}
-	before := strings.Count(g.stderr.String(), "msg=\"the provider token")
-	g.hangUp(t)
-	replace(t, file, token(platform.ProviderScope, month))
-	g.hangUp(t)
-	require.Equal(t, before, strings.Count(g.stderr.String(), "msg=\"the provider token"), "%s", g.stderr)
 }
 
 // The level of the log follows the file; what does not is named.
