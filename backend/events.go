@@ -9,6 +9,7 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 )
 
@@ -32,10 +33,8 @@ type Events struct {
 	keeper *snapshot.Keeper
 }
 
-const (
-	runtime = "default" // what every request of this gateway is about
-	asked   = "runtime" // who is asked, in messages to callers
-)
+// asked is who is asked, in messages to callers.
+const asked = "runtime"
 
 // replyNames are the replies to the requests of the backend.
 var (
@@ -97,7 +96,7 @@ func (b *Events) fetch(ctx context.Context) (snapshot.Status, error) {
 		CorrelationID: snapshot.CorrelationID(),
 		Payload: struct {
 			Runtime string `json:"runtime"`
-		}{runtime},
+		}{lifecycle.Runtime},
 	})
 	if err != nil {
 		return snapshot.Status{}, events.QuestionFailure(err, asked)

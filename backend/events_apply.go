@@ -7,6 +7,7 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
 // Reach waits for a moment if the stream of replies to action is lost.
@@ -39,7 +40,7 @@ func (b *Events) Apply(ctx context.Context, op Operation) error {
 			Runtime   string `json:"runtime"`
 			Account   string `json:"account_id"`
 			RequestID string `json:"request_id"`
-		}{runtime, op.Account, op.RequestID},
+		}{lifecycle.Runtime, op.Account, op.RequestID},
 	}
 	if op.Late != nil {
 		request.Late = func(e events.Envelope) { op.Late(decodeAccepted(e)) }

@@ -78,8 +78,8 @@ func (s Setting) Allowed() string { return s.kind.allowed }
 // Choices lists the values of a setting that has only so many, else nil.
 func (s Setting) Choices() []string { return slices.Clone(s.kind.choices) }
 
-// ValueName stands for the value in help, such as `duration`; empty for a
-// flag that is complete without one.
+// ValueName stands for the value in help, such as `duration`; `bool` for a flag
+// that is complete without one.
 func (s Setting) ValueName() string { return s.kind.name }
 
 // Settings returns the table, grouped, in the order of the documents.

@@ -102,9 +102,9 @@ func (b *book) forget(w *waiter) bool {
 }
 
 // take looks up whose reply e is, which came at now, and takes that request out
-// of the book; after nonsense the request is given up, until then. The waiter is nil
-// unless the reply is matched, or late and no nonsense; requestedAt is zero when
-// it is unmatched.
+// of the book; after nonsense it is given up instead, with until as in giveUp.
+// The waiter is nil unless the reply is matched, or late and no nonsense;
+// requestedAt is zero when it is unmatched.
 func (b *book) take(e Envelope, now, until time.Time) (kind matching, w *waiter, requestedAt time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

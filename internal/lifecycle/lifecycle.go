@@ -4,6 +4,9 @@ package lifecycle
 
 import "time"
 
+// Runtime is the one runtime behind this gateway, as the platform names it.
+const Runtime = "default"
+
 // Action is a lifecycle write.
 type Action string
 

@@ -11,9 +11,8 @@ import (
 )
 
 // lockDir makes the data directory when it is missing and locks it for as long
-// as the returned file is open. The lock is on a file of its own, because the
-// outbox file itself is replaced when it is damaged or compacted, and a lock
-// would stay with the old one.
+// as the returned file is open. The lock is on a file of its own, because each
+// start replaces the outbox file itself, and a lock would stay with the old one.
 func lockDir(dir string) (*os.File, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, unusable(dir, err)

@@ -19,8 +19,9 @@ type batch struct {
 
 // write is the writer: it alone changes the file. It takes everything that has
 // gathered into one transaction, so what arrives while the disk syncs shares
-// the next sync; a crowd is waited for, a lone record waits for nothing. When stop is closed it
-// writes what is queued and returns. An error means that the file is damaged.
+// the next sync. A lone record waits for nothing, a crowd for a moment: see
+// gather. When stop is closed it writes what is queued and returns. An error
+// means that the file is damaged.
 func (o *Outbox) write(stop <-chan struct{}) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -84,7 +85,8 @@ func (o *Outbox) take(now time.Time, hurry bool) (*batch, time.Duration) {
 	return b, 0
 }
 
-// gather is how long a crowd is still waited for.
+// gather is how long the writer still waits for the rest of a crowd; not at all
+// where there is none (see crowd). The caller holds mu.
 func (o *Outbox) gather(now time.Time) time.Duration {
 	queued := len(o.requests) + len(o.endings)
 	underWay := o.open + len(o.endings)

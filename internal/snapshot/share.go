@@ -16,8 +16,9 @@ const doubt = time.Minute
 // Share offers a status that somebody else asked for, under the correlation id
 // of that request. It is shown when it must have been observed after the last
 // accepted write. Otherwise it may be old or news: if it differs from what is
-// shown, the next reader waits for an answer of our own. Any moment before the Keeper was made
-// counts as that of a write: an earlier life of this process may have made one.
+// shown, the next reader waits for an answer of our own. Any moment before the
+// Keeper was made counts as that of a write: an earlier life of this process may
+// have made one.
 //
 // When it was asked for stands in the correlation id, where that is a UUID of
 // version 7, as this gateway's own are. Of any other request the time is

@@ -1,6 +1,6 @@
-// Package usage makes the records that bill lifecycle operations, and the two
-// recorders that keep nothing on disk: None and Memory. The durable one is
-// package outbox.
+// Package usage makes the records that bill lifecycle operations, sends them to
+// the usage integration (Publisher), and keeps the latest for local checks
+// (Memory). What keeps them on disk until they are sent is package outbox.
 //
 // An operation has exactly two records: `requested`, and one terminal record
 // that is `finished` or `failed`. Each has an id that depends on nothing but
@@ -20,9 +20,6 @@ import (
 // integration read the record and will not have it. Whoever sends records
 // wraps it; any other error means "try again".
 var ErrRefused = errors.New("the usage integration refused the record")
-
-// Runtime is the one runtime behind this gateway, as the platform names it.
-const Runtime = "default"
 
 // Phase is a point in the life of an operation that has a record.
 type Phase string
@@ -83,7 +80,7 @@ func record(op lifecycle.Operation, phase Phase, suffix string, at time.Time) Re
 		EventID:    EventID(op.ID, phase),
 		AccountID:  op.Account,
 		OccurredAt: At(at),
-		Data:       Data{Action: op.Action, RequestID: op.RequestID, Runtime: Runtime},
+		Data:       Data{Action: op.Action, RequestID: op.RequestID, Runtime: lifecycle.Runtime},
 	}
 }
 
