@@ -102,7 +102,7 @@ func (c *Config) eventsUsers() string {
 // warn collects what is allowed and unwise.
 func (c *Config) warn() {
 	if names := c.origin.input.strangers(); len(names) > 0 {
-		c.Warnings = append(c.Warnings, "the environment has names that no setting knows: "+strings.Join(names, ", "))
+		c.Warnings = append(c.Warnings, "the environment has names that no setting knows: "+strings.Join(names, ", ")+"; correct them, or take them out: they change nothing")
 	}
 	if c.Backend == Static && !address.IsLoopback(c.Addr) {
 		c.Warnings = append(c.Warnings, "backend static answers for no real machine, and "+c.Addr+" can be reached by other machines")

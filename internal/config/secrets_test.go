@@ -168,7 +168,7 @@ func TestWarnings(t *testing.T) {
 		"the published secret": {nil, []string{"BUS_VM_JWT_SECRET=" + DevSecret},
 			[]string{"jwt.secret is the published development secret: anyone can sign tokens for this service"}},
 		"mistyped names": {nil, withSecret("BUS_VM_TIMEOT=1s", "BUS_VM_ADR=hunter2", "BUS_VM_ADR=again"),
-			[]string{"the environment has names that no setting knows: BUS_VM_ADR, BUS_VM_TIMEOT"}},
+			[]string{"the environment has names that no setting knows: BUS_VM_ADR, BUS_VM_TIMEOT; correct them, or take them out: they change nothing"}},
 		"static for everyone": {[]string{"--addr", "0.0.0.0:8085"}, withSecret(),
 			[]string{"backend static answers for no real machine, and 0.0.0.0:8085 can be reached by other machines"}},
 		"metrics for everyone": {[]string{"--admin-addr", "0.0.0.0:9085"}, withSecret(),

@@ -44,7 +44,7 @@ func Listen(config ListenConfig) (net.Listener, error) {
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("listen on unix socket %s: %w; its directory must exist and be writable", path, err)
+		return nil, fmt.Errorf("listen on unix socket %s: %w; its directory must exist and be writable for this user", path, withoutAddress(err))
 	}
 	if err := grant(path, config); err != nil {
 		_ = l.Close()
@@ -53,17 +53,22 @@ func Listen(config ListenConfig) (net.Listener, error) {
 	return newListener(l), nil
 }
 
-// withRemedy says what to do about an error of listening on host:port, without
-// the address, which net repeats.
+// withRemedy says what to do about an error of listening on host:port.
 func withRemedy(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
+	err = withoutAddress(err)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w; end what uses it, or choose another address", err)
 	}
 	return fmt.Errorf("%w; choose an address of this machine, and a port that this user may use", err)
+}
+
+// withoutAddress is an error of net without the address, which ours begin with.
+func withoutAddress(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
 }
 
 // removeStale removes the socket file of a process that is gone.

@@ -112,7 +112,7 @@ func TestListenErrors(t *testing.T) {
 		{"a file of another kind", unixConfig(file), []string{file + " exists and is no socket", "remove it"}},
 		{"a symbolic link", unixConfig(link), []string{link + " exists and is no socket"}},
 		{"a directory", unixConfig(dir), []string{dir + " exists and is no socket"}},
-		{"no such directory", unixConfig(filepath.Join(dir, "no", "s")), []string{"listen on unix socket", "no such file or directory"}},
+		{"no such directory", unixConfig(filepath.Join(dir, "no", "s")), []string{"listen on unix socket " + filepath.Join(dir, "no", "s") + ": bind: no such file or directory; its directory must exist"}},
 		{"below a file", unixConfig(filepath.Join(file, "s")), []string{"not a directory"}},
 		{"too long", unixConfig(filepath.Join(dir, strings.Repeat("x", 200))), []string{"listen on unix socket", "invalid argument"}},
 		{"no such group", ListenConfig{Addr: address.UnixPrefix + orphan, SocketGroup: "no-such-group"}, []string{"group of unix socket " + orphan, "no-such-group"}},
