@@ -11,9 +11,6 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
-// expirySoon is how long before its expiry a provider token is worth a warning.
-const expirySoon = 24 * time.Hour
-
 // providerToken is where the gateway's own credential towards Events comes
 // from, never a caller's.
 func providerToken(c *config.Config, logger *slog.Logger) (events.TokenSource, error) {
@@ -60,7 +57,7 @@ func (a *App) inspect(token secret.String, replies []string) {
 	case err != nil:
 		a.logger.Info("the provider token cannot be inspected", "cause", err)
 		return
-	case !expires.IsZero() && time.Until(expires) < expirySoon:
+	case !expires.IsZero() && time.Until(expires) < events.ExpirySoon:
 		a.logger.Warn("the provider token expires soon", "expires", expires, "do", doIssue, "scopes", strings.Join(need, " "))
 	}
 	if missing := events.MissingScopes(have, need); len(missing) > 0 {

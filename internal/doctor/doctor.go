@@ -7,7 +7,6 @@ package doctor
 import (
 	"context"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
@@ -104,9 +103,4 @@ func orOK(found []Check, name, detail string) []Check {
 		return found
 	}
 	return ok(name, detail)
-}
-
-// problems are the checks of found that are not OK.
-func problems(found []Check) []Check {
-	return slices.DeleteFunc(found, func(c Check) bool { return c.Status == OK })
 }

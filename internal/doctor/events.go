@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,8 +15,6 @@ import (
 )
 
 const (
-	// expirySoon is how long before its expiry a token is worth a warning.
-	expirySoon = 24 * time.Hour
 	// Clocks apart by more than the first refuse tokens now and then, by more
 	// than the second most of the time.
 	skewUnwise = 2 * time.Second
@@ -46,7 +45,7 @@ func (c Config) providerToken(context.Context) (found []Check) {
 	case expires.IsZero():
 	default:
 		left = "expires at " + expires.Format(time.RFC3339)
-		if expires.Sub(now) < expirySoon {
+		if expires.Sub(now) < events.ExpirySoon {
 			found = append(found, Check{name, Warning, left + ", within a day", do})
 		}
 	}
@@ -98,15 +97,17 @@ func (c Config) try(ctx context.Context, reply string, token secret.String) atte
 	return attempt{reply, got, err}
 }
 
-// alike reports failures that have one cause.
+// alike reports failures that have one remedy. Scopes are told stream by stream.
 func alike(attempts []attempt) bool {
-	for _, a := range attempts {
-		var refused *events.RefusedError
-		if errors.As(a.err, &refused) || a.remedy() != attempts[0].remedy() {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(attempts, func(a attempt) bool {
+		return a.aboutToken() || a.remedy() != attempts[0].remedy()
+	})
+}
+
+// aboutToken reports a stream that the token does not open.
+func (a attempt) aboutToken() bool {
+	var refused *events.RefusedError
+	return errors.As(a.err, &refused) && (refused.Status == http.StatusUnauthorized || refused.Status == http.StatusForbidden)
 }
 
 func (a attempt) remedy() string {
@@ -115,7 +116,7 @@ func (a attempt) remedy() string {
 		return "start the Events API, or correct --events-url; this machine must be able to connect to it"
 	}
 	switch {
-	case refused.Status == http.StatusUnauthorized, refused.Status == http.StatusForbidden:
+	case a.aboutToken():
 		return fmt.Sprintf(newToken, strings.Join(events.ScopesFor(a.reply), " "))
 	case refused.Status < http.StatusInternalServerError:
 		return "correct --events-url: it is the root of the Events API, or its collection ending in /api/v1/events"

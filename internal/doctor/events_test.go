@@ -80,9 +80,9 @@ func TestEventsAPI(t *testing.T) {
 	expect("an expired token", look(p.URL(), minted(platform.ProviderScope, -time.Hour)), each(".*401 Unauthorized.*", newToken)...)
 	expect("one scope short", look(p.URL(), minted("vm:read vm:write usage:write", time.Hour)),
 		found{Failed, replies[2] + ": .*403.*", "issue a provider token with the scopes billing:entitlement:check, .*"})
-	expect("an old path", look(p.URL()+"/elsewhere", good), each(".*404.*", "correct --events-url.*")...)
+	expect("an old path", look(p.URL()+"/elsewhere", good), found{Failed, "no stream opens: .*404 Not Found.*", "correct --events-url.*"})
 	p.Events.SetFaults(platform.Faults{ListenStatus: 500})
-	expect("in trouble", look(p.URL(), good), each(".*500.*", "look at the log of the Events API")...)
+	expect("in trouble", look(p.URL(), good), found{Failed, "no stream opens: .*500 .*", "look at the log of the Events API"})
 	p.Events.SetFaults(platform.Faults{})
 	require.NoError(t, p.Events.Stop())
 	expect("away", look(p.URL(), good), found{Failed, "no stream opens: .*refused", "start the Events API, .*"})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -39,3 +40,8 @@ var errNoGroup = errors.New("group: unknown group nobody-knows")
 func noGroup(string) (int, error) { return 0, errNoGroup }
 
 func background() context.Context { return context.Background() }
+
+// problems are the checks of found that are not OK.
+func problems(found []Check) []Check {
+	return slices.DeleteFunc(found, func(c Check) bool { return c.Status == OK })
+}

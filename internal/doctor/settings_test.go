@@ -51,9 +51,10 @@ func TestPublicKeys(t *testing.T) {
 	requireChecks(t, "good", "public keys", look(document(200, hostile.JWKS(good.JWK(), rsa.JWK()))), found{OK, "2 in the JWKS", ""})
 	requireChecks(t, "one of no use", "public keys", look(document(200, hostile.JWKS(good.JWK(), `{"kty":"OKP","crv":"X25519","kid":"odd","x":"AAAA"}`))),
 		found{Warning, `key "odd" is not used: .*`, "nothing, unless.*"})
-	requireChecks(t, "an error", "public keys", look(document(500, "")), found{Failed, "the JWKS cannot be fetched: .*500", "open --jwks-url.*"})
-	requireChecks(t, "no JSON", "public keys", look(document(200, "<html>")), found{Failed, "the JWKS cannot be fetched: .*", "open --jwks-url.*"})
-	requireChecks(t, "nobody there", "public keys", look("http://127.0.0.1:1/keys"), found{Failed, "the JWKS cannot be fetched: .*refused", "open --jwks-url.*"})
+	requireChecks(t, "none of use", "public keys", look(document(200, hostile.JWKS())), found{Failed, "no keys from the JWKS: the document has no key for RS256, .*", "open --jwks-url.*"})
+	requireChecks(t, "an error", "public keys", look(document(500, "")), found{Failed, "no keys from the JWKS: .*500", "open --jwks-url.*"})
+	requireChecks(t, "no JSON", "public keys", look(document(200, "<html>")), found{Failed, "no keys from the JWKS: .*", "open --jwks-url.*"})
+	requireChecks(t, "nobody there", "public keys", look("http://127.0.0.1:1/keys"), found{Failed, "no keys from the JWKS: .*refused", "open --jwks-url.*"})
 }
 
 func TestLimits(t *testing.T) {

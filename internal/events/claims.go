@@ -22,6 +22,9 @@ var (
 	ErrTokenExpired = errors.New("the token has expired")
 )
 
+// ExpirySoon is how long before its expiry a token is worth a warning.
+const ExpirySoon = 24 * time.Hour
+
 // InspectToken reads the claims of the provider's own token (RFC 7519 §4.1),
 // without verifying it: it serves to warn an operator before the Events API
 // refuses the token. The expiry is zero for a token that names none. An expired
