@@ -84,6 +84,6 @@ bench *flags:
 bench-quick:
     @just bench -quick
 
-# Measure cost against connections and distinct tokens.
+# Measure cost against connections, distinct tokens and writes in flight.
 bench-growth *flags:
     @just bench -growth {{flags}}
