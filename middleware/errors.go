@@ -77,6 +77,9 @@ func remedy(status int) string {
 // translate gives Fiber's own errors a code of this API. Their texts may carry
 // request bytes and are dropped.
 func translate(err error) error {
+	if _, ours := err.(*apierror.Error); ours {
+		return err
+	}
 	var f *fiber.Error
 	if !errors.As(err, &f) {
 		return err
@@ -98,12 +101,12 @@ func WriteError(ctx *fasthttp.RequestCtx, e *apierror.Error) {
 	ctx.Response.ResetBody()
 	ctx.SetStatusCode(e.HTTPStatus())
 	header.SetContentType(fiber.MIMEApplicationJSON)
-	header.Set(fiber.HeaderCacheControl, "no-store")
+	header.SetCanonical(cacheControlHeader, noStoreValue)
 	for name, value := range e.Headers {
 		header.Set(name, value)
 	}
 	if seconds := e.RetryAfterSeconds(); seconds != "" {
 		header.Set(fiber.HeaderRetryAfter, seconds)
 	}
-	ctx.SetBody(e.Envelope(requestID))
+	ctx.Response.SetBodyRaw(e.Envelope(requestID))
 }

@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,7 @@ type RouteMetrics struct {
 	set      *metrics.Set
 	route    string
 	byCode   [statusCodes]atomic.Pointer[metrics.Counter]
+	byReason atomic.Pointer[map[string]*metrics.Counter] // replaced whole, never nil
 	duration *metrics.PrometheusHistogram
 	inFlight atomic.Int64
 }
@@ -39,6 +41,7 @@ type RouteMetrics struct {
 // NewRouteMetrics registers the metrics of route, a short fixed word, in set.
 func NewRouteMetrics(set *metrics.Set, route string) *RouteMetrics {
 	m := &RouteMetrics{set: set, route: route}
+	m.byReason.Store(&map[string]*metrics.Counter{})
 	m.duration = set.NewPrometheusHistogramExt(
 		fmt.Sprintf(`bus_vm_http_request_duration_seconds{route=%q}`, route), latencyBuckets)
 	set.NewGauge(fmt.Sprintf(`bus_vm_http_requests_in_flight{route=%q}`, route),
@@ -98,8 +101,18 @@ func (m *RouteMetrics) refused(e *apierror.Error) {
 	m.refusals(reason).Inc()
 }
 
+// refusals is the counter of one reason, made when it is first seen. Reasons
+// are words of this gateway, and few.
 func (m *RouteMetrics) refusals(reason string) *metrics.Counter {
-	return m.set.GetOrCreateCounter(fmt.Sprintf(`bus_vm_refusals_total{reason=%q}`, reason))
+	for {
+		known := m.byReason.Load()
+		if counter := (*known)[reason]; counter != nil {
+			return counter
+		}
+		more := maps.Clone(*known)
+		more[reason] = m.set.GetOrCreateCounter(fmt.Sprintf(`bus_vm_refusals_total{reason=%q}`, reason))
+		m.byReason.CompareAndSwap(known, &more)
+	}
 }
 
 // counter is the counter of one status code, made when it is first seen.

@@ -2,12 +2,14 @@ package middleware
 
 import "github.com/gofiber/fiber/v2"
 
+// The header of every reply, in the spelling of the wire.
+var cacheControlHeader, noStoreValue = []byte(fiber.HeaderCacheControl), []byte("no-store")
+
 // NoStore keeps every reply out of caches (RFC 9111 §5.2.2.5): a state or a
 // refusal is true for this caller and this moment only.
 func NoStore() fiber.Handler {
-	name, value := []byte(fiber.HeaderCacheControl), []byte("no-store")
 	return func(c *fiber.Ctx) error {
-		c.Response().Header.SetCanonical(name, value)
+		c.Response().Header.SetCanonical(cacheControlHeader, noStoreValue)
 		return c.Next()
 	}
 }

@@ -118,6 +118,9 @@ func (e *Error) Unwrap() error { return e.Cause }
 // From turns any error into an *Error: one found in its chain, else an
 // internal error that keeps err as its cause.
 func From(err error) *Error {
+	if e, ok := err.(*Error); ok { // as nearly all are
+		return e
+	}
 	var e *Error
 	if errors.As(err, &e) {
 		return e
