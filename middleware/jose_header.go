@@ -10,19 +10,25 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
+// Why a header is refused. The texts name what is wrong, never what was sent.
 var (
 	errHeader        = errors.New("the token header is not one JSON object with unique names")
 	errAlgorithm     = errors.New("the token is not signed with an accepted algorithm")
 	errCritical      = errors.New("the token header demands an extension that is not known here")
-	errBase64        = errors.New("a part of the token is not canonical base64url")
-	strictBase64     = base64.RawURLEncoding.Strict()
 	errKeyID         = errors.New("the kid of the token is no string")
-	hs256            = jwt.SigningMethodHS256.Alg()
-	rs256            = jwt.SigningMethodRS256.Alg()
-	es256            = jwt.SigningMethodES256.Alg()
-	edDSA            = jwt.SigningMethodEdDSA.Alg()
+	errBase64        = errors.New("a part of the token is not canonical base64url")
 	errEmptySegments = errors.New("a part of the token is empty")
 )
+
+// The accepted algorithms (RFC 7518 §3.1, RFC 8037 §3.1).
+var (
+	hs256 = jwt.SigningMethodHS256.Alg()
+	rs256 = jwt.SigningMethodRS256.Alg()
+	es256 = jwt.SigningMethodES256.Alg()
+	edDSA = jwt.SigningMethodEdDSA.Alg()
+)
+
+var strictBase64 = base64.RawURLEncoding.Strict()
 
 // checkHeader holds the JOSE header of a token to what golang-jwt leaves open:
 // exact and unique names, a known algorithm, no `crit` (RFC 7515 §4.1.11), one

@@ -17,7 +17,7 @@ const reasonBusy = "writes_in_flight"
 
 // LimitWrites lets at most limit requests at once through, and refuses more
 // with 503: a write may wait long for its reply, and each holds memory and a
-// place at the worker. The handlers it returned earlier do not share its count.
+// place at the worker. Each handler that it returns counts for itself.
 func LimitWrites(limit int) fiber.Handler {
 	refusal := apierror.UnavailableAfter(busyRetryAfter, "Too many operations are under way.", nil)
 	refusal.Reason = reasonBusy
