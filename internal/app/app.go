@@ -235,6 +235,7 @@ func (a *App) announce() {
 		"backend", a.config.Backend,
 		"billing", a.config.Billing.Backend,
 		"usage", a.config.Usage.Backend,
+		"events", a.config.Events.URL, // empty, or a URL without a secret: settings see to that
 		"admin", admin)
 	for _, warning := range a.config.Warnings {
 		a.logger.Warn(warning)
