@@ -79,6 +79,12 @@ func (s series) ratio(name, base string) spread {
 	return spreadOf(values)
 }
 
+// cheapest returns the CPU time of name over that of base, each in its cheapest
+// round: whatever else the machine does can only add to a round.
+func (s series) cheapest(name, base string) float64 {
+	return s.over(name, sample.perRequest).low / s.over(base, sample.perRequest).low
+}
+
 // others is the share of the machine that neither servers nor load used.
 func (s series) others() spread {
 	var values []float64
