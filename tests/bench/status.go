@@ -44,7 +44,7 @@ func (b *bench) cold(ctx context.Context) error {
 		return err
 	}
 	defer stop()
-	results, err := b.interleave(ctx, b.fewer(), func() (entrants []entrant, err error) {
+	results, err := b.interleave(ctx, b.rounds, func() (entrants []entrant, err error) {
 		l, err := b.freshLoad()
 		for _, s := range fleet {
 			entrants = append(entrants, entrant{s.name, s, l})
@@ -72,7 +72,7 @@ func (b *bench) refused(ctx context.Context) error {
 		{expiredToken, s, load{token: b.mint.expired(), refused: true, seconds: b.seconds}},
 		{missingScope, s, load{token: b.mint.withoutScope(), refused: true, seconds: b.seconds}},
 	}
-	results, err := b.interleave(ctx, b.fewer(), func() ([]entrant, error) {
+	results, err := b.interleave(ctx, b.rounds, func() ([]entrant, error) {
 		l, err := b.freshLoad()
 		return append([]entrant{{accepted, s, l}}, refusals...), err
 	})
@@ -86,7 +86,7 @@ func (b *bench) refused(ctx context.Context) error {
 	return nil
 }
 
-// fewer is how many rounds the lesser parts take: half.
+// fewer is how many rounds writes take, which spread less: half.
 func (b *bench) fewer() int { return (b.rounds + 1) / 2 }
 
 // freshLoad mints tokens for one turn of each server.
