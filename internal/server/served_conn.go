@@ -6,28 +6,38 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
+	"unsafe"
 
 	"github.com/valyala/fasthttp"
+	"golang.org/x/sys/unix"
 )
 
-// servedConn is a connection as fasthttp uses one: a single goroutine reads,
-// writes and sets deadlines. It makes a busy connection cheap (see deadline)
-// and one at rest small: between requests fasthttp keeps no buffer for it
-// (Server.ReduceMemoryUsage), and waits by reading one byte. What comes in with
-// that byte is read in the same call, into a buffer that is taken only once
-// there is something to put in; otherwise the wait would cost a third system
-// call for each request.
+// servedConn is a connection as fasthttp uses one: a single goroutine reads and
+// writes. It makes a busy connection cheap and one at rest small.
+//
+// Between requests fasthttp keeps no buffer for it (Server.ReduceMemoryUsage),
+// and waits by reading one byte. What comes in with that byte is read in the
+// same call, into a buffer that is taken only once there is something to put
+// in; otherwise the wait would cost a third system call for each request.
+//
+// It keeps its own time-outs (see times), because fasthttp looks at the clock
+// for each of them at every request.
 type servedConn struct {
 	*conn
-	reading, writing deadline
+	times
 
-	raw      syscall.RawConn    // nil for a connection that has none
-	tryFirst func(uintptr) bool // readFirst's, made once
-	ahead    *[]byte            // from pool; nil when nothing was read ahead
-	from, to int                // what is left in it
-	failed   error              // how tryFirst ended, without data
-	pool     *sync.Pool         // of *[]byte
-	silent   func(net.Conn)     // called if not even a first request comes; then nil
+	raw       syscall.RawConn
+	readAhead func(socket uintptr) bool // receive, as raw wants it
+	sendAll   func(socket uintptr) bool // send, likewise
+	failed    error                     // how one of them ended, but for waiting
+
+	pool     *sync.Pool // of *[]byte
+	ahead    *[]byte    // from pool; nil when nothing was read ahead
+	from, to int        // what is left in it
+	unsent   []byte     // what is left of a Write
+
+	silent func(net.Conn) // called if not even a first request comes; then nil
 }
 
 // aheadBytes is read along with the first byte of a request: all of an
@@ -37,18 +47,25 @@ const aheadBytes = 4 << 10
 // servedListener makes what l accepts ready for fasthttp.
 type servedListener struct {
 	net.Listener
+	limits limits
 	pool   sync.Pool
 	silent func(net.Conn)
 }
 
 func (s *Server) served(l net.Listener) *servedListener {
-	return &servedListener{Listener: l, silent: s.answerSilence, pool: sync.Pool{New: func() any {
-		buffer := make([]byte, aheadBytes)
-		return &buffer
-	}}}
+	return &servedListener{
+		Listener: l,
+		limits:   limits{s.config.ReadTimeout, s.config.WriteTimeout, s.config.IdleTimeout},
+		pool: sync.Pool{New: func() any {
+			buffer := make([]byte, aheadBytes)
+			return &buffer
+		}},
+		silent: s.answerSilence,
+	}
 }
 
-// Accept returns the next connection.
+// Accept returns the next connection: of TCP or of a unix socket, since it has
+// to be a socket of the system.
 func (l *servedListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
@@ -58,40 +75,48 @@ func (l *servedListener) Accept() (net.Conn, error) {
 	if !ok {
 		known = &conn{Conn: c}
 	}
-	served := &servedConn{conn: known, pool: &l.pool, silent: l.silent}
-	if system, ok := known.Conn.(syscall.Conn); ok {
-		if raw, err := system.SyscallConn(); err == nil {
-			served.raw, served.tryFirst = raw, served.readAhead
-		}
+	raw, err := known.Conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return nil, err
 	}
-	return served, nil
+	served := &servedConn{
+		conn: known, times: times{limits: &l.limits, socket: known.Conn},
+		raw: raw, pool: &l.pool, silent: l.silent,
+	}
+	served.readAhead, served.sendAll = served.receive, served.send
+	return served, served.opened(time.Now())
 }
 
+// Read returns the first byte of the next request when that is all there is
+// room for, as fasthttp waits for one.
 func (c *servedConn) Read(p []byte) (int, error) {
-	if c.ahead != nil {
+	switch {
+	case c.ahead != nil:
 		return c.takeAhead(p), nil
-	}
-	if len(p) == 1 && c.raw != nil {
+	case len(p) == 1:
+		c.newReply()
 		return c.readFirst(p)
 	}
-	n, err := c.Conn.Read(p)
-	for n == 0 && err != nil && c.reading.early(err) {
-		if err := c.armRead(); err != nil {
+	if err := c.needMore(); err != nil {
+		return 0, err
+	}
+	for {
+		n, err := c.Conn.Read(p)
+		if n > 0 || err == nil || !c.early(err) {
+			return n, err
+		}
+		if err := c.arm(); err != nil {
 			return 0, err
 		}
-		n, err = c.Conn.Read(p)
 	}
-	return n, err
 }
 
-// readFirst waits for the next request and returns its first byte.
 func (c *servedConn) readFirst(p []byte) (int, error) {
-	err := c.raw.Read(c.tryFirst)
-	for err != nil && c.reading.early(err) {
-		if err := c.armRead(); err != nil {
-			return 0, err
+	err := c.raw.Read(c.readAhead)
+	for err != nil && c.early(err) {
+		if err = c.arm(); err == nil {
+			err = c.raw.Read(c.readAhead)
 		}
-		err = c.raw.Read(c.tryFirst)
 	}
 	if err == nil {
 		err = c.failed
@@ -106,24 +131,25 @@ func (c *servedConn) readFirst(p []byte) (int, error) {
 	return c.takeAhead(p), nil
 }
 
-// readAhead reads what is there, and reports false when there is nothing yet.
-func (c *servedConn) readAhead(socket uintptr) bool {
+// receive reads ahead what is there, and reports false when there is nothing
+// yet.
+func (c *servedConn) receive(socket uintptr) bool {
 	buffer := c.pool.Get().(*[]byte)
-	for {
-		n, err := syscall.Read(int(socket), *buffer)
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == nil && n > 0:
-			c.ahead, c.from, c.to, c.failed = buffer, 0, n, nil
-			return true
-		case err == nil:
-			err = io.EOF
-		}
-		c.pool.Put(buffer)
-		c.failed = err
-		return err != syscall.EAGAIN
+	n, errno := transfer(unix.SYS_RECVFROM, socket, *buffer)
+	if n > 0 {
+		c.ahead, c.from, c.to, c.failed = buffer, 0, n, nil
+		return true
 	}
+	c.pool.Put(buffer)
+	switch errno {
+	case unix.EAGAIN:
+		return false
+	case 0:
+		c.failed = io.EOF
+	default:
+		c.failed = os.NewSyscallError("recvfrom", errno)
+	}
+	return true
 }
 
 // takeAhead hands out what was read ahead; the last of it frees the buffer.
@@ -136,17 +162,49 @@ func (c *servedConn) takeAhead(p []byte) int {
 	return n
 }
 
+// Write sends p, within the time for the whole reply.
 func (c *servedConn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	for err != nil && c.writing.early(err) {
-		if err := c.armWrite(); err != nil {
-			return n, err
-		}
-		var more int
-		more, err = c.Conn.Write(p[n:])
-		n += more
+	c.unsent, c.failed = p, nil
+	err := c.raw.Write(c.sendAll)
+	if err == nil {
+		err = c.failed
 	}
+	n := len(p) - len(c.unsent)
+	c.unsent = nil
 	return n, err
+}
+
+// send sends what is unsent, and reports false when there is no room for it.
+func (c *servedConn) send(socket uintptr) bool {
+	for len(c.unsent) > 0 {
+		n, errno := transfer(unix.SYS_SENDTO, socket, c.unsent)
+		switch errno {
+		case 0:
+			c.unsent = c.unsent[n:]
+		case unix.EAGAIN:
+			if c.failed = c.noRoom(); c.failed == nil {
+				return false
+			}
+			return true
+		default:
+			c.failed = os.NewSyscallError("sendto", errno)
+			return true
+		}
+	}
+	return true
+}
+
+// transfer moves bytes between p and a socket, without waiting. What never
+// waits is never interrupted, and the scheduler need not know of it: it costs a
+// good deal less than a net.Conn's Read or Write.
+func transfer(call, socket uintptr, p []byte) (int, syscall.Errno) {
+	n, _, errno := unix.RawSyscall6(call, socket,
+		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
+		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
 }
 
 // answerSilence tells a client that connected and said nothing why its

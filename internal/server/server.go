@@ -4,7 +4,6 @@ package server
 
 import (
 	"log/slog"
-	"net"
 	"sync/atomic"
 	"time"
 
@@ -86,10 +85,7 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		StrictRouting:           true,
 		Concurrency:             config.MaxConnections + overflow,
 		ReadBufferSize:          config.HeaderBytes,
-		ReadTimeout:             config.ReadTimeout,
-		WriteTimeout:            config.WriteTimeout,
-		IdleTimeout:             config.IdleTimeout,
-		ReduceMemoryUsage:       true, // servedConn makes up for what it costs
+		ReduceMemoryUsage:       true, // servedConn makes up for what it costs, and keeps the time-outs
 		EnableTrustedProxyCheck: true, // trust no forwarded header: none is read
 		// A form is a body like any other, read only behind authentication.
 		DisablePreParseMultipartForm: true,
@@ -117,10 +113,6 @@ func (s *Server) tighten() {
 	server.SecureErrorLogMessage = true // parse errors would quote headers
 	server.Logger = silent{}            // it logs peers' mistakes, one line each
 	server.ErrorHandler = s.refuse
-	server.ExpectHandler = func(ctx *fasthttp.RequestCtx) int {
-		s.mayWrite(ctx.Conn())
-		return fiber.StatusContinue
-	}
 	next := server.Handler
 	server.Handler = func(ctx *fasthttp.RequestCtx) {
 		if s.draining.Load() {
@@ -130,9 +122,12 @@ func (s *Server) tighten() {
 			s.ids.Answer(ctx)
 			middleware.WriteError(ctx, e)
 			s.strays.Refuse(e)
-			return
+		} else {
+			next(ctx)
 		}
-		next(ctx)
+		if c, ok := ctx.Conn().(*servedConn); ok {
+			c.handled(ctx.Time().Add(time.Since(ctx.Time())))
+		}
 	}
 }
 
@@ -159,19 +154,15 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *apierror.Error {
 // fasthttp's words: they may hold bytes of the request.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	linger(ctx.Conn())
-	s.mayWrite(ctx.Conn())
+	if c, ok := ctx.Conn().(*servedConn); ok {
+		c.newReply()
+	}
 	ctx.Response.SkipBody = ctx.IsHead()
 	var id [32]byte
 	ctx.Response.Header.SetBytesV(fiber.HeaderXRequestID, s.ids.Append(id[:0]))
 	e := unreadable(err)
 	middleware.WriteError(ctx, e)
 	s.strays.Refuse(e)
-}
-
-// mayWrite begins the time to send an answer. fasthttp does so for those of
-// handlers only; any other would find the time of the last one over.
-func (s *Server) mayWrite(c net.Conn) {
-	_ = c.SetWriteDeadline(time.Now().Add(s.config.WriteTimeout)) // if it fails, so does the write
 }
 
 // knownMethod reports the methods Fiber routes.
