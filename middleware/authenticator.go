@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"sync"
@@ -49,7 +50,7 @@ type Authenticator struct {
 	ring    atomic.Pointer[keyRing]
 	verify  fiber.Handler
 
-	lastHeader atomic.Pointer[goodHeader]
+	lastHeader atomic.Pointer[joseHeader]
 
 	hits, misses *metrics.Counter
 }
@@ -64,8 +65,6 @@ type Identity struct {
 
 	expiresAt, notBefore float64   // seconds since the epoch
 	verifiedUntil        time.Time // when the signature is checked again
-	tokenBytes           int       // the length of the token
-	signed               string    // the token without its signature
 }
 
 // NewAuthenticator returns an Authenticator, or an error for unusable keys.
@@ -127,6 +126,9 @@ func (a *Authenticator) Handler() fiber.Handler {
 		if sextet(token[0]) < 0 || sextet(token[len(token)-1]) < 0 {
 			return a.refuse(c, errBase64)
 		}
+		if a.forged(ring, token) {
+			return a.refuse(c, jwt.ErrTokenSignatureInvalid)
+		}
 		c.Locals(ringKey{}, ring)
 		return a.verify(c)
 	}
@@ -173,8 +175,6 @@ func (a *Authenticator) accept(c *fiber.Ctx) error {
 		Scopes:    claims.scopes,
 		expiresAt: claims.expiresAt,
 		notBefore: claims.notBefore,
-
-		tokenBytes: len(token.Raw),
 	}
 	// The ring seen before the signature was checked is the one that checked
 	// it only if it still stands; otherwise nothing is remembered.
@@ -186,8 +186,8 @@ func (a *Authenticator) accept(c *fiber.Ctx) error {
 }
 
 func (a *Authenticator) refuse(c *fiber.Ctx, err error) error {
-	if ctx := c.UserContext(); a.config.Logger.Enabled(ctx, slog.LevelDebug) {
-		a.config.Logger.LogAttrs(ctx, slog.LevelDebug, "token refused",
+	if a.config.Logger.Enabled(context.Background(), slog.LevelDebug) {
+		a.config.Logger.LogAttrs(c.UserContext(), slog.LevelDebug, "token refused",
 			slog.String("request_id", strings.Clone(RequestIDOf(c))), slog.Any("reason", err))
 	}
 	return refusalFor(err)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/gofiber/fiber/v2"
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/busdk/bus-api-provider-vm/internal/apierror"
@@ -72,7 +71,7 @@ func missingScope(scope string) *apierror.Error {
 func challenge(code apierror.Code, reason, value, message string) *apierror.Error {
 	e := apierror.New(code, message)
 	e.Reason = reason
-	e.Headers = map[string]string{fiber.HeaderWWWAuthenticate: value}
+	e.Headers = []apierror.Header{{Name: "Www-Authenticate", Value: value}}
 	return e
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/utils"
 	"github.com/valyala/fasthttp"
 
 	"github.com/busdk/bus-api-provider-vm/internal/apierror"
@@ -93,20 +94,24 @@ func translate(err error) error {
 	return err
 }
 
+// ordinaryEnvelope is room for any envelope without extra members, in bytes.
+const ordinaryEnvelope = 256
+
 // WriteError renders e onto a reply that has no body yet, at the fasthttp
 // level, where requests that never became a Fiber context fail too.
 func WriteError(ctx *fasthttp.RequestCtx, e *apierror.Error) {
 	header := &ctx.Response.Header
-	requestID := string(header.Peek(fiber.HeaderXRequestID))
+	requestID := utils.UnsafeString(header.Peek(fiber.HeaderXRequestID)) // only copied
 	ctx.Response.ResetBody()
 	ctx.SetStatusCode(e.HTTPStatus())
 	header.SetContentType(fiber.MIMEApplicationJSON)
 	header.SetCanonical(cacheControlHeader, noStoreValue)
-	for name, value := range e.Headers {
-		header.Set(name, value)
+	for _, h := range e.Headers {
+		header.SetCanonical(utils.UnsafeBytes(h.Name), utils.UnsafeBytes(h.Value))
 	}
 	if seconds := e.RetryAfterSeconds(); seconds != "" {
 		header.Set(fiber.HeaderRetryAfter, seconds)
 	}
-	ctx.Response.SetBodyRaw(e.Envelope(requestID))
+	var ordinary [ordinaryEnvelope]byte
+	ctx.Response.AppendBody(e.AppendEnvelope(ordinary[:0], requestID))
 }

@@ -33,37 +33,41 @@ var strictBase64 = base64.RawURLEncoding.Strict()
 // checkHeader holds the JOSE header of a token to what golang-jwt leaves open:
 // exact and unique names, a known algorithm, no `crit` (RFC 7515 §4.1.11), one
 // spelling of each part. It reads no other member, so nothing that a header
-// points at (jku, x5u, jwk) is ever fetched or opened. The kid it returns is a
-// name to look for among the public keys that are there; HS256 has none.
-func (a *Authenticator) checkHeader(raw string) (kid string, err error) {
+// points at (jku, x5u, jwk) is ever fetched or opened.
+func (a *Authenticator) checkHeader(raw string) (*joseHeader, error) {
 	segment, rest, _ := strings.Cut(raw, ".")
 	claims, signature, _ := strings.Cut(rest, ".")
 	for _, segment := range [...]string{segment, claims, signature} {
 		if segment == "" {
-			return "", errEmptySegments
+			return nil, errEmptySegments
 		}
 		if !canonicalBase64(segment) {
-			return "", errBase64
+			return nil, errBase64
 		}
 	}
 	if last := a.lastHeader.Load(); last != nil && last.segment == segment {
-		return last.kid, nil
+		return last, nil
 	}
-	if kid, err = readHeader(segment); err == nil {
-		a.lastHeader.Store(&goodHeader{strings.Clone(segment), kid})
+	header, err := readHeader(strings.Clone(segment))
+	if err == nil {
+		a.lastHeader.Store(header)
 	}
-	return kid, err
+	return header, err
 }
 
-// goodHeader is a header that readHeader took. The tokens of an issuer have the
+// joseHeader is a header that readHeader took. The tokens of an issuer have the
 // same one until it rolls its key.
-type goodHeader struct{ segment, kid string }
+type joseHeader struct {
+	segment   string // as it stands in the token
+	algorithm string
+	kid       string // a name to look for among the public keys; HS256 has none
+}
 
 // readHeader decodes one and holds it to the rules.
-func readHeader(segment string) (kid string, err error) {
+func readHeader(segment string) (*joseHeader, error) {
 	header, err := strictBase64.DecodeString(segment)
 	if err != nil {
-		return "", errBase64
+		return nil, errBase64
 	}
 	var wire struct {
 		Algorithm jsontext.Value `json:"alg"`
@@ -71,29 +75,30 @@ func readHeader(segment string) (kid string, err error) {
 		KeyID     jsontext.Value `json:"kid"`
 	}
 	if err := json.Unmarshal(header, &wire); err != nil {
-		return "", errHeader
+		return nil, errHeader
 	}
 	algorithm, err := stringClaim(wire.Algorithm)
 	if err != nil {
-		return "", errAlgorithm
+		return nil, errAlgorithm
 	}
 	if wire.Critical != nil {
-		return "", errCritical
+		return nil, errCritical
 	}
+	known := &joseHeader{segment: segment, algorithm: algorithm}
 	switch algorithm {
 	case hs256:
-		return "", nil
+		return known, nil
 	case rs256, es256, edDSA:
 	default:
-		return "", errAlgorithm
+		return nil, errAlgorithm
 	}
 	if wire.KeyID == nil {
-		return "", nil
+		return known, nil
 	}
-	if kid, err = stringClaim(wire.KeyID); err != nil {
-		return "", errKeyID
+	if known.kid, err = stringClaim(wire.KeyID); err != nil {
+		return nil, errKeyID
 	}
-	return kid, nil
+	return known, nil
 }
 
 // canonicalBase64 reports unpadded base64url whose unused last bits are zero,

@@ -68,8 +68,8 @@ func TestTokensNeverShare(t *testing.T) {
 		subject := fmt.Sprintf(`"caller-%d"`, i)
 		token[i] = hostile.Sign(testSecret, hostile.DefaultHeader, hostile.GoodClaims(epoch).Set("sub", subject).String())
 	}
-	for range 3 {
-		for i := range token {
+	for i := range token {
+		for range 3 {
 			_, body, _ := strings.Cut(ask(t, handler, bearer(token[i]), ""), "\n\n")
 			require.Equal(t, fmt.Sprintf("caller-%d|vm:read|vm:write", i), body)
 		}
@@ -133,9 +133,6 @@ func TestFloodLeavesTheCacheBounded(t *testing.T) {
 // What counts as one token is what it costs in memory, so that the bound on
 // tokens is one on bytes.
 func TestWeightFollowsMemory(t *testing.T) {
-	identity := func(tokenBytes, scopes int) *Identity {
-		return &Identity{tokenBytes: tokenBytes, Scopes: make([]string, scopes)}
-	}
 	for _, c := range []struct {
 		tokenBytes, scopes int
 		want               uint32
@@ -146,7 +143,7 @@ func TestWeightFollowsMemory(t *testing.T) {
 		{16 << 10, 0, 17},
 		{16 << 10, 6 << 10, 113},
 	} {
-		got := weigh([32]byte{}, identity(c.tokenBytes, c.scopes))
+		got := weigh(strings.Repeat("x", c.tokenBytes), &Identity{Scopes: make([]string, c.scopes)})
 		assert.Equal(t, c.want, got, "%d bytes with %d scopes", c.tokenBytes, c.scopes)
 	}
 }

@@ -52,6 +52,6 @@ func wrongMethod(path string) fiber.Handler {
 // methodNotAllowed names the methods that do work (RFC 9110 §15.5.6).
 func methodNotAllowed(methods string) *apierror.Error {
 	e := apierror.New(apierror.MethodNotAllowed, "This path takes only "+methods+".")
-	e.Headers = map[string]string{fiber.HeaderAllow: methods}
+	e.Headers = []apierror.Header{{Name: fiber.HeaderAllow, Value: methods}}
 	return e
 }

@@ -64,7 +64,7 @@ type Error struct {
 	// `command` of a billing denial. It cannot replace type or message.
 	Extra map[string]any
 	// Headers are sent with the reply, for example WWW-Authenticate or Allow.
-	Headers map[string]string
+	Headers []Header
 	// RetryAfter is sent as Retry-After in whole seconds when positive.
 	RetryAfter time.Duration
 	// OutcomeUnknown marks a request that may have been carried out all the
@@ -73,6 +73,10 @@ type Error struct {
 	// Cause is for the operator's log only.
 	Cause error
 }
+
+// Header is one header of a reply, its name in canonical spelling
+// (net/textproto.CanonicalMIMEHeaderKey).
+type Header struct{ Name, Value string }
 
 // New returns an Error with the status of its code.
 func New(code Code, message string) *Error { return &Error{Code: code, Message: message} }

@@ -64,12 +64,12 @@ func TestEnvelope(t *testing.T) {
 		{"extra that cannot be encoded", "", Denied("x", "No.", map[string]any{
 			"a": math.NaN(), "b": 1, "c": func() {}, "d": json.RawMessage("{"),
 		}), `{"error":{"type":"x","message":"No.","b":1}}`},
-		{"cause and headers stay inside", "", &Error{Code: Internal, Message: "x", Cause: errors.New("canary"), Headers: map[string]string{"canary": "canary"}, Reason: "canary"},
+		{"cause and headers stay inside", "", &Error{Code: Internal, Message: "x", Cause: errors.New("canary"), Headers: []Header{{"canary", "canary"}}, Reason: "canary"},
 			`{"error":{"type":"internal_error","message":"x"}}`},
 		{"empty", "", &Error{}, `{"error":{"type":"","message":""}}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := c.err.Envelope(c.requestID)
+			got := c.err.AppendEnvelope(nil, c.requestID)
 			assert.Equal(t, c.want, string(got))
 			assert.True(t, json.Valid(got))
 		})
@@ -94,7 +94,7 @@ func TestFrom(t *testing.T) {
 	other := From(cause)
 	assert.Equal(t, &Error{Code: Internal, Message: "The server failed to answer this request.", Cause: cause}, other)
 	assert.ErrorIs(t, other, cause)
-	assert.NotContains(t, string(other.Envelope("")), "disk")
+	assert.NotContains(t, string(other.AppendEnvelope(nil, "")), "disk")
 }
 
 func TestErrorText(t *testing.T) {

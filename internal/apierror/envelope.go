@@ -9,13 +9,10 @@ import (
 	"time"
 )
 
-// ordinaryEnvelope is room for an envelope without extra members, in bytes.
-const ordinaryEnvelope = 256
-
-// Envelope renders {"error":{"type","message",…,"request_id"}}, compact. An
-// Extra member that cannot be encoded is left out.
-func (e *Error) Envelope(requestID string) []byte {
-	b := append(make([]byte, 0, ordinaryEnvelope), `{"error":{"type":`...)
+// AppendEnvelope appends {"error":{"type","message",…,"request_id"}} to b,
+// compact. An Extra member that cannot be encoded is left out.
+func (e *Error) AppendEnvelope(b []byte, requestID string) []byte {
+	b = append(b, `{"error":{"type":`...)
 	b = appendJSON(b, string(e.Code))
 	b = append(b, `,"message":`...)
 	b = appendJSON(b, e.Message)

@@ -39,7 +39,7 @@ func TestDenial(t *testing.T) {
 			var got *apierror.Error
 			require.True(t, errors.As(a.denial(), &got))
 			assert.Equal(t, 402, got.HTTPStatus())
-			assert.Equal(t, `{"error":`+c.want+`}`, string(got.Envelope("")))
+			assert.Equal(t, `{"error":`+c.want+`}`, string(got.AppendEnvelope(nil, "")))
 			assert.Equal(t, c.reason, got.Reason)
 		})
 	}
