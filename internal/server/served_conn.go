@@ -7,7 +7,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"github.com/valyala/fasthttp"
 	"golang.org/x/sys/unix"
@@ -135,7 +134,7 @@ func (c *servedConn) readFirst(p []byte) (int, error) {
 // yet.
 func (c *servedConn) receive(socket uintptr) bool {
 	buffer := c.pool.Get().(*[]byte)
-	n, errno := transfer(unix.SYS_RECVFROM, socket, *buffer)
+	n, errno := receiveNow(socket, *buffer)
 	if n > 0 {
 		c.ahead, c.from, c.to, c.failed = buffer, 0, n, nil
 		return true
@@ -177,7 +176,7 @@ func (c *servedConn) Write(p []byte) (int, error) {
 // send sends what is unsent, and reports false when there is no room for it.
 func (c *servedConn) send(socket uintptr) bool {
 	for len(c.unsent) > 0 {
-		n, errno := transfer(unix.SYS_SENDTO, socket, c.unsent)
+		n, errno := sendNow(socket, c.unsent)
 		switch errno {
 		case 0:
 			c.unsent = c.unsent[n:]
@@ -192,19 +191,6 @@ func (c *servedConn) send(socket uintptr) bool {
 		}
 	}
 	return true
-}
-
-// transfer moves bytes between p and a socket, without waiting. What never
-// waits is never interrupted, and the scheduler need not know of it: it costs a
-// good deal less than a net.Conn's Read or Write.
-func transfer(call, socket uintptr, p []byte) (int, syscall.Errno) {
-	n, _, errno := unix.RawSyscall6(call, socket,
-		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
-		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), 0
 }
 
 // answerSilence tells a client that connected and said nothing why its
