@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -119,8 +120,7 @@ func (a *Authenticator) Handler() fiber.Handler {
 		}
 		ring := a.ring.Load()
 		if id := a.recall(c, ring, token); id != nil {
-			c.Locals(identityKey{}, id)
-			return c.Next()
+			return a.admit(c, id)
 		}
 		// contrib/jwt would trim Unicode white space around the token.
 		if sextet(token[0]) < 0 || sextet(token[len(token)-1]) < 0 {
@@ -149,12 +149,11 @@ type (
 // tokenKey is where contrib/jwt leaves the verified token.
 const tokenKey = "bus-vm-token"
 
-// recall is the fast path: a token verified a moment ago skips the signature,
-// never the dates. It returns nil for any other.
+// recall is the fast path: a token verified a moment ago skips the signature.
+// It returns nil for any other.
 func (a *Authenticator) recall(c *fiber.Ctx, ring *keyRing, token []byte) *Identity {
-	now := a.now(c)
-	id := ring.verified.get(token, now)
-	if id == nil || checkDates(id.expiresAt, id.notBefore, now, a.config.Leeway) != nil {
+	id := ring.verified.get(token, a.now(c))
+	if id == nil {
 		a.misses.Inc()
 		return nil
 	}
@@ -162,13 +161,21 @@ func (a *Authenticator) recall(c *fiber.Ctx, ring *keyRing, token []byte) *Ident
 	return id
 }
 
+// admit lets a caller pass whose token is genuine, if it is valid now.
+func (a *Authenticator) admit(c *fiber.Ctx, id *Identity) error {
+	if err := checkDates(id.expiresAt, id.notBefore, a.now(c), a.config.Leeway); err != nil {
+		return a.refuse(c, err)
+	}
+	c.Locals(identityKey{}, id)
+	return c.Next()
+}
+
 // accept runs once the signature is verified.
 func (a *Authenticator) accept(c *fiber.Ctx) error {
 	token := c.Locals(tokenKey).(*jwt.Token)
 	claims := token.Claims.(*tokenClaims)
-	now := a.now(c)
-	if err := claims.check(a.config.Audience, now, a.config.Leeway); err != nil {
-		return a.refuse(c, err)
+	if !slices.Contains(claims.audience, a.config.Audience) {
+		return a.refuse(c, errWrongAudience)
 	}
 	id := &Identity{
 		Subject:   claims.subject,
@@ -179,10 +186,9 @@ func (a *Authenticator) accept(c *fiber.Ctx) error {
 	// The ring seen before the signature was checked is the one that checked
 	// it only if it still stands; otherwise nothing is remembered.
 	if ring := c.Locals(ringKey{}).(*keyRing); ring == a.ring.Load() {
-		ring.verified.put(token.Raw, id, now)
+		ring.verified.put(token.Raw, id, a.now(c))
 	}
-	c.Locals(identityKey{}, id)
-	return c.Next()
+	return a.admit(c, id)
 }
 
 func (a *Authenticator) refuse(c *fiber.Ctx, err error) error {

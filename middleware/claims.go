@@ -3,7 +3,6 @@ package middleware
 import (
 	"errors"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -90,14 +89,6 @@ func (c *tokenClaims) readStrictly(data []byte) error {
 		}
 	}
 	return nil
-}
-
-// check applies the policy that depends on the clock and on the settings.
-func (c *tokenClaims) check(audience string, now time.Time, leeway time.Duration) error {
-	if !slices.Contains(c.audience, audience) {
-		return errWrongAudience
-	}
-	return checkDates(c.expiresAt, c.notBefore, now, leeway)
 }
 
 // checkDates refuses a token at the very moment of exp (RFC 7519 §4.1.4: "on

@@ -42,7 +42,12 @@ func TestBadTokens(t *testing.T) {
 			log.Reset()
 		})
 	}
-	assert.Zero(t, auth.ring.Load().verified.entries.EstimatedSize(), "a refusal was remembered")
+	remembered := 0
+	for text, id := range auth.ring.Load().verified.entries.All() {
+		assert.Error(t, checkDates(id.expiresAt, id.notBefore, epoch, 0), "remembered, and not for its dates: %s", text)
+		remembered++
+	}
+	assert.NotZero(t, remembered, "expired tokens that came twice")
 }
 
 // Where a token stands, and how it is spelled there.

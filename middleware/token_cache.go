@@ -25,7 +25,8 @@ const (
 // tokenCache remembers who a verified token belongs to. Its key is the whole
 // token: never a hash of it, which another token may share. otter evicts beyond
 // its bound, which is on memory: a token with a thousand scopes takes the room
-// of many. Refusals are never kept.
+// of many. Refusals are never kept; a genuine token is remembered whatever its
+// dates, which are checked at every use.
 //
 // A token is remembered when it is verified for the second time: one that comes
 // once costs no memory, so a flood of such tokens drives nobody else's out.
