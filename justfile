@@ -75,7 +75,7 @@ fuzz time="10s":
         done
     done
 
-# Measure the gateway beside its peers, four minutes; needs wrk, and haproxy and nginx to compare with.
+# Measure the gateway beside its peers, five minutes; needs wrk, and haproxy and nginx to compare with.
 bench *flags:
     @mkdir -p bin && go build -o bin/bench ./tests/bench
     bin/bench {{flags}}

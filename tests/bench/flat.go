@@ -33,7 +33,7 @@ func (b *bench) flatMemory(ctx context.Context) error {
 	defer s.stop()
 	kinds := [][]byte{
 		statusRequest(b.mint.token(readClaims())), statusRequest(b.mint.token(readClaims())),
-		statusRequest(b.mint.forged()), statusRequest(b.mint.expired()), statusRequest(b.mint.withoutScope()),
+		statusRequest(b.mint.forged()), statusRequest(b.mint.token(expiredClaims())), statusRequest(b.mint.withoutScope()),
 		[]byte("GET /readyz HTTP/1.1\r\nHost: bench\r\n\r\n"),
 		[]byte("GET /nothing/here HTTP/1.1\r\nHost: bench\r\n\r\n"),
 		[]byte("PUT /api/v1/vm/status HTTP/1.1\r\nHost: bench\r\nContent-Length: 2\r\n\r\n{}"),
@@ -75,7 +75,7 @@ func (b *bench) reportFlat(memory []float64) {
 	half := flatSteps / 2
 	ratio := slices.Max(memory[half:]) / slices.Max(memory[:half])
 	b.report.goal(fmt.Sprintf("memory: flat over %d requests and %d tokens (second half ≤ 1.05 × first)", b.flat, b.flat/freshEvery),
-		fmt.Sprintf("%.2f ×, at most %.1f MB", ratio, slices.Max(memory)), ratio, flatTolerance)
+		fmt.Sprintf("%.2f ×, at most %.1f MB", ratio, slices.Max(memory)), ratio, flatTolerance, "")
 }
 
 // mixed sends n requests, one in every so many with a new token.

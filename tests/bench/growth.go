@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 )
 
 // growConnections measures status at 1 to 10,000 connections.
@@ -41,7 +42,7 @@ func (b *bench) growTokens(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		path, err := b.mint.file(b.dir, n)
+		path, err := b.mint.file(filepath.Join(b.dir, "tokens"), n, readClaims())
 		if err != nil {
 			stop()
 			return err

@@ -2,7 +2,7 @@
 // Fiber, Fiber with plain contrib/jwt, net/http, HAProxy and nginx, all
 // answering the same bytes.
 //
-//	just bench           the table of docs/bench/status.md, in about four minutes
+//	just bench           the table of docs/bench/status.md, in about five minutes
 //	just bench-quick     the same in less than one, printed only
 //	just bench-growth    cost against connections and tokens
 //
@@ -29,7 +29,7 @@ import (
 type options struct {
 	serverCore, loadCore int
 
-	rounds  int // of the warm status read; other parts take half
+	rounds  int // of each comparison; writes take half
 	seconds int // of one turn of one server
 	flat    int // requests of the part that watches memory
 	idle    int // connections of the part on idle memory
@@ -60,7 +60,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	flags.IntVar(&o.serverCore, "server-core", o.serverCore, "core the servers run on")
 	flags.IntVar(&o.loadCore, "load-core", o.loadCore, "core the load runs on")
-	flags.IntVar(&o.rounds, "rounds", 7, "rounds of the warm status read")
+	flags.IntVar(&o.rounds, "rounds", 11, "rounds of each comparison")
 	flags.IntVar(&o.seconds, "seconds", 1, "turn of one server in a round")
 	flags.IntVar(&o.flat, "flat", 1_000_000, "requests of the part that watches memory, a fifth of them with new tokens")
 	flags.IntVar(&o.idle, "idle", 10_000, "idle connections of the part that looks at their memory")

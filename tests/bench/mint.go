@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -49,11 +48,11 @@ func (m *mint) token(c claims) string {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(m.mac.Sum(nil))
 }
 
-// expired returns a token that was good an hour ago.
-func (m *mint) expired() string {
+// expiredClaims are those of a token that was good an hour ago.
+func expiredClaims() claims {
 	c := readClaims()
 	c.expires = time.Now().Add(-time.Hour)
-	return m.token(c)
+	return c
 }
 
 // withoutScope returns a good token that may not read.
@@ -69,16 +68,14 @@ func (m *mint) forged() string {
 	return good[:strings.LastIndexByte(good, '.')] + other[strings.LastIndexByte(other, '.'):]
 }
 
-// file writes n new tokens, one a line, over the last such file.
-func (m *mint) file(dir string, n int) (string, error) {
-	path := filepath.Join(dir, "tokens")
+// file writes n new tokens, one a line, over the last file of that name.
+func (m *mint) file(path string, n int, c claims) (string, error) {
 	file, err := os.Create(path)
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
 	out := bufio.NewWriter(file)
-	c := readClaims()
 	for range n {
 		_, _ = out.WriteString(m.token(c)) // Flush tells
 		_ = out.WriteByte('\n')

@@ -28,9 +28,10 @@ type section struct {
 	notes        []string
 }
 
-// goal is one promise and what became of it.
+// goal is one promise and what became of it; why says what is known of the
+// reason when it is not met.
 type goal struct {
-	text, measured, verdict string
+	text, measured, verdict, why string
 }
 
 func newReport(machine []string, o options) *report {
@@ -87,22 +88,29 @@ func disturbed(percent float64) string {
 }
 
 // limit adds the goal that name costs at most limit times what base does.
-func (s *section) limit(text string, results series, name, base string, limit float64) {
+func (s *section) limit(text string, results series, name, base string, limit float64, why string) {
 	if len(results.samples[base]) == 0 {
-		s.report.goals = append(s.report.goals, goal{text, "—", "not measured: " + base + " is not installed"})
+		s.report.goals = append(s.report.goals, goal{text: text, measured: "—", verdict: "not measured: " + base + " is not installed"})
 		return
 	}
 	cheapest := results.cheapest(name, base)
-	s.report.goal(text, fmt.Sprintf("%.2f; by rounds %s", cheapest, results.ratio(name, base)), cheapest, limit)
+	s.report.goal(text, fmt.Sprintf("%.3f; by rounds %s", cheapest, results.ratio(name, base)), cheapest, limit, why)
 }
 
+// resolution is the difference between two figures that two runs do not tell
+// apart, as a share.
+const resolution = 0.02
+
 // goal adds a goal of at most limit.
-func (r *report) goal(text, measured string, value, limit float64) {
-	verdict := "met"
-	if value > limit {
-		verdict = fmt.Sprintf("missed by %.1f %%", 100*(value/limit-1))
+func (r *report) goal(text, measured string, value, limit float64, why string) {
+	g := goal{text: text, measured: measured, verdict: "met"}
+	switch {
+	case value > limit*(1+resolution):
+		g.verdict, g.why = fmt.Sprintf("missed by %.0f %%", 100*(value/limit-1)), why
+	case value > limit*(1-resolution):
+		g.verdict, g.why = "at its limit", why
 	}
-	r.goals = append(r.goals, goal{text, measured, verdict})
+	r.goals = append(r.goals, g)
 }
 
 func (s spread) String() string { return fmt.Sprintf("%.2f (%.2f–%.2f)", s.median, s.low, s.high) }
@@ -136,9 +144,9 @@ func (r *report) markdown() string {
 	fmt.Fprintf(&b, "# %s\n\n<!-- Written by tests/bench. -->\n\n- %s\n\n", r.title, strings.Join(r.machine, "\n- "))
 	if len(r.goals) > 0 {
 		b.WriteString("## Goals\n\n")
-		table(&b, []string{"goal", "measured", "verdict"}, func(row func(...string)) {
+		table(&b, []string{"goal", "measured", "verdict", "why, where it is not met"}, func(row func(...string)) {
 			for _, g := range r.goals {
-				row(g.text, g.measured, g.verdict)
+				row(g.text, g.measured, g.verdict, g.why)
 			}
 		})
 	}
@@ -173,7 +181,8 @@ const reading = `## How to read this
 
 - Each figure is the median over the rounds, with the lowest and the highest in brackets. A ratio is formed within
   each round, where both servers met the same machine.
-- A verdict on CPU time compares the cheapest round of each: whatever else the machine does can only add to a round.
+- A verdict compares the three best rounds of each: whatever else the machine does can only add to a round. Within 2 %
+  of a limit it says so: two runs do not tell such figures apart.
 - CPU time is user and system time of all threads of the server, from the scheduler, over the requests that wrk
   completed. Server and load have a core each; 64 keep-alive connections, each sends its next request at once, so the
   latencies are those of a saturated server and mostly queueing.

