@@ -51,7 +51,7 @@ type Authenticator struct {
 	ring    atomic.Pointer[keyRing]
 	verify  fiber.Handler
 
-	lastHeader atomic.Pointer[joseHeader]
+	lastHeader atomic.Pointer[joseHeader] // of a genuine token
 
 	hits, misses *metrics.Counter
 }
@@ -174,6 +174,9 @@ func (a *Authenticator) admit(c *fiber.Ctx, id *Identity) error {
 func (a *Authenticator) accept(c *fiber.Ctx) error {
 	token := c.Locals(tokenKey).(*jwt.Token)
 	claims := token.Claims.(*tokenClaims)
+	if a.lastHeader.Load() != claims.header {
+		a.lastHeader.Store(claims.header)
+	}
 	if !slices.Contains(claims.audience, a.config.Audience) {
 		return a.refuse(c, errWrongAudience)
 	}

@@ -48,11 +48,7 @@ func (a *Authenticator) checkHeader(raw string) (*joseHeader, error) {
 	if last := a.lastHeader.Load(); last != nil && last.segment == segment {
 		return last, nil
 	}
-	header, err := readHeader(strings.Clone(segment))
-	if err == nil {
-		a.lastHeader.Store(header)
-	}
-	return header, err
+	return readHeader(strings.Clone(segment))
 }
 
 // joseHeader is a header that readHeader took. The tokens of an issuer have the

@@ -101,14 +101,17 @@ func (s *signer) made(signed, signature []byte) bool {
 	return hmac.Equal(s.text[:], signature)
 }
 
-// forged reports that token has the header of an HS256 token and a signature
-// that none of the secrets makes. It is asked before anything in the token is
-// decoded, so that a flood of forgeries costs a fraction of accepting as many.
-// What it lets pass is verified all the same.
+// forged reports that token has the header of the last genuine one, for HS256,
+// and a signature that none of the secrets makes. It is asked before anything
+// in the token is decoded, so that a flood of forgeries costs a fraction of
+// accepting as many. What it lets pass is verified all the same.
 func (a *Authenticator) forged(ring *keyRing, token []byte) bool {
-	header, _, _ := bytes.Cut(token, []byte{'.'})
 	last := a.lastHeader.Load()
-	if last == nil || last.algorithm != hs256 || last.segment != string(header) || len(ring.signers) == 0 {
+	if last == nil || last.algorithm != hs256 || len(ring.signers) == 0 {
+		return false
+	}
+	header, rest, _ := bytes.Cut(token, []byte{'.'})
+	if last.segment != string(header) || bytes.Count(rest, []byte{'.'}) != 1 {
 		return false
 	}
 	dot := bytes.LastIndexByte(token, '.')
@@ -142,6 +145,7 @@ func (a *Authenticator) key(token *jwt.Token) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	token.Claims.(*tokenClaims).header = header
 	ring, algorithm := a.ring.Load(), token.Method.Alg()
 	switch {
 	case algorithm == hs256 && len(ring.secrets.Keys) > 0:

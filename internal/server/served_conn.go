@@ -92,8 +92,8 @@ func (c *servedConn) Read(p []byte) (int, error) {
 	switch {
 	case c.ahead != nil:
 		return c.takeAhead(p), nil
-	case len(p) == 1:
-		c.newReply()
+	case len(p) == 1 && !c.begun:
+		c.replied()
 		return c.readFirst(p)
 	}
 	if err := c.needMore(); err != nil {
@@ -126,7 +126,7 @@ func (c *servedConn) readFirst(p []byte) (int, error) {
 		}
 		return 0, err
 	}
-	c.silent = nil
+	c.silent, c.begun = nil, true
 	return c.takeAhead(p), nil
 }
 

@@ -113,6 +113,10 @@ func (s *Server) tighten() {
 	server.SecureErrorLogMessage = true // parse errors would quote headers
 	server.Logger = silent{}            // it logs peers' mistakes, one line each
 	server.ErrorHandler = s.refuse
+	server.ExpectHandler = func(ctx *fasthttp.RequestCtx) int {
+		newReply(ctx)
+		return fiber.StatusContinue
+	}
 	next := server.Handler
 	server.Handler = func(ctx *fasthttp.RequestCtx) {
 		if s.draining.Load() {
@@ -154,15 +158,20 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *apierror.Error {
 // fasthttp's words: they may hold bytes of the request.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	linger(ctx.Conn())
-	if c, ok := ctx.Conn().(*servedConn); ok {
-		c.newReply()
-	}
+	newReply(ctx)
 	ctx.Response.SkipBody = ctx.IsHead()
 	var id [32]byte
 	ctx.Response.Header.SetBytesV(fiber.HeaderXRequestID, s.ids.Append(id[:0]))
 	e := unreadable(err)
 	middleware.WriteError(ctx, e)
 	s.strays.Refuse(e)
+}
+
+// newReply is for what is sent by no handler.
+func newReply(ctx *fasthttp.RequestCtx) {
+	if c, ok := ctx.Conn().(*servedConn); ok {
+		c.newReply()
+	}
 }
 
 // knownMethod reports the methods Fiber routes.

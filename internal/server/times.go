@@ -21,7 +21,8 @@ type times struct {
 
 	readUntil time.Time // when the wait for bytes has lasted too long
 	armed     time.Time // when its timer goes off
-	reading   bool      // readUntil is that of a request under way
+	begun     bool      // the first byte of a request is there
+	reading   bool      // readUntil is that of the request
 	sending   bool      // the timer of a reply is set
 }
 
@@ -31,7 +32,7 @@ func (t *times) opened(now time.Time) error { return t.wait(now.Add(t.limits.rea
 // handled ends a request: its reply may be sent, and its connection rest. An
 // error of the socket comes up again when it is read or written.
 func (t *times) handled(now time.Time) {
-	t.reading = false
+	t.begun, t.reading = false, false
 	_ = t.wait(now.Add(t.limits.idle))
 	t.newReply()
 }
@@ -50,6 +51,14 @@ func (t *times) newReply() {
 	if t.sending {
 		t.sending = false
 		_ = t.socket.SetWriteDeadline(time.Time{})
+	}
+}
+
+// replied begins the rest anew if the reply before it took its time.
+func (t *times) replied() {
+	if t.sending {
+		t.newReply()
+		_ = t.wait(time.Now().Add(t.limits.idle))
 	}
 }
 
