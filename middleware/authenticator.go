@@ -51,7 +51,7 @@ type Authenticator struct {
 	ring    atomic.Pointer[keyRing]
 	verify  fiber.Handler
 
-	lastHeader atomic.Pointer[joseHeader] // of a genuine token
+	lastHeader atomic.Pointer[joseHeader]
 
 	hits, misses *metrics.Counter
 }
@@ -126,8 +126,8 @@ func (a *Authenticator) Handler() fiber.Handler {
 		if sextet(token[0]) < 0 || sextet(token[len(token)-1]) < 0 {
 			return a.refuse(c, errBase64)
 		}
-		if a.forged(ring, token) {
-			return a.refuse(c, jwt.ErrTokenSignatureInvalid)
+		if err := a.checkSignature(ring, token); err != nil {
+			return a.refuse(c, err)
 		}
 		c.Locals(ringKey{}, ring)
 		return a.verify(c)
@@ -174,9 +174,6 @@ func (a *Authenticator) admit(c *fiber.Ctx, id *Identity) error {
 func (a *Authenticator) accept(c *fiber.Ctx) error {
 	token := c.Locals(tokenKey).(*jwt.Token)
 	claims := token.Claims.(*tokenClaims)
-	if a.lastHeader.Load() != claims.header {
-		a.lastHeader.Store(claims.header)
-	}
 	if !slices.Contains(claims.audience, a.config.Audience) {
 		return a.refuse(c, errWrongAudience)
 	}

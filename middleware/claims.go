@@ -39,8 +39,6 @@ type tokenClaims struct {
 	scopes    []string
 	expiresAt float64 // seconds since the epoch; RFC 7519 allows fractions
 	notBefore float64 // 0 when absent
-
-	header *joseHeader // what stood before the claims; set by key
 }
 
 // UnmarshalJSON decodes the claims set of a JWT.

@@ -45,10 +45,19 @@ func (a *Authenticator) checkHeader(raw string) (*joseHeader, error) {
 			return nil, errBase64
 		}
 	}
+	return a.header(segment)
+}
+
+// header reads the header of a token, or remembers it.
+func (a *Authenticator) header(segment string) (*joseHeader, error) {
 	if last := a.lastHeader.Load(); last != nil && last.segment == segment {
 		return last, nil
 	}
-	return readHeader(strings.Clone(segment))
+	header, err := readHeader(strings.Clone(segment))
+	if err == nil {
+		a.lastHeader.Store(header)
+	}
+	return header, err
 }
 
 // joseHeader is a header that readHeader took. The tokens of an issuer have the

@@ -10,6 +10,7 @@ import (
 	"hash"
 	"sync"
 
+	"github.com/gofiber/fiber/v2/utils"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -101,18 +102,20 @@ func (s *signer) made(signed, signature []byte) bool {
 	return hmac.Equal(s.text[:], signature)
 }
 
-// forged reports that token has the header of the last genuine one, for HS256,
-// and a signature that none of the secrets makes. It is asked before anything
-// in the token is decoded, so that a flood of forgeries costs a fraction of
-// accepting as many. What it lets pass is verified all the same.
-func (a *Authenticator) forged(ring *keyRing, token []byte) bool {
-	last := a.lastHeader.Load()
-	if last == nil || last.algorithm != hs256 || len(ring.signers) == 0 {
-		return false
+// checkSignature refuses an HS256 token that none of the secrets signed. It is
+// asked before claims are decoded, so that a flood of forgeries costs a
+// fraction of accepting as many. What it lets pass is verified all the same.
+func (a *Authenticator) checkSignature(ring *keyRing, token []byte) error {
+	segment, rest, _ := bytes.Cut(token, []byte{'.'})
+	if bytes.Count(rest, []byte{'.'}) != 1 {
+		return nil // golang-jwt says what is wrong
 	}
-	header, rest, _ := bytes.Cut(token, []byte{'.'})
-	if last.segment != string(header) || bytes.Count(rest, []byte{'.'}) != 1 {
-		return false
+	header, err := a.header(utils.UnsafeString(segment)) // only compared, or copied
+	if err != nil {
+		return err
+	}
+	if header.algorithm != hs256 || len(ring.signers) == 0 {
+		return nil
 	}
 	dot := bytes.LastIndexByte(token, '.')
 	for _, pool := range ring.signers {
@@ -120,10 +123,10 @@ func (a *Authenticator) forged(ring *keyRing, token []byte) bool {
 		made := s.made(token[:dot], token[dot+1:])
 		pool.Put(s)
 		if made {
-			return false
+			return nil
 		}
 	}
-	return true
+	return jwt.ErrTokenSignatureInvalid
 }
 
 // verificationKeys turns HS256 secrets into the set that golang-jwt tries in turn.
@@ -145,7 +148,6 @@ func (a *Authenticator) key(token *jwt.Token) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	token.Claims.(*tokenClaims).header = header
 	ring, algorithm := a.ring.Load(), token.Method.Alg()
 	switch {
 	case algorithm == hs256 && len(ring.secrets.Keys) > 0:
