@@ -7,16 +7,14 @@ package backend
 
 import (
 	"context"
+	"fmt"
 
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
-// Error is what a Backend returns when it knows what the caller should read;
-// any other error becomes a 500 and one log line.
-type Error = apierror.Error
-
-// Backend reads and drives one runtime. All methods are safe for concurrent use.
+// Backend reads and drives one runtime. All methods are safe for concurrent
+// use. Their errors are an *Error where the caller can be told what went wrong;
+// any other becomes a 500 and one log line.
 type Backend interface {
 	// Status returns the JSON document {"status":{…}} of the latest snapshot.
 	// The bytes are shared: the caller must not change them.
@@ -26,10 +24,10 @@ type Backend interface {
 	// It does nothing else, and may wait for a short while.
 	Reach(ctx context.Context, action Action) error
 
-	// Apply asks the runtime to carry out op and returns once it accepted.
-	// No Status after that shows a state observed before it. An *Error with
-	// OutcomeUnknown means that the runtime may act on it all the same.
-	Apply(ctx context.Context, op Operation) error
+	// Apply asks the runtime to carry out op and returns what became of it. The
+	// error is nil exactly when the outcome is Accepted; no Status after that
+	// shows a state observed before it.
+	Apply(ctx context.Context, op Operation) (Outcome, error)
 
 	// Run does the background work until ctx ends, and returns after all of
 	// its children. A nil error means that ctx ended it.
@@ -37,11 +35,13 @@ type Backend interface {
 }
 
 // Operation is one authorised lifecycle write, Action what it asks for, and
-// Outcome how it ended.
+// Outcome how it ended. Error is how the runtime, or billing, fails.
 type (
 	Operation = lifecycle.Operation
 	Action    = lifecycle.Action
 	Outcome   = lifecycle.Outcome
+	Error     = lifecycle.Error
+	Kind      = lifecycle.Kind
 )
 
 // The lifecycle writes.
@@ -55,5 +55,42 @@ const (
 	Accepted = lifecycle.Accepted // the runtime took the operation on
 	Rejected = lifecycle.Rejected // the runtime answered, and said no
 	NotSent  = lifecycle.NotSent  // the operation never reached the runtime
-	Unknown  = lifecycle.Unknown  // sent, and nothing that makes sense came back in time
+	Unknown  = lifecycle.Unknown  // sent, and no reply that can be read came back in time
 )
+
+// The kinds of Error.
+const (
+	Unavailable = lifecycle.Unavailable // nobody answered, or nothing could be sent
+	Malformed   = lifecycle.Malformed   // the answer makes no sense
+	Rejection   = lifecycle.Rejection   // the answer is an error of the integration's own
+	Denied      = lifecycle.Denied      // billing does not allow it
+)
+
+// The platform's reasons for a Denied.
+const (
+	BillingRequired = lifecycle.BillingRequired
+	QuotaExceeded   = lifecycle.QuotaExceeded
+)
+
+// The modes of New.
+const (
+	ModeStatic = "static"
+	ModeEvents = "events"
+)
+
+// Config configures New; only the part of the chosen mode counts.
+type Config struct {
+	Static StaticConfig
+	Events EventsConfig
+}
+
+// New returns the backend of mode.
+func New(mode string, config Config) (Backend, error) {
+	switch mode {
+	case ModeStatic:
+		return NewStatic(config.Static)
+	case ModeEvents:
+		return NewEvents(config.Events), nil
+	}
+	return nil, fmt.Errorf("unknown backend mode %q", mode)
+}

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/google/uuid"
 
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
@@ -15,8 +15,8 @@ import (
 
 // EventsConfig configures the events backend.
 type EventsConfig struct {
-	// Client is the connection to Bus Events. It must listen to EventsReplies,
-	// and whoever made it runs it.
+	// Client is the connection to Bus Events. It must subscribe to
+	// EventsReplies, and whoever made it runs it.
 	Client *events.Client
 	// MaxAge, Refresh, RefreshMoving: see snapshot.Config.
 	MaxAge, Refresh, RefreshMoving time.Duration
@@ -33,18 +33,27 @@ type Events struct {
 	keeper *snapshot.Keeper
 }
 
-// asked is who is asked, in messages to callers.
-const asked = "runtime"
+// runtime is who is asked, in messages to callers.
+const runtime = "runtime"
 
-// replyNames are the replies to the requests of the backend.
+// The requests of the backend, and the replies to them.
 var (
-	statusReply = events.ReplyName(events.StatusRequest)
-	startReply  = events.ReplyName(events.StartRequest)
-	stopReply   = events.ReplyName(events.StopRequest)
+	statusReply   = events.ReplyName(events.StatusRequest)
+	writeRequests = map[Action]string{Start: events.StartRequest, Stop: events.StopRequest}
+	writeReplies  = map[Action]string{
+		Start: events.ReplyName(events.StartRequest),
+		Stop:  events.ReplyName(events.StopRequest),
+	}
 )
 
-// EventsReplies are the reply streams that NewEvents needs its client to hear.
-func EventsReplies() []string { return []string{statusReply, startReply, stopReply} }
+// targets are the states that writes lead to.
+var targets = map[Action]string{Start: "ready", Stop: "stopped"}
+
+// EventsReplies are the reply streams that NewEvents needs its client to
+// subscribe to.
+func EventsReplies() []string {
+	return []string{statusReply, writeReplies[Start], writeReplies[Stop]}
+}
 
 // NewEvents returns an events backend. It must be called before its client runs.
 func NewEvents(config EventsConfig) *Events {
@@ -55,18 +64,22 @@ func NewEvents(config EventsConfig) *Events {
 		Refresh:       config.Refresh,
 		RefreshMoving: config.RefreshMoving,
 		Timeout:       config.Timeout,
+		Streams:       len(writeReplies),
 		Metrics:       config.Metrics,
 	})
-	// Replicas under one identity hear each other's replies: statuses are
-	// shared, and an accepted write takes down what all of them show.
-	config.Client.Observe(statusReply, b.seeStatus)
-	config.Client.Observe(startReply, b.seeWrite)
-	config.Client.Observe(stopReply, b.seeWrite)
-	// While a stream was away a write may have been accepted unseen, also
-	// before it opened for the first time: statuses have a stream of their own.
-	config.Client.OnGap(func(reply string) {
-		if reply == startReply || reply == stopReply {
-			b.keeper.Invalidate()
+	// Replicas under one identity receive each other's replies. An accepted
+	// write invalidates what all of them show; a status of another is news.
+	config.Client.Observe(statusReply, func(e events.Envelope) {
+		if status, err := decodeStatus(e); err == nil {
+			b.keeper.Hint(status.State)
+		}
+	})
+	for action, reply := range writeReplies {
+		config.Client.Observe(reply, func(e events.Envelope) { _, _ = b.decode(action, false)(e) })
+	}
+	config.Client.OnStream(func(reply string, up bool) {
+		if reply == writeReplies[Start] || reply == writeReplies[Stop] {
+			b.keeper.Stream(up)
 		}
 	})
 	return b
@@ -76,13 +89,10 @@ func NewEvents(config EventsConfig) *Events {
 // refresh that all waiting callers share.
 func (b *Events) Status(ctx context.Context) ([]byte, error) {
 	document, err := b.keeper.Read(ctx)
-	if err == nil {
-		return document, nil
-	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return nil, apierror.UnavailableAfter(events.RetryAfter, "The runtime did not tell its status in time.", err)
+		return nil, &Error{Kind: Unavailable, Message: "The runtime did not tell its status in time.", Cause: err}
 	}
-	return nil, err
+	return document, err
 }
 
 // Run keeps the snapshot fresh while it is read.
@@ -90,34 +100,77 @@ func (b *Events) Run(ctx context.Context) error { return b.keeper.Run(ctx) }
 
 // fetch asks the worker for the status.
 func (b *Events) fetch(ctx context.Context) (snapshot.Status, error) {
-	reply, err := b.client.Request(ctx, events.Request{
+	status, err := events.Do(ctx, b.client, events.Request[snapshot.Status]{
 		Name:          events.StatusRequest,
 		Reply:         statusReply,
-		CorrelationID: snapshot.CorrelationID(),
+		CorrelationID: uuid.NewString(),
 		Payload: struct {
 			Runtime string `json:"runtime"`
 		}{lifecycle.Runtime},
+		Decode: decodeStatus,
 	})
 	if err != nil {
-		return snapshot.Status{}, events.QuestionFailure(err, asked)
+		err = lifecycle.Failure(err, runtime, false)
 	}
-	return decodeStatus(reply)
+	return status, err
 }
 
-// seeStatus shares what others asked for; own answers go through fetch.
-func (b *Events) seeStatus(e events.Envelope) {
-	if !e.RequestedAt.IsZero() || e.Err() != nil {
-		return
+// Reach waits for a moment if the stream of replies to action is lost.
+func (b *Events) Reach(ctx context.Context, action Action) error {
+	if err := b.client.Connected(ctx, writeReplies[action]); err != nil {
+		return lifecycle.Failure(err, runtime, false)
 	}
-	if status, err := decodeStatus(e); err == nil {
-		b.keeper.Share(e.CorrelationID, status)
-	}
+	return nil
 }
 
-// seeWrite takes the snapshot down before the caller of the write learns that
-// it was accepted.
-func (b *Events) seeWrite(e events.Envelope) {
-	if decodeAccepted(e) == nil {
-		b.keeper.Invalidate()
+// Apply publishes op and returns what the worker said. It is never published
+// again: after a deadline or a malformed reply the outcome is unknown, and what
+// a later reply proves goes to op.Late.
+func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
+	request := events.Request[Outcome]{
+		Name:          writeRequests[op.Action],
+		Reply:         writeReplies[op.Action],
+		CorrelationID: op.ID,
+		Payload: struct {
+			Runtime   string `json:"runtime"`
+			Account   string `json:"account_id"`
+			RequestID string `json:"request_id"`
+		}{lifecycle.Runtime, op.Account, op.RequestID},
+		Lifecycle: true,
+		Decode:    b.decode(op.Action, true),
+	}
+	if op.Late != nil {
+		request.Late = func(outcome Outcome, _ error) { op.Late(outcome) }
+	}
+	outcome, err := events.Do(ctx, b.client, request)
+	switch {
+	case err == nil:
+		return Accepted, nil
+	case errors.Is(err, events.ErrNotConnected), errors.Is(err, events.ErrNotSent), errors.Is(err, events.ErrRefused):
+		outcome = NotSent
+	case outcome != Rejected:
+		outcome = Unknown
+		b.keeper.Invalidate() // it may have been carried out
+	}
+	var no notAccepted
+	if errors.As(err, &no) {
+		return outcome, &Error{Kind: Rejection, Message: no.text(), Cause: err}
+	}
+	return outcome, lifecycle.Failure(err, runtime, outcome == Unknown)
+}
+
+// decode reads the replies to action, this process's own or those of others.
+// The snapshot is invalidated before anybody learns that a write was accepted.
+func (b *Events) decode(action Action, own bool) func(events.Envelope) (Outcome, error) {
+	return func(e events.Envelope) (Outcome, error) {
+		err := decodeWrite(e)
+		switch {
+		case err == nil:
+			b.keeper.Accepted(targets[action], own)
+			return Accepted, nil
+		case errors.Is(err, events.ErrMalformed):
+			return Unknown, err
+		}
+		return Rejected, err
 	}
 }

@@ -62,26 +62,26 @@ func (s *Static) Reach(context.Context, Action) error { return nil }
 
 // Apply starts the transition that op asks for. Asking for the state that is
 // there, or already under way, changes nothing.
-func (s *Static) Apply(_ context.Context, op Operation) error {
-	through, to := "starting", "ready"
+func (s *Static) Apply(_ context.Context, op Operation) (Outcome, error) {
+	through, to := "starting", targets[op.Action]
 	if op.Action == Stop {
-		through, to = "stopping", "stopped"
+		through = "stopping"
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == to || s.state == through {
-		return nil
+		return Accepted, nil
 	}
 	s.settle()
 	if s.config.Transition <= 0 {
 		s.enter(to)
-		return nil
+		return Accepted, nil
 	}
 	s.enter(through)
 	s.moves++
 	move := s.moves
 	s.timer = time.AfterFunc(s.config.Transition, func() { s.arrive(move, to) })
-	return nil
+	return Accepted, nil
 }
 
 // arrive ends transition move, unless another write overtook it.

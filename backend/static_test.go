@@ -25,6 +25,13 @@ func shown(t *testing.T, b Backend) string {
 	return string(document)
 }
 
+func apply(t *testing.T, b Backend, op Operation) {
+	t.Helper()
+	outcome, err := b.Apply(t.Context(), op)
+	require.NoError(t, err)
+	require.Equal(t, Accepted, outcome)
+}
+
 func newStatic(t *testing.T, config StaticConfig) *Static {
 	t.Helper()
 	s, err := NewStatic(config)
@@ -75,7 +82,7 @@ func TestStaticAtOnce(t *testing.T) {
 			}
 			s := newStatic(t, StaticConfig{State: state})
 			for range 2 {
-				require.NoError(t, s.Apply(t.Context(), Operation{Action: action}))
+				apply(t, s, Operation{Action: action})
 				assert.Equal(t, showing(want), shown(t, s), "%s from %s", action, state)
 			}
 		}
@@ -107,7 +114,7 @@ func TestStaticTransitions(t *testing.T) {
 					<-time.After(step.wait)
 					synctest.Wait()
 					if step.action != "" {
-						require.NoError(t, s.Apply(t.Context(), Operation{Action: step.action}))
+						apply(t, s, Operation{Action: step.action})
 					}
 					assert.Equal(t, showing(step.want), shown(t, s), "step %d", i)
 				}
@@ -120,9 +127,9 @@ func TestStaticTransitions(t *testing.T) {
 func TestStaticOvertakenTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStatic(t, StaticConfig{Transition: time.Minute})
-		require.NoError(t, s.Apply(t.Context(), Operation{Action: Stop}))
+		apply(t, s, Operation{Action: Stop})
 		overtaken := s.moves
-		require.NoError(t, s.Apply(t.Context(), Operation{Action: Start}))
+		apply(t, s, Operation{Action: Start})
 		s.arrive(overtaken, "stopped")
 		assert.Equal(t, showing("starting"), shown(t, s))
 		<-time.After(time.Minute)
@@ -140,7 +147,7 @@ func TestStaticRun(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(ctx) }()
-		require.NoError(t, s.Apply(t.Context(), Operation{Action: Stop}))
+		apply(t, s, Operation{Action: Stop})
 		synctest.Wait()
 		require.Empty(t, ended)
 		cancel()
@@ -162,7 +169,7 @@ func TestStaticConcurrently(t *testing.T) {
 		for i := range 4 {
 			callers.Go(func() {
 				for j := range 500 {
-					if err := s.Apply(t.Context(), Operation{Action: []Action{Start, Stop}[(i+j)%2]}); err != nil {
+					if outcome, err := s.Apply(t.Context(), Operation{Action: []Action{Start, Stop}[(i+j)%2]}); err != nil || outcome != Accepted {
 						t.Error(err)
 						return
 					}
@@ -174,9 +181,9 @@ func TestStaticConcurrently(t *testing.T) {
 			})
 		}
 		callers.Wait()
-		require.NoError(t, s.Apply(t.Context(), Operation{Action: Stop}))
+		apply(t, s, Operation{Action: Stop})
 		require.Eventually(t, func() bool { return shown(t, s) == showing("stopped") }, 5*time.Second, time.Millisecond)
-		require.NoError(t, s.Apply(t.Context(), Operation{Action: Start}))
+		apply(t, s, Operation{Action: Start})
 		assert.NotContains(t, shown(t, s), "stop", "the last write shows at once")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -3,13 +3,11 @@ package middleware
 import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/google/uuid"
-
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 )
 
 const canonicalUUID = 36 // characters of the 8-4-4-4-12 form (RFC 9562 §4)
 
-var errNoAccount = apierror.New(apierror.InsufficientAccess,
+var errNoAccount = NewError(CodeInsufficientAccess,
 	"The subject of this token is not a billable account.")
 
 // RequireAccount refuses a caller whose subject is no UUID with 403: billing

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
@@ -55,8 +55,8 @@ func (b *billing) CheckEntitlement(_ context.Context, account, scope string) err
 // Billing is asked about every request, and whatever it does not grant stops
 // the request.
 func TestRequireEntitlement(t *testing.T) {
-	denied := apierror.Denied("quota_exceeded", "The plan is used up.",
-		map[string]any{"command": "bus billing setup", "plan_id": "small", "usage": map[string]int{"hours": 7}, "type": "x"})
+	denied := &backend.Error{Kind: backend.Denied, Type: "quota_exceeded", Message: "The plan is used up.",
+		Extra: map[string]any{"command": "bus billing setup", "plan_id": "small", "usage": map[string]int{"hours": 7}, "type": "x"}}
 	for _, c := range []struct {
 		name   string
 		answer error
@@ -65,14 +65,14 @@ func TestRequireEntitlement(t *testing.T) {
 		{"granted", nil, passed},
 		{"denied", denied, enveloped("402 Payment Required", "",
 			`{"error":{"type":"quota_exceeded","message":"The plan is used up.","command":"bus billing setup","plan_id":"small","usage":{"hours":7},"request_id":"<id>"}}`)},
-		{"no answer", apierror.UnavailableAfter(1, "Billing does not answer.", errors.New("cause")),
-			refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unavailable", "Billing does not answer.")},
+		{"no answer", &backend.Error{Kind: backend.Unavailable, Message: "Billing does not answer.", Cause: errors.New("cause")},
+			refused("503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "Billing does not answer.")},
 		{"any error", errors.New("secret cause"),
 			refused("500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := &billing{answer: c.answer}
-			handler := chainOf(slog.New(slog.DiscardHandler), newAuth(t, nil).Handler(), RequireEntitlement(b, ScopeWrite))
+			handler := chainOf(slog.New(slog.DiscardHandler), newAuth(t, nil).Handler(), RequireEntitlement(EntitlementConfig{Checker: b, Scope: ScopeWrite}))
 			assert.Equal(t, c.want, ask(t, handler, tokenOf("caller"), ""))
 			assert.Equal(t, c.want, ask(t, handler, tokenOf("caller"), ""))
 			assert.Equal(t, []string{"caller vm:write", "caller vm:write"}, b.asked, "an answer is not kept")

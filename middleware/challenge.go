@@ -5,8 +5,6 @@ import (
 	"strings"
 
 	"github.com/golang-jwt/jwt/v5"
-
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 )
 
 // realm names this API in challenges (RFC 9110 §11.5).
@@ -15,12 +13,12 @@ const realm = `Bearer realm="bus-vm"`
 // The 401 answers. A request without a token gets a bare challenge, one with a
 // token learns that it was not accepted (RFC 6750 §3.1), and no more than that.
 var (
-	errMissingToken = challenge(apierror.InvalidAuth, "missing_token", realm,
+	errMissingToken = challenge(CodeInvalidAuth, "missing_token", realm,
 		"Send a bearer token: Authorization: Bearer <jwt>.")
-	errExpiredToken = challenge(apierror.InvalidAuth, "expired",
+	errExpiredToken = challenge(CodeInvalidAuth, "expired",
 		realm+`, error="invalid_token", error_description="the token has expired"`,
 		"The bearer token has expired. Get a new one.")
-	errAmbiguousToken = challenge(apierror.InvalidAuth, "ambiguous_token", realm+`, error="invalid_token"`,
+	errAmbiguousToken = challenge(CodeInvalidAuth, "ambiguous_token", realm+`, error="invalid_token"`,
 		"Send exactly one Authorization header.")
 	errInvalidToken = invalidToken("malformed")
 )
@@ -29,7 +27,7 @@ var (
 // they all look alike, but for an expiry.
 var refusals = []struct {
 	cause  error
-	answer *apierror.Error
+	answer *Error
 }{
 	{jwt.ErrTokenSignatureInvalid, invalidToken("signature")},
 	{errExpired, errExpiredToken},
@@ -42,7 +40,7 @@ var refusals = []struct {
 }
 
 // refusalFor is the 401 for a token that was refused because of cause.
-func refusalFor(cause error) *apierror.Error {
+func refusalFor(cause error) *Error {
 	for _, refusal := range refusals { // what errors.Is would find in the end
 		if cause == refusal.cause {
 			return refusal.answer
@@ -56,22 +54,22 @@ func refusalFor(cause error) *apierror.Error {
 	return errInvalidToken
 }
 
-func invalidToken(reason string) *apierror.Error {
-	return challenge(apierror.InvalidAuth, reason, realm+`, error="invalid_token"`,
+func invalidToken(reason string) *Error {
+	return challenge(CodeInvalidAuth, reason, realm+`, error="invalid_token"`,
 		"The bearer token is not valid for this API.")
 }
 
 // missingScope is the 403 for a valid token without scope.
-func missingScope(scope string) *apierror.Error {
-	return challenge(apierror.InsufficientAccess, "scope",
+func missingScope(scope string) *Error {
+	return challenge(CodeInsufficientAccess, "scope",
 		realm+`, error="insufficient_scope", scope="`+scope+`"`,
 		"The token lacks the scope "+scope+".")
 }
 
-func challenge(code apierror.Code, reason, value, message string) *apierror.Error {
-	e := apierror.New(code, message)
+func challenge(code Code, reason, value, message string) *Error {
+	e := NewError(code, message)
 	e.Reason = reason
-	e.Headers = []apierror.Header{{Name: "Www-Authenticate", Value: value}}
+	e.Headers = []Header{{Name: "Www-Authenticate", Value: value}}
 	return e
 }
 

@@ -4,14 +4,12 @@ import (
 	"bytes"
 
 	"github.com/gofiber/fiber/v2"
-
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 )
 
 // jsonSpace is the white space of JSON (RFC 8259 §2).
 const jsonSpace = " \t\r\n"
 
-var errBody = apierror.New(apierror.BadRequest,
+var errBody = NewError(CodeBadRequest,
 	"This request takes no parameters: send no body, or an empty JSON object.")
 
 // EmptyBody refuses a request whose body is anything but nothing, white space

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valyala/fasthttp"
 
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+	"github.com/busdk/bus-api-provider-vm/backend"
 )
 
 // logTo writes a line a record, without what differs between two runs.
@@ -39,7 +39,7 @@ const internalLine = `level=ERROR msg="request failed" request_id=<id> route=/ s
 
 func TestErrors(t *testing.T) {
 	internal := refused("500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")
-	notFound := apierror.New(apierror.NotFound, "Not here.")
+	notFound := NewError(CodeNotFound, "Not here.")
 	for _, c := range []struct {
 		name    string
 		handler fiber.Handler
@@ -52,16 +52,25 @@ func TestErrors(t *testing.T) {
 		{"wrapped", func(*fiber.Ctx) error { return fmt.Errorf("private: %w", notFound) },
 			refused("404 Not Found", "", "not_found", "Not here."), ""},
 		{"with a cause", func(*fiber.Ctx) error {
-			return apierror.UnavailableAfter(1500*time.Millisecond, "Come back.", errors.New("dial failed"))
+			return Unavailable(1500*time.Millisecond, "Come back.", errors.New("dial failed"))
 		}, refused("503 Service Unavailable", "Retry-After: 2\n", "backend_unavailable", "Come back."),
 			`level=ERROR msg="request failed" request_id=<id> route=/ status=503 type=backend_unavailable cause="dial failed" do="look at what the cause names: the Events API, the provider token, or the disk of the usage outbox; /readyz says what is missing"`},
-		{"of an integration", func(*fiber.Ctx) error { return apierror.Upstream("no_capacity", "No room.", errors.New("reply 7")) },
+		{"of an integration", func(*fiber.Ctx) error {
+			return &backend.Error{Kind: backend.Rejection, Type: "no_capacity", Message: "No room.", Cause: errors.New("reply 7")}
+		},
 			refused("502 Bad Gateway", "", "no_capacity", "No room."),
 			`level=ERROR msg="request failed" request_id=<id> route=/ status=502 type=no_capacity cause="reply 7" do="look at the integration that answered"`},
 		{"of an integration, in words of this gateway", func(*fiber.Ctx) error {
-			return apierror.Upstream(apierror.Unavailable, "No host.", errors.New("reply 7"))
+			return &backend.Error{Kind: backend.Rejection, Type: string(CodeUnavailable), Message: "No host.", Cause: errors.New("reply 7")}
 		}, refused("502 Bad Gateway", "", "backend_unavailable", "No host."),
 			`level=ERROR msg="request failed" request_id=<id> route=/ status=502 type=backend_unavailable cause="reply 7" do="look at the integration that answered"`},
+		{"malformed", func(*fiber.Ctx) error { return &backend.Error{Kind: backend.Malformed, Message: "Malformed."} },
+			refused("502 Bad Gateway", "", "bad_gateway", "Malformed."), ""},
+		{"of a backend that is away", func(*fiber.Ctx) error {
+			return fmt.Errorf("x: %w", &backend.Error{Kind: backend.Unavailable, Message: "Away."})
+		},
+			refused("503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "Away."), ""},
+		{"of an unknown kind", func(*fiber.Ctx) error { return &backend.Error{Kind: "x", Message: "m"} }, internal, fmt.Sprintf(internalLine, `"x: m"`)},
 		{"any other", func(*fiber.Ctx) error { return errors.New("disk") }, internal, fmt.Sprintf(internalLine, "disk")},
 		{"Fiber's 404", func(*fiber.Ctx) error { return fiber.NewError(404, "Cannot GET /canary") },
 			refused("404 Not Found", "", "not_found", "There is nothing at this path."), ""},

@@ -6,8 +6,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/time/rate"
-
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 )
 
 // limitedSubjects bounds the subjects whose pace is remembered. One that is
@@ -36,8 +34,8 @@ func LimitSubject(perSecond int) fiber.Handler {
 	}
 }
 
-func tooManyRequests(wait time.Duration) *apierror.Error {
-	e := apierror.New(apierror.TooManyRequests, "This account acts too often.")
+func tooManyRequests(wait time.Duration) *Error {
+	e := NewError(CodeTooManyRequests, "This account acts too often.")
 	e.RetryAfter = wait
 	return e
 }

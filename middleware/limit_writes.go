@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 )
 
 // busyRetryAfter is when a caller may try again while too many writes wait.
@@ -19,7 +17,7 @@ const reasonBusy = "writes_in_flight"
 // with 503: a write may wait long for its reply, and each holds memory and a
 // place at the worker. Each handler that it returns counts for itself.
 func LimitWrites(limit int) fiber.Handler {
-	refusal := apierror.UnavailableAfter(busyRetryAfter, "Too many operations are under way.", nil)
+	refusal := Unavailable(busyRetryAfter, "Too many operations are under way.", nil)
 	refusal.Reason = reasonBusy
 	var inFlight atomic.Int64
 	return func(c *fiber.Ctx) error {

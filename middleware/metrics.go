@@ -9,8 +9,6 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/gofiber/fiber/v2"
-
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 )
 
 // latencyBuckets reach from a warm read to the cold start of a machine, in
@@ -55,7 +53,7 @@ func NewRouteMetrics(set *metrics.Set, route string) *RouteMetrics {
 	return m
 }
 
-// refusalKey is where Errors leaves the *apierror.Error it answered with.
+// refusalKey is where Errors leaves the *Error it answered with.
 type refusalKey struct{}
 
 // Handler measures what stands behind it. It belongs in front of Errors, so
@@ -69,7 +67,7 @@ func (m *RouteMetrics) Handler() fiber.Handler {
 		code := c.Response().StatusCode()
 		m.counter(code).Inc()
 		if code >= http.StatusBadRequest {
-			if e, ok := c.Locals(refusalKey{}).(*apierror.Error); ok {
+			if e, ok := c.Locals(refusalKey{}).(*Error); ok {
 				m.refused(e)
 			}
 		}
@@ -78,25 +76,18 @@ func (m *RouteMetrics) Handler() fiber.Handler {
 }
 
 // Refuse counts a request that was refused before it reached its route.
-func (m *RouteMetrics) Refuse(e *apierror.Error) {
+func (m *RouteMetrics) Refuse(e *Error) {
 	if m == nil {
 		return
 	}
-	m.counter(e.HTTPStatus()).Inc()
+	m.counter(e.Status()).Inc()
 	m.refused(e)
 }
 
-func (m *RouteMetrics) refused(e *apierror.Error) {
+func (m *RouteMetrics) refused(e *Error) {
 	reason := e.Reason
-	switch {
-	case reason != "":
-	// The types of these two are an integration's word, of any kind.
-	case e.HTTPStatus() == http.StatusPaymentRequired:
-		reason = "denied"
-	case e.HTTPStatus() == http.StatusBadGateway:
-		reason = string(apierror.BadGateway)
-	default:
-		reason = string(e.Code)
+	if reason == "" {
+		reason = string(e.Code) // never the type, which may be an integration's word
 	}
 	m.refusals(reason).Inc()
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/valyala/fasthttp"
 
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+	"github.com/busdk/bus-api-provider-vm/backend"
 )
 
 // measured is an application of one route that is measured.
@@ -38,10 +38,11 @@ func samples(set *metrics.Set, prefix string) []string {
 // Each answer is counted by its code, and each refusal by one of a few words,
 // whatever an integration calls it.
 func TestRouteMetrics(t *testing.T) {
-	reasoned := apierror.UnavailableAfter(1, "x", nil)
+	reasoned := Unavailable(1, "x", nil)
 	reasoned.Reason = "writes_in_flight"
-	quota := apierror.Denied("quota_exceeded", "x", nil)
-	quota.Reason = "quota_exceeded"
+	denied := func(reason string) fiber.Handler {
+		return func(*fiber.Ctx) error { return &backend.Error{Kind: backend.Denied, Type: reason, Message: "x"} }
+	}
 	for _, c := range []struct {
 		name    string
 		handler fiber.Handler
@@ -50,13 +51,15 @@ func TestRouteMetrics(t *testing.T) {
 	}{
 		{"a success", func(c *fiber.Ctx) error { return c.SendStatus(202) }, "202", ""},
 		{"a status of the handler's own", func(c *fiber.Ctx) error { return c.SendStatus(418) }, "418", ""},
-		{"a code", func(*fiber.Ctx) error { return apierror.New(apierror.NotFound, "x") }, "404", "not_found"},
+		{"a code", func(*fiber.Ctx) error { return NewError(CodeNotFound, "x") }, "404", "not_found"},
 		{"a reason", func(*fiber.Ctx) error { return reasoned }, "503", "writes_in_flight"},
 		{"a missing token", func(*fiber.Ctx) error { return errMissingToken }, "401", "missing_token"},
 		{"a missing scope", func(*fiber.Ctx) error { return missingScope("vm:read") }, "403", "scope"},
-		{"a denial that billing names", func(*fiber.Ctx) error { return quota }, "402", "quota_exceeded"},
-		{"a denial of any other name", func(*fiber.Ctx) error { return apierror.Denied("word_of_billing", "x", nil) }, "402", "denied"},
-		{"an integration's own error", func(*fiber.Ctx) error { return apierror.Upstream("word_of_worker", "x", nil) }, "502", "bad_gateway"},
+		{"a denial that billing names", denied("quota_exceeded"), "402", "quota_exceeded"},
+		{"a denial of any other name", denied("word_of_billing"), "402", "denied"},
+		{"an integration's own error", func(*fiber.Ctx) error {
+			return &backend.Error{Kind: backend.Rejection, Type: "word_of_worker", Message: "x"}
+		}, "502", "bad_gateway"},
 		{"any error", func(*fiber.Ctx) error { return errors.New("x") }, "500", "internal_error"},
 		{"a panic", func(*fiber.Ctx) error { panic("x") }, "500", "internal_error"},
 	} {
@@ -117,10 +120,10 @@ func TestAlertedCountersStartAtZero(t *testing.T) {
 func TestRefuseBeforeTheRoute(t *testing.T) {
 	set := metrics.NewSet()
 	m := NewRouteMetrics(set, "none")
-	m.Refuse(apierror.New(apierror.RequestTimeout, "x"))
+	m.Refuse(NewError(CodeRequestTimeout, "x"))
 	assert.Equal(t, []string{`bus_vm_http_requests_total{route="none",code="408"} 1`}, samples(set, "bus_vm_http_requests_total"))
 	assert.Equal(t, []string{`bus_vm_refusals_total{reason="request_timeout"} 1`}, samples(set, "bus_vm_refusals_total"))
-	(*RouteMetrics)(nil).Refuse(apierror.New(apierror.NotFound, "x"))
+	(*RouteMetrics)(nil).Refuse(NewError(CodeNotFound, "x"))
 }
 
 // A code that no HTTP server sends has no counter of its own.

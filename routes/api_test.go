@@ -6,12 +6,10 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 	"github.com/busdk/bus-api-provider-vm/routes"
 	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
@@ -95,27 +93,47 @@ func TestStatusPassesThrough(t *testing.T) {
 func TestBackendErrors(t *testing.T) {
 	w := serve(t, nil)
 	canary := errors.New("canary")
-	internal := refused("500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")
+	const internal = "The server failed to answer this request."
 	for _, c := range []struct {
-		name string
-		err  error
-		want string
+		name    string
+		outcome backend.Outcome
+		err     error
+		status  string
+		headers string
+		kind    string
+		message string
 	}{
-		{"unavailable", apierror.UnavailableAfter(2*time.Second, "No answer.", canary),
-			refused("503 Service Unavailable", "Retry-After: 2\n", "backend_unavailable", "No answer.")},
-		{"nonsense", apierror.New(apierror.BadGateway, "Nonsense."), refused("502 Bad Gateway", "", "bad_gateway", "Nonsense.")},
-		{"an integration's own", apierror.Upstream("no_capacity", "No room.", canary), refused("502 Bad Gateway", "", "no_capacity", "No room.")},
-		{"any other", canary, internal},
-		{"a deadline", context.DeadlineExceeded, internal},
+		{"unavailable", backend.NotSent, away("No answer.", canary), "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "No answer."},
+		{"no reply", backend.Unknown, away("No answer.", canary), "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "No answer."},
+		{"malformed", backend.Unknown, malformed("Malformed."), "502 Bad Gateway", "", "bad_gateway", "Malformed."},
+		{"an integration's own", backend.Rejected, rejection("no_capacity", "No room.", canary), "502 Bad Gateway", "", "no_capacity", "No room."},
+		{"any other", backend.Unknown, canary, "500 Internal Server Error", "", "internal_error", internal},
+		{"a deadline", backend.Unknown, context.DeadlineExceeded, "500 Internal Server Error", "", "internal_error", internal},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w.runtime.status = func(context.Context) ([]byte, error) { return nil, c.err }
-			w.runtime.apply = func(context.Context, backend.Operation) error { return c.err }
-			assert.Equal(t, c.want, w.call(t, "GET", "/api/v1/vm/status", both(), ""))
-			assert.Equal(t, headOf(c.want), w.call(t, "HEAD", "/api/v1/vm/status", both(), ""))
-			assert.Equal(t, c.want, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
-			assert.Equal(t, c.want, w.call(t, "POST", "/api/v1/vm/stop", both(), ""))
+			w.runtime.apply = ends(c.outcome, c.err)
+			read := refused(c.status, c.headers, c.kind, c.message)
+			write := failed(c.outcome, c.status, c.headers, c.kind, c.message)
+			assert.Equal(t, read, w.call(t, "GET", "/api/v1/vm/status", both(), ""))
+			assert.Equal(t, headOf(read), w.call(t, "HEAD", "/api/v1/vm/status", both(), ""))
+			assert.Equal(t, write, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
+			assert.Equal(t, write, w.call(t, "POST", "/api/v1/vm/stop", both(), ""))
 		})
+	}
+}
+
+// A backend that says one thing with its outcome and another with its error is
+// believed in neither.
+func TestContradictingBackend(t *testing.T) {
+	w := serve(t, withUsage)
+	want := failed(backend.Unknown, "500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")
+	for _, apply := range []func(context.Context, backend.Operation) (backend.Outcome, error){
+		ends(backend.Accepted, errors.New("canary")), ends(backend.Rejected, nil), ends("", nil),
+	} {
+		w.runtime.apply = apply
+		assert.Equal(t, want, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
+		assert.Equal(t, []string{"requested start", "apply start", "ended start unknown"}, w.take())
 	}
 }
 

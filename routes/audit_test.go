@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
@@ -69,21 +68,16 @@ func TestAudit(t *testing.T) {
 		everything(w, c)
 		c.Logger = l.logger()
 	})
-	unknown := apierror.New(apierror.Unavailable, "No reply.")
-	unknown.OutcomeUnknown = true
-	var applied error
-	w.runtime.apply = func(context.Context, backend.Operation) error {
-		if applied != nil && applied.Error() == "panic" {
-			panic(applied)
-		}
-		return applied
-	}
 	const begun = " operation=<id> requested_event=<id> ended_event=<id>"
 	write := func(headers, body string) func() {
 		return func() { w.call(t, "POST", "/api/v1/vm/start", headers, body) }
 	}
-	outcome := func(err error) func() {
-		return func() { applied = err; write(both(), "")(); applied = nil }
+	outcome := func(outcome backend.Outcome, err error) func() {
+		return func() {
+			w.runtime.apply = ends(outcome, err)
+			write(both(), "")()
+			w.runtime.apply = ends(backend.Accepted, nil)
+		}
 	}
 	line := func(result, more string) []string {
 		return []string{"request_id=<id> subject=<id> action=start result=" + result + more}
@@ -93,12 +87,16 @@ func TestAudit(t *testing.T) {
 		do   func()
 		want []string
 	}{
-		{"accepted", outcome(nil), line("accepted", begun)},
-		{"not sent", outcome(apierror.New(apierror.Unavailable, "x")), line("failed", " status=503 reason=backend_unavailable"+begun)},
-		{"no reply", outcome(unknown), line("unknown", " status=503 reason=backend_unavailable"+begun)},
-		{"rejected", outcome(apierror.Upstream("no_capacity", "x", nil)), line("failed", " status=502 reason=no_capacity"+begun)},
-		{"any error", outcome(errors.New("x")), line("unknown", " status=500 reason=internal_error"+begun)},
-		{"panic", outcome(errors.New("panic")), line("unknown", " status=500 reason=internal_error"+begun)},
+		{"accepted", outcome(backend.Accepted, nil), line("accepted", begun)},
+		{"not sent", outcome(backend.NotSent, away("x", nil)), line("failed", " status=503 reason=backend_unavailable"+begun)},
+		{"no reply", outcome(backend.Unknown, away("x", nil)), line("unknown", " status=503 reason=backend_unavailable"+begun)},
+		{"rejected", outcome(backend.Rejected, rejection("no_capacity", "x", nil)), line("failed", " status=502 reason=no_capacity"+begun)},
+		{"any error", outcome(backend.Unknown, errors.New("x")), line("unknown", " status=500 reason=internal_error"+begun)},
+		{"panic", func() {
+			w.runtime.apply = func(context.Context, backend.Operation) (backend.Outcome, error) { panic("x") }
+			write(both(), "")()
+			w.runtime.apply = ends(backend.Accepted, nil)
+		}, line("unknown", " status=500 reason=internal_error"+begun)},
 		{"end not recorded", func() {
 			w.records.ended = func(backend.Operation, lifecycle.Outcome) error { return errors.New("x") }
 			write(both(), "")()
@@ -143,7 +141,7 @@ func TestReadsAreLoggedAtDebug(t *testing.T) {
 func TestNoTokenInTheLog(t *testing.T) {
 	var l log
 	w := serve(t, func(_ *world, c *routes.Config) { c.Logger = l.logger() })
-	w.runtime.apply = func(context.Context, backend.Operation) error { panic("x") }
+	w.runtime.apply = func(context.Context, backend.Operation) (backend.Outcome, error) { panic("x") }
 	w.runtime.status = func(context.Context) ([]byte, error) { return nil, errors.New("x") }
 	good, bad := token(account, "vm:read vm:write"), token(account, "x")+"x"
 	for _, token := range []string{good, bad} {

@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -40,9 +39,9 @@ func TestConcurrentCallersKeepApart(t *testing.T) {
 			return nil
 		}
 		w.records.requested = func(op backend.Operation) error { keep(op); return nil }
-		w.runtime.apply = func(_ context.Context, op backend.Operation) error {
+		w.runtime.apply = func(_ context.Context, op backend.Operation) (backend.Outcome, error) {
 			keep(op)
-			return apierror.Upstream("echo", op.Account+" "+op.RequestID+" "+string(op.Action), nil)
+			return backend.Rejected, rejection("echo", op.Account+" "+op.RequestID+" "+string(op.Action), nil)
 		}
 		w.records.ended = func(op backend.Operation, _ lifecycle.Outcome) error { keep(op); return nil }
 	})
@@ -75,7 +74,7 @@ func TestConcurrentCallersKeepApart(t *testing.T) {
 				_ = reply.Body.Close()
 				assert.NoError(t, err)
 				assert.Equal(t, requestID(caller, i), reply.Header.Get("X-Request-Id"))
-				assert.Equal(t, fmt.Sprintf(`{"error":{"type":"echo","message":"%s %s %s","request_id":"%[2]s"}}`,
+				assert.Equal(t, fmt.Sprintf(`{"error":{"type":"echo","message":"%s %s %s","outcome":"rejected","request_id":"%[2]s"}}`,
 					who, requestID(caller, i), action), string(body))
 			}
 		})
@@ -99,8 +98,8 @@ func requestID(caller, i int) string {
 // it, on a connection that other callers use too.
 func TestRememberedCallersKeepApart(t *testing.T) {
 	w := serve(t, nil)
-	w.runtime.apply = func(_ context.Context, op backend.Operation) error {
-		return apierror.Upstream("echo", op.Account, nil)
+	w.runtime.apply = func(_ context.Context, op backend.Operation) (backend.Outcome, error) {
+		return backend.Rejected, rejection("echo", op.Account, nil)
 	}
 	c := w.connect(t)
 	tokens := make([]string, 30)

@@ -21,7 +21,7 @@ import (
 func TestDescribedBugs(t *testing.T) {
 	w := serve(t, func(_ *world, c *routes.Config) { c.Ready = func() error { panic("canary") } })
 	w.runtime.status = func(context.Context) ([]byte, error) { panic("canary") }
-	w.runtime.apply = func(context.Context, backend.Operation) error { panic("canary") }
+	w.runtime.apply = func(context.Context, backend.Operation) (backend.Outcome, error) { panic("canary") }
 	cases, err := contract.Cases()
 	require.NoError(t, err)
 	made := 0

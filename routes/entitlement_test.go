@@ -10,7 +10,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
 
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
@@ -24,9 +24,9 @@ func TestEntitlementAnswersAreCounted(t *testing.T) {
 	})
 	for _, answer := range []error{
 		nil, nil, nil, nil,
-		deny(t.Context(), "", ""), apierror.Denied("any_word", "x", nil), deny(t.Context(), "", ""),
-		apierror.New(apierror.Unavailable, "x"), apierror.New(apierror.Unavailable, "x"),
-		apierror.Upstream("any_word", "x", nil),
+		deny(t.Context(), "", ""), &backend.Error{Kind: backend.Denied, Type: "any_word"}, deny(t.Context(), "", ""),
+		away("x", nil), away("x", errors.New("x")),
+		rejection("any_word", "x", nil),
 		errors.New("x"), errors.New("x"), errors.New("x"), errors.New("x"),
 	} {
 		w.billing.answer = func(context.Context, string, string) error { return answer }

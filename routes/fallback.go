@@ -5,7 +5,6 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
@@ -33,11 +32,11 @@ func NotFound(logger *slog.Logger, counter *middleware.RouteMetrics) []fiber.Han
 	}
 }
 
-var errNotFound = apierror.New(apierror.NotFound, "There is nothing at this path.")
+var errNotFound = middleware.NewError(middleware.CodeNotFound, "There is nothing at this path.")
 
 // Refusal is the error for a method Fiber does not know: 405 on a path of this
 // API, 404 elsewhere.
-func Refusal(path string) *apierror.Error {
+func Refusal(path string) *middleware.Error {
 	if methods, ok := allowed[path]; ok {
 		return methodNotAllowed(methods)
 	}
@@ -50,8 +49,8 @@ func wrongMethod(path string) fiber.Handler {
 }
 
 // methodNotAllowed names the methods that do work (RFC 9110 §15.5.6).
-func methodNotAllowed(methods string) *apierror.Error {
-	e := apierror.New(apierror.MethodNotAllowed, "This path takes only "+methods+".")
-	e.Headers = []apierror.Header{{Name: fiber.HeaderAllow, Value: methods}}
+func methodNotAllowed(methods string) *middleware.Error {
+	e := middleware.NewError(middleware.CodeMethodNotAllowed, "This path takes only "+methods+".")
+	e.Headers = []middleware.Header{{Name: fiber.HeaderAllow, Value: methods}}
 	return e
 }

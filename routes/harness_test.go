@@ -64,7 +64,7 @@ type runtime struct {
 	*events
 	status func(context.Context) ([]byte, error)
 	reach  func(context.Context, backend.Action) error
-	apply  func(context.Context, backend.Operation) error
+	apply  func(context.Context, backend.Operation) (backend.Outcome, error)
 }
 
 func (r *runtime) Status(ctx context.Context) ([]byte, error) {
@@ -76,12 +76,30 @@ func (r *runtime) Reach(ctx context.Context, action backend.Action) error {
 	return r.reach(ctx, action)
 }
 
-func (r *runtime) Apply(ctx context.Context, op backend.Operation) error {
+func (r *runtime) Apply(ctx context.Context, op backend.Operation) (backend.Outcome, error) {
 	r.add("apply " + string(op.Action))
 	return r.apply(ctx, op)
 }
 
 func (r *runtime) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+
+// ends is what applying ends with.
+func ends(outcome backend.Outcome, err error) func(context.Context, backend.Operation) (backend.Outcome, error) {
+	return func(context.Context, backend.Operation) (backend.Outcome, error) { return outcome, err }
+}
+
+// What a backend or billing may fail with; cause makes a log line.
+func away(message string, cause error) error {
+	return &backend.Error{Kind: backend.Unavailable, Message: message, Cause: cause}
+}
+
+func malformed(message string) error {
+	return &backend.Error{Kind: backend.Malformed, Message: message}
+}
+
+func rejection(kind, message string, cause error) error {
+	return &backend.Error{Kind: backend.Rejection, Type: kind, Message: message, Cause: cause}
+}
 
 // records is a recorder that does what its test says.
 type records struct {
@@ -134,7 +152,7 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 			return []byte(`{"status":{"state":"ready","provider":"fake"}}`), nil
 		},
 		func(context.Context, backend.Action) error { return nil },
-		func(context.Context, backend.Operation) error { return nil },
+		ends(backend.Accepted, nil),
 	}
 	w.records = &records{e,
 		func(backend.Operation) error { return nil },
@@ -208,6 +226,11 @@ func answered(status, headers, body string) string {
 // refused is a whole refusal.
 func refused(status, headers, kind, message string) string {
 	return answered(status, headers, `{"error":{"type":"`+kind+`","message":"`+message+`","request_id":"<id>"}}`)
+}
+
+// failed is a whole answer to a write that failed after the checks.
+func failed(outcome backend.Outcome, status, headers, kind, message string) string {
+	return answered(status, headers, `{"error":{"type":"`+kind+`","message":"`+message+`","outcome":"`+string(outcome)+`","request_id":"<id>"}}`)
 }
 
 // headOf is answer without its body, as a HEAD gets it.

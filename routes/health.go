@@ -5,7 +5,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
 // readyRetryAfter is when a probe of an unready instance may look again.
@@ -31,5 +31,5 @@ func live(c *fiber.Ctx) error { return sendJSON(c, fiber.StatusOK, okDocument) }
 // notReady shows the reason itself: a probe has no other reader, and reasons
 // name streams and stages, never secrets.
 func notReady(reason error) error {
-	return apierror.UnavailableAfter(readyRetryAfter, "Not ready: "+reason.Error()+".", nil)
+	return middleware.Unavailable(readyRetryAfter, "Not ready: "+reason.Error()+".", nil)
 }

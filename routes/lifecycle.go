@@ -3,6 +3,8 @@ package routes
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -10,7 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
@@ -25,73 +27,149 @@ type Recorder interface {
 	Ended(op backend.Operation, outcome backend.Outcome, took time.Duration) error
 }
 
-// usageRetryAfter is when a caller may try again after usage failed.
-const usageRetryAfter = 5 * time.Second
-
-// lifecycle carries out one write: record the request, ask the runtime, record
-// the end, answer. Nothing is asked of the runtime unless the request is
-// recorded, and 202 is answered only when the end is recorded too.
-func lifecycle(action backend.Action, config Config) fiber.Handler {
-	accepted := []byte(`{"accepted":true,"action":"` + string(action) + `"}`)
-	return func(c *fiber.Ctx) error {
-		ctx, cancel := context.WithTimeout(c.UserContext(), config.Timeout)
-		defer cancel()
-
-		op := backend.Operation{
-			ID:          uuid.NewString(),
-			Action:      action,
-			Account:     middleware.CallerIdentity(c).Subject,
-			RequestID:   strings.Clone(middleware.RequestIDOf(c)),
-			RequestedAt: time.Now(),
-		}
-		c.Locals(operationKey{}, &op)
-		if err := carryOut(ctx, config, op); err != nil {
-			return err
-		}
-		return sendJSON(c, fiber.StatusAccepted, accepted)
-	}
+// attempt is one start or stop on its way through the chain. front makes it and
+// logs what became of it, carryOut acts.
+type attempt struct {
+	op      backend.Operation
+	begun   bool // carryOut was reached: op has an outcome and records
+	outcome backend.Outcome
 }
 
-// carryOut brackets the write between its two usage records.
-func carryOut(ctx context.Context, config Config, op backend.Operation) (err error) {
-	if config.Usage == nil {
-		return config.Backend.Apply(ctx, op)
-	}
-	if err := config.Usage.Requested(ctx, op); err != nil {
-		return apierror.UnavailableAfter(usageRetryAfter,
-			"Usage cannot be recorded now, so nothing was done.", err)
-	}
-	op.Late = func(result error) {
-		// The outbox keeps an end it cannot write and says so itself.
-		_ = config.Usage.Ended(op, outcomeOf(result), time.Since(op.RequestedAt))
-	}
-	// Until Apply has returned, how it ends is unknown; so it stays if it panics.
-	outcome := backend.Unknown
-	defer func() {
-		failed := config.Usage.Ended(op, outcome, time.Since(op.RequestedAt))
-		if failed != nil && err == nil && outcome == backend.Accepted {
-			unrecorded := apierror.UnavailableAfter(usageRetryAfter,
-				"The runtime accepted, but the end of the operation could not be recorded yet.", failed)
-			unrecorded.OutcomeUnknown = true
-			err = unrecorded
-		}
-	}()
-	err = config.Backend.Apply(ctx, op)
-	outcome = outcomeOf(err)
+// attemptKey is where front leaves the *attempt.
+type attemptKey struct{}
+
+// errPanicked is how a write ended that never returned.
+var errPanicked = errors.New("panic")
+
+// writes carries out the starts, or the stops.
+type writes struct {
+	Config
+	action   backend.Action
+	accepted []byte // the body of a 202
+}
+
+func newWrites(action backend.Action, config Config) *writes {
+	return &writes{config, action, []byte(`{"accepted":true,"action":"` + string(action) + `"}`)}
+}
+
+// front stands before the checks, so that what they refuse has an audit line
+// too.
+func (w *writes) front(c *fiber.Ctx) error {
+	a, err := &attempt{}, errPanicked
+	c.Locals(attemptKey{}, a)
+	defer func() { w.audit(c, a, err) }()
+	err = c.Next()
 	return err
 }
 
-// outcomeOf reads the outcome of a write off the error it ended with. What
-// cannot be told apart is unknown.
-func outcomeOf(err error) backend.Outcome {
-	var e *apierror.Error
+// checked follows the checks of the caller and of the request: from here on a
+// failure says what became of the write.
+func (w *writes) checked(c *fiber.Ctx) error {
+	middleware.SetOutcome(c, backend.NotSent)
+	return c.Next()
+}
+
+// reach refuses a write that could not be sent now, before billing is asked or
+// anything is recorded for it.
+func (w *writes) reach(c *fiber.Ctx) error {
+	if err := w.Backend.Reach(c.UserContext(), w.action); err != nil {
+		return err
+	}
+	return c.Next()
+}
+
+// carryOut records the request, asks the runtime, records the end and answers.
+// Nothing is asked of the runtime unless the request is recorded, and 202 is
+// answered only when the end is recorded too.
+func (w *writes) carryOut(c *fiber.Ctx) error {
+	ctx, cancel := context.WithTimeout(c.UserContext(), w.Timeout)
+	defer cancel()
+	a := c.Locals(attemptKey{}).(*attempt)
+	a.op = backend.Operation{
+		ID:          uuid.NewString(),
+		Action:      w.action,
+		Account:     middleware.CallerIdentity(c).Subject,
+		RequestID:   strings.Clone(middleware.RequestIDOf(c)),
+		RequestedAt: time.Now(),
+	}
+	a.begun, a.outcome = true, backend.NotSent
+	defer func() { middleware.SetOutcome(c, a.outcome) }()
+	if w.Usage != nil {
+		if err := w.Usage.Requested(ctx, a.op); err != nil {
+			return middleware.Unavailable(0, "Usage cannot be recorded now, so nothing was done.", err)
+		}
+	}
+	if err := w.apply(ctx, a); err != nil {
+		return err
+	}
+	return sendJSON(c, fiber.StatusAccepted, w.accepted)
+}
+
+// apply asks the runtime and records the end. Until the runtime has answered
+// the outcome is unknown, and so it stays if that panics.
+func (w *writes) apply(ctx context.Context, a *attempt) (err error) {
+	op := a.op
+	a.outcome = backend.Unknown
+	if w.Usage != nil {
+		op.Late = func(outcome backend.Outcome) {
+			// The outbox keeps an end it cannot write and says so itself.
+			_ = w.Usage.Ended(op, outcome, time.Since(op.RequestedAt))
+		}
+		defer func() {
+			unrecorded := w.Usage.Ended(op, a.outcome, time.Since(op.RequestedAt))
+			if unrecorded != nil && a.outcome == backend.Accepted {
+				a.outcome = backend.Unknown
+				err = middleware.Unavailable(0, "The runtime accepted, but the end of the operation could not be recorded yet.", unrecorded)
+			}
+		}()
+	}
+	outcome, err := w.Backend.Apply(ctx, op)
+	if (err == nil) != (outcome == backend.Accepted) {
+		return fmt.Errorf("BUG: the backend returned the outcome %q with the error: %w", outcome, err)
+	}
+	a.outcome = outcome
+	return err
+}
+
+// audit logs one line for each write of an authenticated caller, whatever
+// became of it, a panic included. Callers without a token could fill the log,
+// so theirs is the refusal metric.
+func (w *writes) audit(c *fiber.Ctx, a *attempt, err error) {
+	caller := middleware.CallerIdentity(c)
+	if caller == nil {
+		return
+	}
+	line := []slog.Attr{
+		slog.String("request_id", strings.Clone(middleware.RequestIDOf(c))),
+		slog.String("subject", caller.Subject),
+		slog.String("action", string(w.action)),
+		slog.String("result", a.result(err)),
+		slog.Duration("duration", time.Since(c.Context().Time())),
+	}
+	if err != nil {
+		e := middleware.AsError(err)
+		line = append(line, slog.Int("status", e.Status()), slog.String("reason", e.ErrorType()))
+	}
+	if a.begun {
+		line = append(line, slog.String("operation", a.op.ID))
+		if w.Usage != nil {
+			line = append(line,
+				slog.String("requested_event", usage.EventID(a.op.ID, usage.PhaseRequested)),
+				slog.String("ended_event", usage.EventID(a.op.ID, usage.PhaseEnded)))
+		}
+	}
+	w.Logger.LogAttrs(context.Background(), slog.LevelInfo, "audit", line...)
+}
+
+// result says in one word how a write went.
+func (a *attempt) result(err error) string {
 	switch {
 	case err == nil:
-		return backend.Accepted
-	case !errors.As(err, &e) || e.OutcomeUnknown:
-		return backend.Unknown
-	case e.HTTPStatus() == fiber.StatusServiceUnavailable: // its code may be an integration's word
-		return backend.NotSent
+		return "accepted"
+	case a.begun && a.outcome == backend.Unknown:
+		return "unknown"
+	case middleware.AsError(err).Status() < fiber.StatusInternalServerError:
+		return "refused"
 	}
-	return backend.Rejected
+	return "failed"
 }

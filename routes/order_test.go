@@ -3,29 +3,27 @@ package routes_test
 import (
 	"context"
 	"errors"
-
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
 var (
 	noAccount = refused("403 Forbidden", "", "insufficient_access", "The subject of this token is not a billable account.")
 	denied    = answered("402 Payment Required", "",
-		`{"error":{"type":"quota_exceeded","message":"The plan is used up.","action":"upgrade","command":"bus billing setup",`+
+		`{"error":{"type":"quota_exceeded","message":"The plan is used up.","outcome":"not_sent","action":"upgrade","command":"bus billing setup",`+
 			`"plan_id":"small","recommended_plan":"large","usage":{"hours":7},"request_id":"<id>"}}`)
 )
 
 func deny(context.Context, string, string) error {
-	return apierror.Denied("quota_exceeded", "The plan is used up.", map[string]any{
+	return &backend.Error{Kind: backend.Denied, Type: backend.QuotaExceeded, Message: "The plan is used up.", Extra: map[string]any{
 		"action": "upgrade", "command": "bus billing setup", "plan_id": "small", "recommended_plan": "large",
 		"usage": map[string]any{"hours": 7},
-	})
+	}}
 }
 
 // Whatever is wrong with a write at once, the caller reads the first of 401,
@@ -66,11 +64,11 @@ func TestOutOfReach(t *testing.T) {
 	w := serve(t, everything)
 	w.runtime.reach = func(_ context.Context, action backend.Action) error {
 		if action == backend.Start {
-			return apierror.UnavailableAfter(time.Second, "Not connected.", nil)
+			return away("Not connected.", nil)
 		}
 		return nil
 	}
-	unreachable := refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unavailable", "Not connected.")
+	unreachable := failed(backend.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "Not connected.")
 	assert.Equal(t, unreachable, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
 	assert.Equal(t, noScope("vm:write"), w.call(t, "POST", "/api/v1/vm/start", bearer(token(account, "vm:read")), ""))
 	assert.Equal(t, badBody, w.call(t, "POST", "/api/v1/vm/start", both(), "x"))
@@ -117,9 +115,9 @@ func TestEntitlementAnswers(t *testing.T) {
 		want string
 	}{
 		{"denied", deny(t.Context(), "", ""), denied},
-		{"no answer", apierror.UnavailableAfter(time.Second, "No answer.", nil), refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unavailable", "No answer.")},
-		{"nonsense", apierror.New(apierror.BadGateway, "Nonsense."), refused("502 Bad Gateway", "", "bad_gateway", "Nonsense.")},
-		{"any error", errors.New("canary"), refused("500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")},
+		{"no answer", away("No answer.", nil), failed(backend.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "No answer.")},
+		{"malformed", malformed("Malformed."), failed(backend.NotSent, "502 Bad Gateway", "", "bad_gateway", "Malformed.")},
+		{"any error", errors.New("canary"), failed(backend.NotSent, "500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")},
 	} {
 		w.billing.answer = func(_ context.Context, who, scope string) error {
 			w.add(who + " " + scope)
@@ -142,8 +140,8 @@ func TestDeadlines(t *testing.T) {
 		everything(w, c)
 		c.Timeout = timeout
 	})
-	late := apierror.UnavailableAfter(time.Second, "Too late.", nil)
-	tooLate := refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unavailable", "Too late.")
+	late := away("Too late.", nil)
+	tooLate := failed(backend.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "Too late.")
 	wait := func(ctx context.Context) error {
 		deadline, ok := ctx.Deadline()
 		if !ok || time.Until(deadline) > timeout {
@@ -152,7 +150,9 @@ func TestDeadlines(t *testing.T) {
 		<-ctx.Done()
 		return late
 	}
-	w.runtime.apply = func(ctx context.Context, _ backend.Operation) error { return wait(ctx) }
+	w.runtime.apply = func(ctx context.Context, _ backend.Operation) (backend.Outcome, error) {
+		return backend.NotSent, wait(ctx)
+	}
 	assert.Equal(t, tooLate, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
 	w.billing.answer = func(ctx context.Context, _, _ string) error { return wait(ctx) }
 	assert.Equal(t, tooLate, w.call(t, "POST", "/api/v1/vm/start", both(), ""))

@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
@@ -21,29 +20,23 @@ func withUsage(w *world, c *routes.Config) { c.Usage = w.records }
 // The end is recorded exactly once, after the runtime answered and before the
 // caller reads it, as what the answer says.
 func TestOutcomes(t *testing.T) {
-	unknown := apierror.UnavailableAfter(time.Second, "No reply.", nil)
-	unknown.OutcomeUnknown = true
-	rejectedLate := apierror.New(apierror.BadGateway, "Nonsense.")
-	rejectedLate.OutcomeUnknown = true
 	for _, c := range []struct {
 		name    string
+		outcome backend.Outcome
 		err     error
-		outcome lifecycle.Outcome
 		status  string
 	}{
-		{"accepted", nil, lifecycle.Accepted, "202"},
-		{"not sent", apierror.UnavailableAfter(time.Second, "Not connected.", nil), lifecycle.NotSent, "503"},
-		{"no reply", unknown, lifecycle.Unknown, "503"},
-		{"nonsense", apierror.New(apierror.BadGateway, "Nonsense."), lifecycle.Rejected, "502"},
-		{"nonsense that may have been obeyed", rejectedLate, lifecycle.Unknown, "502"},
-		{"refused by the integration", apierror.Upstream("no_capacity", "No room.", nil), lifecycle.Rejected, "502"},
-		{"refused in words of this gateway", apierror.Upstream(apierror.Unavailable, "No host.", nil), lifecycle.Rejected, "502"},
-		{"any error", errors.New("canary"), lifecycle.Unknown, "500"},
-		{"a deadline", context.DeadlineExceeded, lifecycle.Unknown, "500"},
+		{"accepted", backend.Accepted, nil, "202"},
+		{"not sent", backend.NotSent, away("Not connected.", nil), "503"},
+		{"no reply", backend.Unknown, away("No reply.", nil), "503"},
+		{"malformed", backend.Unknown, malformed("Malformed."), "502"},
+		{"refused by the integration", backend.Rejected, rejection("no_capacity", "No room.", nil), "502"},
+		{"refused in words of this gateway", backend.Rejected, rejection("backend_unavailable", "No host.", nil), "502"},
+		{"any error", backend.Unknown, errors.New("canary"), "500"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := serve(t, withUsage)
-			w.runtime.apply = func(context.Context, backend.Operation) error { return c.err }
+			w.runtime.apply = ends(c.outcome, c.err)
 			for _, action := range []string{"start", "stop"} {
 				assert.Contains(t, w.call(t, "POST", "/api/v1/vm/"+action, both(), ""), "HTTP/1.1 "+c.status+" ")
 				assert.Equal(t, []string{"requested " + action, "apply " + action, "ended " + action + " " + string(c.outcome)}, w.take())
@@ -58,7 +51,10 @@ func TestOperations(t *testing.T) {
 	var seen []backend.Operation
 	see := func(op backend.Operation) { op.Late = nil; seen = append(seen, op) }
 	w.records.requested = func(op backend.Operation) error { see(op); return nil }
-	w.runtime.apply = func(_ context.Context, op backend.Operation) error { see(op); return nil }
+	w.runtime.apply = func(_ context.Context, op backend.Operation) (backend.Outcome, error) {
+		see(op)
+		return backend.Accepted, nil
+	}
 	w.records.ended = func(op backend.Operation, _ lifecycle.Outcome) error { see(op); return nil }
 	began := time.Now()
 	w.call(t, "POST", "/api/v1/vm/start", both()+"X-Request-Id: mine-1\r\n", "")
@@ -82,7 +78,7 @@ func TestOperations(t *testing.T) {
 func TestRequestedFails(t *testing.T) {
 	w := serve(t, withUsage)
 	w.records.requested = func(backend.Operation) error { return errors.New("canary") }
-	want := refused("503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "Usage cannot be recorded now, so nothing was done.")
+	want := failed(backend.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "Usage cannot be recorded now, so nothing was done.")
 	assert.Equal(t, want, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
 	assert.Equal(t, []string{"requested start"}, w.take())
 }
@@ -91,21 +87,21 @@ func TestRequestedFails(t *testing.T) {
 func TestEndedFails(t *testing.T) {
 	w := serve(t, withUsage)
 	w.records.ended = func(backend.Operation, lifecycle.Outcome) error { return errors.New("canary") }
-	want := refused("503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable",
+	want := failed(backend.Unknown, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable",
 		"The runtime accepted, but the end of the operation could not be recorded yet.")
 	assert.Equal(t, want, w.call(t, "POST", "/api/v1/vm/stop", both(), ""))
 	assert.Equal(t, []string{"requested stop", "apply stop", "ended stop accepted"}, w.take())
 
-	w.runtime.apply = func(context.Context, backend.Operation) error { return apierror.New(apierror.BadGateway, "Nonsense.") }
-	assert.Equal(t, refused("502 Bad Gateway", "", "bad_gateway", "Nonsense."), w.call(t, "POST", "/api/v1/vm/stop", both(), ""))
+	w.runtime.apply = ends(backend.Rejected, rejection("no_capacity", "No room.", nil))
+	assert.Equal(t, failed(backend.Rejected, "502 Bad Gateway", "", "no_capacity", "No room."), w.call(t, "POST", "/api/v1/vm/stop", both(), ""))
 	assert.Equal(t, []string{"requested stop", "apply stop", "ended stop rejected"}, w.take())
 }
 
 // A panic of the runtime ends as unknown, once, and costs its request a 500.
 func TestApplyPanics(t *testing.T) {
 	w := serve(t, withUsage)
-	w.runtime.apply = func(context.Context, backend.Operation) error { panic("canary") }
-	want := refused("500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")
+	w.runtime.apply = func(context.Context, backend.Operation) (backend.Outcome, error) { panic("canary") }
+	want := failed(backend.Unknown, "500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")
 	for range 2 {
 		assert.Equal(t, want, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
 		assert.Equal(t, []string{"requested start", "apply start", "ended start unknown"}, w.take())
@@ -119,39 +115,33 @@ func TestApplyPanics(t *testing.T) {
 // although the request is long over.
 func TestLateResults(t *testing.T) {
 	w := serve(t, withUsage)
-	unknown := apierror.UnavailableAfter(time.Second, "No reply.", nil)
-	unknown.OutcomeUnknown = true
 	var given backend.Operation
-	w.runtime.apply = func(_ context.Context, op backend.Operation) error { given = op; return unknown }
+	w.runtime.apply = func(_ context.Context, op backend.Operation) (backend.Outcome, error) {
+		given = op
+		return backend.Unknown, away("No reply.", nil)
+	}
 	var recorded []string
 	w.records.ended = func(op backend.Operation, _ lifecycle.Outcome) error {
 		recorded = append(recorded, op.ID+op.RequestID)
 		return nil
 	}
-	for _, c := range []struct {
-		result  error
-		outcome string
-	}{
-		{nil, "accepted"}, {apierror.New(apierror.BadGateway, "Nonsense."), "rejected"},
-	} {
+	for _, outcome := range []backend.Outcome{backend.Accepted, backend.Rejected} {
 		recorded = nil
 		w.call(t, "POST", "/api/v1/vm/start", both()+"X-Request-Id: mine\r\n", "")
 		w.call(t, "GET", "/api/v1/vm/status", both()+"X-Request-Id: other\r\n", "")
 		require.NotNil(t, given.Late)
-		given.Late(c.result)
+		given.Late(outcome)
 		assert.Equal(t, []string{given.ID + "mine", given.ID + "mine"}, recorded)
-		assert.Equal(t, []string{"requested start", "apply start", "ended start unknown", "status", "ended start " + c.outcome}, w.take())
+		assert.Equal(t, []string{"requested start", "apply start", "ended start unknown", "status", "ended start " + string(outcome)}, w.take())
 	}
 }
 
 // Without a recorder nobody waits for a late result.
 func TestNoLateResultsWithoutUsage(t *testing.T) {
 	w := serve(t, nil)
-	w.runtime.apply = func(_ context.Context, op backend.Operation) error {
-		if op.Late != nil {
-			return errors.New("somebody waits")
-		}
-		return nil
+	w.runtime.apply = func(_ context.Context, op backend.Operation) (backend.Outcome, error) {
+		assert.Nil(t, op.Late)
+		return backend.Accepted, nil
 	}
 	assert.Equal(t, started, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
 }

@@ -92,23 +92,24 @@ func Mount(router fiber.Router, config Config) {
 		write = append(write, middleware.RequireAccount())
 	}
 	write = append(write, middleware.EmptyBody())
+	var limits, entitled []fiber.Handler
 	if config.WritesPerSecond > 0 {
-		write = append(write, middleware.LimitSubject(config.WritesPerSecond))
+		limits = append(limits, middleware.LimitSubject(config.WritesPerSecond))
 	}
 	if config.WritesInFlight > 0 {
-		write = append(write, middleware.LimitWrites(config.WritesInFlight))
+		limits = append(limits, middleware.LimitWrites(config.WritesInFlight))
 	}
-	var entitled []fiber.Handler
 	if config.Entitlement != nil {
-		entitled = append(entitled, middleware.RequireEntitlement(
-			newBoundedChecker(config.Entitlement, config.Timeout, config.Metrics), middleware.ScopeWrite))
+		entitled = append(entitled, middleware.RequireEntitlement(middleware.EntitlementConfig{
+			Checker: config.Entitlement, Scope: middleware.ScopeWrite, Timeout: config.Timeout, Metrics: config.Metrics,
+		}))
 	}
 
 	router.Get(StatusPath, chain(edge("status"), read, status(config.Backend, config.Logger))...)
 	for path, action := range map[string]backend.Action{StartPath: backend.Start, StopPath: backend.Stop} {
-		front := append(edge(string(action)), audit(action, config))
-		checks := slices.Concat(write, []fiber.Handler{reach(action, config.Backend)}, entitled)
-		router.Post(path, chain(front, checks, lifecycle(action, config))...)
+		w := newWrites(action, config)
+		router.Post(path, slices.Concat(edge(string(action)), []fiber.Handler{w.front}, write,
+			[]fiber.Handler{w.checked}, limits, []fiber.Handler{w.reach}, entitled, []fiber.Handler{w.carryOut})...)
 	}
 	router.Get(OpenAPIPath, chain(edge("openapi"), nil, description)...)
 	router.Get(ReadyPath, chain(edge("readyz"), nil, ready(config))...)

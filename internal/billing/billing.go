@@ -3,32 +3,23 @@ package billing
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 
 	"github.com/google/uuid"
 
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
-
-// maxUsage bounds what of a denial's usage reaches the caller, in bytes.
-const maxUsage = 4 << 10
 
 // asked is who is asked, in messages to callers.
 const asked = "billing integration"
 
-// The reasons of the platform, which become the error type.
-const (
-	required      = "billing_required"
-	quotaExceeded = "quota_exceeded"
-)
-
 // reasonShape is what any other reason must look like to be passed on.
 var reasonShape = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 
-// Reply is the reply stream that a Checker needs its client to hear.
+// Reply is the reply stream that a Checker needs its client to subscribe to.
 var Reply = events.ReplyName(events.EntitlementRequest)
 
 // Checker asks over Events. Its answers are never kept.
@@ -37,22 +28,18 @@ type Checker struct{ client *events.Client }
 // NewChecker returns a Checker that asks through client.
 func NewChecker(client *events.Client) *Checker { return &Checker{client} }
 
-// answer is the reply payload of bus.billing.entitlement.check.request.
-type answer struct {
-	Allowed         *bool           `json:"allowed"`
-	Reason          string          `json:"reason"`
-	Message         string          `json:"message"`
-	Action          string          `json:"action"`
-	Command         string          `json:"command"`
-	PlanID          string          `json:"plan_id"`
-	RecommendedPlan string          `json:"recommended_plan"`
-	Usage           json.RawMessage `json:"usage"`
+// denial is a reply that says no.
+type denial struct {
+	reason, message string
+	extra           map[string]any
 }
 
-// CheckEntitlement returns nil when account may use scope now, a 402 when it
-// may not, a 502 for an answer that is none, and a 503 without any.
+func (d *denial) Error() string { return "billing denied: " + d.reason }
+
+// CheckEntitlement returns nil when account may use scope now; see
+// middleware.EntitlementChecker.
 func (c *Checker) CheckEntitlement(ctx context.Context, account, scope string) error {
-	reply, err := c.client.Request(ctx, events.Request{
+	_, err := events.Do(ctx, c.client, events.Request[struct{}]{
 		Name:          events.EntitlementRequest,
 		Reply:         Reply,
 		CorrelationID: uuid.NewString(),
@@ -60,52 +47,53 @@ func (c *Checker) CheckEntitlement(ctx context.Context, account, scope string) e
 			Account string `json:"account_id"`
 			Scope   string `json:"scope"`
 		}{account, scope},
+		Decode: func(e events.Envelope) (struct{}, error) { return struct{}{}, decode(e) },
 	})
-	if err != nil {
-		return events.QuestionFailure(err, asked)
-	}
-	var a answer
-	if err := reply.Decode(&a); err != nil {
-		return events.Failure(err, asked)
-	}
+	var denied *denial
 	switch {
-	case a.Allowed == nil:
-		return events.Failure(fmt.Errorf("%w: no boolean allowed", events.ErrMalformed), asked)
-	case *a.Allowed:
+	case err == nil:
 		return nil
+	case errors.As(err, &denied):
+		return &lifecycle.Error{Kind: lifecycle.Denied, Type: denied.reason, Message: denied.message, Extra: denied.extra}
 	}
-	return a.denial()
+	return lifecycle.Failure(err, asked, false)
 }
 
-// denial is the 402 that a says.
-func (a answer) denial() error {
-	reason := a.Reason
-	if !reasonShape.MatchString(reason) {
-		reason = required
+// decode returns nil when a reply allows, a *denial when it does not, and any
+// other error for one that is no answer.
+func decode(e events.Envelope) error {
+	fields, err := e.Fields("allowed", "reason", "message", "action", "command", "plan_id", "recommended_plan", "usage")
+	if err != nil {
+		return err
 	}
-	message := a.Message
+	allowed, ok := fields.Bool("allowed")
 	switch {
-	case message != "":
-		message = events.Clean(message)
-	case reason == quotaExceeded:
-		message = "The quota of this account is used up."
-	default:
-		message = "This account needs a billing plan before it can do this."
+	case !ok:
+		return fmt.Errorf("%w: no boolean allowed", events.ErrMalformed)
+	case allowed:
+		return nil
 	}
-	extra := map[string]any{}
-	for name, value := range map[string]string{
-		"action": a.Action, "command": a.Command, "plan_id": a.PlanID, "recommended_plan": a.RecommendedPlan,
-	} {
-		if value != "" {
-			extra[name] = events.Clean(value)
+	d := &denial{extra: map[string]any{}}
+	if d.reason, _ = fields.Text("reason"); !reasonShape.MatchString(d.reason) {
+		d.reason = lifecycle.BillingRequired
+	}
+	message, _ := fields.Text("message")
+	switch d.message = events.Clean(message); {
+	case d.message != "":
+	case d.reason == lifecycle.QuotaExceeded:
+		d.message = "The quota of this account is used up."
+	default:
+		d.message = "This account needs a billing plan before it can do this."
+	}
+	for _, name := range []string{"action", "command", "plan_id", "recommended_plan"} {
+		if text, _ := fields.Text(name); text != "" {
+			d.extra[name] = events.Clean(text)
 		}
 	}
-	if len(a.Usage) > 0 && len(a.Usage) <= maxUsage && string(a.Usage) != "null" {
-		extra["usage"] = a.Usage
+	if fields["usage"] != nil {
+		if d.extra["usage"], err = fields.PassedOn("usage"); err != nil {
+			return err
+		}
 	}
-	denied := apierror.Denied(apierror.Code(reason), message, extra)
-	if reason == required || reason == quotaExceeded {
-		denied.Reason = reason // any other word would be a time series of its own
-	}
-	return denied
+	return d
 }

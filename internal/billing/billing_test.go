@@ -9,38 +9,58 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+	"github.com/busdk/bus-api-provider-vm/internal/events"
 )
 
-// What a caller reads of billing's words, and what metrics count: foreign text is
-// bounded, free of credentials, and no time series of its own.
+// What a caller reads of billing's words: foreign text is bounded and free of
+// credentials.
 func TestDenial(t *testing.T) {
 	const plan = "This account needs a billing plan before it can do this."
-	usage := func(size int) string { return `"` + strings.Repeat("x", size-2) + `"` }
+	usage := `"` + strings.Repeat("x", 64<<10-2) + `"`
 	for name, c := range map[string]struct {
-		answer, reason, want string // want is the envelope's error object
+		answer          string // beside "allowed":false
+		reason, message string
+		extra           string
 	}{
-		"no reason":          {`{}`, "billing_required", `{"type":"billing_required","message":"` + plan + `"}`},
-		"quota":              {`{"reason":"quota_exceeded","usage":{"hours":10}}`, "quota_exceeded", `{"type":"quota_exceeded","message":"The quota of this account is used up.","usage":{"hours":10}}`},
-		"its own word":       {`{"reason":"account_frozen","message":"Frozen."}`, "", `{"type":"account_frozen","message":"Frozen."}`},
-		"no word":            {`{"reason":"Pay up!"}`, "billing_required", `{"type":"billing_required","message":"` + plan + `"}`},
-		"a word too long":    {`{"reason":"` + strings.Repeat("a", 65) + `"}`, "billing_required", `{"type":"billing_required","message":"` + plan + `"}`},
-		"all that may be":    {`{"action":"a","command":"bus billing setup","plan_id":"p","recommended_plan":"r"}`, "billing_required", `{"type":"billing_required","message":"` + plan + `","action":"a","command":"bus billing setup","plan_id":"p","recommended_plan":"r"}`},
-		"nothing else":       {`{"secret":"canary","allowed":false}`, "billing_required", `{"type":"billing_required","message":"` + plan + `"}`},
-		"a credential":       {`{"message":"Bearer canary","command":"curl -H 'Authorization: Bearer canary'"}`, "billing_required", `{"type":"billing_required","message":"[redacted]","command":"curl -H 'Authorization: [redacted]'"}`},
-		"a line end":         {`{"message":"one\r\ntwo"}`, "billing_required", `{"type":"billing_required","message":"one  two"}`},
-		"as much usage":      {`{"usage":` + usage(maxUsage) + `}`, "billing_required", `{"type":"billing_required","message":"` + plan + `","usage":` + usage(maxUsage) + `}`},
-		"more usage":         {`{"usage":` + usage(maxUsage+1) + `}`, "billing_required", `{"type":"billing_required","message":"` + plan + `"}`},
-		"usage that is null": {`{"usage":null}`, "billing_required", `{"type":"billing_required","message":"` + plan + `"}`},
+		"no reason":       {``, "billing_required", plan, `{}`},
+		"quota":           {`,"reason":"quota_exceeded","usage":{"hours":10}`, "quota_exceeded", "The quota of this account is used up.", `{"usage":{"hours":10}}`},
+		"its own word":    {`,"reason":"account_frozen","message":"Frozen."`, "account_frozen", "Frozen.", `{}`},
+		"no word":         {`,"reason":"Pay up!"`, "billing_required", plan, `{}`},
+		"a word too long": {`,"reason":"` + strings.Repeat("a", 65) + `"`, "billing_required", plan, `{}`},
+		"all that may be": {`,"action":"a","command":"bus billing setup","plan_id":"p","recommended_plan":"r"`, "billing_required", plan,
+			`{"action":"a","command":"bus billing setup","plan_id":"p","recommended_plan":"r"}`},
+		"other types":        {`,"reason":1,"message":2,"action":3,"command":[],"plan_id":null,"recommended_plan":{}`, "billing_required", plan, `{}`},
+		"other names":        {`,"Reason":"quota_exceeded","ALLOWED":true,"Allowed":true`, "billing_required", plan, `{}`},
+		"repeated":           {`,"command":"a","command":"b"`, "billing_required", plan, `{}`},
+		"nothing else":       {`,"secret":"canary"`, "billing_required", plan, `{}`},
+		"a credential":       {`,"message":"Bearer canary","command":"curl -H 'Authorization: Bearer canary'"`, "billing_required", "[redacted]", `{"command":"curl -H 'Authorization: [redacted]'"}`},
+		"a line end":         {`,"message":"one\r\ntwo"`, "billing_required", "one  two", `{}`},
+		"as much usage":      {`,"usage":` + usage, "billing_required", plan, `{"usage":` + usage + `}`},
+		"usage that is null": {`,"usage":null`, "billing_required", plan, `{}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var a answer
-			require.NoError(t, json.Unmarshal([]byte(c.answer), &a))
-			var got *apierror.Error
-			require.True(t, errors.As(a.denial(), &got))
-			assert.Equal(t, 402, got.HTTPStatus())
-			assert.Equal(t, `{"error":`+c.want+`}`, string(got.AppendEnvelope(nil, "")))
-			assert.Equal(t, c.reason, got.Reason)
+			var got *denial
+			require.True(t, errors.As(decode(events.Envelope{Payload: []byte(`{"allowed":false` + c.answer + `}`)}), &got))
+			assert.Equal(t, c.reason, got.reason)
+			assert.Equal(t, c.message, got.message)
+			extra, err := json.Marshal(got.extra)
+			require.NoError(t, err)
+			assert.JSONEq(t, c.extra, string(extra))
 		})
 	}
+}
+
+// An answer is a yes, a no, or malformed; only its own member decides.
+func TestAllowed(t *testing.T) {
+	for _, answer := range []string{`{"allowed":true}`, `{"allowed":true,"plan_id":7}`, `{"allowed":true,"plan_id":1,"plan_id":2,"usage":1e999}`, `{"Allowed":false,"allowed":true}`} {
+		assert.NoError(t, decode(events.Envelope{Payload: []byte(answer)}), answer)
+	}
+	for _, answer := range []string{
+		``, `[]`, `{}`, `{"allowed":"true"}`, `{"allowed":1}`, `{"ALLOWED":true}`, `{"allowed":false,"allowed":true}`, `{"allowed":true,"allowed":true}`,
+		`{"allowed":false,"usage":1e999}`, `{"allowed":false,"usage":"` + strings.Repeat("x", 64<<10) + `"}`,
+	} {
+		assert.ErrorIs(t, decode(events.Envelope{Payload: []byte(answer)}), events.ErrMalformed, answer)
+	}
+	var remote *events.RemoteError
+	assert.ErrorAs(t, decode(events.Envelope{Payload: []byte(`{"allowed":true,"error":"down"}`)}), &remote)
 }

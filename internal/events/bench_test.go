@@ -66,37 +66,43 @@ func (s *bareServer) serve(conn net.Conn) {
 	}
 }
 
-// BenchmarkRequest is one request and its reply; bare makes the same publishes
-// with fasthttp and counts the lines that come back.
-func BenchmarkRequest(b *testing.B) {
-	b.Run("client", func(b *testing.B) {
-		s := newBareServer(b)
-		defer s.Close()
-		c, err := New(settings("http://" + s.Addr().String()))
-		if err != nil {
-			b.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error)
-		go func() { ended <- c.Run(ctx) }()
-		var n atomic.Int64
-		b.ReportAllocs()
-		b.SetParallelism(50)
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-				_, err := c.Request(ctx, Request{
-					Name: StartRequest, Reply: startReply, CorrelationID: fmt.Sprint(n.Add(1)), Payload: map[string]string{"runtime": "default"},
-				})
-				cancel()
-				if err != nil {
-					b.Error(err)
-				}
+// benchmarkClient makes requests and waits for their replies.
+func benchmarkClient(b *testing.B, lifecycle bool) {
+	s := newBareServer(b)
+	defer s.Close()
+	c, err := New(settings("http://" + s.Addr().String()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- c.Run(ctx) }()
+	var n atomic.Int64
+	b.ReportAllocs()
+	b.SetParallelism(50)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+			request := startRequest(fmt.Sprint(n.Add(1)))
+			request.Lifecycle = lifecycle
+			_, err := Do(ctx, c, request)
+			cancel()
+			if err != nil {
+				b.Error(err)
 			}
-		})
-		cancel()
-		<-ended
+		}
 	})
+	cancel()
+	<-ended
+}
+
+// BenchmarkRequest is one request and its reply, over shared connections or, as
+// lifecycle requests are, over one of its own each; bare makes the same
+// publishes with fasthttp and counts the lines that come back.
+func BenchmarkRequest(b *testing.B) {
+	for name, lifecycle := range map[string]bool{"shared": false, "lifecycle": true} {
+		b.Run(name, func(b *testing.B) { benchmarkClient(b, lifecycle) })
+	}
 	b.Run("bare", func(b *testing.B) {
 		s := newBareServer(b)
 		defer s.Close()

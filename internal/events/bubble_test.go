@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -50,8 +51,9 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fake, overPipes func(*Cli
 			f.Listener = p
 		})
 		test(t, f, func(c *Client) {
-			c.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) }
-			c.publisher.pool.dial = p.dial
+			for _, transport := range []*http.Transport{c.transport, c.publisher.shared, c.publisher.fresh} {
+				transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) }
+			}
 		})
 	})
 }

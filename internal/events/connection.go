@@ -3,11 +3,12 @@ package events
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"time"
@@ -16,26 +17,34 @@ import (
 )
 
 const (
+	// What a dead network path may cost, on streams and publishes alike.
+	dialTimeout      = 5 * time.Second
+	handshakeTimeout = 5 * time.Second
+	// A peer that vanished without a word is noticed after idle + count ×
+	// interval = 30 s, by the kernel (tcp(7), TCP_KEEPIDLE).
+	keepAliveIdle     = 15 * time.Second
+	keepAliveInterval = 5 * time.Second
+	keepAliveCount    = 3
 	// headerTimeout is how long the Events API may take to begin its answer to
 	// a listener, and how long it may be silent inside a replay.
 	headerTimeout = 10 * time.Second
-	// maxHeader bounds the headers of that answer, in bytes.
+	// maxHeader bounds the headers of an answer, in bytes.
 	maxHeader = 64 << 10
 	// maxReason is read of a refusal's body, in bytes.
 	maxReason = 4 << 10
 )
 
-// Why a connection that still seems good is given up.
-var (
-	errSilent    = errors.New("the stream was silent for too long")
-	errSuspected = errors.New("a request found no reply on a silent stream")
-)
-
-// newTransport is for streams alone: every connection is its own, no answer is
-// redirected, decompressed, or bounded in time.
+// newTransport returns one whose every connection is used once, and which
+// decompresses nothing. It obeys the proxy variables (http.ProxyFromEnvironment).
 func newTransport(config *tls.Config) *http.Transport {
 	return &http.Transport{
-		DialContext:            newDialer().DialContext,
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: (&net.Dialer{
+			Timeout: dialTimeout,
+			KeepAliveConfig: net.KeepAliveConfig{
+				Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
+			},
+		}).DialContext,
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    handshakeTimeout,
 		ResponseHeaderTimeout:  headerTimeout,
@@ -45,48 +54,67 @@ func newTransport(config *tls.Config) *http.Transport {
 	}
 }
 
+// tlsConfig is for all connections: a resumed session saves half the cost of a
+// fresh one.
+func tlsConfig() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
+}
+
 // connection is one open answer to a listener. A Read that yields nothing for
 // as long as the watchdog allows ends it.
 type connection struct {
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	body     io.ReadCloser
+	remote   string // the host at the other end, as an address
 	watchdog *time.Timer
-	patience time.Duration
-	heard    func() // called for each successful read
+	silence  time.Duration // the longest that is allowed
+	received func()        // called for each successful read
 }
 
-// listen opens the stream query of collection. A status other than 200 is a
+// subscription is what listen opens.
+type subscription struct {
+	transport  http.RoundTripper
+	collection string
+	query      url.Values
+	token      secret.String
+	silence    time.Duration
+	received   func()
+}
+
+// listen opens the stream that s asks for. A status other than 200 is a
 // *RefusedError. The connection ends with ctx.
-func listen(ctx context.Context, transport http.RoundTripper, collection string, query url.Values, token secret.String,
-	patience time.Duration, heard func(),
-) (*connection, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, collection+"/stream?"+query.Encode(), nil)
+func listen(ctx context.Context, s subscription) (*connection, error) {
+	c := &connection{silence: headerTimeout, received: func() {}}
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	traced := httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) { c.remote = hostOf(info.Conn.RemoteAddr()) },
+	})
+	request, err := http.NewRequestWithContext(traced, http.MethodGet, s.collection+"/stream?"+s.query.Encode(), nil)
 	if err != nil {
-		cancel(nil)
+		c.cancel(nil)
 		return nil, err
 	}
-	request.Header.Set("Authorization", "Bearer "+token.Reveal())
+	request.Header.Set("Authorization", "Bearer "+s.token.Reveal())
 	request.Header.Set("Accept", "application/x-ndjson")
 	request.Header.Set("User-Agent", userAgent)
-	reply, err := transport.RoundTrip(request)
+	reply, err := s.transport.RoundTrip(request)
 	if err != nil {
-		cancel(nil)
+		c.cancel(nil)
 		return nil, err
 	}
-	c := &connection{ctx: ctx, cancel: cancel, body: reply.Body, patience: headerTimeout, heard: func() {}}
-	c.watchdog = time.AfterFunc(c.patience, func() { cancel(errSilent) })
+	c.body = reply.Body
+	c.watchdog = time.AfterFunc(c.silence, func() { c.cancel(errSilent) })
 	if reply.StatusCode != http.StatusOK {
 		defer c.Close()
-		return nil, &RefusedError{Event: query.Get("name"), Status: reply.StatusCode, Reason: c.reason()}
+		return nil, &RefusedError{Event: s.query.Get("name"), Status: reply.StatusCode, Reason: c.reason()}
 	}
 	if kind := reply.Header.Get("Content-Type"); !isLines(kind) {
 		c.Close()
 		return nil, fmt.Errorf("the answer is %q instead of application/x-ndjson; check the Events URL", clean(kind, maxType))
 	}
-	c.patience, c.heard = patience, heard
-	c.watchdog.Reset(patience)
+	c.silence, c.received = s.silence, s.received
+	c.watchdog.Reset(c.silence)
 	return c, nil
 }
 
@@ -109,8 +137,8 @@ func (c *connection) reason() string {
 func (c *connection) Read(p []byte) (int, error) {
 	n, err := c.body.Read(p)
 	if n > 0 {
-		c.watchdog.Reset(c.patience)
-		c.heard()
+		c.watchdog.Reset(c.silence)
+		c.received()
 	}
 	if cause := context.Cause(c.ctx); err != nil && cause != nil {
 		err = cause

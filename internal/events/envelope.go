@@ -3,9 +3,13 @@ package events
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"time"
-	"unicode/utf8"
+	"io"
+	"slices"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Envelope is one event as it came on a reply stream.
@@ -16,73 +20,181 @@ type Envelope struct {
 	CorrelationID string
 	// Payload is the JSON text of the payload, nil where there was none. It is
 	// shared by all who see the envelope: do not change it.
-	Payload json.RawMessage
-	// RequestedAt is when this process made the request that the envelope
-	// answers, before it was published; zero for a request that is not known
-	// to be this process's. It is set on repeated and late replies too, so
-	// nothing in the envelope can be taken for newer than it is.
-	RequestedAt time.Time
+	Payload jsontext.Value
 
-	failure json.RawMessage // member `error` of the envelope itself
+	failure   jsontext.Value // member `error` of the envelope itself
+	malformed bool           // payload or error stands in it twice
+}
+
+// Fields reads the payload's members called names. The error is a *RemoteError
+// when the envelope or its payload holds an event error; any other wraps
+// ErrMalformed.
+func (e Envelope) Fields(names ...string) (Fields, error) {
+	fields, repeated, err := readFields(e.Payload, append(names, "error"))
+	switch failure, inside := remoteError(e.failure), remoteError(fields["error"]); {
+	case e.malformed || slices.ContainsFunc(repeated, decides):
+		return nil, fmt.Errorf("%w: a member of %s is repeated", ErrMalformed, e.Name)
+	case failure != nil:
+		return nil, failure
+	case err != nil:
+		return nil, fmt.Errorf("the payload of %s: %w", e.Name, err)
+	case inside != nil:
+		return nil, inside
+	}
+	return fields, nil
 }
 
 // Err returns the event error in the envelope or in its payload as a
-// *RemoteError, or nil.
+// *RemoteError, an ErrMalformed where members that say so are repeated, or nil:
+// what is no object holds no error.
 func (e Envelope) Err() error {
-	if failure := remoteError(e.failure); failure != nil {
-		return failure
+	_, err := e.Fields()
+	if errors.Is(err, errNoObject) {
+		return nil
 	}
-	var payload struct {
-		Error json.RawMessage `json:"error"`
-	}
-	if json.Unmarshal(e.Payload, &payload) != nil {
-		return nil // absent, or no object: it cannot hold an error
-	}
-	if failure := remoteError(payload.Error); failure != nil {
-		return failure
-	}
-	return nil
+	return err
 }
 
-// Decode reads the payload into v, as encoding/json does. Its error wraps
-// ErrMalformed.
-func (e Envelope) Decode(v any) error {
-	if e.Payload == nil {
-		return fmt.Errorf("%w: %s has no payload", ErrMalformed, e.Name)
+// Fields are members of a JSON object by their exact names; a member that is
+// null is absent.
+type Fields map[string]jsontext.Value
+
+// tolerant reads what other components write: only the members that are asked
+// for must be unique, and only what is passed on must be valid UTF-8.
+var tolerant = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
+
+// ReadFields reads the members called names of the JSON object raw. Names match
+// exactly; encoding/json would take ALLOWED for allowed. Its error wraps
+// ErrMalformed: raw is no JSON object, or a member that decides is repeated. Any
+// other repeated member is absent.
+func ReadFields(raw []byte, names ...string) (Fields, error) {
+	fields, repeated, err := readFields(raw, names)
+	if slices.ContainsFunc(repeated, decides) {
+		return nil, fmt.Errorf("%w: one of the members %q is repeated", ErrMalformed, repeated)
 	}
-	if err := json.Unmarshal(e.Payload, v); err != nil {
-		// The decoder's text may quote the payload.
-		return fmt.Errorf("%w: the payload of %s: %s", ErrMalformed, e.Name, clean(err.Error(), maxMessage))
-	}
-	return nil
+	return fields, err
 }
 
-// decode reads one line; false means that it is no envelope. A line without a
-// name is taken for the one event name of its stream, since streams have one.
+// decides reports the members of a payload that say what the answer is.
+func decides(name string) bool {
+	switch name {
+	case "allowed", "accepted", "state", "status", "error":
+		return true
+	}
+	return false
+}
+
+var errNoObject = fmt.Errorf("%w: no JSON object", ErrMalformed)
+
+// readFields also returns which of names are repeated.
+func readFields(raw []byte, names []string) (fields Fields, repeated []string, _ error) {
+	in := jsontext.NewDecoder(bytes.NewBuffer(raw), tolerant...)
+	if open, err := in.ReadToken(); err != nil || open.Kind() != '{' {
+		return nil, nil, errNoObject
+	}
+	fields = make(Fields, len(names))
+	seen := make([]bool, len(names))
+	for in.PeekKind() == '"' {
+		name, err := in.ReadToken()
+		if err != nil {
+			return nil, nil, errNoObject
+		}
+		at := slices.Index(names, name.String())
+		value, err := in.ReadValue()
+		switch {
+		case err != nil:
+			return nil, nil, errNoObject
+		case at < 0:
+		case seen[at]:
+			repeated = append(repeated, names[at])
+			delete(fields, names[at])
+		default:
+			seen[at] = true
+			if value.Kind() != 'n' {
+				fields[names[at]] = value.Clone()
+			}
+		}
+	}
+	if _, err := in.ReadToken(); err != nil { // the closing brace
+		return nil, nil, errNoObject
+	}
+	if _, err := in.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, nil, errNoObject // more follows
+	}
+	return fields, repeated, nil
+}
+
+// Text returns a string member; false where it is absent, of another type, or
+// no valid UTF-8.
+func (f Fields) Text(name string) (string, bool) {
+	if f[name].Kind() != '"' {
+		return "", false
+	}
+	text, err := jsontext.AppendUnquote(nil, f[name])
+	return string(text), err == nil
+}
+
+// Bool returns a boolean member; ok is false where it is absent or of another
+// type.
+func (f Fields) Bool(name string) (value, ok bool) {
+	kind := f[name].Kind()
+	return kind == 't', kind == 't' || kind == 'f'
+}
+
+const (
+	// maxPassedOn bounds details and usage as they reach callers, in bytes of
+	// compact JSON.
+	maxPassedOn = 64 << 10
+	// maxLevels bounds their nesting.
+	maxLevels = 32
+)
+
+// PassedOn returns the value of a member as it may reach callers, compact: of
+// at most 64 KiB and 32 levels, in valid UTF-8, its numbers such as a double can
+// hold. Its error wraps ErrMalformed.
+func (f Fields) PassedOn(name string) (json.RawMessage, error) {
+	malformed := func(why string) error { return fmt.Errorf("%w: %s: %s", ErrMalformed, name, why) }
+	in := jsontext.NewDecoder(bytes.NewReader(f[name]), jsontext.AllowDuplicateNames(true))
+	for {
+		token, err := in.ReadToken()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, malformed("not valid UTF-8")
+		}
+		if in.StackDepth() > maxLevels {
+			return nil, malformed("nested too deeply")
+		}
+		if token.Kind() == '0' {
+			if _, err := strconv.ParseFloat(token.String(), 64); err != nil {
+				return nil, malformed("a number is out of range")
+			}
+		}
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, f[name]); err != nil {
+		return nil, malformed("no JSON")
+	}
+	if compact.Len() > maxPassedOn {
+		return nil, malformed("too large")
+	}
+	return compact.Bytes(), nil
+}
+
+// decode reads one line; false means that it is no envelope, or that nobody can
+// say whose. A line without a name is taken for the one event name of its
+// stream, since streams have one.
 func decode(line []byte) (Envelope, bool) {
-	var wire struct {
-		Name          string          `json:"name"`
-		CorrelationID string          `json:"correlationId"`
-		Snake         string          `json:"correlation_id"` // older components
-		Payload       json.RawMessage `json:"payload"`
-		Error         json.RawMessage `json:"error"`
-	}
-	if !utf8.Valid(line) { // encoding/json repairs strings only where it decodes them
-		line = bytes.ToValidUTF8(line, []byte("\ufffd"))
-	}
-	if json.Unmarshal(line, &wire) != nil {
+	names := []string{"name", "correlationId", "correlation_id", "payload", "error"} // the third in older components
+	fields, repeated, err := readFields(line, names)
+	if err != nil || slices.ContainsFunc(repeated, func(name string) bool { return slices.Contains(names[:3], name) }) {
 		return Envelope{}, false
 	}
-	if wire.CorrelationID == "" {
-		wire.CorrelationID = wire.Snake
+	e := Envelope{Payload: fields["payload"], failure: fields["error"], malformed: len(repeated) > 0} // of the payload or the error
+	e.Name, _ = fields.Text("name")
+	if e.CorrelationID, _ = fields.Text("correlationId"); e.CorrelationID == "" {
+		e.CorrelationID, _ = fields.Text("correlation_id")
 	}
-	if wire.Name == "" && wire.CorrelationID == "" {
-		return Envelope{}, false
-	}
-	if string(wire.Payload) == "null" {
-		wire.Payload = nil
-	}
-	return Envelope{
-		Name: wire.Name, CorrelationID: wire.CorrelationID, Payload: wire.Payload, failure: wire.Error,
-	}, true
+	return e, e.Name != "" || e.CorrelationID != ""
 }

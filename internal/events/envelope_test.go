@@ -1,11 +1,13 @@
 package events
 
 import (
-	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 func TestDecode(t *testing.T) {
@@ -16,18 +18,22 @@ func TestDecode(t *testing.T) {
 			t.Errorf("decode(%s) = %+v, %v; want %+v", line, got, ok, want)
 		}
 	}
-	f(`{"name":"n","correlationId":"c","payload":{"a":1}}`, Envelope{Name: "n", CorrelationID: "c", Payload: json.RawMessage(`{"a":1}`)})
+	f(`{"name":"n","correlationId":"c","payload":{"a":1}}`, Envelope{Name: "n", CorrelationID: "c", Payload: jsontext.Value(`{"a":1}`)})
 	f(`{"name":"n","correlation_id":"c"}`, Envelope{Name: "n", CorrelationID: "c"})
 	f(`{"correlation_id":"old","name":"n","correlationId":"c"}`, Envelope{Name: "n", CorrelationID: "c"})
 	f(`{"correlationId":"","correlation_id":"c"}`, Envelope{CorrelationID: "c"})
 	f(`{"name":"n","payload":null}`, Envelope{Name: "n"})
-	// A caller's JSON is UTF-8 whatever an integration sends (RFC 8259 §8.1).
-	f("{\"name\":\"n\",\"payload\":{\"a\":\"\xff\"}}", Envelope{Name: "n", Payload: json.RawMessage(`{"a":"` + "\ufffd" + `"}`)})
+	f(`{"name":"n","correlationId":{}}`, Envelope{Name: "n"})
+	f(`{"NAME":"x","name":"n","CorrelationId":"x","x":1,"x":2}`, Envelope{Name: "n"})
+	f(`{"name":"n","payload":1,"payload":2}`, Envelope{Name: "n", malformed: true})
+	f(`{"name":"n","error":null,"error":"x"}`, Envelope{Name: "n", malformed: true})
+	f("{\"name\":\"n\",\"payload\":{\"a\":\"\xff\"}}", Envelope{Name: "n", Payload: jsontext.Value("{\"a\":\"\xff\"}")})
 	f(`{"id":7,"meta":{"correlationId":"x"},"name":"n","correlationId":"c"}`, Envelope{Name: "n", CorrelationID: "c"})
 
 	for _, line := range []string{
 		``, `x`, `null`, `"name"`, `[]`, `{}`, `{"payload":{}}`, `{"name":"n"`, `{"name":"n"}{}`, `{"name":5}`,
-		`{"name":"n","correlationId":{}}`, `{"type":"ping"}`,
+		`{"type":"ping"}`, `{"NAME":"n"}`, `{"name":"n","name":"n"}`,
+		`{"name":"n","correlationId":"c","correlationId":"c"}`, `{"name":"n","correlation_id":"c","correlation_id":"d"}`,
 	} {
 		if e, ok := decode([]byte(line)); ok {
 			t.Errorf("decode(%s) = %+v, want none", line, e)
@@ -68,6 +74,62 @@ func TestEventErrors(t *testing.T) {
 		&RemoteError{strings.Repeat("t", 64), strings.Repeat("ä", 256)})
 }
 
+// Members are found by their exact names, and those that matter stand once.
+func TestFields(t *testing.T) {
+	f := func(payload, want string, target error) {
+		t.Helper()
+		fields, err := Envelope{Name: "n", Payload: jsontext.Value(payload)}.Fields("state", "allowed", "plan")
+		state, isText := fields.Text("state")
+		allowed, isBool := fields.Bool("allowed")
+		if got := fmt.Sprintf("%s %v %v %v", state, isText, allowed, isBool); !errors.Is(err, target) || target == nil && err != nil || err == nil && got != want {
+			t.Errorf("%s: %s, %v", payload, got, err)
+		}
+	}
+	f(`{"state":"ready","allowed":true,"x":1,"x":2,"plan":1,"plan":2}`, "ready true true true", nil)
+	f(`{"STATE":"x","State":"x","ſtate":"x","ALLOWED":true}`, " false false false", nil)
+	f(`{"\u0073tate":"ready","allowed":false}`, "ready true false true", nil)
+	f(`{"state":null,"allowed":null}`, " false false false", nil)
+	f(`{"state":7,"allowed":"true"}`, " false false false", nil)
+	f(`{"state":"\ud800"}`, "\ufffd false false false", nil)
+	f("{\"state\":\"\xff\"}", "\ufffd false false false", nil)
+	for _, payload := range []string{
+		`{"state":"a","state":"a"}`, `{"allowed":false,"\u0061llowed":true}`, `{"error":null,"error":"x"}`, ``, `[]`, `"x"`, `{`, `{}{}`, `{"state":}`,
+	} {
+		f(payload, "", ErrMalformed)
+	}
+	if err := (Envelope{Name: "n", Payload: jsontext.Value(`{"error":null,"error":"x"}`)}).Err(); !errors.Is(err, ErrMalformed) {
+		t.Errorf("a repeated error: %v", err)
+	}
+}
+
+func TestPassedOn(t *testing.T) {
+	nested := func(levels int) string {
+		return strings.Repeat(`{"a":`, levels-1) + "{}" + strings.Repeat("}", levels-1)
+	}
+	f := func(value, want string) {
+		t.Helper()
+		got, err := Fields{"details": jsontext.Value(value)}.PassedOn("details")
+		if string(got) != want || (err != nil) != (want == "") || err != nil && !errors.Is(err, ErrMalformed) {
+			t.Errorf("%.80s: %.80s, %v", value, got, err)
+		}
+	}
+	f(`{ "a" : [ 1e308, "é\u00e9" ], "a" : null }`, `{"a":[1e308,"é\u00e9"],"a":null}`)
+	f(nested(32), nested(32))
+	f(nested(33), "")
+	f(nested(9000), "")
+	f(`{"a":1e999}`, "")
+	f(`{"a":-1e999}`, "")
+	f(`{"a":1e-999}`, `{"a":1e-999}`)
+	f(`{"a":"\ud800"}`, "")
+	f(`{"\ud800":1}`, "")
+	f(`{"a":"\ud83d\ude00"}`, `{"a":"\ud83d\ude00"}`)
+	f("{\"a\":\"\xff\"}", "")
+	large := `{"a":"` + strings.Repeat("x", 64<<10-8) + `"}`
+	f(large, large)
+	f(" "+large+" ", large)
+	f(`{"a":"`+strings.Repeat("x", 64<<10-7)+`"}`, "")
+}
+
 func TestCleanLeavesNoTokenAndNoControls(t *testing.T) {
 	const jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 	for in, want := range map[string]string{
@@ -87,17 +149,5 @@ func TestCleanLeavesNoTokenAndNoControls(t *testing.T) {
 	}
 	if got := clean(strings.Repeat("x", 99)+jwt, 110); strings.Contains(got, "ey") {
 		t.Errorf("a token at the bound shows in %q", got)
-	}
-}
-
-func TestDecodePayload(t *testing.T) {
-	var into struct{ State string }
-	if err := (Envelope{Name: "n", Payload: json.RawMessage(`{"state":"ready"}`)}).Decode(&into); err != nil || into.State != "ready" {
-		t.Errorf("got %v, %v", into, err)
-	}
-	for _, payload := range []string{``, `[]`, `{"state":5}`} {
-		if err := (Envelope{Name: "n", Payload: json.RawMessage(payload)}).Decode(&into); !errors.Is(err, ErrMalformed) {
-			t.Errorf("%q: %v", payload, err)
-		}
 	}
 }

@@ -215,22 +215,19 @@ func start(t *testing.T, f *fake, change func(*Config), prepare ...func(*Client)
 		<-ended
 		f.stop()
 		for _, s := range c.streams {
-			if len(s.book.waiting) != 0 {
-				t.Errorf("%d requests are still in the book of %s", len(s.book.waiting), s.reply)
+			if len(s.pending.waiting) != 0 {
+				t.Errorf("%d requests of %s are still pending", len(s.pending.waiting), s.reply)
 			}
 		}
 		if n := c.inFlight.Load(); n != 0 {
 			t.Errorf("%d requests are still in flight", n)
-		}
-		if n := len(c.publisher.pool.idle); n != 0 {
-			t.Errorf("%d connections are left", n)
 		}
 		goleak.VerifyNone(t, f.before)
 	})
 	return r
 }
 
-// outcome is what one Request returned.
+// outcome is what one Do returned.
 type outcome struct {
 	envelope Envelope
 	err      error
@@ -238,13 +235,27 @@ type outcome struct {
 
 // ask starts a start request in the background.
 func (r *running) ask(id string) <-chan outcome {
-	return r.request(context.Background(), Request{Name: StartRequest, Reply: startReply, CorrelationID: id, Payload: map[string]string{"id": id}})
+	return r.request(context.Background(), startRequest(id))
 }
 
-func (r *running) request(ctx context.Context, request Request) <-chan outcome {
+// startRequest is a start that takes its reply as it is.
+func startRequest(id string) Request[Envelope] {
+	return Request[Envelope]{
+		Name: StartRequest, Reply: startReply, CorrelationID: id, Payload: map[string]string{"id": id}, Lifecycle: true,
+		Decode: func(e Envelope) (Envelope, error) { return e, e.Err() },
+	}
+}
+
+// lateTo sends what comes late to request into received.
+func lateTo(request Request[Envelope], received chan<- Envelope) Request[Envelope] {
+	request.Late = func(e Envelope, _ error) { received <- e }
+	return request
+}
+
+func (r *running) request(ctx context.Context, request Request[Envelope]) <-chan outcome {
 	result := make(chan outcome, 1)
 	go func() {
-		e, err := r.Client.Request(ctx, request)
+		e, err := Do(ctx, r.Client, request)
 		result <- outcome{e, err}
 	}()
 	return result
@@ -294,4 +305,15 @@ func (r *running) counter(name string) int {
 		}
 	}
 	return 0
+}
+
+// wantCounter waits until a metric has the value n: a publish is counted when
+// it has been answered, which may be after its reply.
+func (r *running) wantCounter(t *testing.T, name string, n int) {
+	t.Helper()
+	for end := time.Now().Add(patience); r.counter(name) != n; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s is %d, want %d", name, r.counter(name), n)
+		}
+	}
 }

@@ -23,7 +23,7 @@ func TestTenThousandRepliesOutOfOrder(t *testing.T) {
 				callers.Go(func() {
 					for i := next.Add(1) - 1; i < requests; i = next.Add(1) - 1 {
 						id := fmt.Sprint(i)
-						e, err := r.Request(context.Background(), Request{Name: StartRequest, Reply: startReply, CorrelationID: id})
+						e, err := Do(context.Background(), r.Client, plainRequest(id))
 						if got := string(e.Payload); err != nil || got != fmt.Sprintf(`{"n":%d}`, i) {
 							t.Errorf("request %d got %s, %v", i, got, err)
 						}
@@ -59,12 +59,19 @@ func TestTenThousandRepliesOutOfOrder(t *testing.T) {
 				t.Error(err)
 			}
 			s := r.streams[startReply]
-			if n := len(s.book.answered.items); n > maxAnswered {
+			if n := len(s.pending.answered.items); n > maxAnswered {
 				t.Errorf("%d answered requests are remembered", n)
 			}
-			if n := len(s.book.givenUp.items); n != 0 {
+			if n := len(s.pending.givenUp.items); n != 0 {
 				t.Errorf("%d requests were given up", n)
 			}
 		})
 	}
+}
+
+// plainRequest is one whose publish shares its connection with others.
+func plainRequest(id string) Request[Envelope] {
+	request := startRequest(id)
+	request.Lifecycle = false
+	return request
 }

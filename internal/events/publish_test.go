@@ -1,8 +1,8 @@
 package events
 
 import (
-	"bufio"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +34,8 @@ func TestEvery2xxAccepts(t *testing.T) {
 		"HTTP/1.1 204 No Content\r\n\r\n",
 		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
 		"HTTP/1.0 200 OK\r\n\r\nuntil the end",
+		"HTTP/1.1 202 Accepted\r\nContent-Length: 9\r\n\r\n{",
+		"HTTP/1.1 202 Accepted\r\nContent-Length: 9999999999\r\n\r\n" + strings.Repeat("x", 1<<20),
 	} {
 		t.Run(answer, func(t *testing.T) {
 			f := newFake(t)
@@ -43,9 +45,7 @@ func TestEvery2xxAccepts(t *testing.T) {
 			want(t, f.published)
 			f.reply(startReply, "a", 1)
 			wantN(t, reply, 1)
-			if n := r.counter(`bus_vm_events_publishes_total{result="accepted"}`); n != 1 {
-				t.Errorf("%d accepted, want 1", n)
-			}
+			r.wantCounter(t, `bus_vm_events_publishes_total{result="accepted"}`, 1)
 		})
 	}
 }
@@ -72,16 +72,17 @@ func TestARefusedPublish(t *testing.T) {
 	f(400, `{"error":{"type":"bad_request","message":"No."}}`, "the Events API refused bus.vm.start.request with 400 Bad Request (bad_request: No.)")
 	f(401, ``, "the Events API refused bus.vm.start.request with 401 Unauthorized")
 	f(403, `{"error":"Bearer abc"}`, "the Events API refused bus.vm.start.request with 403 Forbidden (integration_error: [redacted])")
-	f(500, `<html>`, "the Events API refused bus.vm.start.request with 500 Internal Server Error")
-	f(503, `{"error":5}`, "the Events API refused bus.vm.start.request with 503 Service Unavailable (integration_error: "+unnamedMessage+")")
+	f(429, `{"error":5}`, "the Events API refused bus.vm.start.request with 429 Too Many Requests (integration_error: "+unnamedMessage+")")
+	f(404, `<html>`, "the Events API refused bus.vm.start.request with 404 Not Found")
 	f(302, ``, "the Events API refused bus.vm.start.request with 302 Found")
 	f(200, `{"accepted":false}`, "the Events API refused bus.vm.start.request with 200 OK")
 }
 
 // A publish that broke off may have been processed, so its reply still counts.
 func TestAnUnknownPublishWaitsForItsReply(t *testing.T) {
-	for _, answer := range []string{"", "HTTP", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1 500", "HTTP/1.1 202 Accepted\r\nContent-Length: 9\r\n\r\n{",
-		"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\n\r\n"} {
+	for _, answer := range []string{"", "HTTP", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1 500",
+		"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+		"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 524 \r\nContent-Length: 0\r\n\r\n"} {
 		t.Run(answer, func(t *testing.T) {
 			f := newFake(t)
 			f.publish = answerWith(t, answer)
@@ -93,13 +94,11 @@ func TestAnUnknownPublishWaitsForItsReply(t *testing.T) {
 
 			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 			defer cancel()
-			wantErr(t, r.request(ctx, Request{Name: StartRequest, Reply: startReply, CorrelationID: "b"}), ErrNoReply)
+			wantErr(t, r.request(ctx, startRequest("b")), ErrNoReply)
 			if n := len(f.published); n != 1 {
 				t.Errorf("the second request was published %d times, want 1", n)
 			}
-			if n := r.counter(`bus_vm_events_publishes_total{result="unknown"}`); n != 2 {
-				t.Errorf("%d unknown, want 2", n)
-			}
+			r.wantCounter(t, `bus_vm_events_publishes_total{result="unknown"}`, 2)
 		})
 	}
 }
@@ -113,18 +112,18 @@ func TestAStalledPublishEndsWithItsRequest(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	wantErr(t, r.request(ctx, Request{Name: StartRequest, Reply: startReply, CorrelationID: "deadline"}), ErrNoReply)
+	wantErr(t, r.request(ctx, startRequest("deadline")), ErrNoReply)
 	want(t, f.published)
 
 	ctx, cancel = context.WithCancel(context.Background())
-	reply := r.request(ctx, Request{Name: StartRequest, Reply: startReply, CorrelationID: "cancelled"})
+	reply := r.request(ctx, startRequest("cancelled"))
 	want(t, f.published)
 	cancel()
 	wantErr(t, reply, ErrNoReply)
 
 	ctx, cancel = context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
-	reply = r.request(ctx, Request{Name: StartRequest, Reply: startReply, CorrelationID: "answered"})
+	reply = r.request(ctx, startRequest("answered"))
 	want(t, f.published)
 	f.reply(startReply, "answered", 1)
 	wantN(t, reply, 1)
@@ -143,125 +142,133 @@ func TestAPublishThatCannotConnectIsNotSent(t *testing.T) {
 	}
 	nobody.Close()
 	r := start(t, f, nil, func(c *Client) {
-		c.publisher.pool.dial = func(ctx context.Context) (net.Conn, error) {
-			return newDialer().DialContext(ctx, "tcp", nobody.Addr().String())
+		c.publisher.fresh.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, nobody.Addr().String())
 		}
 	})
 	wantErr(t, r.ask("a"), ErrNotSent)
 	ctx, cancel := context.WithCancel(context.Background())
 	want(t, f.opened)
 	cancel()
-	if _, err := r.publisher.post(ctx, tokenOf("t"), nil); !errors.Is(err, errUnsent) {
+	if _, err := r.publisher.post(ctx, tokenOf("t"), nil, nil); !errors.Is(err, errUnsent) {
 		t.Errorf("with a context that has ended: %v", err)
 	}
 }
 
-// A server that went away while its connections were idle must not cost a
-// publish its outcome.
-func TestAnIdleConnectionThatWasClosedIsNotUsed(t *testing.T) {
-	closed := make(chan net.Conn, 9)
-	f := newFake(t, func(f *fake) {
-		f.Config.ConnState = func(c net.Conn, state http.ConnState) {
-			if state == http.StateIdle {
-				c.Close()
-				closed <- c
+// A server that closes its idle connections, also at the very moment of use,
+// costs no lifecycle request its outcome: over https it may say so first
+// (close_notify).
+func TestIdleConnectionsAreNeverUsedForLifecycleRequests(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("https %v", secure), func(t *testing.T) {
+			closed := make(chan net.Conn, 99)
+			f := newFake(t, func(f *fake) {
+				f.Config.ConnState = func(c net.Conn, state http.ConnState) {
+					if state == http.StateIdle || state == http.StateClosed {
+						_ = c.Close()
+						closed <- c
+					}
+				}
+				if secure {
+					f.StartTLS()
+				}
+			})
+			r := start(t, f, nil, trusting(f))
+			for i := range 5 {
+				reply := r.ask(fmt.Sprint(i))
+				want(t, f.published)
+				want(t, closed)
+				f.reply(startReply, fmt.Sprint(i), i)
+				wantN(t, reply, i)
 			}
-		}
-	})
-	r := start(t, f, nil)
-	for i := range 5 {
-		reply := r.ask(fmt.Sprint(i))
-		want(t, f.published)
-		want(t, closed)
-		f.reply(startReply, fmt.Sprint(i), i)
-		wantN(t, reply, i)
-	}
-	if n := r.counter(`bus_vm_events_publishes_total{result="accepted"}`); n != 5 {
-		t.Errorf("%d accepted, want 5", n)
+			r.wantCounter(t, `bus_vm_events_publishes_total{result="accepted"}`, 5)
+		})
 	}
 }
 
-func TestConnectionsAreReusedAndBounded(t *testing.T) {
-	opened := make(chan net.Conn, 1000)
-	f := newFake(t, func(f *fake) {
-		f.Config.ConnState = func(c net.Conn, state http.ConnState) {
-			if state == http.StateNew {
-				opened <- c
+// trusting makes a client trust the certificate of f, if it has one.
+func trusting(f *fake) func(*Client) {
+	roots := x509.NewCertPool()
+	if certificate := f.Certificate(); certificate != nil {
+		roots.AddCert(certificate)
+	}
+	return func(c *Client) {
+		for _, transport := range []*http.Transport{c.transport, c.publisher.shared, c.publisher.fresh} {
+			transport.TLSClientConfig.RootCAs = roots
+		}
+	}
+}
+
+// Lifecycle requests have a connection each, all others share.
+func TestConnectionsOfPublishes(t *testing.T) {
+	for _, lifecycle := range []bool{false, true} {
+		opened := make(chan net.Conn, 1000)
+		f := newFake(t, func(f *fake) {
+			f.Config.ConnState = func(c net.Conn, state http.ConnState) {
+				if state == http.StateNew {
+					opened <- c
+				}
 			}
+		})
+		r := start(t, f, nil)
+		for i := range 50 {
+			request := startRequest(fmt.Sprint(i))
+			request.Lifecycle = lifecycle
+			reply := r.request(t.Context(), request)
+			want(t, f.published)
+			f.reply(startReply, fmt.Sprint(i), i)
+			wantN(t, reply, i)
 		}
-	})
+		got := len(opened)
+		if lifecycle && got != 51 || !lifecycle && got > 5 { // the stream's and theirs
+			t.Errorf("lifecycle %v: %d connections were opened", lifecycle, got)
+		}
+	}
+}
+
+// The answer to a publish may be long in coming, and have many headers.
+func TestAnswersOfAnySize(t *testing.T) {
+	headers := "X-Policy: " + strings.Repeat("x", 1000) + "\r\n"
+	for n, target := range map[int]error{6: ErrRefused, 60: ErrRefused, 70: ErrNoReply} {
+		f := newFake(t)
+		f.publish = answerWith(t, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n"+strings.Repeat(headers, n)+"\r\n")
+		r := start(t, f, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		wantErr(t, r.request(ctx, startRequest("a")), target)
+		cancel()
+	}
+}
+
+// A request reads the reply while the answer to its publish is still to come.
+func TestTheReplyCountsBeforeTheAnswer(t *testing.T) {
+	f := newFake(t)
+	release := make(chan struct{})
+	f.publish = func(w http.ResponseWriter, _ *http.Request, p published) { <-release; accept(w, p) }
 	r := start(t, f, nil)
-	for i := range 50 {
-		reply := r.ask(fmt.Sprint(i))
+	defer close(release)
+	reply := r.ask("a")
+	want(t, f.published)
+	f.reply(startReply, "a", 1)
+	wantN(t, reply, 1)
+}
+
+// After an answer that leaves the outcome unknown the caller waits 2 s for the
+// reply, and no longer.
+func TestProofIsWaitedForBriefly(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+		f.publish = func(w http.ResponseWriter, _ *http.Request, _ published) { w.WriteHeader(503) }
+		r := start(t, f, nil, overPipes)
+		began := time.Now()
+		received := make(chan Envelope, 1)
+		reply := r.request(t.Context(), lateTo(startRequest("a"), received))
 		want(t, f.published)
-		f.reply(startReply, fmt.Sprint(i), i)
-		wantN(t, reply, i)
-	}
-	if n := len(opened); n != 2 { // the stream and one publisher
-		t.Errorf("%d connections were opened, want 2", n)
-	}
-
-	pool := r.publisher.pool
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	var conns []*pooledConn
-	for range maxPublishConns {
-		conn, err := pool.get(ctx)
-		if err != nil {
-			t.Fatal(err)
+		if err := wantErr(t, reply, ErrNoReply); !strings.Contains(err.Error(), "503 Service Unavailable") {
+			t.Errorf("got %v", err)
 		}
-		conns = append(conns, conn)
-	}
-	soon, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
-	defer cancel()
-	if _, err := pool.get(soon); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("one connection too many: %v", err)
-	}
-	for i, conn := range conns {
-		pool.put(conn, i%2 == 0)
-	}
-	if n := len(pool.idle); n != maxPublishConns/2 {
-		t.Errorf("%d connections are idle, want %d", n, maxPublishConns/2)
-	}
-	for _, conn := range pool.idle {
-		conn.used = conn.used.Add(-maxConnIdle)
-	}
-	pool.closeStale()
-	if n := len(pool.idle); n != 0 {
-		t.Errorf("%d stale connections are left", n)
-	}
-}
-
-// brokenConn takes a part of what is written.
-type brokenConn struct {
-	net.Conn
-	takes int
-}
-
-func (c brokenConn) Write(p []byte) (int, error) { return c.takes, io.ErrClosedPipe }
-
-func TestOnlyZeroWrittenBytesAreUnsent(t *testing.T) {
-	for takes, unsent := range map[int]bool{0: true, 1: false, 70: false} {
-		_, reusable, err := (&publisher{}).exchange(&pooledConn{Conn: brokenConn{takes: takes}}, tokenOf("t"), []byte("{}"))
-		if !errors.Is(err, io.ErrClosedPipe) || errors.Is(err, errUnsent) != unsent || reusable {
-			t.Errorf("%d bytes written: %v, reusable %v", takes, err, reusable)
+		if took := time.Since(began); took != proofWait {
+			t.Errorf("it took %v", took)
 		}
-	}
-}
-
-func TestAHugeAnswerIsNotRead(t *testing.T) {
-	client, server := net.Pipe()
-	defer server.Close()
-	go func() {
-		in := bufio.NewReader(server)
-		request, _ := http.ReadRequest(in)
-		_, _ = io.Copy(io.Discard, request.Body)
-		_, _ = io.WriteString(server, "HTTP/1.1 202 Accepted\r\nContent-Length: 9999999999\r\n\r\n"+strings.Repeat("x", 1<<20))
-	}()
-	p := publisher{head: "POST / HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer "}
-	_, reusable, err := p.exchange(&pooledConn{Conn: client, in: bufio.NewReader(client)}, tokenOf("t"), []byte("{}"))
-	if err == nil || errors.Is(err, errUnsent) || reusable {
-		t.Errorf("got %v, reusable %v", err, reusable)
-	}
-	client.Close()
+		f.reply(startReply, "a", 1)
+		want(t, received)
+	})
 }

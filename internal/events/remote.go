@@ -29,7 +29,7 @@ func (e *RemoteError) Error() string { return e.Type + ": " + e.Message }
 // remoteError reads an event error: a string, or an object with `type` or
 // `code` and `message`. JSON's empty values (null, "", false, {} and an object
 // of nothing but such) say that there is no error; anything else is one.
-func remoteError(raw json.RawMessage) *RemoteError {
+func remoteError(raw []byte) *RemoteError {
 	var value any
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber() // a code of 404 reads 404
@@ -117,3 +117,6 @@ func clean(s string, limit int) string {
 	}
 	return s
 }
+
+// Clean makes foreign text fit to be shown: see RemoteError.
+func Clean(s string) string { return clean(s, maxMessage) }

@@ -5,92 +5,154 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 )
 
-// Request is one event to publish, and the reply to wait for.
-type Request struct {
+// proofWait is how long a request still waits for its reply once the answer to
+// its publish has left the outcome unknown.
+const proofWait = 2 * time.Second
+
+// Request is one event to publish, and the reply to wait for, which is decoded
+// into a T.
+type Request[T any] struct {
 	Name  string // the event to publish
 	Reply string // one of Config.Replies
 	// CorrelationID is unique among the requests that wait for Reply.
 	CorrelationID string
 	Payload       any // as encoding/json takes it
-	// Late, when set, is called at most once with a reply that comes after
-	// Request returned ErrNoReply, within Config.LateReply. It is called by
-	// Run, several at a time, and may block for a while.
-	Late func(Envelope)
-	// Nonsense, when set, reports replies that settle nothing. Request returns
-	// one like any other, but the next is late; late ones are skipped. It must
+	// Lifecycle marks a request that must not be carried out twice: it is
+	// published on a connection of its own.
+	Lifecycle bool
+	// Decode reads a reply, once, before Do or Late have it. After an error
+	// that wraps ErrMalformed the request stays open for a reply that can be
+	// read. It is called by Run, one reply of a stream at a time, and must
 	// return soon.
-	Nonsense func(Envelope) bool
+	Decode func(Envelope) (T, error)
+	// Late, when set, is called at most once, with what Decode made of a reply
+	// that came after Do had returned ErrNoReply or ErrMalformed, within
+	// Config.LateReply. It is called by Run, several at a time, and may block
+	// for a while.
+	Late func(T, error)
 }
 
-// Request publishes r and returns the reply. It waits until the deadline of
-// ctx, or Config.Timeout when it has none. A reply with an event error is
-// returned beside that *RemoteError. Other errors wrap ErrNotConnected,
-// ErrNotSent or ErrRefused (nothing was carried out), or ErrNoReply (unknown).
-// Nothing is ever published twice, except after a refused token was replaced.
-func (c *Client) Request(ctx context.Context, r Request) (Envelope, error) {
-	s := c.streams[r.Reply]
-	if s == nil || r.CorrelationID == "" {
-		return Envelope{}, fmt.Errorf("BUG: a request needs a reply stream and a correlation id: %q, %q", r.Reply, r.CorrelationID)
-	}
+// Do publishes r and returns what r.Decode made of the reply. It waits until
+// the deadline of ctx, or Config.Timeout when it has none. Its other errors
+// wrap ErrNotConnected, ErrNotSent or ErrRefused (nothing was carried out), or
+// ErrNoReply (unknown). Nothing is ever published twice, except after a refused
+// token was replaced.
+func Do[T any](ctx context.Context, c *Client, r Request[T]) (T, error) {
+	var none T
 	body, err := json.Marshal(struct {
 		Name          string `json:"name"`
 		CorrelationID string `json:"correlationId"`
 		Payload       any    `json:"payload"`
 	}{r.Name, r.CorrelationID, r.Payload})
 	if err != nil {
-		return Envelope{}, fmt.Errorf("BUG: the payload of %s: %w", r.Name, err)
+		return none, fmt.Errorf("BUG: the payload of %s: %w", r.Name, err)
+	}
+	request := &call{id: r.CorrelationID, decode: func(e Envelope) result {
+		value, err := r.Decode(e)
+		return result{value, err}
+	}}
+	if r.Late != nil {
+		request.late = func(late result) { value, _ := late.value.(T); r.Late(value, late.err) }
+	}
+	got := c.exchange(ctx, r.Name, r.Reply, request, body, r.Lifecycle)
+	value, _ := got.value.(T)
+	return value, got.err
+}
+
+// exchange publishes body and waits for the reply at the same time: the reply
+// may overtake the answer to the publish.
+func (c *Client) exchange(ctx context.Context, name, reply string, request *call, body []byte, lifecycle bool) result {
+	fail := func(format string, args ...any) result { return result{err: fmt.Errorf(format, args...)} }
+	s := c.streams[reply]
+	if s == nil || request.id == "" {
+		return fail("BUG: a request needs a reply stream and a correlation id: %q, %q", reply, request.id)
 	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.config.Timeout)
 		defer cancel()
 	}
-
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.ended, cancel)()
 
-	if err := c.Connected(ctx, r.Reply); err != nil {
-		return Envelope{}, err
+	if err := c.Connected(ctx, reply); err != nil {
+		return result{err: err}
 	}
-	heard := s.heard.Load()
-	w, ok := s.book.open(r, time.Now())
-	if !ok {
-		return Envelope{}, fmt.Errorf("BUG: a request with correlation id %q waits already", r.CorrelationID)
+	requestedAt, received := time.Now(), s.received.Load()
+	if !s.pending.add(request) {
+		return fail("BUG: a request with correlation id %q waits already", request.id)
 	}
 	c.inFlight.Add(1)
 	defer c.inFlight.Add(-1)
 
-	if err := c.publish(ctx, r.Name, body); errors.Is(err, ErrNotSent) || errors.Is(err, ErrRefused) {
-		if !s.book.close(w) {
-			return answered(<-w.reply) // the reply proves the refusal wrong
+	// The publish has a context of its own: the reply may come first, and then
+	// its answer is still read, so that its connection can be used again.
+	deadline, _ := ctx.Deadline()
+	publishing, stopPublish := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+	published := make(chan error, 1)
+	if !c.background(func() {
+		defer stopPublish()
+		defer context.AfterFunc(c.ended, stopPublish)()
+		var connected func(net.Addr)
+		if lifecycle {
+			connected = s.compareAddress
 		}
-		return Envelope{}, err
+		published <- c.publish(publishing, name, body, connected)
+	}) {
+		stopPublish()
+		s.pending.remove(request)
+		return fail("%w: the client has ended", ErrNotConnected)
+	}
+
+	var cause error
+	select {
+	case r := <-request.done:
+		return r
+	case cause = <-published:
+	case <-ctx.Done():
+		stopPublish()
+		cause = <-published // soon
+	}
+	var proof <-chan time.Time
+	switch {
+	case errors.Is(cause, ErrNotSent), errors.Is(cause, ErrRefused):
+		if !s.pending.remove(request) {
+			return <-request.done // the reply proves the refusal wrong
+		}
+		return result{err: cause}
+	case cause != nil:
+		timer := time.NewTimer(proofWait)
+		defer timer.Stop()
+		proof = timer.C
 	}
 	select {
-	case e := <-w.reply:
-		return answered(e)
+	case r := <-request.done:
+		return r
+	case <-proof:
 	case <-ctx.Done():
 	}
-	if !s.book.giveUp(w, time.Now().Add(c.config.LateReply)) {
-		return answered(<-w.reply)
+	if !s.pending.giveUp(request, time.Now().Add(c.config.LateReply)) {
+		return <-request.done
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		s.suspect(w.requestedAt, heard)
+		s.suspect(requestedAt, received)
 	}
-	return Envelope{}, fmt.Errorf("%w to %s", ErrNoReply, r.Name)
+	if cause != nil {
+		return fail("%w to %s: %w", ErrNoReply, name, cause)
+	}
+	return fail("%w to %s", ErrNoReply, name)
 }
-
-func answered(e Envelope) (Envelope, error) { return e, e.Err() }
 
 // publish posts one event. Its error wraps ErrNotSent or ErrRefused; any other
 // means that the outcome is unknown.
-func (c *Client) publish(ctx context.Context, name string, body []byte) error {
-	err := c.publishOnce(ctx, name, body)
+func (c *Client) publish(ctx context.Context, name string, body []byte, connected func(net.Addr)) error {
+	err := c.publishOnce(ctx, name, body, connected)
 	// A refused token means that the event was not accepted, so sending it
 	// again with another token cannot make two of it.
 	changed, final := c.tokenRefused(err)
@@ -98,30 +160,29 @@ func (c *Client) publish(ctx context.Context, name string, body []byte) error {
 		c.fail(final)
 	}
 	if changed {
-		err = c.publishOnce(ctx, name, body)
+		err = c.publishOnce(ctx, name, body, connected)
 	}
 	return err
 }
 
-func (c *Client) publishOnce(ctx context.Context, name string, body []byte) error {
+func (c *Client) publishOnce(ctx context.Context, name string, body []byte, connected func(net.Addr)) error {
 	token, err := c.config.Token.Token()
 	if err != nil {
 		c.publishes.notSent.Inc()
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
-	reply, err := c.publisher.post(ctx, token, body)
+	reply, err := c.publisher.post(ctx, token, body, connected)
 	switch {
 	case errors.Is(err, errUnsent):
 		c.publishes.notSent.Inc()
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	case err != nil:
 		c.publishes.unknown.Inc()
-		c.config.Logger.Debug("events publish has an unknown outcome; its reply is waited for", "event", name, "cause", err)
 		return err
-	case reply.status == http.StatusBadGateway, reply.status == http.StatusGatewayTimeout:
-		// A proxy's words: it may have passed the event on all the same.
+	case reply.status >= http.StatusInternalServerError:
+		// A proxy may have passed the event on all the same.
 		c.publishes.unknown.Inc()
-		return fmt.Errorf("the publish of %s was answered %d by a gateway before the Events API", name, reply.status)
+		return fmt.Errorf("the publish of %s was answered %d %s", name, reply.status, http.StatusText(reply.status))
 	case !reply.accepted:
 		c.publishes.refused.Inc()
 		return withToken(&RefusedError{Event: name, Status: reply.status, Reason: reply.reason}, token, "publishing")

@@ -2,7 +2,6 @@ package events
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -40,7 +40,7 @@ func TestARequestIsPublishedAndAnswered(t *testing.T) {
 				}
 			}
 			f.reply(startReply, "a", 7)
-			if e := wantN(t, reply, 7); e.Name != startReply || e.CorrelationID != "a" || time.Since(e.RequestedAt) > patience {
+			if e := wantN(t, reply, 7); e.Name != startReply || e.CorrelationID != "a" {
 				t.Errorf("got %+v", e)
 			}
 		})
@@ -49,17 +49,12 @@ func TestARequestIsPublishedAndAnswered(t *testing.T) {
 
 func TestHTTPS(t *testing.T) {
 	f := newFake(t, func(f *fake) { f.StartTLS() })
-	roots := x509.NewCertPool()
-	roots.AddCert(f.Certificate())
-	r := start(t, f, nil, func(c *Client) { c.transport.TLSClientConfig.RootCAs = roots })
+	r := start(t, f, nil, trusting(f))
 	for i := range 3 {
 		reply := r.ask(fmt.Sprint(i))
 		want(t, f.published)
 		f.reply(startReply, fmt.Sprint(i), i)
 		wantN(t, reply, i)
-	}
-	if n := len(r.publisher.pool.idle); n != 1 {
-		t.Errorf("%d idle connections, want 1", n)
 	}
 }
 
@@ -72,7 +67,7 @@ func TestAnUntrustedServerIsSentNothing(t *testing.T) {
 	wantErr(t, r.ask("a"), ErrNotConnected)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if _, err := r.publisher.post(ctx, tokenOf("t"), []byte("{}")); !errors.Is(err, errUnsent) {
+	if _, err := r.publisher.post(ctx, tokenOf("t"), []byte("{}"), nil); !errors.Is(err, errUnsent) {
 		t.Errorf("publish: %v", err)
 	}
 	if len(f.requests) != 0 || len(f.published) != 0 {
@@ -82,14 +77,15 @@ func TestAnUntrustedServerIsSentNothing(t *testing.T) {
 
 func TestAReplyMayOvertakeTheAnswerToItsPublish(t *testing.T) {
 	f := newFake(t)
-	seen := make(chan Envelope, 1)
+	answered := make(chan struct{})
 	f.publish = func(w http.ResponseWriter, _ *http.Request, p published) {
 		f.reply(startReply, p.CorrelationID, 1)
-		want(t, seen) // delivered before the publish is answered
+		<-answered // the request has returned before its publish is answered
 		accept(w, p)
 	}
-	r := start(t, f, nil, func(c *Client) { c.Observe(startReply, func(e Envelope) { seen <- e }) })
+	r := start(t, f, nil)
 	wantN(t, r.ask("a"), 1)
+	close(answered)
 }
 
 func TestLinesAreReadTolerantly(t *testing.T) {
@@ -129,13 +125,11 @@ func TestDuplicatesStrangersAndLateRepliesAreCounted(t *testing.T) {
 	f.reply(startReply, "a", 2)
 	f.reply(startReply, "a", 3)
 	f.reply(startReply, "a", 4)
-	asked := wantN(t, reply, 2).RequestedAt
+	wantN(t, reply, 2)
 
 	ctx, cancel := context.WithCancel(context.Background())
 	received := make(chan Envelope, 9)
-	reply = r.request(ctx, Request{
-		Name: StartRequest, Reply: startReply, CorrelationID: "b", Late: func(e Envelope) { received <- e },
-	})
+	reply = r.request(ctx, lateTo(startRequest("b"), received))
 	want(t, f.published)
 	cancel()
 	wantErr(t, reply, ErrNoReply)
@@ -145,17 +139,14 @@ func TestDuplicatesStrangersAndLateRepliesAreCounted(t *testing.T) {
 		t.Errorf("late: %s", e.Payload)
 	}
 
-	// The observer saw all of it, in order, and knows what is this process's.
-	for i, mine := range []bool{false, false, true, true, true, true, true} {
-		e := want(t, seen)
-		if e.RequestedAt.IsZero() == mine || (i > 1 && i < 5 && !e.RequestedAt.Equal(asked)) {
-			t.Errorf("event %d (%s) was requested at %v", i, e.Payload, e.RequestedAt)
-		}
-		if wantPayload := []string{`{"n":1}`, ``, `{"n":2}`, `{"n":3}`, `{"n":4}`, `{"n":5}`, `{"n":6}`}[i]; string(e.Payload) != wantPayload {
-			t.Errorf("event %d is %s, want %s", i, e.Payload, wantPayload)
+	// The observer saw what was not this process's, in order.
+	f.reply(startReply, "stranger", 9)
+	for i, payload := range []string{`{"n":1}`, ``, `{"n":9}`} {
+		if e := want(t, seen); string(e.Payload) != payload {
+			t.Errorf("event %d is %s, want %s", i, e.Payload, payload)
 		}
 	}
-	for match, n := range map[string]int{"matched": 1, "duplicate": 3, "unmatched": 2, "late": 1, "history": 0} {
+	for match, n := range map[string]int{"matched": 1, "duplicate": 3, "unmatched": 3, "late": 1, "history": 0} {
 		if got := r.counter(`bus_vm_events_replies_total{event="bus.vm.start.response",match="` + match + `"}`); got != n {
 			t.Errorf("%d replies were %s, want %d", got, match, n)
 		}
@@ -170,13 +161,14 @@ func TestLateRepliesExpire(t *testing.T) {
 	seen := make(chan Envelope, 1)
 	r := start(t, f, func(c *Config) { c.LateReply = 0 }, func(c *Client) { c.Observe(startReply, func(e Envelope) { seen <- e }) })
 	ctx, cancel := context.WithCancel(context.Background())
-	reply := r.request(ctx, Request{
-		Name: StartRequest, Reply: startReply, CorrelationID: "a", Late: func(Envelope) { t.Error("Late was called") },
-	})
+	request := startRequest("a")
+	request.Late = func(Envelope, error) { t.Error("Late was called") }
+	reply := r.request(ctx, request)
 	want(t, f.published)
 	cancel()
 	wantErr(t, reply, ErrNoReply)
 	f.reply(startReply, "a", 1)
+	f.reply(startReply, "stranger", 1)
 	want(t, seen)
 	r.stop()
 	if err := want(t, r.err); err != nil {
@@ -194,10 +186,10 @@ func TestSlowReceiversOfLateRepliesHoldNobodyUp(t *testing.T) {
 	disk, received := make(chan struct{}), make(chan string, lates)
 	var given []<-chan outcome
 	for i := range lates {
-		given = append(given, r.request(ctx, Request{
-			Name: StartRequest, Reply: startReply, CorrelationID: strconv.Itoa(i),
-			Late: func(e Envelope) { <-disk; received <- e.CorrelationID },
-		}))
+		request := startRequest(strconv.Itoa(i))
+		request.Lifecycle = false // as many connections at a time as a real one
+		request.Late = func(e Envelope, _ error) { <-disk; received <- e.CorrelationID }
+		given = append(given, r.request(ctx, request))
 	}
 	for range lates {
 		want(t, f.published)
@@ -222,18 +214,30 @@ func TestSlowReceiversOfLateRepliesHoldNobodyUp(t *testing.T) {
 	}
 }
 
-func TestTheObserverComesBeforeTheCaller(t *testing.T) {
-	c, err := New(settings("http://localhost"))
-	if err != nil {
-		t.Fatal(err)
+// A reply is decoded once, by its request, before the caller has it.
+func TestAReplyIsDecodedOnceBeforeTheCallerHasIt(t *testing.T) {
+	f := newFake(t)
+	r := start(t, f, nil)
+	var decoded atomic.Int32
+	reply := make(chan outcome, 1)
+	request := startRequest("a")
+	request.Decode = func(e Envelope) (Envelope, error) {
+		if decoded.Add(1); len(reply) != 0 {
+			t.Error("the caller had the reply before it was decoded")
+		}
+		return e, nil
 	}
-	s := c.streams[startReply]
-	w, _ := s.book.open(Request{CorrelationID: "a"}, time.Now())
-	told := -1
-	c.Observe(startReply, func(Envelope) { told = len(w.reply) })
-	s.deliver(Envelope{Name: startReply, CorrelationID: "a"})
-	if told != 0 || len(w.reply) != 1 {
-		t.Errorf("the caller had %d replies when the observer saw it, %d afterwards; want 0 and 1", told, len(w.reply))
+	go func() { e, err := Do(t.Context(), r.Client, request); reply <- outcome{e, err} }()
+	want(t, f.published)
+	f.reply(startReply, "a", 1)
+	wantN(t, reply, 1)
+	f.reply(startReply, "a", 1)
+	b := r.ask("b")
+	want(t, f.published)
+	f.reply(startReply, "b", 2)
+	wantN(t, b, 2)
+	if n := decoded.Load(); n != 1 {
+		t.Errorf("it was decoded %d times", n)
 	}
 }
 
@@ -255,18 +259,18 @@ func TestAnEventErrorIsReturnedWithItsEnvelope(t *testing.T) {
 func TestRequestsThatCannotBeMade(t *testing.T) {
 	f := newFake(t)
 	r := start(t, f, nil)
-	for _, bad := range []Request{
+	for _, bad := range []Request[Envelope]{
 		{Name: StartRequest, Reply: "unknown", CorrelationID: "a"},
 		{Name: StartRequest, Reply: startReply},
 		{Name: StartRequest, Reply: startReply, CorrelationID: "a", Payload: func() {}},
 	} {
-		if _, err := r.Request(context.Background(), bad); err == nil {
+		if _, err := Do(context.Background(), r.Client, bad); err == nil {
 			t.Errorf("%+v was made", bad)
 		}
 	}
 	reply := r.ask("a")
 	want(t, f.published)
-	if _, err := r.Request(context.Background(), Request{Name: StartRequest, Reply: startReply, CorrelationID: "a"}); err == nil {
+	if _, err := Do(context.Background(), r.Client, startRequest("a")); err == nil {
 		t.Error("one correlation id was used by two requests at a time")
 	}
 	f.reply(startReply, "a", 1)

@@ -2,7 +2,6 @@ package events
 
 import (
 	"context"
-	"crypto/tls"
 	"net/http"
 	"net/url"
 	"time"
@@ -43,9 +42,9 @@ func Try(ctx context.Context, rawURL string, token secret.String, reply string) 
 	if err != nil {
 		return Attempt{}, err
 	}
-	transport := &timed{RoundTripper: newTransport(&tls.Config{MinVersion: tls.VersionTLS12})}
+	transport := &timed{RoundTripper: newTransport(tlsConfig())}
 	query := url.Values{"name": {reply}, "delivery": {"broadcast"}}
-	connection, err := listen(ctx, transport, collection, query, token, headerTimeout, func() {})
+	connection, err := listen(ctx, subscription{transport, collection, query, token, headerTimeout, func() {}})
 	if err == nil {
 		connection.Close()
 	}

@@ -1,5 +1,6 @@
-// Package lifecycle is the vocabulary of a write: what was asked, of whom, and
-// how it ended. It stands below backend, usage and outbox, which share it.
+// Package lifecycle is the vocabulary of a write: what was asked, of whom, how
+// it ended, and how the parts behind the gateway fail. It stands below backend,
+// billing, usage and outbox, which share it.
 package lifecycle
 
 import "time"
@@ -29,9 +30,9 @@ type Operation struct {
 	RequestID string
 	// RequestedAt is when the gateway took the operation on.
 	RequestedAt time.Time
-	// Late, when set, is called at most once, with the result that arrived
-	// after the operation had been given up with an unknown outcome.
-	Late func(err error)
+	// Late, when set, is called at most once, with the outcome that a reply
+	// proved after the operation had ended as Unknown.
+	Late func(Outcome)
 }
 
 // Outcome says how an operation ended.
@@ -44,7 +45,7 @@ const (
 	Rejected Outcome = "rejected"
 	// NotSent: the operation never reached the runtime.
 	NotSent Outcome = "not_sent"
-	// Unknown: the operation was sent and nothing that makes sense came back in
-	// time.
+	// Unknown: the operation was sent, and no reply that can be read came back
+	// in time; the runtime may still act on it.
 	Unknown Outcome = "unknown"
 )

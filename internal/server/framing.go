@@ -6,21 +6,21 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
 // What makes two readers disagree on where a request ends, or what it says.
 // fasthttp takes all of these; a proxy in front may read them otherwise, and
 // the difference is a way to smuggle requests (RFC 9112 §11.2).
 var (
-	errFramedTwice = apierror.New(apierror.BadRequest, "Send Content-Length or Transfer-Encoding, not both.")
-	errEncoding    = apierror.New(apierror.BadRequest, "The only Transfer-Encoding taken here is chunked.")
-	errHeaderLine  = apierror.New(apierror.BadRequest, "The request headers are not valid HTTP/1.1.")
+	errFramedTwice = middleware.NewError(middleware.CodeBadRequest, "Send Content-Length or Transfer-Encoding, not both.")
+	errEncoding    = middleware.NewError(middleware.CodeBadRequest, "The only Transfer-Encoding taken here is chunked.")
+	errHeaderLine  = middleware.NewError(middleware.CodeBadRequest, "The request headers are not valid HTTP/1.1.")
 )
 
 // ambiguous looks for them in raw, the header lines as they were received, and
 // returns nil when there are none.
-func ambiguous(raw []byte) *apierror.Error {
+func ambiguous(raw []byte) *middleware.Error {
 	var length, encoding bool
 	for len(raw) > 0 {
 		end := bytes.IndexByte(raw, '\n')

@@ -11,7 +11,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
-	"github.com/busdk/bus-api-provider-vm/internal/apierror"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
@@ -29,8 +28,8 @@ const overloadedRetryAfter = time.Second
 
 var errOverloaded = overloaded()
 
-func overloaded() *apierror.Error {
-	e := apierror.UnavailableAfter(overloadedRetryAfter, "This server has too many connections.", nil)
+func overloaded() *middleware.Error {
+	e := middleware.Unavailable(overloadedRetryAfter, "This server has too many connections.", nil)
 	e.Reason = "connections"
 	return e
 }
@@ -92,7 +91,7 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		DisableStartupMessage:        true,
 		// Behind routes.NotFound nothing returns an error to Fiber.
 		ErrorHandler: func(c *fiber.Ctx, err error) error {
-			middleware.WriteError(c.Context(), apierror.From(err))
+			middleware.WriteError(c.Context(), middleware.AsError(err))
 			return nil
 		},
 	})
@@ -137,7 +136,7 @@ func (s *Server) tighten() {
 
 // screen stops what Fiber would answer past the envelope, or process although
 // two readers may disagree on where the request ends.
-func (s *Server) screen(ctx *fasthttp.RequestCtx) *apierror.Error {
+func (s *Server) screen(ctx *fasthttp.RequestCtx) *middleware.Error {
 	if e := ambiguous(ctx.Request.Header.RawHeaders()); e != nil {
 		ctx.SetConnectionClose() // whatever follows may be part of this request
 		linger(ctx.Conn())

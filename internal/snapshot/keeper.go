@@ -24,7 +24,10 @@ type Config struct {
 	// Timeout bounds how long a reader waits when there is nothing to show;
 	// default 30 s.
 	Timeout time.Duration
-	// Metrics gets the counters of the snapshot; nil for none.
+	// Streams is how many streams tell of accepted writes, all lost at first;
+	// see Keeper.Stream.
+	Streams int
+	// Metrics gets bus_vm_snapshot_…; nil for none.
 	Metrics *metrics.Set
 }
 
@@ -36,46 +39,61 @@ const (
 	defaultTimeout       = 30 * time.Second
 )
 
-// patience is how long a reader waits for a refresh before it takes a status
-// that is older than a refresh, but not older than the maximum age.
-const patience = time.Second
+const (
+	// refreshWait is how long a reader waits for a refresh before it takes a
+	// status that is older than a refresh, but not older than the maximum age.
+	refreshWait = time.Second
+	// failureHold is how long a failed refresh answers the readers who come
+	// after it, so that they do not flood a failing backend.
+	failureHold = 250 * time.Millisecond
+)
 
-// failureHold is how long a failed refresh answers the readers who come after
-// it, so that they do not turn into a storm of requests to a sick backend.
-const failureHold = 250 * time.Millisecond
-
-// Keeper keeps one snapshot: it is shown as pre-rendered bytes, asked for
-// again in the background only while somebody reads it, and dropped whenever a
-// write is accepted.
+// Keeper keeps one snapshot as pre-rendered bytes. It asks for the status in the
+// background while it is read, one request at a time.
 //
-// A status is shown only if it was asked for after the last accepted write
-// that this process knows of. That is the whole of its correctness: every
-// result is compared with the epoch in which its request began.
+// Requests are numbered, and that is the whole of its correctness: an accepted
+// write raises floor above every request begun before it, a reader notes when
+// it begins which request it needs at least, and gets the answer to that one or
+// to a later one. Later writes do not change what it needs.
 type Keeper struct {
 	config  Config
 	current atomic.Pointer[shown] // nil: readers wait
 	wake    chan struct{}         // one slot: something changed for Run
-	metrics keeperMetrics
 
-	mu        sync.Mutex
-	epoch     uint64             // counts accepted writes
-	lastWrite time.Time          // when the latest of them became known; at first, when this Keeper was made
-	changed   chan struct{}      // closed and replaced when waiters should look again
-	waiting   int                // readers without anything to show
-	lapsed    *shown             // off display because nobody read it; still young enough to fall back on
-	failure   error              // why the last refresh failed, while that still counts
-	failedAt  time.Time          // when one last failed
-	cancel    context.CancelFunc // ends the refresh under way; nil without one
-	ended     bool               // Run has returned, and nothing new comes
+	refreshed, failed, overtaken, invalidations *metrics.Counter
+
+	mu       sync.Mutex
+	asked    uint64        // requests begun
+	floor    uint64        // the lowest request whose answer may be shown
+	began    time.Time     // of the request in flight; zero without one
+	last     answer        // to the latest request that has ended
+	lost     int           // streams of accepted writes that are not open
+	changed  chan struct{} // closed and replaced when a request has ended
+	waiting  int           // readers that wait
+	wanted   uint64        // the latest request that one of them needs
+	hinted   bool          // another requester saw another state than the shown one
+	watching watch
+	ended    bool // Run has returned
 }
 
 // shown is a status on display. Only its read flag changes.
 type shown struct {
 	document []byte
+	state    string
 	askedAt  time.Time
+	fresh    time.Duration // age to which it is shown although it was not read before
 	refresh  time.Duration
-	timer    *time.Timer // ends its display; see Keeper.end
 	read     atomic.Bool
+}
+
+// answer is how a request ended.
+type answer struct {
+	number   uint64
+	document []byte
+	err      error
+	// from is where the time to the next request counts: when it was asked
+	// for, or, after a failure, when it ended.
+	from time.Time
 }
 
 // New returns a Keeper; it shows nothing before Run.
@@ -84,15 +102,29 @@ func New(config Config) *Keeper {
 	setDefault(&config.Refresh, defaultRefresh)
 	setDefault(&config.RefreshMoving, defaultRefreshMoving)
 	setDefault(&config.Timeout, defaultTimeout)
-	k := &Keeper{
-		config:  config,
-		wake:    make(chan struct{}, 1),
-		changed: make(chan struct{}),
-		// Of a write that an earlier process or a replica made before, nobody
-		// here would have heard.
-		lastWrite: time.Now(),
+	if config.Metrics == nil {
+		config.Metrics = metrics.NewSet()
 	}
-	k.metrics = newMetrics(config.Metrics, k)
+	refreshes := func(result string) *metrics.Counter {
+		return config.Metrics.NewCounter(`bus_vm_snapshot_refreshes_total{result="` + result + `"}`)
+	}
+	k := &Keeper{
+		config:        config,
+		wake:          make(chan struct{}, 1),
+		changed:       make(chan struct{}),
+		lost:          config.Streams,
+		refreshed:     refreshes("ok"),
+		failed:        refreshes("failed"),
+		overtaken:     refreshes("overtaken"),
+		invalidations: config.Metrics.NewCounter("bus_vm_snapshot_invalidations_total"),
+	}
+	// The age is read when it is scraped; nothing on display has none.
+	config.Metrics.NewGauge("bus_vm_snapshot_age_seconds", func() float64 {
+		if s := k.current.Load(); s != nil {
+			return since(s.askedAt).Seconds()
+		}
+		return 0
+	})
 	return k
 }
 
@@ -102,46 +134,60 @@ func setDefault(d *time.Duration, value time.Duration) {
 	}
 }
 
+// since is how long t is past by the monotonic and by the wall clock, whichever
+// says longer: Linux's monotonic clock stands still while a machine is suspended.
+func since(t time.Time) time.Duration {
+	now := time.Now()
+	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
+}
+
 // Read returns the document on display; it must not be changed. Without one it
-// waits for the refresh that all waiting readers share. Its errors are Fetch's,
+// waits for the request that all waiting readers share. Its errors are Fetch's,
 // those of ctx, or context.Canceled once Run has returned.
 func (k *Keeper) Read(ctx context.Context) ([]byte, error) {
 	s := k.current.Load()
 	if s == nil {
 		return k.wait(ctx)
 	}
+	age, read := since(s.askedAt), s.read.Load()
+	if age >= k.config.MaxAge || !read && age >= s.fresh {
+		return k.wait(ctx)
+	}
 	// The first reader of a status asks for the next one.
-	if !s.read.Load() && s.read.CompareAndSwap(false, true) {
+	if !read && s.read.CompareAndSwap(false, true) {
 		k.signal()
 	}
 	return s.document, nil
 }
 
-// wait blocks until there is something to show. When the shared refresh fails,
-// or takes longer than patience, a lapsed status will do.
+// wait blocks until the request that the reader needs has ended. If that fails,
+// or takes longer than refreshWait, an older status will do.
 func (k *Keeper) wait(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.config.Timeout)
 	defer cancel()
-	impatient := time.NewTimer(patience)
-	defer impatient.Stop()
+	enough := time.NewTimer(refreshWait)
+	defer enough.Stop()
 
 	k.mu.Lock()
-	if time.Since(k.failedAt) >= failureHold {
-		k.failure = nil
-	}
+	defer k.mu.Unlock()
+	need := k.need()
+	k.wanted = max(k.wanted, need)
 	k.waiting++
-	defer func() { k.waiting--; k.mu.Unlock() }()
+	defer func() { k.waiting-- }()
 	k.signal()
-	for settle := false; ; {
-		err := k.failure
+	for older := false; ; {
+		var err error
 		switch {
-		case err != nil:
+		case k.last.number >= need && k.last.err == nil:
+			return k.last.document, nil
+		case k.last.number >= need:
+			err = k.last.err
 		case k.ended:
 			err = context.Canceled
 		default:
 			err = ctx.Err()
 		}
-		if s := k.answer(settle || err != nil); s != nil {
+		if s := k.current.Load(); s != nil && (older || err != nil) && since(s.askedAt) < k.config.MaxAge {
 			return s.document, nil
 		}
 		if err != nil {
@@ -152,39 +198,80 @@ func (k *Keeper) wait(ctx context.Context) ([]byte, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-		case <-impatient.C:
-			settle = true
+		case <-enough.C:
+			older = true
 		}
 		k.mu.Lock()
 	}
 }
 
-// answer is what can be shown: a lapsed status only if settle says so. The
-// caller holds mu.
-func (k *Keeper) answer(settle bool) *shown {
-	if s := k.current.Load(); s != nil {
-		return s
+// need is the request that a reader who begins now needs: the one in flight,
+// unless a write was accepted since it began or may have been, or it is too old.
+// For a moment a failed one will do. The caller holds mu.
+func (k *Keeper) need() uint64 {
+	switch {
+	case k.last.err != nil && k.last.number >= k.floor && since(k.last.from) < failureHold:
+		return k.last.number
+	case !k.began.IsZero() && k.asked >= k.floor && k.lost == 0 && since(k.began) < k.config.MaxAge:
+		return k.asked
 	}
-	if settle && k.lapsed != nil && time.Since(k.lapsed.askedAt) < k.config.MaxAge {
-		return k.lapsed
-	}
-	return nil
+	return k.asked + 1
 }
 
-// Invalidate takes down whatever was asked for before now: a write was
-// accepted, or may have been. When it returns, no Read shows it any more.
+// Invalidate takes down whatever was asked for before now: a write may have
+// been accepted. When it returns, no Read that begins shows it any more.
 func (k *Keeper) Invalidate() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.epoch++
-	k.lastWrite = time.Now()
-	k.takeDown()
-	k.lapsed, k.failure = nil, nil
-	if k.cancel != nil {
-		k.cancel() // its answer would be dropped; waiting readers need a new one
-	}
-	k.metrics.invalidations.Inc()
+	k.invalidate()
+}
+
+// invalidate holds mu.
+func (k *Keeper) invalidate() {
+	k.floor = k.asked + 1
+	k.current.Store(nil)
+	k.invalidations.Inc()
 	k.signal()
+}
+
+// Accepted is Invalidate for a write that was accepted, which leads to state.
+// After one of this process's own, the status is watched until it gets there, a
+// write to another state is accepted, or watchFor has passed.
+func (k *Keeper) Accepted(state string, own bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.invalidate()
+	if own {
+		k.watching = watch{state: state, since: time.Now()}
+	} else if state != k.watching.state {
+		k.watching = watch{}
+	}
+}
+
+// Stream says that one of Config.Streams has opened, or is lost. While one is
+// lost, writes of others may be accepted unseen: a read needs a status asked for
+// after the read began.
+func (k *Keeper) Stream(open bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if open {
+		k.lost--
+	} else {
+		k.lost++
+	}
+	k.invalidate()
+}
+
+// Hint says that another requester was told state. It is not shown, since
+// nothing says when it was observed, but if it is another one the next refresh
+// is due.
+func (k *Keeper) Hint(state string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if s := k.current.Load(); s != nil && s.state != state {
+		k.hinted = true
+		k.signal()
+	}
 }
 
 // signal wakes Run; signals that come together count as one.
@@ -193,10 +280,4 @@ func (k *Keeper) signal() {
 	case k.wake <- struct{}{}:
 	default:
 	}
-}
-
-// announce makes all waiters look again. The caller holds mu.
-func (k *Keeper) announce() {
-	close(k.changed)
-	k.changed = make(chan struct{})
 }

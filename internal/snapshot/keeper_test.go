@@ -170,16 +170,162 @@ func TestSickBackendGetsNoStorm(t *testing.T) {
 	})
 }
 
-func TestInvalidateDropsAnswersAskedForBefore(t *testing.T) {
+// A write that is accepted while a request is in flight neither cancels it nor
+// keeps its readers waiting; readers who come later need the next request.
+func TestWriteDuringARequest(t *testing.T) {
 	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
 		r.delay = time.Second
-		got := make(chan string)
-		go func() { got <- read(t, k) }()
-		synctest.Wait() // the refresh has observed "ready" and is on its way back
+		before, after := make(chan string), make(chan string)
+		began := time.Now()
+		go func() { before <- read(t, k) }()
+		synctest.Wait() // the request has observed "ready" and is on its way back
 		r.set("stopped", nil)
 		k.Invalidate()
-		require.Equal(t, document("stopped"), <-got)
+		for range 3 {
+			go func() { after <- read(t, k) }()
+		}
+		require.Equal(t, document("ready"), <-before)
+		require.Equal(t, time.Second, time.Since(began))
+		for range 3 {
+			require.Equal(t, document("stopped"), <-after)
+		}
+		require.Equal(t, 2*time.Second, time.Since(began))
 		require.EqualValues(t, 2, r.asked.Load())
+	})
+}
+
+// Writes do not starve reads: each read takes two requests at most, and there is
+// one request at a time however many writes there are.
+func TestWritesDoNotStarveReads(t *testing.T) {
+	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		r.delay = 500 * time.Millisecond
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		go func() {
+			for ctx.Err() == nil {
+				time.Sleep(100 * time.Millisecond)
+				k.Invalidate()
+			}
+		}()
+		for ctx.Err() == nil {
+			began := time.Now()
+			read(t, k)
+			require.LessOrEqual(t, time.Since(began), time.Second)
+		}
+		require.LessOrEqual(t, r.asked.Load(), int64(21))
+	})
+}
+
+// While a stream of accepted writes is lost, each read needs a request that
+// began after it did; those that wait share one.
+func TestLostStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &fakeRuntime{state: "ready", delay: time.Second}
+		k := New(Config{Fetch: r.fetch, Streams: 2})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- k.Run(ctx) }()
+		defer func() { cancel(); <-done }()
+
+		require.Equal(t, document("ready"), read(t, k), "before the streams open")
+		require.Equal(t, document("ready"), read(t, k))
+		require.EqualValues(t, 2, r.asked.Load(), "nothing is kept")
+		k.Stream(true)
+		require.Equal(t, document("ready"), read(t, k))
+		require.Equal(t, document("ready"), read(t, k))
+		require.EqualValues(t, 4, r.asked.Load(), "one of two is not enough")
+		k.Stream(true)
+		read(t, k)
+		read(t, k)
+		require.EqualValues(t, 5, r.asked.Load())
+
+		k.Stream(false)
+		r.set("stopped", nil) // by a write that goes unseen
+		require.Equal(t, document("stopped"), read(t, k))
+		began := time.Now()
+		got := make(chan string)
+		go func() { got <- read(t, k) }()
+		synctest.Wait()
+		r.set("ready", nil)
+		for range 9 {
+			go func() { got <- read(t, k) }()
+		}
+		require.Equal(t, document("stopped"), <-got)
+		for range 9 {
+			require.Equal(t, document("ready"), <-got)
+		}
+		require.Equal(t, 2*time.Second, time.Since(began))
+		require.EqualValues(t, 8, r.asked.Load())
+	})
+}
+
+// The age is compared at the read: after a suspension no timer has run.
+func TestAgeIsComparedAtTheRead(t *testing.T) {
+	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		read(t, k)
+		read(t, k)
+		for _, age := range []time.Duration{defaultMaxAge, time.Hour} {
+			old := &shown{document: []byte("old"), askedAt: time.Now().Add(-age), fresh: 2 * time.Hour}
+			old.read.Store(true)
+			k.current.Store(old)
+			require.Equal(t, document("ready"), read(t, k))
+		}
+		// The wall clock counts too: the monotonic one stands still in a suspension.
+		old := time.Now().Round(0).Add(-time.Minute)
+		require.Equal(t, time.Minute, since(old))
+	})
+}
+
+// A status that another requester was told is not shown. One of another state
+// makes the next refresh due, at most as often as while the state moves.
+func TestHint(t *testing.T) {
+	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		read(t, k)
+		read(t, k)
+		r.set("stopped", nil)
+		k.Hint("ready")
+		time.Sleep(defaultRefreshMoving)
+		synctest.Wait()
+		require.Equal(t, document("ready"), read(t, k), "no news")
+		k.Hint("stopped")
+		require.Equal(t, document("ready"), read(t, k), "not shown")
+		synctest.Wait()
+		require.Equal(t, document("stopped"), read(t, k))
+		for range 1000 {
+			k.Hint("other")
+			read(t, k)
+			time.Sleep(time.Millisecond)
+		}
+		require.LessOrEqual(t, r.asked.Load(), int64(4))
+	})
+}
+
+// A write of this process is watched until the status says what it leads to, a
+// write to another state is accepted, or ten minutes have passed.
+func TestWatch(t *testing.T) {
+	for name, c := range map[string]struct {
+		then func(k *Keeper, r *fakeRuntime)
+		want int64
+	}{
+		"to the target":       {func(_ *Keeper, r *fakeRuntime) { time.Sleep(10 * time.Second); r.set("ready", nil) }, 21},
+		"another's write":     {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Accepted("stopped", false) }, 20},
+		"another of the same": {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Accepted("ready", false) }, 120 + 9*30},
+		"for ten minutes":     {func(*Keeper, *fakeRuntime) {}, 120 + 9*30},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+				r.set("starting", nil)
+				k.Accepted("ready", true)
+				c.then(k, r)
+				time.Sleep(time.Hour)
+				require.InDelta(t, c.want, r.asked.Load(), 2)
+			})
+		})
+	}
+	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		k.Accepted("ready", false)
+		time.Sleep(time.Hour)
+		require.Zero(t, r.asked.Load(), "a write of others is not watched")
 	})
 }
 

@@ -7,24 +7,46 @@ import (
 
 // moving are the states that are on their way to another one.
 var moving = map[string]bool{
-	"starting": true, "stopping": true, "restarting": true, "rebooting": true,
-	"provisioning": true, "pending": true, "resuming": true, "suspending": true,
+	"starting": true, "stopping": true, "restarting": true, "rebooting": true, "provisioning": true,
+	"pending": true, "resuming": true, "suspending": true, "maintenance": true,
 }
 
-// Run asks for the status whenever somebody waits for it, or reads one that is
-// due. It returns when ctx ends.
+// How long a write of this process is watched: first as while the state moves,
+// then as at rest.
+const (
+	watchClosely = time.Minute
+	watchFor     = 10 * time.Minute
+)
+
+// watch counts as a reader until the status says state; an empty one is none.
+type watch struct {
+	state string
+	since time.Time
+}
+
+// asleep is how long Run rests when nobody wants to know.
+const asleep = time.Hour
+
+// Run asks for the status whenever a reader waits for it, reads one that is due,
+// or a write is watched. It returns when ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
 	timer := time.NewTimer(asleep)
 	defer timer.Stop()
 	defer func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		k.takeDown()
+		k.current.Store(nil)
 		k.ended = true
-		k.announce()
+		close(k.changed)
+		k.changed = make(chan struct{})
 	}()
 	for {
-		timer.Reset(k.step(ctx))
+		due := k.due()
+		if due <= 0 && ctx.Err() == nil {
+			k.refresh(ctx)
+			continue
+		}
+		timer.Reset(due)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -34,109 +56,85 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 }
 
-// asleep is how long Run rests with nothing on display and nobody waiting.
-const asleep = time.Hour
-
-// step asks if it is time to, and returns how long there is nothing to do.
-func (k *Keeper) step(ctx context.Context) time.Duration {
-	due, ok := k.due()
-	if !ok {
-		return asleep
-	}
-	if due > 0 {
-		return due
-	}
-	k.refresh(ctx)
-	return 0
-}
-
-// due returns when to ask next, false when nobody wants to know.
-func (k *Keeper) due() (time.Duration, bool) {
+// due returns when to ask next.
+func (k *Keeper) due() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s := k.current.Load()
-	switch {
-	case s == nil && k.waiting == 0, s != nil && !s.read.Load():
-		return 0, false
-	case s == nil && k.failure == nil:
-		return 0, true
-	case s == nil: // the failure still answers those who wait
-		return failureHold - time.Since(k.failedAt), true
-	case k.failure != nil: // what is shown outlives a failure for a while
-		return s.refresh - time.Since(k.failedAt), true
+	if k.waiting > 0 && k.wanted > k.asked {
+		return 0
 	}
-	return s.refresh - time.Since(s.askedAt), true
+	interval := asleep
+	if s := k.current.Load(); s != nil && s.read.Load() {
+		interval = s.refresh
+		if k.hinted {
+			interval = min(interval, k.config.RefreshMoving)
+		}
+	}
+	if k.watching.state != "" {
+		switch watched := since(k.watching.since); {
+		case watched >= watchFor:
+			k.watching = watch{}
+		case watched < watchClosely:
+			interval = min(interval, k.config.RefreshMoving)
+		default:
+			interval = min(interval, k.config.Refresh)
+		}
+	}
+	if interval == asleep {
+		return asleep
+	}
+	return interval - time.Since(k.last.from)
 }
 
-// refresh asks once and shows the answer, unless a write was accepted since it
-// asked.
+// refresh asks once. The answer goes to the readers that need it, and is shown
+// to those who come if no write was accepted since it was asked for.
 func (k *Keeper) refresh(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, k.config.Timeout)
 	defer cancel()
 	k.mu.Lock()
-	epoch := k.epoch
-	k.cancel = cancel
+	k.asked++
+	k.began = time.Now()
+	got := answer{number: k.asked, from: k.began}
 	k.mu.Unlock()
 
-	askedAt := time.Now()
 	status, err := k.config.Fetch(ctx)
-	var document []byte
 	if err == nil {
-		document, err = status.Render()
+		got.document, err = status.Render()
 	}
 
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.cancel = nil
-	switch {
-	case epoch != k.epoch:
-		k.metrics.discarded.Inc()
-		return // Run comes again at once for those who wait
-	case err != nil:
-		k.metrics.failed.Inc()
-		k.failure, k.failedAt = err, time.Now()
-	default:
-		k.metrics.refreshed.Inc()
-		k.show(status, document, askedAt)
+	k.began = time.Time{}
+	if got.err = err; err != nil {
+		got.from = time.Now()
 	}
-	k.announce()
+	k.last = got
+	switch {
+	case err != nil:
+		k.failed.Inc()
+	case got.number < k.floor:
+		k.overtaken.Inc()
+	default:
+		k.refreshed.Inc()
+		if status.State == k.watching.state {
+			k.watching = watch{}
+		}
+		if k.lost == 0 {
+			k.show(status.State, got)
+		}
+	}
+	close(k.changed)
+	k.changed = make(chan struct{})
 }
 
 // show puts a status on display. The caller holds mu.
-func (k *Keeper) show(status Status, document []byte, askedAt time.Time) {
-	next := &shown{document: document, askedAt: askedAt, refresh: k.config.Refresh}
-	if moving[status.State] {
+func (k *Keeper) show(state string, got answer) {
+	next := &shown{document: got.document, state: state, askedAt: got.from, refresh: k.config.Refresh}
+	if moving[state] {
 		next.refresh = k.config.RefreshMoving
 	}
-	// One that took long to arrive still serves the readers who waited for it.
-	display := max(next.refresh-time.Since(askedAt), k.config.RefreshMoving)
-	next.timer = time.AfterFunc(display, func() { k.end(next) })
-	k.lapsed, k.failure = nil, nil
-	if old := k.current.Swap(next); old != nil {
-		old.timer.Stop()
-	}
-}
-
-// end takes s down: when it is due for a refresh and nobody has read it, so
-// that whoever comes next waits for a new one, or else at its maximum age.
-func (k *Keeper) end(s *shown) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.current.Load() != s {
-		return
-	}
-	left := k.config.MaxAge - time.Since(s.askedAt)
-	if s.read.Load() && left > 0 {
-		s.timer.Reset(left)
-		return
-	}
-	k.current.Store(nil)
-	k.lapsed = s
-}
-
-// takeDown leaves nothing on display. The caller holds mu.
-func (k *Keeper) takeDown() {
-	if s := k.current.Swap(nil); s != nil {
-		s.timer.Stop()
-	}
+	// One that took long to arrive still serves those who come right after it.
+	next.fresh = max(next.refresh, since(got.from)+k.config.RefreshMoving)
+	k.hinted = false
+	k.current.Store(next)
 }

@@ -21,7 +21,9 @@ type world struct {
 	accepted int
 	slowest  time.Duration // bound of each half of a request's way
 	fails    bool
-	seed     uint64
+	// disturbed counts what makes the backend slow or fail.
+	disturbed int
+	seed      uint64
 }
 
 func (w *world) do(f func()) { w.mu.Lock(); defer w.mu.Unlock(); f() }
@@ -59,12 +61,12 @@ type move struct {
 
 var moves = []string{
 	"write", "read", "read", "time passes", "a moment passes", "get slow", "fail", "recover",
-	"replica asks", "stranger asks", "answer arrives", "answer arrives again", "reconnect",
+	"background read", "stream is lost", "stream opens", "another is told",
 }
 
-// TestNoInterleavingShowsAStateOlderThanAnAcceptedWrite drives reads, writes,
-// slow and failing refreshes, answers to other replicas and to strangers with
-// any delay, reconnects and the passing of time in every order rapid finds.
+// TestNoInterleavingShowsAStateOlderThanAnAcceptedWrite drives reads, writes of
+// this process and of others, slow and failing refreshes, streams that are lost,
+// statuses of others and the passing of time in every order rapid finds.
 func TestNoInterleavingShowsAStateOlderThanAnAcceptedWrite(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		seed := rapid.Uint64().Draw(rt, "delays")
@@ -82,23 +84,29 @@ func TestNoInterleavingShowsAStateOlderThanAnAcceptedWrite(t *testing.T) {
 // play lets history happen and returns what was wrong with a read, or "".
 func play(t *testing.T, seed uint64, history []move) string {
 	w := &world{slowest: time.Second, seed: seed}
-	k := New(Config{Fetch: w.fetch})
+	const streams = 2
+	k := New(Config{Fetch: w.fetch, Streams: streams})
+	for range streams {
+		k.Stream(true)
+	}
+	var violation string
+	report := func(format string, args ...any) { w.do(func() { violation = fmt.Sprintf(format, args...) }) }
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- k.Run(ctx) }()
 	defer func() { cancel(); <-done }()
 
-	type answer struct {
-		id    string
-		state int
-	}
-	var underway []answer // of other askers
-	good := true          // the backend answers in time, and did all along
+	lost := 0
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	good := true // the backend answers in time, and did all along
 	for _, m := range history {
 		switch m.what {
 		case "write":
 			w.do(func() { w.accepted++ })
-			k.Invalidate()
+			if lost == 0 || m.amount%2 == 0 { // while a stream is lost, a write of others goes unseen
+				k.Accepted("some state", m.amount%2 == 0)
+			}
 		case "read":
 			document, err := k.Read(ctx)
 			if err == nil && stateOf(document) < w.accepted {
@@ -107,38 +115,51 @@ func play(t *testing.T, seed uint64, history []move) string {
 			if err != nil && good {
 				return fmt.Sprintf("a good backend, and the read failed: %v", err)
 			}
+		case "background read":
+			began, needed, disturbed, good := time.Now(), w.accepted, w.disturbed, good
+			readers.Go(func() {
+				document, err := k.Read(ctx)
+				if err == nil && stateOf(document) < needed {
+					report("showed %s to a reader who began after write %d was accepted", document, needed)
+				}
+				// At most the rest of one request, and the next.
+				took, undisturbed := time.Since(began), false
+				w.do(func() { undisturbed = disturbed == w.disturbed })
+				if good && undisturbed && ctx.Err() == nil && (err != nil || took > 4*time.Second) {
+					report("a reader waited %v for a backend that takes 2 s at most: %v", took, err)
+				}
+			})
 		case "time passes":
 			time.Sleep(time.Duration(m.amount) % (2 * time.Minute))
 		case "a moment passes":
 			time.Sleep(time.Duration(m.amount) % time.Second)
 		case "get slow":
 			good = false
-			w.do(func() { w.slowest = time.Duration(m.amount) % time.Minute })
+			w.do(func() { w.slowest = time.Duration(m.amount) % time.Minute; w.disturbed++ })
 		case "fail":
 			good = false
-			w.do(func() { w.fails = true })
+			w.do(func() { w.fails = true; w.disturbed++ })
 		case "recover":
 			w.do(func() { w.fails, w.slowest = false, time.Second })
 			time.Sleep(defaultTimeout + time.Minute) // what is under way ends
 			good = true
-		case "replica asks":
-			underway = append(underway, answer{CorrelationID(), w.accepted})
-		case "stranger asks":
-			underway = append(underway, answer{fmt.Sprintf("stranger-%d", len(underway)), w.accepted})
-		case "answer arrives", "answer arrives again":
-			if len(underway) == 0 {
-				continue
+		case "stream is lost":
+			if lost < streams {
+				lost++
+				k.Stream(false)
 			}
-			i := int(m.amount) % len(underway)
-			k.Share(underway[i].id, Status{State: strconv.Itoa(underway[i].state), Provider: "world"})
-			if m.what == "answer arrives" {
-				underway = append(underway[:i], underway[i+1:]...)
+		case "stream opens":
+			if lost > 0 {
+				lost--
+				k.Stream(true)
 			}
-		case "reconnect":
-			k.Invalidate()
+		case "another is told":
+			k.Hint(strconv.Itoa(int(m.amount % 3)))
 		}
 	}
-	return ""
+	cancel()
+	readers.Wait()
+	return violation
 }
 
 func stateOf(document []byte) int {

@@ -14,7 +14,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 )
 
-// Reply is the reply stream that a Publisher needs its client to hear.
+// Reply is the reply stream that a Publisher needs its client to subscribe to.
 var Reply = events.ReplyName(events.UsageRequest)
 
 // passing are words in the types of errors that speak of the integration, not
@@ -45,11 +45,12 @@ func NewPublisher(client *events.Client) *Publisher { return &Publisher{client} 
 // error that wraps ErrRefused is final; after any other r may be sent again,
 // as its event id makes it count once.
 func (p *Publisher) Send(ctx context.Context, r Record) error {
-	_, err := p.client.Request(ctx, events.Request{
+	_, err := events.Do(ctx, p.client, events.Request[struct{}]{
 		Name:          events.UsageRequest,
 		Reply:         Reply,
 		CorrelationID: uuid.NewString(),
 		Payload:       r,
+		Decode:        func(e events.Envelope) (struct{}, error) { return struct{}{}, e.Err() },
 	})
 	var remote *events.RemoteError
 	if errors.As(err, &remote) && !passes(remote) {

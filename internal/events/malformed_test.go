@@ -5,26 +5,33 @@ import (
 	"testing"
 )
 
-// What settles a request may follow nonsense so closely that nobody has looked
-// at that yet: here both are one write of the server. Late is called with it
-// all the same, and with nothing else.
-func TestSenseAfterNonsense(t *testing.T) {
+// onlyN takes the payload {"n":n} and finds every other reply malformed.
+func onlyN(n int, received chan<- Envelope) Request[Envelope] {
+	request := lateTo(startRequest("a"), received)
+	request.Decode = func(e Envelope) (Envelope, error) {
+		if string(e.Payload) != fmt.Sprintf(`{"n":%d}`, n) {
+			return e, fmt.Errorf("%w: test", ErrMalformed)
+		}
+		return e, nil
+	}
+	return request
+}
+
+// What settles a request may follow a malformed reply so closely that the
+// caller has not yet looked at that: here both are one write of the server. Late
+// is called with it all the same, and with nothing else.
+func TestAReplyAfterAMalformedOne(t *testing.T) {
 	f := newFake(t)
 	r := start(t, f, nil)
 	settled := make(chan Envelope, 10)
-	request := Request{
-		Name: StartRequest, Reply: startReply, CorrelationID: "a",
-		Late:     func(e Envelope) { settled <- e },
-		Nonsense: func(e Envelope) bool { return string(e.Payload) != `{"n":4}` },
-	}
-	reply := r.request(t.Context(), request)
+	reply := r.request(t.Context(), onlyN(4, settled))
 	want(t, f.published)
 	lines := ""
 	for n := range 6 { // 4 settles it, and 5 comes too late for that
 		lines += fmt.Sprintf(`{"name":%q,"correlationId":"a","payload":{"n":%d}}`+"\n", startReply, n)
 	}
 	f.line(startReply, lines)
-	wantN(t, reply, 0)
+	wantErr(t, reply, ErrMalformed)
 	if got := string(want(t, settled).Payload); got != `{"n":4}` {
 		t.Errorf("Late was called with %s", got)
 	}
@@ -44,19 +51,15 @@ func TestSenseAfterNonsense(t *testing.T) {
 }
 
 // As long as it is wanted, it is looked for in the history too.
-func TestSenseAfterNonsenseIsReplayed(t *testing.T) {
+func TestAReplyAfterAMalformedOneIsReplayed(t *testing.T) {
 	f := newFake(t)
 	r := start(t, f, nil)
 	settled := make(chan Envelope, 10)
-	reply := r.request(t.Context(), Request{
-		Name: StartRequest, Reply: startReply, CorrelationID: "a",
-		Late:     func(e Envelope) { settled <- e },
-		Nonsense: func(e Envelope) bool { return string(e.Payload) == `{"n":1}` },
-	})
+	reply := r.request(t.Context(), onlyN(2, settled))
 	want(t, f.published)
 	followed := want(t, f.opened)
 	f.reply(startReply, "a", 1)
-	wantN(t, reply, 1)
+	wantErr(t, reply, ErrMalformed)
 	f.mu.Lock()
 	f.history[startReply] = append(f.history[startReply],
 		fmt.Sprintf(`{"name":%q,"correlationId":"a","payload":{"n":2}}`+"\n", startReply))

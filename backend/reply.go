@@ -1,0 +1,99 @@
+package backend
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/busdk/bus-api-provider-vm/internal/events"
+	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
+)
+
+// unnamedProvider is shown when the worker does not say what it runs on.
+const unnamedProvider = "events"
+
+// maxState bounds a state, in characters.
+const maxState = 256
+
+var (
+	errNoState     = fmt.Errorf("%w: no non-empty string state", events.ErrMalformed)
+	errStateLength = fmt.Errorf("%w: a state of more than %d characters", events.ErrMalformed, maxState)
+	errNoAnswer    = fmt.Errorf("%w: neither a boolean accepted nor a state", events.ErrMalformed)
+)
+
+// notAccepted is a reply with accepted: false.
+type notAccepted struct{ message string }
+
+func (notAccepted) Error() string { return "the worker answered accepted: false" }
+
+// text is what the caller reads.
+func (n notAccepted) text() string {
+	if n.message == "" {
+		return "The runtime did not accept the operation."
+	}
+	return n.message
+}
+
+// decodeStatus reads a status reply. The status may be the payload, or its
+// member status. Its error is an events.ErrMalformed or *events.RemoteError.
+func decodeStatus(e events.Envelope) (snapshot.Status, error) {
+	fields, err := e.Fields("state", "provider", "details", "status")
+	if err != nil {
+		return snapshot.Status{}, err
+	}
+	return readStatus(fields)
+}
+
+func readStatus(fields events.Fields) (snapshot.Status, error) {
+	if state, ok := fields.Text("state"); (!ok || state == "") && fields["status"].Kind() == '{' {
+		var err error
+		if fields, err = events.ReadFields(fields["status"], "state", "provider", "details"); err != nil {
+			return snapshot.Status{}, err
+		}
+	}
+	status := snapshot.Status{Provider: unnamedProvider}
+	var ok bool
+	if status.State, ok = fields.Text("state"); !ok || status.State == "" {
+		return snapshot.Status{}, errNoState
+	}
+	if utf8.RuneCountInString(status.State) > maxState {
+		return snapshot.Status{}, errStateLength
+	}
+	if provider, ok := fields.Text("provider"); ok {
+		status.Provider = provider
+	}
+	if fields["details"].Kind() == '{' {
+		var details json.RawMessage
+		details, err := fields.PassedOn("details")
+		if err != nil {
+			return snapshot.Status{}, err
+		}
+		status.Details = details
+	}
+	return status, nil
+}
+
+// decodeWrite returns nil when a lifecycle reply says that the runtime took the
+// operation on: `accepted: true`, or a status. A no is a notAccepted or an
+// *events.RemoteError; anything else is an events.ErrMalformed.
+func decodeWrite(e events.Envelope) error {
+	fields, err := e.Fields("accepted", "message", "state", "status")
+	if err != nil {
+		return err
+	}
+	accepted, ok := fields.Bool("accepted")
+	switch {
+	case ok && accepted:
+		return nil
+	case ok:
+		message, _ := fields.Text("message")
+		return notAccepted{events.Clean(message)}
+	}
+	if _, err := readStatus(fields); errors.Is(err, errNoState) {
+		return errNoAnswer
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
