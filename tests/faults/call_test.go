@@ -70,6 +70,12 @@ func (c *call) flaw() string {
 	return c.answer.flaw(c.requestID, http.StatusAccepted, accepted(c.action))
 }
 
+// doubtful says that the runtime may still act on a failed write.
+func (c *call) doubtful() bool {
+	f := c.failure()
+	return f.Outcome == "unknown" || containsText(f.Message, "may still act")
+}
+
 func (c *call) String() string {
 	return fmt.Sprintf("%s %s by %s → %d %s %v", c.action, c.requestID, c.account, c.status, c.answer.body, c.err)
 }

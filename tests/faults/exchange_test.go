@@ -54,6 +54,7 @@ type failure struct {
 	Message   string          `json:"message"`
 	RequestID string          `json:"request_id"`
 	Command   string          `json:"command"`
+	Outcome   string          `json:"outcome"`
 	Usage     json.RawMessage `json:"usage"`
 }
 
