@@ -210,15 +210,7 @@ func (r *rig) checkReads(t trace, report func(string, ...any)) {
 		if read.status != http.StatusOK {
 			continue
 		}
-		var document struct {
-			Status struct {
-				Details struct {
-					CorrelationID string `json:"correlation_id"`
-				}
-			}
-		}
-		_ = json.Unmarshal([]byte(read.answer.body), &document) // judged by flaw
-		at, known := asked[document.Status.Details.CorrelationID]
+		at, known := asked[read.echoed()]
 		if !known {
 			report("%s: nobody asked for that status", read)
 			continue
