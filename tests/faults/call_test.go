@@ -38,8 +38,8 @@ func newCall(g *gateway, action string) *call {
 	return c
 }
 
-// send makes the call and waits for its answer.
-func (c *call) send() *call {
+// raw is the text of the request.
+func (c *call) raw() string {
 	method := http.MethodPost
 	if c.action == status {
 		method = http.MethodGet
@@ -50,8 +50,14 @@ func (c *call) send() *call {
 		fmt.Fprintf(&raw, "Authorization: Bearer %s\r\n", c.token)
 	}
 	fmt.Fprintf(&raw, "Content-Length: %d\r\n\r\n%s", len(c.body), c.body)
+	return raw.String()
+}
+
+// send makes the call and waits for its answer.
+func (c *call) send() *call {
+	raw := c.raw()
 	c.began = time.Now()
-	c.answer = exchange(c.gateway.addr, raw.String())
+	c.answer = exchange(c.gateway.addr, raw)
 	c.ended = time.Now()
 	return c
 }
