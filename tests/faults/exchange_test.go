@@ -87,6 +87,7 @@ var types = map[int][]string{
 	http.StatusUnauthorized:       {"invalid_auth"},
 	http.StatusPaymentRequired:    {"billing_required", "quota_exceeded"},
 	http.StatusForbidden:          {"insufficient_access"},
+	http.StatusTooManyRequests:    {"too_many_requests"},
 	http.StatusBadGateway:         nil,
 	http.StatusServiceUnavailable: {"backend_unavailable"},
 }

@@ -60,9 +60,9 @@ func TestRefusalWithLargeHeaders(t *testing.T) {
 				// A static token that is refused would end the process.
 				g := r.gateway("BUS_EVENTS_TOKEN_REFRESH=1", "BUS_VM_TIMEOUT=10s")
 				r.Events.SetFaults(platform.Faults{Names: []string{platform.StartRequest}, PublishStatus: status, HeaderBytes: size})
-				w := r.wantOutcome(r.write(g, start), http.StatusServiceUnavailable, unavailable, "not_sent")
+				w := r.wantOutcome(r.write(g, start), http.StatusServiceUnavailable, unavailable, notSent)
 				r.wantTook(w, 0, soon)
-				r.wantRecord(w, "failed", "not_sent")
+				r.wantRecord(w, "failed", notSent)
 				// An acceptance with them is one as well.
 				r.Events.SetFaults(platform.Faults{Names: []string{platform.StartRequest}, HeaderBytes: size})
 				r.wantWrite(g, start, http.StatusAccepted, "")
@@ -127,7 +127,7 @@ func TestPublishAnsweredByAProxy(t *testing.T) {
 			g := r.gateway("BUS_VM_TIMEOUT=12s", "BUS_VM_LATE_REPLY=20s")
 			r.Events.SetFaults(lost)
 			r.vmBehaves(platform.Behaviour{Names: lost.Names, Hold: 1 << 20})
-			w := r.wantOutcome(r.write(g, start), http.StatusServiceUnavailable, unavailable, "unknown")
+			w := r.wantOutcome(r.write(g, start), http.StatusServiceUnavailable, unavailable, unknown)
 			r.wantTook(w, doubtfulWait/2, doubtfulWait+soon)
 			r.await("the request", func(ctx context.Context) error { return r.VM.WaitAsked(ctx, platform.StartRequest, 1) })
 			r.VM.Release()

@@ -25,18 +25,18 @@ func TestSuspendedProcess(t *testing.T) {
 	}
 	t.Parallel()
 	const (
-		maxAge  = time.Second
+		maxAge  = 500 * time.Millisecond
 		callers = 400
 		// More than there are: the scheduler then serves many sockets before it
 		// comes to the timers.
 		processors = "GOMAXPROCS=8"
 	)
 	r := newRig(t)
-	r.common = []string{"BUS_VM_STATUS_MAX_AGE=1s", "BUS_VM_STATUS_REFRESH=1s", "BUS_VM_STATUS_REFRESH_MOVING=1s"}
+	r.common = []string{"BUS_VM_STATUS_MAX_AGE=500ms", "BUS_VM_STATUS_REFRESH=500ms", "BUS_VM_STATUS_REFRESH_MOVING=500ms"}
 	g, other := r.begin(process, r.home(), processors), r.begin(within, r.home())
 	r.connected()
 	states := map[string]string{start: platform.StateReady, stop: platform.StateStopped}
-	for round, action := range []string{start, stop, start} {
+	for round, action := range []string{start, stop, start, stop, start, stop} {
 		conns := make([]net.Conn, callers)
 		for i := range conns {
 			var err error

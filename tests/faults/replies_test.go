@@ -20,7 +20,7 @@ type worded struct {
 // type than expected is ignored where the answer can be told without it.
 func TestWordingOfLifecycleReplies(t *testing.T) {
 	t.Parallel()
-	const malformed, unknown, rejected = "bad_gateway", "unknown", "rejected"
+	const malformed = "bad_gateway"
 	r := newRig(t)
 	g := r.gateway("BUS_VM_LATE_REPLY=100ms")
 	for _, c := range []worded{
@@ -160,7 +160,7 @@ func TestRepeatedCorrelationID(t *testing.T) {
 	g := r.gateway(hurried, "BUS_VM_LATE_REPLY=300ms")
 	r.Events.SetFaults(platform.Faults{Names: []string{platform.ReplyName(platform.StartRequest)}, RepeatID: true})
 	for _, w := range r.published(func() *call { return r.write(g, start) }, 3) {
-		r.wantRecord(r.wantOutcome(w, http.StatusServiceUnavailable, unavailable, "unknown"), "failed", "unknown")
+		r.wantRecord(r.wantOutcome(w, http.StatusServiceUnavailable, unavailable, unknown), "failed", "unknown")
 	}
 	r.Events.SetFaults(platform.Faults{})
 	r.back(g)
