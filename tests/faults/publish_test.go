@@ -43,6 +43,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 				g.awaitMetric("bus_vm_outbox_records", zero)
 				r.await("the end of idle connections", r.Events.WaitOnlyStreams)
 			}
+			r.want(r.read(g), http.StatusOK, "")
 			r.wantWrite(g, start, http.StatusAccepted, "")
 		})
 	}
@@ -66,6 +67,9 @@ func TestRefusalWithLargeHeaders(t *testing.T) {
 				// An acceptance with them is one as well.
 				r.Events.SetFaults(platform.Faults{Names: []string{platform.StartRequest}, HeaderBytes: size})
 				r.wantWrite(g, start, http.StatusAccepted, "")
+				// Billing's request is published in the same way.
+				r.Events.SetFaults(platform.Faults{Names: []string{platform.EntitlementRequest}, PublishStatus: status, HeaderBytes: size})
+				r.wantTook(r.wantOutcome(r.write(g, start), http.StatusServiceUnavailable, unavailable, notSent), 0, soon)
 			})
 		}
 	}
@@ -87,13 +91,16 @@ func (r *rig) wantOutcome(c *call, status int, kind, outcome string) *call {
 func TestReplyOvertakesThePublish(t *testing.T) {
 	t.Parallel()
 	const delay = 6 * time.Second
+	refusing := refuses(platform.EventError{Code: "no_capacity", Message: "none left"})
 	for name, c := range map[string]struct {
+		request   string
 		behaviour platform.Behaviour
 		status    int
 		kind      string
 	}{
-		"accepts": {platform.Behaviour{}, http.StatusAccepted, ""},
-		"refuses": {refuses(platform.EventError{Code: "no_capacity", Message: "none left"}), http.StatusBadGateway, "no_capacity"},
+		"the worker accepts": {platform.StartRequest, platform.Behaviour{}, http.StatusAccepted, ""},
+		"the worker refuses": {platform.StartRequest, refusing, http.StatusBadGateway, "no_capacity"},
+		"billing allows":     {platform.EntitlementRequest, platform.Behaviour{}, http.StatusAccepted, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -101,8 +108,10 @@ func TestReplyOvertakesThePublish(t *testing.T) {
 			g := r.gateway()
 			c.behaviour.Names = []string{platform.StartRequest}
 			r.vmBehaves(c.behaviour)
-			r.Events.SetFaults(platform.Faults{Names: []string{platform.StartRequest}, AnswerDelay: delay})
+			r.Events.SetFaults(platform.Faults{Names: []string{c.request}, AnswerDelay: delay})
 			r.wantTook(r.wantWrite(g, start, c.status, c.kind), 0, delay/2)
+			r.Events.SetFaults(platform.Faults{Names: []string{platform.StatusRequest}, AnswerDelay: delay})
+			r.wantTook(r.want(r.read(g), http.StatusOK, ""), 0, delay/2)
 		})
 	}
 }

@@ -132,6 +132,35 @@ func TestReadsWithoutLifecycleStreams(t *testing.T) {
 	}
 }
 
+// Without the streams no reply can be heard, so no read can have a status that
+// was asked for after it began: reads are refused, however young the last
+// status is.
+func TestReadsWhileEventsIsAway(t *testing.T) {
+	t.Parallel()
+	for name, away := range map[string]func(*platform.Events) error{
+		"stopped": (*platform.Events).Stop, "killed": (*platform.Events).Kill,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			g := r.gateway("BUS_VM_STATUS_MAX_AGE=1m", "BUS_VM_STATUS_REFRESH=1m", "BUS_VM_STATUS_REFRESH_MOVING=1m")
+			r.want(r.read(g), http.StatusOK, "")
+			must(t, away(r.Events))
+			for _, request := range []string{platform.StartRequest, platform.StopRequest} {
+				g.awaitMetric(streamUp(request), zero)
+			}
+			for range 2 {
+				r.wantTook(r.want(r.read(g), http.StatusServiceUnavailable, unavailable), 0, soon)
+			}
+			r.up(true)
+			r.await("workers", r.WaitReady)
+			r.connected()
+			r.want(r.read(g), http.StatusOK, "")
+			r.wantWrite(g, start, http.StatusAccepted, "")
+		})
+	}
+}
+
 // foreignWrite makes a write by another provider under the same identity, and
 // returns once the worker's reply is there.
 func (r *rig) foreignWrite(name string) {
