@@ -38,8 +38,8 @@ func newCall(g *gateway, action string) *call {
 	return c
 }
 
-// send makes the call and waits for its answer.
-func (c *call) send() *call {
+// raw is the text of the request.
+func (c *call) raw() string {
 	method := http.MethodPost
 	if c.action == status {
 		method = http.MethodGet
@@ -50,8 +50,14 @@ func (c *call) send() *call {
 		fmt.Fprintf(&raw, "Authorization: Bearer %s\r\n", c.token)
 	}
 	fmt.Fprintf(&raw, "Content-Length: %d\r\n\r\n%s", len(c.body), c.body)
+	return raw.String()
+}
+
+// send makes the call and waits for its answer.
+func (c *call) send() *call {
+	raw := c.raw()
 	c.began = time.Now()
-	c.answer = exchange(c.gateway.addr, raw.String())
+	c.answer = exchange(c.gateway.addr, raw)
 	c.ended = time.Now()
 	return c
 }
@@ -68,6 +74,12 @@ func (c *call) flaw() string {
 		return "the body is " + c.answer.body
 	}
 	return c.answer.flaw(c.requestID, http.StatusAccepted, accepted(c.action))
+}
+
+// doubtful says that the runtime may still act on a failed write.
+func (c *call) doubtful() bool {
+	f := c.failure()
+	return f.Outcome == "unknown" || containsText(f.Message, "may still act")
 }
 
 func (c *call) String() string {

@@ -12,11 +12,20 @@ import (
 // entry is an accepted publish, with its place in the order of all of them.
 type entry struct {
 	platform.Published
-	at        int
-	AccountID string          `json:"account_id"`
-	RequestID string          `json:"request_id"`
-	Allowed   *bool           `json:"allowed"`
-	Error     json.RawMessage `json:"error"`
+	at                   int
+	AccountID, RequestID string // of a request's payload
+	allows               bool   // a reply that allows, by its exact member names
+}
+
+func newEntry(p platform.Published, at int) entry {
+	e := entry{Published: p, at: at}
+	var members map[string]json.RawMessage // unlike a struct's fields, told apart by case
+	_ = json.Unmarshal(p.Payload, &members)
+	_ = json.Unmarshal(members["account_id"], &e.AccountID) // a wrong payload names nobody
+	_ = json.Unmarshal(members["request_id"], &e.RequestID)
+	failure := members["error"]
+	e.allows = string(members["allowed"]) == "true" && (failure == nil || string(failure) == "null")
+	return e
 }
 
 // trace is what the Events API accepted, in its order.
@@ -32,8 +41,7 @@ func (r *rig) trace() trace {
 		if p.Status != http.StatusAccepted {
 			continue
 		}
-		e := entry{Published: p, at: len(t.all)}
-		_ = json.Unmarshal(p.Payload, &e) // a wrong payload names nobody
+		e := newEntry(p, len(t.all))
 		t.all = append(t.all, e)
 		if strings.HasSuffix(p.Name, ".request") {
 			if e.AccountID != "" {
@@ -133,7 +141,9 @@ func (r *rig) checkPublishes(t trace, report func(string, ...any)) {
 		for _, e := range t.byAccount[c.account] {
 			switch {
 			case isWrite(e.Name):
-				writes++
+				if e.RequestID == c.requestID {
+					writes++
+				}
 			case e.Name == platform.EntitlementRequest:
 				checks++
 			default:
@@ -144,9 +154,9 @@ func (r *rig) checkPublishes(t trace, report func(string, ...any)) {
 		switch {
 		case writes > 1:
 			report("%s: %d publishes", c, writes)
-		case writes > 0 && strings.Contains(c.failure().Message, "nothing was done"):
+		case writes > 0 && (c.failure().Outcome == "not_sent" || strings.Contains(c.failure().Message, "nothing was done")):
 			report("%s: said to be nothing, and published", c)
-		case strings.Contains(c.failure().Message, "may still act") && !allowed:
+		case c.doubtful() && !allowed:
 			report("%s: said to be under way, without an allowance", c)
 		case refused[c.status] && writes+others > 0:
 			report("%s: refused, but %d publishes", c, writes+others)
@@ -175,7 +185,7 @@ func (t trace) allowance(account string) (at int, ok bool) {
 			continue
 		}
 		reply, replied := t.reply(e)
-		if replied && reply.Allowed != nil && *reply.Allowed && reply.Error == nil {
+		if replied && reply.allows {
 			return reply.at, true
 		}
 	}
@@ -200,15 +210,7 @@ func (r *rig) checkReads(t trace, report func(string, ...any)) {
 		if read.status != http.StatusOK {
 			continue
 		}
-		var document struct {
-			Status struct {
-				Details struct {
-					CorrelationID string `json:"correlation_id"`
-				}
-			}
-		}
-		_ = json.Unmarshal([]byte(read.answer.body), &document) // judged by flaw
-		at, known := asked[document.Status.Details.CorrelationID]
+		at, known := asked[read.echoed()]
 		if !known {
 			report("%s: nobody asked for that status", read)
 			continue

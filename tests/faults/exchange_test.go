@@ -21,18 +21,30 @@ type answer struct {
 }
 
 // exchange sends raw on a connection of its own and reads until its end.
-func exchange(addr, raw string) (a answer) {
-	conn, err := net.DialTimeout("tcp", addr, patience)
+func exchange(addr, raw string) answer {
+	conn, err := dial(addr)
 	if err != nil {
 		return answer{err: err}
 	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		return answer{err: err}
-	}
 	if _, err := io.WriteString(conn, raw); err != nil {
+		conn.Close()
 		return answer{err: err}
 	}
+	return receive(conn)
+}
+
+// dial opens a connection that lives no longer than patience.
+func dial(addr string) (net.Conn, error) {
+	conn, err := net.DialTimeout("tcp", addr, patience)
+	if err != nil {
+		return nil, err
+	}
+	return conn, conn.SetDeadline(time.Now().Add(patience))
+}
+
+// receive reads the one answer on conn, and closes it.
+func receive(conn net.Conn) answer {
+	defer conn.Close()
 	in := bufio.NewReader(conn)
 	reply, err := http.ReadResponse(in, nil)
 	if err != nil {
@@ -54,6 +66,7 @@ type failure struct {
 	Message   string          `json:"message"`
 	RequestID string          `json:"request_id"`
 	Command   string          `json:"command"`
+	Outcome   string          `json:"outcome"`
 	Usage     json.RawMessage `json:"usage"`
 }
 
@@ -74,6 +87,7 @@ var types = map[int][]string{
 	http.StatusUnauthorized:       {"invalid_auth"},
 	http.StatusPaymentRequired:    {"billing_required", "quota_exceeded"},
 	http.StatusForbidden:          {"insufficient_access"},
+	http.StatusTooManyRequests:    {"too_many_requests"},
 	http.StatusBadGateway:         nil,
 	http.StatusServiceUnavailable: {"backend_unavailable"},
 }

@@ -33,6 +33,7 @@ type gateway struct {
 	log       *output
 	interrupt func() // asks it to end, as SIGTERM does
 	kill      func() // of a process: kill -9
+	pid       int    // of a process
 	killed    atomic.Bool
 	ended     chan struct{}
 	code      int // once ended is closed; -1 after a signal
@@ -77,6 +78,7 @@ func launch(t testing.TB, k kind, home string, env []string) *gateway {
 	command.Env, command.Dir = env, home
 	command.Stdout, command.Stderr = io.Discard, g.log
 	must(t, command.Start())
+	g.pid = command.Process.Pid
 	// Both are too late for a process that has ended.
 	g.interrupt = func() { _ = command.Process.Signal(syscall.SIGTERM) }
 	g.kill = func() { g.killed.Store(true); _ = command.Process.Kill() }
@@ -178,6 +180,25 @@ func (g *gateway) awaitMetric(name string, holds func(float64) bool) {
 }
 
 func zero(v float64) bool { return v == 0 }
+
+// suspend stops a process where it is, as SIGSTOP, a debugger or a paused
+// machine does. It returns once the process has stopped.
+func (g *gateway) suspend() {
+	g.t.Helper()
+	must(g.t, syscall.Kill(g.pid, syscall.SIGSTOP))
+	if !eventually(func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.pid))
+		return err == nil && strings.Contains(string(stat), ") T ")
+	}) {
+		g.t.Fatal("the gateway did not stop")
+	}
+}
+
+// resume lets a suspended process go on.
+func (g *gateway) resume() {
+	g.t.Helper()
+	must(g.t, syscall.Kill(g.pid, syscall.SIGCONT))
+}
 
 // ready is the status of /readyz.
 func (g *gateway) ready() int {

@@ -82,14 +82,15 @@ func TestSickEvents(t *testing.T) {
 	}
 }
 
-// A write whose publish is refused has done nothing, and its record says so.
+// A write whose publish is refused has done nothing, and its record says so. A
+// 5xx refuses nothing: it may be a proxy's (see TestPublishAnsweredByAProxy).
 func TestRefusedPublishIsOnRecord(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	g := r.gateway()
-	for _, status := range []int{400, 413, 429, 500, 503} {
+	for status, outcome := range map[int]string{400: notSent, 413: notSent, 429: notSent, 500: unknown, 503: unknown} {
 		r.Events.SetFaults(platform.Faults{Names: []string{platform.StartRequest}, PublishStatus: status})
-		r.wantRecord(r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable), "failed", "not_sent")
+		r.wantRecord(r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable), "failed", outcome)
 	}
 	r.Events.SetFaults(platform.Faults{})
 	r.wantWrite(g, start, http.StatusAccepted, "")
@@ -121,11 +122,12 @@ func TestHalfOpenStreamIsFoundOut(t *testing.T) {
 	r.back(g)
 }
 
-// wantRecord waits until a write is on record with that end.
+// wantRecord waits until a write is on record with that end. A correction may
+// follow it.
 func (r *rig) wantRecord(c *call, phase, outcome string) {
 	r.t.Helper()
 	var records []platform.UsageRecord
-	if !eventually(func() bool { records = r.Usage.RecordsFor(c.requestID); return len(records) == 2 }) {
+	if !eventually(func() bool { records = r.Usage.RecordsFor(c.requestID); return len(records) >= 2 }) {
 		r.t.Fatalf("%s: records %+v\n%s", c, records, tail(c.gateway.log.String()))
 	}
 	end := records[1]

@@ -89,7 +89,7 @@ func recorded(w *call) (phase, outcome string) {
 	switch {
 	case w.status == http.StatusAccepted:
 		return "finished", "accepted"
-	case w.status == http.StatusServiceUnavailable, containsText(w.failure().Message, "malformed"):
+	case w.status == http.StatusServiceUnavailable, w.doubtful():
 		return "failed", "unknown"
 	}
 	return "failed", "rejected"
@@ -108,7 +108,7 @@ func TestStatusWorker(t *testing.T) {
 		"deaf":              {platform.Behaviour{Deaf: true}, 503, unavailable},
 		"no state":          {says(`{"provider":"x"}`), 502, "bad_gateway"},
 		"a numeric state":   {says(`{"state":1}`), 502, "bad_gateway"},
-		"details of a list": {says(`{"state":"ready","details":[]}`), 502, "bad_gateway"},
+		"details of a list": {says(`{"state":"ready","details":[]}`), 200, ""},
 		"null":              {says(`null`), 502, "bad_gateway"},
 		"its own error":     {refuses(platform.EventError{Code: "vm_gone", Message: "no such machine"}), 502, "vm_gone"},
 	} {

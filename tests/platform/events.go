@@ -1,6 +1,8 @@
 package platform
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +37,11 @@ type EventsConfig struct {
 	// History is how many events of each name are kept for replay; zero means
 	// 16384.
 	History int
+	// TLS serves https under a certificate of its own; Roots returns it.
+	TLS bool
+	// IdleTimeout is how long a connection without a request stays open; zero
+	// means for ever. A TLS connection is closed with close_notify.
+	IdleTimeout time.Duration
 	// Logger gets a line per publish (debug when accepted, info when refused)
 	// and per stream opened or closed; nil means silence.
 	Logger *slog.Logger
@@ -53,6 +60,7 @@ type Events struct {
 
 	mu        sync.Mutex
 	addr      string
+	identity  *identity // nil without TLS, and before the first Start
 	running   *run
 	dice      dice // guarded by mu
 	published bounded[Published]
@@ -99,7 +107,22 @@ func NewEvents(cfg EventsConfig) *Events {
 func (e *Events) URL() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.cfg.TLS {
+		return "https://" + e.addr
+	}
 	return "http://" + e.addr
+}
+
+// Roots is the certificate that clients of an https API must trust, as PEM text;
+// nil without TLS. It is known once Start has returned and stays the same over
+// restarts.
+func (e *Events) Roots() []byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.identity == nil {
+		return nil
+	}
+	return e.identity.pem
 }
 
 // Start listens and serves in the background until Stop or Kill.
@@ -114,6 +137,14 @@ func (e *Events) Start() error {
 		return fmt.Errorf("start the Events API: %w", err)
 	}
 	e.addr = ln.Addr().String()
+	if e.cfg.TLS && e.identity == nil {
+		if e.identity, err = newIdentity(ln.Addr()); err != nil {
+			return errors.Join(fmt.Errorf("start the Events API: %w", err), ln.Close())
+		}
+	}
+	if e.identity != nil {
+		ln = tls.NewListener(ln, e.identity.config)
+	}
 	e.running = newRun(e)
 	go e.running.serve(ln)
 	return nil
@@ -173,6 +204,17 @@ func (e *Events) CutStreams(names ...string) int {
 	}
 	e.changed.notify()
 	return len(cut)
+}
+
+// WaitOnlyStreams waits until no connection is open but those of the streams,
+// which takes an IdleTimeout.
+func (e *Events) WaitOnlyStreams(ctx context.Context) error {
+	return e.changed.wait(ctx, func() bool {
+		e.mu.Lock()
+		r := e.running
+		e.mu.Unlock()
+		return r == nil || r.connections() <= len(e.broker.open())
+	})
 }
 
 // Revoke refuses one token with 401 from now on. Its open streams go on.

@@ -123,6 +123,9 @@ func (r *run) disturb(w http.ResponseWriter, name string, by side, status func(*
 		}
 		f, changed = r.faults.of(name, by)
 	}
+	if by == publishing {
+		padding(w.Header(), f.HeaderBytes)
+	}
 	if r.roll(f.GarbageHTTP, f.Rate) {
 		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
 			_, _ = fmt.Fprintf(conn, "\x16\x03\x01%s\r\n\r\n", r.noise())
@@ -159,8 +162,8 @@ func (e *Events) roll(on bool, rate float64) bool {
 	return struck
 }
 
-// Disturbed counts the strikes of PublishStatus, ListenStatus, GarbageHTTP,
-// GarbageBody and CutPublish since NewEvents.
+// Disturbed counts the strikes of PublishStatus, ListenStatus, AnswerStatus,
+// GarbageHTTP, GarbageBody and CutPublish since NewEvents.
 func (e *Events) Disturbed() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()

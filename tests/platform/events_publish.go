@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -90,10 +91,14 @@ func (r *run) publish(w http.ResponseWriter, req *http.Request) {
 
 // answerPublish tells the client that entry was accepted, as far as f lets it.
 func (r *run) answerPublish(w http.ResponseWriter, req *http.Request, f *Faults, entry Published) {
-	r.pause(f.Delay)
+	r.pause(f.Delay + f.AnswerDelay)
 	if r.roll(f.CutPublish, f.Rate) {
 		reset(connOf(req))
 		panic(http.ErrAbortHandler)
+	}
+	if r.roll(f.AnswerStatus != 0, f.Rate) {
+		refusal{f.AnswerStatus, cmp.Or(statusTypes[f.AnswerStatus], "refused"), "The answer was lost on its way."}.write(w)
+		return
 	}
 	answer := []byte(r.noiseIf(f))
 	if len(answer) == 0 {

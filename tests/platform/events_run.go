@@ -31,6 +31,7 @@ func newRun(e *Events) *run {
 	r.server = &http.Server{
 		Handler:           r,
 		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       e.cfg.IdleTimeout,
 		ErrorLog:          slog.NewLogLogger(e.cfg.Logger.Handler(), slog.LevelDebug),
 		ConnState:         r.track,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -51,13 +52,22 @@ func (r *run) serve(ln net.Listener) {
 // needs them.
 func (r *run) track(c net.Conn, state http.ConnState) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	switch state {
 	case http.StateNew:
 		r.conns[c] = true
 	case http.StateClosed, http.StateHijacked:
 		delete(r.conns, c)
 	}
+	r.mu.Unlock()
+	if state == http.StateClosed {
+		r.changed.notify()
+	}
+}
+
+func (r *run) connections() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.conns)
 }
 
 // enter counts a handler in, unless the server is going down.
@@ -102,7 +112,7 @@ func (r *run) kill() error {
 	r.mu.Lock()
 	for c := range r.conns {
 		// Closed by the server below, after the listener.
-		if tcp, ok := c.(*net.TCPConn); ok {
+		if tcp, ok := tcpOf(c); ok {
 			_ = tcp.SetLinger(0)
 		}
 	}

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"net/http"
@@ -37,6 +38,15 @@ type Faults struct {
 	// PublishStatus and ListenStatus refuse before looking at the token, for
 	// example with 500, 401 or 403. ListenStatus leaves open streams alone.
 	PublishStatus, ListenStatus int
+	// AnswerDelay holds back the answer to a publish, which is processed first,
+	// and nothing else.
+	AnswerDelay time.Duration
+	// AnswerStatus answers a publish with this status although it was
+	// processed, as a proxy does that lost sight of it.
+	AnswerStatus int
+	// HeaderBytes adds header fields of about so many bytes to the answer to a
+	// publish.
+	HeaderBytes int
 	// GarbageBody replaces the body of an answer by noise; its status stays,
 	// and the publish is processed. A stream opens with 200, sends the noise
 	// and ends.
@@ -63,6 +73,9 @@ type Faults struct {
 	Unknown bool
 	// Spelling chooses the correlation id's name.
 	Spelling Spelling
+	// RepeatID names a stranger's correlation id in each line before the
+	// event's own, under the same member name.
+	RepeatID bool
 	// Duplicate sends each line twice.
 	Duplicate bool
 	// Reorder holds so many events of a stream and sends a random one of them
@@ -161,6 +174,14 @@ func (d dice) noise() string {
 		b.WriteByte(letters[d.IntN(len(letters))])
 	}
 	return b.String()
+}
+
+// padding fills header with fields of about so many bytes in all.
+func padding(header http.Header, size int) {
+	const field = 1000
+	for i := 0; i*field < size; i++ {
+		header.Set(fmt.Sprintf("X-Padding-%d", i), strings.Repeat("x", min(field, size-i*field)))
+	}
 }
 
 // statusTypes gives the error.type of the refusals that faults make.

@@ -56,6 +56,11 @@ func TestLineFaults(t *testing.T) {
 		}},
 		"1 MB line": {platform.Faults{LongLine: 1 << 20}, longLine(1 << 20)},
 		"8 MB line": {platform.Faults{LongLine: 8 << 20}, longLine(8 << 20)},
+		"repeated id": {platform.Faults{RepeatID: true}, func(t *testing.T, r *reader) {
+			line := r.next(t)
+			is(t, line) // of two members encoding/json takes the last
+			equal(t, "ids", strings.Count(line, `"correlationId":`), 2)
+		}},
 		"blank": {platform.Faults{Blank: true}, func(t *testing.T, r *reader) {
 			equal(t, "lines", []string{r.next(t), r.next(t), r.next(t)}, []string{"\n", " \t\n", "\r\n"})
 			is(t, r.next(t))

@@ -69,6 +69,8 @@ func TestPublishFaults(t *testing.T) {
 		"401":                     {platform.Faults{PublishStatus: 401}, 0, status(401, "invalid_auth")},
 		"403":                     {platform.Faults{PublishStatus: 403}, 0, status(403, "forbidden")},
 		"500 with a garbage body": {platform.Faults{PublishStatus: 500, GarbageBody: true}, 0, status(500, "")},
+		"524, processed":          {platform.Faults{AnswerStatus: 524}, 1, status(524, "refused")},
+		"403, large headers":      {platform.Faults{PublishStatus: 403, HeaderBytes: 60 << 10}, 0, status(403, "forbidden")},
 		"garbage body": {platform.Faults{GarbageBody: true}, 1, func(t *testing.T, err error) {
 			var refused *platform.StatusError
 			if err == nil || errors.As(err, &refused) {

@@ -3,6 +3,7 @@ package platform
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 
 	"github.com/google/uuid"
@@ -95,6 +96,9 @@ func (m *mangler) rewrite(ev *event, f *Faults, hit func(bool) bool) []byte {
 	line := ev.line
 	if changed {
 		line = w.encode()
+	}
+	if hit(f.RepeatID) {
+		line = fmt.Appendf(nil, `{"correlationId":%q,%s`, uuid.NewString(), line[1:])
 	}
 	if hit(f.CRLF) {
 		line = append(bytes.TrimSuffix(bytes.Clone(line), []byte("\n")), "\r\n"...)

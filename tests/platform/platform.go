@@ -20,6 +20,9 @@ type Config struct {
 	Secret string
 	// Seed is where all dice start.
 	Seed uint64
+	// TLS and IdleTimeout: see EventsConfig.
+	TLS         bool
+	IdleTimeout time.Duration
 	// VM describes the machine.
 	VM VMConfig
 	// Logger gets a line per event; nil means silence.
@@ -41,11 +44,13 @@ func Start(cfg Config) (*Platform, error) {
 	if cfg.Secret == "" {
 		cfg.Secret = DevSecret
 	}
-	events := NewEvents(EventsConfig{Addr: cfg.Addr, Secret: cfg.Secret, Seed: cfg.Seed, Logger: cfg.Logger})
+	events := NewEvents(EventsConfig{
+		Addr: cfg.Addr, Secret: cfg.Secret, Seed: cfg.Seed, TLS: cfg.TLS, IdleTimeout: cfg.IdleTimeout, Logger: cfg.Logger,
+	})
 	if err := events.Start(); err != nil {
 		return nil, err
 	}
-	worker := WorkerConfig{URL: events.URL(), Secret: cfg.Secret, Seed: cfg.Seed, Logger: cfg.Logger}
+	worker := WorkerConfig{URL: events.URL(), Roots: events.Roots(), Secret: cfg.Secret, Seed: cfg.Seed, Logger: cfg.Logger}
 	p := &Platform{
 		Events:  events,
 		VM:      NewVMWorker(worker, cfg.VM),

@@ -61,8 +61,9 @@ func (s *stream) take() []delivery {
 // reset ends conn with a RST, so that the peer notices at once and nothing
 // that waits in the socket is sent.
 func reset(conn net.Conn) {
-	if tcp, ok := conn.(*net.TCPConn); ok {
+	if tcp, ok := tcpOf(conn); ok {
 		_ = tcp.SetLinger(0) // fails only on a closed connection
+		_ = tcp.Close()      // under TLS, so that not even a close_notify is sent
 	}
 	_ = conn.Close()
 }

@@ -34,15 +34,19 @@ func (o Operation) String() string {
 	return fmt.Sprintf("%s of %s by %s", o.Action, o.RequestID, o.Account)
 }
 
+// outcomeUnknown is the outcome of an end that a correction may follow.
+const outcomeUnknown = "unknown"
+
 // trail is what is on record for one operation.
-type trail struct{ requested, finished, failed []UsageRecord }
+type trail struct{ requested, finished, failed, corrections []UsageRecord }
 
 func (t *trail) ends() []UsageRecord { return slices.Concat(t.finished, t.failed) }
 
 // Check compares the records with the operations and returns every breach, in
 // a stable order; none is good. Whatever is on record, named in operations or
-// not, must be whole: one requested and, after it, one finished or failed, each
-// under its own event_id. Operations are told apart by account, request id and
+// not, must be whole: one requested and, after it, one finished or failed, and
+// after an end with an unknown outcome perhaps one correction (data.corrects),
+// each under its own event_id. Operations are told apart by account, request id and
 // action, so a test gives each its own request id. What Violations tells is
 // part of the answer.
 func (u *UsageWorker) Check(operations ...Operation) []string {
@@ -55,12 +59,15 @@ func (u *UsageWorker) Check(operations ...Operation) []string {
 			t = &trail{}
 			trails[key] = t
 		}
-		switch phase {
-		case phaseRequested:
+		_, corrects := r.Data["corrects"]
+		switch {
+		case corrects:
+			t.corrections = append(t.corrections, r)
+		case phase == phaseRequested:
 			t.requested = append(t.requested, r)
-		case phaseFinished:
+		case phase == phaseFinished:
 			t.finished = append(t.finished, r)
-		case phaseFailed:
+		case phase == phaseFailed:
 			t.failed = append(t.failed, r)
 		}
 	}
@@ -93,6 +100,21 @@ func (t *trail) breaches(key Operation) (found []string) {
 	}
 	if len(t.requested) > 0 && len(ends) > 0 && ends[0].Order < t.requested[0].Order {
 		report("the terminal record came before the requested one")
+	}
+	if n := len(t.corrections); n > 1 {
+		report("%d corrections, want at most 1", n)
+	}
+	for _, c := range t.corrections {
+		switch {
+		case len(ends) == 0, ends[0].Order > c.Order:
+			report("a correction came before the terminal record")
+		case c.Data["corrects"] != ends[0].EventID:
+			report("the correction is of %v, and the terminal record is %s", c.Data["corrects"], ends[0].EventID)
+		case ends[0].Data["outcome"] != outcomeUnknown:
+			report("a correction of the outcome %v, which was known", ends[0].Data["outcome"])
+		case c.Data["outcome"] == outcomeUnknown:
+			report("a correction that knows no more")
+		}
 	}
 	return found
 }

@@ -69,40 +69,51 @@ func TestUsageRefusesWhatIsNoRecord(t *testing.T) {
 }
 
 // Check against what is on record, as `phase@event_id` deliveries of one
-// operation in the order they come.
+// operation in the order they come; `phase@event_id~other` corrects another.
 func TestCheck(t *testing.T) {
 	for name, c := range map[string]struct {
 		deliveries string
 		want       platform.Want
 		breaches   []string // what each must contain
 	}{
-		"finished":                 {"requested@1 finished@2", platform.WantFinished, nil},
-		"failed":                   {"requested@1 failed@2", platform.WantFailed, nil},
-		"closed by finished":       {"requested@1 finished@2", platform.WantClosed, nil},
-		"closed by failed":         {"requested@1 failed@2", platform.WantClosed, nil},
-		"nothing":                  {"", platform.WantNothing, nil},
-		"whole and empty":          {"", platform.WantWhole, nil},
-		"whole":                    {"requested@1 failed@2", platform.WantWhole, nil},
-		"delivered again":          {"requested@1 requested@1 finished@2 finished@2 requested@1", platform.WantFinished, nil},
-		"no record":                {"", platform.WantFinished, []string{"no record"}},
-		"open":                     {"requested@1", platform.WantFinished, []string{"0 terminal", "not on record as finished"}},
-		"open, told of or not":     {"requested@1", platform.WantWhole, []string{"0 terminal"}},
-		"end only":                 {"finished@2", platform.WantFinished, []string{"0 requested"}},
-		"requested twice":          {"requested@1 requested@3 finished@2", platform.WantFinished, []string{"2 requested"}},
-		"two ends":                 {"requested@1 finished@2 failed@3", platform.WantFinished, []string{"2 terminal"}},
-		"wrong order":              {"finished@2 requested@1", platform.WantFinished, []string{"before the requested"}},
-		"accepted, but failed":     {"requested@1 failed@2", platform.WantFinished, []string{"not on record as finished"}},
-		"failed, but finished":     {"requested@1 finished@2", platform.WantFailed, []string{"not on record as failed"}},
-		"work for nobody":          {"requested@1 finished@2", platform.WantNothing, []string{"refused"}},
-		"one id, two contents":     {"requested@1 finished@1", platform.WantWhole, []string{"0 terminal", "another content"}},
-		"content of an id changed": {"requested@1 finished@2 failed@2", platform.WantFinished, []string{"another content"}},
+		"finished":                  {"requested@1 finished@2", platform.WantFinished, nil},
+		"failed":                    {"requested@1 failed@2", platform.WantFailed, nil},
+		"closed by finished":        {"requested@1 finished@2", platform.WantClosed, nil},
+		"closed by failed":          {"requested@1 failed@2", platform.WantClosed, nil},
+		"nothing":                   {"", platform.WantNothing, nil},
+		"whole and empty":           {"", platform.WantWhole, nil},
+		"whole":                     {"requested@1 failed@2", platform.WantWhole, nil},
+		"delivered again":           {"requested@1 requested@1 finished@2 finished@2 requested@1", platform.WantFinished, nil},
+		"no record":                 {"", platform.WantFinished, []string{"no record"}},
+		"open":                      {"requested@1", platform.WantFinished, []string{"0 terminal", "not on record as finished"}},
+		"open, told of or not":      {"requested@1", platform.WantWhole, []string{"0 terminal"}},
+		"end only":                  {"finished@2", platform.WantFinished, []string{"0 requested"}},
+		"requested twice":           {"requested@1 requested@3 finished@2", platform.WantFinished, []string{"2 requested"}},
+		"two ends":                  {"requested@1 finished@2 failed@3", platform.WantFinished, []string{"2 terminal"}},
+		"corrected":                 {"requested@1 failed@2 finished@3~2", platform.WantClosed, nil},
+		"corrected, delivered late": {"requested@1 finished@3~2 failed@2", platform.WantClosed, []string{"correction came before"}},
+		"corrected twice":           {"requested@1 failed@2 finished@3~2 finished@4~2", platform.WantClosed, []string{"2 corrections"}},
+		"what was known, corrected": {"requested@1 finished@2 finished@3~2", platform.WantFinished, []string{"which was known"}},
+		"another record corrected":  {"requested@1 failed@2 finished@3~1", platform.WantClosed, []string{"the correction is of"}},
+		"corrected to nothing":      {"requested@1 failed@2 failed@3~2", platform.WantClosed, []string{"knows no more"}},
+		"wrong order":               {"finished@2 requested@1", platform.WantFinished, []string{"before the requested"}},
+		"accepted, but failed":      {"requested@1 failed@2", platform.WantFinished, []string{"not on record as finished"}},
+		"failed, but finished":      {"requested@1 finished@2", platform.WantFailed, []string{"not on record as failed"}},
+		"work for nobody":           {"requested@1 finished@2", platform.WantNothing, []string{"refused"}},
+		"one id, two contents":      {"requested@1 finished@1", platform.WantWhole, []string{"0 terminal", "another content"}},
+		"content of an id changed":  {"requested@1 finished@2 failed@2", platform.WantFinished, []string{"another content"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := startPlatform(t, platform.Config{})
 			a := newAsker(t, p)
 			for _, d := range strings.Fields(c.deliveries) {
 				phase, id, _ := strings.Cut(d, "@")
-				send(t, a.client, platform.UsageRequest, d, usagePayload("e"+id, "runtime_start_"+phase, "r"))
+				id, corrected, corrects := strings.Cut(id, "~")
+				payload := usagePayload("e"+id, "runtime_start_"+phase, "r")
+				if corrects {
+					payload["data"].(map[string]any)["corrects"] = "e" + corrected
+				}
+				send(t, a.client, platform.UsageRequest, d, payload)
 				a.next(platform.UsageRequest)
 			}
 			got := p.Check(platform.Operation{Account: account, RequestID: "r", Action: "start", Want: c.want})

@@ -23,6 +23,8 @@ const (
 type WorkerConfig struct {
 	// URL is the root of the Events API.
 	URL string
+	// Roots is the PEM text to trust for https; empty means the system's.
+	Roots []byte
 	// Secret signs the worker's own token; empty means DevSecret.
 	Secret string
 	// Identity is the token's subject; empty means the package's Identity.
@@ -99,7 +101,7 @@ func newWorker(cfg WorkerConfig, label, scope string, names ...string) *Worker {
 		label:  label,
 		names:  names,
 		echoAs: "details",
-		client: NewClient(cfg.URL, token),
+		client: NewClient(cfg.URL, token).Trust(cfg.Roots),
 		log:    cfg.Logger,
 		slots:  make(chan struct{}, workerPublishers),
 		dice:   newDice(cfg.Seed, label, 0),
