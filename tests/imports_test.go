@@ -150,7 +150,7 @@ func TestImportRules(t *testing.T) {
 		{"routes", own("middleware"), true},
 		{"routes", own("backend"), true},
 		{"routes", fiber + "/utils", true},
-		{"middleware", own("internal/apierror"), true},
+		{"middleware", own("internal/token"), true},
 		{"middleware", "github.com/gofiber/contrib/jwt", true},
 		{"backend", own("internal/events"), true},
 		{"internal/outbox", own("internal/usage"), true},

@@ -51,3 +51,13 @@ func TestNewEnough(t *testing.T) {
 		assert.Equal(t, want, newEnough(line), line)
 	}
 }
+
+// The platform builds with the Go that its image has, and GOTOOLCHAIN=local.
+func TestModulesTakeThePlatformsGo(t *testing.T) {
+	for _, path := range []string{"../go.mod", "containers/go.mod", "plugin/go.mod"} {
+		goMod, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.Regexp(t, `(?m)^go 1\.26\.0$`, string(goMod), path)
+		assert.NotRegexp(t, `(?m)^toolchain`, string(goMod), path)
+	}
+}

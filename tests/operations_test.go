@@ -66,8 +66,8 @@ func TestRunbookHasEveryAlert(t *testing.T) {
 // Every error type that callers may read has a section.
 func TestRunbookHasEveryErrorType(t *testing.T) {
 	sections := runbook(t)
-	codes := []string{"billing_required", "quota_exceeded"} // billing's own words of the contract
-	file, err := parser.ParseFile(token.NewFileSet(), "../internal/apierror/apierror.go", nil, 0)
+	codes := []string{"quota_exceeded"} // billing's own word of the contract
+	file, err := parser.ParseFile(token.NewFileSet(), "../middleware/errors.go", nil, 0)
 	require.NoError(t, err)
 	ast.Inspect(file, func(n ast.Node) bool {
 		if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/url"
 	"strings"
 	"time"
 
@@ -104,6 +105,9 @@ func (c *Config) warn() {
 	if names := c.origin.input.strangers(); len(names) > 0 {
 		c.Warnings = append(c.Warnings, "the environment has names that no setting knows: "+strings.Join(names, ", ")+"; correct them, or take them out: they change nothing")
 	}
+	if host := c.plainEventsHost(); c.NeedsEvents() && host != "" {
+		c.Warnings = append(c.Warnings, keyEventsURL+" is plain http to "+host+": the provider's token can be read on the way; use https, or a network that is yours alone")
+	}
 	if c.Backend == Static && !address.IsLoopback(c.Addr) {
 		c.Warnings = append(c.Warnings, "backend static answers for no real machine, and "+c.Addr+" can be reached by other machines")
 	}
@@ -111,4 +115,14 @@ func (c *Config) warn() {
 		c.Warnings = append(c.Warnings, keyAdminAddr+" "+c.Admin.Addr+" can be reached by other machines, and asks nobody who they are; "+
 			"use a loopback address or a unix socket, or let a firewall decide who may")
 	}
+}
+
+// plainEventsHost is the host that an http URL of Events leads to on another
+// machine; empty for https and for this machine.
+func (c *Config) plainEventsHost() string {
+	u, err := url.Parse(c.Events.URL)
+	if err != nil || u.Scheme != "http" || address.IsLoopbackHost(strings.ToLower(u.Hostname())) {
+		return ""
+	}
+	return u.Host
 }

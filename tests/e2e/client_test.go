@@ -151,6 +151,11 @@ func refusal(status, kind, message, headers string) string {
 	return jsonReply(status, headers, `{"error":{"type":"`+kind+`","message":"`+message+`","request_id":"<id>"}}`)
 }
 
+// notSent is a refused write that says that nothing was done.
+func notSent(status, kind, message, headers string) string {
+	return jsonReply(status, headers, `{"error":{"type":"`+kind+`","message":"`+message+`","outcome":"not_sent","request_id":"<id>"}}`)
+}
+
 func contentLength(body string) string {
 	return "Content-Length: " + strconv.Itoa(len(strings.ReplaceAll(body, "<id>", strings.Repeat("0", 32))))
 }

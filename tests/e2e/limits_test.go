@@ -14,8 +14,8 @@ import (
 // the other raw requests.
 
 var (
-	tooFast = refusal("429 Too Many Requests", "too_many_requests", "This account acts too often.", "Retry-After: 1")
-	tooMany = refusal("503 Service Unavailable", "backend_unavailable", "Too many operations are under way.", "Retry-After: 1")
+	tooFast = notSent("429 Too Many Requests", "too_many_requests", "This account acts too often.", "Retry-After: 1")
+	tooMany = notSent("503 Service Unavailable", "backend_unavailable", "Too many operations are under way.", "Retry-After: 1")
 )
 
 func TestWritesPerSecond(t *testing.T) {

@@ -42,6 +42,7 @@ func TestOutcomes(t *testing.T) {
 		"billing away":                   {settings: []string{hurried}, billing: platform.Behaviour{Deaf: true}, status: 503, kind: unavailable, outcome: notSent},
 		"billing away, by its publish":   {faults: platform.Faults{Names: []string{platform.EntitlementRequest}, PublishStatus: 400}, status: 503, kind: unavailable, outcome: notSent},
 		"a malformed reply of billing":   {billing: says(`{}`), status: 502, kind: "bad_gateway", outcome: notSent},
+		"denied by billing":              {billing: says(`{"allowed":false}`), status: 402, kind: "billing_required", outcome: notSent},
 		"an error of billing":            {billing: refuses(platform.EventError{Code: "storage_error", Message: "disk"}), status: 502, kind: "storage_error", outcome: notSent},
 		"an answer of a proxy to it all": {faults: platform.Faults{Names: starts, PublishStatus: 503}, status: 503, kind: unavailable, outcome: unknown},
 	} {
@@ -111,7 +112,6 @@ func TestRefusalsHaveNoOutcome(t *testing.T) {
 		"an old one": {func(c *call) { c.token = expired(c.account) }, 401, "invalid_auth"},
 		"no scope":   {func(c *call) { c.token = platform.CallerToken(callerSecret, c.account, "vm:read") }, 403, "insufficient_access"},
 		"a body":     {func(c *call) { c.body = `{"runtime":"other"}` }, 400, "bad_request"},
-		"denied":     {func(c *call) { r.Billing.Decide(c.account, platform.Decision{}) }, 402, "billing_required"},
 	} {
 		w := newCall(g, start)
 		c.change(w)

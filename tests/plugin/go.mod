@@ -1,6 +1,6 @@
 module github.com/busdk/bus-api-provider-vm/tests/plugin
 
-go 1.26.8
+go 1.26.0
 
 require (
 	github.com/busdk/bus-api-provider-vm v0.0.0
