@@ -7,6 +7,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/busdk/bus-api-provider-vm/internal/apierror"
+	"github.com/busdk/bus-api-provider-vm/internal/token"
 )
 
 // realm names this API in challenges (RFC 9110 §11.5).
@@ -32,13 +33,13 @@ var refusals = []struct {
 	answer *apierror.Error
 }{
 	{jwt.ErrTokenSignatureInvalid, invalidToken("signature")},
-	{errExpired, errExpiredToken},
-	{errNotYetValid, invalidToken("not_yet_valid")},
-	{errWrongAudience, invalidToken("audience")},
-	{errAlgorithm, invalidToken("algorithm")},
-	{errUnknownKey, invalidToken("unknown_key")},
-	{errNoSubject, invalidToken("claims")},
-	{errNoExpiry, invalidToken("claims")},
+	{token.ErrExpired, errExpiredToken},
+	{token.ErrNotYetValid, invalidToken("not_yet_valid")},
+	{token.ErrWrongAudience, invalidToken("audience")},
+	{token.ErrAlgorithm, invalidToken("algorithm")},
+	{token.ErrUnknownKey, invalidToken("unknown_key")},
+	{token.ErrSubject, invalidToken("claims")},
+	{token.ErrExpiry, invalidToken("claims")},
 }
 
 // refusalFor is the 401 for a token that was refused because of cause.
