@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"bufio"
+	"fmt"
 	"log/slog"
 	"regexp"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/require"
 	"github.com/valyala/fasthttp"
@@ -49,6 +51,16 @@ func newAuth(t testing.TB, edit func(*AuthConfig)) *Authenticator {
 	auth, err := NewAuthenticator(config)
 	require.NoError(t, err)
 	return auth
+}
+
+// remembered is how many tokens the Authenticator with the metrics of set keeps.
+func remembered(t *testing.T, set *metrics.Set) (n int) {
+	t.Helper()
+	lines := samples(set, "bus_vm_token_cache_entries ")
+	require.Len(t, lines, 1)
+	_, err := fmt.Sscanf(lines[0], "bus_vm_token_cache_entries %d", &n)
+	require.NoError(t, err)
+	return n
 }
 
 // goodToken is accepted by newAuth until an hour after epoch.

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/busdk/bus-api-provider-vm/internal/token"
 )
 
 // realm names this API in challenges (RFC 9110 §11.5).
@@ -30,13 +32,13 @@ var refusals = []struct {
 	answer *Error
 }{
 	{jwt.ErrTokenSignatureInvalid, invalidToken("signature")},
-	{errExpired, errExpiredToken},
-	{errNotYetValid, invalidToken("not_yet_valid")},
-	{errWrongAudience, invalidToken("audience")},
-	{errAlgorithm, invalidToken("algorithm")},
-	{errUnknownKey, invalidToken("unknown_key")},
-	{errNoSubject, invalidToken("claims")},
-	{errNoExpiry, invalidToken("claims")},
+	{token.ErrExpired, errExpiredToken},
+	{token.ErrNotYetValid, invalidToken("not_yet_valid")},
+	{token.ErrWrongAudience, invalidToken("audience")},
+	{token.ErrAlgorithm, invalidToken("algorithm")},
+	{token.ErrUnknownKey, invalidToken("unknown_key")},
+	{token.ErrSubject, invalidToken("claims")},
+	{token.ErrExpiry, invalidToken("claims")},
 }
 
 // refusalFor is the 401 for a token that was refused because of cause.

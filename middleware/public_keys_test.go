@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -169,7 +170,7 @@ func spellings(t *testing.T, signer *hostile.Signer) map[string]string {
 	require.NoError(t, json.Unmarshal([]byte(signer.JWK()), &members))
 	for name, value := range members {
 		spelled["member "+name] = value
-		raw, _ := strictBase64.DecodeString(value)
+		raw, _ := base64.RawURLEncoding.DecodeString(value)
 		spelled["bytes of "+name] = string(raw)
 	}
 	return spelled

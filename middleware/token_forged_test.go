@@ -2,9 +2,7 @@ package middleware
 
 import (
 	"bytes"
-	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"testing"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -30,38 +28,4 @@ func TestForgeriesAreNotDecoded(t *testing.T) {
 		}
 		require.Equal(t, passed, ask(t, handler, bearer(goodToken()), ""))
 	}
-}
-
-// Whoever is let in with the signature checked first is let in without, and the
-// other way round.
-func TestCheckSignatureChangesNoAnswer(t *testing.T) {
-	secrets := []string{"the first secret of thirty-two bytes", testSecret, "the third secret of thirty-two bytes"}
-	withKeys := func(c *AuthConfig) {
-		c.Secrets = nil
-		for _, s := range secrets {
-			c.Secrets = append(c.Secrets, []byte(s))
-		}
-	}
-	first, plain := newAuth(t, withKeys), newAuth(t, withKeys)
-	plain.ring.Load().signers = nil
-	a, b := chainOf(slog.New(slog.DiscardHandler), first.Handler()), chainOf(slog.New(slog.DiscardHandler), plain.Handler())
-	headers := []string{hostile.DefaultHeader, `{"alg":"HS256"}`, `{"alg":"HS256","kid":"7"}`}
-	chance := rand.New(rand.NewPCG(1, 2))
-	let := 0
-	for i := range 3000 {
-		claims := hostile.GoodClaims(epoch).Add(fmt.Sprintf(`"jti":"%d"`, i))
-		token := hostile.Sign(secrets[chance.IntN(len(secrets))], headers[chance.IntN(len(headers))], claims.String())
-		switch at := chance.IntN(len(token)); chance.IntN(4) {
-		case 0:
-			token = token[:at] + string(`.A-_=+/z`[chance.IntN(8)]) + token[at+1:]
-		case 1:
-			token = token[:at+1]
-		}
-		want := ask(t, b, bearer(token), "")
-		require.Equal(t, want, ask(t, a, bearer(token), ""), token)
-		if want == passed {
-			let++
-		}
-	}
-	assert.Greater(t, let, 1000)
 }

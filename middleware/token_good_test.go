@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valyala/fasthttp"
 
+	"github.com/busdk/bus-api-provider-vm/internal/token"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
@@ -89,9 +90,9 @@ func TestAnySecretWillDo(t *testing.T) {
 func TestUnusableSecrets(t *testing.T) {
 	for _, secrets := range [][][]byte{nil, {}, {nil}, {[]byte("good"), {}}} {
 		_, err := NewAuthenticator(AuthConfig{Secrets: secrets})
-		assert.ErrorIs(t, err, errNoKeys)
+		assert.ErrorIs(t, err, token.ErrNoKeys)
 		auth := newAuth(t, nil)
-		assert.ErrorIs(t, auth.SetSecrets(secrets), errNoKeys)
+		assert.ErrorIs(t, auth.SetSecrets(secrets), token.ErrNoKeys)
 		handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
 		assert.Equal(t, passed, ask(t, handler, bearer(goodToken()), ""), "the old secrets stand")
 	}

@@ -1,5 +1,3 @@
-// Package token mints the HS256 tokens that callers of this API send. It is for
-// development and smoke checks; production tokens come from the platform.
 package token
 
 import (
@@ -32,8 +30,9 @@ var (
 	ErrTTL        = errors.New("the lifetime is less than a second")
 )
 
-// Mint signs c with secret. The token expires c.TTL after now, less the
-// fraction of a second that NumericDate drops here (RFC 7519 §2).
+// Mint signs c with secret, by HS256: for development and smoke checks;
+// production tokens come from the platform. The token expires c.TTL after now,
+// less the fraction of a second that NumericDate drops here (RFC 7519 §2).
 func Mint(secret []byte, c Claims, now time.Time) (string, error) {
 	switch {
 	case len(secret) == 0:

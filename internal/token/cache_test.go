@@ -1,0 +1,179 @@
+package token
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"weak"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+)
+
+// remember verifies a token twice, which makes v remember it.
+func remember(t *testing.T, v *Verifier, token string, now time.Time) {
+	t.Helper()
+	for range 2 {
+		_, err := verifyAt(v, token, now)
+		require.NoError(t, err)
+	}
+}
+
+// size is how many entries the cache of v has, expired ones included.
+func size(v *Verifier) int { return v.ring.Load().verified.entries.EstimatedSize() }
+
+func TestSignatureIsCheckedAgain(t *testing.T) {
+	const key = "header.claims.signature"
+	cache, err := newCache(8, time.Now)
+	require.NoError(t, err)
+	id := &Identity{Subject: "caller", expiresAt: unixSeconds(epoch) + 3600}
+	cache.put(key, id, epoch)
+	assert.Nil(t, cache.get(key, epoch), "remembered after one use")
+	cache.put(key, id, epoch)
+	assert.Same(t, id, cache.get(key, epoch))
+	assert.Same(t, id, cache.get(key, epoch.Add(rememberFor-1)))
+	assert.Nil(t, cache.get(key, epoch.Add(rememberFor)))
+	for _, other := range []string{
+		"", ".", "token", "signature", ".signature", "header.claims", "header.claims.", "header.claims.signature2",
+		"header.claim.signature", "header.claims2.signature", "header.claims.2.signature", "header.claims.signature.",
+	} {
+		assert.Nil(t, cache.get(other, epoch), other)
+	}
+}
+
+// A token leaves memory within a minute of its exp, or of a minute after it
+// was verified, although nobody asks again; and the timer goes with the last.
+func TestExpiredTokensLeaveMemory(t *testing.T) {
+	for _, c := range []struct{ lifetime, gone time.Duration }{
+		{time.Second, time.Minute + time.Second},
+		{31 * time.Second, time.Minute + 31*time.Second},
+		{59*time.Second + 900*time.Millisecond, 2 * time.Minute},
+		{time.Hour, 2 * time.Minute},
+		{10000 * time.Hour, 2 * time.Minute},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			v := newVerifier(t, func(c *Config) { c.Leeway = time.Minute })
+			exp := fmt.Sprintf("%f", unixSeconds(time.Now().Add(c.lifetime)))
+			token := signed(hostile.GoodClaims(time.Now()).Set("exp", exp))
+			remember(t, v, token, time.Now())
+			id, err := v.Recall(token, time.Now())
+			require.NoError(t, err)
+			held := weak.Make(id)
+			id = nil
+			require.Equal(t, 1, size(v))
+
+			time.Sleep(c.gone)
+			synctest.Wait()
+			assert.Zero(t, size(v), c.lifetime)
+			runtime.GC()
+			assert.Nil(t, held.Value(), "%s: it is out of the cache, and still held", c.lifetime)
+			time.Sleep(sweepEvery)
+			synctest.Wait()
+			assert.False(t, v.ring.Load().verified.sweeping.Load(), "a timer is left")
+		})
+	}
+}
+
+// Neither what is refused nor what is about to be is remembered.
+func TestRefusalsAreNotRemembered(t *testing.T) {
+	v := newVerifier(t, func(c *Config) { c.Leeway = time.Minute })
+	good := hostile.GoodClaims(epoch)
+	for _, c := range []struct {
+		claims hostile.Claims
+		want   int
+	}{
+		{good.Set("exp", "1700000000"), 0},
+		{good.Set("exp", "1799999999"), 0}, // accepted, by leeway
+		{good.Add(`"nbf":1900000000`), 0},
+		{good.Set("aud", `"other"`), 0},
+		{good.Set("exp", "1800000001"), 1},
+	} {
+		for range 3 {
+			_, _ = verify(v, signed(c.claims))
+		}
+		assert.Equal(t, c.want, size(v), "%s", c.claims)
+	}
+}
+
+// Neither valid nor invalid tokens grow the cache past its bound, and large
+// tokens take the room of several.
+func TestFloodLeavesTheCacheBounded(t *testing.T) {
+	const bound = 64
+	v := newVerifier(t, func(c *Config) { c.CacheSize = bound })
+	entries := v.ring.Load().verified.entries
+	settled := func() int {
+		entries.CleanUp()
+		return size(v)
+	}
+	flood := func(n, times int, secret, padding string, accepted bool) {
+		for i := range n {
+			claims := hostile.GoodClaims(epoch).Set("scope", `"vm:read`+padding+`"`).Add(fmt.Sprintf(`"jti":"%d"`, i))
+			token := hostile.Sign(secret, hostile.DefaultHeader, claims.String())
+			for range times {
+				_, err := verify(v, token)
+				require.Equal(t, accepted, err == nil)
+			}
+			// The bound holds while the flood lasts, but for what waits to be
+			// evicted.
+			require.LessOrEqual(t, size(v), 8*bound)
+		}
+	}
+	flood(500, 2, "another secret", "", false)
+	assert.Zero(t, settled())
+	flood(500, 1, testSecret, " once", true)
+	assert.Zero(t, settled(), "tokens that come once")
+	flood(2000, 2, testSecret, "", true)
+	assert.Positive(t, settled())
+	assert.LessOrEqual(t, settled(), bound)
+	flood(300, 2, testSecret, strings.Repeat(" x", 3000), true)
+	assert.LessOrEqual(t, settled(), bound, "and the large ones")
+	assert.LessOrEqual(t, entries.WeightedSize(), uint64(bound))
+}
+
+// What counts as one token is what it costs in memory, so that the bound on
+// tokens is one on bytes.
+func TestWeightFollowsMemory(t *testing.T) {
+	for _, c := range []struct {
+		tokenBytes, scopes int
+		want               uint32
+	}{
+		{300, 2, 1},
+		{ordinaryToken - 1, 0, 1},
+		{ordinaryToken, 0, 2},
+		{16 << 10, 0, 17},
+		{16 << 10, 6 << 10, 113},
+	} {
+		got := weigh(strings.Repeat("x", c.tokenBytes), &Identity{Scopes: make([]string, c.scopes)})
+		assert.Equal(t, c.want, got, "%d bytes with %d scopes", c.tokenBytes, c.scopes)
+	}
+}
+
+// A cache that was replaced goes away with all it held, and leaves no
+// goroutine behind.
+func TestReplacedCachesAreFreed(t *testing.T) {
+	v := newVerifier(t, nil)
+	remember(t, v, signed(hostile.GoodClaims(epoch)), epoch)
+	before := runtime.NumGoroutine()
+	for range 200 {
+		require.NoError(t, v.SetSecrets([][]byte{[]byte(testSecret)}))
+	}
+	assert.LessOrEqual(t, runtime.NumGoroutine(), before+2)
+}
+
+// BenchmarkSweep is what a full cache costs each sweepEvery.
+func BenchmarkSweep(b *testing.B) {
+	cache, err := newCache(defaultCacheSize, func() time.Time { return epoch })
+	require.NoError(b, err)
+	for i := range defaultCacheSize {
+		cache.entries.Set(fmt.Sprintf("a token %d", i), &Identity{verifiedUntil: epoch.Add(1)})
+	}
+	for b.Loop() {
+		cache.sweep()
+	}
+	require.Positive(b, cache.entries.EstimatedSize())
+}

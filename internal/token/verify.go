@@ -1,0 +1,216 @@
+// Package token verifies the bearer tokens that callers send (RFC 7519), and
+// mints such tokens for development.
+package token
+
+import (
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Audience is what the tokens of this API are issued for.
+const Audience = "ai.hg.fi/api"
+
+// Config configures a Verifier, and the handler in front of it.
+type Config struct {
+	// Secrets verify HS256 signatures; any of them will do. At least one, unless
+	// there are PublicKeys.
+	Secrets [][]byte
+	// PublicKeys verify RS256, ES256 and EdDSA signatures. Nil, which refuses
+	// these algorithms, is not the same as a set that is empty for now.
+	PublicKeys PublicKeys
+	// UnknownKey is called when a token names a public key that is not there.
+	// Anybody can cause it, and a request waits for it; nil for nothing.
+	UnknownKey func()
+	// Audience that a token must name; empty means Audience.
+	Audience string
+	// Leeway is granted on exp and nbf for clocks that disagree; default 0.
+	Leeway time.Duration
+	// CacheSize bounds how many verified tokens are remembered; default 65,536.
+	// One of more than a kilobyte counts as several.
+	CacheSize int
+	// Logger gets the reason of each refusal at debug level; default none.
+	Logger *slog.Logger
+	// Metrics gets the counters of the verified-token cache; nil for none.
+	Metrics *metrics.Set
+	// Now is the clock; default the arrival time of the request.
+	Now func() time.Time
+}
+
+// Identity is the verified caller of a request. It is shared between requests
+// and must not be changed.
+type Identity struct {
+	// Subject is the stable identity id of the token (`sub`).
+	Subject string
+	// Scopes are the granted scopes, split at the ASCII space.
+	Scopes []string
+
+	expiresAt, notBefore float64   // seconds since the epoch
+	verifiedUntil        time.Time // when the signature is checked again
+}
+
+// Verifier verifies bearer tokens and remembers the ones it verified. A token
+// that Recall does not know goes to Check, then through golang-jwt with Key and
+// RawClaims, then to Accept.
+type Verifier struct {
+	config  Config
+	setting sync.Mutex // held while the ring is replaced
+	ring    atomic.Pointer[keyRing]
+	// lastHeader is likely to be that of the next token: those of an issuer
+	// have the same one until it rolls its key.
+	lastHeader atomic.Pointer[header]
+
+	hits, misses *metrics.Counter
+}
+
+// NewVerifier returns a Verifier, or ErrNoKeys for unusable keys.
+func NewVerifier(config Config) (*Verifier, error) {
+	if config.Audience == "" {
+		config.Audience = Audience
+	}
+	if config.CacheSize <= 0 {
+		config.CacheSize = defaultCacheSize
+	}
+	if config.Metrics == nil {
+		config.Metrics = metrics.NewSet()
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	v := &Verifier{
+		config: config,
+		hits:   config.Metrics.NewCounter(`bus_vm_token_cache_requests_total{result="hit"}`),
+		misses: config.Metrics.NewCounter(`bus_vm_token_cache_requests_total{result="miss"}`),
+	}
+	config.Metrics.NewGauge("bus_vm_token_cache_entries", func() float64 {
+		return float64(v.ring.Load().verified.entries.EstimatedSize())
+	})
+	v.ring.Store(&keyRing{public: config.PublicKeys})
+	if err := v.SetSecrets(config.Secrets); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// SetSecrets replaces the secrets with copies of secrets. Tokens that only a
+// removed one verified are refused from then on, remembered or not. There may
+// be none if there are public keys; then HS256 is refused.
+func (v *Verifier) SetSecrets(secrets [][]byte) error {
+	set, err := newSecrets(secrets)
+	if err != nil {
+		return err
+	}
+	return v.replace(func(ring *keyRing) { ring.secrets = set })
+}
+
+// SetPublicKeys replaces the public keys, likewise.
+func (v *Verifier) SetPublicKeys(public PublicKeys) error {
+	return v.replace(func(ring *keyRing) { ring.public = public })
+}
+
+// replace begins a generation of keys with the present ones, edited.
+func (v *Verifier) replace(edit func(*keyRing)) error {
+	v.setting.Lock()
+	defer v.setting.Unlock()
+	ring := *v.ring.Load()
+	edit(&ring)
+	if ring.secrets == nil && ring.public == nil {
+		return ErrNoKeys
+	}
+	var err error
+	if ring.verified, err = newCache(v.config.CacheSize, v.config.Now); err != nil {
+		return err
+	}
+	v.ring.Store(&ring)
+	return nil
+}
+
+// Recall returns the caller of a token that was verified a moment ago and is
+// valid now, nil for a token that it does not know.
+func (v *Verifier) Recall(token string, now time.Time) (*Identity, error) {
+	id := v.ring.Load().verified.get(token, now)
+	if id == nil {
+		v.misses.Inc()
+		return nil, nil
+	}
+	v.hits.Inc()
+	return id, checkDates(id.expiresAt, id.notBefore, now, v.config.Leeway)
+}
+
+// Check refuses, before anything but the header is decoded, what no key of
+// this Verifier can have signed, and HS256 tokens that none of the secrets did.
+// So a flood of forgeries costs a fraction of accepting as many. It returns
+// token itself, as contrib/jwt's TokenProcessorFunc. What it lets pass is still
+// to be verified with Key: for HS256 that is the second time.
+func (v *Verifier) Check(token string) (string, error) {
+	segment, rest, _ := strings.Cut(token, ".")
+	claims, signature, ok := strings.Cut(rest, ".")
+	if !ok || strings.Contains(signature, ".") {
+		return "", errParts
+	}
+	header := v.lastHeader.Load()
+	if header == nil || header.segment != segment {
+		var err error
+		if header, err = readHeader(segment); err != nil {
+			return "", err
+		}
+		v.lastHeader.Store(header)
+	}
+	ring := v.ring.Load()
+	switch _, err := ring.find(header.algorithm, header.keyID); {
+	case err == ErrUnknownKey && v.config.UnknownKey != nil:
+		v.config.UnknownKey()
+		return "", err
+	case err != nil:
+		return "", err
+	case header.algorithm == hs256 && !ring.secrets.signed(token[:len(token)-len(signature)-1], signature):
+		return "", jwt.ErrTokenSignatureInvalid
+	case !canonical(claims), !canonical(signature):
+		return "", errBase64
+	case strings.IndexByte(token, '\n') >= 0, strings.IndexByte(token, '\r') >= 0:
+		return "", errBase64 // Go's decoders skip line breaks, strict ones too
+	case header.algorithm != hs256:
+		return token, checkClaims(claims)
+	}
+	return token, nil
+}
+
+// Key is the jwt.Keyfunc for tokens that passed Check. It goes by the method
+// that golang-jwt is about to verify with.
+func (v *Verifier) Key(token *jwt.Token) (any, error) {
+	ring := v.ring.Load()
+	token.Claims.(*RawClaims).verifiedBy = ring
+	kid, _ := token.Header["kid"].(string)
+	return ring.find(token.Method.Alg(), kid)
+}
+
+// Accept reads the claims of a token that golang-jwt verified with Key, and
+// returns its caller if it is valid now. The ring whose key verified the token
+// remembers it: should that one have been replaced meanwhile, nothing stays.
+func (v *Verifier) Accept(token *jwt.Token, now time.Time) (*Identity, error) {
+	raw := token.Claims.(*RawClaims)
+	var claims claims
+	if err := claims.read(raw.text); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(claims.audience, v.config.Audience) {
+		return nil, ErrWrongAudience
+	}
+	if err := checkDates(claims.expiresAt, claims.notBefore, now, v.config.Leeway); err != nil {
+		return nil, err
+	}
+	id := &Identity{
+		Subject:   claims.subject,
+		Scopes:    claims.scopes(),
+		expiresAt: claims.expiresAt,
+		notBefore: claims.notBefore,
+	}
+	raw.verifiedBy.verified.put(token.Raw, id, now)
+	return id, nil
+}

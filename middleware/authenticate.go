@@ -1,0 +1,135 @@
+package middleware
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"time"
+
+	jwtware "github.com/gofiber/contrib/jwt"
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/utils"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/busdk/bus-api-provider-vm/internal/token"
+)
+
+// Audience is what the tokens of this API are issued for.
+const Audience = token.Audience
+
+type (
+	// AuthConfig configures NewAuthenticator.
+	AuthConfig = token.Config
+	// PublicKeys is an immutable set of public keys that verify tokens.
+	PublicKeys = token.PublicKeys
+	// Identity is the verified caller of a request.
+	Identity = token.Identity
+)
+
+// Authenticator lets requests with a valid bearer token pass.
+type Authenticator struct {
+	config   AuthConfig
+	verifier *token.Verifier
+	verify   fiber.Handler
+}
+
+// NewAuthenticator returns an Authenticator, or an error for unusable keys.
+func NewAuthenticator(config AuthConfig) (*Authenticator, error) {
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	verifier, err := token.NewVerifier(config)
+	if err != nil {
+		return nil, err
+	}
+	a := &Authenticator{config: config, verifier: verifier}
+	a.verify = jwtware.New(jwtware.Config{
+		ContextKey:         tokenKey,
+		Claims:             &token.RawClaims{},
+		TokenProcessorFunc: verifier.Check, // before anything is decoded
+		KeyFunc:            verifier.Key,
+		SuccessHandler:     a.accept,
+		ErrorHandler:       a.refuse,
+	})
+	return a, nil
+}
+
+// SetSecrets replaces the secrets. Tokens that only a removed one verified are
+// refused from then on. There may be none if there are public keys.
+func (a *Authenticator) SetSecrets(secrets [][]byte) error { return a.verifier.SetSecrets(secrets) }
+
+// SetPublicKeys replaces the public keys, likewise.
+func (a *Authenticator) SetPublicKeys(keys PublicKeys) error { return a.verifier.SetPublicKeys(keys) }
+
+// Handler refuses every request without a valid token for the audience with
+// 401 (RFC 6750 §3), and leaves the caller's Identity for the ones behind it.
+// A token verified a moment ago skips the signature.
+func (a *Authenticator) Handler() fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		values := c.Request().Header.PeekAll(fiber.HeaderAuthorization)
+		if len(values) > 1 {
+			return errAmbiguousToken
+		}
+		if len(values) == 0 {
+			return errMissingToken
+		}
+		bearer, ok := bearerToken(values[0])
+		if !ok {
+			return errMissingToken
+		}
+		id, err := a.verifier.Recall(utils.UnsafeString(bearer), a.now(c))
+		switch {
+		case err != nil:
+			return a.refuse(c, err)
+		case id != nil:
+			return admit(c, id)
+		case len(bytes.TrimSpace(bearer)) != len(bearer): // contrib/jwt would trim it
+			return a.refuse(c, jwtware.ErrJWTMissingOrMalformed)
+		}
+		return a.verify(c)
+	}
+}
+
+// CallerIdentity returns who was authenticated by Handler, nil before it.
+func CallerIdentity(c *fiber.Ctx) *Identity {
+	id, _ := c.Locals(identityKey{}).(*Identity)
+	return id
+}
+
+// identityKey is the key of the caller's Identity, which travels with a request.
+type identityKey struct{}
+
+// tokenKey is where contrib/jwt leaves the verified token.
+const tokenKey = "bus-vm-token"
+
+// accept runs once the signature is verified.
+func (a *Authenticator) accept(c *fiber.Ctx) error {
+	id, err := a.verifier.Accept(c.Locals(tokenKey).(*jwt.Token), a.now(c))
+	if err != nil {
+		return a.refuse(c, err)
+	}
+	return admit(c, id)
+}
+
+func admit(c *fiber.Ctx, id *Identity) error {
+	c.Locals(identityKey{}, id)
+	return c.Next()
+}
+
+// refuse gets the errors of Check and Accept as they are, and those of Key
+// wrapped by golang-jwt.
+func (a *Authenticator) refuse(c *fiber.Ctx, err error) error {
+	if a.config.Logger.Enabled(context.Background(), slog.LevelDebug) {
+		a.config.Logger.LogAttrs(c.UserContext(), slog.LevelDebug, "token refused",
+			slog.String("request_id", strings.Clone(RequestIDOf(c))), slog.Any("reason", err))
+	}
+	return refusalFor(err)
+}
+
+func (a *Authenticator) now(c *fiber.Ctx) time.Time {
+	if a.config.Now != nil {
+		return a.config.Now()
+	}
+	return c.Context().Time()
+}
