@@ -33,7 +33,8 @@ var errUnsent = errors.New("not sent")
 
 // publisher posts to the collection. Lifecycle requests go out on a connection
 // of their own each: an idle one may have been closed by its server, and then
-// nobody could say whether the request was read.
+// nobody could say whether the request was read. All others share connections;
+// one that fails on a used connection is sent again on a fresh one.
 type publisher struct {
 	collection    string
 	shared, fresh *http.Transport
@@ -61,10 +62,11 @@ type answer struct {
 // of a fresh connection. An error that wraps errUnsent means that nothing was
 // sent; after any other the outcome is unknown. It returns soon after ctx ends.
 func (p *publisher) post(ctx context.Context, token secret.String, body []byte, connected func(net.Addr)) (answer, error) {
-	var sent atomic.Bool
+	var sent, reused atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
 			sent.Store(true)
+			reused.Store(info.Reused)
 			if connected != nil {
 				connected(info.Conn.RemoteAddr())
 			}
@@ -82,6 +84,13 @@ func (p *publisher) post(ctx context.Context, token secret.String, body []byte, 
 		transport = p.fresh
 	}
 	reply, err := transport.RoundTrip(request) // a Client would follow redirects
+	if err != nil && reused.Load() && ctx.Err() == nil {
+		// Its server may have closed the connection at this moment. Whatever
+		// shares connections may be asked twice.
+		request = request.Clone(ctx)
+		request.Body = io.NopCloser(bytes.NewReader(body))
+		reply, err = p.fresh.RoundTrip(request)
+	}
 	switch {
 	case err != nil && !sent.Load():
 		return answer{}, fmt.Errorf("%w: %w", errUnsent, err)

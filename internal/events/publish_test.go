@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -223,6 +224,35 @@ func TestConnectionsOfPublishes(t *testing.T) {
 		if lifecycle && got != 51 || !lifecycle && got > 5 { // the stream's and theirs
 			t.Errorf("lifecycle %v: %d connections were opened", lifecycle, got)
 		}
+	}
+}
+
+// A shared connection that its server closes instead of answering costs a
+// question nothing.
+func TestASharedConnectionThatEndsInUse(t *testing.T) {
+	f := newFake(t)
+	var seen sync.Map // by address of the client
+	f.publish = func(w http.ResponseWriter, r *http.Request, p published) {
+		if _, again := seen.LoadOrStore(r.RemoteAddr, true); again {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Close()
+			return
+		}
+		accept(w, p)
+	}
+	r := start(t, f, nil)
+	for i, publishes := range []int{1, 2, 1, 2} {
+		reply := r.request(t.Context(), plainRequest(fmt.Sprint(i)))
+		for range publishes {
+			want(t, f.published)
+		}
+		r.wantCounter(t, `bus_vm_events_publishes_total{result="accepted"}`, i+1)
+		f.reply(startReply, fmt.Sprint(i), i)
+		wantN(t, reply, i)
 	}
 }
 

@@ -23,7 +23,8 @@ type Request[T any] struct {
 	CorrelationID string
 	Payload       any // as encoding/json takes it
 	// Lifecycle marks a request that must not be carried out twice: it is
-	// published on a connection of its own.
+	// published once, on a connection of its own. Any other may be published
+	// again when its connection breaks.
 	Lifecycle bool
 	// Decode reads a reply, once, before Do or Late have it. After an error
 	// that wraps ErrMalformed the request stays open for a reply that can be
@@ -40,8 +41,8 @@ type Request[T any] struct {
 // Do publishes r and returns what r.Decode made of the reply. It waits until
 // the deadline of ctx, or Config.Timeout when it has none. Its other errors
 // wrap ErrNotConnected, ErrNotSent or ErrRefused (nothing was carried out), or
-// ErrNoReply (unknown). Nothing is ever published twice, except after a refused
-// token was replaced.
+// ErrNoReply (unknown). A lifecycle request is published twice only after a
+// refused token was replaced.
 func Do[T any](ctx context.Context, c *Client, r Request[T]) (T, error) {
 	var none T
 	body, err := json.Marshal(struct {

@@ -1,0 +1,85 @@
+package events
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A name that moves to another address is followed within a publish: the reply
+// is found although it came where the stream was not. One of several addresses
+// is no move.
+func TestTheNameOfTheEventsAPI(t *testing.T) {
+	for name, moved := range map[string]bool{"moves": true, "has two addresses": false} {
+		t.Run(name, func(t *testing.T) {
+			at := func(host string) *fake {
+				return newFake(t, func(f *fake) {
+					listener, err := net.Listen("tcp", host+":0")
+					if err != nil {
+						t.Skipf("no second loopback address: %v", err)
+					}
+					f.Listener.Close()
+					f.Listener = listener
+				})
+			}
+			old, next := at("127.0.0.1"), at("127.0.0.2")
+			defer next.stop()
+			var now atomic.Pointer[fake]
+			now.Store(old)
+			looked := make(chan struct{}, 10)
+			r := start(t, old, func(c *Config) { c.URL = "http://events.test/root" }, func(c *Client) {
+				for _, transport := range []*http.Transport{c.transport, c.publisher.shared, c.publisher.fresh} {
+					transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+						return new(net.Dialer).DialContext(ctx, network, now.Load().Listener.Addr().String())
+					}
+				}
+				c.lookup = func(context.Context) ([]string, error) {
+					looked <- struct{}{}
+					if moved {
+						return []string{"127.0.0.2"}, nil
+					}
+					return []string{"127.0.0.1", "127.0.0.2"}, nil
+				}
+			})
+			stream := want(t, old.opened)
+			now.Store(next)
+			began := time.Now()
+			reply := r.ask("a")
+			want(t, next.published)
+			want(t, looked)
+			if moved {
+				next.reply(startReply, "a", 1)
+				want(t, stream.ended)
+				wantN(t, reply, 1)
+				if took := time.Since(began); took > patience/2 {
+					t.Errorf("it took %v", took)
+				}
+			} else {
+				old.reply(startReply, "a", 1)
+				wantN(t, reply, 1)
+				if len(next.opened) != 0 {
+					t.Error("the stream was opened again")
+				}
+			}
+		})
+	}
+}
+
+// The address of a connection is known with and without a port in its text.
+func TestHostOf(t *testing.T) {
+	for want, address := range map[string]net.Addr{
+		"127.0.0.1": &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80},
+		"::1":       &net.TCPAddr{IP: net.IPv6loopback, Port: 80},
+		"":          nil,
+	} {
+		if got := hostOf(address); got != want {
+			t.Errorf("hostOf(%v) = %q, want %q", address, got, want)
+		}
+	}
+	if got := hostOf(&net.UnixAddr{Name: "/x"}); got != "" {
+		t.Errorf("a unix socket has the host %q", got)
+	}
+}
