@@ -201,6 +201,9 @@ func (c *Client) Missing(grace time.Duration) []string {
 // Connected waits for the stream of reply as Do does, and returns an
 // ErrNotConnected when it would not publish. It waits no longer than Run lasts.
 func (c *Client) Connected(ctx context.Context, reply string) error {
+	if c.streams[reply].ready.up.Load() {
+		return nil
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.ended, cancel)()

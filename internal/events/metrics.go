@@ -1,6 +1,7 @@
 package events
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -67,5 +68,19 @@ func newPublishCounts(set *metrics.Set) publishCounts {
 	return publishCounts{
 		accepted: counter("accepted"), refused: counter("refused"),
 		notSent: counter("not_sent"), unknown: counter("unknown"),
+	}
+}
+
+// count counts the result of one publish.
+func (c *publishCounts) count(err error) {
+	switch {
+	case err == nil:
+		c.accepted.Inc()
+	case errors.Is(err, ErrNotSent):
+		c.notSent.Inc()
+	case errors.Is(err, ErrRefused):
+		c.refused.Inc()
+	default:
+		c.unknown.Inc()
 	}
 }

@@ -45,6 +45,7 @@ func newPublisher(collection string, config *tls.Config) *publisher {
 	shared.ResponseHeaderTimeout = 0 // the context bounds it
 	shared.MaxConnsPerHost = maxPublishConns
 	fresh := shared.Clone()
+	fresh.DialContext = (&net.Dialer{Timeout: dialTimeout, KeepAlive: -1}).DialContext // a moment's connection
 	shared.DisableKeepAlives = false
 	shared.IdleConnTimeout = maxConnIdle
 	shared.MaxIdleConnsPerHost = maxPublishConns

@@ -93,13 +93,14 @@ func TestAnUnknownPublishWaitsForItsReply(t *testing.T) {
 			f.reply(startReply, "a", 1)
 			wantN(t, reply, 1)
 
+			unknown := r.counter(`bus_vm_events_publishes_total{result="unknown"}`) // the reply may have come first
 			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 			defer cancel()
 			wantErr(t, r.request(ctx, startRequest("b")), ErrNoReply)
 			if n := len(f.published); n != 1 {
 				t.Errorf("the second request was published %d times, want 1", n)
 			}
-			r.wantCounter(t, `bus_vm_events_publishes_total{result="unknown"}`, 2)
+			r.wantCounter(t, `bus_vm_events_publishes_total{result="unknown"}`, unknown+1)
 		})
 	}
 }

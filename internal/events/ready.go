@@ -41,9 +41,6 @@ func (r *ready) clear() {
 // ends or the stream has been lost for longer than timeout: in a long outage no
 // request waits.
 func (r *ready) wait(ctx context.Context, timeout time.Duration) bool {
-	if r.up.Load() {
-		return true
-	}
 	r.mu.Lock()
 	changed, left := r.changed, timeout-time.Since(r.since)
 	r.mu.Unlock()

@@ -30,10 +30,13 @@ func (e *RemoteError) Error() string { return e.Type + ": " + e.Message }
 // `code` and `message`. JSON's empty values (null, "", false, {} and an object
 // of nothing but such) say that there is no error; anything else is one.
 func remoteError(raw []byte) *RemoteError {
+	if len(raw) == 0 {
+		return nil
+	}
 	var value any
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber() // a code of 404 reads 404
-	if len(raw) == 0 || decoder.Decode(&value) != nil || isEmpty(value) {
+	if decoder.Decode(&value) != nil || isEmpty(value) {
 		return nil
 	}
 	var kind, message string

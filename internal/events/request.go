@@ -78,10 +78,6 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 		ctx, cancel = context.WithTimeout(ctx, c.config.Timeout)
 		defer cancel()
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(c.ended, cancel)()
-
 	if err := c.Connected(ctx, reply); err != nil {
 		return result{err: err}
 	}
@@ -93,13 +89,13 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 	defer c.inFlight.Add(-1)
 
 	// The publish has a context of its own: the reply may come first, and then
-	// its answer is still read, so that its connection can be used again.
+	// its answer is still read for a while, so that its connection can be used
+	// again.
 	deadline, _ := ctx.Deadline()
-	publishing, stopPublish := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+	publishing, stopPublish := context.WithDeadline(c.ended, deadline)
 	published := make(chan error, 1)
 	if !c.background(func() {
 		defer stopPublish()
-		defer context.AfterFunc(c.ended, stopPublish)()
 		var connected func(net.Addr)
 		if lifecycle {
 			connected = s.compareAddress
@@ -114,12 +110,17 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 	var cause error
 	select {
 	case r := <-request.done:
+		c.publishes.count(nil) // the reply proves it
+		time.AfterFunc(proofWait, stopPublish)
 		return r
 	case cause = <-published:
 	case <-ctx.Done():
 		stopPublish()
 		cause = <-published // soon
+	case <-c.ended.Done():
+		cause = <-published // likewise
 	}
+	c.publishes.count(cause)
 	var proof <-chan time.Time
 	switch {
 	case errors.Is(cause, ErrNotSent), errors.Is(cause, ErrRefused):
@@ -137,6 +138,7 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 		return r
 	case <-proof:
 	case <-ctx.Done():
+	case <-c.ended.Done():
 	}
 	if !s.pending.giveUp(request, time.Now().Add(c.config.LateReply)) {
 		return <-request.done
@@ -169,25 +171,19 @@ func (c *Client) publish(ctx context.Context, name string, body []byte, connecte
 func (c *Client) publishOnce(ctx context.Context, name string, body []byte, connected func(net.Addr)) error {
 	token, err := c.config.Token.Token()
 	if err != nil {
-		c.publishes.notSent.Inc()
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
 	reply, err := c.publisher.post(ctx, token, body, connected)
 	switch {
 	case errors.Is(err, errUnsent):
-		c.publishes.notSent.Inc()
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	case err != nil:
-		c.publishes.unknown.Inc()
 		return err
 	case reply.status >= http.StatusInternalServerError:
 		// A proxy may have passed the event on all the same.
-		c.publishes.unknown.Inc()
 		return fmt.Errorf("the publish of %s was answered %d %s", name, reply.status, http.StatusText(reply.status))
 	case !reply.accepted:
-		c.publishes.refused.Inc()
 		return withToken(&RefusedError{Event: name, Status: reply.status, Reason: reply.reason}, token, "publishing")
 	}
-	c.publishes.accepted.Inc()
 	return nil
 }

@@ -30,6 +30,8 @@ const (
 	haproxyPeer   = "HAProxy jwt_verify"
 	nginxPeer     = "nginx return 200"
 	busClientPeer = "plain Events client"
+	// busFreshPeer has a connection for each start, as the gateway has.
+	busFreshPeer = "plain Events client, a connection a start"
 )
 
 // spec says how to run a server.

@@ -44,9 +44,12 @@ func eventsSpec(name string, p *platform.Platform, env ...string) spec {
 }
 
 // busClientSpec is the plain client, as a server that takes the same call.
-func busClientSpec(p *platform.Platform) spec {
-	return spec{name: busClientPeer, command: func(dir, addr string) (*exec.Cmd, error) {
+func busClientSpec(p *platform.Platform, name string) spec {
+	return spec{name: name, command: func(dir, addr string) (*exec.Cmd, error) {
 		cmd := exec.Command(filepath.Join(dir, busClientBin), addr, strings.TrimPrefix(p.URL(), "http://"))
+		if name == busFreshPeer {
+			cmd.Args = append(cmd.Args, "fresh")
+		}
 		cmd.Env = []string{"BUS_API_TOKEN=" + p.ProviderToken()}
 		return cmd, nil
 	}}

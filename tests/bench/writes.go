@@ -61,19 +61,23 @@ func (b *bench) writes(ctx context.Context) error {
 		return err
 	}
 	defer ours.stop()
-	bare, err := b.launch(busClientSpec(p))
-	if err != nil {
-		return err
-	}
-	defer bare.stop()
-	if err := bare.reach(ctx); err != nil {
-		return fmt.Errorf("%s: %w\n%s", bare.name, err, bare.output)
+	var plain []*server
+	for _, name := range []string{busFreshPeer, busClientPeer} {
+		client, err := b.launch(busClientSpec(p, name))
+		if err != nil {
+			return err
+		}
+		defer client.stop()
+		if err := client.reach(ctx); err != nil {
+			return fmt.Errorf("%s: %w\n%s", name, err, client.output)
+		}
+		plain = append(plain, client)
 	}
 	disk, err := commits(b.dir)
 	if err != nil {
 		return err
 	}
-	if err := b.fixedRate(ctx, ours, bare, disk[len(disk)/2], disk[len(disk)*99/100]); err != nil {
+	if err := b.fixedRate(ctx, ours, plain[0], plain[1], disk[len(disk)/2], disk[len(disk)*99/100]); err != nil {
 		return err
 	}
 	if err := b.groupCommit(ctx, ours); err != nil {
@@ -90,13 +94,15 @@ func wrong(p *platform.Platform) error {
 	return nil
 }
 
-// fixedRate compares writes at a fixed rate with those of the plain client.
-func (b *bench) fixedRate(ctx context.Context, ours, bare *server, commit, slowCommit time.Duration) error {
+// fixedRate compares writes at a fixed rate with those of the plain client, which
+// makes a connection for each start as well. What that costs is reported apart:
+// it is the difference to the same client without.
+func (b *bench) fixedRate(ctx context.Context, ours, bare, reusing *server, commit, slowCommit time.Duration) error {
 	token := b.mint.token(readClaims())
 	n := writeRate * 3 * b.seconds
 	rows := map[*server][]shots{}
 	for range b.fewer() {
-		for _, s := range []*server{ours, bare} {
+		for _, s := range []*server{ours, bare, reusing} {
 			result, err := s.openLoop(ctx, token, n, writeRate, writeConnections)
 			if err != nil {
 				return err
@@ -124,13 +130,16 @@ func (b *bench) fixedRate(ctx context.Context, ours, bare *server, commit, slowC
 	quantile := func(q float64) func(shots) float64 {
 		return func(x shots) float64 { return milliseconds(x.quantile(q)) }
 	}
-	for _, server := range []*server{ours, bare} {
+	for _, server := range []*server{ours, bare, reusing} {
 		s.row(server.name, spreadOf(values(server, quantile(.5))).String(),
 			spreadOf(values(server, quantile(.99))).String(), spreadOf(values(server, shots.perWrite)).String())
 	}
 	s.note("One durable commit on this disk takes %.2f ms (p50), %.2f ms (p99); a write waits for two. "+
 		"What the gateway adds is its latency, less the plain client's, less two commits.",
 		milliseconds(commit), milliseconds(slowCommit))
+	s.note("The connection that each start has costs %.2f ms (p50) and %.0f µs of CPU: the plain client with it, less the same without.",
+		best(values(bare, quantile(.5)))-best(values(reusing, quantile(.5))),
+		best(values(bare, shots.perWrite))-best(values(reusing, shots.perWrite)))
 	adds := func(q float64, commit time.Duration) float64 {
 		return best(values(ours, quantile(q))) - best(values(bare, quantile(q))) - 2*milliseconds(commit)
 	}

@@ -22,6 +22,8 @@ import (
 // patience bounds the wait for a reply.
 const patience = 10 * time.Second
 
+const startRequest = "bus.vm.start.request"
+
 const account = "00000000-0000-4000-8000-000000000001"
 
 var accepted = []byte(`{"accepted":true,"action":"start"}`)
@@ -30,16 +32,19 @@ var accepted = []byte(`{"accepted":true,"action":"start"}`)
 type client struct {
 	collection, token string
 	posts             fasthttp.HostClient
+	// starts publishes start requests, on a connection each; nil where they go
+	// out with the others.
+	starts *fasthttp.HostClient
 
 	mu      sync.Mutex
 	waiting map[string]chan struct{} // by correlation id
 }
 
 // The address of the Events API is the second argument, its token in the
-// environment.
+// environment; with a third argument each start has a connection of its own.
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintf(os.Stderr, "usage: %s host:port events-host:port\n", os.Args[0])
+	if len(os.Args) < 3 {
+		fmt.Fprintf(os.Stderr, "usage: %s host:port events-host:port [fresh]\n", os.Args[0])
 		os.Exit(2)
 	}
 	c := &client{
@@ -47,6 +52,9 @@ func main() {
 		token:      "Bearer " + os.Getenv("BUS_API_TOKEN"),
 		posts:      fasthttp.HostClient{Addr: os.Args[2], MaxConns: 512},
 		waiting:    map[string]chan struct{}{},
+	}
+	if len(os.Args) > 3 {
+		c.starts = &fasthttp.HostClient{Addr: os.Args[2], MaxConns: 512}
 	}
 	opened := make(chan error)
 	names := []string{"bus.billing.entitlement.check.response", "bus.vm.start.response", "bus.usage.record.response"}
@@ -105,7 +113,7 @@ func (c *client) start(ctx *fasthttp.RequestCtx) {
 			defer close(requested)
 			c.record("runtime_start_requested", id, began, nil)
 		}()
-		err = c.ask("bus.vm.start.request", map[string]any{"runtime": "default", "account_id": account, "request_id": id})
+		err = c.ask(startRequest, map[string]any{"runtime": "default", "account_id": account, "request_id": id})
 	}
 	if err != nil {
 		ctx.Error(err.Error(), fasthttp.StatusServiceUnavailable)
@@ -155,7 +163,12 @@ func (c *client) ask(name string, payload map[string]any) error {
 	request.Header.Set(fasthttp.HeaderAuthorization, c.token)
 	request.Header.SetContentType(wire.Type)
 	request.SetBodyRaw(body)
-	if err := c.posts.Do(request, response); err != nil {
+	posts := &c.posts
+	if c.starts != nil && name == startRequest {
+		posts = c.starts
+		request.SetConnectionClose()
+	}
+	if err := posts.Do(request, response); err != nil {
 		return fmt.Errorf("publish %s: %w", name, err)
 	}
 	if status := response.StatusCode(); status >= fasthttp.StatusBadRequest {
