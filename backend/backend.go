@@ -60,8 +60,8 @@ const (
 
 // The kinds of Error.
 const (
-	Unavailable = lifecycle.Unavailable // nobody answered, or nothing could be sent
-	Malformed   = lifecycle.Malformed   // the answer makes no sense
+	Unavailable = lifecycle.Unavailable // no answer came, or the request could not be sent
+	Malformed   = lifecycle.Malformed   // the answer cannot be read
 	Rejection   = lifecycle.Rejection   // the answer is an error of the integration's own
 	Denied      = lifecycle.Denied      // billing does not allow it
 )

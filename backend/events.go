@@ -16,7 +16,7 @@ import (
 // EventsConfig configures the events backend.
 type EventsConfig struct {
 	// Client is the connection to Bus Events. It must subscribe to
-	// EventsReplies, and whoever made it runs it.
+	// EventsReplies, and its owner runs it.
 	Client *events.Client
 	// MaxAge, Refresh, RefreshMoving: see snapshot.Config.
 	MaxAge, Refresh, RefreshMoving time.Duration
@@ -68,7 +68,8 @@ func NewEvents(config EventsConfig) *Events {
 		Metrics:       config.Metrics,
 	})
 	// Replicas under one identity receive each other's replies. An accepted
-	// write invalidates what all of them show; a status of another is news.
+	// write invalidates what all of them show; another status than the shown one
+	// makes a refresh due.
 	config.Client.Observe(statusReply, func(e events.Envelope) {
 		if status, err := decodeStatus(e); err == nil {
 			b.keeper.Hint(status.State)
@@ -89,8 +90,8 @@ func NewEvents(config EventsConfig) *Events {
 // refresh that all waiting callers share.
 func (b *Events) Status(ctx context.Context) ([]byte, error) {
 	document, err := b.keeper.Read(ctx)
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return nil, &Error{Kind: Unavailable, Message: "The runtime did not tell its status in time.", Cause: err}
+	if _, told := err.(*Error); !told && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+		err = &Error{Kind: Unavailable, Message: "The runtime did not tell its status in time.", Cause: err}
 	}
 	return document, err
 }
@@ -140,7 +141,7 @@ func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 		Decode:    b.decode(op.Action, true),
 	}
 	if op.Late != nil {
-		request.Late = func(outcome Outcome, _ error) { op.Late(outcome) }
+		request.Late = op.Late
 	}
 	outcome, err := events.Do(ctx, b.client, request)
 	switch {
@@ -152,15 +153,11 @@ func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 		outcome = Unknown
 		b.keeper.Invalidate() // it may have been carried out
 	}
-	var no notAccepted
-	if errors.As(err, &no) {
-		return outcome, &Error{Kind: Rejection, Message: no.text(), Cause: err}
-	}
 	return outcome, lifecycle.Failure(err, runtime, outcome == Unknown)
 }
 
 // decode reads the replies to action, this process's own or those of others.
-// The snapshot is invalidated before anybody learns that a write was accepted.
+// The snapshot is invalidated before the caller is answered.
 func (b *Events) decode(action Action, own bool) func(events.Envelope) (Outcome, error) {
 	return func(e events.Envelope) (Outcome, error) {
 		err := decodeWrite(e)

@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"unicode/utf8"
@@ -13,27 +12,16 @@ import (
 // unnamedProvider is shown when the worker does not say what it runs on.
 const unnamedProvider = "events"
 
-// maxState bounds a state, in characters.
+// maxState bounds a state, and a provider, in characters.
 const maxState = 256
 
 var (
 	errNoState     = fmt.Errorf("%w: no non-empty string state", events.ErrMalformed)
 	errStateLength = fmt.Errorf("%w: a state of more than %d characters", events.ErrMalformed, maxState)
+	errProvider    = fmt.Errorf("%w: a provider of more than %d characters", events.ErrMalformed, maxState)
 	errNoAnswer    = fmt.Errorf("%w: neither a boolean accepted nor a state", events.ErrMalformed)
+	errNotAccepted = errors.New("the worker answered accepted: false")
 )
-
-// notAccepted is a reply with accepted: false.
-type notAccepted struct{ message string }
-
-func (notAccepted) Error() string { return "the worker answered accepted: false" }
-
-// text is what the caller reads.
-func (n notAccepted) text() string {
-	if n.message == "" {
-		return "The runtime did not accept the operation."
-	}
-	return n.message
-}
 
 // decodeStatus reads a status reply. The status may be the payload, or its
 // member status. Its error is an events.ErrMalformed or *events.RemoteError.
@@ -60,22 +48,23 @@ func readStatus(fields events.Fields) (snapshot.Status, error) {
 	if utf8.RuneCountInString(status.State) > maxState {
 		return snapshot.Status{}, errStateLength
 	}
-	if provider, ok := fields.Text("provider"); ok {
+	if provider, ok := fields.Text("provider"); ok && provider != "" {
+		if utf8.RuneCountInString(provider) > maxState {
+			return snapshot.Status{}, errProvider
+		}
 		status.Provider = provider
 	}
 	if fields["details"].Kind() == '{' {
-		var details json.RawMessage
-		details, err := fields.PassedOn("details")
-		if err != nil {
+		var err error
+		if status.Details, err = fields.PassedOn("details"); err != nil {
 			return snapshot.Status{}, err
 		}
-		status.Details = details
 	}
 	return status, nil
 }
 
 // decodeWrite returns nil when a lifecycle reply says that the runtime took the
-// operation on: `accepted: true`, or a status. A no is a notAccepted or an
+// operation on: `accepted: true`, or a status. A no is an *Error or an
 // *events.RemoteError; anything else is an events.ErrMalformed.
 func decodeWrite(e events.Envelope) error {
 	fields, err := e.Fields("accepted", "message", "state", "status")
@@ -87,8 +76,11 @@ func decodeWrite(e events.Envelope) error {
 	case ok && accepted:
 		return nil
 	case ok:
-		message, _ := fields.Text("message")
-		return notAccepted{events.Clean(message)}
+		no := &Error{Kind: Rejection, Message: "The runtime did not accept the operation.", Cause: errNotAccepted}
+		if message, _ := fields.Text("message"); events.Clean(message) != "" {
+			no.Message = events.Clean(message)
+		}
+		return no
 	}
 	if _, err := readStatus(fields); errors.Is(err, errNoState) {
 		return errNoAnswer

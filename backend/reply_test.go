@@ -31,13 +31,14 @@ func TestDecodeStatus(t *testing.T) {
 	f(`{"state":"","status":{"state":"stopped"}}`, "stopped", "events", "")
 	f(`{"state":7,"status":{"state":"stopped"}}`, "stopped", "events", "")
 	f(`{"state":"ready","provider":7,"details":"text"}`, "ready", "events", "")
+	f(`{"state":"ready","provider":""}`, "ready", "events", "")
 	f(`{"state":"ready","x":1,"x":2,"State":"stopped"}`, "ready", "events", "")
 	f(`{"state":"`+strings.Repeat("é", 256)+`"}`, strings.Repeat("é", 256), "events", "")
 
 	for _, payload := range []string{
 		``, `[]`, `{}`, `{"state":""}`, `{"state":7}`, `{"ſtate":"ready"}`, `{"STATE":"ready"}`, `{"state":"a","state":"a"}`,
 		`{"status":{"state":"a","state":"a"}}`, `{"status":{"state":"a"},"status":{"state":"a"}}`, `{"status":"ready"}`,
-		`{"state":"` + strings.Repeat("é", 257) + `"}`, `{"state":"\ud800"}`, "{\"state\":\"\xff\"}",
+		`{"state":"` + strings.Repeat("é", 257) + `"}`, `{"state":"ready","provider":"` + strings.Repeat("é", 257) + `"}`, `{"state":"\ud800"}`, "{\"state\":\"\xff\"}",
 		`{"state":"ready","details":{"a":1e999}}`, `{"state":"ready","details":{"a":"\ud800"}}`,
 	} {
 		_, err := decodeStatus(events.Envelope{Payload: []byte(payload)})
@@ -71,14 +72,14 @@ func TestDecodeWrite(t *testing.T) {
 		`{"status":"starting"}`:                     "malformed",
 	} {
 		err := decodeWrite(events.Envelope{Payload: []byte(payload)})
-		var no notAccepted
+		var no *Error
 		var remote *events.RemoteError
 		got := "yes"
 		switch {
-		case errors.As(err, &no) && no.message != "":
-			got = no.message
-		case errors.As(err, &no):
+		case errors.As(err, &no) && no.Message == "The runtime did not accept the operation.":
 			got = "no"
+		case errors.As(err, &no):
+			got = no.Message
 		case errors.As(err, &remote):
 			got = "remote"
 		case errors.Is(err, events.ErrMalformed):

@@ -13,7 +13,7 @@ var errBody = NewError(CodeBadRequest,
 	"This request takes no parameters: send no body, or an empty JSON object.")
 
 // EmptyBody refuses a request whose body is anything but nothing, white space
-// or an empty JSON object, so that nobody believes a parameter was obeyed.
+// or an empty JSON object, so that no caller assumes that a parameter had an effect.
 func EmptyBody() fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		if !isEmptyBody(c.Request().Body()) {

@@ -22,6 +22,12 @@ type outcomeKey struct{}
 // shows it as error.outcome, so that a program need not read the message.
 func SetOutcome(c *fiber.Ctx, outcome backend.Outcome) { c.Locals(outcomeKey{}, outcome) }
 
+// OutcomeOf returns what SetOutcome said last, empty before it.
+func OutcomeOf(c *fiber.Ctx) backend.Outcome {
+	outcome, _ := c.Locals(outcomeKey{}).(backend.Outcome)
+	return outcome
+}
+
 // ordinaryEnvelope is room for any envelope without extra members, in bytes.
 const ordinaryEnvelope = 256
 

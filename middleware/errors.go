@@ -212,8 +212,7 @@ func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
 func answer(c *fiber.Ctx, logger *slog.Logger, err error) {
 	e := AsError(err)
-	outcome, _ := c.Locals(outcomeKey{}).(backend.Outcome)
-	writeError(c.Context(), e, outcome)
+	writeError(c.Context(), e, OutcomeOf(c))
 	c.Locals(refusalKey{}, e)
 	// An error without a cause says all there is to say to its caller.
 	if e.Cause == nil {
@@ -240,7 +239,7 @@ func remedy(code Code) string {
 	case CodeInternal:
 		return "report this as a bug; the process goes on"
 	case CodeUnavailable:
-		return "look at what the cause names: the Events API, the provider token, or the disk of the usage outbox; /readyz says what is missing"
+		return "look at what the cause names: the Events API, the provider token, or the disk of the usage outbox; doctor and bus_vm_events_stream_up say what is missing"
 	}
 	return "look at the integration that answered"
 }

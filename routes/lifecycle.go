@@ -27,16 +27,8 @@ type Recorder interface {
 	Ended(op backend.Operation, outcome backend.Outcome, took time.Duration) error
 }
 
-// attempt is one start or stop on its way through the chain. front makes it and
-// logs what became of it, carryOut acts.
-type attempt struct {
-	op      backend.Operation
-	begun   bool // carryOut was reached: op has an outcome and records
-	outcome backend.Outcome
-}
-
-// attemptKey is where front leaves the *attempt.
-type attemptKey struct{}
+// operationKey is where execute leaves the *backend.Operation for the audit line.
+type operationKey struct{}
 
 // errPanicked is how a write ended that never returned.
 var errPanicked = errors.New("panic")
@@ -52,18 +44,17 @@ func newWrites(action backend.Action, config Config) *writes {
 	return &writes{config, action, []byte(`{"accepted":true,"action":"` + string(action) + `"}`)}
 }
 
-// front stands before the checks, so that what they refuse has an audit line
+// audited runs before the checks, so that what they refuse has an audit line
 // too.
-func (w *writes) front(c *fiber.Ctx) error {
-	a, err := &attempt{}, errPanicked
-	c.Locals(attemptKey{}, a)
-	defer func() { w.audit(c, a, err) }()
+func (w *writes) audited(c *fiber.Ctx) error {
+	err := errPanicked
+	defer func() { w.audit(c, err) }()
 	err = c.Next()
 	return err
 }
 
-// checked follows the checks of the caller and of the request: from here on a
-// failure says what became of the write.
+// checked runs after the checks of the caller and of the request: from here on
+// a failure says what became of the write.
 func (w *writes) checked(c *fiber.Ctx) error {
 	middleware.SetOutcome(c, backend.NotSent)
 	return c.Next()
@@ -78,28 +69,30 @@ func (w *writes) reach(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// carryOut records the request, asks the runtime, records the end and answers.
+// execute records the request, asks the runtime, records the end and answers.
 // Nothing is asked of the runtime unless the request is recorded, and 202 is
 // answered only when the end is recorded too.
-func (w *writes) carryOut(c *fiber.Ctx) error {
+func (w *writes) execute(c *fiber.Ctx) error {
 	ctx, cancel := context.WithTimeout(c.UserContext(), w.Timeout)
 	defer cancel()
-	a := c.Locals(attemptKey{}).(*attempt)
-	a.op = backend.Operation{
+	op := backend.Operation{
 		ID:          uuid.NewString(),
 		Action:      w.action,
 		Account:     middleware.CallerIdentity(c).Subject,
 		RequestID:   strings.Clone(middleware.RequestIDOf(c)),
 		RequestedAt: time.Now(),
 	}
-	a.begun, a.outcome = true, backend.NotSent
-	defer func() { middleware.SetOutcome(c, a.outcome) }()
+	c.Locals(operationKey{}, &op)
 	if w.Usage != nil {
-		if err := w.Usage.Requested(ctx, a.op); err != nil {
+		if err := w.Usage.Requested(ctx, op); err != nil {
 			return middleware.Unavailable(0, "Usage cannot be recorded now, so nothing was done.", err)
 		}
+		op.Late = func(outcome backend.Outcome) {
+			// The outbox keeps an end it cannot write and says so itself.
+			_ = w.Usage.Ended(op, outcome, time.Since(op.RequestedAt))
+		}
 	}
-	if err := w.apply(ctx, a); err != nil {
+	if err := w.apply(ctx, c, op); err != nil {
 		return err
 	}
 	return sendJSON(c, fiber.StatusAccepted, w.accepted)
@@ -107,66 +100,63 @@ func (w *writes) carryOut(c *fiber.Ctx) error {
 
 // apply asks the runtime and records the end. Until the runtime has answered
 // the outcome is unknown, and so it stays if that panics.
-func (w *writes) apply(ctx context.Context, a *attempt) (err error) {
-	op := a.op
-	a.outcome = backend.Unknown
-	if w.Usage != nil {
-		op.Late = func(outcome backend.Outcome) {
-			// The outbox keeps an end it cannot write and says so itself.
-			_ = w.Usage.Ended(op, outcome, time.Since(op.RequestedAt))
-		}
-		defer func() {
-			unrecorded := w.Usage.Ended(op, a.outcome, time.Since(op.RequestedAt))
-			if unrecorded != nil && a.outcome == backend.Accepted {
-				a.outcome = backend.Unknown
+func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) (err error) {
+	outcome := backend.Unknown
+	defer func() {
+		if w.Usage != nil {
+			unrecorded := w.Usage.Ended(op, outcome, time.Since(op.RequestedAt))
+			if unrecorded != nil && outcome == backend.Accepted {
+				outcome = backend.Unknown
 				err = middleware.Unavailable(0, "The runtime accepted, but the end of the operation could not be recorded yet.", unrecorded)
 			}
-		}()
+		}
+		middleware.SetOutcome(c, outcome)
+	}()
+	told, err := w.Backend.Apply(ctx, op)
+	if !told.Known() || (err == nil) != (told == backend.Accepted) {
+		return fmt.Errorf("BUG: the backend returned the outcome %q with the error: %v", told, err)
 	}
-	outcome, err := w.Backend.Apply(ctx, op)
-	if (err == nil) != (outcome == backend.Accepted) {
-		return fmt.Errorf("BUG: the backend returned the outcome %q with the error: %w", outcome, err)
-	}
-	a.outcome = outcome
+	outcome = told
 	return err
 }
 
 // audit logs one line for each write of an authenticated caller, whatever
 // became of it, a panic included. Callers without a token could fill the log,
 // so theirs is the refusal metric.
-func (w *writes) audit(c *fiber.Ctx, a *attempt, err error) {
+func (w *writes) audit(c *fiber.Ctx, err error) {
 	caller := middleware.CallerIdentity(c)
 	if caller == nil {
 		return
 	}
+	op, begun := c.Locals(operationKey{}).(*backend.Operation)
 	line := []slog.Attr{
 		slog.String("request_id", strings.Clone(middleware.RequestIDOf(c))),
 		slog.String("subject", caller.Subject),
 		slog.String("action", string(w.action)),
-		slog.String("result", a.result(err)),
+		slog.String("result", result(c, begun, err)),
 		slog.Duration("duration", time.Since(c.Context().Time())),
 	}
 	if err != nil {
 		e := middleware.AsError(err)
 		line = append(line, slog.Int("status", e.Status()), slog.String("reason", e.ErrorType()))
 	}
-	if a.begun {
-		line = append(line, slog.String("operation", a.op.ID))
+	if begun {
+		line = append(line, slog.String("operation", op.ID))
 		if w.Usage != nil {
 			line = append(line,
-				slog.String("requested_event", usage.EventID(a.op.ID, usage.PhaseRequested)),
-				slog.String("ended_event", usage.EventID(a.op.ID, usage.PhaseEnded)))
+				slog.String("requested_event", usage.EventID(op.ID, usage.PhaseRequested)),
+				slog.String("ended_event", usage.EventID(op.ID, usage.PhaseEnded)))
 		}
 	}
 	w.Logger.LogAttrs(context.Background(), slog.LevelInfo, "audit", line...)
 }
 
 // result says in one word how a write went.
-func (a *attempt) result(err error) string {
+func result(c *fiber.Ctx, begun bool, err error) string {
 	switch {
 	case err == nil:
 		return "accepted"
-	case a.begun && a.outcome == backend.Unknown:
+	case begun && middleware.OutcomeOf(c) == backend.Unknown:
 		return "unknown"
 	case middleware.AsError(err).Status() < fiber.StatusInternalServerError:
 		return "refused"

@@ -11,6 +11,6 @@ import (
 //go:embed openapi.json
 var OpenAPI []byte
 
-// description serves OpenAPI to everybody: it holds nothing but what the
+// description serves OpenAPI without a token: it holds nothing but what the
 // documentation says.
 func description(c *fiber.Ctx) error { return sendJSON(c, fiber.StatusOK, OpenAPI) }

@@ -33,7 +33,7 @@ type Config struct {
 	Backend backend.Backend
 	// Auth verifies bearer tokens.
 	Auth *middleware.Authenticator
-	// Entitlement is asked before every write; nil means that nobody is billed.
+	// Entitlement is asked before every write; nil means that billing is off.
 	Entitlement middleware.EntitlementChecker
 	// Usage records every write; nil means that nothing is recorded.
 	Usage Recorder
@@ -41,7 +41,7 @@ type Config struct {
 	WritesInFlight int
 	// WritesPerSecond bounds the writes of each subject; 0 means no bound.
 	WritesPerSecond int
-	// Timeout bounds each step of a write that waits for somebody else, the
+	// Timeout bounds each step of a write that waits for another service, the
 	// entitlement and the operation; default 30 s.
 	Timeout time.Duration
 	// Ready returns why this instance should get no traffic now, nil when it
@@ -108,8 +108,8 @@ func Mount(router fiber.Router, config Config) {
 	router.Get(StatusPath, chain(edge("status"), read, status(config.Backend, config.Logger))...)
 	for path, action := range map[string]backend.Action{StartPath: backend.Start, StopPath: backend.Stop} {
 		w := newWrites(action, config)
-		router.Post(path, slices.Concat(edge(string(action)), []fiber.Handler{w.front}, write,
-			[]fiber.Handler{w.checked}, limits, []fiber.Handler{w.reach}, entitled, []fiber.Handler{w.carryOut})...)
+		router.Post(path, slices.Concat(edge(string(action)), []fiber.Handler{w.audited}, write,
+			[]fiber.Handler{w.checked}, limits, []fiber.Handler{w.reach}, entitled, []fiber.Handler{w.execute})...)
 	}
 	router.Get(OpenAPIPath, chain(edge("openapi"), nil, description)...)
 	router.Get(ReadyPath, chain(edge("readyz"), nil, ready(config))...)

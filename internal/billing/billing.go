@@ -3,7 +3,6 @@ package billing
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 
@@ -28,14 +27,6 @@ type Checker struct{ client *events.Client }
 // NewChecker returns a Checker that asks through client.
 func NewChecker(client *events.Client) *Checker { return &Checker{client} }
 
-// denial is a reply that says no.
-type denial struct {
-	reason, message string
-	extra           map[string]any
-}
-
-func (d *denial) Error() string { return "billing denied: " + d.reason }
-
 // CheckEntitlement returns nil when account may use scope now; see
 // middleware.EntitlementChecker.
 func (c *Checker) CheckEntitlement(ctx context.Context, account, scope string) error {
@@ -49,17 +40,10 @@ func (c *Checker) CheckEntitlement(ctx context.Context, account, scope string) e
 		}{account, scope},
 		Decode: func(e events.Envelope) (struct{}, error) { return struct{}{}, decode(e) },
 	})
-	var denied *denial
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &denied):
-		return &lifecycle.Error{Kind: lifecycle.Denied, Type: denied.reason, Message: denied.message, Extra: denied.extra}
-	}
 	return lifecycle.Failure(err, asked, false)
 }
 
-// decode returns nil when a reply allows, a *denial when it does not, and any
+// decode returns nil when a reply allows, a Denied when it does not, and any
 // other error for one that is no answer.
 func decode(e events.Envelope) error {
 	fields, err := e.Fields("allowed", "reason", "message", "action", "command", "plan_id", "recommended_plan", "usage")
@@ -73,25 +57,25 @@ func decode(e events.Envelope) error {
 	case allowed:
 		return nil
 	}
-	d := &denial{extra: map[string]any{}}
-	if d.reason, _ = fields.Text("reason"); !reasonShape.MatchString(d.reason) {
-		d.reason = lifecycle.BillingRequired
+	d := &lifecycle.Error{Kind: lifecycle.Denied, Extra: map[string]any{}}
+	if d.Type, _ = fields.Text("reason"); !reasonShape.MatchString(d.Type) {
+		d.Type = lifecycle.BillingRequired
 	}
 	message, _ := fields.Text("message")
-	switch d.message = events.Clean(message); {
-	case d.message != "":
-	case d.reason == lifecycle.QuotaExceeded:
-		d.message = "The quota of this account is used up."
+	switch d.Message = events.Clean(message); {
+	case d.Message != "":
+	case d.Type == lifecycle.QuotaExceeded:
+		d.Message = "The quota of this account is used up."
 	default:
-		d.message = "This account needs a billing plan before it can do this."
+		d.Message = "This account needs a billing plan before it can do this."
 	}
 	for _, name := range []string{"action", "command", "plan_id", "recommended_plan"} {
 		if text, _ := fields.Text(name); text != "" {
-			d.extra[name] = events.Clean(text)
+			d.Extra[name] = events.Clean(text)
 		}
 	}
 	if fields["usage"] != nil {
-		if d.extra["usage"], err = fields.PassedOn("usage"); err != nil {
+		if d.Extra["usage"], err = fields.PassedOn("usage"); err != nil {
 			return err
 		}
 	}

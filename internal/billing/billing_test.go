@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/events"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
 // What a caller reads of billing's words: foreign text is bounded and free of
@@ -39,11 +40,12 @@ func TestDenial(t *testing.T) {
 		"usage that is null": {`,"usage":null`, "billing_required", plan, `{}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var got *denial
+			var got *lifecycle.Error
 			require.True(t, errors.As(decode(events.Envelope{Payload: []byte(`{"allowed":false` + c.answer + `}`)}), &got))
-			assert.Equal(t, c.reason, got.reason)
-			assert.Equal(t, c.message, got.message)
-			extra, err := json.Marshal(got.extra)
+			assert.Equal(t, lifecycle.Denied, got.Kind)
+			assert.Equal(t, c.reason, got.Type)
+			assert.Equal(t, c.message, got.Message)
+			extra, err := json.Marshal(got.Extra)
 			require.NoError(t, err)
 			assert.JSONEq(t, c.extra, string(extra))
 		})

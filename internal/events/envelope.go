@@ -154,36 +154,33 @@ const (
 // hold. Its error wraps ErrMalformed.
 func (f Fields) PassedOn(name string) (json.RawMessage, error) {
 	malformed := func(why string) error { return fmt.Errorf("%w: %s: %s", ErrMalformed, name, why) }
-	in := jsontext.NewDecoder(bytes.NewReader(f[name]), jsontext.AllowDuplicateNames(true))
+	var compact bytes.Buffer
+	switch err := json.Compact(&compact, f[name]); {
+	case err != nil:
+		return nil, malformed("no JSON")
+	case compact.Len() > maxPassedOn:
+		return nil, malformed("too large")
+	}
+	in := jsontext.NewDecoder(bytes.NewReader(compact.Bytes()), jsontext.AllowDuplicateNames(true))
 	for {
 		token, err := in.ReadToken()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, io.EOF):
+			return compact.Bytes(), nil
+		case err != nil:
 			return nil, malformed("not valid UTF-8")
-		}
-		if in.StackDepth() > maxLevels {
+		case in.StackDepth() > maxLevels:
 			return nil, malformed("nested too deeply")
-		}
-		if token.Kind() == '0' {
+		case token.Kind() == '0':
 			if _, err := strconv.ParseFloat(token.String(), 64); err != nil {
 				return nil, malformed("a number is out of range")
 			}
 		}
 	}
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, f[name]); err != nil {
-		return nil, malformed("no JSON")
-	}
-	if compact.Len() > maxPassedOn {
-		return nil, malformed("too large")
-	}
-	return compact.Bytes(), nil
 }
 
-// decode reads one line; false means that it is no envelope, or that nobody can
-// say whose. A line without a name is taken for the one event name of its
+// decode reads one line; false means that it is no envelope, or has neither a
+// name nor one correlation id. A line without a name is taken for the one event name of its
 // stream, since streams have one.
 func decode(line []byte) (Envelope, bool) {
 	names := []string{"name", "correlationId", "correlation_id", "payload", "error"} // the third in older components

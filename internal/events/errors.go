@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// What Request returns, to be told apart with errors.Is; a *RemoteError, with
+// What Do returns, to be told apart with errors.Is; a *RemoteError, with
 // errors.As.
 var (
 	// ErrNotConnected: the reply stream is down, and has been for longer than
@@ -22,7 +22,7 @@ var (
 	// in time. The request may have been carried out, or may still be.
 	ErrNoReply = errors.New("no reply came")
 	// ErrMalformed: a reply's payload is not what it should be (see
-	// Envelope.Decode). The request may have been carried out.
+	// Envelope.Fields). The request may have been carried out.
 	ErrMalformed = errors.New("the reply is malformed")
 )
 

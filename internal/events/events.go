@@ -4,7 +4,7 @@
 // A request is pending under its correlation id before it is published, so a
 // reply may overtake the answer to the publish. It ends in one of three ways:
 // answered, refused, or given up. Its reply is decoded once, by the request
-// itself. Nothing whose outcome is unknown is sent again.
+// itself. No lifecycle request whose outcome is unknown is sent again.
 //
 // A lost stream is opened again after a jittered delay. When requests were in
 // flight, the history is read beside it (`replay=true&follow=false`), and only
@@ -14,8 +14,8 @@
 // A stream that is merely silent may be half-open. Four things find out: TCP
 // keep-alive, for a peer that is gone (30 s); a request that ran into its
 // deadline while the stream was silent, for a server or proxy that is stuck; a
-// lifecycle publish that reaches the Events API at another address, for a name
-// that has moved; and Config.IdleWatchdog for a stream without requests. See
+// publish that reaches the Events API at another address, for a name that has
+// moved; and Config.IdleWatchdog for a stream without requests. See
 // docs/adr/0003-reconnect.md.
 package events
 
@@ -73,7 +73,7 @@ type Config struct {
 }
 
 // The defaults of Config. ConnectWait outlasts the first delay, which is at
-// most 2 × RetryMin: one short loss refuses nobody.
+// most 2 × RetryMin: one short loss refuses no request.
 const (
 	defaultTimeout      = 30 * time.Second
 	defaultConnectWait  = 3 * time.Second
@@ -102,9 +102,10 @@ type Client struct {
 	ended       context.Context
 	end         context.CancelFunc // of ended, when the streams have ended
 
-	mu     sync.Mutex
-	closed bool           // Run has ended: nothing new is started
-	others sync.WaitGroup // publishes, receivers of late replies, lookups
+	mu       sync.Mutex
+	closed   bool           // Run has ended: nothing new is started
+	lookedUp time.Time      // when lookup was last called
+	others   sync.WaitGroup // publishes, receivers of late replies, lookups
 }
 
 // New returns a Client that subscribes to nothing before Run. Its error is ErrURL, or
@@ -123,11 +124,11 @@ func New(config Config) (*Client, error) {
 		config:     config,
 		collection: collection,
 		transport:  newTransport(secured),
-		publisher:  newPublisher(collection, secured),
 		publishes:  newPublishCounts(config.Metrics),
 		streams:    make(map[string]*stream),
 		fatal:      make(chan error, 1),
 	}
+	c.publisher = newPublisher(collection, secured, c.connectedTo)
 	c.lookup = c.lookupHost
 	c.ended, c.end = context.WithCancel(context.Background())
 	for i, reply := range config.Replies {

@@ -248,7 +248,7 @@ func startRequest(id string) Request[Envelope] {
 
 // lateTo sends what comes late to request into received.
 func lateTo(request Request[Envelope], received chan<- Envelope) Request[Envelope] {
-	request.Late = func(e Envelope, _ error) { received <- e }
+	request.Late = func(e Envelope) { received <- e }
 	return request
 }
 

@@ -12,7 +12,7 @@ type streamCounts struct {
 	reconnects *metrics.Counter
 	replays    *metrics.Counter
 	replies    map[matching]*metrics.Counter
-	history    *metrics.Counter // replayed, and nobody's here
+	history    *metrics.Counter // replayed replies to other requesters
 	malformed  *metrics.Counter
 	foreign    *metrics.Counter
 	tooLong    *metrics.Counter

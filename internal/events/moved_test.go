@@ -68,6 +68,33 @@ func TestTheNameOfTheEventsAPI(t *testing.T) {
 	}
 }
 
+// A name whose answers change all the time is looked up once in RetryMax.
+func TestLookupsAreRare(t *testing.T) {
+	f := newFake(t)
+	var looked atomic.Int32
+	r := start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Hour, time.Hour }, func(c *Client) {
+		c.lookup = func(context.Context) ([]string, error) {
+			looked.Add(1)
+			return []string{"127.0.0.1"}, nil
+		}
+	})
+	want(t, f.opened)
+	reply := r.ask("a")
+	want(t, f.published)
+	f.reply(startReply, "a", 1)
+	wantN(t, reply, 1)
+	for range 50 {
+		r.connectedTo(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 2), Port: 80})
+	}
+	r.stop()
+	if err := want(t, r.err); err != nil {
+		t.Error(err)
+	}
+	if n := looked.Load(); n != 1 {
+		t.Errorf("%d lookups, want 1", n)
+	}
+}
+
 // The address of a connection is known with and without a port in its text.
 func TestHostOf(t *testing.T) {
 	for want, address := range map[string]net.Addr{

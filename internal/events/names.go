@@ -29,7 +29,7 @@ var scopes = []struct{ prefix, scope string }{
 }
 
 // ScopesFor lists the scopes that the provider token needs in order to publish
-// and to hear the named events, sorted and each once.
+// and to subscribe to the named events, sorted and each once.
 func ScopesFor(names ...string) []string {
 	var need []string
 	for _, s := range scopes {

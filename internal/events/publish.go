@@ -32,24 +32,25 @@ const (
 var errUnsent = errors.New("not sent")
 
 // publisher posts to the collection. Lifecycle requests go out on a connection
-// of their own each: an idle one may have been closed by its server, and then
-// nobody could say whether the request was read. All others share connections;
+// of their own each: an idle one may have been closed by its server, and then it
+// is unknown whether the request was read. All others share connections;
 // one that fails on a used connection is sent again on a fresh one.
 type publisher struct {
 	collection    string
 	shared, fresh *http.Transport
+	connected     func(remote net.Addr) // called for each new connection
 }
 
-func newPublisher(collection string, config *tls.Config) *publisher {
+func newPublisher(collection string, config *tls.Config, connected func(net.Addr)) *publisher {
 	shared := newTransport(config)
 	shared.ResponseHeaderTimeout = 0 // the context bounds it
 	shared.MaxConnsPerHost = maxPublishConns
 	fresh := shared.Clone()
-	fresh.DialContext = (&net.Dialer{Timeout: dialTimeout, KeepAlive: -1}).DialContext // a moment's connection
+	fresh.DialContext = (&net.Dialer{Timeout: dialTimeout, KeepAlive: -1}).DialContext // used once, and soon
 	shared.DisableKeepAlives = false
 	shared.IdleConnTimeout = maxConnIdle
 	shared.MaxIdleConnsPerHost = maxPublishConns
-	return &publisher{collection: collection, shared: shared, fresh: fresh}
+	return &publisher{collection, shared, fresh, connected}
 }
 
 // answer is what the Events API said to a publish.
@@ -59,17 +60,16 @@ type answer struct {
 	reason   string // of a refusal; cleaned
 }
 
-// post sends body and returns the answer; connected, if set, learns the address
-// of a fresh connection. An error that wraps errUnsent means that nothing was
+// post sends body, on a connection of its own if fresh, and returns the answer.
+// An error that wraps errUnsent means that nothing was
 // sent; after any other the outcome is unknown. It returns soon after ctx ends.
-func (p *publisher) post(ctx context.Context, token secret.String, body []byte, connected func(net.Addr)) (answer, error) {
+func (p *publisher) post(ctx context.Context, token secret.String, body []byte, fresh bool) (answer, error) {
 	var sent, reused atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
 			sent.Store(true)
-			reused.Store(info.Reused)
-			if connected != nil {
-				connected(info.Conn.RemoteAddr())
+			if reused.Store(info.Reused); !info.Reused {
+				p.connected(info.Conn.RemoteAddr())
 			}
 		},
 	})
@@ -81,7 +81,7 @@ func (p *publisher) post(ctx context.Context, token secret.String, body []byte, 
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", userAgent)
 	transport := p.shared
-	if connected != nil {
+	if fresh {
 		transport = p.fresh
 	}
 	reply, err := transport.RoundTrip(request) // a Client would follow redirects

@@ -152,7 +152,7 @@ func TestAPublishThatCannotConnectIsNotSent(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	want(t, f.opened)
 	cancel()
-	if _, err := r.publisher.post(ctx, tokenOf("t"), nil, nil); !errors.Is(err, errUnsent) {
+	if _, err := r.publisher.post(ctx, tokenOf("t"), nil, false); !errors.Is(err, errUnsent) {
 		t.Errorf("with a context that has ended: %v", err)
 	}
 }

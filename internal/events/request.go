@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 )
@@ -35,7 +34,7 @@ type Request[T any] struct {
 	// that came after Do had returned ErrNoReply or ErrMalformed, within
 	// Config.LateReply. It is called by Run, several at a time, and may block
 	// for a while.
-	Late func(T, error)
+	Late func(T)
 }
 
 // Do publishes r and returns what r.Decode made of the reply. It waits until
@@ -58,7 +57,7 @@ func Do[T any](ctx context.Context, c *Client, r Request[T]) (T, error) {
 		return result{value, err}
 	}}
 	if r.Late != nil {
-		request.late = func(late result) { value, _ := late.value.(T); r.Late(value, late.err) }
+		request.late = func(late result) { value, _ := late.value.(T); r.Late(value) }
 	}
 	got := c.exchange(ctx, r.Name, r.Reply, request, body, r.Lifecycle)
 	value, _ := got.value.(T)
@@ -89,18 +88,13 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 	defer c.inFlight.Add(-1)
 
 	// The publish has a context of its own: the reply may come first, and then
-	// its answer is still read for a while, so that its connection can be used
-	// again.
+	// its answer is still read, so that a shared connection can be used again.
 	deadline, _ := ctx.Deadline()
 	publishing, stopPublish := context.WithDeadline(c.ended, deadline)
 	published := make(chan error, 1)
 	if !c.background(func() {
 		defer stopPublish()
-		var connected func(net.Addr)
-		if lifecycle {
-			connected = s.compareAddress
-		}
-		published <- c.publish(publishing, name, body, connected)
+		published <- c.publish(publishing, name, body, lifecycle)
 	}) {
 		stopPublish()
 		s.pending.remove(request)
@@ -111,7 +105,9 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 	select {
 	case r := <-request.done:
 		c.publishes.count(nil) // the reply proves it
-		time.AfterFunc(proofWait, stopPublish)
+		if lifecycle {
+			stopPublish()
+		}
 		return r
 	case cause = <-published:
 	case <-ctx.Done():
@@ -154,8 +150,8 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 
 // publish posts one event. Its error wraps ErrNotSent or ErrRefused; any other
 // means that the outcome is unknown.
-func (c *Client) publish(ctx context.Context, name string, body []byte, connected func(net.Addr)) error {
-	err := c.publishOnce(ctx, name, body, connected)
+func (c *Client) publish(ctx context.Context, name string, body []byte, lifecycle bool) error {
+	err := c.publishOnce(ctx, name, body, lifecycle)
 	// A refused token means that the event was not accepted, so sending it
 	// again with another token cannot make two of it.
 	changed, final := c.tokenRefused(err)
@@ -163,17 +159,17 @@ func (c *Client) publish(ctx context.Context, name string, body []byte, connecte
 		c.fail(final)
 	}
 	if changed {
-		err = c.publishOnce(ctx, name, body, connected)
+		err = c.publishOnce(ctx, name, body, lifecycle)
 	}
 	return err
 }
 
-func (c *Client) publishOnce(ctx context.Context, name string, body []byte, connected func(net.Addr)) error {
+func (c *Client) publishOnce(ctx context.Context, name string, body []byte, lifecycle bool) error {
 	token, err := c.config.Token.Token()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
-	reply, err := c.publisher.post(ctx, token, body, connected)
+	reply, err := c.publisher.post(ctx, token, body, lifecycle)
 	switch {
 	case errors.Is(err, errUnsent):
 		return fmt.Errorf("%w: %w", ErrNotSent, err)

@@ -67,7 +67,7 @@ func TestAnUntrustedServerIsSentNothing(t *testing.T) {
 	wantErr(t, r.ask("a"), ErrNotConnected)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if _, err := r.publisher.post(ctx, tokenOf("t"), []byte("{}"), nil); !errors.Is(err, errUnsent) {
+	if _, err := r.publisher.post(ctx, tokenOf("t"), []byte("{}"), false); !errors.Is(err, errUnsent) {
 		t.Errorf("publish: %v", err)
 	}
 	if len(f.requests) != 0 || len(f.published) != 0 {
@@ -162,7 +162,7 @@ func TestLateRepliesExpire(t *testing.T) {
 	r := start(t, f, func(c *Config) { c.LateReply = 0 }, func(c *Client) { c.Observe(startReply, func(e Envelope) { seen <- e }) })
 	ctx, cancel := context.WithCancel(context.Background())
 	request := startRequest("a")
-	request.Late = func(Envelope, error) { t.Error("Late was called") }
+	request.Late = func(Envelope) { t.Error("Late was called") }
 	reply := r.request(ctx, request)
 	want(t, f.published)
 	cancel()
@@ -188,7 +188,7 @@ func TestSlowReceiversOfLateRepliesHoldNobodyUp(t *testing.T) {
 	for i := range lates {
 		request := startRequest(strconv.Itoa(i))
 		request.Lifecycle = false // as many connections at a time as a real one
-		request.Late = func(e Envelope, _ error) { <-disk; received <- e.CorrelationID }
+		request.Late = func(e Envelope) { <-disk; received <- e.CorrelationID }
 		given = append(given, r.request(ctx, request))
 	}
 	for range lates {

@@ -22,17 +22,14 @@ const maxSuspectPause = 15 * time.Minute
 // lookupTimeout bounds asking for the addresses of the Events API.
 const lookupTimeout = 5 * time.Second
 
-// stalls decides when a request speaks against the open connection of its
-// stream: one without a reply while the stream was silent, or one that reached
-// the Events API at an address at which the stream is not. A dead worker looks
-// the same as a half-open stream from here, so a stream that stays silent is
-// suspected less and less often.
+// stalls detects half-open streams by requests that find no reply while the
+// stream is silent. A dead worker looks the same from here, so a stream that
+// stays silent is suspected less and less often.
 type stalls struct {
 	mu     sync.Mutex
 	cancel context.CancelCauseFunc // ends the open connection; nil without one
 	opened time.Time
 	remote string // the address at its other end
-	asking bool   // whether a lookup is under way
 
 	count    int
 	received uint64    // what had been received at the last suspicion
@@ -73,33 +70,57 @@ func (s *stream) suspect(requestedAt time.Time, received uint64) {
 	d.cancel(errSuspected)
 }
 
-// compareAddress is told where a publish is connected. If the stream's own
-// address is another one that the name does not have any more, the stream is
-// opened again: the reply will come from where the publish went.
-func (s *stream) compareAddress(remote net.Addr) {
-	d := &s.stalls
-	d.mu.Lock()
-	old := d.remote
-	if d.cancel == nil || d.asking || old == "" || old == hostOf(remote) {
-		d.mu.Unlock()
+// connectedTo is told where a publish is connected. A stream whose own address
+// is another one, which the name does not have any more, is opened again: replies
+// will come from where the publish went. The name is looked up once in RetryMax
+// at most, so that a name with changing answers costs little.
+func (c *Client) connectedTo(remote net.Addr) {
+	host := hostOf(remote)
+	elsewhere := false
+	for _, s := range c.streams {
+		elsewhere = elsewhere || s.stalls.isElsewhere(host)
+	}
+	if !elsewhere || !c.mayLookUp(time.Now()) {
 		return
 	}
-	d.asking = true
-	d.mu.Unlock()
-	s.client.background(func() { s.followName(old) }) // not at the end of Run, where nothing is opened again
+	c.background(func() {
+		ctx, cancel := context.WithTimeout(c.ended, lookupTimeout)
+		defer cancel()
+		addresses, err := c.lookup(ctx)
+		if err != nil {
+			return
+		}
+		for _, s := range c.streams {
+			if s.stalls.isElsewhere(addresses...) {
+				s.stalls.endWith(errMoved)
+			}
+		}
+	})
 }
 
-// followName ends the connection to old if the name has moved away from it.
-func (s *stream) followName(old string) {
-	ctx, cancel := context.WithTimeout(s.client.ended, lookupTimeout)
-	defer cancel()
-	addresses, err := s.client.lookup(ctx)
-	d := &s.stalls
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.asking = false
-	if err == nil && d.cancel != nil && d.remote == old && !slices.Contains(addresses, old) {
-		d.cancel(errMoved)
+func (c *Client) mayLookUp(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now.Sub(c.lookedUp) < c.config.RetryMax {
+		return false
+	}
+	c.lookedUp = now
+	return true
+}
+
+// isElsewhere reports an open connection to none of addresses.
+func (s *stalls) isElsewhere(addresses ...string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cancel != nil && s.remote != "" && !slices.Contains(addresses, s.remote)
+}
+
+// endWith ends the open connection.
+func (s *stalls) endWith(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cancel != nil {
+		s.cancel(cause)
 	}
 }
 

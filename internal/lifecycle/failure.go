@@ -12,9 +12,9 @@ type Kind string
 
 // The kinds of Error.
 const (
-	// Unavailable: nobody answered, or the request could not be sent.
+	// Unavailable: no answer came, or the request could not be sent.
 	Unavailable Kind = "unavailable"
-	// Malformed: an integration answered with something that makes no sense.
+	// Malformed: an integration answered with something that cannot be read.
 	Malformed Kind = "malformed"
 	// Rejection: an integration answered, and said no.
 	Rejection Kind = "rejected"
@@ -55,12 +55,15 @@ func (e *Error) Unwrap() error { return e.Cause }
 
 // Failure tells why a request over Events failed, where that is no bug of this
 // gateway; who names the integration that was asked, for example "runtime". An
-// integration's own error is passed on, everything else is told in the
-// gateway's words. mayAct says whether a request without a reply that can be
+// *Error and an integration's own error are passed on, everything else is told
+// in the gateway's words. mayAct says whether a request without a reply that can be
 // read may still be acted upon: a question never is.
 func Failure(err error, who string, mayAct bool) error {
 	var remote *events.RemoteError
+	var told *Error
 	switch {
+	case errors.As(err, &told):
+		return told
 	case errors.As(err, &remote):
 		return &Error{Kind: Rejection, Type: remote.Type, Message: remote.Message, Cause: err}
 	case errors.Is(err, events.ErrMalformed) && mayAct:

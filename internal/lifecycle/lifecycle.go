@@ -1,6 +1,6 @@
 // Package lifecycle is the vocabulary of a write: what was asked, of whom, how
-// it ended, and how the parts behind the gateway fail. It stands below backend,
-// billing, usage and outbox, which share it.
+// it ended, and how the parts behind the gateway fail. It is shared by backend,
+// billing, usage and outbox, and imports events to tell its failures.
 package lifecycle
 
 import "time"
@@ -49,3 +49,8 @@ const (
 	// in time; the runtime may still act on it.
 	Unknown Outcome = "unknown"
 )
+
+// Known reports one of the outcomes above.
+func (o Outcome) Known() bool {
+	return o == Accepted || o == Rejected || o == NotSent || o == Unknown
+}

@@ -51,8 +51,7 @@ const (
 // Keeper keeps one snapshot as pre-rendered bytes. It asks for the status in the
 // background while it is read, one request at a time.
 //
-// Requests are numbered, and that is the whole of its correctness: an accepted
-// write raises floor above every request begun before it, a reader notes when
+// Requests are numbered: an accepted write raises floor above every request begun before it, a reader notes when
 // it begins which request it needs at least, and gets the answer to that one or
 // to a later one. Later writes do not change what it needs.
 type Keeper struct {
@@ -218,8 +217,8 @@ func (k *Keeper) need() uint64 {
 	return k.asked + 1
 }
 
-// Invalidate takes down whatever was asked for before now: a write may have
-// been accepted. When it returns, no Read that begins shows it any more.
+// Invalidate drops whatever was asked for before now: a write may have been
+// accepted. When it returns, no Read that begins shows it any more.
 func (k *Keeper) Invalidate() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

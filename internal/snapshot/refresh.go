@@ -24,13 +24,13 @@ type watch struct {
 	since time.Time
 }
 
-// asleep is how long Run rests when nobody wants to know.
-const asleep = time.Hour
+// idleWait is how long Run rests when no refresh is due.
+const idleWait = time.Hour
 
 // Run asks for the status whenever a reader waits for it, reads one that is due,
 // or a write is watched. It returns when ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
-	timer := time.NewTimer(asleep)
+	timer := time.NewTimer(idleWait)
 	defer timer.Stop()
 	defer func() {
 		k.mu.Lock()
@@ -63,7 +63,7 @@ func (k *Keeper) due() time.Duration {
 	if k.waiting > 0 && k.wanted > k.asked {
 		return 0
 	}
-	interval := asleep
+	interval := idleWait
 	if s := k.current.Load(); s != nil && s.read.Load() {
 		interval = s.refresh
 		if k.hinted {
@@ -80,8 +80,8 @@ func (k *Keeper) due() time.Duration {
 			interval = min(interval, k.config.Refresh)
 		}
 	}
-	if interval == asleep {
-		return asleep
+	if interval == idleWait {
+		return idleWait
 	}
 	return interval - time.Since(k.last.from)
 }

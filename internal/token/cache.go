@@ -12,7 +12,7 @@ import (
 const (
 	// defaultCacheSize bounds the verified tokens that are remembered.
 	defaultCacheSize = 65536
-	// rememberFor is how long a verified signature is taken as read.
+	// rememberFor is how long a verified signature is trusted.
 	rememberFor = time.Minute
 	// sweepEvery is how long an entry stays in memory after its end, at most.
 	sweepEvery = 30 * time.Second
@@ -29,7 +29,7 @@ const (
 // many. Refusals are never kept.
 //
 // A token is remembered when it is verified for the second time: one that comes
-// once costs no memory, so a flood of such tokens drives nobody else's out.
+// once costs no memory, so a flood of such tokens evicts no other.
 //
 // An entry ends after rememberFor, or with its token, and is removed by a timer
 // that is there only while there are entries. otter's own expiry would read the
@@ -71,7 +71,7 @@ func (c *cache) get(token string, now time.Time) *Identity {
 // or for rememberFor, if the token was put before. It owns id from here on.
 func (c *cache) put(token string, id *Identity, now time.Time) {
 	seconds := min(id.expiresAt-unixSeconds(now), rememberFor.Seconds())
-	if seconds <= 0 || !c.again(token) {
+	if seconds <= 0 || !c.seenBefore(token) {
 		return
 	}
 	id.verifiedUntil = now.Add(time.Duration(seconds * float64(time.Second)))
@@ -79,8 +79,8 @@ func (c *cache) put(token string, id *Identity, now time.Time) {
 	c.sweepLater()
 }
 
-// again leaves the mark of token, and reports whether it was there.
-func (c *cache) again(token string) bool {
+// seenBefore leaves the mark of token, and reports whether it was there.
+func (c *cache) seenBefore(token string) bool {
 	hash := maphash.String(c.seed, token)
 	place, mark := hash%uint64(len(c.seen)), uint32(hash>>32)
 	return c.seen[place].Swap(mark) == mark

@@ -40,7 +40,7 @@ func (r refusal) Error() string { return string(r) }
 // RawClaims is what golang-jwt decodes the claims of a token into, before it
 // verifies the signature: their text. Accept reads it, after the signature. A
 // Validate method, which golang-jwt calls at that time as well, would have its
-// errors wrapped at a tenth of what a token costs.
+// errors wrapped, which costs a tenth of a verification.
 type RawClaims struct {
 	jwt.MapClaims // stays empty, so golang-jwt has nothing to check
 	text          []byte

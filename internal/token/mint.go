@@ -7,7 +7,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// DevSubject is the account of minted tokens when nobody names one: a UUID, so
+// DevSubject is the account of minted tokens by default: a UUID, so
 // that billing and usage accept it.
 const DevSubject = "00000000-0000-4000-8000-000000000001"
 

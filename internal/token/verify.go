@@ -26,7 +26,7 @@ type Config struct {
 	// these algorithms, is not the same as a set that is empty for now.
 	PublicKeys PublicKeys
 	// UnknownKey is called when a token names a public key that is not there.
-	// Anybody can cause it, and a request waits for it; nil for nothing.
+	// Any client can cause it, and a request waits for it; nil for nothing.
 	UnknownKey func()
 	// Audience that a token must name; empty means Audience.
 	Audience string

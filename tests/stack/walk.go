@@ -34,7 +34,7 @@ func (s *stack) walk(ctx context.Context, out io.Writer) error {
 		"OTHER="+s.platform.CallerToken(broke, "vm:read vm:write"))}
 	for _, step := range []func(context.Context) error{
 		func(ctx context.Context) error {
-			return w.wait(ctx, "The provider is ready once it hears all replies", w.curl("", "GET", "/readyz"), `{"ok":true}`)
+			return w.wait(ctx, "The provider is ready once it is subscribed to all replies", w.curl("", "GET", "/readyz"), `{"ok":true}`)
 		},
 		func(ctx context.Context) error {
 			return w.call(ctx, "The runtime rests", w.api("TOKEN", "GET", "status"), `"state":"stopped"`, 200)
