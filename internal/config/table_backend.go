@@ -40,7 +40,7 @@ func events() []Setting {
 	return []Setting{
 		{
 			Key: keyEventsURL, Flag: "events-url", Env: "BUS_EVENTS_API_URL", Group: GroupEvents,
-			Usage: "Bus Events API: its root, or its collection ending in /api/v1/events.",
+			Usage: "Bus Events API: its root, or its collection ending in /api/v1/events; over plain http its token can be read on the way.",
 			kind:  text("url", plainURL, func(c *Config) *string { return &c.Events.URL }),
 		},
 		{

@@ -23,7 +23,7 @@ func TestTenThousandRepliesOutOfOrder(t *testing.T) {
 				callers.Go(func() {
 					for i := next.Add(1) - 1; i < requests; i = next.Add(1) - 1 {
 						id := fmt.Sprint(i)
-						e, err := Do(context.Background(), r.Client, plainRequest(id))
+						e, err := Do(context.Background(), r.Client, startRequest(id))
 						if got := string(e.Payload); err != nil || got != fmt.Sprintf(`{"n":%d}`, i) {
 							t.Errorf("request %d got %s, %v", i, got, err)
 						}
@@ -67,11 +67,4 @@ func TestTenThousandRepliesOutOfOrder(t *testing.T) {
 			}
 		})
 	}
-}
-
-// plainRequest is one whose publish shares its connection with others.
-func plainRequest(id string) Request[Envelope] {
-	request := startRequest(id)
-	request.Lifecycle = false
-	return request
 }

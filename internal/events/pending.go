@@ -32,7 +32,7 @@ type pending struct {
 	opened   uint64 // how many requests there have been
 	waiting  map[string]*call
 	givenUp  *oldestFirst[*call]
-	answered *oldestFirst[struct{}]
+	answered *oldestFirst[bool] // whether the reply said yes
 }
 
 // call is one request.
@@ -40,9 +40,10 @@ type call struct {
 	id     string
 	number uint64
 	decode func(Envelope) result
-	late   func(result) // nil: a late reply is only counted
-	until  time.Time    // when a late reply is of no use any more
-	done   chan result  // one slot: the stream never blocks
+	late   func(result)  // nil: a late reply is only counted
+	until  time.Time     // when a late reply is of no use any more
+	done   chan result   // one slot: the stream never blocks
+	missed chan struct{} // one slot: its stream was lost, and the history has no reply
 }
 
 // result is a decoded reply.
@@ -55,14 +56,14 @@ func newPending() *pending {
 	return &pending{
 		waiting:  make(map[string]*call),
 		givenUp:  newOldestFirst[*call](maxLate),
-		answered: newOldestFirst[struct{}](maxAnswered),
+		answered: newOldestFirst[bool](maxAnswered),
 	}
 }
 
 // add enters c; false means that a request with its id waits already. An
 // earlier one that does not wait any more is forgotten: replies are c's.
 func (p *pending) add(c *call) bool {
-	c.done = make(chan result, 1)
+	c.done, c.missed = make(chan result, 1), make(chan struct{}, 1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.waiting[c.id] != nil {
@@ -102,21 +103,29 @@ func (p *pending) giveUp(c *call, until time.Time) bool {
 	return true
 }
 
+// waits reports whether c still waits for its reply.
+func (p *pending) waits(c *call) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.waiting[c.id] == c
+}
+
 // find looks up whose reply has id. The call is nil unless the reply is matched
-// or late.
-func (p *pending) find(id string) (matching, *call) {
+// or late. settled is false for a reply that may tell more than its request knows:
+// another requester's, or one after a refusal.
+func (p *pending) find(id string) (kind matching, c *call, settled bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c := p.waiting[id]; c != nil {
-		return matched, c
+		return matched, c, false
 	}
 	if c, ok := p.givenUp.get(id); ok {
-		return late, c
+		return late, c, false
 	}
-	if _, ok := p.answered.get(id); ok {
-		return duplicate, nil
+	if yes, ok := p.answered.get(id); ok {
+		return duplicate, nil, yes
 	}
-	return unmatched, nil
+	return unmatched, nil, false
 }
 
 // settle gives r, which came at now, to the caller of c if it waits. A malformed
@@ -132,7 +141,7 @@ func (p *pending) settle(c *call, r result, now, until time.Time) (kind matching
 			c.until = until
 			p.givenUp.put(c.id, c)
 		} else {
-			p.answered.put(c.id, struct{}{})
+			p.answered.put(c.id, r.err == nil)
 		}
 		c.done <- r
 		return matched, false
@@ -144,7 +153,7 @@ func (p *pending) settle(c *call, r result, now, until time.Time) (kind matching
 		return late, false
 	}
 	p.givenUp.remove(c.id)
-	p.answered.put(c.id, struct{}{})
+	p.answered.put(c.id, r.err == nil)
 	return late, c.late != nil && !now.After(c.until)
 }
 
@@ -171,6 +180,21 @@ func (p *pending) missing(mark uint64, now time.Time) bool {
 		}
 	}
 	return false
+}
+
+// tellMissed tells the requests from before the mark that still wait that the
+// history has no reply to them.
+func (p *pending) tellMissed(mark uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.waiting {
+		if c.number <= mark {
+			select {
+			case c.missed <- struct{}{}:
+			default:
+			}
+		}
+	}
 }
 
 // oldestFirst is a map by correlation id of at most limit values: when it is

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ func TestPending(t *testing.T) {
 		p := newPending()
 		now := time.Unix(1e9, 0)
 		calls := make(map[string]*call)
-		state := make(map[string]matching)
+		state, yes := make(map[string]matching), make(map[string]bool)
 		id := func() string { return fmt.Sprint(rapid.IntRange(0, 9).Draw(t, "id")) }
 		step := func() time.Time { now = now.Add(time.Second); return now }
 
@@ -49,11 +50,9 @@ func TestPending(t *testing.T) {
 			"reply": func(t *rapid.T) {
 				id := id()
 				var r result
-				if rapid.Bool().Draw(t, "malformed") {
-					r.err = ErrMalformed
-				}
+				r.err = rapid.SampledFrom([]error{nil, ErrMalformed, &RemoteError{"no", "no"}}).Draw(t, "err")
 				was := state[id]
-				kind, c := p.find(id)
+				kind, c, settled := p.find(id)
 				want := was
 				switch was {
 				case "":
@@ -64,15 +63,18 @@ func TestPending(t *testing.T) {
 				if kind != want || (c != nil) != (want == matched || want == late) {
 					t.Fatalf("find(%s) = %s, %v, want %s", id, kind, c, want)
 				}
+				if settled != (want == duplicate && yes[id]) {
+					t.Fatalf("find(%s) = settled %v while %s", id, settled, was)
+				}
 				if c == nil {
 					return
 				}
 				expired := step().After(c.until)
 				kind, tell := p.settle(c, r, now, now.Add(wanted))
-				if kind != want || tell != (want == late && r.err == nil && !expired) || len(c.done) != map[bool]int{true: 1, false: len(c.done)}[want == matched] {
+				if kind != want || tell != (want == late && !errors.Is(r.err, ErrMalformed) && !expired) || len(c.done) != map[bool]int{true: 1, false: len(c.done)}[want == matched] {
 					t.Fatalf("settle(%s, %v) = %s, %v while %s until %v at %v", id, r.err, kind, tell, was, c.until, now)
 				}
-				if state[id] = duplicate; r.err != nil {
+				if state[id], yes[id] = duplicate, r.err == nil; errors.Is(r.err, ErrMalformed) {
 					state[id] = givenUp
 				}
 			},

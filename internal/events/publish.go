@@ -24,8 +24,10 @@ const (
 	// maxConnIdle is below the keep-alive time of common servers (5 s and up),
 	// so that a connection is seldom used while its server closes it.
 	maxConnIdle = 4 * time.Second
-	// maxPublishAnswer bounds what is read of the body of an answer, in bytes.
+	// maxPublishAnswer bounds what is read of the body of an answer, in bytes,
+	// and bodyTimeout how long that may take: the status has said it.
 	maxPublishAnswer = 64 << 10
+	bodyTimeout      = time.Second
 )
 
 // errUnsent marks a publish that found no connection: nothing was sent.
@@ -64,6 +66,8 @@ type answer struct {
 // An error that wraps errUnsent means that nothing was
 // sent; after any other the outcome is unknown. It returns soon after ctx ends.
 func (p *publisher) post(ctx context.Context, token secret.String, body []byte, fresh bool) (answer, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var sent, reused atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
@@ -99,7 +103,9 @@ func (p *publisher) post(ctx context.Context, token secret.String, body []byte, 
 		return answer{}, fmt.Errorf("reading the answer: %s", clean(err.Error(), maxMessage))
 	}
 	defer reply.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(reply.Body, maxPublishAnswer)) // the status has said it
+	late := time.AfterFunc(bodyTimeout, cancel)
+	text, _ := io.ReadAll(io.LimitReader(reply.Body, maxPublishAnswer)) // what came is enough
+	late.Stop()
 	return judge(reply.StatusCode, text), nil
 }
 

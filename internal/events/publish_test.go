@@ -75,7 +75,6 @@ func TestARefusedPublish(t *testing.T) {
 	f(403, `{"error":"Bearer abc"}`, "the Events API refused bus.vm.start.request with 403 Forbidden (integration_error: [redacted])")
 	f(429, `{"error":5}`, "the Events API refused bus.vm.start.request with 429 Too Many Requests (integration_error: "+unnamedMessage+")")
 	f(404, `<html>`, "the Events API refused bus.vm.start.request with 404 Not Found")
-	f(302, ``, "the Events API refused bus.vm.start.request with 302 Found")
 	f(200, `{"accepted":false}`, "the Events API refused bus.vm.start.request with 200 OK")
 }
 
@@ -83,7 +82,9 @@ func TestARefusedPublish(t *testing.T) {
 func TestAnUnknownPublishWaitsForItsReply(t *testing.T) {
 	for _, answer := range []string{"", "HTTP", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1 500",
 		"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
-		"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 524 \r\nContent-Length: 0\r\n\r\n"} {
+		"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 524 \r\nContent-Length: 0\r\n\r\n",
+		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", "HTTP/1.1 099 None\r\nContent-Length: 0\r\n\r\n",
+		"HTTP/1.1 303 See Other\r\nLocation: /done\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 307 X\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"} {
 		t.Run(answer, func(t *testing.T) {
 			f := newFake(t)
 			f.publish = answerWith(t, answer)
@@ -302,4 +303,11 @@ func TestProofIsWaitedForBriefly(t *testing.T) {
 		f.reply(startReply, "a", 1)
 		want(t, received)
 	})
+}
+
+// plainRequest is one whose publish shares its connection with others.
+func plainRequest(id string) Request[Envelope] {
+	request := startRequest(id)
+	request.Lifecycle = false
+	return request
 }

@@ -94,7 +94,7 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 	published := make(chan error, 1)
 	if !c.background(func() {
 		defer stopPublish()
-		published <- c.publish(publishing, name, body, lifecycle)
+		published <- c.publish(publishing, name, body, lifecycle, func() bool { return s.pending.waits(request) })
 	}) {
 		stopPublish()
 		s.pending.remove(request)
@@ -129,12 +129,26 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 		defer timer.Stop()
 		proof = timer.C
 	}
-	select {
-	case r := <-request.done:
-		return r
-	case <-proof:
-	case <-ctx.Done():
-	case <-c.ended.Done():
+	for waiting := true; waiting; {
+		select {
+		case r := <-request.done:
+			return r
+		case <-request.missed:
+			// Its reply may have been lost with the stream. A question may be
+			// asked twice, and has the same reply.
+			if !lifecycle {
+				c.background(func() {
+					again, stop := context.WithDeadline(c.ended, deadline)
+					defer stop()
+					_ = c.publishOnce(again, name, body, false)
+				})
+			}
+			continue
+		case <-proof:
+		case <-ctx.Done():
+		case <-c.ended.Done():
+		}
+		waiting = false
 	}
 	if !s.pending.giveUp(request, time.Now().Add(c.config.LateReply)) {
 		return <-request.done
@@ -150,15 +164,16 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 
 // publish posts one event. Its error wraps ErrNotSent or ErrRefused; any other
 // means that the outcome is unknown.
-func (c *Client) publish(ctx context.Context, name string, body []byte, lifecycle bool) error {
+func (c *Client) publish(ctx context.Context, name string, body []byte, lifecycle bool, waits func() bool) error {
 	err := c.publishOnce(ctx, name, body, lifecycle)
 	// A refused token means that the event was not accepted, so sending it
-	// again with another token cannot make two of it.
+	// again with another token cannot make two of it; unless the reply, which
+	// came meanwhile, proves the refusal wrong.
 	changed, final := c.tokenRefused(err)
 	if final != nil {
 		c.fail(final)
 	}
-	if changed {
+	if changed && waits() {
 		err = c.publishOnce(ctx, name, body, lifecycle)
 	}
 	return err
@@ -175,11 +190,11 @@ func (c *Client) publishOnce(ctx context.Context, name string, body []byte, life
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	case err != nil:
 		return err
-	case reply.status >= http.StatusInternalServerError:
-		// A proxy may have passed the event on all the same.
-		return fmt.Errorf("the publish of %s was answered %d %s", name, reply.status, http.StatusText(reply.status))
-	case !reply.accepted:
+	case reply.accepted:
+		return nil
+	case reply.status/100 == 4 || reply.status/100 == 2: // or accepted: false
 		return withToken(&RefusedError{Event: name, Status: reply.status, Reason: reply.reason}, token, "publishing")
 	}
-	return nil
+	// A proxy may have passed the event on all the same.
+	return fmt.Errorf("the publish of %s was answered %d %s", name, reply.status, http.StatusText(reply.status))
 }

@@ -140,13 +140,14 @@ func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) error) error 
 }
 
 // deliver gives e to the request that it answers, which decodes it, or to the
-// observers if it answers none of this process. Of a replay, only the answers to
+// observers if it answers none of this process, or one that was refused before.
+// Of a replay, only the answers to
 // this process's requests count: all others are history of an unknown age. It
 // reports whether e answered a request.
 func (s *stream) deliver(e Envelope, replayed bool) bool {
 	s.delivery.Lock()
 	defer s.delivery.Unlock()
-	kind, request := s.pending.find(e.CorrelationID)
+	kind, request, settled := s.pending.find(e.CorrelationID)
 	if replayed && request == nil {
 		s.counts.history.Inc()
 		return false
@@ -158,7 +159,7 @@ func (s *stream) deliver(e Envelope, replayed bool) bool {
 		r = request.decode(e)
 		now := time.Now()
 		kind, tell = s.pending.settle(request, r, now, now.Add(s.client.config.LateReply))
-	case kind == unmatched:
+	case !settled:
 		for _, observe := range s.observers {
 			observe(e)
 		}
@@ -182,7 +183,11 @@ func (s *stream) catchUp(ctx context.Context, mark uint64) {
 	config := &s.client.config
 	for attempt := 0; s.pending.missing(mark, time.Now()); attempt++ {
 		err := s.replay(ctx, mark)
-		if err == nil || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			s.pending.tellMissed(mark)
 			return
 		}
 		if _, final := s.client.tokenRefused(err); final != nil {

@@ -201,12 +201,14 @@ func TestWritesDoNotStarveReads(t *testing.T) {
 		r.delay = 500 * time.Millisecond
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		go func() {
+		var writer sync.WaitGroup
+		defer writer.Wait()
+		writer.Go(func() {
 			for ctx.Err() == nil {
 				time.Sleep(100 * time.Millisecond)
 				k.Invalidate()
 			}
-		}()
+		})
 		for ctx.Err() == nil {
 			began := time.Now()
 			read(t, k)
@@ -412,5 +414,17 @@ func TestWarmReadAllocatesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, k *Keeper, _ *fakeRuntime) {
 		read(t, k)
 		require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = k.Read(t.Context()) }))
+	})
+}
+
+// A status that is not read any more is not asked for again and again because
+// the runtime fails.
+func TestFailureWithoutAReader(t *testing.T) {
+	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		read(t, k) // waits
+		read(t, k) // reads what is shown, so that the next refresh is due
+		r.set("", errors.New("no answer"))
+		time.Sleep(24 * time.Hour)
+		require.EqualValues(t, 2, r.asked.Load())
 	})
 }

@@ -112,6 +112,11 @@ func (k *Keeper) refresh(ctx context.Context) {
 	switch {
 	case err != nil:
 		k.failed.Inc()
+		// It goes on to be asked for only if it goes on to be read.
+		if s := k.current.Load(); s != nil {
+			k.current.Store(&shown{document: s.document, state: s.state, askedAt: s.askedAt,
+				fresh: since(s.askedAt) + s.refresh, refresh: s.refresh})
+		}
 	case got.number < k.floor:
 		k.overtaken.Inc()
 	default:
