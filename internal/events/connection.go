@@ -1,8 +1,11 @@
 package events
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -150,4 +153,132 @@ func (c *connection) Close() {
 	c.watchdog.Stop()
 	c.cancel(nil)
 	_ = c.body.Close() // whatever it says, the connection is not used again
+}
+
+// lineBuffer is read from the network at a time; a longer line is gathered in
+// a buffer that is let go afterwards.
+const lineBuffer = 32 << 10
+
+// errLineTooLong reports a line that was skipped; the next call goes on after it.
+var errLineTooLong = errors.New("line too long")
+
+// lineReader cuts NDJSON into lines of at most limit bytes, CR LF and white
+// space around a line not counted among its text.
+type lineReader struct {
+	in    *bufio.Reader
+	limit int
+}
+
+func newLineReader(in io.Reader, limit int) *lineReader {
+	return &lineReader{in: bufio.NewReaderSize(in, lineBuffer), limit: limit}
+}
+
+// next returns the next line that is not blank, valid until the next call. A
+// last line that has no end is returned with the error that cut it, which for
+// an orderly end is io.EOF.
+func (r *lineReader) next() ([]byte, error) {
+	for {
+		line, err := r.raw()
+		if line = bytes.TrimSpace(line); len(line) > 0 || err != nil {
+			return line, err
+		}
+	}
+}
+
+// raw returns the next line with its end.
+func (r *lineReader) raw() ([]byte, error) {
+	line, err := r.in.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		line, err = r.gather(line)
+	}
+	if err == nil && len(bytes.TrimRight(line, "\r\n")) > r.limit {
+		return nil, errLineTooLong
+	}
+	return line, err
+}
+
+// gather reads on to the end of a line that begins with first.
+func (r *lineReader) gather(first []byte) ([]byte, error) {
+	line := bytes.Clone(first)
+	for {
+		part, err := r.in.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return line, err
+		case len(line) > r.limit:
+			return nil, r.skip()
+		}
+	}
+}
+
+// skip reads on to the end of an overlong line.
+func (r *lineReader) skip() error {
+	for {
+		_, err := r.in.ReadSlice('\n')
+		if err == nil {
+			return errLineTooLong
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+	}
+}
+
+// Attempt is what Try learned on its way.
+type Attempt struct {
+	// Asked and Answered are this machine's clock around the answer.
+	Asked, Answered time.Time
+	// Date is the Events API's own clock in it, to the second; zero when it
+	// did not say (RFC 9110 §6.6.1).
+	Date time.Time
+}
+
+// Skew is how far the Events API's clock is ahead of this machine's, as far as
+// the answer proves it: zero for anything within its time and resolution.
+func (a Attempt) Skew() time.Duration {
+	const resolution = time.Second
+	switch {
+	case a.Date.IsZero():
+		return 0
+	case a.Date.After(a.Answered):
+		return a.Date.Sub(a.Answered)
+	case a.Date.Add(resolution).Before(a.Asked):
+		return a.Date.Add(resolution).Sub(a.Asked)
+	}
+	return 0
+}
+
+// Try opens the stream of reply once, the way a Client does, and closes it
+// again. A broadcast listener takes nothing from others. The error is ErrURL, a
+// *RefusedError, or why there was no connection; the Attempt is filled as far
+// as it came.
+func Try(ctx context.Context, rawURL string, token secret.String, reply string) (Attempt, error) {
+	collection, err := CollectionURL(rawURL)
+	if err != nil {
+		return Attempt{}, err
+	}
+	transport := &timed{RoundTripper: newTransport(tlsConfig())}
+	query := url.Values{"name": {reply}, "delivery": {"broadcast"}}
+	connection, err := listen(ctx, subscription{transport, collection, query, token, headerTimeout, func() {}})
+	if err == nil {
+		connection.Close()
+	}
+	return transport.attempt, err
+}
+
+// timed notes the clocks of one exchange.
+type timed struct {
+	http.RoundTripper
+	attempt Attempt
+}
+
+func (t *timed) RoundTrip(request *http.Request) (*http.Response, error) {
+	t.attempt.Asked = time.Now()
+	reply, err := t.RoundTripper.RoundTrip(request)
+	t.attempt.Answered = time.Now()
+	if err == nil {
+		t.attempt.Date, _ = http.ParseTime(reply.Header.Get("Date")) // zero where it is none
+	}
+	return reply, err
 }

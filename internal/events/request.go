@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
 // proofWait is how long a request still waits for its reply once the answer to
@@ -197,4 +200,88 @@ func (c *Client) publishOnce(ctx context.Context, name string, body []byte, life
 	}
 	// A proxy may have passed the event on all the same.
 	return fmt.Errorf("the publish of %s was answered %d %s", name, reply.status, http.StatusText(reply.status))
+}
+
+// What Do returns, to be told apart with errors.Is; a *RemoteError, with
+// errors.As.
+var (
+	// ErrNotConnected: the reply stream is down, and has been for longer than
+	// Config.ConnectWait. Nothing was published.
+	ErrNotConnected = errors.New("the reply stream is not connected")
+	// ErrNotSent: the publish could not begin: no connection, no token, or no
+	// time left. Nothing was published.
+	ErrNotSent = errors.New("the event could not be sent")
+	// ErrRefused: the Events API answered the publish with a refusal; see
+	// RefusedError. The request was not accepted.
+	ErrRefused = errors.New("the Events API refused the event")
+	// ErrNoReply: the event was published, or may have been, and no reply came
+	// in time. The request may have been carried out, or may still be.
+	ErrNoReply = errors.New("no reply came")
+	// ErrMalformed: a reply's payload is not what it should be (see
+	// Envelope.Fields). The request may have been carried out.
+	ErrMalformed = errors.New("the reply is malformed")
+)
+
+// ErrTokenRefused is wrapped by what Run returns when the Events API refuses a
+// token that will not change.
+var ErrTokenRefused = errors.New("the Events API refused the token")
+
+// RefusedError is an ErrRefused with what the Events API said. A Status of 2xx
+// means that it answered `"accepted":false`.
+type RefusedError struct {
+	Event  string
+	Status int
+	// Reason is the API's own text, cleaned as in RemoteError; may be empty.
+	Reason string
+}
+
+func (e *RefusedError) Error() string {
+	text := fmt.Sprintf("the Events API refused %s with %d %s", e.Event, e.Status, http.StatusText(e.Status))
+	if e.Reason != "" {
+		text += " (" + e.Reason + ")"
+	}
+	return text
+}
+
+// Is makes a RefusedError an ErrRefused.
+func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
+
+// tokenRefusal is a RefusedError that concerns the token.
+type tokenRefusal struct {
+	*RefusedError
+	token secret.String
+	doing string // what it was refused for
+}
+
+func (e *tokenRefusal) Unwrap() error { return e.RefusedError }
+
+// withToken makes a tokenRefusal of an error that is one, and leaves others.
+func withToken(err error, token secret.String, doing string) error {
+	var refusal *RefusedError
+	if errors.As(err, &refusal) && (refusal.Status == http.StatusUnauthorized || refusal.Status == http.StatusForbidden) {
+		return &tokenRefusal{refusal, token, doing}
+	}
+	return err
+}
+
+// tokenRefused deals with err if it is a tokenRefusal: either the token has
+// changed and err may be a thing of the past, or it may change later, or, if
+// final is set, it never will. That is one line for the operator.
+func (c *Client) tokenRefused(err error) (changed bool, final error) {
+	var refusal *tokenRefusal
+	if !errors.As(err, &refusal) {
+		return false, nil
+	}
+	changed, final = c.config.Token.Refused(refusal.token)
+	if final == nil {
+		return changed, nil
+	}
+	reason := ""
+	if refusal.Reason != "" {
+		reason = " (" + refusal.Reason + ")"
+	}
+	return false, fmt.Errorf("%w in BUS_API_TOKEN: %s %s was answered %d %s%s; it needs the scope %q, and all that is enabled needs %q; "+
+		"put a valid token there, or use --token-file to replace it while running",
+		final, refusal.doing, refusal.Event, refusal.Status, http.StatusText(refusal.Status), reason,
+		strings.Join(ScopesFor(refusal.Event), " "), strings.Join(ScopesFor(c.config.Replies...), " "))
 }

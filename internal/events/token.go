@@ -1,10 +1,19 @@
 package events
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
 	"regexp"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
@@ -93,4 +102,140 @@ func (r *rereadToken) reload() error {
 		r.token = token
 	}
 	return err
+}
+
+const (
+	// fileCheckInterval is how old the last look at a token file may be.
+	fileCheckInterval = time.Second
+	// maxTokenFile bounds a token file in bytes; real tokens take up to 8 KiB.
+	maxTokenFile = 64 << 10
+)
+
+// FileToken is the token in a file, surrounding white space not counted. A
+// changed file is noticed within a second of use and whenever its token is
+// refused; while it holds none, the last good token stays in use, and logger
+// gets one line.
+func FileToken(path string, logger *slog.Logger) TokenSource {
+	f := &fileToken{path: path, logger: logger, now: time.Now}
+	f.read = f.readFile
+	return f
+}
+
+type fileToken struct {
+	rereadToken
+	path   string
+	logger *slog.Logger
+	now    func() time.Time
+
+	// Guarded by rereadToken.mu.
+	looked  time.Time
+	seen    os.FileInfo // of the content last read; nil before
+	failing bool        // and said so
+}
+
+func (f *fileToken) Token() (secret.String, error) {
+	f.lookAgain()
+	return f.rereadToken.Token()
+}
+
+// lookAgain reads the file if it is another than the one read last.
+func (f *fileToken) lookAgain() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.now()
+	if f.token.IsZero() || now.Sub(f.looked) < fileCheckInterval {
+		return
+	}
+	f.looked = now
+	// Followed through symbolic links: mounted secrets are exchanged by one.
+	info, err := os.Stat(f.path)
+	if err == nil && os.SameFile(info, f.seen) && info.ModTime().Equal(f.seen.ModTime()) && info.Size() == f.seen.Size() {
+		f.failing = false
+		return
+	}
+	err = f.reload()
+	if err != nil && !f.failing {
+		f.logger.Warn("the token file changed but holds no token; the last good one stays in use until the file is put right",
+			"cause", err)
+	}
+	f.failing = err != nil
+}
+
+// readFile is called with mu held.
+func (f *fileToken) readFile() (secret.String, error) {
+	file, err := os.Open(f.path)
+	if err != nil {
+		return secret.String{}, fmt.Errorf("the token file: %w", err)
+	}
+	defer file.Close()
+	// The description is taken first: a change while reading shows next time.
+	info, err := file.Stat()
+	if err != nil {
+		return secret.String{}, fmt.Errorf("the token file: %w", err)
+	}
+	content, err := io.ReadAll(io.LimitReader(file, maxTokenFile))
+	if err != nil {
+		return secret.String{}, fmt.Errorf("the token file: %w", err)
+	}
+	token := secret.New(strings.TrimSpace(string(content)))
+	if err := checkToken(token); err != nil {
+		return secret.String{}, fmt.Errorf("the token file %s: %w", f.path, err)
+	}
+	f.seen, f.looked = info, f.now()
+	return token, nil
+}
+
+// What InspectToken finds wrong, to be told apart with errors.Is.
+var (
+	// ErrTokenOpaque: the token is no JWT. It may be good all the same; only
+	// the Events API can tell.
+	ErrTokenOpaque = errors.New("the token is no JWT, so its expiry and scopes cannot be checked")
+	// ErrTokenExpired: its `exp` has passed.
+	ErrTokenExpired = errors.New("the token has expired")
+)
+
+// ExpirySoon is how long before its expiry a token is worth a warning.
+const ExpirySoon = 24 * time.Hour
+
+// InspectToken reads the claims of the provider's own token (RFC 7519 §4.1),
+// without verifying it: it serves to warn an operator before the Events API
+// refuses the token. The expiry is zero for a token that names none. An expired
+// token yields its claims beside ErrTokenExpired.
+func InspectToken(token secret.String, now time.Time) (expires time.Time, scopes []string, err error) {
+	parts := strings.Split(token.Reveal(), ".")
+	if len(parts) != 3 {
+		return time.Time{}, nil, ErrTokenOpaque
+	}
+	body, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return time.Time{}, nil, ErrTokenOpaque
+	}
+	var claims struct {
+		Expires *float64 `json:"exp"`
+		Scope   string   `json:"scope"`
+	}
+	if json.Unmarshal(body, &claims) != nil { // its error would quote the token
+		return time.Time{}, nil, ErrTokenOpaque
+	}
+	scopes = slices.DeleteFunc(strings.Split(claims.Scope, " "), func(s string) bool { return s == "" })
+	if claims.Expires == nil || math.Abs(*claims.Expires) > math.MaxInt32*1e3 {
+		return time.Time{}, scopes, nil // none, or tens of thousands of years away
+	}
+	expires = time.Unix(int64(*claims.Expires), 0).UTC()
+	if !now.Before(expires) {
+		err = fmt.Errorf("%w at %s", ErrTokenExpired, expires.Format(time.RFC3339))
+	}
+	return expires, scopes, err
+}
+
+// MissingScopes returns what of need is not in have, in the order of need.
+// Scopes are compared whole (RFC 6749 §3.3).
+func MissingScopes(have, need []string) []string {
+	var missing []string
+	for _, scope := range need {
+		if !slices.Contains(have, scope) {
+			missing = append(missing, scope)
+		}
+	}
+	return missing
 }
