@@ -16,8 +16,8 @@ import (
 const devTokenTTL = 12 * time.Hour
 
 // greet prints what one needs to try the API at once: a token and the calls.
-func (a *App) greet(w io.Writer) error {
-	secrets, err := config.LoadJWTSecrets(a.config)
+func greet(w io.Writer, c *config.Config, addr net.Addr) error {
+	secrets, err := config.LoadJWTSecrets(c)
 	if err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func (a *App) greet(w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("mint a development token: %w", err)
 	}
-	curl, base := curlFor(a.Addr())
+	curl, base := curlFor(addr)
 	_, err = fmt.Fprintf(w, `Development mode: static backend, published secret, this machine only.
 Ctrl-C ends it. Try, in another terminal:
 

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -20,14 +21,14 @@ import (
 // keeps its last good state by itself: a slip in the YAML file does not keep a
 // stolen secret valid. The reloader alone uses it.
 type changes struct {
-	app      *App
+	app      *app
 	settings *config.Config // the last good ones
 	token    secret.String  // of the provider, as last inspected
 }
 
 // follow adds the part that follows changed files and SIGHUP. It comes before
 // everything that reads those files, so that no change is missed.
-func (a *App) follow(hangup <-chan os.Signal) {
+func (a *app) follow(hangup <-chan os.Signal) {
 	c := &changes{app: a, settings: a.config}
 	c.token, _ = c.readTokenFile() // connecting inspects it, and tells what is wrong
 	r := reload.New(reload.Config{
@@ -37,7 +38,7 @@ func (a *App) follow(hangup <-chan os.Signal) {
 		Logger:  a.logger,
 		Metrics: a.metrics,
 	})
-	a.plumbing.add(part{run: r.Run})
+	a.add(part{run: r.Run})
 }
 
 // files are the files whose content is followed.
@@ -117,14 +118,25 @@ func (c *changes) readTokenFile() (secret.String, error) {
 	return events.FileToken(c.app.config.Events.TokenFile, slog.New(slog.DiscardHandler)).Token()
 }
 
-// untilHangup is the part that ends a service whose terminal is gone: --dev is
-// for somebody who looks at it.
-func untilHangup(hangup <-chan os.Signal) part {
-	return part{run: func(ctx context.Context) error {
+// until ends a service whose terminal is gone: --dev is for somebody at it.
+func until(hangup <-chan os.Signal) func(context.Context) error {
+	return func(ctx context.Context) error {
 		select {
 		case <-hangup:
 		case <-ctx.Done():
 		}
 		return nil
-	}}
+	}
+}
+
+// newLogger writes to w in the format and from the level that c asks for. The
+// level can be changed while the logger is in use.
+func newLogger(c config.LogConfig, w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := &slog.LevelVar{}
+	level.Set(c.Level)
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == config.LogJSON {
+		return slog.New(slog.NewJSONHandler(w, options)), level
+	}
+	return slog.New(slog.NewTextHandler(w, options)), level
 }

@@ -2,13 +2,16 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
+	"github.com/busdk/bus-api-provider-vm/internal/jwks"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
+	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
 // providerToken is where the gateway's own credential towards Events comes
@@ -36,7 +39,7 @@ func rereadToken(c *config.Config) (secret.String, error) {
 const doIssue = "issue a provider token for these scopes and set BUS_API_TOKEN or --token-file"
 
 // inspectFirst inspects the provider token at start, when it may not be there.
-func (a *App) inspectFirst(source events.TokenSource, replies []string) {
+func (a *app) inspectFirst(source events.TokenSource, replies []string) {
 	token, err := source.Token()
 	if err != nil {
 		a.logger.Warn("the provider token cannot be read yet", "cause", err,
@@ -48,7 +51,7 @@ func (a *App) inspectFirst(source events.TokenSource, replies []string) {
 
 // inspect tells the operator before the Events API does what is wrong with the
 // provider token. It only warns: the Events API has the last word.
-func (a *App) inspect(token secret.String, replies []string) {
+func (a *app) inspect(token secret.String, replies []string) {
 	need := events.ScopesFor(replies...)
 	expires, have, err := events.InspectToken(token, time.Now())
 	switch {
@@ -67,7 +70,7 @@ func (a *App) inspect(token secret.String, replies []string) {
 
 // measureExpiry registers when the provider token expires, so that an alert
 // comes before the Events API refuses it.
-func (a *App) measureExpiry(source events.TokenSource) {
+func (a *app) measureExpiry(source events.TokenSource) {
 	a.metrics.NewGauge("bus_vm_events_token_expiry_timestamp_seconds", func() float64 {
 		token, err := source.Token()
 		if err != nil {
@@ -79,4 +82,60 @@ func (a *App) measureExpiry(source events.TokenSource) {
 		}
 		return float64(expires.Unix())
 	})
+}
+
+// authenticate builds the authenticator with the keys that the settings name.
+// Keys from a URL come later, and /readyz waits for them.
+func (a *app) authenticate() error {
+	c := a.config.JWT
+	var err error
+	if a.secrets, err = config.LoadJWTSecrets(a.config); err != nil {
+		return err
+	}
+	auth := middleware.AuthConfig{
+		Secrets:   a.secrets,
+		Leeway:    c.Leeway,
+		CacheSize: c.CacheSize,
+		Logger:    a.logger,
+		Metrics:   a.metrics,
+	}
+	if c.JWKSFile != "" || c.JWKSURL != "" {
+		auth.PublicKeys = &jwks.Set{}
+		a.publicKeys = jwks.NewStore(jwks.StoreConfig{
+			Use:     func(set *jwks.Set) error { return a.auth.SetPublicKeys(set) },
+			Logger:  a.logger,
+			Metrics: a.metrics,
+		})
+	}
+	if c.JWKSURL != "" {
+		a.remoteKeys, err = jwks.NewRemote(jwks.RemoteConfig{
+			URL:     c.JWKSURL,
+			Store:   a.publicKeys,
+			Logger:  a.logger,
+			Metrics: a.metrics,
+		})
+		if err != nil {
+			return fmt.Errorf("--jwks-url: %w", err)
+		}
+		auth.UnknownKey = a.remoteKeys.Missed
+		a.add(part{name: "public keys", run: a.remoteKeys.Run, ready: a.publicKeys.Ready})
+	}
+	a.auth, err = middleware.NewAuthenticator(auth)
+	if err != nil {
+		return fmt.Errorf("token verification: %w", err)
+	}
+	return a.loadPublicKeys()
+}
+
+// loadPublicKeys puts the file of public keys in force, if there is one.
+func (a *app) loadPublicKeys() error {
+	if a.config.JWT.JWKSFile == "" {
+		return nil
+	}
+	set, err := jwks.ReadFile(a.config.JWT.JWKSFile)
+	if err != nil {
+		return config.Refuse("jwt.jwks_file", "no public keys in the file: "+err.Error())
+	}
+	_, err = a.publicKeys.Put(set)
+	return err
 }
