@@ -30,7 +30,7 @@ func status(b backend.Backend, logger *slog.Logger) fiber.Handler {
 	}
 }
 
-// sendJSON answers with a document that nobody changes any more.
+// sendJSON answers with a document that is not changed any more.
 func sendJSON(c *fiber.Ctx, code int, document []byte) error {
 	response := &c.Context().Response
 	response.SetStatusCode(code)

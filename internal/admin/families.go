@@ -33,14 +33,14 @@ func Families() []Family {
 		{"bus_vm_jwks_age_seconds", gauge, "Time since the server behind --jwks-url last said what the keys are."},
 		{"bus_vm_jwks_fetches_total", counter, "Fetches of the JWKS document, by result."},
 
-		{"bus_vm_snapshot_age_seconds", gauge, "Age of the status on display; it grows while nobody reads. 0 without one."},
+		{"bus_vm_snapshot_age_seconds", gauge, "Age of the status on display; it grows while it is not read. 0 without one."},
 		{"bus_vm_snapshot_refreshes_total", counter, "Refreshes of the status, by result."},
 		{"bus_vm_snapshot_invalidations_total", counter, "Times the status on display was put out of date: by a start or stop, or by a gap in a stream that may hide one."},
 
 		{"bus_vm_events_stream_up", gauge, "Whether a reply stream is connected, by event."},
 		{"bus_vm_events_stream_reconnects_total", counter, "Times a lost reply stream was opened again, by event."},
 		{"bus_vm_events_stream_replays_total", counter, "Times the history was read for replies from before a reconnect, by event."},
-		{"bus_vm_events_replies_total", counter, "Replies heard, by event and by whether a request here waited; replicas under one identity hear each other's as unmatched."},
+		{"bus_vm_events_replies_total", counter, "Replies received, by event and by whether a request here waited; replicas under one identity receive each other's as unmatched."},
 		{"bus_vm_events_skipped_lines_total", counter, "Lines of a stream that were no event of it, by event and reason."},
 		{"bus_vm_events_publishes_total", counter, "Requests published to Events, by result."},
 		{"bus_vm_events_requests_in_flight", gauge, "Requests through Events that wait for their reply."},

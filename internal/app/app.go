@@ -245,7 +245,7 @@ func (a *app) listen(inherited net.Listener, addr string) (l net.Listener, err e
 		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 			return err
 		}
-		return nil // whoever served on it has closed it
+		return nil // its server has closed it
 	}})
 	return l, nil
 }

@@ -47,7 +47,7 @@ func (c *changes) files() []string {
 	return []string{c.settings.File, c.settings.JWT.SecretFile, started.JWT.JWKSFile, started.Events.TokenFile}
 }
 
-// apply reads everything anew. Checking the settings includes the files of
+// apply reads everything again. Checking the settings includes the files of
 // secrets and keys, so its error says what those of the others would; a bad
 // token of the provider is told once the settings are right.
 func (c *changes) apply() error {
@@ -109,7 +109,7 @@ func (c *changes) checkProviderToken() error {
 	return nil
 }
 
-// readTokenFile reads the provider's token anew; zero without a file that is
+// readTokenFile reads the provider's token again; zero without a file that is
 // needed.
 func (c *changes) readTokenFile() (secret.String, error) {
 	if c.app.config.Events.TokenFile == "" || !c.app.config.NeedsEvents() {
@@ -118,7 +118,7 @@ func (c *changes) readTokenFile() (secret.String, error) {
 	return events.FileToken(c.app.config.Events.TokenFile, slog.New(slog.DiscardHandler)).Token()
 }
 
-// until ends a service whose terminal is gone: --dev is for somebody at it.
+// until ends a service with --dev whose terminal is gone.
 func until(hangup <-chan os.Signal) func(context.Context) error {
 	return func(ctx context.Context) error {
 		select {

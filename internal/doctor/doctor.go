@@ -1,6 +1,6 @@
 // Package doctor looks at everything that serving would need, before traffic
 // does, and says what to do about what it finds. It changes nothing that stays:
-// it asks no runtime, publishes nothing and takes no reply from anybody, so it
+// it asks no runtime, publishes nothing and takes no reply from others, so it
 // may run beside the service.
 package doctor
 
@@ -75,10 +75,10 @@ type Check struct {
 	Do string `json:"do,omitempty"`
 }
 
-// patience bounds each look over the network.
-const patience = 10 * time.Second
+// lookTimeout bounds each look over the network.
+const lookTimeout = 10 * time.Second
 
-// Examine looks at everything in c. It takes at most about the patience of one
+// Examine looks at everything in c. It takes at most about the timeout of one
 // look, and ends early with ctx.
 func Examine(ctx context.Context, c Config) Report {
 	if c.Now == nil {

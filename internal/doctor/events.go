@@ -91,7 +91,7 @@ type attempt struct {
 }
 
 func (c Config) try(ctx context.Context, reply string, token secret.String) attempt {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	got, err := events.Try(ctx, c.Events.URL, token, reply)
 	return attempt{reply, got, err}

@@ -73,7 +73,7 @@ func (n Nginx) headers(at place) []Check {
 		Do:     fmt.Sprintf("set large_client_header_buffers 4 %dk; in the first server of the address", (n.HeaderBytes+1023)/1024)}}
 }
 
-// timeouts: whoever gives up first must be the provider, which knows what
+// timeouts: the one that gives up first must be the provider, which knows what
 // became of a start or stop.
 func (n Nginx) timeouts(at place) []Check {
 	args := at.inForce["proxy_read_timeout"]

@@ -19,7 +19,7 @@ type directive struct {
 func parseNginx(text string) []directive {
 	p := &nginxParser{words: splitNginx(text)}
 	var all []directive
-	for len(p.words) > 0 { // a brace too many begins anew
+	for len(p.words) > 0 { // after a brace too many it goes on
 		all = append(all, p.block()...)
 	}
 	return all

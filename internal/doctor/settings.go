@@ -33,7 +33,7 @@ func (c Config) publicKeys(ctx context.Context) []Check {
 	if c.JWKSURL == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	set, err := jwks.Fetch(ctx, c.JWKSURL)
 	if err != nil {

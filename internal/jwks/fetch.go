@@ -128,8 +128,8 @@ func Fetch(ctx context.Context, rawURL string) (*Set, error) {
 // repeated: it may hold a password.
 var ErrURL = errors.New("want an absolute https URL, or http on a loopback address, without user or fragment")
 
-// CheckURL returns ErrURL unless keys may be fetched from text: whoever can
-// change them on their way can sign tokens.
+// CheckURL returns ErrURL unless keys may be fetched from text: who can change
+// them on their way can sign tokens.
 func CheckURL(text string) error {
 	_, err := parseURL(text)
 	return err

@@ -74,7 +74,7 @@ func NewRemote(config RemoteConfig) (*Remote, error) {
 func (r *Remote) Refresh() { ask(r.refresh) }
 
 // Missed tells Run that a token names a key that is not in the set, in case its
-// issuer has just begun to use a new one. It does not wait, and anybody may
+// issuer has just begun to use a new one. It does not wait, and any client may
 // cause it: Run fetches for it once in missedInterval at most.
 func (r *Remote) Missed() { ask(r.missed) }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // maxLook bounds how much of a file is compared, in bytes. All of them are
-// bounded far below by whoever reads them.
+// bounded far below by their readers.
 const maxLook = 1 << 20
 
 // fingerprint is a fingerprint of files: their paths and contents.

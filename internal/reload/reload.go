@@ -1,10 +1,10 @@
 // Package reload notices that files behind the settings changed, or that an
-// operator asks with SIGHUP, and has everything read anew.
+// operator asks with SIGHUP, and has everything read again.
 //
 // Files are compared by content, once a second. That costs next to nothing for
 // a few small files, and unlike notifications, or time stamps and inodes, it
 // sees every way in which files are replaced: written in place, renamed over,
-// switched by a symbolic link (Kubernetes), mounted anew (systemd credentials),
+// switched by a symbolic link (Kubernetes), mounted again (systemd credentials),
 // on any file system, within the resolution of its clock. A change counts once
 // two looks in a row agree on it, so a file that is being written is not taken
 // for finished.
@@ -27,7 +27,7 @@ const interval = time.Second
 type Config struct {
 	// Files are the paths to look at now; empty ones are passed over.
 	Files func() []string
-	// Apply reads everything anew and puts in force what is right. Its error
+	// Apply reads everything again and puts in force what is right. Its error
 	// says what is not, and that the last good state of that was kept. It is
 	// never called twice at once.
 	Apply func() error

@@ -15,7 +15,7 @@ const redacted = "[redacted]"
 // are.
 //
 // The text is behind a pointer because fmt cannot call the methods below on an
-// unexported field of somebody else's struct: there it prints an address.
+// unexported field of another package's struct: there it prints an address.
 type String struct{ text unique.Handle[string] }
 
 // New wraps text.

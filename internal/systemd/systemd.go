@@ -77,6 +77,6 @@ func Watch(ctx context.Context, alive func() error) error {
 	}
 }
 
-// notify has nobody to tell about a failure but systemd itself, which then
+// notify could tell about a failure only systemd itself, which then
 // acts on the missing message.
 func notify(state string) { _, _ = daemon.SdNotify(false, state) }

@@ -17,7 +17,7 @@ import (
 )
 
 // ErrRefused marks an answer that no repetition will change: the usage
-// integration read the record and will not have it. Whoever sends records
+// integration read the record and will not have it. Who sends records
 // wraps it; any other error means "try again".
 var ErrRefused = errors.New("the usage integration refused the record")
 
