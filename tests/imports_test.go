@@ -29,6 +29,7 @@ var layers = []string{
 	"internal/server",
 	"internal/app", // with internal/cli
 	"",             // main
+	"cmd",          // main, where the platform looks for it
 }
 
 const (
@@ -41,7 +42,7 @@ var onlyFor = map[string][]string{
 	"github.com/gofiber/":         {"routes", "middleware", "internal/server", "internal/app"},
 	module + "/internal/config":   {"internal/cli", "internal/app"},
 	module + "/routes":            {"internal/server", "internal/app", ""},
-	module + "/internal/app":      {""},
+	module + "/internal/app":      {"", "cmd/bus-api-provider-vm"},
 	"github.com/stretchr/testify": nil,
 	module + "/tests":             nil,
 	"testing":                     nil,
@@ -120,7 +121,7 @@ func TestImports(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, err)
-	for _, pkg := range []string{"", "routes", "middleware", "backend", "internal/server", "internal/app", "internal/cli", "internal/config"} {
+	for _, pkg := range []string{"", "routes", "middleware", "backend", "internal/server", "internal/app", "internal/cli", "internal/config", "cmd/bus-api-provider-vm"} {
 		assert.True(t, seen[pkg], "no files of package %q were read", pkg)
 	}
 }
@@ -139,7 +140,7 @@ func TestImportRules(t *testing.T) {
 		allowed        bool
 	}{
 		{"", own("internal/app"), true},
-		{"", own("internal/cli"), true},
+		{"cmd/bus-api-provider-vm", own("internal/app"), true},
 		{"internal/app", own("routes"), true},
 		{"internal/app", own("internal/config"), true},
 		{"internal/app", own("internal/cli"), true},
@@ -177,6 +178,9 @@ func TestImportRules(t *testing.T) {
 		{"internal/cli", fiber, false},
 		{"", fiber, false},
 		{"", own("internal/config"), false},
+		{"cmd/bus-api-provider-vm", own("internal/config"), false},
+		{"cmd/bus-api-provider-vm", fiber, false},
+		{"internal/app", own("cmd/bus-api-provider-vm"), false},
 		{"routes", own("tests/hostile"), false},
 		{"internal/usage", "github.com/stretchr/testify/assert", false},
 		{"internal/usage", "testing", false},

@@ -1,0 +1,48 @@
+package bus
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The command of the service bus-vm in the platform's compose.yaml.
+const (
+	composeAddr    = "0.0.0.0:8085"
+	composeCommand = "exec go run ./cmd/bus-api-provider-vm --addr " + composeAddr +
+		" --backend static --usage-backend memory --billing-backend none --events-url http://bus-events:8081"
+)
+
+// composeEnvironment is what that service and the dispatcher set. The token file
+// is often absent.
+func composeEnvironment() []string {
+	return []string{
+		"BUS_VM_JWT_SECRET=" + secret,
+		"BUS_API_JWT_SECRET=" + secret,
+		"BUS_EVENTS_API_URL=http://bus-events:8081",
+		"BUS_EVENTS_TOKEN_FILE=.bus/tokens/local-events.jwt",
+		"BUS_EVENTS_LISTENER_RETRY=true",
+		"BUS_EVENTS_LISTENER_RETRY_MIN=250ms",
+		"BUS_EVENTS_LISTENER_RETRY_MAX=5s",
+	}
+}
+
+// The command as it stands would serve on the address it says.
+func TestComposeCommandIsAccepted(t *testing.T) {
+	require.Equal(t, "configuration ok\n", printed(t, command(t, composeEnvironment(), composeCommand+" --check-config")))
+	settings := printed(t, command(t, composeEnvironment(), composeCommand+" --print-config"))
+	require.Contains(t, settings, "addr: "+composeAddr+" # flag --addr\n")
+}
+
+// The command on loopback passes the platform's smoke checks.
+func TestComposeCommandServes(t *testing.T) {
+	token := strings.TrimSpace(printed(t, command(t, composeEnvironment(),
+		`exec go run ./cmd/bus-api-provider-vm token --scope "vm:read vm:write"`)))
+	port := freePort(t)
+	line := strings.Replace(composeCommand, composeAddr, "127.0.0.1:"+port, 1)
+	serve(t, command(t, append(composeEnvironment(), "BUS_API_TOKEN="+token), line), port)
+
+	require.Contains(t, get(t, "http://127.0.0.1:"+port+"/readyz", token), `"ok":true`)
+	require.Contains(t, get(t, "http://127.0.0.1:"+port+"/api/v1/vm/status", token), `"provider":"static"`)
+}
