@@ -11,6 +11,7 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/internal/app"
 	"github.com/busdk/bus-api-provider-vm/internal/cli"
+	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
 func main() { os.Exit(run()) }
@@ -39,5 +40,6 @@ func run() int {
 		Hangup:  hangup,
 		Serve:   app.Serve,
 		Examine: app.Examine,
+		OpenAPI: routes.OpenAPI,
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/gofiber/fiber/v2"
@@ -45,7 +46,7 @@ type App struct {
 // Serve serves with the given settings until ctx ends, then drains. With --dev
 // it greets on stdout; everything else goes to the log on stderr.
 func Serve(ctx context.Context, c *config.Config, env cli.Env) error {
-	logger, level := newLogger(c.Log, env.Stderr)
+	logger, level := newLogger(c, env.Stderr)
 	app, err := New(c, Env{Logger: logger, Level: level, Hangup: env.Hangup})
 	if err != nil {
 		return err
@@ -66,6 +67,9 @@ type Env struct {
 	// Hangup asks for a reload; with --dev it ends the App.
 	Hangup <-chan os.Signal
 }
+
+// writeTimeout is how long a client may take to read one reply.
+const writeTimeout = 10 * time.Second
 
 // New puts everything together and opens the listener, so that what is wrong
 // with the settings or the machine shows before anything runs.
@@ -90,7 +94,7 @@ func New(c *config.Config, env Env) (_ *App, err error) {
 	a.server = server.New(server.Config{
 		HeaderBytes:     c.Server.HeaderBytes,
 		ReadTimeout:     c.Server.ReadTimeout,
-		WriteTimeout:    c.Server.WriteTimeout,
+		WriteTimeout:    writeTimeout,
 		IdleTimeout:     c.Server.IdleTimeout,
 		MaxConnections:  c.Server.MaxConnections,
 		ShutdownDelay:   c.Shutdown.Delay,

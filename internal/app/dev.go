@@ -6,7 +6,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/token"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -17,7 +16,7 @@ const devTokenTTL = 12 * time.Hour
 
 // greet prints what one needs to try the API at once: a token and the calls.
 func (a *App) greet(w io.Writer) error {
-	secrets, err := config.LoadJWTSecrets(a.config)
+	secrets, err := a.config.JWTSecrets()
 	if err != nil {
 		return err
 	}

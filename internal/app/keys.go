@@ -13,15 +13,14 @@ import (
 func (a *App) authenticate() error {
 	c := a.config.JWT
 	var err error
-	if a.secrets, err = config.LoadJWTSecrets(a.config); err != nil {
+	if a.secrets, err = a.config.JWTSecrets(); err != nil {
 		return err
 	}
 	auth := middleware.AuthConfig{
-		Secrets:   a.secrets,
-		Leeway:    c.Leeway,
-		CacheSize: c.CacheSize,
-		Logger:    a.logger,
-		Metrics:   a.metrics,
+		Secrets: a.secrets,
+		Leeway:  c.Leeway,
+		Logger:  a.logger,
+		Metrics: a.metrics,
 	}
 	if c.JWKSFile != "" || c.JWKSURL != "" {
 		auth.PublicKeys = &jwks.Set{}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -48,7 +49,7 @@ func (a *App) connect() (err error) {
 		Static: backend.StaticConfig{
 			State:      a.config.Static.State,
 			Transition: a.config.Static.Transition,
-			Details:    a.config.Static.Details,
+			Details:    json.RawMessage("{}"), // like the platform's own example
 		},
 		Events: backend.EventsConfig{
 			Client:        a.plumbing.client,

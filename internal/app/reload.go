@@ -80,7 +80,7 @@ func (c *changes) adopt(next *config.Config) {
 // rollSecrets replaces the secrets if they are others than before: replacing
 // them forgets every verified token.
 func (c *changes) rollSecrets() error {
-	secrets, err := config.LoadJWTSecrets(c.settings)
+	secrets, err := c.settings.JWTSecrets()
 	if err != nil {
 		return err
 	}
