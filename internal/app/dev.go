@@ -22,7 +22,7 @@ func (a *App) greet(w io.Writer) error {
 	}
 	jwt, err := token.Mint(secrets[0], token.Claims{
 		Subject:  token.DevSubject,
-		Audience: middleware.Audience,
+		Audience: a.config.JWT.Audiences[0],
 		Scope:    middleware.ScopeRead + " " + middleware.ScopeWrite,
 		TTL:      devTokenTTL,
 	}, time.Now())

@@ -17,10 +17,11 @@ func (a *App) authenticate() error {
 		return err
 	}
 	auth := middleware.AuthConfig{
-		Secrets: a.secrets,
-		Leeway:  c.Leeway,
-		Logger:  a.logger,
-		Metrics: a.metrics,
+		Audiences: c.Audiences,
+		Secrets:   a.secrets,
+		Leeway:    c.Leeway,
+		Logger:    a.logger,
+		Metrics:   a.metrics,
 	}
 	if c.JWKSFile != "" || c.JWKSURL != "" {
 		auth.PublicKeys = &jwks.Set{}

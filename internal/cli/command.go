@@ -8,7 +8,6 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/token"
-	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
 // command describes one command: its flags, its help and its part of the
@@ -155,7 +154,7 @@ func tokenCommand() command {
 	return command{
 		name:    "token",
 		summary: "Print one HS256 token for development and smoke checks, signed with the first JWT secret.",
-		usage:   Name + ` token --scope "vm:read vm:write" [--sub SUBJECT] [--ttl 1h] [--audience ` + middleware.Audience + "]",
+		usage:   Name + ` token --scope "vm:read vm:write" [--sub SUBJECT] [--ttl 1h] [--audience AUDIENCE]`,
 		examples: []example{
 			{"A token for a service started with --dev.", Name + ` token --dev --scope "vm:read vm:write"`},
 			{"A token that lives five minutes.", "BUS_VM_JWT_SECRET=… " + Name + ` token --scope vm:read --ttl 5m`},
@@ -164,7 +163,7 @@ func tokenCommand() command {
 			{flag: "scope", valueName: "scopes", required: true, usage: "Scopes, separated by spaces."},
 			{flag: "sub", valueName: "subject", fallback: token.DevSubject, usage: "Subject: the account of the caller; a UUID where billing or usage is on."},
 			{flag: "ttl", valueName: "duration", fallback: "1h", usage: "Time until the token expires."},
-			{flag: "audience", valueName: "audience", fallback: middleware.Audience, usage: "Audience."},
+			{flag: "audience", valueName: "audience", usage: "Audience; the first of jwt.audiences without it."},
 		},
 		keep: config.ForJWT, formats: oneFormat, mode: 0o600, run: runToken,
 	}

@@ -49,6 +49,9 @@ func runToken(_ context.Context, l *line, env Env) error {
 	if err := config.Join(l.wrong, err); err != nil {
 		return err
 	}
+	if !l.flags.Changed("audience") {
+		claims.Audience = c.JWT.Audiences[0]
+	}
 	secrets, err := c.JWTSecrets()
 	if err != nil {
 		return err

@@ -26,6 +26,7 @@ const (
 	keyJWTSecretFile   = "jwt.secret_file"
 	keyJWKSFile        = "jwt.jwks_file"
 	keyJWKSURL         = "jwt.jwks_url"
+	keyAudiences       = "jwt.audiences"
 	keyAdminAddr       = "admin.addr"
 )
 

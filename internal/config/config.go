@@ -105,6 +105,7 @@ type Config struct {
 		SecretFile string        `koanf:"secret_file" flag:"jwt-secret-file" env:"BUS_VM_JWT_SECRET_FILE" ambient:"BUS_API_JWT_SECRET_FILE" credential:"jwt-secret" value:"file" want:"a readable file" reload:"both" help:"File of such secrets, one a line, in place of the setting above: all verify, the first signs development tokens."`
 		JWKSFile   string        `koanf:"jwks_file" flag:"jwks-file" env:"BUS_VM_JWKS_FILE" value:"file" want:"a readable file of JSON" reload:"content" help:"JWKS file of public keys for RS256, ES256 and EdDSA tokens; with it, a secret is not needed."`
 		JWKSURL    string        `koanf:"jwks_url" flag:"jwks-url" env:"BUS_VM_JWKS_URL" value:"url" want:"an https URL, or http on a loopback address, without user or fragment" reload:"content" help:"The same from a URL, fetched in the background; /readyz is unhealthy until the first keys are there."`
+		Audiences  []string      `koanf:"audiences" env:"BUS_VM_JWT_AUDIENCES" help:"Audiences of callers' tokens; a token must name one of them exactly."`
 		Leeway     time.Duration `koanf:"leeway" flag:"jwt-leeway" env:"BUS_VM_JWT_LEEWAY" default:"0s" min:"0s" max:"1m" help:"Tolerance on exp and nbf for clocks that disagree."`
 	} `koanf:"jwt" group:"Callers' tokens"`
 	Static struct {

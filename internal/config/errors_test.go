@@ -42,6 +42,7 @@ func TestRefusedValues(t *testing.T) {
 		"usage.backend":          {"static"},
 		"timeout":                {"", "0", "0s", "-1s", "soon", "1.5", "25h", "99999999999999999999", "9300000000", "18446744074", "+5"},
 		"jwt.leeway":             {"-1s", "61", "1m1s"},
+		"jwt.audiences":          {"", " ", ", ,"},
 		"server.header_bytes":    {"4095", "1048577"},
 		"server.max_connections": {"0", "1048577", "1e3", "0x10", "１", "many"},
 		"usage.max_records":      {"0", "-1", "100000001"},
@@ -79,9 +80,10 @@ func TestAcceptedValues(t *testing.T) {
 		{"addr", "[::1]:0", "[::1]:0"},
 		{"addr", "unix:/" + strings.Repeat("x", 106), "unix:/" + strings.Repeat("x", 106)},
 		{"admin.addr", "", ""},
+		{"jwt.audiences", "a,b c,  d", []string{"a", "b", "c", "d"}},
 		{"log.level", "warn", slog.LevelWarn},
 	} {
-		if got, ok := setting(tc.key).read(tc.text); !ok || got != tc.want {
+		if got, ok := setting(tc.key).read(tc.text); !ok || !reflect.DeepEqual(got, tc.want) {
 			t.Errorf("%s = %q: accepted %v, got %v, want %v", tc.key, tc.text, ok, got, tc.want)
 		}
 	}

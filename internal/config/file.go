@@ -85,6 +85,20 @@ func (p *fileParser) section(prefix string, node *yaml.Node) {
 // leaf reads the value of one setting.
 func (p *fileParser) leaf(s Setting, node *yaml.Node) {
 	switch {
+	case node.Kind == yaml.SequenceNode && s.list:
+		var items []string
+		for _, item := range node.Content {
+			if item = cmp.Or(item.Alias, item); isNull(item) {
+				item = &yaml.Node{}
+			}
+			items = append(items, item.Value)
+		}
+		text := strings.Join(items, " ")
+		if len(items) == 0 || !slices.Equal(splitList(text), items) {
+			p.found.add(s.Key, p.at(node.Line), "want names without spaces or commas, at least one")
+			return
+		}
+		p.entries[s.Key] = entry{s.Key, text, p.at(node.Line), layerFile}
 	case node.Kind != yaml.ScalarNode:
 		p.found.add(s.Key, p.at(node.Line), "want one value: %s", s.Allowed)
 	case !isNull(node) && node.Value != "":

@@ -37,7 +37,7 @@ func LoadJWT(in Input) (*Config, error) {
 
 // ForJWT reports the settings that LoadJWT obeys.
 func ForJWT(key string) bool {
-	return slices.Contains([]string{keyConfig, keyDev, keyJWTSecret, keyJWTSecretFile}, key)
+	return slices.Contains([]string{keyConfig, keyDev, keyJWTSecret, keyJWTSecretFile, keyAudiences}, key)
 }
 
 // Reload reads everything again with the flags and the environment of the first

@@ -10,7 +10,7 @@ import (
 func samples(t *testing.T, s Setting) (low, high string) {
 	t.Helper()
 	byKind := map[string][]string{
-		"duration": {"7s", "9s"}, "bool": {"yes", "off"}, "count": {"5000", "6000"}, "mode": {"0600", "0666"},
+		"duration": {"7s", "9s"}, "bool": {"yes", "off"}, "count": {"5000", "6000"}, "list": {"a,b", "c d"}, "mode": {"0600", "0666"},
 		"address": {"127.0.0.1:1", "unix:/run/vm.sock"},
 	}
 	texts := byKind[s.Value]

@@ -13,9 +13,11 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/busdk/bus-api-provider-vm/internal/address"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
+	"github.com/busdk/bus-api-provider-vm/internal/token"
 )
 
 // Setting is one field of Config: what its tags and its type say.
@@ -33,6 +35,7 @@ type Setting struct {
 	credential string // the file that LoadCredential= of a systemd unit brings
 	followed   bool   // a new value needs no restart
 	unquoted   bool   // needs no quotes in YAML
+	list       bool   // may be a list in YAML
 	parse      func(text string) (any, bool)
 }
 
@@ -84,6 +87,9 @@ func settingsOf(t reflect.Type, prefix, group string) (list []Setting) {
 				Allowed: tag("want"), Choices: strings.Fields(tag("oneof")), credential: tag("credential"),
 				followed: tag("reload") == "file" || tag("reload") == "both",
 			}
+			if key == keyAudiences {
+				s.Default = token.Audience
+			}
 			s.setType(field.Type, tag("min"), tag("max"))
 			list = append(list, s)
 		case field.Type.Kind() == reflect.Struct:
@@ -115,6 +121,9 @@ func (s *Setting) setType(t reflect.Type, low, high string) {
 		s.Value, s.Secret = "secret", true
 		// The placeholder of printed settings never becomes a secret.
 		s.parse = func(text string) (any, bool) { return secret.New(text), text != redacted }
+	case t == reflect.TypeFor[[]string]():
+		s.Value, s.Allowed, s.list = "list", "a list, or names separated by commas or spaces", true
+		s.parse = func(text string) (any, bool) { return splitList(text), len(splitList(text)) > 0 }
 	case reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
 		s.parse = func(text string) (any, bool) {
 			value := reflect.New(t)
@@ -154,6 +163,10 @@ func ParseDuration(text string) (d time.Duration, ok bool) {
 	}
 	d, err := time.ParseDuration(text)
 	return d, err == nil && d >= 0
+}
+
+func splitList(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 }
 
 func parseCount(text string) (int, bool) {
