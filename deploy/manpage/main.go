@@ -21,7 +21,7 @@ type document struct {
 	Commands []struct {
 		Name, Summary, Usage string
 		Options              []struct {
-			Name, Description, ValueName, Default string
+			Name, Description, ValueName, Default, Group string
 			Aliases                               []string
 		}
 		Examples  []struct{ Summary, Command string }

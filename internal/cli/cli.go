@@ -80,7 +80,7 @@ func (l *line) run(ctx context.Context, env Env) (err error) {
 	switch path := l.text("output"); {
 	case l.on("quiet") && !question:
 		env.Stdout = io.Discard
-	case path != "":
+	case path != "" && (l.wrong == nil || l.command.name == "doctor"): // whose report says what is wrong
 		file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, l.command.mode)
 		if err != nil {
 			return cmp.Or(l.wrong, fmt.Errorf("--output: %w", err))

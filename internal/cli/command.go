@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/nearest"
 	"github.com/busdk/bus-api-provider-vm/internal/token"
 )
 
@@ -61,7 +62,7 @@ func unknownCommand(name string) config.Problem {
 		known = append(known, c.name)
 	}
 	text := "; the commands are " + strings.Join(known, ", ")
-	if near := config.Nearest(name, known); near != "" {
+	if near := nearest.Name(name, known); near != "" {
 		text = "; did you mean " + near + "?"
 	}
 	return config.Problem{Text: "unknown command " + quote(name) + text}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/nearest"
 )
 
 // line is a parsed command line.
@@ -115,7 +116,7 @@ func afterDashes(args []string) []string {
 // --name=value, -xvalue.
 func (l *line) unknown(arg string) config.Problem {
 	name, _, _ := strings.Cut(arg, "=")
-	near := config.Nearest(strings.TrimLeft(name, "-"), names(l.flags))
+	near := nearest.Name(strings.TrimLeft(name, "-"), names(l.flags))
 	if !strings.HasPrefix(arg, "--") {
 		name = arg[:2]
 	}

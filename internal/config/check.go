@@ -9,6 +9,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/address"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/jwks"
+	"github.com/busdk/bus-api-provider-vm/internal/nearest"
 )
 
 // The keys that the code speaks of more than once.
@@ -163,13 +164,16 @@ func (c *Config) warn() {
 // unknownNames lists what in the environment looks like a setting of this
 // service and is none, each with what it may stand for.
 func (in Input) unknownNames() (unknown []string) {
-	known := names(func(s Setting) string { return s.Env })
+	var known []string
+	for _, s := range table() {
+		known = append(known, s.Env)
+	}
 	for _, each := range in.Environ {
 		name, _, _ := strings.Cut(each, "=")
 		if !strings.HasPrefix(name, "BUS_VM_") || slices.Contains(known, name) {
 			continue
 		}
-		if near := Nearest(name, known); near != "" {
+		if near := nearest.Name(name, known); near != "" {
 			name += " (did you mean " + near + "?)"
 		}
 		unknown = append(unknown, name)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/knadh/koanf/maps"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/busdk/bus-api-provider-vm/internal/nearest"
 )
 
 // fileParser is a koanf.Parser that keeps every value the text it is in the
@@ -121,7 +123,7 @@ func fileKeys(prefix string) (keys []string) {
 // suggest is the end of a message about an unknown key: the one it may stand
 // for, here or in another section, or all that are known here.
 func suggest(name string, siblings []string) string {
-	if near := Nearest(name, siblings); near != "" {
+	if near := nearest.Name(name, siblings); near != "" {
 		return "; did you mean " + near + "?"
 	}
 	for _, s := range table() {

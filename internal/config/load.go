@@ -77,9 +77,6 @@ func (c *Config) JWTSecrets() (secrets [][]byte, err error) {
 	return [][]byte{secret}, nil
 }
 
-// strongSecret is the size of key that HS256 asks for, in bytes (RFC 7518 §3.2).
-const strongSecret = 32
-
 // SecretWarnings says what is unwise about secrets of JWTSecrets.
 func (c *Config) SecretWarnings(secrets [][]byte) (warnings []string) {
 	for i, secret := range secrets {
@@ -87,8 +84,8 @@ func (c *Config) SecretWarnings(secrets [][]byte) (warnings []string) {
 		if c.JWT.SecretFile != "" {
 			which = fmt.Sprintf("secret %d of %s", i+1, keyJWTSecretFile)
 		}
-		if len(secret) < strongSecret {
-			warnings = append(warnings, fmt.Sprintf("%s has fewer than %d bytes and can be guessed; make one with: openssl rand -base64 48", which, strongSecret))
+		if len(secret) < 32 { // RFC 7518 §3.2
+			warnings = append(warnings, which+" has fewer than 32 bytes and can be guessed; make one with: openssl rand -base64 48")
 		}
 		if !c.Dev && string(secret) == DevSecret {
 			warnings = append(warnings, which+" is the published development secret: anyone can sign tokens for this service")
@@ -100,36 +97,36 @@ func (c *Config) SecretWarnings(secrets [][]byte) (warnings []string) {
 // Print writes the effective settings as a YAML file of settings, each with a
 // comment that says where its value came from. Secrets are redacted.
 func (c *Config) Print(w io.Writer) error {
-	root, sections := &yaml.Node{Kind: yaml.MappingNode}, map[string]*yaml.Node{}
-	name := func(text string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Value: text} }
-	var head []string
+	var b strings.Builder
+	section := ""
 	for _, s := range table() {
 		e := c.origin.at(s.Key)
 		if s.NotInFile {
-			head = append(head, fmt.Sprintf("--%s: %q (%s)", s.Flag, e.Text, e.Place))
+			fmt.Fprintf(&b, "# --%s: %q (%s)\n", s.Flag, e.Text, e.Place)
 			continue
 		}
-		value := &yaml.Node{Kind: yaml.ScalarNode, Value: e.Text, LineComment: e.Place}
 		if s.Secret && e.Text != "" {
-			value.Value = redacted
+			e.Text = redacted
 		}
+		value := &yaml.Node{Kind: yaml.ScalarNode, Value: e.Text, LineComment: e.Place}
 		if !s.unquoted {
 			value.Tag = "!!str" // quoted where it would be read as something else
 		}
-		parent, key := root, s.Key
-		if section, last, below := strings.Cut(s.Key, "."); below {
-			if sections[section] == nil {
-				sections[section] = &yaml.Node{Kind: yaml.MappingNode}
-				root.Content = append(root.Content, name(section), sections[section])
-			}
-			parent, key = sections[section], last
+		name, last, below := strings.Cut(s.Key, ".")
+		if below && name != section {
+			section = name
+			fmt.Fprintf(&b, "%s:\n", section)
 		}
-		parent.Content = append(parent.Content, name(key), value)
+		indent := ""
+		if below {
+			name, indent = last, "  "
+		}
+		line, err := yaml.Marshal(map[string]*yaml.Node{name: value})
+		if err != nil {
+			return err
+		}
+		b.WriteString(indent + strings.ReplaceAll(strings.TrimSuffix(string(line), "\n"), "\n", "\n"+indent) + "\n")
 	}
-	encoder := yaml.NewEncoder(w)
-	encoder.SetIndent(2)
-	if err := encoder.Encode(&yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{root}, HeadComment: strings.Join(head, "\n")}); err != nil {
-		return err
-	}
-	return encoder.Close()
+	_, err := io.WriteString(w, b.String())
+	return err
 }

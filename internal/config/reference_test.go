@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -27,13 +26,13 @@ func CompactTable() string {
 func Reference() string {
 	var b strings.Builder
 	b.WriteString(referenceHead)
-	for _, group := range slices.Compact(names(func(s Setting) string { return s.Group })) {
-		fmt.Fprintf(&b, "\n## %s\n", group)
-		for _, s := range Settings() {
-			if s.Group == group {
-				b.WriteString(s.reference())
-			}
+	group := ""
+	for _, s := range Settings() {
+		if s.Group != group {
+			group = s.Group
+			fmt.Fprintf(&b, "\n## %s\n", group)
 		}
+		b.WriteString(s.reference())
 	}
 	b.WriteString("\n## All on one page\n\n" + TableBegin + "\n" + CompactTable() + TableEnd + "\n")
 	return b.String()

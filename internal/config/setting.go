@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"encoding"
 	"math"
-	"net"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -60,16 +58,6 @@ func setting(key string) (s Setting) {
 		s = table()[at]
 	}
 	return s
-}
-
-// names lists one kind of name of all settings that have one.
-func names(of func(Setting) string) (list []string) {
-	for _, s := range table() {
-		if name := of(s); name != "" {
-			list = append(list, name)
-		}
-	}
-	return list
 }
 
 // settingsOf reads the fields of t, whose keys begin with prefix.
@@ -131,7 +119,7 @@ func (s *Setting) setType(t reflect.Type, low, high string) {
 			return value.Elem().Interface(), err == nil
 		}
 	default:
-		s.parse = func(text string) (any, bool) { return text, s.Value != "address" || text == "" || isAddress(text) }
+		s.parse = func(text string) (any, bool) { return text, s.Value != "address" || text == "" || address.Valid(text) }
 	}
 	if len(s.Choices) > 0 {
 		s.Value, s.Allowed = strings.Join(s.Choices, "|"), strings.Join(s.Choices, ", ")
@@ -188,17 +176,4 @@ func parseBool(text string) (v, ok bool) {
 		return false, true
 	}
 	return false, false
-}
-
-// maxSocketPath is what fits into sockaddr_un beside its final NUL (unix(7)).
-const maxSocketPath = 107
-
-// isAddress reports host:port with a numeric port, or a unix socket.
-func isAddress(text string) bool {
-	if path, ok := address.Socket(text); ok {
-		return filepath.IsAbs(path) && len(path) <= maxSocketPath && !strings.Contains(path, "\x00")
-	}
-	_, port, err := net.SplitHostPort(text)
-	_, notNumeric := strconv.ParseUint(port, 10, 16)
-	return err == nil && notNumeric == nil
 }
