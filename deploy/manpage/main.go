@@ -22,7 +22,7 @@ type document struct {
 		Name, Summary, Usage string
 		Options              []struct {
 			Name, Description, ValueName, Default, Group string
-			Aliases                               []string
+			Aliases                                      []string
 		}
 		Examples  []struct{ Summary, Command string }
 		ExitCodes []struct {

@@ -70,6 +70,7 @@ func TestMainOutcomes(t *testing.T) {
 		"unknown command":          {[]string{"serve"}, secret, outcome{2, "", Name + ": unknown command \"serve\"; the commands are token, doctor, openapi, help, version\n" + hint}},
 		"an empty command":         {[]string{""}, secret, outcome{2, "", Name + ": unknown command \"\"; the commands are token, doctor, openapi, help, version\n" + hint}},
 		"no command":               {[]string{"--dev", "now"}, nil, outcome{2, "", Name + ": unknown command \"now\"; the commands are token, doctor, openapi, help, version\n" + hint}},
+		"mistyped in front":        {[]string{"--scop", "hunter2", "version"}, nil, outcome{2, "", Name + ": unknown flag \"--scop\"; did you mean --scope?\nSee bus-api-provider-vm version --help.\n"}},
 		"a mistyped command":       {[]string{"tokn"}, nil, outcome{2, "", Name + ": unknown command \"tokn\"; did you mean token?\n" + hint}},
 		"flags and settings":       {[]string{"--nonsense"}, nil, outcome{2, "", Name + ": 2 problems with the settings\n  unknown flag \"--nonsense\"\n  " + noSecret + hint}},
 		"version with a flag":      {[]string{"version", "--dev"}, nil, outcome{2, "", Name + ": --dev: is a flag of serving, token, doctor; not of version\nSee bus-api-provider-vm version --help.\n"}},

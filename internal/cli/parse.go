@@ -45,13 +45,14 @@ func parse(args []string) *line {
 		}
 		l.operands = append(l.operands, arg)
 	}
-	if len(l.operands) > 0 {
-		if c, ok := commandNamed(l.operands[0]); ok {
-			l.command, l.operands = c, l.operands[1:]
-		} else if len(found) == 0 { // else it may be the value of a mistyped flag, and a secret
-			found = append(found, unknownCommand(l.operands[0]))
-			l.command.run = func(context.Context, *line, Env) error { return l.wrong }
-		}
+	isCommand := func(name string) bool { _, ok := commandNamed(name); return ok }
+	switch at := slices.IndexFunc(l.operands, isCommand); {
+	case at == 0 || at > 0 && len(found) > 0: // what is in front may be the value of a mistyped flag, and a secret
+		l.command, _ = commandNamed(l.operands[at])
+		l.operands = l.operands[at+1:]
+	case len(l.operands) > 0 && len(found) == 0:
+		found = append(found, unknownCommand(l.operands[0]))
+		l.command.run = func(context.Context, *line, Env) error { return l.wrong }
 	}
 	if extra := l.operands[min(len(l.operands), len(l.command.arguments)):]; l.command.name != Name && len(extra) > 0 && len(found) == 0 {
 		found = append(found, config.Problem{Text: fmt.Sprintf("unexpected argument %q", extra[0])})
