@@ -15,7 +15,8 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/token"
 )
 
-// Audience is what the tokens of this API are issued for.
+// Audience is what the tokens of this API are issued for, unless AuthConfig says
+// otherwise.
 const Audience = token.Audience
 
 type (
@@ -62,7 +63,7 @@ func (a *Authenticator) SetSecrets(secrets [][]byte) error { return a.verifier.S
 // SetPublicKeys replaces the public keys, likewise.
 func (a *Authenticator) SetPublicKeys(keys PublicKeys) error { return a.verifier.SetPublicKeys(keys) }
 
-// Handler refuses every request without a valid token for the audience with
+// Handler refuses every request without a valid token for an audience with
 // 401 (RFC 6750 §3), and leaves the caller's Identity for the ones behind it.
 // A token verified a moment ago skips the signature.
 func (a *Authenticator) Handler() fiber.Handler {

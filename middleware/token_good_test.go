@@ -98,13 +98,18 @@ func TestUnusableSecrets(t *testing.T) {
 	}
 }
 
-func TestAnotherAudience(t *testing.T) {
-	auth := newAuth(t, func(c *AuthConfig) { c.Audience = "example.org/x" })
+// A token names one of the audiences exactly; the platform's counts only where
+// it is one of them.
+func TestOtherAudiences(t *testing.T) {
+	auth := newAuth(t, func(c *AuthConfig) { c.Audiences = []string{"example.org/x", "example.org/y"} })
 	handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
-	claims := hostile.GoodClaims(epoch)
-	other := hostile.Sign(testSecret, hostile.DefaultHeader, claims.Set("aud", `"example.org/x"`).String())
-	assert.Equal(t, passed, ask(t, handler, bearer(other), ""))
-	assert.Equal(t, invalid, ask(t, handler, bearer(goodToken()), ""))
+	for audience, want := range map[string]string{
+		`"example.org/x"`: passed, `"example.org/y"`: passed, `["other","example.org/y"]`: passed,
+		`"example.org/X"`: invalid, `"example.org"`: invalid, `"example.org/x example.org/y"`: invalid, `"` + Audience + `"`: invalid,
+	} {
+		token := hostile.Sign(testSecret, hostile.DefaultHeader, hostile.GoodClaims(epoch).Set("aud", audience).String())
+		assert.Equal(t, want, ask(t, handler, bearer(token), ""), audience)
+	}
 }
 
 // Leeway moves exp and nbf by its length and not a moment more, on a token

@@ -21,8 +21,8 @@ type document struct {
 	Commands []struct {
 		Name, Summary, Usage string
 		Options              []struct {
-			Name, Description, ValueName, Default string
-			Aliases                               []string
+			Name, Description, ValueName, Default, Group string
+			Aliases                                      []string
 		}
 		Examples  []struct{ Summary, Command string }
 		ExitCodes []struct {

@@ -5,6 +5,7 @@ package address
 import (
 	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -13,6 +14,20 @@ const UnixPrefix = "unix:"
 
 // Socket returns the path of a unix socket; false means that addr is none.
 func Socket(addr string) (path string, isUnix bool) { return strings.CutPrefix(addr, UnixPrefix) }
+
+// maxPath is what fits into sockaddr_un beside its final NUL (unix(7)).
+const maxPath = 107
+
+// Valid reports an address: host:port with a numeric port, or a unix socket at
+// an absolute path.
+func Valid(addr string) bool {
+	if path, isUnix := Socket(addr); isUnix {
+		return filepath.IsAbs(path) && len(path) <= maxPath && !strings.Contains(path, "\x00")
+	}
+	_, port, err := net.SplitHostPort(addr)
+	_, notNumeric := strconv.ParseUint(port, 10, 16)
+	return err == nil && notNumeric == nil
+}
 
 // IsLoopback reports whether an address is out of reach for other machines.
 func IsLoopback(addr string) bool {

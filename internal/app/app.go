@@ -3,6 +3,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,12 @@ import (
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
+
+// writeTimeout is how long a client may take to read one reply.
+const writeTimeout = 10 * time.Second
+
+// staticDetails are those of the static backend, as in the platform's example.
+var staticDetails = json.RawMessage("{}")
 
 // app is what the parts of one gateway share.
 type app struct {
@@ -59,7 +66,7 @@ func (a *app) add(p part) { a.parts = append(a.parts, p) }
 // it greets on stdout; everything else goes to the log on stderr.
 func Serve(ctx context.Context, c *config.Config, env cli.Env) (err error) {
 	a := &app{config: c, metrics: metrics.NewSet()}
-	a.logger, a.level = newLogger(c.Log, env.Stderr)
+	a.logger, a.level = newLogger(c, env.Stderr)
 	defer func() { err = errors.Join(err, a.close()) }()
 
 	// 1. Changed files and SIGHUP are followed before anything reads those files,
@@ -106,7 +113,7 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (err error) {
 
 	// 4. The runtime.
 	machine, err := backend.New(c.Backend, backend.Config{
-		Static: backend.StaticConfig{State: c.Static.State, Transition: c.Static.Transition, Details: c.Static.Details},
+		Static: backend.StaticConfig{State: c.Static.State, Transition: c.Static.Transition, Details: staticDetails},
 		Events: backend.EventsConfig{
 			Client: client, Timeout: c.Timeout, Metrics: a.metrics,
 			MaxAge: c.Status.MaxAge, Refresh: c.Status.Refresh, RefreshMoving: c.Status.RefreshMoving,
@@ -119,7 +126,7 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (err error) {
 
 	// 5. The API and its listener; sockets that systemd opened win over the settings.
 	api := server.New(server.Config{
-		HeaderBytes: c.Server.HeaderBytes, ReadTimeout: c.Server.ReadTimeout, WriteTimeout: c.Server.WriteTimeout,
+		HeaderBytes: c.Server.HeaderBytes, ReadTimeout: c.Server.ReadTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: c.Server.IdleTimeout, MaxConnections: c.Server.MaxConnections,
 		ShutdownDelay: c.Shutdown.Delay, ShutdownTimeout: c.Shutdown.Timeout,
 		Logger: a.logger, Metrics: a.metrics,

@@ -17,13 +17,13 @@ const devTokenTTL = 12 * time.Hour
 
 // greet prints what one needs to try the API at once: a token and the calls.
 func greet(w io.Writer, c *config.Config, addr net.Addr) error {
-	secrets, err := config.LoadJWTSecrets(c)
+	secrets, err := c.JWTSecrets()
 	if err != nil {
 		return err
 	}
 	jwt, err := token.Mint(secrets[0], token.Claims{
 		Subject:  token.DevSubject,
-		Audience: middleware.Audience,
+		Audience: c.JWT.Audiences[0],
 		Scope:    middleware.ScopeRead + " " + middleware.ScopeWrite,
 		TTL:      devTokenTTL,
 	}, time.Now())

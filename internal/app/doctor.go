@@ -14,11 +14,11 @@ import (
 // Examine looks at everything that serving with c would need, and at the
 // configuration of nginx in the file nginxConf, if there is one.
 func Examine(ctx context.Context, c *config.Config, nginxConf string) (doctor.Report, error) {
-	secrets, err := config.LoadJWTSecrets(c)
+	secrets, err := c.JWTSecrets()
 	if err != nil {
 		return doctor.Report{}, err
 	}
-	unwise := config.SecretWarnings(c, secrets)
+	unwise := c.SecretWarnings(secrets)
 	look := doctor.Config{
 		Warnings:       slices.DeleteFunc(slices.Clone(c.Warnings), func(w string) bool { return slices.Contains(unwise, w) }),
 		SecretWarnings: unwise,

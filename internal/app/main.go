@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/cli"
+	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
 // Main runs the command line in args (without the name of the program) in the
@@ -37,5 +38,6 @@ func Main(args []string) int {
 		Hangup:  hangup,
 		Serve:   Serve,
 		Examine: Examine,
+		OpenAPI: routes.OpenAPI,
 	})
 }

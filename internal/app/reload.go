@@ -81,7 +81,7 @@ func (c *changes) adopt(next *config.Config) {
 // rollSecrets replaces the secrets if they are others than before: replacing
 // them forgets every verified token.
 func (c *changes) rollSecrets() error {
-	secrets, err := config.LoadJWTSecrets(c.settings)
+	secrets, err := c.settings.JWTSecrets()
 	if err != nil {
 		return err
 	}
@@ -129,13 +129,13 @@ func until(hangup <-chan os.Signal) func(context.Context) error {
 	}
 }
 
-// newLogger writes to w in the format and from the level that c asks for. The
+// newLogger writes to w in the form and from the level that c asks for. The
 // level can be changed while the logger is in use.
-func newLogger(c config.LogConfig, w io.Writer) (*slog.Logger, *slog.LevelVar) {
+func newLogger(c *config.Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {
 	level := &slog.LevelVar{}
-	level.Set(c.Level)
-	options := &slog.HandlerOptions{Level: level}
-	if c.Format == config.LogJSON {
+	level.Set(c.Log.Level)
+	options := &slog.HandlerOptions{Level: level, AddSource: c.Log.Source}
+	if c.Log.Format == config.LogJSON {
 		return slog.New(slog.NewJSONHandler(w, options)), level
 	}
 	return slog.New(slog.NewTextHandler(w, options)), level

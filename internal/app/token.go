@@ -89,13 +89,13 @@ func (a *app) measureExpiry(source events.TokenSource) {
 func (a *app) authenticate() error {
 	c := a.config.JWT
 	var err error
-	if a.secrets, err = config.LoadJWTSecrets(a.config); err != nil {
+	if a.secrets, err = a.config.JWTSecrets(); err != nil {
 		return err
 	}
 	auth := middleware.AuthConfig{
+		Audiences: c.Audiences,
 		Secrets:   a.secrets,
 		Leeway:    c.Leeway,
-		CacheSize: c.CacheSize,
 		Logger:    a.logger,
 		Metrics:   a.metrics,
 	}

@@ -1,18 +1,17 @@
-// Package cli is the command line: it parses, dispatches, prints and turns
-// every outcome into an exit code. What serving means is handed in.
+// Package cli is the command line: it parses, runs the command, prints and
+// turns every outcome into an exit code. What serving means is handed in.
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
-	"github.com/busdk/bus-api-provider-vm/internal/version"
 )
 
 // Name is the binary, as users and the platform's dispatcher call it.
@@ -35,6 +34,7 @@ type Env struct {
 	// What the commands do beyond the command line.
 	Serve   Serve
 	Examine Examine
+	OpenAPI []byte // the description of the API
 }
 
 // Serve runs the service until ctx ends. A *config.Error in its error is a
@@ -44,18 +44,16 @@ type Serve func(ctx context.Context, c *config.Config, env Env) error
 // Main runs the command in args (without the name of the program) and returns
 // the exit code. A failure makes one message on Stderr.
 func Main(ctx context.Context, args []string, env Env) int {
-	err := dispatch(ctx, args, env)
+	line := parse(args)
+	err := line.run(ctx, env)
 	if err == nil {
 		return ExitOK
 	}
 	fmt.Fprintf(env.Stderr, "%s: %v\n", Name, err)
-	var usage *config.Error
-	if errors.As(err, &usage) {
+	if usage := (*config.Error)(nil); errors.As(err, &usage) {
 		about := Name
-		if len(args) > 0 {
-			if c, named := commandNamed(args[0]); named {
-				about += " " + c.name
-			}
+		if line.command.name != Name {
+			about += " " + line.command.name
 		}
 		fmt.Fprintf(env.Stderr, "See %s --help.\n", about)
 		return ExitUsage
@@ -63,44 +61,34 @@ func Main(ctx context.Context, args []string, env Env) int {
 	return ExitRuntime
 }
 
-// dispatch takes a first argument that is no flag for a command; without one the
-// service is started. Flags before a command are refused as an argument too many.
-func dispatch(ctx context.Context, args []string, env Env) error {
-	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
-		return runServe(ctx, args, env)
+// run obeys the platform's global flags, then the command. Help and version win
+// over everything else, since they are asked for when something is wrong.
+func (l *line) run(ctx context.Context, env Env) (err error) {
+	switch {
+	case l.on("help"):
+		return printHelp(env.Stdout, l.command)
+	case l.on("version"):
+		return printVersion(env.Stdout)
 	}
-	switch args[0] {
-	case "token":
-		return runToken(args[1:], env)
-	case "doctor":
-		return runDoctor(ctx, args[1:], env)
-	case "help":
-		return runHelp(args[1:], env)
-	case "version":
-		return runVersion(args[1:], env)
+	if dir := l.text("chdir"); dir != "" {
+		if err := os.Chdir(dir); err != nil {
+			return cmp.Or(l.wrong, fmt.Errorf("--chdir: %w", err))
+		}
 	}
-	return unknownCommand(args[0])
-}
-
-func unknownCommand(name string) error {
-	return config.Refuse("", fmt.Sprintf("unknown command %q; the commands are token, doctor, help and version", name))
-}
-
-// runVersion is the command; --version is a flag of serving.
-func runVersion(args []string, env Env) error {
-	flags := newFlagSet(versionCommand())
-	if err := config.ParseFlags(flags, args); err != nil {
-		return err
+	// Questions are answered however quiet, since they are asked to see the answer.
+	question := l.command.name == "help" || l.command.name == "version" || l.on("print-config")
+	switch path := l.text("output"); {
+	case l.on("quiet") && !question:
+		env.Stdout = io.Discard
+	case path != "" && (l.wrong == nil || l.command.name == "doctor"): // whose report says what is wrong
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, l.command.mode)
+		if err != nil {
+			return cmp.Or(l.wrong, fmt.Errorf("--output: %w", err))
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		env.Stdout = file
 	}
-	if isSet(flags, "help") {
-		return printHelp(env.Stdout, versionCommand())
-	}
-	return printVersion(env.Stdout)
-}
-
-func printVersion(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s %s (%s)\n", Name, version.String(), version.Platform())
-	return err
+	return l.command.run(ctx, l, env)
 }
 
 // printWarnings is for commands that end at once; serving logs them.

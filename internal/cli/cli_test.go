@@ -37,7 +37,7 @@ func run(t *testing.T, args, environ []string, serve Serve) outcome {
 		}
 	}
 	env := Env{
-		Environ: environ, Stdout: &stdout, Stderr: &stderr, Serve: serve,
+		Environ: environ, Stdout: &stdout, Stderr: &stderr, Serve: serve, OpenAPI: []byte("{}\n"),
 		Now: func() time.Time { return time.Unix(1_800_000_000, 0) },
 	}
 	code := Main(t.Context(), args, env)
@@ -67,21 +67,23 @@ func TestMainOutcomes(t *testing.T) {
 		"check, wrong":             {[]string{"--check-config"}, nil, outcome{2, "", Name + ": " + noSecret + hint}},
 		"check, unwise":            {[]string{"--check-config"}, []string{"BUS_VM_JWT_SECRET=x"}, outcome{0, "configuration ok\n", Name + ": warning: jwt.secret has fewer than 32 bytes and can be guessed; make one with: openssl rand -base64 48\n"}},
 		"no secret":                {nil, nil, outcome{2, "", Name + ": " + noSecret + hint}},
-		"unknown command":          {[]string{"serve"}, secret, outcome{2, "", Name + ": unknown command \"serve\"; the commands are token, doctor, help and version\n" + hint}},
-		"an empty command":         {[]string{""}, secret, outcome{2, "", Name + ": unknown command \"\"; the commands are token, doctor, help and version\n" + hint}},
-		"a command too late":       {[]string{"--dev", "token"}, nil, outcome{2, "", Name + ": unexpected argument \"token\"\n" + hint}},
+		"unknown command":          {[]string{"serve"}, secret, outcome{2, "", Name + ": unknown command \"serve\"; the commands are token, doctor, openapi, help, version\n" + hint}},
+		"an empty command":         {[]string{""}, secret, outcome{2, "", Name + ": unknown command \"\"; the commands are token, doctor, openapi, help, version\n" + hint}},
+		"no command":               {[]string{"--dev", "now"}, nil, outcome{2, "", Name + ": unknown command \"now\"; the commands are token, doctor, openapi, help, version\n" + hint}},
+		"mistyped in front":        {[]string{"--scop", "hunter2", "version"}, nil, outcome{2, "", Name + ": unknown flag \"--scop\"; did you mean --scope?\nSee bus-api-provider-vm version --help.\n"}},
+		"a mistyped command":       {[]string{"tokn"}, nil, outcome{2, "", Name + ": unknown command \"tokn\"; did you mean token?\n" + hint}},
 		"flags and settings":       {[]string{"--nonsense"}, nil, outcome{2, "", Name + ": 2 problems with the settings\n  unknown flag \"--nonsense\"\n  " + noSecret + hint}},
-		"version with a flag":      {[]string{"version", "--dev"}, nil, outcome{2, "", Name + ": unknown flag \"--dev\"\nSee bus-api-provider-vm version --help.\n"}},
-		"help in another form":     {[]string{"help", "--format", "xml"}, nil, outcome{2, "", Name + ": --format: \"xml\" is not accepted; want text, json or opencli\n" + helpHint}},
-		"help about a topic":       {[]string{"help", "me"}, nil, outcome{2, "", Name + ": unknown command \"me\"; the commands are token, doctor, help and version\n" + helpHint}},
+		"version with a flag":      {[]string{"version", "--dev"}, nil, outcome{2, "", Name + ": --dev: is a flag of serving, token, doctor; not of version\nSee bus-api-provider-vm version --help.\n"}},
+		"help in another form":     {[]string{"help", "--format", "xml"}, nil, outcome{2, "", Name + ": --format: \"xml\" is not accepted; want text, json, opencli\n" + helpHint}},
+		"help about a topic":       {[]string{"help", "me"}, nil, outcome{2, "", Name + ": unknown command \"me\"; the commands are token, doctor, openapi, help, version\n" + helpHint}},
 		"help about two commands":  {[]string{"help", "token", "doctor"}, nil, outcome{2, "", Name + ": unexpected argument \"doctor\"\n" + helpHint}},
-		"help, flag behind":        {[]string{"help", "token", "--format=json"}, nil, outcome{2, "", Name + ": unexpected argument \"--format=json\"\n" + helpHint}},
 		"a token of no scope":      {[]string{"token"}, secret, outcome{2, "", Name + ": --scope: is needed, for example \"vm:read vm:write\"\n" + mintHint}},
 		"a token, all wrong":       {[]string{"token", "--ttl", "soon"}, nil, outcome{2, "", Name + ": 3 problems with the settings\n  --ttl: \"soon\" is not accepted; want a duration such as 1h; a bare integer is seconds\n  --scope: is needed, for example \"vm:read vm:write\"\n  " + noSecretToSign + mintHint}},
 		"a token that never was":   {[]string{"token", "--scope=x", "--ttl=0"}, secret, outcome{2, "", Name + ": the lifetime is less than a second\n" + mintHint}},
 		"a token of nobody":        {[]string{"token", "--scope=x", "--sub="}, secret, outcome{2, "", Name + ": the subject is empty\n" + mintHint}},
-		"a token as if to serve":   {[]string{"token", "--scope=x", "--addr=:1"}, secret, outcome{2, "", Name + ": unknown flag \"--addr\"\n" + mintHint}},
-		"--version, flags wrong":   {[]string{"--version", "--nonsense"}, secret, outcome{2, "", Name + ": unknown flag \"--nonsense\"\n" + hint}},
+		"a token as if to serve":   {[]string{"token", "--scope=x", "--addr=:1"}, secret, outcome{2, "", Name + ": --addr: is a flag of serving, doctor; not of token\n" + mintHint}},
+		"--version, flags wrong":   {[]string{"--version", "--nonsense", "--color=x", "-C", "/nonexistent"}, secret, outcome{0, versionLine, ""}},
+		"-V behind a command":      {[]string{"token", "-V"}, nil, outcome{0, versionLine, ""}},
 		"--version with a value":   {[]string{"--version=maybe"}, secret, outcome{2, "", Name + ": flag --version takes no value\n" + hint}},
 		"a flag without its value": {[]string{"--addr"}, secret, outcome{2, "", Name + ": flag --addr needs a value\n" + hint}},
 	} {

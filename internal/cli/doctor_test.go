@@ -53,7 +53,7 @@ func TestDoctorOutcomes(t *testing.T) {
 		"flags and nginx":        {[]string{"--addr", "127.0.0.1:1", "--nginx-conf=x", "-f", "text"}, []doctor.Check{fine}, nil, outcome{0, fineLine, ""}, "127.0.0.1:1 x"},
 		"found wrong in looking": {nil, nil, wrong, outcome{2, "", Name + ": data_dir: is wrong\n" + examineHint}, asked},
 		"no look at all":         {nil, nil, errors.New("no memory"), outcome{1, "", Name + ": no memory\n"}, asked},
-		"another form":           {[]string{"--format=xml"}, nil, nil, outcome{2, "", Name + ": --format: \"xml\" is not accepted; want text or json\n" + examineHint}, "not asked"},
+		"another form":           {[]string{"--format=xml"}, nil, nil, outcome{2, "", Name + ": --format: \"xml\" is not accepted; want text, json\n" + examineHint}, "not asked"},
 		"wrong settings": {[]string{"--backend=cloud"}, nil, nil,
 			outcome{2, "", Name + ": backend (flag --backend): \"cloud\" is not accepted; want static, events\n" + examineHint}, "not asked"},
 		"wrong settings, for programs": {[]string{"--backend=cloud", "--format=json", "--nonsense"}, nil, nil,

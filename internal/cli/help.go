@@ -7,45 +7,9 @@ import (
 	"strings"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
-	"github.com/busdk/bus-api-provider-vm/internal/version"
 )
 
 const summary = "VM API provider: status, start and stop of one runtime behind nginx."
-
-// runHelp answers from what is compiled in, so that it works in any
-// environment.
-func runHelp(args []string, env Env) error {
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		return runHelpAbout(args, env)
-	}
-	flags := newFlagSet(helpCommand())
-	if err := config.ParseFlags(flags, args); err != nil {
-		return err
-	}
-	if isSet(flags, "help") {
-		return printHelp(env.Stdout, helpCommand())
-	}
-	switch format := flags.Lookup("format").Value.String(); format {
-	case "text":
-		return printHelp(env.Stdout, serveCommand())
-	case "json", "opencli":
-		return printOpenCLI(env.Stdout, version.String())
-	default:
-		return config.Refuse("--format", fmt.Sprintf("%q is not accepted; want text, json or opencli", format))
-	}
-}
-
-// runHelpAbout prints the help of one command.
-func runHelpAbout(args []string, env Env) error {
-	c, known := commandNamed(args[0])
-	switch {
-	case !known:
-		return unknownCommand(args[0])
-	case len(args) > 1:
-		return config.Refuse("", fmt.Sprintf("unexpected argument %q", args[1]))
-	}
-	return printHelp(env.Stdout, c)
-}
 
 // printHelp prints the help of c; that of serving lists the commands as well.
 func printHelp(w io.Writer, c command) error {
@@ -62,13 +26,9 @@ func printHelp(w io.Writer, c command) error {
 	for _, e := range c.examples {
 		fmt.Fprintf(&b, "  %s\n      %s\n", e.Command, e.Summary)
 	}
-	for _, group := range config.Groups() {
-		writeGroup(&b, group, c.settings())
-	}
-	fmt.Fprintf(&b, "\n%s:\n", groupCommand)
-	for _, o := range c.options {
-		writeEntry(&b, flagHead(o.flag, o.short, o.valueName), "", o.usage, o.fallback)
-	}
+	writeSettings(&b, c.settings())
+	writeOptions(&b, groupCommand, c.options)
+	writeOptions(&b, groupGlobal, c.globalOptions())
 	if c.name == Name {
 		b.WriteString(helpTail)
 	}
@@ -89,39 +49,47 @@ Booleans are 1 true yes on or 0 false no off; a bare integer as a duration is se
 Exit codes: 0 success, 1 failed while running, 2 wrong flags, environment or file.
 `
 
-// writeGroup writes the settings of one group, those without a flag by their
+// The groups of options that are no settings.
+const (
+	groupCommand = "This command"
+	groupGlobal  = "Every command"
+)
+
+// writeSettings writes the settings by group, those without a flag by their
 // environment name.
-func writeGroup(b *strings.Builder, group config.Group, settings []config.Setting) {
-	headed := false
+func writeSettings(b *strings.Builder, settings []config.Setting) {
+	group := ""
 	for _, s := range settings {
 		if s.Group != group {
-			continue
-		}
-		if !headed {
+			group = s.Group
 			fmt.Fprintf(b, "\n%s:\n", group)
-			headed = true
 		}
-		if s.Flag == "" {
-			writeEntry(b, "      "+s.Env+"="+placeholder(s.ValueName()), "", s.Usage, s.Default)
-			continue
+		switch {
+		case s.Flag == "":
+			writeEntry(b, "      "+s.Env+"="+placeholder(s.Value), "", s.Help, s.Default)
+		case valueName(s) == "":
+			writeEntry(b, flagHead(s.Flag, "", ""), s.Env, s.Help, "")
+		default:
+			writeEntry(b, flagHead(s.Flag, "", s.Value), s.Env, s.Help, s.Default)
 		}
-		fallback := s.Default
-		if valueName(s) == "" {
-			fallback = ""
-		}
-		writeEntry(b, flagHead(s.Flag, "", valueName(s)), s.Env, s.Usage, fallback)
-		for _, p := range s.Presets {
-			writeEntry(b, flagHead(p.Flag, p.Short, ""), "", p.Usage, "")
-		}
+	}
+}
+
+func writeOptions(b *strings.Builder, group string, options []option) {
+	if len(options) > 0 {
+		fmt.Fprintf(b, "\n%s:\n", group)
+	}
+	for _, o := range options {
+		writeEntry(b, flagHead(o.flag, o.short, o.valueName), "", o.usage, o.fallback)
 	}
 }
 
 // valueName is what a flag wants after it; --dev wants nothing.
 func valueName(s config.Setting) string {
-	if s.ValueName() == "bool" {
+	if s.Value == "bool" {
 		return ""
 	}
-	return s.ValueName()
+	return s.Value
 }
 
 func placeholder(name string) string {

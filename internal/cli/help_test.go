@@ -42,6 +42,7 @@ func TestHelpTexts(t *testing.T) {
 		"help-doctor.txt":  {[]string{"doctor", "--help"}},
 		"help-help.txt":    {[]string{"help", "-h"}},
 		"help-version.txt": {[]string{"version", "-h"}},
+		"help-openapi.txt": {[]string{"openapi", "-h"}},
 	} {
 		got := run(t, tc.args, nil, nil)
 		if got.code != 0 || got.stderr != "" {
@@ -54,7 +55,7 @@ func TestHelpTexts(t *testing.T) {
 // TestHelpIsTheSameHoweverAsked: also among flags that are wrong.
 func TestHelpIsTheSameHoweverAsked(t *testing.T) {
 	want := run(t, []string{"--help"}, nil, nil)
-	for _, args := range [][]string{{"-h"}, {"help"}, {"help", "--format=text"}, {"help", "-f", "text"}, {"--nonsense", "--help"}, {"--addr", "x", "-h"}} {
+	for _, args := range [][]string{{"-h"}, {"help"}, {"help", "--format=text"}, {"help", "-f", "text"}, {"--nonsense", "--help"}, {"--addr", "x", "-h"}, {"--addr", "-h", "--help"}, {"--=x", "--help"}, {"-qh", "-o", "/nonexistent/x"}} {
 		if got := run(t, args, nil, nil); got != want {
 			t.Errorf("%v: got %+v", args, got)
 		}
@@ -63,7 +64,7 @@ func TestHelpIsTheSameHoweverAsked(t *testing.T) {
 
 // TestHelpAboutACommand: it is what the command says about itself.
 func TestHelpAboutACommand(t *testing.T) {
-	for _, name := range []string{"token", "doctor", "help", "version"} {
+	for _, name := range []string{"token", "doctor", "openapi", "help", "version"} {
 		want := run(t, []string{name, "--help"}, nil, nil)
 		if got := run(t, []string{"help", name}, nil, nil); got != want || got.code != 0 {
 			t.Errorf("%s: got %+v", name, got)
@@ -134,7 +135,7 @@ func TestOpenCLIShape(t *testing.T) {
 			t.Errorf("exit codes %v", codes)
 		}
 	}
-	if want := []string{Name, "token", "doctor", "help", "version"}; !slices.Equal(names, want) {
+	if want := []string{Name, "token", "doctor", "openapi", "help", "version"}; !slices.Equal(names, want) {
 		t.Errorf("commands %v, want %v", names, want)
 	}
 	environment := doc["metadata"].(map[string]any)["io.busdk.environment"].(map[string]any)

@@ -102,19 +102,23 @@ func options(c command) []documentOption {
 			continue
 		}
 		list = append(list, documentOption{
-			Name: "--" + s.Flag, Description: s.Usage, Group: string(s.Group), Default: s.Default,
-			ValueName: valueName(s), Arguments: valueOf(valueName(s), s.Choices()),
+			Name: "--" + s.Flag, Description: s.Help, Group: s.Group, Default: s.Default,
+			ValueName: valueName(s), Arguments: valueOf(valueName(s), s.Choices),
 		})
-		for _, p := range s.Presets {
-			list = append(list, documentOption{
-				Name: "--" + p.Flag, Aliases: aliases(p.Short), Description: p.Usage, Group: string(s.Group),
-			})
-		}
 	}
-	for _, o := range c.options {
+	list = appendOptions(list, groupCommand, c.options)
+	return appendOptions(list, groupGlobal, c.globalOptions())
+}
+
+func appendOptions(list []documentOption, group string, options []option) []documentOption {
+	for _, o := range options {
+		var accepted []string
+		if words := o.words(); len(words) > 1 {
+			accepted = words
+		}
 		list = append(list, documentOption{
-			Name: "--" + o.flag, Aliases: aliases(o.short), Description: o.usage, Group: groupCommand, Required: o.required,
-			ValueName: o.valueName, Default: o.fallback, Arguments: valueOf(o.valueName, nil),
+			Name: "--" + o.flag, Aliases: aliases(o.short), Description: o.usage, Group: group, Required: o.required,
+			ValueName: o.valueName, Default: o.fallback, Arguments: valueOf(o.valueName, accepted),
 		})
 	}
 	return list
@@ -181,8 +185,8 @@ func environment() environmentDoc {
 				continue
 			}
 			v := variable{
-				Name: name, Description: s.Usage, Secret: s.Secret, Default: s.Default,
-				Schema:       schema{"string", s.Choices()},
+				Name: name, Description: s.Help, Secret: s.Secret, Default: s.Default,
+				Schema:       schema{"string", s.Choices},
 				SafeHandling: safeHandling{Printable: !s.Secret, StoreInDotenv: true, RedactInLogs: s.Secret},
 			}
 			if name == s.Ambient {

@@ -1,53 +1,72 @@
 package config
 
 import (
+	"errors"
 	"net/url"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/address"
+	"github.com/busdk/bus-api-provider-vm/internal/events"
+	"github.com/busdk/bus-api-provider-vm/internal/jwks"
+	"github.com/busdk/bus-api-provider-vm/internal/nearest"
 )
+
+// The keys that the code speaks of more than once.
+const (
+	keyConfig          = "config"
+	keyDev             = "dev"
+	keyAddr            = "addr"
+	keyDataDir         = "data_dir"
+	keyBackend         = "backend"
+	keyUsageBackend    = "usage.backend"
+	keyEventsURL       = "events.url"
+	keyEventsToken     = "events.token"
+	keyEventsTokenFile = "events.token_file"
+	keyJWTSecret       = "jwt.secret"
+	keyJWTSecretFile   = "jwt.secret_file"
+	keyJWKSFile        = "jwt.jwks_file"
+	keyJWKSURL         = "jwt.jwks_url"
+	keyAudiences       = "jwt.audiences"
+	keyAdminAddr       = "admin.addr"
+)
+
+// refuse reports the value of a setting, with its place.
+type refuse func(key, format string, args ...any)
 
 // check applies the rules between settings.
 func (c *Config) check(found *problems) {
-	c.checkDev(found)
-	c.checkListeners(found)
-	c.checkEvents(found)
-	c.checkJWT(found)
-	c.checkOrder(found, keyRetryMin, c.Events.ListenerRetryMin, keyRetryMax, c.Events.ListenerRetryMax)
-	c.checkOrder(found, keyRefresh, c.Status.Refresh, keyMaxAge, c.Status.MaxAge)
-	c.checkOrder(found, keyRefreshMoving, c.Status.RefreshMoving, keyMaxAge, c.Status.MaxAge)
-}
-
-func (c *Config) checkOrder(found *problems, lowKey string, low time.Duration, highKey string, high time.Duration) {
-	if low > high {
-		found.add(lowKey, c.origin.values.source(lowKey).name, "%s is more than %s, which is %s (%s)",
-			brief(low), highKey, brief(high), c.origin.values.source(highKey))
+	refuse := func(key, format string, args ...any) { found.add(key, c.origin.at(key).Place, format, args...) }
+	c.checkListeners(refuse)
+	c.checkEvents(found, refuse)
+	c.checkSecrets(found, "verify tokens with", ", or --jwks-file or --jwks-url for public keys")
+	c.checkJWKS(refuse)
+	for _, order := range [][2]string{
+		{"events.listener_retry_min", "events.listener_retry_max"}, {"status.refresh", "status.max_age"}, {"status.refresh_moving", "status.max_age"},
+	} {
+		low, high := c.origin.at(order[0]), c.origin.at(order[1])
+		least, lowIsRead := ParseDuration(low.Text)
+		most, highIsRead := ParseDuration(high.Text)
+		if lowIsRead && highIsRead && least > most {
+			refuse(low.Key, "%s is more than %s, which is %s (%s)", low.Text, high.Key, high.Text, high.Place)
+		}
 	}
 }
 
-func (c *Config) checkDev(found *problems) {
-	if !c.Dev {
-		return
+// checkListeners finds what would end a start later, and what --dev forbids.
+func (c *Config) checkListeners(refuse refuse) {
+	const local = "; want a loopback address or a unix socket"
+	if c.Dev && !address.IsLoopback(c.Addr) {
+		refuse(keyAddr, "%s is not accepted with --dev, whose secret everybody knows"+local, quote(c.Addr))
 	}
-	if !address.IsLoopback(c.Addr) {
-		found.add(keyAddr, c.origin.values.source(keyAddr).name,
-			"%s is not accepted with --dev, whose secret everybody knows; want a loopback address or a unix socket", quote(c.Addr))
+	if c.Dev && c.Admin.Addr != "" && !address.IsLoopback(c.Admin.Addr) {
+		refuse(keyAdminAddr, "%s is not accepted with --dev"+local, quote(c.Admin.Addr))
 	}
-	if c.Admin.Addr != "" && !address.IsLoopback(c.Admin.Addr) {
-		found.add(keyAdminAddr, c.origin.values.source(keyAdminAddr).name,
-			"%s is not accepted with --dev; want a loopback address or a unix socket", quote(c.Admin.Addr))
+	if c.Dev && c.Backend != Static {
+		refuse(keyBackend, "%s is not accepted with --dev; want %s", c.Backend, Static)
 	}
-	if c.Backend != Static {
-		found.add(keyBackend, c.origin.values.source(keyBackend).name, "%s is not accepted with --dev; want %s", c.Backend, Static)
-	}
-}
-
-// checkListeners finds what would end a start later.
-func (c *Config) checkListeners(found *problems) {
 	if address.Overlap(c.Addr, c.Admin.Addr) {
-		found.add(keyAdminAddr, c.origin.values.source(keyAdminAddr).name, "%s is taken by %s, which is %s (%s)",
-			quote(c.Admin.Addr), keyAddr, quote(c.Addr), c.origin.values.source(keyAddr))
+		refuse(keyAdminAddr, "%s is taken by %s, which is %s (%s)", quote(c.Admin.Addr), keyAddr, quote(c.Addr), c.origin.at(keyAddr).Place)
 	}
 	_, isUnix := address.Socket(c.Addr)
 	_, adminIsUnix := address.Socket(c.Admin.Addr)
@@ -55,74 +74,110 @@ func (c *Config) checkListeners(found *problems) {
 		return
 	}
 	if _, err := address.GroupID(c.Socket.Group); err != nil {
-		found.add(keySocketGroup, c.origin.values.source(keySocketGroup).name, "this machine has no group %s", quote(c.Socket.Group))
+		refuse("socket.group", "this machine has no group %s", quote(c.Socket.Group))
 	}
 }
 
-// checkEvents asks for what Events needs. Where nobody needs Events, the names
+// checkEvents asks for what Events needs. Where nothing needs Events, the names
 // that the dispatcher sets for every process are not judged.
-func (c *Config) checkEvents(found *problems) {
-	source := c.origin.values.source(keyEventsURL)
-	needed := c.NeedsEvents()
-	switch url := c.origin.values.text(keyEventsURL); {
-	case url == "" && needed:
-		found.add(keyEventsURL, "", "is needed by %s; set --events-url, BUS_EVENTS_API_URL or the key in the file", c.eventsUsers())
-	case url != "" && !isPlainURL(url) && (needed || source.layer != layerEnv):
-		// Not repeated: it may hold a password.
-		found.add(keyEventsURL, source.name, "is not accepted; want %s", plainURL)
+func (c *Config) checkEvents(found *problems, refuse refuse) {
+	var users []string
+	for _, user := range [][2]string{{keyBackend, c.Backend}, {"billing.backend", c.Billing.Backend}, {keyUsageBackend, c.Usage.Backend}} {
+		if user[1] == Events {
+			users = append(users, user[0])
+		}
 	}
-	if !needed {
+	needed := "is needed by " + strings.Join(users, ", ") + " = " + Events
+	_, err := events.CollectionURL(c.Events.URL)
+	switch {
+	case c.Events.URL == "" && c.NeedsEvents():
+		found.add(keyEventsURL, "", "%s; set --events-url, BUS_EVENTS_API_URL or the key in the file", needed)
+	case c.Events.URL != "" && err != nil && (c.NeedsEvents() || c.origin.at(keyEventsURL).Layer != layerEnv):
+		refuse(keyEventsURL, "is not accepted; want %s", setting(keyEventsURL).Allowed) // not repeated: it may hold a password
+	}
+	switch file := c.Events.TokenFile; {
+	case !c.NeedsEvents():
+	case file == "" && c.Events.Token.IsZero():
+		needed += "; set BUS_API_TOKEN, --token-file or BUS_API_TOKEN_FILE"
+		if name := setting(keyEventsTokenFile).Ambient; c.origin.input.variable(name) != "" {
+			needed += " (" + name + " names a file that does not exist)"
+		}
+		found.add(keyEventsToken, "", "%s", needed)
+	case file != "" && !exists(file):
+		refuse(keyEventsTokenFile, "the file does not exist or cannot be reached; want a file that holds the provider's token")
+	}
+}
+
+// checkSecrets refuses two places for one secret, and none where one is needed
+// for purpose; instead is what else would do, empty for nothing.
+func (c *Config) checkSecrets(found *problems, purpose, instead string) {
+	plain, file := c.origin.given(keyJWTSecret), c.origin.given(keyJWTSecretFile)
+	switch {
+	case plain && file:
+		found.add(keyJWTSecretFile, c.origin.at(keyJWTSecretFile).Place, "want either this or %s (%s), not both", keyJWTSecret, c.origin.at(keyJWTSecret).Place)
+		return
+	case !plain && !file && (!c.hasPublicKeys() || instead == ""):
+		found.add(keyJWTSecret, "", "no secret to %s; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE%s; for local checks use --dev", purpose, instead)
 		return
 	}
-	file := c.Events.TokenFile
-	switch {
-	case file == "" && c.Events.Token.IsZero():
-		text := "is needed by " + c.eventsUsers() + "; set BUS_API_TOKEN, --token-file or BUS_API_TOKEN_FILE"
-		if c.origin.input.getenv(ambientTokenFile) != "" {
-			text += " (" + ambientTokenFile + " names a file that does not exist)"
-		}
-		found.add(keyEventsToken, "", "%s", text)
-	case file != "" && !exists(file):
-		found.add(keyEventsTokenFile, c.origin.values.source(keyEventsTokenFile).name, "the file does not exist or cannot be reached; want a file that holds the provider's token")
+	secrets, err := c.JWTSecrets()
+	if wrong := (*Error)(nil); errors.As(err, &wrong) {
+		found.add(wrong.Problems[0].Key, c.origin.at(wrong.Problems[0].Key).Place, "%s", wrong.Problems[0].Text)
+	}
+	c.Warnings = append(c.Warnings, c.SecretWarnings(secrets)...)
+}
+
+// checkJWKS reads a file of public keys, and looks at a URL without asking it.
+func (c *Config) checkJWKS(refuse refuse) {
+	if c.JWT.JWKSFile != "" && c.JWT.JWKSURL != "" {
+		refuse(keyJWKSURL, "want either this or %s (%s), not both", keyJWKSFile, c.origin.at(keyJWKSFile).Place)
+	}
+	if _, err := jwks.ReadFile(c.JWT.JWKSFile); c.JWT.JWKSFile != "" && err != nil {
+		refuse(keyJWKSFile, "no public keys in the file: %v", err)
+	}
+	if err := jwks.CheckURL(c.JWT.JWKSURL); c.JWT.JWKSURL != "" && err != nil {
+		refuse(keyJWKSURL, "is not accepted; %v", err)
 	}
 }
 
-// eventsUsers names the settings that need Events.
-func (c *Config) eventsUsers() string {
-	var users []string
-	for _, backend := range [][2]string{
-		{keyBackend, c.Backend}, {keyBillingBackend, c.Billing.Backend}, {keyUsageBackend, c.Usage.Backend},
-	} {
-		if backend[1] == Events {
-			users = append(users, backend[0])
-		}
-	}
-	return strings.Join(users, ", ") + " = " + Events
-}
+// hasPublicKeys reports whether tokens may be signed with a private key.
+func (c *Config) hasPublicKeys() bool { return c.JWT.JWKSFile != "" || c.JWT.JWKSURL != "" }
 
 // warn collects what is allowed and unwise.
 func (c *Config) warn() {
-	if names := c.origin.input.strangers(); len(names) > 0 {
-		c.Warnings = append(c.Warnings, "the environment has names that no setting knows: "+strings.Join(names, ", ")+"; correct them, or take them out: they change nothing")
+	warn := func(words ...string) { c.Warnings = append(c.Warnings, strings.Join(words, "")) }
+	if names := c.origin.input.unknownNames(); len(names) > 0 {
+		warn("the environment has names that no setting knows: ", strings.Join(names, ", "), "; correct them, or take them out: they change nothing")
 	}
-	if host := c.plainEventsHost(); c.NeedsEvents() && host != "" {
-		c.Warnings = append(c.Warnings, keyEventsURL+" is plain http to "+host+": the provider's token can be read on the way; use https, or a network that is yours alone")
+	if u, err := url.Parse(c.Events.URL); c.NeedsEvents() && err == nil && u.Scheme == "http" && !address.IsLoopbackHost(strings.ToLower(u.Hostname())) {
+		warn(keyEventsURL, " is plain http to ", u.Host, ": the provider's token can be read on the way; use https, or a network that is yours alone")
 	}
 	if c.Backend == Static && !address.IsLoopback(c.Addr) {
-		c.Warnings = append(c.Warnings, "backend static answers for no real machine, and "+c.Addr+" can be reached by other machines")
+		warn("backend static answers for no real machine, and ", c.Addr, " can be reached by other machines")
 	}
 	if c.Admin.Addr != "" && !address.IsLoopback(c.Admin.Addr) {
-		c.Warnings = append(c.Warnings, keyAdminAddr+" "+c.Admin.Addr+" can be reached by other machines, and asks nobody who they are; "+
+		warn(keyAdminAddr, " ", c.Admin.Addr, " can be reached by other machines, and asks nobody who they are; ",
 			"use a loopback address or a unix socket, or let a firewall decide who may")
 	}
 }
 
-// plainEventsHost is the host that an http URL of Events leads to on another
-// machine; empty for https and for this machine.
-func (c *Config) plainEventsHost() string {
-	u, err := url.Parse(c.Events.URL)
-	if err != nil || u.Scheme != "http" || address.IsLoopbackHost(strings.ToLower(u.Hostname())) {
-		return ""
+// unknownNames lists what in the environment looks like a setting of this
+// service and is none, each with what it may stand for.
+func (in Input) unknownNames() (unknown []string) {
+	var known []string
+	for _, s := range table() {
+		known = append(known, s.Env)
 	}
-	return u.Host
+	for _, each := range in.Environ {
+		name, _, _ := strings.Cut(each, "=")
+		if !strings.HasPrefix(name, "BUS_VM_") || slices.Contains(known, name) {
+			continue
+		}
+		if near := nearest.Name(name, known); near != "" {
+			name += " (did you mean " + near + "?)"
+		}
+		unknown = append(unknown, name)
+	}
+	slices.Sort(unknown)
+	return slices.Compact(unknown)
 }

@@ -70,7 +70,7 @@ func TestReadmeTableIsFresh(t *testing.T) {
 func TestReferenceNamesEverything(t *testing.T) {
 	for what, text := range map[string]string{"Reference": Reference(), "CompactTable": CompactTable()} {
 		for _, s := range Settings() {
-			for _, name := range append(s.flagNames(), s.Env, s.fileKey()) {
+			for _, name := range []string{s.flagName(), s.Env, s.fileKey()} {
 				if !strings.Contains(text, codes(name)) {
 					t.Errorf("%s lacks %s", what, name)
 				}

@@ -2,54 +2,51 @@ package config
 
 import (
 	"bytes"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/knadh/koanf/maps"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/busdk/bus-api-provider-vm/internal/nearest"
 )
 
 // fileParser is a koanf.Parser that keeps every value the text it is in the
-// file, so that 0660 stays a mode and 1e3 is no number, and that finds unknown
-// and repeated keys. Null and empty values count as unset: a section without a
-// value must not wipe the defaults below it.
+// file, so that 0660 stays a mode and 1e3 is no number, with its line. What is
+// wrong with a key goes to found. Null and empty values count as unset: a
+// section without a value must not wipe the defaults below it.
 type fileParser struct {
-	path  string
-	table map[string]Setting
-	texts map[string]any
-	lines map[string]int
-	found *problems
+	path    string
+	found   *problems
+	entries map[string]any
 }
-
-// from names the place of a key.
-func (p *fileParser) from(key string) string { return p.at(p.lines[key]) }
 
 func (p *fileParser) at(line int) string { return fmt.Sprintf("file %s line %d", p.path, line) }
 
-// Unmarshal returns the settings in text as nested maps. What is wrong goes to
-// found; the rest is returned all the same. The error is for text that is not
-// YAML.
+// Unmarshal returns the entries of text as nested maps. The error is an *Error
+// for text that is not YAML.
 func (p *fileParser) Unmarshal(text []byte) (map[string]any, error) {
-	p.texts, p.lines = map[string]any{}, map[string]int{}
+	p.entries = map[string]any{}
 	var document yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	switch err := decoder.Decode(&document); {
 	case errors.Is(err, io.EOF):
 		return nil, nil // nothing but comments
 	case err != nil:
-		return nil, fmt.Errorf("not YAML: %s", withoutQuotes(err))
+		return nil, p.notYAML(text, err)
 	}
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		p.found.add("", "file "+p.path, "want one YAML document only")
 	}
 	p.section("", document.Content[0])
-	return maps.Unflatten(p.texts, "."), nil
+	return maps.Unflatten(p.entries, "."), nil
 }
 
 // Marshal makes fileParser a koanf.Parser; settings are printed by Print.
@@ -59,28 +56,27 @@ func (p *fileParser) Marshal(map[string]any) ([]byte, error) {
 
 // section reads the mapping below prefix, which is empty or ends in a dot.
 func (p *fileParser) section(prefix string, node *yaml.Node) {
-	node = resolve(node)
+	node = cmp.Or(node.Alias, node)
 	if isNull(node) {
 		return
 	}
+	here := strings.TrimSuffix(prefix, ".")
 	if node.Kind != yaml.MappingNode {
-		p.found.add(strings.TrimSuffix(prefix, "."), p.at(node.Line), "want settings as `key: value`")
+		p.found.add(here, p.at(node.Line), "want settings as `key: value`")
 		return
 	}
-	seen := map[string]bool{}
+	seen, siblings := map[string]bool{}, fileKeys(prefix)
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		name, child := node.Content[i], node.Content[i+1]
 		key := prefix + name.Value
-		_, known := p.table[key]
-		sub := p.keysBelow(key + ".")
+		s := setting(key)
 		switch {
-		case name.Kind != yaml.ScalarNode || strings.Contains(name.Value, ".") || !known && len(sub) == 0:
-			p.found.add(strings.TrimSuffix(prefix, "."), p.at(name.Line), "unknown key %s; known here: %s",
-				quote(name.Value), strings.Join(p.keysBelow(prefix), ", "))
+		case name.Kind != yaml.ScalarNode || !slices.Contains(siblings, name.Value):
+			p.found.add(here, p.at(name.Line), "unknown key %s%s", quote(name.Value), suggest(name.Value, siblings))
 		case seen[key]:
 			p.found.add(key, p.at(name.Line), "stands twice in the file")
-		case known:
-			p.leaf(key, resolve(child))
+		case s.Key != "":
+			p.leaf(s, cmp.Or(child.Alias, child))
 		default:
 			p.section(key+".", child)
 		}
@@ -89,31 +85,33 @@ func (p *fileParser) section(prefix string, node *yaml.Node) {
 }
 
 // leaf reads the value of one setting.
-func (p *fileParser) leaf(key string, node *yaml.Node) {
-	p.lines[key] = node.Line
-	s := p.table[key]
+func (p *fileParser) leaf(s Setting, node *yaml.Node) {
 	switch {
-	case node.Kind == yaml.ScalarNode:
-		if !isNull(node) && node.Value != "" {
-			p.texts[key] = node.Value
+	case node.Kind == yaml.SequenceNode && s.list:
+		var items []string
+		for _, item := range node.Content {
+			if item = cmp.Or(item.Alias, item); isNull(item) {
+				item = &yaml.Node{}
+			}
+			items = append(items, item.Value)
 		}
-	case node.Kind == yaml.MappingNode && s.kind.mapping:
-		text, err := asJSON(node)
-		if err != nil {
-			p.found.add(key, p.at(node.Line), "want %s", s.Allowed())
+		text := strings.Join(items, " ")
+		if len(items) == 0 || !slices.Equal(splitList(text), items) {
+			p.found.add(s.Key, p.at(node.Line), "want names without spaces or commas, at least one")
 			return
 		}
-		p.texts[key] = text
-	default:
-		p.found.add(key, p.at(node.Line), "want one value: %s", s.Allowed())
+		p.entries[s.Key] = entry{s.Key, text, p.at(node.Line), layerFile}
+	case node.Kind != yaml.ScalarNode:
+		p.found.add(s.Key, p.at(node.Line), "want one value: %s", s.Allowed)
+	case !isNull(node) && node.Value != "":
+		p.entries[s.Key] = entry{s.Key, node.Value, p.at(node.Line), layerFile}
 	}
 }
 
-// keysBelow lists the settings and sections right below prefix.
-func (p *fileParser) keysBelow(prefix string) []string {
-	var keys []string
-	for key := range p.table {
-		if rest, ok := strings.CutPrefix(key, prefix); ok {
+// fileKeys lists the settings and sections right below prefix.
+func fileKeys(prefix string) (keys []string) {
+	for _, s := range table() {
+		if rest, ok := strings.CutPrefix(s.Key, prefix); ok && !s.NotInFile {
 			name, _, _ := strings.Cut(rest, ".")
 			keys = append(keys, name)
 		}
@@ -122,36 +120,47 @@ func (p *fileParser) keysBelow(prefix string) []string {
 	return slices.Compact(keys)
 }
 
-func resolve(node *yaml.Node) *yaml.Node {
-	if node.Kind == yaml.AliasNode {
-		return node.Alias
+// suggest is the end of a message about an unknown key: the one it may stand
+// for, here or in another section, or all that are known here.
+func suggest(name string, siblings []string) string {
+	if near := nearest.Name(name, siblings); near != "" {
+		return "; did you mean " + near + "?"
 	}
-	return node
+	for _, s := range table() {
+		section, last, below := strings.Cut(s.Key, ".")
+		if below && (name == last || name == s.Key) {
+			return fmt.Sprintf("; did you mean %s in the section %s?", last, section)
+		}
+	}
+	return "; known here: " + strings.Join(siblings, ", ")
 }
 
 func isNull(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.Tag == "!!null" }
 
-// asJSON renders a mapping.
-func asJSON(node *yaml.Node) (string, error) {
-	var object map[string]any
-	if err := node.Decode(&object); err != nil {
-		return "", err
+var (
+	indentedByTab = regexp.MustCompile(`(?m)^ *\t[ \t]*[^ \t\r\n#]`)
+	yamlLine      = regexp.MustCompile(`^line (\d+): `)
+	quoted        = regexp.MustCompile("'[^']*'|\"[^\"]*\"|`[^`]*`")
+)
+
+// notYAML words an error of the parser. What it quotes from the file is left
+// out, since that may be part of a secret, such as one that begins with an
+// asterisk; a single character is the parser's own word.
+func (p *fileParser) notYAML(text []byte, err error) error {
+	if tab := indentedByTab.FindIndex(text); tab != nil {
+		line := 1 + bytes.Count(text[:tab[0]], []byte("\n"))
+		return &Error{[]Problem{{"", p.at(line), "a tab cannot indent YAML; want spaces"}}}
 	}
-	text, err := json.Marshal(object)
-	return string(text), err
-}
-
-var quoted = regexp.MustCompile("'[^']*'|\"[^\"]*\"|`[^`]*`")
-
-// withoutQuotes drops what a parser error quotes from the file: it may be part
-// of a secret, such as one that begins with an asterisk. A single character is
-// the parser's own word.
-func withoutQuotes(err error) string {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	return quoted.ReplaceAllStringFunc(strings.ReplaceAll(text, "\n", " "), func(quote string) string {
+	words, place := strings.TrimPrefix(err.Error(), "yaml: "), "file "+p.path
+	if line := yamlLine.FindStringSubmatch(words); line != nil {
+		number, _ := strconv.Atoi(line[1])
+		words, place = words[len(line[0]):], p.at(number)
+	}
+	words = quoted.ReplaceAllStringFunc(strings.ReplaceAll(words, "\n", " "), func(quote string) string {
 		if utf8.RuneCountInString(quote) == len("'x'") {
 			return quote
 		}
 		return "…"
 	})
+	return &Error{[]Problem{{"", place, "not YAML: " + words}}}
 }

@@ -18,7 +18,7 @@ func FuzzLoad(f *testing.F) {
 		{"jwt: {secret: $}\n", "*", "x"},
 		{"jwt:\n  secret: $\n", "base64:", "-1"},
 		{"jwt:\n  secret: '$'\nevents:\n  url: http://u:p@h\n", "!", "99999999999999999999"},
-		{"static: {details: {a: [1, {b: null}]}}\n", "\"", "{}"},
+		{"static: {state: [1, {b: null}]}\n", "\"", "{}"},
 		{"a: &a [*a]\n", "[", "unix:/"},
 		{"socket:\n  mode: 0660\nlog:\n---\n...", "|\n ", "\xff"},
 	} {

@@ -21,8 +21,16 @@ func withSecret(more ...string) []string {
 // flagsOf parses args, which must be right as such.
 func flagsOf(t *testing.T, args ...string) *pflag.FlagSet {
 	t.Helper()
-	flags := NewFlagSet("test", AllFlags)
-	if err := ParseFlags(flags, args); err != nil {
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	for _, s := range Settings() {
+		if s.Flag != "" {
+			flags.String(s.Flag, "", s.Help)
+		}
+	}
+	flags.Lookup("dev").NoOptDefVal = "true"
+	flags.Bool("verbose", false, "")
+	flags.Lookup("verbose").Annotations = map[string][]string{Sets: {"log-level", "debug"}}
+	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
 	return flags

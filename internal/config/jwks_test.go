@@ -42,7 +42,7 @@ func TestJWKSSettings(t *testing.T) {
 
 func TestPublicKeysMakeNoSecret(t *testing.T) {
 	in := Input{Environ: []string{"BUS_VM_JWKS_FILE=" + writeFile(t, "jwks.json", publicKey)}}
-	if secrets, err := LoadJWTSecrets(loaded(t, in)); err != nil || len(secrets) > 0 {
+	if secrets, err := loaded(t, in).JWTSecrets(); err != nil || len(secrets) > 0 {
 		t.Errorf("got %q, %v", secrets, err)
 	}
 	if _, err := LoadJWT(in); err == nil {

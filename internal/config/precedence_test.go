@@ -1,23 +1,22 @@
 package config
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
-
-	"github.com/spf13/pflag"
 )
 
 // samples returns two texts that s accepts and that are not its default.
 func samples(t *testing.T, s Setting) (low, high string) {
 	t.Helper()
 	byKind := map[string][]string{
-		"duration": {"7s", "9s"}, "bool": {"yes", "off"}, "count": {"5000", "6000"}, "mode": {"0600", "0666"},
-		"address": {"127.0.0.1:1", "unix:/run/vm.sock"}, "json": {`{"a":1}`, `{"b":2}`},
+		"duration": {"7s", "9s"}, "bool": {"yes", "off"}, "count": {"5000", "6000"}, "list": {"a,b", "c d"}, "mode": {"0600", "0666"},
+		"address": {"127.0.0.1:1", "unix:/run/vm.sock"},
 	}
-	texts := byKind[s.ValueName()]
+	texts := byKind[s.Value]
 	switch {
-	case s.Choices() != nil:
-		texts = s.Choices()
+	case len(s.Choices) > 0:
+		texts = s.Choices
 	case texts == nil:
 		// Texts and secrets take anything; the ambient token file must exist.
 		texts = []string{writeFile(t, "low", ""), writeFile(t, "high", "")}
@@ -62,17 +61,18 @@ func TestPrecedence(t *testing.T) {
 					sources[i-1].put(&in, low)
 				}
 				stronger.put(&in, high)
-				got, found, _ := parse(in, AllFlags)
+				got, found, _ := parse(in, all)
 				if err := found.err(); err != nil {
 					t.Fatal(err)
 				}
 				if s.Key != keyConfig {
 					got.File = "" // of the case itself
 				}
-				want, _, _ := parse(Input{}, AllFlags)
-				s.kind.set(want, high)
+				want, _, _ := parse(Input{}, all)
+				want.origin.put(entry{Key: s.Key, Text: high})
+				want.origin.unmarshal(want, all, &problems{})
 				same(t, got, want)
-				if name := got.origin.values.source(s.Key).String(); !strings.HasPrefix(name, stronger.name) {
+				if name := got.origin.at(s.Key).Place; !strings.HasPrefix(name, stronger.name) {
 					t.Errorf("the source is called %q, want %q", name, stronger.name)
 				}
 			})
@@ -89,12 +89,11 @@ func nested(key, text string) string {
 	return section + ":\n  " + name + ": '" + text + "'\n"
 }
 
-func TestPresetFlagsSetTheLevel(t *testing.T) {
-	for _, tc := range []struct{ arg, level string }{{"-v", "DEBUG"}, {"--verbose", "DEBUG"}, {"--quiet", "ERROR"}} {
-		in := Input{Flags: flagsOf(t, tc.arg), Environ: withSecret("BUS_VM_LOG_LEVEL=warn")}
-		if got := loaded(t, in).Log.Level.String(); got != tc.level {
-			t.Errorf("%s: the level is %s, want %s", tc.arg, got, tc.level)
-		}
+// TestFlagsThatStandForOthers: such as -v for --log-level debug.
+func TestFlagsThatStandForOthers(t *testing.T) {
+	got := loaded(t, Input{Flags: flagsOf(t, "--verbose"), Environ: withSecret("BUS_VM_LOG_LEVEL=warn")})
+	if place := got.origin.at("log.level").Place; got.Log.Level != slog.LevelDebug || place != "flag --verbose" {
+		t.Errorf("the level is %s from %s", got.Log.Level, place)
 	}
 }
 
@@ -112,18 +111,4 @@ func TestEmptyValuesCountAsUnset(t *testing.T) {
 	same(t, got, want)
 }
 
-func TestUnchangedFlagsSetNothing(t *testing.T) {
-	flags := NewFlagSet("test", AllFlags)
-	if err := ParseFlags(flags, nil); err != nil {
-		t.Fatal(err)
-	}
-	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Changed {
-			t.Errorf("--%s counts as given", f.Name)
-		}
-	})
-	got := loaded(t, Input{Flags: flags, Environ: withSecret("BUS_VM_ADDR=127.0.0.1:1")})
-	if got.Addr != "127.0.0.1:1" {
-		t.Errorf("the address is %s", got.Addr)
-	}
-}
+func all(string) bool { return true }

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 )
 
@@ -14,7 +15,7 @@ type Error struct{ Problems []Problem }
 type Problem struct {
 	// Key is the setting, empty when the problem belongs to none.
 	Key string
-	// Source says where the value came from, empty when nobody set one.
+	// Source says where the value came from, empty when it was not set.
 	Source string
 	// Text says what is wrong and what is allowed.
 	Text string
@@ -23,10 +24,7 @@ type Problem struct {
 func (p Problem) String() string {
 	text := p.Key
 	if p.Source != "" {
-		if text != "" {
-			text += " "
-		}
-		text += "(" + p.Source + ")"
+		text = strings.TrimPrefix(text+" ("+p.Source+")", " ")
 	}
 	if text == "" {
 		return p.Text
@@ -35,52 +33,62 @@ func (p Problem) String() string {
 }
 
 func (e *Error) Error() string {
-	lines := make([]string, 0, len(e.Problems)+1)
-	switch len(e.Problems) {
-	case 1:
+	if len(e.Problems) == 1 {
 		return e.Problems[0].String()
-	default:
-		lines = append(lines, fmt.Sprintf("%d problems with the settings", len(e.Problems)))
 	}
+	text := fmt.Sprintf("%d problems with the settings", len(e.Problems))
 	for _, p := range e.Problems {
-		lines = append(lines, "  "+p.String())
+		text += "\n  " + p.String()
 	}
-	return strings.Join(lines, "\n")
+	return text
 }
 
-// Refuse is an *Error of one problem, for whoever finds later that a setting
+// Refuse is an *Error of one problem, for what shows later that a setting
 // cannot be obeyed.
-func Refuse(key, text string) error { return &Error{Problems: []Problem{{Key: key, Text: text}}} }
+func Refuse(key, text string) error { return &Error{[]Problem{{Key: key, Text: text}}} }
 
 // Join puts the problems of several *Error together; nil errors count for
 // nothing, and of errors of another type the first is returned.
 func Join(errs ...error) error {
-	var all []Problem
+	var all problems
 	for _, err := range errs {
-		if err == nil {
-			continue
-		}
 		var e *Error
-		if !errors.As(err, &e) {
+		switch {
+		case errors.As(err, &e):
+			all = append(all, e.Problems...)
+		case err != nil:
 			return err
 		}
-		all = append(all, e.Problems...)
 	}
-	return problems(all).err()
+	return all.err()
 }
 
 // problems collects what is wrong.
 type problems []Problem
 
 func (p *problems) add(key, source, format string, args ...any) {
-	*p = append(*p, Problem{Key: key, Source: source, Text: fmt.Sprintf(format, args...)})
+	*p = append(*p, Problem{key, source, fmt.Sprintf(format, args...)})
+}
+
+// addError adds the problems of an *Error, or another error as one of them.
+func (p *problems) addError(key, source, prefix string, err error) {
+	var e *Error
+	var path *os.PathError
+	switch {
+	case errors.As(err, &e):
+		*p = append(*p, e.Problems...)
+	case errors.As(err, &path): // without the path
+		p.add(key, source, "%s%v", prefix, path.Err)
+	default:
+		p.add(key, source, "%s%v", prefix, err)
+	}
 }
 
 func (p problems) err() error {
 	if len(p) == 0 {
 		return nil
 	}
-	return &Error{Problems: p}
+	return &Error{p}
 }
 
 // maxQuoted bounds a value in a message, in bytes.

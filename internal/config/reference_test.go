@@ -17,7 +17,7 @@ func CompactTable() string {
 	b.WriteString("| flag | environment | key in the file | default | what |\n|---|---|---|---|---|\n")
 	for _, s := range Settings() {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n",
-			codes(s.flagNames()...), codes(s.Env), codes(s.fileKey()), codes(s.Default), cell(s.Usage))
+			codes(s.flagName()), codes(s.Env), codes(s.fileKey()), codes(s.Default), cell(s.Help))
 	}
 	return b.String()
 }
@@ -26,13 +26,13 @@ func CompactTable() string {
 func Reference() string {
 	var b strings.Builder
 	b.WriteString(referenceHead)
-	for _, group := range Groups() {
-		fmt.Fprintf(&b, "\n## %s\n", group)
-		for _, s := range Settings() {
-			if s.Group == group {
-				b.WriteString(s.reference())
-			}
+	group := ""
+	for _, s := range Settings() {
+		if s.Group != group {
+			group = s.Group
+			fmt.Fprintf(&b, "\n## %s\n", group)
 		}
+		b.WriteString(s.reference())
 	}
 	b.WriteString("\n## All on one page\n\n" + TableBegin + "\n" + CompactTable() + TableEnd + "\n")
 	return b.String()
@@ -45,45 +45,30 @@ func (s Setting) reference() string {
 	if name == "" {
 		name = "--" + s.Flag
 	}
-	fmt.Fprintf(&b, "\n### `%s`\n\n%s\n\n", name, s.Usage)
+	fmt.Fprintf(&b, "\n### `%s`\n\n%s\n\n", name, s.Help)
 	line := func(what, text string) {
 		if text != "" {
 			fmt.Fprintf(&b, "- %s: %s\n", what, text)
 		}
 	}
-	line("Flag", codes(s.flagNames()...))
+	line("Flag", codes(s.flagName()))
 	line("Environment", codes(s.Env))
 	line("Where nothing else sets it", codes(s.Ambient))
-	line("Allowed", s.Allowed())
+	line("Allowed", s.Allowed)
 	if s.Default == "" {
 		line("Default", "none")
 	} else {
 		line("Default", codes(s.Default))
 	}
-	for _, p := range s.Presets {
-		line(codes(p.names()...), p.Usage)
-	}
-	line("While running", string(s.Reload))
+	line("While running", s.Reload)
 	return b.String()
 }
 
-// flagNames lists the flags of s with their dashes.
-func (s Setting) flagNames() []string {
+func (s Setting) flagName() string {
 	if s.Flag == "" {
-		return nil
+		return ""
 	}
-	names := []string{"--" + s.Flag}
-	for _, p := range s.Presets {
-		names = append(names, p.names()...)
-	}
-	return names
-}
-
-func (p Preset) names() []string {
-	if p.Short == "" {
-		return []string{"--" + p.Flag}
-	}
-	return []string{"-" + p.Short, "--" + p.Flag}
+	return "--" + s.Flag
 }
 
 func (s Setting) fileKey() string {
@@ -119,6 +104,9 @@ unknown ` + "`BUS_VM_…`" + ` name in the environment is a warning.
 - ` + "`--check-config`" + ` says whether the settings are right, ` + "`--print-config`" + ` what they are and where each comes from.
 - Booleans are ` + "`1 true yes on`" + ` or ` + "`0 false no off`" + `. Durations take Go's syntax; a bare integer is seconds.
 - An empty value in the environment or in the file counts as unset.
+- The platform's global flags are taken in front of each command and behind it: ` + "`-v`" + ` (debug), ` + "`-q`, `--quiet`" + ` (errors alone, no
+  results), ` + "`--trace`" + ` (debug with the place in the source), ` + "`-C`, `--chdir`" + ` (before anything is read), ` + "`-o`, `--output`" + ` (results
+  go to a file), ` + "`-f`, `--format`, `--color`, `--no-color`, `-V`, `-h`" + `. A directory or file that cannot be used is exit code 1.
 - Secrets have no flag: every user of a machine can read a command line. Each has a file form instead. A file
   ` + "`jwt-secret` or `api-token`" + ` in ` + "`$CREDENTIALS_DIRECTORY`" + ` (` + "`LoadCredential=`" + ` of systemd) is found when nothing else is set.
 - A JWT secret file holds one secret a line; blank lines and lines that begin with ` + "`#`" + ` do not count. A secret is taken as it

@@ -3,7 +3,6 @@ package config
 import (
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -83,7 +82,7 @@ func TestJWTSecretOrder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := loaded(t, Input{Flags: flagsOf(t, tc.args...), Environ: tc.environ})
-			secrets, err := LoadJWTSecrets(c)
+			secrets, err := c.JWTSecrets()
 			if err != nil || len(secrets) != 1 || string(secrets[0]) != tc.want {
 				t.Errorf("got %q, %v, want %s", secrets, err, tc.want)
 			}
@@ -91,25 +90,6 @@ func TestJWTSecretOrder(t *testing.T) {
 				t.Errorf("warnings %q", c.Warnings)
 			}
 		})
-	}
-}
-
-func TestSecretTexts(t *testing.T) {
-	for text, want := range map[string]string{
-		"plain": "plain", "cGxhaW4=": "cGxhaW4=", " spaced ": " spaced ",
-		"base64:cGxhaW4=": "plain", "base64:cGxhaW4": "plain", "base64:+/+/": "\xfb\xff\xbf",
-	} {
-		if got, err := decodeSecret(text); err != nil || string(got) != want {
-			t.Errorf("%q: got %q, %v, want %q", text, got, err, want)
-		}
-	}
-	for text, want := range map[string]error{
-		"": errEmptySecret, "base64:": errEmptySecret, "base64:====": errEmptySecret,
-		"base64:-_-_": errBase64, "base64:a": errBase64, "base64:hunter2!": errBase64,
-	} {
-		if got, err := decodeSecret(text); !errors.Is(err, want) {
-			t.Errorf("%q: got %q, %v, want %v", text, got, err, want)
-		}
 	}
 }
 
@@ -127,8 +107,9 @@ func TestSecretFile(t *testing.T) {
 		"empty base64":  {"base64:\n", nil, "jwt.secret_file: line 1 of the file: the secret is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &Config{JWT: JWTConfig{SecretFile: writeFile(t, "secrets", tc.text)}}
-			secrets, err := LoadJWTSecrets(c)
+			var c Config
+			c.JWT.SecretFile = writeFile(t, "secrets", tc.text)
+			secrets, err := c.JWTSecrets()
 			var got []string
 			for _, secret := range secrets {
 				got = append(got, string(secret))
@@ -138,7 +119,9 @@ func TestSecretFile(t *testing.T) {
 			}
 		})
 	}
-	_, err := LoadJWTSecrets(&Config{JWT: JWTConfig{SecretFile: "/nonexistent/hunter2"}})
+	var c Config
+	c.JWT.SecretFile = "/nonexistent/hunter2"
+	_, err := c.JWTSecrets()
 	if want := "jwt.secret_file: the file cannot be read: no such file or directory; want a file that this service's user can read, one secret a line"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -148,7 +131,7 @@ func TestSecretsAreReadAnewEachTime(t *testing.T) {
 	path := writeFile(t, "secrets", testSecret)
 	c := loaded(t, Input{Flags: flagsOf(t, "--jwt-secret-file", path)})
 	rewrite(t, path, "another\n"+testSecret)
-	secrets, err := LoadJWTSecrets(c)
+	secrets, err := c.JWTSecrets()
 	if err != nil || len(secrets) != 2 || string(secrets[0]) != "another" {
 		t.Errorf("got %q, %v", secrets, err)
 	}
@@ -168,7 +151,7 @@ func TestWarnings(t *testing.T) {
 		"the published secret": {nil, []string{"BUS_VM_JWT_SECRET=" + DevSecret},
 			[]string{"jwt.secret is the published development secret: anyone can sign tokens for this service"}},
 		"mistyped names": {nil, withSecret("BUS_VM_TIMEOT=1s", "BUS_VM_ADR=hunter2", "BUS_VM_ADR=again"),
-			[]string{"the environment has names that no setting knows: BUS_VM_ADR, BUS_VM_TIMEOT; correct them, or take them out: they change nothing"}},
+			[]string{"the environment has names that no setting knows: BUS_VM_ADR (did you mean BUS_VM_ADDR?), BUS_VM_TIMEOT (did you mean BUS_VM_TIMEOUT?); correct them, or take them out: they change nothing"}},
 		"static for everyone": {[]string{"--addr", "0.0.0.0:8085"}, withSecret(),
 			[]string{"backend static answers for no real machine, and 0.0.0.0:8085 can be reached by other machines"}},
 		"metrics for everyone": {[]string{"--admin-addr", "0.0.0.0:9085"}, withSecret(),

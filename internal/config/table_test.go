@@ -1,7 +1,6 @@
 package config
 
 import (
-	"slices"
 	"strings"
 	"testing"
 )
@@ -21,8 +20,8 @@ func TestTableNamesEverySettingOnce(t *testing.T) {
 				once("environment " + name)
 			}
 		}
-		for _, flag := range s.flagNames() {
-			once("flag " + flag)
+		if s.Flag != "" {
+			once("flag " + s.Flag)
 		}
 	}
 }
@@ -30,27 +29,15 @@ func TestTableNamesEverySettingOnce(t *testing.T) {
 func TestTableRowsAreWhole(t *testing.T) {
 	for _, s := range Settings() {
 		switch {
-		case s.Group == "", s.Allowed() == "", s.ValueName() == "", !strings.HasSuffix(s.Usage, "."):
+		case s.Group == "", s.Allowed == "", s.Value == "", !strings.HasSuffix(s.Help, "."):
 			t.Errorf("%s lacks a group, a value or a sentence: %+v", s.Key, s)
-		case s.Secret && (s.Flag != "" || len(s.Presets) > 0):
+		case s.Secret && (s.Flag != ""):
 			t.Errorf("%s is a secret with a flag", s.Key)
 		case s.Flag == "" && s.Env == "":
 			t.Errorf("%s can be set in a file only", s.Key)
 		}
-		if s.Default != "" && !s.kind.set(&Config{}, s.Default) {
+		if _, ok := s.read(s.Default); !ok {
 			t.Errorf("%s refuses its own default %q", s.Key, s.Default)
 		}
-	}
-}
-
-func TestGroupsAreContiguous(t *testing.T) {
-	var order []Group
-	for _, s := range Settings() {
-		if len(order) == 0 || order[len(order)-1] != s.Group {
-			order = append(order, s.Group)
-		}
-	}
-	if !slices.Equal(order, Groups()) {
-		t.Errorf("the table goes through its groups as %v", order)
 	}
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Audience is what the tokens of this API are issued for.
+// Audience is what the tokens of this API are issued for, unless Config says
+// otherwise.
 const Audience = "ai.hg.fi/api"
 
 // Config configures a Verifier, and the handler in front of it.
@@ -28,8 +29,9 @@ type Config struct {
 	// UnknownKey is called when a token names a public key that is not there.
 	// Any client can cause it, and a request waits for it; nil for nothing.
 	UnknownKey func()
-	// Audience that a token must name; empty means Audience.
-	Audience string
+	// Audiences are what a token may be issued for: it must name one of them
+	// exactly. None means Audience.
+	Audiences []string
 	// Leeway is granted on exp and nbf for clocks that disagree; default 0.
 	Leeway time.Duration
 	// CacheSize bounds how many verified tokens are remembered; default 65,536.
@@ -71,8 +73,8 @@ type Verifier struct {
 
 // NewVerifier returns a Verifier, or ErrNoKeys for unusable keys.
 func NewVerifier(config Config) (*Verifier, error) {
-	if config.Audience == "" {
-		config.Audience = Audience
+	if len(config.Audiences) == 0 {
+		config.Audiences = []string{Audience}
 	}
 	if config.CacheSize <= 0 {
 		config.CacheSize = defaultCacheSize
@@ -199,7 +201,7 @@ func (v *Verifier) Accept(token *jwt.Token, now time.Time) (*Identity, error) {
 	if err := claims.read(raw.text); err != nil {
 		return nil, err
 	}
-	if !slices.Contains(claims.audience, v.config.Audience) {
+	if !slices.ContainsFunc(claims.audience, func(name string) bool { return slices.Contains(v.config.Audiences, name) }) {
 		return nil, ErrWrongAudience
 	}
 	if err := checkDates(claims.expiresAt, claims.notBefore, now, v.config.Leeway); err != nil {

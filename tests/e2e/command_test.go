@@ -168,3 +168,51 @@ func TestVersion(t *testing.T) {
 	require.Regexp(t, `^bus-api-provider-vm \S+ \(go1\.\S+ \w+/\w+\)\n$`, line)
 	require.Equal(t, line, askPromptly(t, "version"))
 }
+
+// What the platform's dispatcher passes on in front of the command does what it
+// says there and behind it.
+func TestGlobalFlags(t *testing.T) {
+	t.Parallel()
+	env := []string{"BUS_VM_JWT_SECRET=" + jwtSecret}
+	directory := t.TempDir()
+	require.NoError(t, os.WriteFile(directory+"/settings.yaml", []byte("static:\n  state: hibernated\n"), 0o600))
+	inFront := []string{"--color", "never", "--no-color", "--trace", "-v", "-C", directory, "--output", "result", "-f", "json"}
+	api, err := os.ReadFile(moduleRoot + "/routes/openapi.json")
+	require.NoError(t, err)
+	for _, c := range []struct {
+		args []string
+		want string // a part of the result
+	}{
+		{[]string{"openapi"}, string(api)},
+		{[]string{"token", "--scope", "vm:read"}, "eyJ"},
+		{[]string{"version"}, "bus-api-provider-vm "},
+		{[]string{"help"}, `"opencli"`},
+		{[]string{"--config", "settings.yaml", "--print-config"}, "state: hibernated # file settings.yaml line 2\n"},
+		{[]string{"doctor", "--addr", "127.0.0.1:0"}, `"result"`},
+	} {
+		for _, args := range [][]string{append(inFront[:len(inFront):len(inFront)], c.args...), append(c.args[:len(c.args):len(c.args)], inFront...)} {
+			got := run(t, env, args...)
+			require.Equal(t, 0, got.Code, "%q: %s", args, got.Stderr)
+			require.Empty(t, got.Stdout, args)
+			result, err := os.ReadFile(directory + "/result")
+			require.NoError(t, err)
+			require.Contains(t, string(result), c.want, args)
+			require.NoError(t, os.Remove(directory+"/result"))
+		}
+	}
+	quiet := run(t, env, "-q", "-o", directory+"/result", "token", "--scope", "vm:read")
+	require.Equal(t, result{}, quiet)
+	require.NoFileExists(t, directory+"/result")
+	for _, args := range []string{"-C /nonexistent version", "openapi -o /nonexistent/x", "token --scope x -o /dev/full"} {
+		require.Equal(t, 1, run(t, env, strings.Fields(args)...).Code, args)
+	}
+	for _, args := range []string{"--color pink version", "version -f xml", "doctor -f opencli", "-q -v version"} {
+		require.Equal(t, 2, run(t, env, strings.Fields(args)...).Code, args)
+	}
+	require.Equal(t, run(t, nil, "version").Stdout, run(t, nil, "-f", "xml", "doctor", "-C", "/nonexistent", "-V").Stdout)
+
+	g := serve(t, []string{"BUS_VM_LOG_LEVEL=warn"}, "-C", directory, "--trace", "--config", "settings.yaml")
+	require.Equal(t, jsonReply("200 OK", "", state("hibernated")), ask(t, g.addr, request("GET "+statusPath, mint("vm:read"))))
+	g.stop(t)
+	require.Contains(t, g.stderr.String(), "source=")
+}

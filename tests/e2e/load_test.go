@@ -120,7 +120,7 @@ func TestFloodOfTokensLeavesMemoryBounded(t *testing.T) {
 	const size = 4 << 10     // bytes of each subject
 	const allowed = 24 << 20 // bytes; all of them would be 40 MB and more
 	memory := func(g *gateway) int { return residentBytes(t, g) }
-	g := serve(t, []string{"BUS_VM_LOG_LEVEL=info", "BUS_VM_JWT_CACHE_SIZE=500"})
+	g := serve(t, []string{"BUS_VM_LOG_LEVEL=info"})
 	flood := func(secret, want string) func(client, i int) exchange {
 		return func(client, i int) exchange {
 			subject := fmt.Sprintf("%0*d", size, minted.Add(1))

@@ -29,6 +29,7 @@ func TestWrongSettingsEndWithTwo(t *testing.T) {
 	secret := []string{"BUS_VM_JWT_SECRET=" + jwtSecret}
 	with := func(env ...string) []string { return append(env, secret...) }
 	unknownKey := writeFile(t, "unknown.yaml", "addr: 127.0.0.1:0\nserver:\n  colour: red\n")
+	tab := writeFile(t, "tab.yaml", "log:\n\tlevel: info\n")
 	for _, c := range []struct {
 		env  []string
 		args string
@@ -40,7 +41,7 @@ func TestWrongSettingsEndWithTwo(t *testing.T) {
 		{secret, "--jwt-secret=swordfish", `unknown flag "--jwt-secret"`},
 		{secret, "--addr", "--addr needs a value"},
 		{secret, "serve", `unknown command "serve"`},
-		{secret, "--dev now", `unexpected argument "now"`},
+		{secret, "--dev now", `unknown command "now"`},
 		{secret, "--addr 8085", `addr (flag --addr): "8085"`},
 		{secret, "--addr :http", `addr (flag --addr): ":http"`},
 		{secret, "--addr 127.0.0.1:65536", `addr (flag --addr): "127.0.0.1:65536"`},
@@ -53,8 +54,8 @@ func TestWrongSettingsEndWithTwo(t *testing.T) {
 		{secret, "--timeout 0", `timeout (flag --timeout): "0"`},
 		{secret, "--timeout 99999999999999999999", `timeout (flag --timeout): "99999999999999999999"`},
 		{secret, "--log-level loud", `log.level (flag --log-level): "loud"`},
-		{secret, "--quiet --verbose", "log.level (flags --verbose, --quiet): want at most one"},
-		{secret, "--quiet=yes", "log.level (flag --quiet): takes no value"},
+		{secret, "--quiet --verbose", "log.level (flags --quiet, --verbose): want at most one"},
+		{secret, "--quiet=yes", "flag --quiet takes no value"},
 		{secret, "--jwt-leeway 61s", `jwt.leeway (flag --jwt-leeway): "61s"`},
 		{secret, "--socket-mode 0999", `socket.mode (flag --socket-mode): "0999"`},
 		{secret, "--config /nonexistent.yaml", `config (flag --config): "/nonexistent.yaml": no such file`},
@@ -65,7 +66,12 @@ func TestWrongSettingsEndWithTwo(t *testing.T) {
 		{with("BUS_EVENTS_LISTENER_REQUIRED=maybe"), "", `events.listener_required (environment BUS_EVENTS_LISTENER_REQUIRED): "maybe"`},
 		{with("BUS_EVENTS_LISTENER_RETRY_MIN=1m"), "", "events.listener_retry_min (environment BUS_EVENTS_LISTENER_RETRY_MIN): 1m is more than"},
 		{with("BUS_VM_MAX_CONNECTIONS=many"), "", `server.max_connections (environment BUS_VM_MAX_CONNECTIONS): "many"`},
-		{with("BUS_VM_STATIC_DETAILS=[]"), "", `static.details (environment BUS_VM_STATIC_DETAILS): "[]"`},
+		{secret, "--adr :1", `unknown flag "--adr"; did you mean --addr?`},
+		{secret, "-addr :1", "flag -addr has one dash; use --addr"},
+		{secret, "tokn", `unknown command "tokn"; did you mean token?`},
+		{secret, "--addr :1 token --scope x", "--addr: is a flag of serving, doctor; not of token"},
+		{secret, "--color red", `--color: "red" is not accepted; want auto, always, never`},
+		{secret, "--config " + tab, "(file " + tab + " line 2): a tab cannot indent YAML; want spaces"},
 		{nil, "", "jwt.secret: no secret to verify tokens with"},
 		{[]string{"BUS_VM_JWT_SECRET="}, "", "jwt.secret: no secret to verify tokens with"},
 		{[]string{"BUS_VM_JWT_SECRET=base64:%%swordfish"}, "", "jwt.secret (environment BUS_VM_JWT_SECRET): what follows base64: is not base64"},

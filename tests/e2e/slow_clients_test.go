@@ -22,7 +22,7 @@ const slowConnections = 100
 // honest caller must not notice anything.
 func besiege(t *testing.T, during func(tool *process, admin string), path string, flags ...string) {
 	needs(t, "slowhttptest")
-	g, admin := serveAdmin(t, []string{"BUS_VM_READ_TIMEOUT=2s", "BUS_VM_WRITE_TIMEOUT=2s", "BUS_VM_IDLE_TIMEOUT=2s", "BUS_VM_LOG_LEVEL=info"})
+	g, admin := serveAdmin(t, []string{"BUS_VM_READ_TIMEOUT=2s", "BUS_VM_IDLE_TIMEOUT=2s", "BUS_VM_LOG_LEVEL=info"})
 	tool, err := exec.LookPath("slowhttptest")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())

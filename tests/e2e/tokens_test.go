@@ -111,3 +111,25 @@ func TestTokenExpiresWhileItIsRemembered(t *testing.T) {
 	})
 	require.Greater(t, accepted, 1)
 }
+
+// jwt.audiences replaces the platform's audience; a token names one of them
+// exactly, and the token command issues for the first.
+func TestAudiences(t *testing.T) {
+	t.Parallel()
+	file := writeFile(t, "audiences.yaml", "jwt:\n  audiences: [ai.hg.fi/internal, ai.hg.fi/api]\n")
+	for name, g := range map[string]*gateway{
+		"environment": serve(t, []string{"BUS_VM_JWT_AUDIENCES=ai.hg.fi/internal, ai.hg.fi/api"}),
+		"file":        serve(t, nil, "--config", file),
+	} {
+		for audience, want := range map[string]string{
+			`"ai.hg.fi/api"`: okStatus, `"ai.hg.fi/internal"`: okStatus, `["x","ai.hg.fi/internal"]`: okStatus,
+			`"ai.hg.fi"`: invalidToken, `"AI.hg.fi/api"`: invalidToken, `"ai.hg.fi/internal,"`: invalidToken,
+		} {
+			claims := hostile.GoodClaims(time.Now()).Set("aud", audience).String()
+			token := hostile.Sign(jwtSecret, hostile.DefaultHeader, claims)
+			require.Equal(t, want, ask(t, g.addr, request("GET "+statusPath, token)), name+" "+audience)
+		}
+	}
+	got := run(t, []string{"BUS_VM_JWT_SECRET=" + jwtSecret, "BUS_VM_JWT_AUDIENCES=ai.hg.fi/internal"}, "token", "--scope", "vm:read")
+	require.Equal(t, "ai.hg.fi/internal", claimsOf(t, strings.TrimSpace(got.Stdout))["aud"], got.Stderr)
+}

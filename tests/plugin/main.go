@@ -55,8 +55,8 @@ func run(ctx context.Context) error {
 // mount is all that it takes. The caller runs the backend.
 func mount(router fiber.Router) (backend.Backend, error) {
 	auth, err := middleware.NewAuthenticator(middleware.AuthConfig{
-		Secrets:  [][]byte{[]byte(os.Getenv("PLUGIN_SECRET"))},
-		Audience: "plugin.example",
+		Secrets:   [][]byte{[]byte(os.Getenv("PLUGIN_SECRET"))},
+		Audiences: []string{"plugin.example"},
 	})
 	if err != nil {
 		return nil, err
