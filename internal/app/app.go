@@ -151,7 +151,12 @@ func (a *App) listen() error {
 		return fmt.Errorf("--admin-addr: %w", err)
 	}
 	if l := a.admin; l != nil {
-		a.plumbing.add(part{run: func(ctx context.Context) error { return a.adminServer().Run(ctx, l) }, close: l.Close})
+		a.plumbing.add(part{run: func(ctx context.Context) error { return a.adminServer().Run(ctx, l) }, close: func() error {
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			return nil // it ran, and closed its listener
+		}})
 	}
 	if a.listener, err = a.open(inherited.API, a.config.Addr); err != nil {
 		return fmt.Errorf("--addr: %w", err)
@@ -164,7 +169,7 @@ func (a *App) listen() error {
 func (a *App) open(inherited net.Listener, addr string) (net.Listener, error) {
 	switch {
 	case inherited != nil:
-		return server.Adopt(inherited), nil
+		return inherited, nil // its backlog is left to the next process
 	case addr == "":
 		return nil, nil
 	}
