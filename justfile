@@ -50,11 +50,12 @@ stack *flags:
 chaos runs="200" seed="1":
     CHAOS_RUNS={{runs}} CHAOS_SEED={{seed}} go test -count=1 -timeout 30m -run '^TestKill$' ./tests/faults
 
-# Check format, vet and static analysis.
+# Check format, vet and static analysis, and the build for other systems.
 lint:
     @test -z "$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
     go vet ./...
     go tool staticcheck ./...
+    for GOOS in darwin freebsd; do export GOOS CGO_ENABLED=0; go build -o /dev/null .; go vet . ./internal/...; done
     go vet -tags ship ./tests/ship/...
     go tool staticcheck -tags ship ./tests/ship/...
     go mod tidy -diff

@@ -41,6 +41,7 @@ const (
 var onlyFor = map[string][]string{
 	"github.com/gofiber/":         {"routes", "middleware", "internal/server", "internal/app"},
 	module + "/internal/config":   {"internal/cli", "internal/app"},
+	module + "/internal/fastconn": {"internal/server"},
 	module + "/routes":            {"internal/server", "internal/app", ""},
 	module + "/internal/app":      {"", "cmd/bus-api-provider-vm"},
 	"github.com/stretchr/testify": nil,

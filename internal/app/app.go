@@ -239,7 +239,7 @@ func (a *app) ready() error {
 func (a *app) listen(inherited net.Listener, addr string) (l net.Listener, err error) {
 	switch {
 	case inherited != nil:
-		l = server.Adopt(inherited)
+		l = inherited // its backlog is left to the next process
 	case addr == "":
 		return nil, nil
 	default:

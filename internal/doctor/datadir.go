@@ -23,16 +23,6 @@ const (
 	probeBytes = 4096
 )
 
-// Where files are gone with the machine, or where locks and syncs are another
-// machine's promise (statfs(2)).
-var unfitDisks = map[int64]string{
-	unix.TMPFS_MAGIC:      "is in memory (tmpfs): records are lost with the machine",
-	unix.RAMFS_MAGIC:      "is in memory (ramfs): records are lost with the machine",
-	unix.NFS_SUPER_MAGIC:  "is on NFS, whose locks and syncs depend on its server",
-	unix.SMB_SUPER_MAGIC:  "is on SMB, whose locks and syncs depend on its server",
-	unix.CIFS_SUPER_MAGIC: "is on CIFS, whose locks and syncs depend on its server",
-}
-
 // dataDir does in the data directory what the outbox does there, with a file of
 // its own. A directory that is missing is looked at in its parent, where the
 // service will make it.
@@ -67,7 +57,7 @@ func (c Config) dataDir(context.Context) (found []Check) {
 // judgeDisk looks at the kind of disk that dir is on, and at its free space.
 func judgeDisk(dir string, disk *unix.Statfs_t) (found []Check) {
 	const name = "data directory"
-	if why := unfitDisks[int64(disk.Type)]; why != "" {
+	if why := unfitDisk(disk); why != "" {
 		found = append(found, Check{name, Warning, dir + " " + why, "choose a local disk for --data-dir"})
 	}
 	status := OK
@@ -84,7 +74,7 @@ func judgeDisk(dir string, disk *unix.Statfs_t) (found []Check) {
 }
 
 // free is what this user may still write, in bytes.
-func free(disk *unix.Statfs_t) uint64 { return disk.Bavail * uint64(disk.Bsize) }
+func free(disk *unix.Statfs_t) uint64 { return uint64(disk.Bavail) * uint64(disk.Bsize) }
 
 // existing is dir, or the nearest directory above it that exists.
 func existing(dir string) (at string, missing bool, err error) {

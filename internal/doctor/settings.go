@@ -81,7 +81,7 @@ func (c Config) limits(context.Context) []Check {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
 		return []Check{{"limits", Warning, "the limit of open files cannot be read: " + err.Error(), "look at ulimit -n"}}
 	}
-	if need := uint64(c.MaxConnections + spareFiles); files.Max < need {
+	if need := uint64(c.MaxConnections + spareFiles); uint64(files.Max) < need {
 		return []Check{{"limits", Warning,
 			fmt.Sprintf("%d files may be open, and server.max_connections is %d", files.Max, c.MaxConnections),
 			fmt.Sprintf("set LimitNOFILE=%d in the unit, or lower server.max_connections", need)}}

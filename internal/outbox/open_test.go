@@ -2,13 +2,10 @@ package outbox
 
 import (
 	"bytes"
-	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"go.etcd.io/bbolt"
@@ -41,80 +38,6 @@ func TestModes(t *testing.T) {
 		}
 	}
 	mustClose(t, mustOpen(t, Config{Dir: dir, Sender: newSink(nil)}))
-}
-
-// What an operator reads when the directory is no good names it and the way out.
-func TestUnusableDirectory(t *testing.T) {
-	for name, c := range map[string]struct {
-		make func(t *testing.T, dir string)
-		want string
-	}{
-		"a file": {func(t *testing.T, dir string) {
-			if err := os.WriteFile(dir, nil, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}, "not a directory"},
-		"read-only": {func(t *testing.T, dir string) {
-			if err := os.Mkdir(dir, 0o555); err != nil {
-				t.Fatal(err)
-			}
-		}, "permission denied"},
-		"parent read-only": {func(t *testing.T, dir string) {
-			if err := os.Chmod(filepath.Dir(dir), 0o555); err != nil {
-				t.Fatal(err)
-			}
-		}, "permission denied"},
-		"file of another user": {func(t *testing.T, dir string) {
-			mustClose(t, mustOpen(t, Config{Dir: dir, Sender: newSink(nil)}))
-			for path, mode := range map[string]os.FileMode{
-				dir: 0o777, filepath.Join(dir, lockName): 0o666, filepath.Join(dir, fileName): 0o000,
-			} {
-				if err := os.Chmod(path, mode); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}, "permission denied"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			parent := t.TempDir()
-			dir := filepath.Join(parent, "data")
-			// Others may come as far as parent.
-			if err := os.Chmod(filepath.Dir(parent), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = errors.Join(os.Chmod(parent, 0o700), os.Chmod(dir, 0o700)) })
-			c.make(t, dir)
-			_, err := asNobody(t, func() (*Outbox, error) { return Open(Config{Dir: dir, Sender: newSink(nil)}) })
-			if err == nil {
-				t.Fatal("it opened")
-			}
-			for _, want := range []string{c.want, dir} {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("%q does not say %q", err, want)
-				}
-			}
-		})
-	}
-}
-
-// asNobody calls f with file access of an ordinary user, also when the tests
-// run as root. The file system's view of the user belongs to the thread.
-func asNobody(t *testing.T, f func() (*Outbox, error)) (*Outbox, error) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		return f()
-	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := syscall.Setfsuid(65534); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := syscall.Setfsuid(0); err != nil {
-			panic(err)
-		}
-	}()
-	return f()
 }
 
 func TestSecondProcessIsLockedOut(t *testing.T) {

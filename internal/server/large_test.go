@@ -56,7 +56,7 @@ func TestLargeBodyOfHead(t *testing.T) {
 }
 
 // Up to the bound a body is read and judged by the route: 64 KB of white space
-// are too much for no one, and a byte more is.
+// are not too much, and a byte more is.
 func TestBodyBound(t *testing.T) {
 	server := start(t, nil, nil)
 	post := "POST /api/v1/vm/start HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: "
@@ -74,7 +74,7 @@ func TestHeaderBound(t *testing.T) {
 	assert.Equal(t, refusals[431][0], wire.Anonymous(wire.Exchange(t, server.Addr(), get(16384))))
 }
 
-// Connections beyond the bound are turned away in the envelope, those within
+// Connections beyond the bound are refused in the envelope, those within
 // it go on, and there is room again when one of them ends.
 func TestTooManyConnections(t *testing.T) {
 	hold := newHeld()
@@ -86,10 +86,10 @@ func TestTooManyConnections(t *testing.T) {
 		<-hold.entered
 		within = append(within, c)
 	}
-	turnedAway := strings.Replace(refusal("503 Service Unavailable", "backend_unavailable", "This server has too many connections."),
+	overloaded := strings.Replace(refusal("503 Service Unavailable", "backend_unavailable", "This server has too many connections."),
 		"Connection:", "Retry-After: 1\nConnection:", 1)
 	for range 5 {
-		assert.Equal(t, turnedAway, wire.Anonymous(wire.Exchange(t, server.Addr(), getLive)))
+		assert.Equal(t, overloaded, wire.Anonymous(wire.Exchange(t, server.Addr(), getLive)))
 	}
 	close(hold.release)
 	for _, c := range within {

@@ -7,14 +7,20 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/address"
 )
 
-// staleDial bounds the look whether somebody still answers on a unix socket.
-const staleDial = time.Second
+const (
+	// staleDial bounds the look whether a process still answers on a unix socket.
+	staleDial = time.Second
+	// maxBacklog bounds the connections accepted while a listener closes; Linux
+	// queues fewer than this by default (net.core.somaxconn).
+	maxBacklog = 4096
+)
 
 // ListenConfig says where to listen.
 type ListenConfig struct {
@@ -26,18 +32,18 @@ type ListenConfig struct {
 	SocketGroup string
 }
 
-// Listen opens the listener. A unix socket that a dead process left behind is
-// replaced; one that somebody answers on is an error.
+// Listen opens a listener that serves its backlog when it closes. A unix socket
+// that a dead process left behind is replaced; one in use is an error.
 func Listen(config ListenConfig) (net.Listener, error) {
 	path, isUnix := address.Socket(config.Addr)
 	if !isUnix {
 		var plain net.ListenConfig
-		plain.SetMultipathTCP(false) // see turnAway
+		plain.SetMultipathTCP(false) // nothing is gained by it behind a proxy
 		l, err := plain.Listen(context.Background(), "tcp", config.Addr)
 		if err != nil {
 			return nil, fmt.Errorf("listen on %s: %w", config.Addr, withRemedy(err))
 		}
-		return newListener(l), nil
+		return &listener{Listener: l, backlog: make(chan net.Conn, maxBacklog)}, nil
 	}
 	if err := removeStale(path); err != nil {
 		return nil, err
@@ -46,11 +52,11 @@ func Listen(config ListenConfig) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on unix socket %s: %w; its directory must exist and be writable for this user", path, withoutAddress(err))
 	}
-	if err := grant(path, config); err != nil {
+	if err := permit(path, config); err != nil {
 		_ = l.Close()
 		return nil, err
 	}
-	return newListener(l), nil
+	return &listener{Listener: l, backlog: make(chan net.Conn, maxBacklog)}, nil
 }
 
 // withRemedy says what to do about an error of listening on host:port.
@@ -94,8 +100,8 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
-// grant gives the socket file its mode and group.
-func grant(path string, config ListenConfig) error {
+// permit gives the socket file its mode and group.
+func permit(path string, config ListenConfig) error {
 	if config.SocketGroup != "" {
 		gid, err := address.GroupID(config.SocketGroup)
 		if err != nil {
@@ -109,4 +115,67 @@ func grant(path string, config ListenConfig) error {
 		return fmt.Errorf("set the mode of unix socket %s: %w", path, err)
 	}
 	return nil
+}
+
+// listener serves its backlog when it closes. Closing a socket resets the
+// connections that wait in its backlog, and nginx never sends a start or stop
+// again once it was sent. So Close accepts them all, and Accept returns them
+// before net.ErrClosed. A TCP handshake that ends in the microsecond between
+// the last of them and the closing is lost; none is on a socket that systemd
+// holds: it is closed like any other listener, and keeps its backlog.
+type listener struct {
+	net.Listener
+	once    sync.Once
+	backlog chan net.Conn // filled and closed by Close
+	closed  error
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if errors.Is(err, net.ErrClosed) {
+		if c, ok := <-l.backlog; ok {
+			return c, nil
+		}
+	}
+	return c, err
+}
+
+// Close stops listening, once.
+func (l *listener) Close() error {
+	l.once.Do(func() {
+		defer close(l.backlog)
+		// The listener's own closing takes until Accept has noticed, and clients
+		// would connect meanwhile: a duplicate keeps the socket until it is empty.
+		socket, err := l.Listener.(interface{ File() (*os.File, error) }).File()
+		l.closed = l.Listener.Close()
+		if err == nil {
+			l.drain(socket)
+			_ = socket.Close()
+		}
+	})
+	return l.closed
+}
+
+// drain accepts what waits in the backlog, without waiting itself.
+func (l *listener) drain(socket *os.File) {
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(descriptor uintptr) {
+		for range maxBacklog {
+			accepted, _, err := syscall.Accept(int(descriptor))
+			if errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.EINTR) {
+				continue
+			}
+			if err != nil {
+				return
+			}
+			file := os.NewFile(uintptr(accepted), "connection of the backlog")
+			if c, err := net.FileConn(file); err == nil {
+				l.backlog <- c
+			}
+			_ = file.Close() // FileConn works on a duplicate
+		}
+	})
 }

@@ -59,7 +59,7 @@ func TestListenUnix(t *testing.T) {
 // Root can give the socket to a group that is not its own.
 func TestListenUnixForAnotherGroup(t *testing.T) {
 	if os.Getuid() != 0 {
-		return // nobody else may; the test above covers the call
+		return // only root may; the test above covers the call
 	}
 	other, err := user.LookupGroupId("1")
 	require.NoError(t, err)
@@ -137,15 +137,15 @@ func TestListenErrors(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "keep me", string(content))
 
-	probe, err := owner.Accept() // the look whether somebody answers
+	probe, err := owner.Accept() // the look whether a process answers
 	require.NoError(t, err)
 	require.NoError(t, probe.Close())
-	serveOnce(t, owner) // and whoever was there goes on
+	serveOnce(t, owner) // and the first listener goes on
 }
 
-// Clients that the kernel accepted and nobody took before Close are handed out
-// after it; then comes net.ErrClosed, and newcomers are refused.
-func TestCloseRescuesTheBacklog(t *testing.T) {
+// Clients that wait in the backlog when the listener closes are accepted after
+// it; then comes net.ErrClosed, and new clients are refused.
+func TestCloseServesTheBacklog(t *testing.T) {
 	for name, config := range map[string]ListenConfig{
 		"tcp":  {Addr: "127.0.0.1:0"},
 		"unix": unixConfig(socketPath(t)),

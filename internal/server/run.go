@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/fastconn"
 )
 
 // errDraining is why an instance that is about to end is not ready.
@@ -34,7 +36,11 @@ func (s *Server) Ready() error {
 // It returns nil when all of them did.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	served := make(chan error, 1)
-	go func() { served <- s.app.Listener(s.served(l)) }()
+	fast := fastconn.NewListener(l, fastconn.Config{
+		ReadTimeout: s.config.ReadTimeout, WriteTimeout: s.config.WriteTimeout, IdleTimeout: s.config.IdleTimeout,
+		Silent: s.refuseSilence,
+	})
+	go func() { served <- s.app.Listener(fast) }()
 
 	select {
 	case err := <-served:
@@ -75,9 +81,9 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 // that they wait for is there any more.
 const lastAnswers = time.Second
 
-// AwaitLast gives the requests that outlasted Run a moment to be answered.
-// Whoever calls it has ended what they wait for, so that they say so instead
-// of losing their connection.
+// AwaitLast gives the requests that outlasted Run a moment to be answered. Call
+// it when what they wait for has ended, so that they say so instead of losing
+// their connection.
 func (s *Server) AwaitLast() {
 	limit, cancel := context.WithTimeout(context.Background(), lastAnswers)
 	defer cancel()
@@ -103,7 +109,7 @@ func (s *Server) leftovers(limit context.Context) error {
 // leaves one out for the listener, which is gone by then.
 func (s *Server) connections() int32 { return s.app.Server().GetOpenConnectionsCount() + 1 }
 
-// stoppedServing closes a listener that failed, or that somebody closed: then
+// stoppedServing closes a listener that failed, or that was closed: then
 // fasthttp gives no reason.
 func stoppedServing(l net.Listener, err error) error {
 	_ = l.Close()

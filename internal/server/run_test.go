@@ -77,7 +77,7 @@ func TestDrain(t *testing.T) {
 		"Connection:", "Retry-After: 1\nConnection:", 1)
 	assert.Equal(t, notReady, wire.Anonymous(wire.Exchange(t, r.Addr(), getReady)))
 
-	// Closed to newcomers, while what is in flight may finish.
+	// Closed to new clients, while what is in flight may finish.
 	require.Eventually(t, func() bool { return refused(r.Addr()) }, 5*time.Second, time.Millisecond)
 	select {
 	case err := <-r.ended:

@@ -11,6 +11,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
+	"github.com/busdk/bus-api-provider-vm/internal/fastconn"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
@@ -23,17 +24,6 @@ const maxBody = 64 << 10
 // envelope. What comes on top of them gets fasthttp's own 503, in plain text.
 const overflow = 64
 
-// overloadedRetryAfter is when a client that was turned away may come back.
-const overloadedRetryAfter = time.Second
-
-var errOverloaded = overloaded()
-
-func overloaded() *middleware.Error {
-	e := middleware.Unavailable(overloadedRetryAfter, "This server has too many connections.", nil)
-	e.Reason = "connections"
-	return e
-}
-
 // Config bounds what a client may cost.
 type Config struct {
 	// HeaderBytes bounds the request line and the headers together.
@@ -42,7 +32,7 @@ type Config struct {
 	ReadTimeout time.Duration
 	// WriteTimeout bounds sending a reply; the time to make it does not count.
 	WriteTimeout time.Duration
-	// IdleTimeout is how long a connection may rest between requests.
+	// IdleTimeout is how long a connection may be idle between requests.
 	IdleTimeout time.Duration
 	// MaxConnections bounds the connections served at once; at least 1.
 	MaxConnections int
@@ -63,7 +53,7 @@ type Server struct {
 	config   Config
 	app      *fiber.App
 	ids      *middleware.RequestIDs
-	strays   *middleware.RouteMetrics // requests that reach no route
+	unrouted *middleware.RouteMetrics // requests that reach no route
 	draining atomic.Bool
 }
 
@@ -73,9 +63,9 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		config.Metrics = metrics.NewSet()
 	}
 	s := &Server{
-		config: config,
-		ids:    middleware.NewRequestIDs(),
-		strays: middleware.NewRouteMetrics(config.Metrics, "none"),
+		config:   config,
+		ids:      middleware.NewRequestIDs(),
+		unrouted: middleware.NewRouteMetrics(config.Metrics, "none"),
 	}
 	s.app = fiber.New(fiber.Config{
 		AppName:                 "bus-api-provider-vm",
@@ -84,7 +74,7 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		StrictRouting:           true,
 		Concurrency:             config.MaxConnections + overflow,
 		ReadBufferSize:          config.HeaderBytes,
-		ReduceMemoryUsage:       true, // servedConn makes up for what it costs, and keeps the time-outs
+		ReduceMemoryUsage:       true, // fastconn makes up for what it costs, and keeps the time-outs
 		EnableTrustedProxyCheck: true, // trust no forwarded header: none is read
 		// A form is a body like any other, read only behind authentication.
 		DisablePreParseMultipartForm: true,
@@ -96,7 +86,7 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		},
 	})
 	mount(s.app)
-	for _, handler := range routes.NotFound(config.Logger, s.strays) {
+	for _, handler := range routes.NotFound(config.Logger, s.unrouted) {
 		s.app.Use(handler)
 	}
 	s.tighten()
@@ -113,7 +103,7 @@ func (s *Server) tighten() {
 	server.Logger = silent{}            // it logs peers' mistakes, one line each
 	server.ErrorHandler = s.refuse
 	server.ExpectHandler = func(ctx *fasthttp.RequestCtx) int {
-		newReply(ctx)
+		startReply(ctx)
 		return fiber.StatusContinue
 	}
 	next := server.Handler
@@ -124,62 +114,14 @@ func (s *Server) tighten() {
 		if e := s.screen(ctx); e != nil {
 			s.ids.Answer(ctx)
 			middleware.WriteError(ctx, e)
-			s.strays.Refuse(e)
+			s.unrouted.Refuse(e)
 		} else {
 			next(ctx)
 		}
-		if c, ok := ctx.Conn().(*servedConn); ok {
-			c.handled(ctx.Time().Add(time.Since(ctx.Time())))
+		if c, ok := ctx.Conn().(*fastconn.Conn); ok {
+			c.RequestDone(ctx.Time().Add(time.Since(ctx.Time())))
 		}
 	}
-}
-
-// screen stops what Fiber would answer past the envelope, or process although
-// two readers may disagree on where the request ends.
-func (s *Server) screen(ctx *fasthttp.RequestCtx) *middleware.Error {
-	if e := ambiguous(ctx.Request.Header.RawHeaders()); e != nil {
-		ctx.SetConnectionClose() // whatever follows may be part of this request
-		linger(ctx.Conn())
-		return e
-	}
-	if ctx.ConnRequestNum() == 1 && int(s.app.Server().GetOpenConnectionsCount()) > s.config.MaxConnections {
-		ctx.SetConnectionClose()
-		return errOverloaded
-	}
-	if !knownMethod(ctx.Method()) {
-		// Like Fiber, by the path as it was sent: // is not /.
-		return routes.Refusal(string(ctx.URI().PathOriginal()))
-	}
-	return nil
-}
-
-// refuse answers a request that could not be read. It never shows why in
-// fasthttp's words: they may hold bytes of the request.
-func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
-	linger(ctx.Conn())
-	newReply(ctx)
-	ctx.Response.SkipBody = ctx.IsHead()
-	var id [32]byte
-	ctx.Response.Header.SetBytesV(fiber.HeaderXRequestID, s.ids.Append(id[:0]))
-	e := unreadable(err)
-	middleware.WriteError(ctx, e)
-	s.strays.Refuse(e)
-}
-
-// newReply is for what is sent by no handler.
-func newReply(ctx *fasthttp.RequestCtx) {
-	if c, ok := ctx.Conn().(*servedConn); ok {
-		c.newReply()
-	}
-}
-
-// knownMethod reports the methods Fiber routes.
-func knownMethod(method []byte) bool {
-	switch string(method) {
-	case "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH":
-		return true
-	}
-	return false
 }
 
 // silent drops fasthttp's own log: it reports broken requests, which their

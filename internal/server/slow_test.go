@@ -2,11 +2,15 @@ package server
 
 import (
 	"bufio"
+	"bytes"
+	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -127,7 +131,7 @@ func TestIdleConnections(t *testing.T) {
 }
 
 // A connection that was busy for longer than any of its time-outs has all of
-// them anew when it pauses, for its next request and within it.
+// them again when it pauses, for its next request and within it.
 func TestBusyConnectionsThatStop(t *testing.T) {
 	server := start(t, quick, nil)
 	for name, c := range map[string]struct{ sent, want string }{
@@ -170,10 +174,10 @@ func TestRequestsThatEndEarly(t *testing.T) {
 	}
 }
 
-// The time to send an answer begins with that answer: a connection that rested
+// The time to send an answer begins with that answer: a connection that was idle
 // for longer since its last one is told all the same what was wrong, or to
 // continue.
-func TestAnswersAfterARest(t *testing.T) {
+func TestAnswersAfterIdleTime(t *testing.T) {
 	const writeTimeout = 300 * time.Millisecond
 	server := start(t, func(c *Config) { c.WriteTimeout = writeTimeout }, nil)
 	post := "POST /livez HTTP/1.1\r\nHost: x\r\n"
@@ -196,4 +200,72 @@ func TestAnswersAfterARest(t *testing.T) {
 			assert.Equal(t, c.want, line)
 		})
 	}
+}
+
+// large is more than the buffers of a connection hold.
+var large = bytes.Repeat([]byte("x"), 16<<20)
+
+const getLarge = "GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
+
+func mountLarge(router fiber.Router) {
+	router.Get("/large", func(c *fiber.Ctx) error {
+		c.Context().Response.SetBodyRaw(large)
+		return nil
+	})
+}
+
+// readLarge reads the reply to getLarge.
+func readLarge(t *testing.T, answers *bufio.Reader) {
+	t.Helper()
+	response, err := http.ReadResponse(answers, nil)
+	require.NoError(t, err)
+	n, err := io.Copy(io.Discard, response.Body)
+	require.NoError(t, err)
+	require.EqualValues(t, len(large), n)
+}
+
+// The idle time begins when a slow reply is through.
+func TestIdleTimeBeginsBehindTheReply(t *testing.T) {
+	const idle = 500 * time.Millisecond
+	server := start(t, func(c *Config) { c.IdleTimeout = idle }, mountLarge)
+	client := wire.Dial(t, server.Addr())
+	answers := bufio.NewReader(client)
+	wire.Send(t, client, getLarge)
+	time.Sleep(idle * 4 / 5)
+	readLarge(t, answers)
+	ended := time.Now()
+	assert.Empty(t, wire.Rest(t, client))
+	assert.GreaterOrEqual(t, time.Since(ended), idle-tolerance)
+	assert.Less(t, time.Since(ended), soon)
+}
+
+// A request that came while a reply was going out is answered, however long
+// that took.
+func TestRequestDuringASlowReply(t *testing.T) {
+	const idle = 300 * time.Millisecond
+	server := start(t, func(c *Config) { c.IdleTimeout = idle }, mountLarge)
+	client := wire.Dial(t, server.Addr())
+	answers := bufio.NewReader(client)
+	wire.Send(t, client, getLarge)
+	time.Sleep(idle / 3)
+	wire.Send(t, client, getLive)
+	time.Sleep(2 * idle)
+	readLarge(t, answers)
+	assert.Equal(t, sorted(answer("200 OK", "", `{"ok":true}`)), wire.Next(t, answers, "GET"))
+}
+
+// The time of a slow reply is over for whatever is sent after it.
+func TestContinueBehindASlowReply(t *testing.T) {
+	const write = 300 * time.Millisecond
+	server := start(t, func(c *Config) { c.WriteTimeout = write }, mountLarge)
+	client := wire.Dial(t, server.Addr())
+	answers := bufio.NewReader(client)
+	wire.Send(t, client, getLarge+"POST /livez HTTP/1.1\r\nHost: x\r\n")
+	time.Sleep(write / 3)
+	readLarge(t, answers)
+	time.Sleep(2 * write)
+	wire.Send(t, client, "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+	line, err := answers.ReadString('\n')
+	require.NoError(t, err)
+	assert.Equal(t, "HTTP/1.1 100 Continue\r\n", line)
 }

@@ -72,6 +72,20 @@ func TestTokenCommandKnowsTheDevelopmentSecret(t *testing.T) {
 	require.Equal(t, okStatus, ask(t, g.addr, request("GET "+statusPath, strings.TrimSpace(got.Stdout))))
 }
 
+// A library that is linked in must not speak where a control group has no
+// pressure files: commands print results that programs read.
+func TestCommandsAreQuietWithoutPressureFiles(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		return // only root may mount
+	}
+	needs(t, "unshare")
+	p := launch(t, nil, "unshare", "--mount", "sh", "-c", `echo 0::/no-such-group >group && mount --bind group /proc/$$/cgroup && exec "$0" version`, program(t))
+	require.Equal(t, 0, p.waitFor(t, patience))
+	require.NotEmpty(t, p.stdout.String())
+	require.Empty(t, p.stderr.String())
+}
+
 // misleading is an environment in which nothing could be served.
 func misleading(socket string) []string {
 	return []string{

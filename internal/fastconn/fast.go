@@ -1,0 +1,138 @@
+//go:build linux && !race
+
+package fastconn
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// aheadBytes is read with the first byte of a request: all of an ordinary one.
+const aheadBytes = 4 << 10
+
+// buffers are those of aheadBytes: taken when there is something to read, given
+// back when it was handed out. So an idle connection has none.
+var buffers = sync.Pool{New: func() any {
+	buffer := make([]byte, aheadBytes)
+	return &buffer
+}}
+
+// transport moves bytes by system calls that never wait, inside the calls of
+// raw, which wait for the poller where there is nothing to do yet.
+type transport struct {
+	raw       syscall.RawConn
+	readAhead func(socket uintptr) bool // Conn.receiveAhead, as raw wants it
+	sendAll   func(socket uintptr) bool // Conn.send, likewise
+	failed    error                     // how one of them ended
+
+	ahead    *[]byte // from buffers; nil when nothing is left of what was read ahead
+	from, to int     // what is left in it
+	unsent   []byte  // what is left of a Write
+}
+
+func (c *Conn) open() (err error) {
+	socket, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	c.readAhead, c.sendAll = c.receiveAhead, c.send
+	c.raw, err = socket.SyscallConn()
+	return err
+}
+
+// receive reads into p; with the first byte of a request, it reads ahead.
+func (c *Conn) receive(p []byte, first bool) (int, error) {
+	if !first {
+		return c.Conn.Read(p)
+	}
+	err := c.raw.Read(c.readAhead)
+	if err == nil {
+		err = c.failed
+	}
+	if err != nil {
+		return 0, err
+	}
+	return c.takeAhead(p), nil
+}
+
+// receiveAhead reads what is there, and reports false when there is nothing yet.
+func (c *Conn) receiveAhead(socket uintptr) bool {
+	buffer := buffers.Get().(*[]byte)
+	n, errno := transfer(unix.SYS_RECVFROM, socket, *buffer)
+	if n > 0 {
+		c.ahead, c.from, c.to, c.failed = buffer, 0, n, nil
+		return true
+	}
+	buffers.Put(buffer)
+	switch errno {
+	case unix.EAGAIN:
+		return false
+	case 0:
+		c.failed = io.EOF
+	default:
+		c.failed = os.NewSyscallError("recvfrom", errno)
+	}
+	return true
+}
+
+// takeAhead hands out what was read ahead; the last of it frees the buffer.
+func (c *Conn) takeAhead(p []byte) int {
+	if c.ahead == nil {
+		return 0
+	}
+	n := copy(p, (*c.ahead)[c.from:c.to])
+	if c.from += n; c.from == c.to {
+		buffers.Put(c.ahead)
+		c.ahead = nil
+	}
+	return n
+}
+
+// Write sends p, within the time for the whole reply.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.unsent, c.failed = p, nil
+	err := c.raw.Write(c.sendAll)
+	if err == nil {
+		err = c.failed
+	}
+	n := len(p) - len(c.unsent)
+	c.unsent = nil
+	return n, err
+}
+
+// send sends what is unsent, and reports false when there is no room for it.
+func (c *Conn) send(socket uintptr) bool {
+	for len(c.unsent) > 0 {
+		n, errno := transfer(unix.SYS_SENDTO, socket, c.unsent)
+		switch errno {
+		case 0:
+			c.unsent = c.unsent[n:]
+		case unix.EAGAIN:
+			c.failed = c.noRoom()
+			return c.failed != nil
+		default:
+			c.failed = os.NewSyscallError("sendto", errno)
+			return true
+		}
+	}
+	return true
+}
+
+// transfer receives or sends without waiting. What never waits is never
+// interrupted, and the scheduler need not know of it, so it costs a good deal
+// less than Read or Write of a net.Conn.
+func transfer(call, socket uintptr, p []byte) (int, syscall.Errno) {
+	n, _, errno := unix.RawSyscall6(call, socket,
+		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
+		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
