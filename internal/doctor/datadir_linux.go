@@ -2,8 +2,8 @@ package doctor
 
 import "golang.org/x/sys/unix"
 
-// Where files are gone with the machine, or where locks and syncs are somebody
-// else's promise (statfs(2)).
+// Where files are gone with the machine, or where locks and syncs are another
+// machine's promise (statfs(2)).
 var unfitDisks = map[int64]string{
 	unix.TMPFS_MAGIC:      "is in memory (tmpfs): records are lost with the machine",
 	unix.RAMFS_MAGIC:      "is in memory (ramfs): records are lost with the machine",
