@@ -22,7 +22,7 @@ package:
 ship: package
     CI=true go test -count=1 -tags ship ./tests/ship/...
 
-# Check the Dockerfile and the compose files, and build and run what they describe without an engine; needs root and nginx.
+# Check the Dockerfile and the compose files with the parsers of BuildKit and compose.
 containers:
     cd tests/containers && go vet ./... && go mod tidy -diff && CI=true go test -count=1 ./...
 
