@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net/http"
 	"testing"
 	"time"
 
@@ -15,39 +14,6 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/backend"
 )
-
-func TestHTTPStatus(t *testing.T) {
-	for code, want := range map[Code]int{
-		CodeInvalidAuth:         401,
-		CodeInsufficientAccess:  403,
-		CodeBadRequest:          400,
-		CodePaymentRequired:     402,
-		CodeNotFound:            404,
-		CodeMethodNotAllowed:    405,
-		CodeRequestTimeout:      408,
-		CodeRequestBodyTooLarge: 413,
-		CodeHeaderTooLarge:      431,
-		CodeTooManyRequests:     429,
-		CodeInternal:            500,
-		CodeBadGateway:          502,
-		CodeUnavailable:         503,
-	} {
-		assert.Equal(t, want, NewError(code, "x").Status(), code)
-		assert.NotEmpty(t, http.StatusText(want))
-		delete(untested, code)
-	}
-	assert.Empty(t, untested, "a code without its row here")
-	assert.Equal(t, 500, NewError("unheard_of", "x").Status(), "an unknown code is a bug of ours")
-	assert.Equal(t, 502, (&Error{Code: CodeBadGateway, Type: "not_found"}).Status(), "the integration's word does not choose our status")
-}
-
-var untested = func() map[Code]int {
-	copied := map[Code]int{}
-	for code, status := range statuses {
-		copied[code] = status
-	}
-	return copied
-}()
 
 func TestEnvelope(t *testing.T) {
 	denied := func(reason string, extra map[string]any) *Error {
@@ -120,9 +86,4 @@ func TestAsError(t *testing.T) {
 	assert.Equal(t, &Error{Code: CodeInternal, Message: "The server failed to answer this request.", Cause: cause}, other)
 	assert.ErrorIs(t, other, cause)
 	assert.NotContains(t, string(other.appendEnvelope(nil, "", "")), "disk")
-}
-
-func TestErrorText(t *testing.T) {
-	assert.Equal(t, "not_found: Not here.", NewError(CodeNotFound, "Not here.").Error())
-	assert.Equal(t, "no_capacity: No room.: reply 7", (&Error{Code: CodeBadGateway, Type: "no_capacity", Message: "No room.", Cause: errors.New("reply 7")}).Error())
 }
