@@ -44,7 +44,7 @@ e2e:
 
 # Show events mode at work: Events API, workers, gateway and nginx, until Ctrl-C (-once ends it by itself); needs curl.
 stack *flags:
-    go run ./tests/stack {{flags}}
+    tests/stack/stack {{flags}}
 
 # Kill the gateway with kill -9 in seeded runs under random faults; a run is repeated by `just chaos 1 SEED`.
 chaos runs="200" seed="1":

@@ -81,7 +81,7 @@ func TestRunServesUntilItIsTold(t *testing.T) {
 	if strings.Contains(stderr.String(), strings.TrimSpace(string(token))) || strings.Contains(stderr.String(), secret) {
 		t.Fatal("a token or the secret is in the log")
 	}
-	wantOut := "busstack ready at " + url + "\n" +
+	wantOut := "busstack ready at " + url + "\non record:\n" +
 		"usage 2026-01-02T03:04:05Z runtime_start_requested account=" + denied + " request=r\n" +
 		"breach start of r by " + denied + ": 0 terminal records, want 1\n"
 	if got := stdout.text.String(); got != wantOut {
