@@ -3,16 +3,10 @@ package middleware
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
-	"log/slog"
 	"math"
 	"testing"
-	"time"
 
-	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/assert"
-
-	"github.com/busdk/bus-api-provider-vm/backend"
 )
 
 func TestEnvelope(t *testing.T) {
@@ -46,44 +40,4 @@ func TestEnvelope(t *testing.T) {
 			assert.True(t, json.Valid(got))
 		})
 	}
-}
-
-// A failed write says what became of it, in the last answer and no other.
-func TestOutcomeInTheEnvelope(t *testing.T) {
-	f := func(outcome backend.Outcome, want string) {
-		t.Helper()
-		handler := chainOf(slog.New(slog.DiscardHandler), func(c *fiber.Ctx) error {
-			if outcome != "" {
-				SetOutcome(c, backend.Unknown)
-				SetOutcome(c, outcome)
-			}
-			return NewError(CodeNotFound, "Not here.")
-		})
-		assert.Equal(t, enveloped("404 Not Found", "", `{"error":{"type":"not_found","message":"Not here.",`+want+`"request_id":"<id>"}}`), ask(t, handler, "", ""))
-	}
-	f("", ``)
-	f(backend.NotSent, `"outcome":"not_sent",`)
-	f(backend.Rejected, `"outcome":"rejected",`)
-	f(backend.Unknown, `"outcome":"unknown",`)
-}
-
-func TestRetryAfterSeconds(t *testing.T) {
-	for wait, want := range map[time.Duration]string{
-		-time.Second: "", 0: "", 1: "1", time.Millisecond: "1", time.Second: "1", time.Second + 1: "2",
-		90 * time.Second: "90", 24 * time.Hour: "86400",
-	} {
-		assert.Equal(t, want, (&Error{RetryAfter: wait}).retryAfterSeconds(), wait)
-	}
-}
-
-func TestAsError(t *testing.T) {
-	mine := NewError(CodeNotFound, "Not here.")
-	assert.Same(t, mine, AsError(mine))
-	assert.Same(t, mine, AsError(fmt.Errorf("a: %w", errors.Join(errors.New("b"), mine))))
-
-	cause := errors.New("disk")
-	other := AsError(cause)
-	assert.Equal(t, &Error{Code: CodeInternal, Message: "The server failed to answer this request.", Cause: cause}, other)
-	assert.ErrorIs(t, other, cause)
-	assert.NotContains(t, string(other.appendEnvelope(nil, "", "")), "disk")
 }

@@ -93,14 +93,3 @@ func TestAlertedCountersStartAtZero(t *testing.T) {
 		assert.Contains(t, b.String(), line+"\n")
 	}
 }
-
-// A request that never reached its route is counted all the same, and a
-// handler chain without metrics may say so.
-func TestRefuseBeforeTheRoute(t *testing.T) {
-	set := metrics.NewSet()
-	m := NewRouteMetrics(set, "none")
-	m.Refuse(NewError(CodeRequestTimeout, "x"))
-	assert.Equal(t, []string{`bus_vm_http_requests_total{route="none",code="408"} 1`}, samples(set, "bus_vm_http_requests_total"))
-	assert.Equal(t, []string{`bus_vm_refusals_total{reason="request_timeout"} 1`}, samples(set, "bus_vm_refusals_total"))
-	(*RouteMetrics)(nil).Refuse(NewError(CodeNotFound, "x"))
-}
