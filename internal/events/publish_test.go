@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -12,33 +11,6 @@ import (
 	"testing"
 	"time"
 )
-
-func TestARefusedPublish(t *testing.T) {
-	f := func(status int, body, text string) {
-		t.Run(fmt.Sprint(status, body), func(t *testing.T) {
-			f := newFake(t)
-			f.publish = func(w http.ResponseWriter, _ *http.Request, _ published) {
-				w.WriteHeader(status)
-				_, _ = io.WriteString(w, body)
-			}
-			r := start(t, f, func(c *Config) { c.Token = tokenFrom("t") })
-			err := wantErr(t, r.ask("a"), ErrRefused)
-			var refused *RefusedError
-			if !errors.As(err, &refused) || refused.Status != status || err.Error() != text {
-				t.Errorf("got %v (%+v), want %s", err, refused, text)
-			}
-			if len(f.published) != 1 {
-				t.Errorf("published %d times", len(f.published))
-			}
-		})
-	}
-	f(400, `{"error":{"type":"bad_request","message":"No."}}`, "the Events API refused bus.vm.start.request with 400 Bad Request (bad_request: No.)")
-	f(401, ``, "the Events API refused bus.vm.start.request with 401 Unauthorized")
-	f(403, `{"error":"Bearer abc"}`, "the Events API refused bus.vm.start.request with 403 Forbidden (integration_error: [redacted])")
-	f(429, `{"error":5}`, "the Events API refused bus.vm.start.request with 429 Too Many Requests (integration_error: "+unnamedMessage+")")
-	f(404, `<html>`, "the Events API refused bus.vm.start.request with 404 Not Found")
-	f(200, `{"accepted":false}`, "the Events API refused bus.vm.start.request with 200 OK")
-}
 
 func TestAPublishThatCannotConnectIsNotSent(t *testing.T) {
 	f := newFake(t)

@@ -1,7 +1,6 @@
 package events
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -94,26 +93,6 @@ func TestNothingInFlightNothingReplayed(t *testing.T) {
 		if got := queryOf(<-f.requests); got != "" {
 			t.Errorf("a listener asked for %q", got)
 		}
-	}
-}
-
-func TestALateReplyIsReplayedToo(t *testing.T) {
-	f := newFake(t)
-	r := start(t, f, nil)
-	first := want(t, f.opened)
-	ctx, cancel := context.WithCancel(context.Background())
-	received := make(chan Envelope, 1)
-	reply := r.request(ctx, lateTo(startRequest("a"), received))
-	want(t, f.published)
-	cancel()
-	wantErr(t, reply, ErrNoReply)
-	f.mu.Lock()
-	delete(f.streams, first)
-	f.mu.Unlock()
-	f.reply(startReply, "a", 1)
-	first.end()
-	if e := want(t, received); string(e.Payload) != `{"n":1}` {
-		t.Errorf("late: %s", e.Payload)
 	}
 }
 

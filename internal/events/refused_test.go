@@ -14,18 +14,6 @@ import (
 
 func tokenOf(text string) secret.String { return secret.New(text) }
 
-// tokenFrom is a source that yields the texts one after the other, moving on
-// when one is refused, and stays with the last.
-func tokenFrom(texts ...string) TokenSource {
-	return RereadToken(func() (secret.String, error) {
-		token := tokenOf(texts[0])
-		if len(texts) > 1 {
-			texts = texts[1:]
-		}
-		return token, nil
-	})
-}
-
 func refuse(w http.ResponseWriter, status int) {
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, `{"error":{"type":"insufficient_scope","message":"No."}}`)

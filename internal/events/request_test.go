@@ -5,45 +5,12 @@ import (
 	"errors"
 	"io"
 	"log"
-	"net/http"
 	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
 )
-
-func TestARequestIsPublishedAndAnswered(t *testing.T) {
-	for _, path := range []string{"/root", "/root/", "/root/api/v1/events", "/root/api/v1/events/"} {
-		t.Run(path, func(t *testing.T) {
-			f := newFake(t)
-			authorized := make(chan string, 2)
-			f.publish = func(w http.ResponseWriter, r *http.Request, p published) {
-				authorized <- r.Header.Get("Authorization")
-				accept(w, p)
-			}
-			r := start(t, f, func(c *Config) { c.URL = f.URL + path })
-			reply := r.ask("a")
-			got := want(t, f.published)
-			if got.Name != StartRequest || got.CorrelationID != "a" || string(got.Payload) != `{"id":"a"}` {
-				t.Errorf("published %+v", got)
-			}
-			listen := want(t, f.requests)
-			if q := listen.URL.RawQuery; q != "delivery=broadcast&name=bus.vm.start.response" {
-				t.Errorf("listened with %s", q)
-			}
-			for _, a := range []string{want(t, authorized), listen.Header.Get("Authorization")} {
-				if a != "Bearer provider-token" {
-					t.Errorf("Authorization: %s", a)
-				}
-			}
-			f.reply(startReply, "a", 7)
-			if e := wantN(t, reply, 7); e.Name != startReply || e.CorrelationID != "a" {
-				t.Errorf("got %+v", e)
-			}
-		})
-	}
-}
 
 func TestAnUntrustedServerIsSentNothing(t *testing.T) {
 	f := newFake(t, func(f *fake) {

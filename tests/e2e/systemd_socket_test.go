@@ -135,18 +135,17 @@ func TestRestartsOnOneSocketFailNothing(t *testing.T) {
 				return g
 			}
 			g := restart(nil)
-			_, stopKept := startLoad(startNginx(t, held.addr), kept)
-			served, stopSingle := startLoad(held.addr, 1)
+			through, stopKept := startLoad(startNginx(t, held.addr), kept)
+			past, stopSingle := startLoad(held.addr, 1)
 			for round := range int64(rounds) {
-				eventually(t, "requests between two restarts", func() bool { return served() >= (round+1)*perRound })
+				eventually(t, "requests between two restarts", func() bool { return min(through(), past()) >= (round+1)*perRound })
 				g = restart(g)
 			}
-			through, failures := stopKept()
+			_, failures := stopKept()
 			require.Empty(t, failures)
-			past, failures := stopSingle()
+			_, failures = stopSingle()
 			require.Empty(t, failures)
-			t.Logf("%d requests through nginx, %d past it", through, past)
-			require.Greater(t, through, int64(rounds*perRound))
+			t.Logf("%d requests through nginx, %d past it", through(), past())
 		})
 	}
 }
