@@ -22,7 +22,7 @@ package:
 ship: package
     CI=true go test -count=1 -tags ship ./tests/ship/...
 
-# Check the Dockerfile and the compose files, and build and run what they describe without an engine; needs root and nginx.
+# Check the Dockerfile and the compose files with the parsers of BuildKit and compose.
 containers:
     cd tests/containers && go vet ./... && go mod tidy -diff && CI=true go test -count=1 ./...
 
@@ -44,7 +44,7 @@ e2e:
 
 # Show events mode at work: Events API, workers, gateway and nginx, until Ctrl-C (-once ends it by itself); needs curl.
 stack *flags:
-    go run ./tests/stack {{flags}}
+    tests/stack/stack {{flags}}
 
 # Kill the gateway with kill -9 in seeded runs under random faults; a run is repeated by `just chaos 1 SEED`.
 chaos runs="200" seed="1":

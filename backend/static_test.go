@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -123,23 +122,6 @@ func TestStaticTransitions(t *testing.T) {
 	}
 }
 
-// A timer that fires while a write overtakes it changes nothing.
-func TestStaticOvertakenTimer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStatic(t, StaticConfig{Transition: time.Minute})
-		apply(t, s, Operation{Action: Stop})
-		overtaken := s.moves
-		apply(t, s, Operation{Action: Start})
-		s.arrive(overtaken, "stopped")
-		assert.Equal(t, showing("starting"), shown(t, s))
-		<-time.After(time.Minute)
-		synctest.Wait()
-		assert.Equal(t, showing("ready"), shown(t, s))
-		s.arrive(s.moves, "stopped")
-		assert.Equal(t, showing("ready"), shown(t, s), "a transition ends once")
-	})
-}
-
 // Run waits for its context and leaves no timer behind.
 func TestStaticRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -155,38 +137,4 @@ func TestStaticRun(t *testing.T) {
 		<-time.After(time.Hour)
 		assert.Equal(t, showing("stopping"), shown(t, s))
 	})
-}
-
-// Among concurrent writes and reads every read is one whole document, and the
-// write that comes last wins.
-func TestStaticConcurrently(t *testing.T) {
-	for _, transition := range []time.Duration{0, 50 * time.Microsecond} {
-		s := newStatic(t, StaticConfig{Transition: transition})
-		known := map[string]bool{
-			showing("ready"): true, showing("stopped"): true, showing("starting"): true, showing("stopping"): true,
-		}
-		var callers sync.WaitGroup
-		for i := range 4 {
-			callers.Go(func() {
-				for j := range 500 {
-					if outcome, err := s.Apply(t.Context(), Operation{Action: []Action{Start, Stop}[(i+j)%2]}); err != nil || outcome != Accepted {
-						t.Error(err)
-						return
-					}
-					if document, err := s.Status(t.Context()); err != nil || !known[string(document)] {
-						t.Errorf("%q, %v", document, err)
-						return
-					}
-				}
-			})
-		}
-		callers.Wait()
-		apply(t, s, Operation{Action: Stop})
-		require.Eventually(t, func() bool { return shown(t, s) == showing("stopped") }, 5*time.Second, time.Millisecond)
-		apply(t, s, Operation{Action: Start})
-		assert.NotContains(t, shown(t, s), "stop", "the last write shows at once")
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		require.NoError(t, s.Run(ctx))
-	}
 }

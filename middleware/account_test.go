@@ -1,15 +1,12 @@
 package middleware
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
@@ -38,44 +35,5 @@ func TestRequireAccount(t *testing.T) {
 		{"9a1f6f0e-3c57-4f0e-8f1d-2b8f6a0c1d2e\x00", noAccount},
 	} {
 		assert.Equal(t, c.want, ask(t, handler, tokenOf(c.subject), ""), "%q", c.subject)
-	}
-}
-
-// billing is an EntitlementChecker that keeps what it was asked.
-type billing struct {
-	asked  []string
-	answer error
-}
-
-func (b *billing) CheckEntitlement(_ context.Context, account, scope string) error {
-	b.asked = append(b.asked, account+" "+scope)
-	return b.answer
-}
-
-// Billing is asked about every request, and whatever it does not grant stops
-// the request.
-func TestRequireEntitlement(t *testing.T) {
-	denied := &backend.Error{Kind: backend.Denied, Type: "quota_exceeded", Message: "The plan is used up.",
-		Extra: map[string]any{"command": "bus billing setup", "plan_id": "small", "usage": map[string]int{"hours": 7}, "type": "x"}}
-	for _, c := range []struct {
-		name   string
-		answer error
-		want   string
-	}{
-		{"granted", nil, passed},
-		{"denied", denied, enveloped("402 Payment Required", "",
-			`{"error":{"type":"quota_exceeded","message":"The plan is used up.","command":"bus billing setup","plan_id":"small","usage":{"hours":7},"request_id":"<id>"}}`)},
-		{"no answer", &backend.Error{Kind: backend.Unavailable, Message: "Billing does not answer.", Cause: errors.New("cause")},
-			refused("503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "Billing does not answer.")},
-		{"any error", errors.New("secret cause"),
-			refused("500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			b := &billing{answer: c.answer}
-			handler := chainOf(slog.New(slog.DiscardHandler), newAuth(t, nil).Handler(), RequireEntitlement(EntitlementConfig{Checker: b, Scope: ScopeWrite}))
-			assert.Equal(t, c.want, ask(t, handler, tokenOf("caller"), ""))
-			assert.Equal(t, c.want, ask(t, handler, tokenOf("caller"), ""))
-			assert.Equal(t, []string{"caller vm:write", "caller vm:write"}, b.asked, "an answer is not kept")
-		})
 	}
 }

@@ -123,7 +123,7 @@ func enveloped(status, headers, body string) string {
 		headers + "\n" + body
 }
 
-// The four answers to a request without a valid token.
+// The answers to a request without a valid token.
 var (
 	missing = refused("401 Unauthorized", "Www-Authenticate: Bearer realm=\"bus-vm\"\n",
 		"invalid_auth", "Send a bearer token: Authorization: Bearer <jwt>.")
@@ -132,6 +132,4 @@ var (
 	expired = refused("401 Unauthorized",
 		"Www-Authenticate: Bearer realm=\"bus-vm\", error=\"invalid_token\", error_description=\"the token has expired\"\n",
 		"invalid_auth", "The bearer token has expired. Get a new one.")
-	ambiguous = refused("401 Unauthorized", "Www-Authenticate: Bearer realm=\"bus-vm\", error=\"invalid_token\"\n",
-		"invalid_auth", "Send exactly one Authorization header.")
 )

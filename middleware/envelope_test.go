@@ -3,51 +3,11 @@ package middleware
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
-	"log/slog"
 	"math"
-	"net/http"
 	"testing"
-	"time"
 
-	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/assert"
-
-	"github.com/busdk/bus-api-provider-vm/backend"
 )
-
-func TestHTTPStatus(t *testing.T) {
-	for code, want := range map[Code]int{
-		CodeInvalidAuth:         401,
-		CodeInsufficientAccess:  403,
-		CodeBadRequest:          400,
-		CodePaymentRequired:     402,
-		CodeNotFound:            404,
-		CodeMethodNotAllowed:    405,
-		CodeRequestTimeout:      408,
-		CodeRequestBodyTooLarge: 413,
-		CodeHeaderTooLarge:      431,
-		CodeTooManyRequests:     429,
-		CodeInternal:            500,
-		CodeBadGateway:          502,
-		CodeUnavailable:         503,
-	} {
-		assert.Equal(t, want, NewError(code, "x").Status(), code)
-		assert.NotEmpty(t, http.StatusText(want))
-		delete(untested, code)
-	}
-	assert.Empty(t, untested, "a code without its row here")
-	assert.Equal(t, 500, NewError("unheard_of", "x").Status(), "an unknown code is a bug of ours")
-	assert.Equal(t, 502, (&Error{Code: CodeBadGateway, Type: "not_found"}).Status(), "the integration's word does not choose our status")
-}
-
-var untested = func() map[Code]int {
-	copied := map[Code]int{}
-	for code, status := range statuses {
-		copied[code] = status
-	}
-	return copied
-}()
 
 func TestEnvelope(t *testing.T) {
 	denied := func(reason string, extra map[string]any) *Error {
@@ -80,49 +40,4 @@ func TestEnvelope(t *testing.T) {
 			assert.True(t, json.Valid(got))
 		})
 	}
-}
-
-// A failed write says what became of it, in the last answer and no other.
-func TestOutcomeInTheEnvelope(t *testing.T) {
-	f := func(outcome backend.Outcome, want string) {
-		t.Helper()
-		handler := chainOf(slog.New(slog.DiscardHandler), func(c *fiber.Ctx) error {
-			if outcome != "" {
-				SetOutcome(c, backend.Unknown)
-				SetOutcome(c, outcome)
-			}
-			return NewError(CodeNotFound, "Not here.")
-		})
-		assert.Equal(t, enveloped("404 Not Found", "", `{"error":{"type":"not_found","message":"Not here.",`+want+`"request_id":"<id>"}}`), ask(t, handler, "", ""))
-	}
-	f("", ``)
-	f(backend.NotSent, `"outcome":"not_sent",`)
-	f(backend.Rejected, `"outcome":"rejected",`)
-	f(backend.Unknown, `"outcome":"unknown",`)
-}
-
-func TestRetryAfterSeconds(t *testing.T) {
-	for wait, want := range map[time.Duration]string{
-		-time.Second: "", 0: "", 1: "1", time.Millisecond: "1", time.Second: "1", time.Second + 1: "2",
-		90 * time.Second: "90", 24 * time.Hour: "86400",
-	} {
-		assert.Equal(t, want, (&Error{RetryAfter: wait}).retryAfterSeconds(), wait)
-	}
-}
-
-func TestAsError(t *testing.T) {
-	mine := NewError(CodeNotFound, "Not here.")
-	assert.Same(t, mine, AsError(mine))
-	assert.Same(t, mine, AsError(fmt.Errorf("a: %w", errors.Join(errors.New("b"), mine))))
-
-	cause := errors.New("disk")
-	other := AsError(cause)
-	assert.Equal(t, &Error{Code: CodeInternal, Message: "The server failed to answer this request.", Cause: cause}, other)
-	assert.ErrorIs(t, other, cause)
-	assert.NotContains(t, string(other.appendEnvelope(nil, "", "")), "disk")
-}
-
-func TestErrorText(t *testing.T) {
-	assert.Equal(t, "not_found: Not here.", NewError(CodeNotFound, "Not here.").Error())
-	assert.Equal(t, "no_capacity: No room.: reply 7", (&Error{Code: CodeBadGateway, Type: "no_capacity", Message: "No room.", Cause: errors.New("reply 7")}).Error())
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 	"github.com/valyala/fasthttp"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
@@ -147,11 +146,4 @@ func TestRecordsOutliveTheirRequests(t *testing.T) {
 		})
 	}
 	assert.Equal(t, want, got)
-}
-
-// Every reply is kept out of caches, refusals included.
-func TestNoStore(t *testing.T) {
-	logger := slog.New(slog.DiscardHandler)
-	require.Contains(t, ask(t, chainOf(logger, NoStore()), "", ""), "\nCache-Control: no-store\n")
-	require.Contains(t, ask(t, chainOf(logger, NoStore(), RequireAccount()), "", ""), "\nCache-Control: no-store\n")
 }

@@ -79,27 +79,6 @@ func TestRouteMetrics(t *testing.T) {
 	}
 }
 
-func TestRequestsInFlight(t *testing.T) {
-	set := metrics.NewSet()
-	var during []string
-	ask(t, measured(set, func(*fiber.Ctx) error {
-		during = samples(set, "bus_vm_http_requests_in_flight")
-		return nil
-	}), "", "")
-	assert.Equal(t, []string{`bus_vm_http_requests_in_flight{route="x"} 1`}, during)
-}
-
-// The buckets reach from a warm read to the cold start of a machine.
-func TestLatencyBuckets(t *testing.T) {
-	set := metrics.NewSet()
-	NewRouteMetrics(set, "x").duration.Update(200)
-	var b bytes.Buffer
-	set.WritePrometheus(&b)
-	assert.Contains(t, b.String(), `bus_vm_http_request_duration_seconds_bucket{route="x",le="0.0005"} 0`)
-	assert.Contains(t, b.String(), `bus_vm_http_request_duration_seconds_bucket{route="x",le="120"} 0`)
-	assert.Contains(t, b.String(), `bus_vm_http_request_duration_seconds_bucket{route="x",le="300"} 1`)
-}
-
 // What alerts count the increase of is there before it first happens.
 func TestAlertedCountersStartAtZero(t *testing.T) {
 	set := metrics.NewSet()
@@ -113,25 +92,4 @@ func TestAlertedCountersStartAtZero(t *testing.T) {
 	} {
 		assert.Contains(t, b.String(), line+"\n")
 	}
-}
-
-// A request that never reached its route is counted all the same, and a
-// handler chain without metrics may say so.
-func TestRefuseBeforeTheRoute(t *testing.T) {
-	set := metrics.NewSet()
-	m := NewRouteMetrics(set, "none")
-	m.Refuse(NewError(CodeRequestTimeout, "x"))
-	assert.Equal(t, []string{`bus_vm_http_requests_total{route="none",code="408"} 1`}, samples(set, "bus_vm_http_requests_total"))
-	assert.Equal(t, []string{`bus_vm_refusals_total{reason="request_timeout"} 1`}, samples(set, "bus_vm_refusals_total"))
-	(*RouteMetrics)(nil).Refuse(NewError(CodeNotFound, "x"))
-}
-
-// A code that no HTTP server sends has no counter of its own.
-func TestImpossibleCodes(t *testing.T) {
-	set := metrics.NewSet()
-	m := NewRouteMetrics(set, "x")
-	for _, code := range []int{-1, statusCodes, 70000} {
-		m.counter(code).Inc()
-	}
-	assert.Equal(t, []string{`bus_vm_http_requests_total{route="x",code="500"} 3`}, samples(set, "bus_vm_http_requests_total"))
 }

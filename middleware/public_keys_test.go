@@ -2,7 +2,6 @@ package middleware
 
 import (
 	"bytes"
-	"crypto"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -174,56 +173,4 @@ func spellings(t *testing.T, signer *hostile.Signer) map[string]string {
 		spelled["bytes of "+name] = string(raw)
 	}
 	return spelled
-}
-
-// Which kinds of keys there are decides which algorithms are accepted.
-func TestAlgorithmsFollowTheKeys(t *testing.T) {
-	i := newIssuer()
-	algorithms := map[string]string{"HS256": goodToken()}
-	for _, s := range i.signers() {
-		algorithms[s.Algorithm] = s.Token(hostile.GoodClaims(epoch))
-	}
-	secret := [][]byte{[]byte(testSecret)}
-	for name, tc := range map[string]struct {
-		secrets [][]byte
-		keys    PublicKeys
-		accept  string
-	}{
-		"secrets alone":             {secret, nil, "HS256"},
-		"keys alone":                {nil, setOf(t, i.signers()...), "RS256 ES256 EdDSA"},
-		"both":                      {secret, setOf(t, i.signers()...), "HS256 RS256 ES256 EdDSA"},
-		"one key":                   {nil, setOf(t, i.ec), "ES256"},
-		"a set that is empty yet":   {nil, &jwks.Set{}, ""},
-		"an empty set and a secret": {secret, &jwks.Set{}, "HS256"},
-	} {
-		auth := newAuth(t, func(c *AuthConfig) { c.Secrets, c.PublicKeys = tc.secrets, tc.keys })
-		handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
-		for algorithm, token := range algorithms {
-			want := invalid
-			if strings.Contains(tc.accept, algorithm) {
-				want = passed
-			}
-			assert.Equal(t, want, ask(t, handler, bearer(token), ""), "%s: %s", name, algorithm)
-		}
-	}
-}
-
-// careless finds one value for everything.
-type careless struct{ found any }
-
-func (c careless) Find(string, string) crypto.PublicKey { return c.found }
-
-// Even a set that hands out bytes cannot make a secret of them.
-func TestCarelessSetsMakeNoSecrets(t *testing.T) {
-	const published = "what a careless set takes for a key, 40 bytes"
-	signer := hostile.NewSigner("ES256", "k")
-	claims := hostile.GoodClaims(epoch).String()
-	for _, found := range []any{[]byte(published), published, struct{}{}, signer.Public()} {
-		auth := newAuth(t, func(c *AuthConfig) { c.Secrets, c.PublicKeys = nil, careless{found} })
-		handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
-		for _, algorithm := range []string{"HS256", "RS256", "EdDSA"} {
-			token := hostile.Sign(published, fmt.Sprintf(`{"alg":%q,"kid":"k"}`, algorithm), claims)
-			assert.Equal(t, invalid, ask(t, handler, bearer(token), ""), "%s with %T", algorithm, found)
-		}
-	}
 }

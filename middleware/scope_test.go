@@ -77,5 +77,6 @@ func TestGuardsWithoutAuthenticator(t *testing.T) {
 	logger := slog.New(slog.DiscardHandler)
 	assert.Equal(t, missing, ask(t, chainOf(logger, RequireScope(ScopeRead)), bearer(goodToken()), ""))
 	assert.Equal(t, missing, ask(t, chainOf(logger, RequireAccount()), bearer(goodToken()), ""))
+	assert.Equal(t, missing, ask(t, chainOf(logger, LimitSubject(1)), bearer(goodToken()), ""))
 	assert.Equal(t, missing, ask(t, chainOf(logger, RequireEntitlement(EntitlementConfig{Scope: ScopeWrite})), bearer(goodToken()), ""))
 }

@@ -2,16 +2,13 @@ package routes_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/routes"
-	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
 
 const (
@@ -21,7 +18,6 @@ const (
 
 var (
 	started  = answered("202 Accepted", "", `{"accepted":true,"action":"start"}`)
-	stopped  = answered("202 Accepted", "", `{"accepted":true,"action":"stop"}`)
 	live     = answered("200 OK", "", `{"ok":true}`)
 	state    = answered("200 OK", "", `{"status":{"state":"ready","provider":"fake"}}`)
 	notFound = refused("404 Not Found", "", "not_found", "There is nothing at this path.")
@@ -34,47 +30,6 @@ func noScope(scope string) string {
 	return refused("403 Forbidden",
 		"Www-Authenticate: Bearer realm=\"bus-vm\", error=\"insufficient_scope\", scope=\""+scope+"\"\n",
 		"insufficient_access", "The token lacks the scope "+scope+".")
-}
-
-// Every row of the contract's table, with who may and who may not.
-func TestCalls(t *testing.T) {
-	w := serve(t, nil)
-	read, write := bearer(token("caller", "vm:read")), bearer(token("caller", "vm:write"))
-	for _, c := range []struct{ name, method, path, headers, body, want string }{
-		{"status", "GET", "/api/v1/vm/status", read, "", state},
-		{"status, HEAD", "HEAD", "/api/v1/vm/status", read, "", headOf(state)},
-		{"status, query", "GET", "/api/v1/vm/status?state=stopped", read, "", state},
-		{"status, body", "GET", "/api/v1/vm/status", read, `{"state":"stopped"}`, state},
-		{"status without a token", "GET", "/api/v1/vm/status", "", "", missing},
-		{"status without a token, HEAD", "HEAD", "/api/v1/vm/status", "", "", headOf(missing)},
-		{"status with a bad token", "GET", "/api/v1/vm/status", bearer("x.y.z"), "", invalid},
-		{"status without the scope", "GET", "/api/v1/vm/status", write, "", noScope("vm:read")},
-		{"start", "POST", "/api/v1/vm/start", write, "", started},
-		{"start, empty object", "POST", "/api/v1/vm/start", write, "{}", started},
-		{"start, white space", "POST", "/api/v1/vm/start", write, "\r\n \t", started},
-		{"start, Content-Length 0", "POST", "/api/v1/vm/start", write + "Content-Length: 0\r\n", "", started},
-		{"start, empty chunked body", "POST", "/api/v1/vm/start", write + "Transfer-Encoding: chunked\r\n\r\n0\r\n", "", started},
-		{"start, any type", "POST", "/api/v1/vm/start", write + "Content-Type: text/plain\r\n", "{}", started},
-		{"start, parameters", "POST", "/api/v1/vm/start", write, `{"size":8}`, badBody},
-		{"start, form", "POST", "/api/v1/vm/start", write + "Content-Type: multipart/form-data; boundary=b\r\n", "--b--\r\n", badBody},
-		{"start, broken form", "POST", "/api/v1/vm/start", write + "Content-Type: multipart/form-data; boundary=b\r\n", "x", badBody},
-		{"start, broken form without a token", "POST", "/api/v1/vm/start", "Content-Type: multipart/form-data; boundary=b\r\n", "x", missing},
-		{"start without a token", "POST", "/api/v1/vm/start", "", "", missing},
-		{"start without the scope", "POST", "/api/v1/vm/start", read, "", noScope("vm:write")},
-		{"stop", "POST", "/api/v1/vm/stop", write, "", stopped},
-		{"stop, parameters", "POST", "/api/v1/vm/stop", write, "[]", badBody},
-		{"stop without a token", "POST", "/api/v1/vm/stop", "", "", missing},
-		{"stop without the scope", "POST", "/api/v1/vm/stop", read, "", noScope("vm:write")},
-		{"readyz", "GET", "/readyz", "", "", live},
-		{"readyz, HEAD", "HEAD", "/readyz", "", "", headOf(live)},
-		{"readyz with a bad token", "GET", "/readyz", bearer("x"), "", live},
-		{"livez", "GET", "/livez", "", "", live},
-		{"livez, HEAD", "HEAD", "/livez", "", "", headOf(live)},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			assert.Equal(t, c.want, w.call(t, c.method, c.path, c.headers, c.body))
-		})
-	}
 }
 
 // The bytes of a status pass through as they are, unknown states included.
@@ -151,26 +106,4 @@ func TestReadiness(t *testing.T) {
 	reason = nil
 	assert.Equal(t, live, w.call(t, "GET", "/readyz", "", ""))
 	assert.Equal(t, []string{"status"}, w.take())
-}
-
-// A panic costs its own request one 500, and nothing else.
-func TestPanics(t *testing.T) {
-	w := serve(t, nil)
-	w.runtime.status = func(context.Context) ([]byte, error) { panic("canary") }
-	internal := refused("500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")
-	for range 3 {
-		assert.Equal(t, internal, w.call(t, "GET", "/api/v1/vm/status", both(), ""))
-		assert.Equal(t, started, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
-	}
-}
-
-// The description is served as it is, to everybody.
-func TestDescription(t *testing.T) {
-	w := serve(t, nil)
-	got := wire.Exchange(t, w.addr, "GET /api/v1/vm/openapi.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-	head, body, _ := strings.Cut(got, "\r\n\r\n")
-	assert.Contains(t, head, "HTTP/1.1 200 OK\r\n")
-	assert.Contains(t, head, "\r\nContent-Type: application/json\r\n")
-	assert.True(t, body == string(routes.OpenAPI), "the document arrives whole")
-	assert.True(t, json.Valid(routes.OpenAPI))
 }

@@ -11,13 +11,10 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
-	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
-	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
 // Each of many callers at once is answered about itself, and what was kept of
@@ -92,39 +89,4 @@ func TestConcurrentCallersKeepApart(t *testing.T) {
 // requestID differs in length, so that reused memory shows.
 func requestID(caller, i int) string {
 	return fmt.Sprintf("%0*d", 1+(caller*7+i*13)%90, 1+caller*1000+i)
-}
-
-// Identities that are remembered with a token outlive the request that brought
-// it, on a connection that other callers use too.
-func TestRememberedCallersKeepApart(t *testing.T) {
-	w := serve(t, nil)
-	w.runtime.apply = func(_ context.Context, op backend.Operation) (backend.Outcome, error) {
-		return backend.Rejected, rejection("echo", op.Account, nil)
-	}
-	c := w.connect(t)
-	tokens := make([]string, 30)
-	for i := range tokens {
-		tokens[i] = token(fmt.Sprintf("caller-%0*d", 1+i, i), "vm:write")
-	}
-	for range 3 {
-		for i, token := range tokens {
-			c.send(t, "POST /api/v1/vm/start HTTP/1.1\r\nHost: x\r\n"+bearer(token)+"\r\n")
-			reply, err := http.ReadResponse(c.answers, nil)
-			require.NoError(t, err)
-			body, err := io.ReadAll(reply.Body)
-			require.NoError(t, err)
-			assert.Contains(t, string(body), fmt.Sprintf(`"message":"caller-%0*d",`, 1+i, i))
-		}
-	}
-}
-
-// Two mounts in one process share nothing.
-func TestTwoMounts(t *testing.T) {
-	other, err := middleware.NewAuthenticator(middleware.AuthConfig{Secrets: [][]byte{[]byte("another secret, of more than 32 bytes")}})
-	require.NoError(t, err)
-	first := serve(t, nil)
-	second := serve(t, func(_ *world, c *routes.Config) { c.Auth = other })
-	assert.Equal(t, state, first.call(t, "GET", "/api/v1/vm/status", both(), ""))
-	assert.Equal(t, invalid, second.call(t, "GET", "/api/v1/vm/status", both(), ""))
-	assert.Equal(t, invalid, first.call(t, "GET", "/api/v1/vm/status", bearer(hostile.Sign("x", hostile.DefaultHeader, "{}")), ""))
 }

@@ -1,9 +1,7 @@
 package routes_test
 
 import (
-	"bufio"
 	"context"
-	"io"
 	"log/slog"
 	"net"
 	"strconv"
@@ -237,21 +235,4 @@ func failed(outcome backend.Outcome, status, headers, kind, message string) stri
 func headOf(answer string) string {
 	head, _, _ := strings.Cut(answer, "\n\n")
 	return head + "\n\n"
-}
-
-// connection keeps one connection for many requests.
-type connection struct {
-	net.Conn
-	answers *bufio.Reader
-}
-
-func (w *world) connect(t *testing.T) *connection {
-	c := wire.Dial(t, w.addr)
-	return &connection{c, bufio.NewReader(c)}
-}
-
-func (c *connection) send(t *testing.T, raw string) {
-	t.Helper()
-	_, err := io.WriteString(c, raw)
-	require.NoError(t, err)
 }

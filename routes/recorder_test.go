@@ -17,34 +17,6 @@ import (
 
 func withUsage(w *world, c *routes.Config) { c.Usage = w.records }
 
-// The end is recorded exactly once, after the runtime answered and before the
-// caller reads it, as what the answer says.
-func TestOutcomes(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		outcome backend.Outcome
-		err     error
-		status  string
-	}{
-		{"accepted", backend.Accepted, nil, "202"},
-		{"not sent", backend.NotSent, away("Not connected.", nil), "503"},
-		{"no reply", backend.Unknown, away("No reply.", nil), "503"},
-		{"malformed", backend.Unknown, malformed("Malformed."), "502"},
-		{"refused by the integration", backend.Rejected, rejection("no_capacity", "No room.", nil), "502"},
-		{"refused in words of this gateway", backend.Rejected, rejection("backend_unavailable", "No host.", nil), "502"},
-		{"any error", backend.Unknown, errors.New("canary"), "500"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			w := serve(t, withUsage)
-			w.runtime.apply = ends(c.outcome, c.err)
-			for _, action := range []string{"start", "stop"} {
-				assert.Contains(t, w.call(t, "POST", "/api/v1/vm/"+action, both(), ""), "HTTP/1.1 "+c.status+" ")
-				assert.Equal(t, []string{"requested " + action, "apply " + action, "ended " + action + " " + string(c.outcome)}, w.take())
-			}
-		})
-	}
-}
-
 // All three see the same operation, each write a new one.
 func TestOperations(t *testing.T) {
 	w := serve(t, withUsage)
@@ -134,14 +106,4 @@ func TestLateResults(t *testing.T) {
 		assert.Equal(t, []string{given.ID + "mine", given.ID + "mine"}, recorded)
 		assert.Equal(t, []string{"requested start", "apply start", "ended start unknown", "status", "ended start " + string(outcome)}, w.take())
 	}
-}
-
-// Without a recorder nobody waits for a late result.
-func TestNoLateResultsWithoutUsage(t *testing.T) {
-	w := serve(t, nil)
-	w.runtime.apply = func(_ context.Context, op backend.Operation) (backend.Outcome, error) {
-		assert.Nil(t, op.Late)
-		return backend.Accepted, nil
-	}
-	assert.Equal(t, started, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
 }

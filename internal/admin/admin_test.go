@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"runtime/trace"
@@ -124,19 +123,6 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-func TestUsageRecords(t *testing.T) {
-	records := []usage.Record{}
-	r := serve(t, "unix", t.TempDir()+"/admin.sock", admin.Config{Records: func() []usage.Record { return records }})
-	assert.Equal(t, reply{200, document, "no-store", "{\"records\":[]}\n"}, r.ask(t, "GET", "/debug/usage"))
-	records = append(records, usage.Record{
-		EventType: "runtime_start_requested", EventID: "e", AccountID: "a", OccurredAt: usage.At(time.Unix(1_800_000_000, 0)),
-		Data: usage.Data{Action: "start", RequestID: "r", Runtime: "default"},
-	})
-	got := r.ask(t, "GET", "/debug/usage")
-	assert.JSONEq(t, `{"records":[{"event_type":"runtime_start_requested","event_id":"e","account_id":"a",
-		"occurred_at":"2027-01-15T08:00:00.000000Z","data":{"action":"start","request_id":"r","runtime":"default"}}]}`, got.Body)
-}
-
 func TestOutbox(t *testing.T) {
 	var broken error
 	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{Outbox: func() (outbox.Report, error) {
@@ -147,13 +133,6 @@ func TestOutbox(t *testing.T) {
 		"parked":[{"row":7,"reason":"x","parked_at":"0001-01-01T00:00:00.000000Z","record":null}]}`, got.Body)
 	broken = errors.New("closed")
 	assert.Equal(t, reply{500, document, "no-store", "{\"error\":\"closed\"}\n"}, r.ask(t, "GET", "/debug/outbox"))
-}
-
-func TestProfiles(t *testing.T) {
-	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{Pprof: true})
-	for _, path := range []string{"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/symbol", "/debug/pprof/goroutine", "/debug/pprof/heap?debug=1"} {
-		assert.Equal(t, 200, r.ask(t, "GET", path).Status, path)
-	}
 }
 
 // Ending does not wait for a trace that was to take ten minutes.
@@ -209,13 +188,4 @@ func TestEndCutsIdleConnections(t *testing.T) {
 	defer silent.Close()
 	assert.Equal(t, 200, r.ask(t, "GET", "/livez").Status) // and is kept alive
 	r.stop(t)
-}
-
-func TestListenerThatFails(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	err = admin.New(admin.Config{Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler)}).Run(t.Context(), l)
-	require.ErrorIs(t, err, net.ErrClosed)
-	assert.ErrorContains(t, err, "admin listener on "+l.Addr().String())
 }

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"errors"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -89,35 +88,6 @@ func TestEventsAPI(t *testing.T) {
 	requireChecks(t, "without a token", "events", Config{Events: &Events{
 		URL: p.URL(), Replies: replies, Token: func() (secret.String, error) { return secret.String{}, errors.New("x") },
 	}}.events(background()))
-}
-
-// Something else than an Events API at its address.
-func TestNoEventsAPI(t *testing.T) {
-	html := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html")
-		_, _ = w.Write([]byte("<html>"))
-	}))
-	defer html.Close()
-	noise, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		for {
-			c, err := noise.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = c.Write([]byte("220 mail.example ESMTP\r\n"))
-			_ = c.Close()
-		}
-	}()
-	defer func() { _ = noise.Close(); <-served }()
-	look := func(url string) []Check {
-		return problems(Config{Events: &Events{URL: url, Token: constant("x"), Replies: replies[:1]}}.events(background()))
-	}
-	requireChecks(t, "a web site", "events", look(html.URL), found{Failed, `no stream opens: the answer is "text/html" instead of .*`, "start the Events API, or correct --events-url.*"})
-	requireChecks(t, "no HTTP", "events", look("http://"+noise.Addr().String()), found{Failed, "no stream opens: .*", "start the Events API, .*"})
 }
 
 func TestClock(t *testing.T) {

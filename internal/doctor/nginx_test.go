@@ -7,48 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-func TestParseNginx(t *testing.T) {
-	for text, want := range map[string][]directive{
-		"":                                   nil,
-		"# nothing; {\n":                     nil,
-		"a;":                                 {{"a", []string{}, nil}},
-		"a b  'c d' \"e;f\" g\\;h; # i;\nj;": {{"a", []string{"b", "c d", "e;f", "g;h"}, nil}, {"j", []string{}, nil}},
-		`a 'it\'s' "\\" x#y;`:                {{"a", []string{"it's", `\`, "x#y"}, nil}},
-		"a ${b}c $d;":                        {{"a", []string{"${b}c", "$d"}, nil}},
-		"a b { c d; e { f; } }\ng;":          {{"a", []string{"b"}, []directive{{"c", []string{"d"}, nil}, {"e", []string{}, []directive{{"f", []string{}, nil}}}}}, {"g", []string{}, nil}},
-		"a {":                                {{"a", []string{}, nil}},
-		"a { b;":                             {{"a", []string{}, []directive{{"b", []string{}, nil}}}},
-		"a; } b;":                            {{"a", []string{}, nil}, {"b", []string{}, nil}},
-		"a 'unclosed; {":                     nil,
-		"; ;; {} a;":                         {{"a", []string{}, nil}},
-		`return 413 '{"error":{}}';`:         {{"return", []string{"413", `{"error":{}}`}, nil}},
-	} {
-		assert.Equal(t, want, parseNginx(text), text)
-	}
-}
-
-func TestNginxUnits(t *testing.T) {
-	for text, want := range map[string]time.Duration{
-		"75": 75 * time.Second, "30s": 30 * time.Second, "1m30s": 90 * time.Second, "500ms": 500 * time.Millisecond, "1h": time.Hour, "1d": 24 * time.Hour, "1h30": time.Hour + 30*time.Second,
-	} {
-		got, ok := nginxTime(text)
-		assert.True(t, ok && got == want, "%s is %s", text, got)
-	}
-	for _, text := range []string{"", "x", "1x", "-1", "s", "$t", "99999999999999999999"} {
-		_, ok := nginxTime(text)
-		assert.False(t, ok, text)
-	}
-	for text, want := range map[string]int{"8k": 8192, "16K": 16384, "1m": 1 << 20, "100": 100} {
-		got, ok := nginxSize(text)
-		assert.True(t, ok && got == want, "%s is %d", text, got)
-	}
-	_, ok := nginxSize("many")
-	assert.False(t, ok)
-}
 
 // lookAt writes a configuration and has it looked at with the default settings.
 func lookAt(t *testing.T, addr, text string) []Check {

@@ -12,15 +12,6 @@ import (
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
-func TestSettingsAndSecrets(t *testing.T) {
-	requireChecks(t, "nothing unwise", "settings", Config{}.settings(background()), found{OK, "right", ""})
-	requireChecks(t, "two unwise things", "settings", Config{Warnings: []string{"a", "b"}}.settings(background()),
-		found{Warning, "a", "change .*"}, found{Warning, "b", "change .*"})
-	requireChecks(t, "strong", "jwt secret", Config{Secrets: 2}.secrets(background()), found{OK, "2, each long enough", ""})
-	requireChecks(t, "weak", "jwt secret", Config{Secrets: 2, SecretWarnings: []string{"short"}}.secrets(background()), found{Warning, "short", "put a new secret first.*"})
-	requireChecks(t, "none", "jwt secret", Config{}.secrets(background()), found{OK, "none: .*", ""})
-}
-
 func TestSecretFiles(t *testing.T) {
 	file := func(mode os.FileMode) string {
 		path := filepath.Join(t.TempDir(), "secret")
@@ -55,10 +46,4 @@ func TestPublicKeys(t *testing.T) {
 	requireChecks(t, "an error", "public keys", look(document(500, "")), found{Failed, "no keys from the JWKS: .*500", "open --jwks-url.*"})
 	requireChecks(t, "no JSON", "public keys", look(document(200, "<html>")), found{Failed, "no keys from the JWKS: .*", "open --jwks-url.*"})
 	requireChecks(t, "nobody there", "public keys", look("http://127.0.0.1:1/keys"), found{Failed, "no keys from the JWKS: .*refused", "open --jwks-url.*"})
-}
-
-func TestLimits(t *testing.T) {
-	requireChecks(t, "few connections", "limits", Config{MaxConnections: 1}.limits(background()), found{OK, `\d+ files may be open, for 1 connections`, ""})
-	requireChecks(t, "more than any limit", "limits", Config{MaxConnections: 1 << 40}.limits(background()),
-		found{Warning, `\d+ files may be open, and server.max_connections is 1099511627776`, "set LimitNOFILE=1099511627840 .*"})
 }

@@ -37,14 +37,3 @@ func TestInspectToken(t *testing.T) {
 		}
 	}
 }
-
-func TestScopes(t *testing.T) {
-	need := ScopesFor(ReplyName(UsageRequest), StopRequest, StartRequest, ReplyName(StatusRequest), EntitlementRequest, "some.other.event")
-	if want := []string{"billing:entitlement:check", "usage:write", "vm:read", "vm:write"}; !slices.Equal(need, want) {
-		t.Errorf("ScopesFor = %q, want %q", need, want)
-	}
-	got := MissingScopes([]string{"vm:read", "vm:writer", "VM:WRITE"}, need)
-	if want := []string{"billing:entitlement:check", "usage:write", "vm:write"}; !slices.Equal(got, want) {
-		t.Errorf("MissingScopes = %q, want %q", got, want)
-	}
-}

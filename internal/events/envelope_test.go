@@ -2,7 +2,6 @@ package events
 
 import (
 	"errors"
-	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -72,62 +71,6 @@ func TestEventErrors(t *testing.T) {
 	f(`{"name":"n","error":{"detail":"d"}}`, &RemoteError{"integration_error", unnamedMessage})
 	f(`{"name":"n","error":{"type":"`+strings.Repeat("t", 99)+`","message":"`+strings.Repeat("ä", 999)+`"}}`,
 		&RemoteError{strings.Repeat("t", 64), strings.Repeat("ä", 256)})
-}
-
-// Members are found by their exact names, and those that matter stand once.
-func TestFields(t *testing.T) {
-	f := func(payload, want string, target error) {
-		t.Helper()
-		fields, err := Envelope{Name: "n", Payload: jsontext.Value(payload)}.Fields("state", "allowed", "plan")
-		state, isText := fields.Text("state")
-		allowed, isBool := fields.Bool("allowed")
-		if got := fmt.Sprintf("%s %v %v %v", state, isText, allowed, isBool); !errors.Is(err, target) || target == nil && err != nil || err == nil && got != want {
-			t.Errorf("%s: %s, %v", payload, got, err)
-		}
-	}
-	f(`{"state":"ready","allowed":true,"x":1,"x":2,"plan":1,"plan":2}`, "ready true true true", nil)
-	f(`{"STATE":"x","State":"x","ſtate":"x","ALLOWED":true}`, " false false false", nil)
-	f(`{"\u0073tate":"ready","allowed":false}`, "ready true false true", nil)
-	f(`{"state":null,"allowed":null}`, " false false false", nil)
-	f(`{"state":7,"allowed":"true"}`, " false false false", nil)
-	f(`{"state":"\ud800"}`, "\ufffd false false false", nil)
-	f("{\"state\":\"\xff\"}", "\ufffd false false false", nil)
-	for _, payload := range []string{
-		`{"state":"a","state":"a"}`, `{"allowed":false,"\u0061llowed":true}`, `{"error":null,"error":"x"}`, ``, `[]`, `"x"`, `{`, `{}{}`, `{"state":}`,
-	} {
-		f(payload, "", ErrMalformed)
-	}
-	if err := (Envelope{Name: "n", Payload: jsontext.Value(`{"error":null,"error":"x"}`)}).Err(); !errors.Is(err, ErrMalformed) {
-		t.Errorf("a repeated error: %v", err)
-	}
-}
-
-func TestPassedOn(t *testing.T) {
-	nested := func(levels int) string {
-		return strings.Repeat(`{"a":`, levels-1) + "{}" + strings.Repeat("}", levels-1)
-	}
-	f := func(value, want string) {
-		t.Helper()
-		got, err := Fields{"details": jsontext.Value(value)}.PassedOn("details")
-		if string(got) != want || (err != nil) != (want == "") || err != nil && !errors.Is(err, ErrMalformed) {
-			t.Errorf("%.80s: %.80s, %v", value, got, err)
-		}
-	}
-	f(`{ "a" : [ 1e308, "é\u00e9" ], "a" : null }`, `{"a":[1e308,"é\u00e9"],"a":null}`)
-	f(nested(32), nested(32))
-	f(nested(33), "")
-	f(nested(9000), "")
-	f(`{"a":1e999}`, "")
-	f(`{"a":-1e999}`, "")
-	f(`{"a":1e-999}`, `{"a":1e-999}`)
-	f(`{"a":"\ud800"}`, "")
-	f(`{"\ud800":1}`, "")
-	f(`{"a":"\ud83d\ude00"}`, `{"a":"\ud83d\ude00"}`)
-	f("{\"a\":\"\xff\"}", "")
-	large := `{"a":"` + strings.Repeat("x", 64<<10-8) + `"}`
-	f(large, large)
-	f(" "+large+" ", large)
-	f(`{"a":"`+strings.Repeat("x", 64<<10-7)+`"}`, "")
 }
 
 func TestCleanLeavesNoTokenAndNoControls(t *testing.T) {

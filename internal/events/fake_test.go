@@ -165,11 +165,8 @@ func (f *fake) stop() {
 	f.Close()
 }
 
-// The reply streams of most tests.
-var (
-	startReply  = ReplyName(StartRequest)
-	statusReply = ReplyName(StatusRequest)
-)
+// startReply is the reply stream of most tests.
+var startReply = ReplyName(StartRequest)
 
 // running is a client that runs against a fake.
 type running struct {

@@ -94,19 +94,3 @@ func TestLookupsAreRare(t *testing.T) {
 		t.Errorf("%d lookups, want 1", n)
 	}
 }
-
-// The address of a connection is known with and without a port in its text.
-func TestHostOf(t *testing.T) {
-	for want, address := range map[string]net.Addr{
-		"127.0.0.1": &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80},
-		"::1":       &net.TCPAddr{IP: net.IPv6loopback, Port: 80},
-		"":          nil,
-	} {
-		if got := hostOf(address); got != want {
-			t.Errorf("hostOf(%v) = %q, want %q", address, got, want)
-		}
-	}
-	if got := hostOf(&net.UnixAddr{Name: "/x"}); got != "" {
-		t.Errorf("a unix socket has the host %q", got)
-	}
-}

@@ -1,15 +1,12 @@
 package events
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // queryOf is what a request to the fake asked for beside name and delivery.
@@ -99,26 +96,6 @@ func TestNothingInFlightNothingReplayed(t *testing.T) {
 	}
 }
 
-func TestALateReplyIsReplayedToo(t *testing.T) {
-	f := newFake(t)
-	r := start(t, f, nil)
-	first := want(t, f.opened)
-	ctx, cancel := context.WithCancel(context.Background())
-	received := make(chan Envelope, 1)
-	reply := r.request(ctx, lateTo(startRequest("a"), received))
-	want(t, f.published)
-	cancel()
-	wantErr(t, reply, ErrNoReply)
-	f.mu.Lock()
-	delete(f.streams, first)
-	f.mu.Unlock()
-	f.reply(startReply, "a", 1)
-	first.end()
-	if e := want(t, received); string(e.Payload) != `{"n":1}` {
-		t.Errorf("late: %s", e.Payload)
-	}
-}
-
 func TestAFailedReplayIsTriedAgain(t *testing.T) {
 	f := newFake(t)
 	var replays atomic.Int32
@@ -150,28 +127,6 @@ func TestAFailedReplayIsTriedAgain(t *testing.T) {
 	if n := replays.Load(); n != 3 {
 		t.Errorf("%d replays, want 3", n)
 	}
-}
-
-func TestRetryOffEndsRunAtTheFirstLoss(t *testing.T) {
-	off := func(c *Config) { c.Retry = false }
-	t.Run("lost", func(t *testing.T) {
-		f := newFake(t)
-		r := start(t, f, off)
-		want(t, f.opened).end()
-		if err := want(t, r.err); !errors.Is(err, io.EOF) ||
-			err.Error() != "the stream bus.vm.start.response is lost, and BUS_EVENTS_LISTENER_RETRY is off: EOF" {
-			t.Errorf("Run = %v", err)
-		}
-	})
-	t.Run("refused", func(t *testing.T) {
-		f := newFake(t)
-		f.listen = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusNotFound); return true }
-		r := start(t, f, off)
-		var refused *RefusedError
-		if err := want(t, r.err); !errors.As(err, &refused) || refused.Status != http.StatusNotFound {
-			t.Errorf("Run = %v", err)
-		}
-	})
 }
 
 func TestContentTypesOfAStream(t *testing.T) {
@@ -222,31 +177,4 @@ func TestAStreamThatCannotBeOpenedIsTriedAgain(t *testing.T) {
 			wantN(t, reply, 1)
 		})
 	}
-}
-
-// The server accepts the stream and then forgets it: the request that found
-// no reply makes it open again, and what was missed is replayed.
-func TestAHalfOpenStreamIsFoundByItsRequests(t *testing.T) {
-	f := newFake(t)
-	r := start(t, f, nil)
-	dead := want(t, f.opened)
-	f.mu.Lock()
-	delete(f.streams, dead)
-	f.mu.Unlock()
-
-	received := make(chan Envelope, 1)
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-	defer cancel()
-	reply := r.request(ctx, lateTo(startRequest("a"), received))
-	want(t, f.published)
-	f.reply(startReply, "a", 1)
-	wantErr(t, reply, ErrNoReply)
-	if e := want(t, received); string(e.Payload) != `{"n":1}` {
-		t.Errorf("late: %s", e.Payload)
-	}
-	reply = r.ask("b")
-	want(t, f.published)
-	f.reply(startReply, "b", 2)
-	wantN(t, reply, 2)
-	want(t, dead.ended)
 }

@@ -3,60 +3,14 @@ package events
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log"
-	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 )
-
-func TestARequestIsPublishedAndAnswered(t *testing.T) {
-	for _, path := range []string{"/root", "/root/", "/root/api/v1/events", "/root/api/v1/events/"} {
-		t.Run(path, func(t *testing.T) {
-			f := newFake(t)
-			authorized := make(chan string, 2)
-			f.publish = func(w http.ResponseWriter, r *http.Request, p published) {
-				authorized <- r.Header.Get("Authorization")
-				accept(w, p)
-			}
-			r := start(t, f, func(c *Config) { c.URL = f.URL + path })
-			reply := r.ask("a")
-			got := want(t, f.published)
-			if got.Name != StartRequest || got.CorrelationID != "a" || string(got.Payload) != `{"id":"a"}` {
-				t.Errorf("published %+v", got)
-			}
-			listen := want(t, f.requests)
-			if q := listen.URL.RawQuery; q != "delivery=broadcast&name=bus.vm.start.response" {
-				t.Errorf("listened with %s", q)
-			}
-			for _, a := range []string{want(t, authorized), listen.Header.Get("Authorization")} {
-				if a != "Bearer provider-token" {
-					t.Errorf("Authorization: %s", a)
-				}
-			}
-			f.reply(startReply, "a", 7)
-			if e := wantN(t, reply, 7); e.Name != startReply || e.CorrelationID != "a" {
-				t.Errorf("got %+v", e)
-			}
-		})
-	}
-}
-
-func TestHTTPS(t *testing.T) {
-	f := newFake(t, func(f *fake) { f.StartTLS() })
-	r := start(t, f, nil, trusting(f))
-	for i := range 3 {
-		reply := r.ask(fmt.Sprint(i))
-		want(t, f.published)
-		f.reply(startReply, fmt.Sprint(i), i)
-		wantN(t, reply, i)
-	}
-}
 
 func TestAnUntrustedServerIsSentNothing(t *testing.T) {
 	f := newFake(t, func(f *fake) {
@@ -72,45 +26,6 @@ func TestAnUntrustedServerIsSentNothing(t *testing.T) {
 	}
 	if len(f.requests) != 0 || len(f.published) != 0 {
 		t.Error("it was sent something")
-	}
-}
-
-func TestAReplyMayOvertakeTheAnswerToItsPublish(t *testing.T) {
-	f := newFake(t)
-	answered := make(chan struct{})
-	f.publish = func(w http.ResponseWriter, _ *http.Request, p published) {
-		f.reply(startReply, p.CorrelationID, 1)
-		<-answered // the request has returned before its publish is answered
-		accept(w, p)
-	}
-	r := start(t, f, nil)
-	wantN(t, r.ask("a"), 1)
-	close(answered)
-}
-
-func TestLinesAreReadTolerantly(t *testing.T) {
-	f := newFake(t)
-	r := start(t, f, func(c *Config) { c.MaxLine = 1 << 20 })
-	name := "name\":\"" + startReply
-	big := strings.Repeat("x", 900<<10)
-	for i, line := range []string{
-		`{"%s","correlation_id":"%s","payload":{"n":%d}}` + "\n",
-		"\r\n\n \t\r\n" + `{"%s","correlationId":"%s","payload":{"n":%d}}` + "\r\n",
-		"noise\n{}\n[1]\n\x00\xff\n" + `{"%s","correlationId":"%s","payload":{"n":%d}}` + "\n",
-		`{"name":"other.event","correlationId":"2"}` + "\n" + `{"%s","correlationId":"%s","payload":{"n":%d}}` + "\n",
-		`{"pad":"` + big + `","%s","correlationId":"%s","payload":{"n":%d}}` + "\n",
-		`{"pad":"` + big + big + `"}` + "\n" + `{"%s","correlationId":"%s","payload":{"n":%d}}` + "\n",
-		`{"%s","correlationId":"%s","x":{"correlationId":"y"},"payload":{"n":%d},"error":null}` + "\n",
-	} {
-		reply := r.ask(fmt.Sprint(i))
-		want(t, f.published)
-		f.line(startReply, fmt.Sprintf(line, name, fmt.Sprint(i), i))
-		wantN(t, reply, i)
-	}
-	for reason, n := range map[string]int{"malformed": 4, "other_event": 1, "too_long": 1} {
-		if got := r.counter(`bus_vm_events_skipped_lines_total{event="bus.vm.start.response",reason="` + reason + `"}`); got != n {
-			t.Errorf("%d lines were %s, want %d", got, reason, n)
-		}
 	}
 }
 
@@ -153,26 +68,6 @@ func TestDuplicatesStrangersAndLateRepliesAreCounted(t *testing.T) {
 	}
 	if len(received) != 0 {
 		t.Error("Late was called twice")
-	}
-}
-
-func TestLateRepliesExpire(t *testing.T) {
-	f := newFake(t)
-	seen := make(chan Envelope, 1)
-	r := start(t, f, func(c *Config) { c.LateReply = 0 }, func(c *Client) { c.Observe(startReply, func(e Envelope) { seen <- e }) })
-	ctx, cancel := context.WithCancel(context.Background())
-	request := startRequest("a")
-	request.Late = func(Envelope) { t.Error("Late was called") }
-	reply := r.request(ctx, request)
-	want(t, f.published)
-	cancel()
-	wantErr(t, reply, ErrNoReply)
-	f.reply(startReply, "a", 1)
-	f.reply(startReply, "stranger", 1)
-	want(t, seen)
-	r.stop()
-	if err := want(t, r.err); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -238,21 +133,6 @@ func TestAReplyIsDecodedOnceBeforeTheCallerHasIt(t *testing.T) {
 	wantN(t, b, 2)
 	if n := decoded.Load(); n != 1 {
 		t.Errorf("it was decoded %d times", n)
-	}
-}
-
-func TestAnEventErrorIsReturnedWithItsEnvelope(t *testing.T) {
-	f := newFake(t)
-	r := start(t, f, nil)
-	for i, member := range []string{`"error":{"code":"no_quota","message":"m"}`, `"payload":{"error":{"type":"no_quota","message":"m"}}`} {
-		reply := r.ask(fmt.Sprint(i))
-		want(t, f.published)
-		f.line(startReply, fmt.Sprintf(`{"correlationId":"%d",%s}`+"\n", i, member))
-		o := want(t, reply)
-		var remote *RemoteError
-		if !errors.As(o.err, &remote) || *remote != (RemoteError{"no_quota", "m"}) || o.envelope.CorrelationID != fmt.Sprint(i) {
-			t.Errorf("%s: %+v, %v", member, o.envelope, o.err)
-		}
 	}
 }
 

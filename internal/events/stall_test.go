@@ -166,41 +166,6 @@ func TestSilenceIsNoDoubtWhileSomethingIsHeard(t *testing.T) {
 	})
 }
 
-func TestAStalledServerIsGivenUp(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
-		release := make(chan struct{})
-		stall := func(w http.ResponseWriter, r *http.Request) bool {
-			select {
-			case <-release:
-				return false
-			default:
-			}
-			if r.URL.Query().Get("replay") == "true" { // begins, then stalls
-				_ = http.NewResponseController(w).Flush()
-			}
-			select {
-			case <-release:
-			case <-r.Context().Done():
-			}
-			return true
-		}
-		f.listen = stall
-		log := newWaits()
-		r := start(t, f, func(c *Config) { c.Logger = slog.New(log) }, overPipes)
-		begin := time.Now()
-		<-log.list
-		if waited := time.Since(begin); waited != headerTimeout {
-			t.Errorf("waited %v for the headers, want %v", waited, headerTimeout)
-		}
-		close(release)
-		want(t, f.opened)
-		reply := r.ask("a")
-		want(t, f.published)
-		f.reply(startReply, "a", 1)
-		wantN(t, reply, 1)
-	})
-}
-
 func TestAStalledReplayHoldsNobodyUp(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
 		stalled := 0

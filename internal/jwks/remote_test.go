@@ -6,37 +6,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
-
-// An issuer rolls its key: the old one alone, both, the new one alone.
-func TestKeysRollOver(t *testing.T) {
-	before, after := hostile.NewSigner(ES256, "before"), hostile.NewSigner(EdDSA, "after")
-	p := publish(t, httptest.NewServer, document(hostile.JWKS(before.JWK())))
-	f := newFetcher(t, p.URL, nil)
-	require.ErrorIs(t, f.store.Ready(), errNoSet)
-	f.during(t, func() {
-		assert.Equal(t, []string{"before (ES256)"}, next(t, f.used))
-		next(t, p.served)
-		p.now(document(hostile.JWKS(before.JWK(), after.JWK())))
-		f.Refresh()
-		assert.Equal(t, []string{"before (ES256)", "after (EdDSA)"}, next(t, f.used))
-		next(t, p.served)
-		p.now(document(hostile.JWKS(after.JWK())))
-		f.Refresh()
-		assert.Equal(t, []string{"after (EdDSA)"}, next(t, f.used))
-	})
-	require.NoError(t, f.store.Ready())
-	assert.Equal(t, `bus_vm_jwks_fetches_total{result="changed"} 3
-bus_vm_jwks_fetches_total{result="failed"} 0
-bus_vm_jwks_fetches_total{result="unchanged"} 0
-bus_vm_jwks_keys 1
-bus_vm_jwks_skipped_keys 0
-`, f.scrape())
-	assert.Equal(t, "application/jwk-set+json, application/json", p.requests()[0].Get("Accept"))
-}
 
 // A document that is still the same is not sent again, and neither that nor
 // another spelling of it is a change.

@@ -121,25 +121,6 @@ func TestChangesAreNoticed(t *testing.T) {
 	}
 }
 
-// Kubernetes mounts a volume as links to a link to a directory, and switches
-// that one.
-func TestMountedVolumes(t *testing.T) {
-	b := try(t, func(t *testing.T, b *bench) {
-		b.write(t, "..2026_1/secret", "one")
-		b.write(t, "..2026_2/secret", "two")
-		require.NoError(t, os.Symlink("..2026_1", b.path("..data")))
-		require.NoError(t, os.Symlink("..data/secret", b.path("secret")))
-		b.follow(b.path("secret"))
-		b.signals <- syscall.SIGHUP
-		pass(2500 * time.Millisecond)
-		require.NoError(t, os.Symlink("..2026_2", b.path("..data_tmp")))
-		require.NoError(t, os.Rename(b.path("..data_tmp"), b.path("..data")))
-		require.NoError(t, os.RemoveAll(b.path("..2026_1")))
-		pass(time.Minute)
-	})
-	assert.Equal(t, []time.Duration{0, 4 * time.Second}, b.applied)
-}
-
 func TestWhatIsNoChange(t *testing.T) {
 	b := try(t, func(t *testing.T, b *bench) {
 		pass(time.Minute)
@@ -224,18 +205,4 @@ func TestFailures(t *testing.T) {
 		lines.WriteString(text)
 	}
 	assert.Equal(t, failure+failure+"level=INFO msg=reloaded why=\"a file changed\"\n", lines.String())
-}
-
-func BenchmarkLook(b *testing.B) {
-	var paths []string
-	for i := range 3 {
-		path := filepath.Join(b.TempDir(), fmt.Sprint(i))
-		if err := os.WriteFile(path, make([]byte, 4<<10), 0o600); err != nil {
-			b.Fatal(err)
-		}
-		paths = append(paths, path)
-	}
-	for b.Loop() {
-		look(paths)
-	}
 }

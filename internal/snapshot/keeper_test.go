@@ -108,17 +108,6 @@ func TestReadSnapshotIsRefreshedInTheBackground(t *testing.T) {
 	}
 }
 
-func TestChangeIsSeenWithinOneRefresh(t *testing.T) {
-	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
-		read(t, k)
-		read(t, k)
-		r.set("unavailable", nil)
-		time.Sleep(defaultRefresh)
-		synctest.Wait()
-		require.Equal(t, document("unavailable"), read(t, k))
-	})
-}
-
 func TestFailingBackendIsShownUntilTheMaximumAge(t *testing.T) {
 	gone := errors.New("gone")
 	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
@@ -135,86 +124,6 @@ func TestFailingBackendIsShownUntilTheMaximumAge(t *testing.T) {
 		r.set("stopped", nil)
 		time.Sleep(failureHold)
 		require.Equal(t, document("stopped"), read(t, k))
-	})
-}
-
-func TestHungRefreshDoesNotOutliveTheMaximumAge(t *testing.T) {
-	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
-		read(t, k)
-		read(t, k)
-		r.mu.Lock()
-		r.delay = time.Hour
-		r.mu.Unlock()
-		time.Sleep(defaultRefresh + time.Millisecond)
-		ctx, cancel := context.WithTimeout(t.Context(), defaultMaxAge)
-		defer cancel()
-		for {
-			if _, err := k.Read(ctx); err != nil {
-				require.ErrorIs(t, err, context.DeadlineExceeded)
-				return
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	})
-}
-
-func TestSickBackendGetsNoStorm(t *testing.T) {
-	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
-		r.set("", errors.New("sick"))
-		for range 1000 {
-			_, err := k.Read(t.Context())
-			require.Error(t, err)
-			time.Sleep(time.Millisecond)
-		}
-		require.LessOrEqual(t, r.asked.Load(), int64(5))
-	})
-}
-
-// A write that is accepted while a request is in flight neither cancels it nor
-// keeps its readers waiting; readers who come later need the next request.
-func TestWriteDuringARequest(t *testing.T) {
-	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
-		r.delay = time.Second
-		before, after := make(chan string), make(chan string)
-		began := time.Now()
-		go func() { before <- read(t, k) }()
-		synctest.Wait() // the request has observed "ready" and is on its way back
-		r.set("stopped", nil)
-		k.Invalidate()
-		for range 3 {
-			go func() { after <- read(t, k) }()
-		}
-		require.Equal(t, document("ready"), <-before)
-		require.Equal(t, time.Second, time.Since(began))
-		for range 3 {
-			require.Equal(t, document("stopped"), <-after)
-		}
-		require.Equal(t, 2*time.Second, time.Since(began))
-		require.EqualValues(t, 2, r.asked.Load())
-	})
-}
-
-// Writes do not starve reads: each read takes two requests at most, and there is
-// one request at a time however many writes there are.
-func TestWritesDoNotStarveReads(t *testing.T) {
-	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
-		r.delay = 500 * time.Millisecond
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		var writer sync.WaitGroup
-		defer writer.Wait()
-		writer.Go(func() {
-			for ctx.Err() == nil {
-				time.Sleep(100 * time.Millisecond)
-				k.Invalidate()
-			}
-		})
-		for ctx.Err() == nil {
-			began := time.Now()
-			read(t, k)
-			require.LessOrEqual(t, time.Since(began), time.Second)
-		}
-		require.LessOrEqual(t, r.asked.Load(), int64(21))
 	})
 }
 
@@ -328,56 +237,6 @@ func TestWatch(t *testing.T) {
 		k.Accepted("ready", false)
 		time.Sleep(time.Hour)
 		require.Zero(t, r.asked.Load(), "a write of others is not watched")
-	})
-}
-
-func TestAnswerSlowerThanTheMaximumAgeStillReachesItsReader(t *testing.T) {
-	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
-		r.delay = 2 * defaultMaxAge
-		require.Equal(t, document("ready"), read(t, k))
-	})
-}
-
-func TestSlowPollerNeverSeesItsPreviousPoll(t *testing.T) {
-	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
-		for _, state := range []string{"stopped", "starting", "ready", "stopping"} {
-			r.set(state, nil)
-			time.Sleep(5 * time.Second)
-			require.Equal(t, document(state), read(t, k))
-		}
-		require.EqualValues(t, 4, r.asked.Load())
-	})
-}
-
-func TestLapsedStatusServesWhileTheBackendIsGoneOrSlow(t *testing.T) {
-	for name, harm := range map[string]func(r *fakeRuntime){
-		"gone": func(r *fakeRuntime) { r.err = errors.New("gone") },
-		"slow": func(r *fakeRuntime) { r.delay = time.Hour },
-	} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
-				read(t, k)
-				r.mu.Lock()
-				harm(r)
-				r.mu.Unlock()
-				time.Sleep(defaultRefresh + time.Second)
-				require.Equal(t, document("ready"), read(t, k))
-				time.Sleep(defaultMaxAge)
-				_, err := k.Read(t.Context())
-				require.Error(t, err)
-			})
-		})
-	}
-}
-
-func TestReaderGivesUpWithItsContext(t *testing.T) {
-	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
-		r.delay = time.Hour
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		_, err := k.Read(ctx)
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Zero(t, k.waiting)
 	})
 }
 

@@ -28,16 +28,6 @@ func manager(t *testing.T) func() string {
 	}
 }
 
-func TestNotifications(t *testing.T) {
-	next := manager(t)
-	Ready()
-	require.Equal(t, "READY=1", next())
-	Reloading()
-	require.Regexp(t, `^RELOADING=1\nMONOTONIC_USEC=[0-9]+\s*$`, next())
-	Stopping()
-	require.Equal(t, "STOPPING=1", next())
-}
-
 func TestWatchdogIsFedOnlyWhileAlive(t *testing.T) {
 	next := manager(t)
 	t.Setenv("WATCHDOG_USEC", "20000")
@@ -62,15 +52,4 @@ func TestWatchdogIsFedOnlyWhileAlive(t *testing.T) {
 	require.Equal(t, "WATCHDOG=1", next())
 	cancel()
 	require.NoError(t, <-done)
-}
-
-func TestWithoutSystemdNothingHappens(t *testing.T) {
-	t.Setenv("NOTIFY_SOCKET", "")
-	Ready()
-	sockets, err := Inherit()
-	require.NoError(t, err)
-	require.Zero(t, sockets)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	require.NoError(t, Watch(ctx, func() error { return nil }))
 }

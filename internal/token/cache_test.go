@@ -164,16 +164,3 @@ func TestReplacedCachesAreFreed(t *testing.T) {
 	}
 	assert.LessOrEqual(t, runtime.NumGoroutine(), before+2)
 }
-
-// BenchmarkSweep is what a full cache costs each sweepEvery.
-func BenchmarkSweep(b *testing.B) {
-	cache, err := newCache(defaultCacheSize, func() time.Time { return epoch })
-	require.NoError(b, err)
-	for i := range defaultCacheSize {
-		cache.entries.Set(fmt.Sprintf("a token %d", i), &Identity{verifiedUntil: epoch.Add(1)})
-	}
-	for b.Loop() {
-		cache.sweep()
-	}
-	require.Positive(b, cache.entries.EstimatedSize())
-}

@@ -3,7 +3,6 @@ package usage
 import (
 	"context"
 	"reflect"
-	"sync"
 	"testing"
 	"time"
 
@@ -71,22 +70,4 @@ func TestMemory(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestMemoryIsBoundedUnderConcurrency(t *testing.T) {
-	m := newMemory(7)
-	var all sync.WaitGroup
-	for i := range 8 {
-		all.Go(func() {
-			op := operation(string(rune('a'+i)), lifecycle.Start)
-			for range 50 {
-				_ = m.Requested(t.Context(), op)
-				_ = m.Ended(op, lifecycle.Accepted, 0)
-				if n := len(m.Records()); n > 7 {
-					t.Errorf("%d records kept", n)
-				}
-			}
-		})
-	}
-	all.Wait()
 }

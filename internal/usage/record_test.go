@@ -67,19 +67,6 @@ func TestRecordJSON(t *testing.T) {
 	}
 }
 
-func TestEventTypes(t *testing.T) {
-	for outcome, want := range map[lifecycle.Outcome]string{
-		lifecycle.Accepted: "runtime_stop_finished",
-		lifecycle.Rejected: "runtime_stop_failed",
-		lifecycle.NotSent:  "runtime_stop_failed",
-		lifecycle.Unknown:  "runtime_stop_failed",
-	} {
-		if got := NewEnded(operation(opID, lifecycle.Stop), outcome, 0, time.Now()).EventType; got != want {
-			t.Errorf("%s: got %s, want %s", outcome, got, want)
-		}
-	}
-}
-
 func TestEventIDsDiffer(t *testing.T) {
 	seen := map[string]string{}
 	for _, id := range []string{opID, "7e9b2d1c-64b1-4bb8-9d6e-55a1d0a3c002", "", "a/requested", "a"} {

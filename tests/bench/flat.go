@@ -64,10 +64,8 @@ func (b *bench) reportFlat(memory []float64) {
 		fmt.Sprintf("%d requests of all kinds, %d of them with a token never seen before; %d new tokens filled the cache before.",
 			b.flat, b.flat/freshEvery, remembered),
 		"requests", "memory")
-	rise := line{label: "resident", colour: oursColour}
 	for i, mb := range memory {
 		requests := (i + 1) * b.flat / flatSteps
-		rise.x, rise.y = append(rise.x, float64(requests)), append(rise.y, mb)
 		if i%4 == 3 {
 			section.row(fmt.Sprint(requests), fmt.Sprintf("%.1f MB", mb))
 		}

@@ -78,35 +78,24 @@ func (s series) after(rounds int) series {
 	return rest
 }
 
-// growth is a table over a size, with a chart.
-type growth struct {
-	section *section
-	panel   int // its index in the report
-}
+// growth is a table over a size.
+type growth struct{ *section }
 
 func (r *report) growth(title, intro, axis string) growth {
-	s := r.section(title, intro, axis, "", "CPU µs a request", "requests/s", "p50", "p99", "p99.9", "memory")
-	r.panels = append(r.panels, panel{title: title + ": server CPU time a request", unit: "µs", axis: axis})
-	return growth{s, len(r.panels) - 1}
+	return growth{r.section(title, intro, axis, "", "CPU µs a request", "requests/s", "p50", "p99", "p99.9", "memory")}
 }
 
 // add appends what was measured at size n.
 func (g growth) add(n int, results series) {
-	p := &g.section.report.panels[g.panel]
-	for i, name := range results.names {
+	for _, name := range results.names {
 		cpu := results.over(name, sample.perRequest)
 		latency := func(of func(sample) float64) string { return micros(results.over(name, of).median) }
-		g.section.row(fmt.Sprint(n), name, cpu.String(),
+		g.row(fmt.Sprint(n), name, cpu.String(),
 			fmt.Sprintf("%.0f", results.over(name, sample.throughput).median),
 			latency(func(x sample) float64 { return float64(x.p50.Microseconds()) }),
 			latency(func(x sample) float64 { return float64(x.p99.Microseconds()) }),
 			latency(func(x sample) float64 { return float64(x.p999.Microseconds()) }),
 			megabytes(results.over(name, func(x sample) float64 { return float64(x.resident) }).median))
-		if len(p.lines) <= i {
-			p.lines = append(p.lines, line{label: name, colour: []string{oursColour, barColour}[i%2]})
-		}
-		p.lines[i].x = append(p.lines[i].x, float64(n))
-		p.lines[i].y = append(p.lines[i].y, cpu.median)
 	}
 }
 
@@ -125,7 +114,6 @@ func (b *bench) growWrites(ctx context.Context) error {
 	defer s.stop()
 	section := b.report.section("Writes in flight", "Starts in events mode with entitlement and usage on; each writer sends its next one at once.",
 		"in flight", "writes/s", "p50", "p99", "CPU µs a write", "commits a write", "memory")
-	cost := line{label: gatewayName, colour: oursColour}
 	for _, writers := range []int{1, 10, 100, 1000, 2500, 5000} {
 		before, err := b.metric(ctx, s, "bus_vm_outbox_commits_total")
 		if err != nil {
@@ -147,13 +135,11 @@ func (b *bench) growWrites(ctx context.Context) error {
 		section.row(fmt.Sprint(writers), fmt.Sprintf("%.0f", float64(n)/result.took.Seconds()),
 			micros(float64(result.quantile(.5).Microseconds())), micros(float64(result.quantile(.99).Microseconds())),
 			fmt.Sprintf("%.0f", result.perWrite()), fmt.Sprintf("%.3f", (after-before)/float64(n)), megabytes(float64(memory)))
-		cost.x, cost.y = append(cost.x, float64(writers)), append(cost.y, result.perWrite())
 		b.say("%d writes in flight: %.0f writes/s", writers, float64(n)/result.took.Seconds())
 		if err := b.drained(ctx, s); err != nil {
 			return err
 		}
 	}
 	section.note("The Events API, its workers and the load share the other core, and bound the throughput.")
-	b.report.panels = append(b.report.panels, panel{title: "Writes in flight: server CPU time a write", unit: "µs", axis: "in flight", lines: []line{cost}})
 	return wrong(p)
 }

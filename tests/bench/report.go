@@ -16,7 +16,6 @@ type report struct {
 	machine  []string
 	sections []*section
 	goals    []goal
-	panels   []panel
 }
 
 // section is one table of the report.
@@ -57,7 +56,6 @@ func (s *section) note(format string, args ...any) {
 func (r *report) loadTable(title, intro string, results series) *section {
 	base := results.names[0]
 	s := r.section(title, intro, "", "CPU µs a request", base+" ÷ it", "requests/s", "p50", "p99", "p99.9", "memory")
-	panel := panel{title: title + ": server CPU time a request", unit: "µs"}
 	for _, name := range results.names {
 		cpu := results.over(name, sample.perRequest)
 		latency := func(of func(sample) time.Duration) string {
@@ -69,9 +67,7 @@ func (r *report) loadTable(title, intro string, results series) *section {
 			latency(func(x sample) time.Duration { return x.p99 }),
 			latency(func(x sample) time.Duration { return x.p999 }),
 			megabytes(results.over(name, func(x sample) float64 { return float64(x.resident) }).median))
-		panel.bars = append(panel.bars, bar{label: name, value: cpu})
 	}
-	r.panels = append(r.panels, panel)
 	others := results.others()
 	s.note("%d rounds. Other processes used %.0f %% of the machine (%.0f to %.0f %%)%s.",
 		len(results.samples[base]), others.median, others.low, others.high, disturbed(others.median))
@@ -133,9 +129,6 @@ func (r *report) publish(stdout io.Writer, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, r.name+".svg"), []byte(plot(r.panels)), 0o644); err != nil {
-		return err
-	}
 	return os.WriteFile(filepath.Join(dir, r.name+".md"), []byte(text), 0o644)
 }
 
@@ -149,9 +142,6 @@ func (r *report) markdown() string {
 				row(g.text, g.measured, g.verdict, g.why)
 			}
 		})
-	}
-	if len(r.panels) > 0 {
-		fmt.Fprintf(&b, "![%s](%s.svg)\n\n", r.title, r.name)
 	}
 	for _, s := range r.sections {
 		fmt.Fprintf(&b, "## %s\n\n%s\n\n", s.title, s.intro)

@@ -1,11 +1,14 @@
 package containers
 
 import (
+	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +23,14 @@ var (
 
 	goVersion = regexp.MustCompile(`(?m)^go (\S+)$`)
 )
+
+// inRoot is a path of the repository, absolute.
+func inRoot(t testing.TB, parts ...string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join(append([]string{"../.."}, parts...)...))
+	require.NoError(t, err)
+	return path
+}
 
 func read(t testing.TB, name string) []byte {
 	t.Helper()
@@ -91,6 +102,42 @@ func TestComposeWaitsForTheDrain(t *testing.T) {
 	for _, files := range [][]string{static, events} {
 		require.Greater(t, time.Duration(*project(t, files).Services["bus-vm"].StopGracePeriod), 70*time.Second)
 	}
+}
+
+// The services find each other: nginx has the shipped file with the address of
+// bus-vm in it, and in events mode bus-vm asks bus-events with the token that
+// bus-events writes, and keeps its records on a volume that the image's user owns.
+func TestComposeWiresTheServices(t *testing.T) {
+	p := project(t, events)
+	mounts := func(service string) map[string]string { // by source
+		targets := map[string]string{}
+		for _, volume := range p.Services[service].Volumes {
+			targets[volume.Source] = volume.Target
+			if volume.Type == types.VolumeTypeVolume {
+				require.Contains(t, p.Volumes, volume.Source)
+			}
+		}
+		return targets
+	}
+	nginx, vm, broker := p.Services["nginx"], p.Services["bus-vm"], p.Services["bus-events"]
+	shipped := inRoot(t, "deploy/nginx/bus-vm.conf")
+	require.Equal(t, map[string]string{shipped: "/deploy/bus-vm.conf"}, mounts("nginx"))
+	script := strings.NewReplacer("/deploy/bus-vm.conf", shipped, ">/etc/nginx/conf.d/default.conf", "", "exec nginx -g 'daemon off;'", "").Replace(nginx.Command[2])
+	conf, err := exec.Command(nginx.Command[0], nginx.Command[1], script).Output()
+	require.NoError(t, err)
+	require.Equal(t, 2, bytes.Count(conf, []byte("server bus-vm:8085 ")))
+	require.Contains(t, string(conf), "listen 8080;")
+	require.NotContains(t, string(conf), "server 127.0.0.1")
+
+	require.Equal(t, vm.Environment["BUS_VM_JWT_SECRET"], broker.Environment["BUS_VM_JWT_SECRET"])
+	require.Subset(t, vm.Command, []string{"http://bus-events:8081", "/run/bus/provider.token"})
+	require.Subset(t, broker.Command, []string{"0.0.0.0:8081", "/run/bus/provider.token"})
+	require.Equal(t, map[string]string{"token": "/run/bus", "usage": "/var/lib/bus-api-provider-vm"}, mounts("bus-vm"))
+	require.Equal(t, map[string]string{"token": "/run/bus"}, mounts("bus-events"))
+	require.Contains(t, ownedBy(t, "provider", "65532:65532"), "/var/lib/bus-api-provider-vm")
+	require.Contains(t, config(t, "provider").Env, "STATE_DIRECTORY=/var/lib/bus-api-provider-vm")
+	require.Contains(t, ownedBy(t, "events", "65532:65532"), "/run/bus")
+	require.Equal(t, types.RestartPolicyUnlessStopped, vm.Restart, "bus-vm may start before the token is there")
 }
 
 func TestComposeRefuses(t *testing.T) {

@@ -1,10 +1,8 @@
-// Package containers holds the files for containers to what an engine would
-// make of them, where there is none: the Dockerfile goes through BuildKit's own
-// front end and linter, the compose files through compose's own loader, and
-// what both describe is then built and run by hand. The same instructions, the
-// same commands, environments, users, mounts and names, in directories and a
-// network of their own.
+// Package containers checks the files for containers with the parsers of those
+// who read them: the Dockerfile goes through BuildKit's front end and linter, the
+// compose files through compose's loader. What the images hold, who runs them and
+// how compose connects the services is compared with what the binary needs.
 //
 // It is a module of its own, so that the gateway does not come to require
-// BuildKit. It wants root, nginx and iproute2: `just containers`.
+// BuildKit: `just containers`.
 package containers

@@ -3,7 +3,8 @@ package containers
 import (
 	"bytes"
 	"context"
-	"os"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/moby/buildkit/client/llb"
@@ -19,12 +20,7 @@ import (
 
 const dockerfilePath = "deploy/Dockerfile"
 
-func dockerfile(t testing.TB) []byte {
-	t.Helper()
-	text, err := os.ReadFile(inRoot(t, dockerfilePath))
-	require.NoError(t, err)
-	return text
-}
+func dockerfile(t testing.TB) []byte { return read(t, dockerfilePath) }
 
 // unknownImage answers for every image of a registry: nothing is known of it.
 type unknownImage struct{}
@@ -89,15 +85,42 @@ func config(t testing.TB, target string) ocispecs.ImageConfig {
 	return result.Image.Config.ImageConfig
 }
 
-// Nobody in an image is root, and the last stage is the gateway.
+// copied is what a stage copies, by its destination, and whose it is then.
+func copied(t testing.TB, target string) map[string]string {
+	t.Helper()
+	owners := map[string]string{}
+	for _, command := range stages(t)[target].Commands {
+		if c, ok := command.(*instructions.CopyCommand); ok {
+			owners[c.DestPath] = c.Chown
+		}
+	}
+	return owners
+}
+
+// ownedBy are the destinations in a stage that belong to owner.
+func ownedBy(t testing.TB, target, owner string) (places []string) {
+	t.Helper()
+	for place, chown := range copied(t, target) {
+		if chown == owner {
+			places = append(places, place)
+		}
+	}
+	return places
+}
+
+// An image is not run as root, holds its binary and little else, and the last
+// stage is the gateway.
 func TestImages(t *testing.T) {
-	for _, target := range []string{"", "provider", "events"} {
+	for target, holds := range map[string][]string{
+		"provider": {"/etc/ssl/certs/ca-certificates.crt", "/usr/bin/bus-api-provider-vm", "/var/lib/bus-api-provider-vm"},
+		"events":   {"/run/bus", "/usr/bin/busstack"},
+	} {
+		require.Equal(t, "scratch", stages(t)[target].BaseName)
+		require.Equal(t, holds, slices.Sorted(maps.Keys(copied(t, target))))
 		require.Equal(t, "65532:65532", config(t, target).User, target)
+		require.Contains(t, holds, config(t, target).Entrypoint[0])
 	}
 	require.Equal(t, config(t, "provider"), config(t, ""))
-	for _, target := range []string{"provider", "events"} {
-		require.Equal(t, "scratch", stages(t)[target].BaseName)
-	}
 	// A patch release of the Go that go.mod names.
 	minor, _, _ := bytes.Cut(bytes.TrimPrefix(goVersion.FindSubmatch(read(t, "go.mod"))[1], []byte("1.")), []byte("."))
 	require.Regexp(t, `^golang:1\.`+string(minor)+`\.\d+-bookworm$`, stages(t)["build"].BaseName)

@@ -86,6 +86,10 @@ func TestAPI(t *testing.T) {
 		{"object with a member", withBody("POST "+stopPath, write, `{"force":true}`), noBody},
 		{"list", withBody("POST "+stopPath, write, "[]"), noBody},
 		{"text", withBody("POST "+stopPath, write, "x"), noBody},
+		{"form", request("POST "+stopPath, write, "Content-Type: multipart/form-data; boundary=b", contentLength("--b--\r\n")) + "--b--\r\n", noBody},
+		{"broken form", request("POST "+stopPath, write, "Content-Type: multipart/form-data; boundary=b", contentLength("x")) + "x", noBody},
+		{"broken form, no token", request("POST "+stopPath, "", "Content-Type: multipart/form-data; boundary=b", contentLength("x")) + "x", missingToken},
+		{"empty object as text", request("POST "+startPath, write, "Content-Type: text/plain", contentLength("{}")) + "{}", okStart},
 		{"two objects", withBody("POST "+stopPath, write, "{}{}"), noBody},
 		{"none of those stopped it", request("GET "+statusPath, read), okStatus},
 

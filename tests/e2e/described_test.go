@@ -6,9 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"testing"
-
-	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/tests/contract"
 )
@@ -67,31 +64,3 @@ func (a *asked) described(response *http.Response, body []byte, rendered string)
 
 // descriptions holds an error, or nil, for each reply that was seen.
 var descriptions sync.Map
-
-// A reply that the document does not allow fails whichever test reads it.
-func TestUndescribedRepliesAreFound(t *testing.T) {
-	const head = "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nCache-Control: no-store\r\nX-Request-Id: x\r\nContent-Length: "
-	good, bad := started, `{"accepted":true,"action":"reboot"}`
-	replies := []string{head + "34\r\n\r\n" + good, head + "35\r\n\r\n" + bad, head + "34\r\n\r\n" + good}
-	c := &connection{reader: bufio.NewReader(strings.NewReader(strings.Join(replies, "")))}
-	for range replies {
-		c.asked.add(withBody("POST "+startPath, "x", "{}"))
-	}
-	_, err := c.reply("POST")
-	require.NoError(t, err)
-	_, err = c.reply("POST")
-	require.ErrorContains(t, err, "the document does not allow this reply")
-	_, err = c.reply("POST")
-	require.NoError(t, err)
-}
-
-// Each reply belongs to its own request.
-func TestRepliesFindTheirRequests(t *testing.T) {
-	var a asked
-	a.add(request("GET "+statusPath+"?a=b", "x") + withBody("POST "+startPath, "x", "{}"))
-	a.add(request("POST "+stopPath, "x", "Transfer-Encoding: chunked") + "2\r\n{}\r\n0\r\n\r\n" + request("HEAD /readyz", "")[:10])
-	for _, want := range [][2]string{{"GET", statusPath}, {"POST", startPath}, {"POST", stopPath}, {"", ""}} {
-		method, path := a.next()
-		require.Equal(t, want, [2]string{method, path})
-	}
-}

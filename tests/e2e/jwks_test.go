@@ -54,20 +54,6 @@ func TestJWKSFile(t *testing.T) {
 	require.True(t, alone.accepts(t, kept) && !alone.accepts(t, token), "the last good keys stay")
 }
 
-func TestUnusableJWKSSettings(t *testing.T) {
-	t.Parallel()
-	empty := writeFile(t, "jwks.json", `{"keys":[]}`)
-	for want, args := range map[string][]string{
-		"jwt.jwks_file (flag --jwks-file): no public keys in the file: the document has no key": {"--jwks-file", empty},
-		"jwt.jwks_url (flag --jwks-url): want either this or jwt.jwks_file":                     {"--jwks-file", empty, "--jwks-url", "https://id.example"},
-		"jwt.jwks_url (flag --jwks-url): is not accepted; want an absolute https URL":           {"--jwks-url", "http://id.example/jwks"},
-	} {
-		got := run(t, []string{noSecret}, append(args, "--check-config")...)
-		require.Equal(t, 2, got.Code)
-		require.Contains(t, got.Stderr, want)
-	}
-}
-
 // An issuer is away at first, publishes a key, rolls it, and breaks: /readyz
 // waits for the first keys, and the last good ones stay.
 func TestJWKSURL(t *testing.T) {

@@ -1,10 +1,11 @@
 package e2e
 
 import (
-	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -19,57 +20,34 @@ type seen struct {
 	Place int
 }
 
-// upstream is a raw server behind nginx that records what arrives.
+// upstream is a server behind nginx that records what arrives.
 type upstream struct {
-	listener net.Listener
-	// answer returns false to drop the connection without a reply.
-	answer func(method string, w io.Writer) bool
-
+	addr     string
 	mu       sync.Mutex
 	requests []seen
 }
 
-// startUpstream serves until the test ends, and has no connection left then.
-func startUpstream(t testing.TB, answer func(method string, w io.Writer) bool) *upstream {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	u := &upstream{listener: l, answer: answer}
-	var group sync.WaitGroup
-	group.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			group.Go(func() {
-				defer c.Close()
-				u.serve(c)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		group.Wait() // nginx, which was started later, has already ended
-	})
-	return u
-}
+type placeKey struct{}
 
-func (u *upstream) serve(c net.Conn) {
-	reader := bufio.NewReader(c)
-	for place := 1; ; place++ {
-		r, err := http.ReadRequest(reader)
-		if err != nil {
-			return
-		}
-		_, _ = io.Copy(io.Discard, r.Body)
+// startUpstream serves until the test ends, and has no connection left then.
+func startUpstream(t testing.TB, answer http.HandlerFunc) *upstream {
+	t.Helper()
+	u := &upstream{}
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		place := r.Context().Value(placeKey{}).(*int) // one request at a time on a connection
+		*place++
 		u.mu.Lock()
-		u.requests = append(u.requests, seen{r.Method, place})
+		u.requests = append(u.requests, seen{r.Method, *place})
 		u.mu.Unlock()
-		if !u.answer(r.Method, c) {
-			return
-		}
+		answer(w, r)
+	}))
+	s.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+		return context.WithValue(ctx, placeKey{}, new(int))
 	}
+	s.Start()
+	t.Cleanup(s.Close) // nginx, which was started later, has already ended
+	u.addr = s.Listener.Addr().String()
+	return u
 }
 
 // take returns what has arrived since the last call.
@@ -81,34 +59,30 @@ func (u *upstream) take() []seen {
 	return taken
 }
 
-func dies(string, io.Writer) bool { return false }
+// dies closes the connection instead of answering.
+func dies(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
 // answers replies and keeps the connection, also where it should not be used
 // again.
-func answers(method string, w io.Writer) bool {
-	reply := "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
-	if method != http.MethodHead {
-		reply += "{}"
-	}
-	_, err := io.WriteString(w, reply)
-	return err == nil
-}
+func answers(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") }
 
 // begins dies in the middle of its reply.
-func begins(_ string, w io.Writer) bool {
-	_, _ = io.WriteString(w, "HTTP/1.1 202 Acce")
-	return false
+func begins(w http.ResponseWriter, _ *http.Request) {
+	if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
+		_, _ = io.WriteString(c, "HTTP/1.1 202 Acce")
+		_ = c.Close()
+	}
 }
 
 // A write whose upstream dies once it has the request is sent exactly once; a
 // read moves on. The reads show that this test would see a second sending.
 func TestNginxSendsAWriteOnce(t *testing.T) {
 	t.Parallel()
-	for name, deadly := range map[string]func(string, io.Writer) bool{"dies": dies, "begins a reply": begins} {
+	for name, deadly := range map[string]http.HandlerFunc{"dies": dies, "begins a reply": begins} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a, b := startUpstream(t, deadly), startUpstream(t, deadly)
-			nginx := startNginx(t, a.listener.Addr().String(), b.listener.Addr().String())
+			nginx := startNginx(t, a.addr, b.addr)
 			arrived := func() []seen { return append(a.take(), b.take()...) }
 			for _, path := range []string{startPath, stopPath, startPath, stopPath} {
 				require.Regexp(t, "^502 ", ask(t, nginx, withBody("POST "+path, "x", "{}")))
@@ -124,7 +98,7 @@ func TestNginxSendsAWriteOnce(t *testing.T) {
 func TestNginxMovesOnFromARefusedConnection(t *testing.T) {
 	t.Parallel()
 	alive := startUpstream(t, answers)
-	nginx := startNginx(t, freeAddress(t), alive.listener.Addr().String())
+	nginx := startNginx(t, freeAddress(t), alive.addr)
 	for range 6 {
 		require.Regexp(t, "^200 ", ask(t, nginx, request("POST "+startPath, "x")))
 		require.Equal(t, []seen{{"POST", 1}}, alive.take())
@@ -137,7 +111,7 @@ func TestNginxMovesOnFromARefusedConnection(t *testing.T) {
 func TestNginxGivesEachWriteItsOwnConnection(t *testing.T) {
 	t.Parallel()
 	alive := startUpstream(t, answers)
-	nginx := startNginx(t, alive.listener.Addr().String())
+	nginx := startNginx(t, alive.addr)
 	c := dial(t, nginx) // one worker of nginx serves it, with one set of idle connections
 	for range 5 {
 		for _, line := range []string{"GET " + statusPath, "POST " + startPath, "HEAD /readyz", "POST " + stopPath} {

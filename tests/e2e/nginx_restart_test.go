@@ -29,7 +29,7 @@ func TestRestartsThroughNginxFailNothing(t *testing.T) {
 				instances[i] = begin(addr)
 			}
 			nginx := startNginx(t, instances[0].addr, instances[1].addr)
-			stopLoad := startLoad(nginx)
+			_, stopLoad := startLoad(nginx, kept)
 			for range rounds {
 				for i, old := range instances {
 					old.signal(t, syscall.SIGTERM)
@@ -49,33 +49,33 @@ func TestRestartsThroughNginxFailNothing(t *testing.T) {
 	}
 }
 
-// startLoad asks through nginx at a steady rate until its result is called,
-// which returns how many requests were made and what went wrong.
-func startLoad(nginx string) (stop func() (int64, []error)) {
+// startLoad asks at addr at a steady rate until stop is called, which returns how
+// many requests were made and what went wrong; served counts them meanwhile.
+func startLoad(addr string, perConnection int) (served func() int64, stop func() (int64, []error)) {
 	const clients, every = 8, 500 * time.Microsecond
 	token := mint("vm:read vm:write")
 	read := exchange{request("GET "+statusPath, token), []string{okStatus, okStopped}}
 	start := exchange{request("POST "+startPath, token), []string{okStart}}
 	halt := exchange{withBody("POST "+stopPath, token, "{}"), []string{okStop}}
 
-	var served atomic.Int64
+	var count atomic.Int64
 	rate := time.NewTicker(every)
 	ended := make(chan struct{})
 	result := make(chan []error, 1)
 	go func() {
-		result <- hammer(nginx, clients, func(client, i int) (exchange, bool) {
+		result <- hammer(addr, clients, perConnection, func(client, i int) (exchange, bool) {
 			select {
 			case <-rate.C:
-				served.Add(1)
+				count.Add(1)
 				return [...]exchange{read, start, read, halt}[(client+i)%4], true
 			case <-ended:
 				return exchange{}, false
 			}
 		})
 	}()
-	return func() (int64, []error) {
+	return count.Load, func() (int64, []error) {
 		close(ended)
 		defer rate.Stop()
-		return served.Load(), <-result
+		return count.Load(), <-result
 	}
 }

@@ -235,15 +235,3 @@ func TestHangupEndsDevelopment(t *testing.T) {
 	require.Equal(t, 0, g.waitFor(t, patience), "%s", g.stderr)
 	require.Contains(t, g.stderr.String(), "drained")
 }
-
-// A hundred signals in a row, under load, are as good as one.
-func TestSignalStorm(t *testing.T) {
-	t.Parallel()
-	g := serve(t, nil)
-	for range 100 {
-		g.signal(t, syscall.SIGHUP)
-		require.True(t, g.accepts(t, mint("vm:read")))
-	}
-	g.hangUp(t)
-	require.Contains(t, ask(t, g.addr, request("GET /readyz", "")), "200 OK")
-}

@@ -121,28 +121,6 @@ func writeFile(t testing.TB, name, text string) string {
 	return path
 }
 
-// What is served follows the same order.
-func TestServedSettingsFollowTheOrder(t *testing.T) {
-	t.Parallel()
-	file := writeYAML(t, "static.state", "hibernated")
-	fromEnv := "BUS_VM_STATIC_STATE=starting"
-	raw := request("GET "+statusPath, mint("vm:read"))
-	for _, c := range []struct {
-		want string
-		env  []string
-		args []string
-	}{
-		{"ready", nil, nil},
-		{"hibernated", nil, []string{"--config", file}},
-		{"starting", []string{fromEnv}, []string{"--config", file}},
-		{"unavailable", []string{fromEnv}, []string{"--config", file, "--static-state", "unavailable"}},
-	} {
-		g := serve(t, c.env, c.args...)
-		require.Equal(t, jsonReply("200 OK", "", state(c.want)), ask(t, g.addr, raw))
-		g.stop(t)
-	}
-}
-
 // The sample that ships with the product holds every key at its default.
 func TestSampleFileIsTheDefaults(t *testing.T) {
 	t.Parallel()

@@ -123,19 +123,6 @@ func TestServiceTellsItsManager(t *testing.T) {
 	require.Equal(t, 0, g.waitFor(t, patience))
 }
 
-// STOPPING=1 comes with the signal, not after the drain.
-func TestManagerHearsOfTheDrainAtItsBegin(t *testing.T) {
-	t.Parallel()
-	m := newManager(t)
-	g := serve(t, m.env(), "--shutdown-delay", "1h")
-	require.Equal(t, []string{"READY=1"}, m.next(t))
-	g.signal(t, syscall.SIGTERM)
-	require.Equal(t, []string{"STOPPING=1"}, m.next(t))
-	require.Equal(t, draining, ask(t, g.addr, request("GET /readyz", "")))
-	g.signal(t, syscall.SIGTERM)
-	g.waitFor(t, patience)
-}
-
 // The watchdog is fed twice within its time, also while the service drains, and
 // no longer once the process hangs.
 func TestWatchdogIsFed(t *testing.T) {

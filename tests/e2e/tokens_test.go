@@ -68,24 +68,37 @@ func TestAuthorizationHeadersThatHoldNoOneToken(t *testing.T) {
 	for want, rows := range map[string][][]string{
 		missingToken: {
 			{"Authorization:"}, {"Authorization: Bearer"}, {"Authorization: Bearer  "}, {"Authorization: " + good},
-			{"Authorization: Bearer:" + good}, {"Authorization: Token " + good}, {"Authorization: Bearer\t" + good},
-			{"X-Authorization: Bearer " + good}, {"Proxy-Authorization: Bearer " + good},
+			{"Authorization: Bearer" + good}, {"Authorization: Bearer:" + good}, {"Authorization: Bearer," + good},
+			{"Authorization: Token " + good}, {"Authorization: Basic " + good},
+			{"Authorization: Bearer\t" + good}, {"Authorization: Bearer\u00a0" + good},
+			{"X-Authorization: Bearer " + good}, {"X_Authorization: Bearer " + good}, {"Proxy-Authorization: Bearer " + good},
+			{"Cookie: Authorization=Bearer " + good + "; access_token=" + good},
 		},
 		invalidToken: {
 			{"Authorization: Bearer " + good + " x"}, {"Authorization: Bearer " + good + ", Bearer " + good},
 			{"Authorization: Bearer Bearer " + good}, {"Authorization: Bearer token=" + good},
+			{"Authorization: Bearer " + strings.Replace(good, ".", " .", 1)},
+			{"Authorization: Bearer \t" + good}, {"Authorization: Bearer \u00a0" + good}, {"Authorization: Bearer \u0085" + good},
+			{"Authorization: Bearer " + good + "\u00a0"}, {"Authorization: Bearer " + good + "\u3000"},
 		},
 		twoTokens: {
 			{"Authorization: Bearer " + good, "Authorization: Bearer " + good},
 			{"Authorization: Bearer " + good, "authorization: Basic dTpw"},
+			{"Authorization: Bearer " + good, "AUTHORIZATION:"},
 			{"Authorization: Bearer x", "Authorization: Bearer " + good},
 		},
-		okStatus: {{"Authorization: Bearer   " + good}, {"Authorization:\tBearer " + good + " "}},
+		okStatus: {
+			{"Authorization: Bearer   " + good}, {"Authorization:\tBearer " + good + " "},
+			{"authorization: bearer " + good}, {"Authorization:BEARER " + good},
+		},
 	} {
 		for _, headers := range rows {
 			require.Equal(t, want, ask(t, g.addr, request("GET "+statusPath, "", headers...)), headers)
 		}
 	}
+	require.Equal(t, missingToken, ask(t, g.addr, request("GET "+statusPath+"?access_token="+good+"&token="+good, "")))
+	body := "access_token=" + good
+	require.Equal(t, missingToken, ask(t, g.addr, request("POST "+startPath, "", "Content-Type: application/x-www-form-urlencoded", contentLength(body))+body))
 }
 
 // A token is refused from the moment it expires, although it was accepted, and

@@ -102,10 +102,9 @@ func (c *Client) Publish(ctx context.Context, m Message) (id string, err error) 
 
 // Listen describes one stream.
 type Listen struct {
-	Name     string
-	Group    string // unicast in this group; empty means broadcast
-	Replay   bool
-	NoFollow bool
+	Name   string
+	Group  string // unicast in this group; empty means broadcast
+	Replay bool
 }
 
 // Listen opens a stream and calls each for every envelope until the stream
@@ -118,9 +117,6 @@ func (c *Client) Listen(ctx context.Context, l Listen, each func(Envelope)) erro
 	}
 	if l.Replay {
 		query.Set("replay", "true")
-	}
-	if l.NoFollow {
-		query.Set("follow", "false")
 	}
 	res, err := c.do(ctx, http.MethodGet, c.collection+"/stream?"+query.Encode(), nil)
 	if err != nil {

@@ -65,7 +65,6 @@ type Events struct {
 	dice      dice // guarded by mu
 	published bounded[Published]
 	counts    map[publishKey]int
-	disturbed int
 	revoked   map[string]bool
 }
 

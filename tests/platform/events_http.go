@@ -2,7 +2,6 @@ package platform
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -151,28 +150,8 @@ func (e *Events) roll(on bool, rate float64) bool {
 		return false
 	}
 	e.mu.Lock()
-	struck := e.dice.strikes(on, rate)
-	if struck {
-		e.disturbed++
-	}
-	e.mu.Unlock()
-	if struck {
-		e.changed.notify()
-	}
-	return struck
-}
-
-// Disturbed counts the strikes of PublishStatus, ListenStatus, AnswerStatus,
-// GarbageHTTP, GarbageBody and CutPublish since NewEvents.
-func (e *Events) Disturbed() int {
-	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.disturbed
-}
-
-// WaitDisturbed waits until there have been n such strikes.
-func (e *Events) WaitDisturbed(ctx context.Context, n int) error {
-	return e.changed.wait(ctx, func() bool { return e.Disturbed() >= n })
+	return e.dice.strikes(on, rate)
 }
 
 func (e *Events) noise() string {

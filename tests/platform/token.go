@@ -36,9 +36,7 @@ type Claims struct {
 	Scope string
 	// Audience is `aud`; empty means the package's Audience.
 	Audience string
-	// IssuedAt is `iat`; zero means now.
-	IssuedAt time.Time
-	// TTL counts from IssuedAt to `exp`; zero means an hour, and a negative
+	// TTL counts from now to `exp`; zero means an hour, and a negative
 	// one makes a token that has already expired.
 	TTL time.Duration
 }
@@ -52,17 +50,15 @@ func Token(secret string, c Claims) string {
 	if c.Audience == "" {
 		c.Audience = Audience
 	}
-	if c.IssuedAt.IsZero() {
-		c.IssuedAt = time.Now()
-	}
 	if c.TTL == 0 {
 		c.TTL = defaultTokenTTL
 	}
+	now := time.Now()
 	claims := jwt.MapClaims{
 		"sub": c.Subject,
 		"aud": c.Audience,
-		"iat": c.IssuedAt.Unix(),
-		"exp": c.IssuedAt.Add(c.TTL).Unix(),
+		"iat": now.Unix(),
+		"exp": now.Add(c.TTL).Unix(),
 		"jti": uuid.NewString(),
 	}
 	if c.Scope != "" {

@@ -27,8 +27,6 @@ type WorkerConfig struct {
 	Roots []byte
 	// Secret signs the worker's own token; empty means DevSecret.
 	Secret string
-	// Identity is the token's subject; empty means the package's Identity.
-	Identity string
 	// Seed is where the dice of behaviours start.
 	Seed uint64
 	// Logger gets a line for each request; nil means silence.
@@ -96,7 +94,7 @@ func newWorker(cfg WorkerConfig, label, scope string, names ...string) *Worker {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	token := Token(cfg.Secret, Claims{Subject: cfg.Identity, Scope: scope, TTL: serviceTokenTTL})
+	token := Token(cfg.Secret, Claims{Scope: scope, TTL: serviceTokenTTL})
 	return &Worker{
 		label:  label,
 		names:  names,

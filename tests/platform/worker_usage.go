@@ -144,11 +144,6 @@ func (u *UsageWorker) Records() []UsageRecord {
 	return u.find(func(UsageRecord) bool { return true })
 }
 
-// RecordsOf returns the records of one account.
-func (u *UsageWorker) RecordsOf(account string) []UsageRecord {
-	return u.find(func(r UsageRecord) bool { return r.Account == account })
-}
-
 // RecordsFor returns the records of one request.
 func (u *UsageWorker) RecordsFor(requestID string) []UsageRecord {
 	return u.find(func(r UsageRecord) bool { return r.RequestID == requestID })

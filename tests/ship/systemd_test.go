@@ -6,11 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/busdk/bus-api-provider-vm/tests/ship/unit"
 )
 
 // notKnownYet is what systemd before 253 says of Type=notify-reload; it then
@@ -56,15 +55,24 @@ func TestUnitIsHardened(t *testing.T) {
 	output(t, "systemd-analyze", "security", "--offline=true", "--threshold="+exposure, inRoot(t, "deploy/systemd", name+".service"))
 }
 
+// setting returns the values of a setting of a unit file below deploy/systemd,
+// in their order.
+func setting(t testing.TB, file, name string) (values []string) {
+	t.Helper()
+	text, err := os.ReadFile(inRoot(t, "deploy/systemd", file))
+	require.NoError(t, err)
+	for line := range strings.Lines(string(text)) {
+		if value, found := strings.CutPrefix(line, name+"="); found {
+			values = append(values, strings.TrimSpace(value))
+		}
+	}
+	return values
+}
+
 // Without Type=notify-reload the drop-in for an older systemd does the same.
 func TestReloadWithAnOlderSystemd(t *testing.T) {
-	path := inRoot(t, "deploy/systemd", name+".service")
-	current, err := unit.Read(path)
-	require.NoError(t, err)
-	require.Equal(t, []string{"notify", "notify-reload"}, current["Service.Type"])
-	require.Empty(t, current["Service.ExecReload"])
-	older, err := unit.Read(path, inRoot(t, "deploy/systemd/before-253.conf"))
-	require.NoError(t, err)
-	require.Equal(t, "notify", older.One("Service.Type"))
-	require.Equal(t, "/bin/kill -HUP $MAINPID", older.One("Service.ExecReload"))
+	require.Equal(t, []string{"notify", "notify-reload"}, setting(t, name+".service", "Type"))
+	require.Empty(t, setting(t, name+".service", "ExecReload"))
+	require.Equal(t, []string{"notify"}, setting(t, "before-253.conf", "Type"))
+	require.Equal(t, []string{"/bin/kill -HUP $MAINPID"}, setting(t, "before-253.conf", "ExecReload"))
 }

@@ -28,8 +28,7 @@ const (
 // nginx with metrics and a rolled key, with the commands of the README and no
 // others, and on through the other documents for that machine.
 func TestTenMinutes(t *testing.T) {
-	m := newMachine(t)
-	m.startSystemctl(t)
+	m := withSystemctl(t)
 	deb := filepath.Base(packaged(t))
 	m.put(t, packaged(t), filepath.Join("root", deb))
 	m.must(t, "mkdir old new")
@@ -40,8 +39,7 @@ func TestTenMinutes(t *testing.T) {
 
 // TestTenMinutesWithTheBinary is the same without the package.
 func TestTenMinutesWithTheBinary(t *testing.T) {
-	m := newMachine(t)
-	m.startSystemctl(t)
+	m := withSystemctl(t)
 	m.must(t, "mkdir new")
 	m.put(t, inRoot(t, "deploy/nginx/bus-vm.conf"), "root")
 	m.put(t, inRoot(t, "dist", name), "root")

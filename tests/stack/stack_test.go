@@ -1,111 +1,79 @@
-package main
+// Package stack tests the script that shows the gateway in events mode at work.
+package stack
 
 import (
 	"bytes"
-	"context"
 	"net"
-	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
-const patience = time.Minute
+// output is what the script shows, readable while it runs.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
 
-// quick makes a walk of seconds, away from the well-known ports. Without nginx
-// it goes to the gateway itself; with CI=true that is a failure.
-func quick(t *testing.T, more ...string) []string {
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// script is a walk of seconds on free ports. Without nginx it goes to the gateway
+// itself; with CI=true that is a failure.
+func script(t *testing.T, more ...string) (command *exec.Cmd, shown *output, addrs []string) {
 	t.Helper()
-	args := append([]string{
-		"-start-time", "300ms", "-stop-time", "300ms",
-		"-addr", "127.0.0.1:0", "-gateway-addr", "127.0.0.1:0", "-events-addr", "127.0.0.1:0",
-	}, more...)
 	if _, err := exec.LookPath("nginx"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("CI is set, and there is no nginx: %v", err)
-		}
-		t.Logf("no nginx (%v): the walk goes to the gateway itself", err)
-		args = append(args, "-no-nginx")
+		require.Empty(t, os.Getenv("CI"), "CI is set, and there is no nginx")
+		more = append(more, "-no-nginx")
 	}
-	return args
-}
-
-// screen is what the command shows; it tells who waits for some of it.
-type screen struct {
-	mu      sync.Mutex
-	text    bytes.Buffer
-	awaited string
-	shown   chan struct{}
-}
-
-func newScreen(awaited string) *screen { return &screen{awaited: awaited, shown: make(chan struct{})} }
-
-func (s *screen) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	before := strings.Contains(s.text.String(), s.awaited)
-	n, err := s.text.Write(p)
-	if !before && strings.Contains(s.text.String(), s.awaited) {
-		close(s.shown)
+	args := append([]string{"-start-time", "300ms", "-stop-time", "300ms"}, more...)
+	for _, flag := range []string{"-addr", "-gateway-addr", "-events-addr"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close() // all three are free until then
+		addrs = append(addrs, l.Addr().String())
+		args = append(args, flag, l.Addr().String())
 	}
-	return n, err
+	command, shown = exec.Command("./stack", args...), &output{}
+	command.Stdout, command.Stderr = shown, shown
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return command, shown, addrs
 }
 
-func (s *screen) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
+var filesLine = regexp.MustCompile(`(?m)^files +(\S+)$`)
 
-var (
-	filesLine = regexp.MustCompile(`(?m)^files +(\S+)$`)
-	urls      = regexp.MustCompile(`(?m)^(?:API|Events) +(\S+)`)
-)
-
-// nothingLeft wants no file, no listener and no process of a stack any more.
-func nothingLeft(t *testing.T, shown string) {
+// nothingLeft wants no file and no listener of a stack any more.
+func nothingLeft(t *testing.T, shown string, addrs []string) {
 	t.Helper()
 	dir := filesLine.FindStringSubmatch(shown)
-	if dir == nil {
-		t.Fatalf("no directory was named:\n%s", shown)
-	}
-	if _, err := os.Stat(dir[1]); !os.IsNotExist(err) {
-		t.Errorf("%s is still there: %v", dir[1], err)
-	}
-	for _, match := range urls.FindAllStringSubmatch(shown, -1) {
-		u, err := url.Parse(match[1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if conn, err := net.Dial("tcp", u.Host); err == nil {
-			_ = conn.Close() // it was only to see
-			t.Errorf("somebody still listens on %s", u.Host)
-		}
-	}
-	// Elsewhere than on Linux nothing matches.
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range lines {
-		text, _ := os.ReadFile(line) // gone by now is what is wanted
-		if strings.Contains(string(text), dir[1]) {
-			t.Errorf("still running: %q", text)
-		}
+	require.NotNil(t, dir, shown)
+	require.NoDirExists(t, dir[1])
+	for _, addr := range addrs {
+		_, err := net.Dial("tcp", addr)
+		require.ErrorIs(t, err, syscall.ECONNREFUSED, addr)
 	}
 }
 
+// The walk shows what docs/events-mode.md says it does.
 func TestWalk(t *testing.T) {
-	shown := newScreen("nothing")
-	if err := run(t.Context(), quick(t, "-once"), shown, shown); err != nil {
-		t.Fatalf("%v\n%s", err, shown)
-	}
+	command, shown, addrs := script(t, "-once")
+	require.NoError(t, command.Run(), shown)
 	text := shown.String()
 	for _, want := range []string{
 		"\n{\"ok\":true}\n200\n", `{"status":{"state":"stopped","provider":"example"}}`, `"state":"ready"`,
@@ -113,91 +81,27 @@ func TestWalk(t *testing.T) {
 		`"command":"bus billing setup"`, "\n402\n",
 		"runtime_start_requested", "runtime_start_finished", "runtime_stop_requested", "runtime_stop_finished",
 	} {
-		if !strings.Contains(text, want) {
-			t.Errorf("%q was not shown", want)
-		}
+		require.Contains(t, text, want)
 	}
 	page, err := os.ReadFile("../../docs/events-mode.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, "# ") && !strings.Contains(string(page), "\n"+line) {
-			t.Errorf("docs/events-mode.md shows an older walk: it has no %q", line)
+		if strings.HasPrefix(line, "# ") {
+			require.Contains(t, string(page), "\n"+line, "docs/events-mode.md shows an older walk")
 		}
 	}
-	if t.Failed() {
-		t.Log(text)
-	}
-	nothingLeft(t, text)
+	nothingLeft(t, text, addrs)
 }
 
-// Ctrl-C reaches the whole process group at once; the command ends all in
-// order, and well.
+// Ctrl-C reaches the whole process group at once; the script ends all in order.
 func TestCtrlC(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "stack")
-	if output, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, output)
-	}
-	shown := newScreen("Ctrl-C ends it")
-	command := exec.Command(binary, quick(t)...)
-	command.Stdout, command.Stderr = shown, shown
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	group := -command.Process.Pid
+	command, shown, addrs := script(t)
+	require.NoError(t, command.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- command.Wait() }()
-	limit := time.NewTimer(patience)
-	defer limit.Stop()
-	select {
-	case <-shown.shown:
-	case err := <-ended:
-		t.Fatalf("ended: %v\n%s", err, shown)
-	case <-limit.C:
-		_ = syscall.Kill(group, syscall.SIGTERM) // the test fails below anyway
-		t.Fatalf("%v, and nothing is invited yet\n%s", <-ended, shown)
-	}
-	if err := syscall.Kill(group, syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-ended; err != nil {
-		t.Errorf("%v\n%s", err, shown)
-	}
-	nothingLeft(t, shown.String())
-}
-
-// A part that dies ends the rest, and its last words are the reason.
-func TestPartDies(t *testing.T) {
-	shown := newScreen("nothing")
-	o, err := parse(quick(t), shown)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &stack{options: o}
-	if err := s.up(t.Context()); err != nil {
-		t.Fatal(err, s.down())
-	}
-	s.introduce(shown)
-	if err := s.provider.command.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := s.wait(ctx); err == nil || !strings.Contains(err.Error(), "bus-api-provider-vm ended: signal: killed") {
-		t.Errorf("got %v", err)
-	}
-	if err := s.down(); err != nil {
-		t.Error(err)
-	}
-	nothingLeft(t, shown.String())
-}
-
-func TestArguments(t *testing.T) {
-	for _, args := range [][]string{{"-once", "more"}, {"-frob"}, {"-start-time", "soon"}} {
-		if err := run(t.Context(), args, newScreen("x"), newScreen("x")); err == nil {
-			t.Errorf("%q was accepted", args)
-		}
-	}
+	require.Eventually(t, func() bool { return strings.Contains(shown.String(), "Ctrl-C ends it") || len(ended) > 0 }, time.Minute, 10*time.Millisecond)
+	require.Empty(t, ended, shown)
+	require.NoError(t, syscall.Kill(-command.Process.Pid, syscall.SIGINT))
+	require.NoError(t, <-ended, shown)
+	nothingLeft(t, shown.String(), addrs)
 }

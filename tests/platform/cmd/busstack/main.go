@@ -1,6 +1,6 @@
 // Command busstack runs a Bus Events API and the VM, billing and usage workers
 // in the foreground, for a provider to be tried against. Each event is one line
-// on stderr. Ctrl-C ends everything.
+// on stderr. SIGUSR1 prints what is on record; Ctrl-C does, too, and ends everything.
 package main
 
 import (
@@ -23,7 +23,7 @@ const timeLayout = "15:04:05.000"
 
 type options struct {
 	addr, tokenFile string
-	deny            string
+	deny, provider  string
 	start, stop     time.Duration
 	verbose         bool
 }
@@ -45,6 +45,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.StringVar(&o.addr, "addr", "127.0.0.1:8081", "address of the Events API, also served below "+platform.LocalRoot)
 	flags.StringVar(&o.tokenFile, "token-file", "", "write the provider's token to this file (mode 0600)")
 	flags.StringVar(&o.deny, "deny", "", "comma-separated accounts that billing denies")
+	flags.StringVar(&o.provider, "provider", "", "name of the provider in the status")
 	flags.DurationVar(&o.start, "start-time", 3*time.Second, "how long the machine takes to start")
 	flags.DurationVar(&o.stop, "stop-time", 2*time.Second, "how long the machine takes to stop")
 	flags.BoolVar(&o.verbose, "v", false, "also print each accepted publish")
@@ -67,7 +68,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	p, err := platform.Start(platform.Config{
 		Addr:   o.addr,
 		Secret: getenv("BUS_VM_JWT_SECRET"),
-		VM:     platform.VMConfig{StartTime: o.start, StopTime: o.stop},
+		VM:     platform.VMConfig{StartTime: o.start, StopTime: o.stop, Provider: o.provider},
 		Logger: newLogger(stderr, o.verbose),
 	})
 	if err != nil {
@@ -76,7 +77,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	defer func() { err = errors.Join(err, p.Close()) }()
 	for account := range strings.SplitSeq(o.deny, ",") {
 		if account != "" {
-			p.Billing.Decide(account, platform.Decision{Command: "bus billing setup"})
+			p.Billing.Decide(account, platform.Decision{Command: "bus billing setup", RecommendedPlan: "vm-basic"})
 		}
 	}
 	if o.tokenFile != "" {
@@ -85,13 +86,23 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 	}
 	fmt.Fprintf(stdout, "busstack ready at %s\n", p.URL())
-	<-ctx.Done()
-	summarize(p, stdout)
-	return nil
+	show := make(chan os.Signal, 1)
+	signal.Notify(show, syscall.SIGUSR1)
+	defer signal.Stop(show)
+	for {
+		select {
+		case <-show:
+			summarize(p, stdout)
+		case <-ctx.Done():
+			summarize(p, stdout)
+			return nil
+		}
+	}
 }
 
 // summarize prints the usage records, and what is broken or still open.
 func summarize(p *platform.Platform, out io.Writer) {
+	fmt.Fprintln(out, "on record:")
 	for _, r := range p.Usage.Records() {
 		fmt.Fprintf(out, "usage %s %s account=%s request=%s", r.OccurredAt.Format(time.RFC3339), r.EventType, r.Account, r.RequestID)
 		if outcome, ended := r.Data["outcome"]; ended {
