@@ -24,7 +24,9 @@ func TestBusFile(t *testing.T) {
 		case ok:
 			commands++
 			env := append(composeEnvironment(), "BUS_API_TOKEN=a-token")
-			require.Equal(t, "configuration ok\n", printed(t, command(t, env, "exec go run ./cmd/bus-api-provider-vm"+flags+" "+args+" --check-config")))
+			settings := printed(t, command(t, env, "exec go run ./cmd/bus-api-provider-vm"+flags+" "+args+" --print-config"))
+			require.Contains(t, settings, "backend: events")
+			require.Contains(t, settings, "level: error") // of the flag in front
 		case strings.HasPrefix(line, "-"):
 			flags += " " + strings.TrimSpace(line)
 		}

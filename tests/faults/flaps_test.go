@@ -92,16 +92,16 @@ func TestReadsWhileStreamsFlap(t *testing.T) {
 			var mu sync.Mutex
 			counts, longest := map[int]int{}, time.Duration(0)
 			for i := range 3 {
+				reads := 0
 				all.Go(func() {
 					during(4*time.Second, steady, func() {
 						c := r.read(g)
 						mu.Lock()
 						counts[c.status]++
 						longest = max(longest, c.ended.Sub(c.began))
-						n := counts[200]
 						mu.Unlock()
-						if i == 0 && n%7 == 3 {
-							r.write(g, []string{start, stop}[n%2])
+						if reads++; i == 0 && reads%5 == 1 {
+							r.write(g, []string{start, stop}[reads%2])
 						}
 					})
 				})
