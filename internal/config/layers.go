@@ -127,7 +127,7 @@ func (in Input) ambient(s Setting) (text, place string) {
 	if s.Key == keyDataDir {
 		text, _, _ = strings.Cut(text, ":") // the first of several (systemd.exec(5))
 	}
-	if s.Key == keyEventsTokenFile && !exists(text) {
+	if text == "" || s.Key == keyEventsTokenFile && !exists(text) {
 		return "", ""
 	}
 	return text, place
