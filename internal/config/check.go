@@ -32,41 +32,41 @@ const (
 )
 
 // refuse reports the value of a setting, with its place.
-type refuse func(key, format string, args ...any)
+func (c *Config) refuse(found *Error, key, format string, args ...any) {
+	found.add(key, c.origin.at(key).Place, format, args...)
+}
 
 // check applies the rules between settings.
-func (c *Config) check(found *problems) {
-	refuse := func(key, format string, args ...any) { found.add(key, c.origin.at(key).Place, format, args...) }
-	c.checkListeners(refuse)
-	c.checkEvents(found, refuse)
+func (c *Config) check(found *Error) {
+	c.checkListeners(found)
+	c.checkEvents(found)
 	c.checkSecrets(found, "verify tokens with", ", or --jwks-file or --jwks-url for public keys")
-	c.checkJWKS(refuse)
+	c.checkJWKS(found)
 	for _, order := range [][2]string{
 		{"events.listener_retry_min", "events.listener_retry_max"}, {"status.refresh", "status.max_age"}, {"status.refresh_moving", "status.max_age"},
 	} {
 		low, high := c.origin.at(order[0]), c.origin.at(order[1])
-		least, lowIsRead := ParseDuration(low.Text)
-		most, highIsRead := ParseDuration(high.Text)
-		if lowIsRead && highIsRead && least > most {
-			refuse(low.Key, "%s is more than %s, which is %s (%s)", low.Text, high.Key, high.Text, high.Place)
+		least, ok := ParseDuration(low.Text)
+		if most, alsoOK := ParseDuration(high.Text); ok && alsoOK && least > most {
+			c.refuse(found, low.Key, "%s is more than %s, which is %s (%s)", low.Text, high.Key, high.Text, high.Place)
 		}
 	}
 }
 
 // checkListeners finds what would end a start later, and what --dev forbids.
-func (c *Config) checkListeners(refuse refuse) {
+func (c *Config) checkListeners(found *Error) {
 	const local = "; want a loopback address or a unix socket"
 	if c.Dev && !address.IsLoopback(c.Addr) {
-		refuse(keyAddr, "%s is not accepted with --dev, whose secret everybody knows"+local, quote(c.Addr))
+		c.refuse(found, keyAddr, "%s is not accepted with --dev, whose secret everybody knows"+local, quote(c.Addr))
 	}
 	if c.Dev && c.Admin.Addr != "" && !address.IsLoopback(c.Admin.Addr) {
-		refuse(keyAdminAddr, "%s is not accepted with --dev"+local, quote(c.Admin.Addr))
+		c.refuse(found, keyAdminAddr, "%s is not accepted with --dev"+local, quote(c.Admin.Addr))
 	}
 	if c.Dev && c.Backend != Static {
-		refuse(keyBackend, "%s is not accepted with --dev; want %s", c.Backend, Static)
+		c.refuse(found, keyBackend, "%s is not accepted with --dev; want %s", c.Backend, Static)
 	}
 	if address.Overlap(c.Addr, c.Admin.Addr) {
-		refuse(keyAdminAddr, "%s is taken by %s, which is %s (%s)", quote(c.Admin.Addr), keyAddr, quote(c.Addr), c.origin.at(keyAddr).Place)
+		c.refuse(found, keyAdminAddr, "%s is taken by %s, which is %s (%s)", quote(c.Admin.Addr), keyAddr, quote(c.Addr), c.origin.at(keyAddr).Place)
 	}
 	_, isUnix := address.Socket(c.Addr)
 	_, adminIsUnix := address.Socket(c.Admin.Addr)
@@ -74,13 +74,13 @@ func (c *Config) checkListeners(refuse refuse) {
 		return
 	}
 	if _, err := address.GroupID(c.Socket.Group); err != nil {
-		refuse("socket.group", "this machine has no group %s", quote(c.Socket.Group))
+		c.refuse(found, "socket.group", "this machine has no group %s", quote(c.Socket.Group))
 	}
 }
 
 // checkEvents asks for what Events needs. Where nothing needs Events, the names
 // that the dispatcher sets for every process are not judged.
-func (c *Config) checkEvents(found *problems, refuse refuse) {
+func (c *Config) checkEvents(found *Error) {
 	var users []string
 	for _, user := range [][2]string{{keyBackend, c.Backend}, {"billing.backend", c.Billing.Backend}, {keyUsageBackend, c.Usage.Backend}} {
 		if user[1] == Events {
@@ -93,7 +93,7 @@ func (c *Config) checkEvents(found *problems, refuse refuse) {
 	case c.Events.URL == "" && c.NeedsEvents():
 		found.add(keyEventsURL, "", "%s; set --events-url, BUS_EVENTS_API_URL or the key in the file", needed)
 	case c.Events.URL != "" && err != nil && (c.NeedsEvents() || c.origin.at(keyEventsURL).Layer != layerEnv):
-		refuse(keyEventsURL, "is not accepted; want %s", setting(keyEventsURL).Allowed) // not repeated: it may hold a password
+		c.refuse(found, keyEventsURL, "is not accepted; want %s", setting(keyEventsURL).Allowed) // not repeated: it may hold a password
 	}
 	switch file := c.Events.TokenFile; {
 	case !c.NeedsEvents():
@@ -104,17 +104,17 @@ func (c *Config) checkEvents(found *problems, refuse refuse) {
 		}
 		found.add(keyEventsToken, "", "%s", needed)
 	case file != "" && !exists(file):
-		refuse(keyEventsTokenFile, "the file does not exist or cannot be reached; want a file that holds the provider's token")
+		c.refuse(found, keyEventsTokenFile, "the file does not exist or cannot be reached; want a file that holds the provider's token")
 	}
 }
 
 // checkSecrets refuses two places for one secret, and none where one is needed
 // for purpose; instead is what else would do, empty for nothing.
-func (c *Config) checkSecrets(found *problems, purpose, instead string) {
+func (c *Config) checkSecrets(found *Error, purpose, instead string) {
 	plain, file := c.origin.given(keyJWTSecret), c.origin.given(keyJWTSecretFile)
 	switch {
 	case plain && file:
-		found.add(keyJWTSecretFile, c.origin.at(keyJWTSecretFile).Place, "want either this or %s (%s), not both", keyJWTSecret, c.origin.at(keyJWTSecret).Place)
+		c.refuse(found, keyJWTSecretFile, "want either this or %s (%s), not both", keyJWTSecret, c.origin.at(keyJWTSecret).Place)
 		return
 	case !plain && !file && (!c.hasPublicKeys() || instead == ""):
 		found.add(keyJWTSecret, "", "no secret to %s; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE%s; for local checks use --dev", purpose, instead)
@@ -122,21 +122,21 @@ func (c *Config) checkSecrets(found *problems, purpose, instead string) {
 	}
 	secrets, err := c.JWTSecrets()
 	if wrong := (*Error)(nil); errors.As(err, &wrong) {
-		found.add(wrong.Problems[0].Key, c.origin.at(wrong.Problems[0].Key).Place, "%s", wrong.Problems[0].Text)
+		c.refuse(found, wrong.Problems[0].Key, "%s", wrong.Problems[0].Text)
 	}
 	c.Warnings = append(c.Warnings, c.SecretWarnings(secrets)...)
 }
 
 // checkJWKS reads a file of public keys, and looks at a URL without asking it.
-func (c *Config) checkJWKS(refuse refuse) {
+func (c *Config) checkJWKS(found *Error) {
 	if c.JWT.JWKSFile != "" && c.JWT.JWKSURL != "" {
-		refuse(keyJWKSURL, "want either this or %s (%s), not both", keyJWKSFile, c.origin.at(keyJWKSFile).Place)
+		c.refuse(found, keyJWKSURL, "want either this or %s (%s), not both", keyJWKSFile, c.origin.at(keyJWKSFile).Place)
 	}
 	if _, err := jwks.ReadFile(c.JWT.JWKSFile); c.JWT.JWKSFile != "" && err != nil {
-		refuse(keyJWKSFile, "no public keys in the file: %v", err)
+		c.refuse(found, keyJWKSFile, "no public keys in the file: %v", err)
 	}
 	if err := jwks.CheckURL(c.JWT.JWKSURL); c.JWT.JWKSURL != "" && err != nil {
-		refuse(keyJWKSURL, "is not accepted; %v", err)
+		c.refuse(found, keyJWKSURL, "is not accepted; %v", err)
 	}
 }
 

@@ -25,11 +25,8 @@ const (
 	Memory = "memory"
 )
 
-// The formats of Log.
-const (
-	LogText = "text"
-	LogJSON = "json"
-)
+// LogJSON is the form of Log for programs.
+const LogJSON = "json"
 
 // DevSecret is the published secret that --dev falls back to: anyone can sign
 // tokens with it.

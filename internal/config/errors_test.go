@@ -169,7 +169,7 @@ func TestRulesBetweenSettings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Load(Input{Flags: flagsOf(t, tc.args...), Environ: tc.environ})
-			if want := problems(tc.want).err(); !reflect.DeepEqual(err, want) {
+			if want := (&Error{tc.want}).orNil(); !reflect.DeepEqual(err, want) {
 				t.Errorf("got  %v\nwant %v", err, want)
 			}
 		})

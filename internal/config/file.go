@@ -8,7 +8,6 @@ import (
 	"io"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -24,14 +23,14 @@ import (
 // section without a value must not wipe the defaults below it.
 type fileParser struct {
 	path    string
-	found   *problems
+	found   *Error
 	entries map[string]any
 }
 
 func (p *fileParser) at(line int) string { return fmt.Sprintf("file %s line %d", p.path, line) }
 
-// Unmarshal returns the entries of text as nested maps. The error is an *Error
-// for text that is not YAML.
+// Unmarshal returns the entries of text as nested maps. The error is for
+// text that is not YAML, which is reported.
 func (p *fileParser) Unmarshal(text []byte) (map[string]any, error) {
 	p.entries = map[string]any{}
 	var document yaml.Node
@@ -40,7 +39,8 @@ func (p *fileParser) Unmarshal(text []byte) (map[string]any, error) {
 	case errors.Is(err, io.EOF):
 		return nil, nil // nothing but comments
 	case err != nil:
-		return nil, p.notYAML(text, err)
+		p.notYAML(text, err)
+		return nil, errNotYAML
 	}
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		p.found.add("", "file "+p.path, "want one YAML document only")
@@ -143,18 +143,19 @@ var (
 	quoted        = regexp.MustCompile("'[^']*'|\"[^\"]*\"|`[^`]*`")
 )
 
-// notYAML words an error of the parser. What it quotes from the file is left
+var errNotYAML = errors.New("the file is not YAML")
+
+// notYAML reports an error of the parser. What it quotes from the file is left
 // out, since that may be part of a secret, such as one that begins with an
 // asterisk; a single character is the parser's own word.
-func (p *fileParser) notYAML(text []byte, err error) error {
+func (p *fileParser) notYAML(text []byte, err error) {
 	if tab := indentedByTab.FindIndex(text); tab != nil {
-		line := 1 + bytes.Count(text[:tab[0]], []byte("\n"))
-		return &Error{[]Problem{{"", p.at(line), "a tab cannot indent YAML; want spaces"}}}
+		p.found.add("", p.at(1+bytes.Count(text[:tab[0]], []byte("\n"))), "a tab cannot indent YAML; want spaces")
+		return
 	}
 	words, place := strings.TrimPrefix(err.Error(), "yaml: "), "file "+p.path
 	if line := yamlLine.FindStringSubmatch(words); line != nil {
-		number, _ := strconv.Atoi(line[1])
-		words, place = words[len(line[0]):], p.at(number)
+		words, place = words[len(line[0]):], place+" line "+line[1]
 	}
 	words = quoted.ReplaceAllStringFunc(strings.ReplaceAll(words, "\n", " "), func(quote string) string {
 		if utf8.RuneCountInString(quote) == len("'x'") {
@@ -162,5 +163,5 @@ func (p *fileParser) notYAML(text []byte, err error) error {
 		}
 		return "…"
 	})
-	return &Error{[]Problem{{"", place, "not YAML: " + words}}}
+	p.found.add("", place, "not YAML: %s", words)
 }

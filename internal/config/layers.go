@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -79,7 +80,7 @@ func (o *origin) load(at layer, from source) {
 }
 
 // read merges all layers and reports whether the file could be read.
-func (o *origin) read(found *problems) (complete bool) {
+func (o *origin) read(found *Error) (complete bool) {
 	in := o.input
 	early := origin{in, koanf.New(".")} // it says which file, and whether --dev
 	early.load(layerEnv, func(s Setting) (text, place string) { return in.environment(s.Env) })
@@ -95,8 +96,12 @@ func (o *origin) read(found *problems) (complete bool) {
 	complete = true
 	if path := early.at(keyConfig); path.Text != "" {
 		err := o.merged.Load(file.Provider(path.Text), &fileParser{path: path.Text, found: found})
-		if complete = err == nil; !complete {
-			found.addError(keyConfig, path.Place, quote(path.Text)+": ", err)
+		complete = err == nil
+		if failed := (*os.PathError)(nil); errors.As(err, &failed) {
+			err = failed.Err // without the path
+		}
+		if !complete && err != errNotYAML { // which the parser reported
+			found.add(keyConfig, path.Place, "%s: %v", quote(path.Text), err)
 		}
 	}
 	_ = o.merged.Merge(early.merged)
@@ -127,7 +132,7 @@ func (in Input) ambient(s Setting) (text, place string) {
 	if s.Key == keyDataDir {
 		text, _, _ = strings.Cut(text, ":") // the first of several (systemd.exec(5))
 	}
-	if s.Key == keyEventsTokenFile && !exists(text) {
+	if text == "" || s.Key == keyEventsTokenFile && !exists(text) {
 		return "", ""
 	}
 	return text, place
@@ -181,7 +186,7 @@ func (o *origin) settlePair(plain, file string) {
 
 // unmarshal fills c with the settings that pass keep. A text that is refused is
 // reported, and the default of its setting stays.
-func (o *origin) unmarshal(c *Config, keep func(key string) bool, found *problems) {
+func (o *origin) unmarshal(c *Config, keep func(key string) bool, found *Error) {
 	read := func(_, _ reflect.Type, data any) (any, error) {
 		e, isEntry := data.(entry)
 		if !isEntry {
@@ -208,9 +213,9 @@ func (o *origin) unmarshal(c *Config, keep func(key string) bool, found *problem
 // parse fills a Config with the settings that pass keep, each valid in itself
 // or reported. It is not complete when the file could not be read: then nothing
 // can be said about what is missing.
-func parse(in Input, keep func(key string) bool) (c *Config, found *problems, complete bool) {
+func parse(in Input, keep func(key string) bool) (c *Config, found *Error, complete bool) {
 	o := &origin{in, koanf.New(".")}
-	c, found = &Config{origin: o}, &problems{}
+	c, found = &Config{origin: o}, &Error{}
 	complete = o.read(found)
 	o.settlePair(keyJWTSecret, keyJWTSecretFile)
 	o.settlePair(keyEventsToken, keyEventsTokenFile)

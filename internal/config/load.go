@@ -22,7 +22,7 @@ func Load(in Input) (*Config, error) {
 		c.check(found)
 		c.warn()
 	}
-	return c, found.err()
+	return c, found.orNil()
 }
 
 // LoadJWT reads the settings that signing a token takes and ignores what may be
@@ -32,7 +32,7 @@ func LoadJWT(in Input) (*Config, error) {
 	if complete {
 		c.checkSecrets(found, "sign a token with", "")
 	}
-	return c, found.err()
+	return c, found.orNil()
 }
 
 // ForJWT reports the settings that LoadJWT obeys.

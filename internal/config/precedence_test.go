@@ -62,7 +62,7 @@ func TestPrecedence(t *testing.T) {
 				}
 				stronger.put(&in, high)
 				got, found, _ := parse(in, all)
-				if err := found.err(); err != nil {
+				if err := found.orNil(); err != nil {
 					t.Fatal(err)
 				}
 				if s.Key != keyConfig {
@@ -70,7 +70,7 @@ func TestPrecedence(t *testing.T) {
 				}
 				want, _, _ := parse(Input{}, all)
 				want.origin.put(entry{Key: s.Key, Text: high})
-				want.origin.unmarshal(want, all, &problems{})
+				want.origin.unmarshal(want, all, &Error{})
 				same(t, got, want)
 				if name := got.origin.at(s.Key).Place; !strings.HasPrefix(name, stronger.name) {
 					t.Errorf("the source is called %q, want %q", name, stronger.name)

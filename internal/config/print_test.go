@@ -41,7 +41,7 @@ func TestPrintedSettingsLoadAgain(t *testing.T) {
 		}
 		path := writeFile(t, "printed.yaml", b.String())
 		second, found, _ := parse(Input{Environ: []string{"BUS_VM_CONFIG=" + path}}, all)
-		if err := found.err(); err != nil {
+		if err := found.orNil(); err != nil {
 			t.Fatalf("%s: %v", s.Key, err)
 		}
 		second.File = ""

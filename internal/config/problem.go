@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 )
 
@@ -32,6 +31,10 @@ func (p Problem) String() string {
 	return text + ": " + p.Text
 }
 
+// Refuse is an *Error of one problem, for what shows later that a setting
+// cannot be obeyed.
+func Refuse(key, text string) error { return &Error{[]Problem{{Key: key, Text: text}}} }
+
 func (e *Error) Error() string {
 	if len(e.Problems) == 1 {
 		return e.Problems[0].String()
@@ -43,52 +46,32 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Refuse is an *Error of one problem, for what shows later that a setting
-// cannot be obeyed.
-func Refuse(key, text string) error { return &Error{[]Problem{{Key: key, Text: text}}} }
+func (e *Error) add(key, source, format string, args ...any) {
+	e.Problems = append(e.Problems, Problem{key, source, fmt.Sprintf(format, args...)})
+}
+
+// orNil is e if there are problems.
+func (e *Error) orNil() error {
+	if len(e.Problems) == 0 {
+		return nil
+	}
+	return e
+}
 
 // Join puts the problems of several *Error together; nil errors count for
 // nothing, and of errors of another type the first is returned.
 func Join(errs ...error) error {
-	var all problems
+	var all Error
 	for _, err := range errs {
 		var e *Error
 		switch {
 		case errors.As(err, &e):
-			all = append(all, e.Problems...)
+			all.Problems = append(all.Problems, e.Problems...)
 		case err != nil:
 			return err
 		}
 	}
-	return all.err()
-}
-
-// problems collects what is wrong.
-type problems []Problem
-
-func (p *problems) add(key, source, format string, args ...any) {
-	*p = append(*p, Problem{key, source, fmt.Sprintf(format, args...)})
-}
-
-// addError adds the problems of an *Error, or another error as one of them.
-func (p *problems) addError(key, source, prefix string, err error) {
-	var e *Error
-	var path *os.PathError
-	switch {
-	case errors.As(err, &e):
-		*p = append(*p, e.Problems...)
-	case errors.As(err, &path): // without the path
-		p.add(key, source, "%s%v", prefix, path.Err)
-	default:
-		p.add(key, source, "%s%v", prefix, err)
-	}
-}
-
-func (p problems) err() error {
-	if len(p) == 0 {
-		return nil
-	}
-	return &Error{p}
+	return all.orNil()
 }
 
 // maxQuoted bounds a value in a message, in bytes.

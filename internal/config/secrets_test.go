@@ -174,7 +174,7 @@ func TestWarnings(t *testing.T) {
 
 func TestDataDirectory(t *testing.T) {
 	for want, in := range map[string]Input{
-		"./bus-vm-data": {Environ: withSecret()},
+		"./bus-vm-data": {Environ: withSecret("STATE_DIRECTORY=:")},
 		"/var/lib/a":    {Environ: withSecret("STATE_DIRECTORY=/var/lib/a:/var/lib/b")},
 		"/srv/a":        {Environ: withSecret("STATE_DIRECTORY=/var/lib/a", "BUS_VM_DATA_DIR=/srv/a")},
 	} {
