@@ -35,19 +35,3 @@ func TestPageNamesEverything(t *testing.T) {
 		}
 	}
 }
-
-func TestRoff(t *testing.T) {
-	for text, want := range map[string]string{
-		"--a-b":    `\-\-a\-b`,
-		`c:\d "e"`: `c:\ed \(dqe\(dq`,
-		".f":       `\&.f`,
-		"'g":       `\&'g`,
-		"KEY=…":    "KEY=...",
-	} {
-		require.Equal(t, want, roff(text))
-	}
-}
-
-func TestWhatIsNoDocument(t *testing.T) {
-	require.Error(t, render(strings.NewReader("{"), &strings.Builder{}, ""))
-}

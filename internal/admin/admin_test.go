@@ -112,11 +112,7 @@ func TestHealth(t *testing.T) {
 			reply{503, plain, "no-store", "[+] not draining ok\n[-] reply streams: b.response is away\n"}},
 		{"by POST", "POST", "/livez", nil, reply{405, plain, "", "Method Not Allowed\n"}},
 		{"nothing there", "GET", "/", nil, reply{404, plain, "", "404 page not found\n"}},
-		{"usage that is not on", "GET", "/debug/usage", nil, reply{404, plain, "", "404 page not found\n"}},
 		{"an outbox that is not on", "GET", "/debug/outbox", nil, reply{404, plain, "", "404 page not found\n"}},
-		{"profiles that are not on", "GET", "/debug/pprof/", nil, reply{404, plain, "", "404 page not found\n"}},
-		{"a profile that is not on", "GET", "/debug/pprof/heap", nil, reply{404, plain, "", "404 page not found\n"}},
-		{"the API", "GET", "/api/v1/vm/status", nil, reply{404, plain, "", "404 page not found\n"}},
 	} {
 		down = c.down
 		assert.Equal(t, c.want, r.ask(t, c.method, c.path), c.name)

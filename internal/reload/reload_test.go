@@ -1,10 +1,7 @@
 package reload
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -29,26 +26,23 @@ type bench struct {
 	files     atomic.Pointer[[]string]
 	signals   chan os.Signal
 	applied   []time.Duration // when, since the start
-	answer    error
-	log       bytes.Buffer
-	metrics   *metrics.Set
 	began     time.Time
 }
 
 // try runs do with a Reloader on the file "f", which holds "one".
 func try(t *testing.T, do func(t *testing.T, b *bench)) *bench {
 	t.Helper()
-	b := &bench{directory: t.TempDir(), metrics: metrics.NewSet()}
+	b := &bench{directory: t.TempDir()}
 	b.follow(b.path("f"), "")
 	b.write(t, "f", "one")
 	synctest.Test(t, func(t *testing.T) {
 		b.began, b.signals = time.Now(), make(chan os.Signal, 1)
 		r := New(Config{
 			Files:   func() []string { return *b.files.Load() },
-			Apply:   func() error { b.applied = append(b.applied, time.Since(b.began)); return b.answer },
+			Apply:   func() error { b.applied = append(b.applied, time.Since(b.began)); return nil },
 			Signals: b.signals,
-			Logger:  slog.New(slog.NewTextHandler(&b.log, nil)),
-			Metrics: b.metrics,
+			Logger:  slog.New(slog.DiscardHandler),
+			Metrics: metrics.NewSet(),
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -165,44 +159,4 @@ func TestSignals(t *testing.T) {
 		pass(time.Minute)
 	})
 	assert.Equal(t, []time.Duration{500 * time.Millisecond, 1500 * time.Millisecond}, b.applied)
-}
-
-// A failure is told once, is not tried again by itself, and shows in the
-// metrics until something is right again.
-func TestFailures(t *testing.T) {
-	var states []string
-	var start int64
-	b := try(t, func(t *testing.T, b *bench) {
-		start = time.Now().Unix()
-		state := func() {
-			var text bytes.Buffer
-			b.metrics.WritePrometheus(&text)
-			states = append(states, text.String())
-		}
-		state()
-		b.answer = errors.New("line 3 is wrong")
-		b.write(t, "f", "two")
-		pass(time.Minute)
-		state()
-		b.write(t, "f", "three")
-		pass(time.Minute)
-		b.answer = nil
-		b.write(t, "f", "four")
-		pass(time.Minute)
-		state()
-	})
-	assert.Len(t, b.applied, 3)
-	shown := func(success int, at int64) string {
-		return fmt.Sprintf("bus_vm_reload_success %d\nbus_vm_reload_timestamp_seconds %d\n", success, at)
-	}
-	last := start + int64(b.applied[2]/time.Second)
-	assert.Equal(t, []string{shown(1, start), shown(0, start), shown(1, last)}, states)
-	const failure = `level=ERROR msg="reload failed; what was wrong stays as it was before" why="a file changed" cause="line 3 is wrong" ` +
-		`do="put right what the cause names; it is read again when it changes, or on SIGHUP"` + "\n"
-	var lines strings.Builder
-	for line := range strings.Lines(b.log.String()) {
-		_, text, _ := strings.Cut(line, " ")
-		lines.WriteString(text)
-	}
-	assert.Equal(t, failure+failure+"level=INFO msg=reloaded why=\"a file changed\"\n", lines.String())
 }

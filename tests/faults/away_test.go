@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
@@ -36,9 +35,8 @@ func TestEventsAbsentAtStart(t *testing.T) {
 	must(t, r.Events.Stop())
 	g := r.begin(within, r.home(), "BUS_EVENTS_LISTENER_REQUIRED=1")
 
-	ready := exchange(g.addr, "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-	if ready.status != http.StatusServiceUnavailable {
-		t.Errorf("/readyz: %d %s", ready.status, ready.body)
+	if status := g.ready(); status != http.StatusServiceUnavailable {
+		t.Errorf("/readyz: %d", status)
 	}
 	live := exchange(g.addr, "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	if live.status != http.StatusOK {
@@ -202,15 +200,7 @@ func TestRepliesInTheGap(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
 			g := r.gateway()
-			noCapacity := refuses(platform.EventError{Code: "no_capacity", Message: "none left for"})
-			noCapacity.Names, noCapacity.Hold = []string{platform.StartRequest}, 1<<20
-			r.vmBehaves(noCapacity)
-			writes := make([]*call, inFlight)
-			var callers sync.WaitGroup
-			for i := range writes {
-				callers.Go(func() { writes[i] = r.write(g, start) })
-			}
-			r.await("starts", func(ctx context.Context) error { return r.VM.WaitAsked(ctx, platform.StartRequest, inFlight) })
+			writes, callers := r.underWay(g, inFlight, refuses(platform.EventError{Code: "no_capacity", Message: "none left for"}))
 			// A usage request that the kill takes from its worker would be sent
 			// again only after the time-out.
 			g.awaitMetric("bus_vm_outbox_delivered_total", func(v float64) bool { return v == inFlight })

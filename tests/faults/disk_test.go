@@ -1,14 +1,12 @@
 package faults
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -54,7 +52,6 @@ func fill(t *testing.T, dir string) (free func()) {
 // first, they are closed with an unknown outcome.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	const underWay = 5
 	for name, c := range map[string]struct {
 		kind           kind
 		killed         bool
@@ -72,13 +69,7 @@ func TestDiskFull(t *testing.T) {
 			r.connected()
 			r.wantWrite(g, stop, http.StatusAccepted, "")
 
-			r.vmBehaves(platform.Behaviour{Names: []string{platform.StartRequest}, Hold: 1 << 20})
-			writes := make([]*call, underWay)
-			var callers sync.WaitGroup
-			for i := range writes {
-				callers.Go(func() { writes[i] = r.write(g, start) })
-			}
-			r.await("starts", func(ctx context.Context) error { return r.VM.WaitAsked(ctx, platform.StartRequest, underWay) })
+			writes, callers := r.underWay(g, 5, platform.Behaviour{})
 
 			// The file has some free pages of its own. Records that nobody takes
 			// use them up.

@@ -2,12 +2,13 @@ package faults
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -106,7 +107,7 @@ func (a answer) flaw(requestID string, success int, begins string) string {
 		return "the request id is " + a.header.Get("X-Request-Id")
 	}
 	if a.status == success {
-		if !bytes.HasPrefix([]byte(a.body), []byte(begins)) {
+		if !strings.HasPrefix(a.body, begins) {
 			return "the body is " + a.body
 		}
 		return ""
@@ -120,19 +121,9 @@ func (a answer) flaw(requestID string, success int, begins string) string {
 		return "the envelope is " + a.body
 	case a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") == "":
 		return "a 503 without Retry-After"
-	case (a.status == http.StatusUnauthorized || a.status == http.StatusForbidden) && a.header.Get("Www-Authenticate") == "":
-		// A subject that is no account is refused with 403 too, and no other
-		// token of that subject would do.
-		if a.status == http.StatusUnauthorized {
-			return "a 401 without WWW-Authenticate"
-		}
-	}
-	for _, kind := range allowed {
-		if f.Type == kind {
-			return ""
-		}
-	}
-	if allowed != nil {
+	case a.status == http.StatusUnauthorized && a.header.Get("Www-Authenticate") == "":
+		return "a 401 without WWW-Authenticate"
+	case allowed != nil && !slices.Contains(allowed, f.Type):
 		return fmt.Sprintf("status %d with type %q", a.status, f.Type)
 	}
 	return ""

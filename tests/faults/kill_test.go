@@ -25,12 +25,18 @@ const (
 // on the same directory. The rig's check then wants every promise kept.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	runs, seed := number(t, "CHAOS_RUNS", killRuns), number(t, "CHAOS_SEED", killSeed)
+	seeded(t, killRuns, killing)
+}
+
+// seeded makes that many runs at a time, or as many as the environment says.
+func seeded(t *testing.T, runs int, run func(*testing.T, uint64)) {
+	t.Helper()
+	runs, seed := number(t, "CHAOS_RUNS", runs), number(t, "CHAOS_SEED", killSeed)
 	for i := range runs {
 		seed := uint64(seed + i)
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
-			killing(t, seed)
+			run(t, seed)
 		})
 	}
 }

@@ -70,7 +70,7 @@ func TestOutcomesAtLimits(t *testing.T) {
 		t.Parallel()
 		r := newRig(t)
 		g := r.gateway("BUS_VM_WRITES_IN_FLIGHT=1")
-		_, answered := r.underWay(g, 1)
+		_, answered := r.underWay(g, 1, platform.Behaviour{})
 		r.wantOutcome(r.write(g, start), http.StatusServiceUnavailable, unavailable, notSent)
 		r.VM.Release()
 		answered.Wait()

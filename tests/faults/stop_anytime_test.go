@@ -2,7 +2,6 @@ package faults
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -21,14 +20,7 @@ const stopRuns = 10
 // it. The rig's check then wants every promise kept.
 func TestStopAtAnyMoment(t *testing.T) {
 	t.Parallel()
-	runs, seed := number(t, "CHAOS_RUNS", stopRuns), number(t, "CHAOS_SEED", killSeed)
-	for i := range runs {
-		seed := uint64(seed + i)
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			t.Parallel()
-			stopping(t, seed)
-		})
-	}
+	seeded(t, stopRuns, stopping)
 }
 
 func stopping(t *testing.T, seed uint64) {

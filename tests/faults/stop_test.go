@@ -10,10 +10,12 @@ import (
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
-// underWay lets so many starts wait for their replies.
-func (r *rig) underWay(g *gateway, n int) (writes []*call, answered *sync.WaitGroup) {
+// underWay lets so many starts wait for their replies, which are as how says
+// once they are released.
+func (r *rig) underWay(g *gateway, n int, how platform.Behaviour) (writes []*call, answered *sync.WaitGroup) {
 	r.t.Helper()
-	r.vmBehaves(platform.Behaviour{Names: []string{platform.StartRequest}, Hold: 1 << 20})
+	how.Names, how.Hold = []string{platform.StartRequest}, 1<<20
+	r.vmBehaves(how)
 	writes, answered = make([]*call, n), &sync.WaitGroup{}
 	for i := range writes {
 		answered.Go(func() { writes[i] = r.write(g, start) })
@@ -30,7 +32,7 @@ func TestStopWaitsForReplies(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
 			g := r.begin(k, r.home())
-			writes, answered := r.underWay(g, 10)
+			writes, answered := r.underWay(g, 10, platform.Behaviour{})
 			g.interrupt()
 			ctx, cancel := patiently()
 			defer cancel()
@@ -56,7 +58,7 @@ func TestStopGivesUp(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	g := r.begin(process, r.home(), "BUS_VM_SHUTDOWN_TIMEOUT=300ms")
-	writes, answered := r.underWay(g, 5)
+	writes, answered := r.underWay(g, 5, platform.Behaviour{})
 	r.Billing.SetBehaviour(platform.Behaviour{Deaf: true})
 	var asking *call
 	answered.Go(func() { asking = r.write(g, stop) })
