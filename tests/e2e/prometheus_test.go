@@ -3,14 +3,81 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
+
+// prometheus is a running server of Debian's package.
+type prometheus struct {
+	*process
+	addr string
+}
+
+var prometheusLine = regexp.MustCompile(`msg="Listening on" address=(\S+)`)
+
+// watch starts a Prometheus that scrapes targets four times a second under the
+// job of the alerts, and evaluates rules as often.
+func watch(t testing.TB, rules string, targets []string) *prometheus {
+	t.Helper()
+	config, err := json.Marshal(map[string]any{ // YAML, too
+		"global":     map[string]string{"scrape_interval": "250ms", "scrape_timeout": "250ms", "evaluation_interval": "250ms"},
+		"rule_files": []string{writeFile(t, "alerts.yml", rules)},
+		"scrape_configs": []any{map[string]any{
+			"job_name": "bus-vm", "static_configs": []any{map[string]any{"targets": targets}},
+		}},
+	})
+	require.NoError(t, err)
+	path, err := exec.LookPath("prometheus")
+	require.NoError(t, err)
+	p := &prometheus{process: launch(t, nil, path,
+		"--config.file="+writeFile(t, "prometheus.yml", string(config)), "--storage.tsdb.path="+t.TempDir(), "--web.listen-address=127.0.0.1:0")}
+	t.Cleanup(func() {
+		p.signal(t, syscall.SIGTERM)
+		require.Equal(t, 0, p.waitFor(t, patience), "%s", p.stderr)
+	})
+	eventually(t, "Prometheus listens: "+p.stderr.String(), func() bool {
+		if match := prometheusLine.FindStringSubmatch(p.stderr.String()); match != nil {
+			p.addr = match[1]
+		}
+		return p.addr != "" || p.hasEnded()
+	})
+	require.NotEmpty(t, p.addr, "%s", p.stderr)
+	return p
+}
+
+// query returns the label sets that an expression yields now.
+func (p *prometheus) query(t testing.TB, expression string) []map[string]string {
+	t.Helper()
+	client := http.Client{Timeout: patience}
+	response, err := client.Get("http://" + p.addr + "/api/v1/query?query=" + url.QueryEscape(expression))
+	require.NoError(t, err)
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusServiceUnavailable {
+		return nil // it is still starting
+	}
+	var answer struct {
+		Status, Error string
+		Data          struct {
+			Result []struct{ Metric map[string]string }
+		}
+	}
+	require.NoError(t, json.NewDecoder(response.Body).Decode(&answer))
+	require.Equal(t, "success", answer.Status, answer.Error)
+	var found []map[string]string
+	for _, each := range answer.Data.Result {
+		found = append(found, each.Metric)
+	}
+	return found
+}
 
 // shipped reads a file below deploy/.
 func shipped(t testing.TB, name string) string {
@@ -38,11 +105,4 @@ func TestPromtoolAcceptsWhatIsShipped(t *testing.T) {
 	promtool(t, "", "check", "config", filepath.Join(moduleRoot, "deploy/prometheus/prometheus.yml"))
 	promtool(t, "", "check", "rules", filepath.Join(moduleRoot, "deploy/prometheus/alerts.yml"))
 	promtool(t, "", "test", "rules", filepath.Join(moduleRoot, "deploy/prometheus/alerts_test.yml"))
-	var panels []any
-	for i, query := range dashboardQueries(t) {
-		panels = append(panels, map[string]string{"record": fmt.Sprintf("panel_%d", i), "expr": query})
-	}
-	rules, err := json.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": panels}}}) // YAML, too
-	require.NoError(t, err)
-	promtool(t, "", "check", "rules", writeFile(t, "dashboard.yml", string(rules)))
 }

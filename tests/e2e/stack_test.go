@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -43,4 +45,19 @@ func (g *gateway) send(raw string) {
 	_, _ = c.send(raw).reply("POST")
 }
 
-func (g *gateway) read() { g.send(request("GET "+statusPath, mint("vm:read"))) }
+func (g *gateway) read()  { g.send(request("GET "+statusPath, mint("vm:read"))) }
+func (g *gateway) start() { g.send(request("POST "+startPath, mint("vm:write"))) }
+
+// every calls do again and again, with a pause in between, until ctx ends.
+func every(ctx context.Context, pause time.Duration, do func()) {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		do()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
