@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -120,9 +121,9 @@ func permit(path string, config ListenConfig) error {
 // listener serves its backlog when it closes. Closing a socket resets the
 // connections that wait in its backlog, and nginx never sends a start or stop
 // again once it was sent. So Close accepts them all, and Accept returns them
-// before net.ErrClosed. A TCP handshake that ends in the microsecond between
-// the last of them and the closing is lost; none is on a socket that systemd
-// holds: it is closed like any other listener, and keeps its backlog.
+// before net.ErrClosed. A TCP handshake under way at that moment may be lost;
+// none is on a socket that systemd holds: it is closed like any other listener,
+// and keeps its backlog.
 type listener struct {
 	net.Listener
 	once    sync.Once
@@ -146,36 +147,54 @@ func (l *listener) Close() error {
 		defer close(l.backlog)
 		// The listener's own closing takes until Accept has noticed, and clients
 		// would connect meanwhile: a duplicate keeps the socket until it is empty.
-		socket, err := l.Listener.(interface{ File() (*os.File, error) }).File()
+		socket, err := duplicate(l.Listener)
 		l.closed = l.Listener.Close()
 		if err == nil {
 			l.drain(socket)
-			_ = socket.Close()
 		}
 	})
 	return l.closed
 }
 
-// drain accepts what waits in the backlog, without waiting itself.
-func (l *listener) drain(socket *os.File) {
-	raw, err := socket.SyscallConn()
+// duplicate returns another descriptor of the socket that l listens on.
+func duplicate(l net.Listener) (socket int, err error) {
+	raw, err := l.(syscall.Conn).SyscallConn()
 	if err != nil {
-		return
+		return 0, err
 	}
-	_ = raw.Control(func(descriptor uintptr) {
-		for range maxBacklog {
-			accepted, _, err := syscall.Accept(int(descriptor))
-			if errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.EINTR) {
-				continue
-			}
-			if err != nil {
-				return
-			}
-			file := os.NewFile(uintptr(accepted), "connection of the backlog")
-			if c, err := net.FileConn(file); err == nil {
-				l.backlog <- c
-			}
-			_ = file.Close() // FileConn works on a duplicate
+	failed := raw.Control(func(descriptor uintptr) { socket, err = syscall.Dup(int(descriptor)) })
+	return socket, errors.Join(failed, err)
+}
+
+// drain accepts what waits in the backlog of socket, then closes it. Meanwhile a
+// least TTL that no packet of a client has keeps new TCP connections out: their
+// first packet is dropped, so they try again a second later and are refused.
+func (l *listener) drain(socket int) {
+	setLeastTTL(socket, 255)
+	for range maxBacklog {
+		accepted, _, err := syscall.Accept(socket)
+		if errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.EINTR) {
+			continue
 		}
-	})
+		if err != nil {
+			break
+		}
+		setLeastTTL(accepted, 0) // inherited by a handshake that was under way
+		file := os.NewFile(uintptr(accepted), "connection of the backlog")
+		if c, err := net.FileConn(file); err == nil {
+			l.backlog <- c
+		}
+		_ = file.Close() // FileConn works on a duplicate
+	}
+	_ = syscall.Close(socket)
+}
+
+// setLeastTTL needs Linux and no privilege (ip(7), IP_MINTTL); elsewhere, or
+// where it fails, a handshake may still end between the last accept and the close.
+func setLeastTTL(socket, ttl int) {
+	const ipMinTTL, ipv6MinHopCount = 21, 73
+	if runtime.GOOS == "linux" {
+		_ = syscall.SetsockoptInt(socket, syscall.IPPROTO_IP, ipMinTTL, ttl)
+		_ = syscall.SetsockoptInt(socket, syscall.IPPROTO_IPV6, ipv6MinHopCount, ttl)
+	}
 }
