@@ -58,7 +58,7 @@ func TestOrderOfRefusals(t *testing.T) {
 	}
 }
 
-// A write that could not be sent is neither billed nor recorded. Whoever may
+// A write that could not be sent is neither billed nor recorded. A caller who may
 // not make it learns nothing of that.
 func TestOutOfReach(t *testing.T) {
 	w := serve(t, everything)
@@ -106,7 +106,7 @@ func TestWhoIsAsked(t *testing.T) {
 }
 
 // Whatever billing answers but yes, nothing is recorded or done; and it is
-// asked for each write anew, about the caller and the scope.
+// asked for each write again, about the caller and the scope.
 func TestEntitlementAnswers(t *testing.T) {
 	w := serve(t, everything)
 	for _, c := range []struct {

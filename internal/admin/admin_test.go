@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 20 * time.Second
+const waitLimit = 20 * time.Second
 
 // running is a server on a socket.
 type running struct {
@@ -44,7 +44,7 @@ func serve(t *testing.T, network, addr string, config admin.Config) *running {
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return net.Dial(l.Addr().Network(), l.Addr().String())
 	}}
-	r := &running{l.Addr(), &http.Client{Transport: transport, Timeout: patience}, cancel, make(chan error, 1)}
+	r := &running{l.Addr(), &http.Client{Transport: transport, Timeout: waitLimit}, cancel, make(chan error, 1)}
 	server := admin.New(config)
 	go func() { r.ended <- server.Run(ctx, l) }()
 	t.Cleanup(func() {
@@ -62,7 +62,7 @@ func (r *running) stop(t *testing.T) {
 	case err := <-r.ended:
 		assert.NoError(t, err)
 		r.ended <- nil // for the next call
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Error("it does not end")
 	}
 }
@@ -143,7 +143,7 @@ func TestEndCutsATraceShort(t *testing.T) {
 			response.Body.Close()
 		}
 	}()
-	require.Eventually(t, trace.IsEnabled, patience, time.Millisecond)
+	require.Eventually(t, trace.IsEnabled, waitLimit, time.Millisecond)
 	r.stop(t)
 	<-answered
 	assert.False(t, trace.IsEnabled())

@@ -156,7 +156,7 @@ func (c *Config) warn() {
 		warn("backend static answers for no real machine, and ", c.Addr, " can be reached by other machines")
 	}
 	if c.Admin.Addr != "" && !address.IsLoopback(c.Admin.Addr) {
-		warn(keyAdminAddr, " ", c.Admin.Addr, " can be reached by other machines, and asks nobody who they are; ",
+		warn(keyAdminAddr, " ", c.Admin.Addr, " can be reached by other machines, and asks for no token; ",
 			"use a loopback address or a unix socket, or let a firewall decide who may")
 	}
 }

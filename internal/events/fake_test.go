@@ -20,8 +20,8 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
-// patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
+// waitLimit is how long a test waits for what must happen.
+const waitLimit = 20 * time.Second
 
 // fake is an Events API with holes to put faults into. It checks no scopes.
 type fake struct {
@@ -182,7 +182,7 @@ func settings(url string) Config {
 	token, _ := StaticToken(secret.New("provider-token"))
 	return Config{
 		URL: url, Token: token, Replies: []string{startReply},
-		Timeout: patience, ConnectWait: patience, LateReply: patience, Retry: true,
+		Timeout: waitLimit, ConnectWait: waitLimit, LateReply: waitLimit, Retry: true,
 		RetryMin: time.Millisecond, RetryMax: 4 * time.Millisecond, Seed: 1,
 	}
 }
@@ -264,7 +264,7 @@ func want[T any](t *testing.T, c <-chan T) T {
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("nothing came in time")
 		panic("unreachable")
 	}
@@ -308,7 +308,7 @@ func (r *running) counter(name string) int {
 // it has been answered, which may be after its reply.
 func (r *running) wantCounter(t *testing.T, name string, n int) {
 	t.Helper()
-	for end := time.Now().Add(patience); r.counter(name) != n; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(waitLimit); r.counter(name) != n; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s is %d, want %d", name, r.counter(name), n)
 		}

@@ -54,7 +54,7 @@ func TestTheNameOfTheEventsAPI(t *testing.T) {
 				next.reply(startReply, "a", 1)
 				want(t, stream.ended)
 				wantN(t, reply, 1)
-				if took := time.Since(began); took > patience/2 {
+				if took := time.Since(began); took > waitLimit/2 {
 					t.Errorf("it took %v", took)
 				}
 			} else {

@@ -14,14 +14,14 @@ import (
 
 func TestAPublishThatCannotConnectIsNotSent(t *testing.T) {
 	f := newFake(t)
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody.Close()
+	closed.Close()
 	r := start(t, f, nil, func(c *Client) {
 		c.publisher.fresh.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, nobody.Addr().String())
+			return new(net.Dialer).DialContext(ctx, network, closed.Addr().String())
 		}
 	})
 	wantErr(t, r.ask("a"), ErrNotSent)

@@ -19,7 +19,7 @@ func TestAnUntrustedServerIsSentNothing(t *testing.T) {
 	})
 	r := start(t, f, func(c *Config) { c.ConnectWait = time.Millisecond })
 	wantErr(t, r.ask("a"), ErrNotConnected)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 	defer cancel()
 	if _, err := r.publisher.post(ctx, tokenOf("t"), []byte("{}"), false); !errors.Is(err, errUnsent) {
 		t.Errorf("publish: %v", err)
@@ -71,7 +71,7 @@ func TestDuplicatesStrangersAndLateRepliesAreCounted(t *testing.T) {
 	}
 }
 
-// Whoever receives late replies may be held up by a slow disk. The stream goes
+// Receivers of late replies may be held up by a slow disk. The stream goes
 // on meanwhile, and none of them is lost.
 func TestSlowReceiversOfLateRepliesHoldNobodyUp(t *testing.T) {
 	const lates = 3000

@@ -77,7 +77,7 @@ func TestRequestsWaitOnlyForAShortLoss(t *testing.T) {
 		}
 
 		<-lost
-		want(t, f.opened).end() // a short loss, which hurts nobody
+		want(t, f.opened).end() // a short loss, which refuses no request
 		synctest.Wait()
 		reply := r.ask("c")
 		want(t, f.published)
@@ -136,7 +136,7 @@ func TestASilentStreamIsDoubtedLessAndLess(t *testing.T) {
 			return n
 		}
 		if n := reopened(1); n != 1 {
-			t.Errorf("the first doubt opened %d streams, want 1", n)
+			t.Errorf("the first suspicion opened %d streams, want 1", n)
 		}
 		if n := reopened(359); n < 5 || n > 9 { // 1, 2, 4, 8, 15, 15 … minutes apart, at most
 			t.Errorf("an hour of silence opened %d streams", n)
@@ -160,7 +160,7 @@ func TestSilenceIsNoDoubtWhileSomethingIsHeard(t *testing.T) {
 		synctest.Wait()
 		select {
 		case <-s.ended:
-			t.Error("a stream that carried a stranger's reply was doubted")
+			t.Error("a stream that carried another requester's reply was suspected")
 		default:
 		}
 	})

@@ -16,7 +16,7 @@ import (
 // Whatever a server does instead of answering well, the last good keys stay,
 // the log says so once, and the next good answer is taken.
 func TestBadServers(t *testing.T) {
-	const short = time.Second // the patience with servers that stall
+	const short = time.Second // the waitLimit with servers that stall
 	good, other := hostile.NewSigner(EdDSA, "good"), hostile.NewSigner(EdDSA, "other")
 	wanted := document(hostile.JWKS(other.JWK()))
 	elsewhere := publish(t, httptest.NewServer, wanted)
@@ -26,26 +26,26 @@ func TestBadServers(t *testing.T) {
 		want    string
 		timeout time.Duration
 	}{
-		"500":                 {status(500), "the server answered with status 500", patience},
-		"204":                 {status(204), "the server answered with status 204", patience},
-		"404":                 {status(404), "the server answered with status 404", patience},
-		"304 for no tag":      {status(304), "the server answered with status 304", patience},
-		"a partial document":  {status(206), "the server answered with status 206", patience},
-		"garbage":             {document("<html>sorry</html>"), errNotJSON.Error(), patience},
-		"half a document":     {document(`{"keys":[`), errNotJSON.Error(), patience},
-		"no keys":             {document(hostile.JWKS()), errNoneUsable.Error(), patience},
-		"a secret":            {document(`{"keys":[{"kty":"oct","k":"aHVudGVyMg"}]}`), errSymmetric.Error(), patience},
-		"huge":                {document(strings.Repeat(" ", maxDocument+1) + hostile.JWKS(other.JWK())), errTooLarge.Error(), patience},
-		"endless":             {endless, errTooLarge.Error(), patience},
-		"a huge header":       {document(hostile.JWKS(other.JWK()), "X: "+strings.Repeat("x", 2*maxHeader)), "server response headers exceeded", patience},
-		"a truncated body":    {document(hostile.JWKS(other.JWK()), "Content-Length: 9999"), "unexpected EOF", patience},
+		"500":                 {status(500), "the server answered with status 500", waitLimit},
+		"204":                 {status(204), "the server answered with status 204", waitLimit},
+		"404":                 {status(404), "the server answered with status 404", waitLimit},
+		"304 for no tag":      {status(304), "the server answered with status 304", waitLimit},
+		"a partial document":  {status(206), "the server answered with status 206", waitLimit},
+		"garbage":             {document("<html>sorry</html>"), errNotJSON.Error(), waitLimit},
+		"half a document":     {document(`{"keys":[`), errNotJSON.Error(), waitLimit},
+		"no keys":             {document(hostile.JWKS()), errNoneUsable.Error(), waitLimit},
+		"a secret":            {document(`{"keys":[{"kty":"oct","k":"aHVudGVyMg"}]}`), errSymmetric.Error(), waitLimit},
+		"huge":                {document(strings.Repeat(" ", maxDocument+1) + hostile.JWKS(other.JWK())), errTooLarge.Error(), waitLimit},
+		"endless":             {endless, errTooLarge.Error(), waitLimit},
+		"a huge header":       {document(hostile.JWKS(other.JWK()), "X: "+strings.Repeat("x", 2*maxHeader)), "server response headers exceeded", waitLimit},
+		"a truncated body":    {document(hostile.JWKS(other.JWK()), "Content-Length: 9999"), "unexpected EOF", waitLimit},
 		"silence":             {silent, errTooSlow.Error(), short},
 		"a body that stalls":  {stalling, errTooSlow.Error(), short},
-		"a closed connection": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF", patience},
-		"another host":        {redirect(func(*http.Request) string { return elsewhere.URL }), errElsewhere.Error(), patience},
-		"another scheme":      {redirect(func(r *http.Request) string { return "https://" + r.Host }), errElsewhere.Error(), patience},
-		"a file":              {redirect(func(*http.Request) string { return "file:///etc/passwd" }), errElsewhere.Error(), patience},
-		"a circle":            {redirect(func(r *http.Request) string { return r.URL.Path + "x" }), errRedirects.Error(), patience},
+		"a closed connection": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF", waitLimit},
+		"another host":        {redirect(func(*http.Request) string { return elsewhere.URL }), errElsewhere.Error(), waitLimit},
+		"another scheme":      {redirect(func(r *http.Request) string { return "https://" + r.Host }), errElsewhere.Error(), waitLimit},
+		"a file":              {redirect(func(*http.Request) string { return "file:///etc/passwd" }), errElsewhere.Error(), waitLimit},
+		"a circle":            {redirect(func(r *http.Request) string { return r.URL.Path + "x" }), errRedirects.Error(), waitLimit},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

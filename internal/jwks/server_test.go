@@ -120,14 +120,14 @@ func (f *fetcher) during(t testing.TB, do func()) {
 	do()
 }
 
-// patience bounds waiting for what should happen at once.
-const patience = 10 * time.Second
+// waitLimit bounds waiting for what should happen at once.
+const waitLimit = 10 * time.Second
 
 func next[T any](t testing.TB, c <-chan T) (got T) {
 	t.Helper()
 	select {
 	case got = <-c:
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("nothing came")
 	}
 	return got

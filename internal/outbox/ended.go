@@ -53,12 +53,12 @@ func (o *Outbox) Ended(op lifecycle.Operation, outcome lifecycle.Outcome, took t
 		return err
 	}
 	wake(o.wakeWriter)
-	patience := time.NewTimer(endedWait)
-	defer patience.Stop()
+	waitLimit := time.NewTimer(endedWait)
+	defer waitLimit.Stop()
 	select {
 	case err := <-e.done:
 		return err
-	case <-patience.C:
+	case <-waitLimit.C:
 		return errors.Join(ErrCannotWrite, errSlow)
 	}
 }

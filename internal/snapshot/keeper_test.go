@@ -240,7 +240,7 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// Whoever waits when Run ends, or comes later, is not kept until the time-out.
+// A reader that waits when Run ends, or comes later, is not kept until the time-out.
 func TestEndOfRunEndsWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := New(Config{Fetch: func(context.Context) (Status, error) { return Status{}, errors.New("away") }})

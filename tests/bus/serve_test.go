@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience is how long a server may take to build and to listen.
-const patience = 2 * time.Minute
+// waitLimit is how long a server may take to build and to listen.
+const waitLimit = 2 * time.Minute
 
 // freePort is a port of loopback that nothing listens on.
 func freePort(t testing.TB) string {
@@ -62,7 +62,7 @@ func serve(t testing.TB, c *exec.Cmd, port string) {
 		_ = syscall.Kill(-c.Process.Pid, syscall.SIGTERM)
 		<-ended
 	})
-	deadline := time.After(patience)
+	deadline := time.After(waitLimit)
 	for {
 		connection, err := net.Dial("tcp", "127.0.0.1:"+port)
 		if err == nil {

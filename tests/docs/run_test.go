@@ -23,8 +23,8 @@ const (
 	name = "bus-api-provider-vm"
 	// documentedAddr is where the documents serve; the tests look for a free port.
 	documentedAddr = "127.0.0.1:8085"
-	// patience is how long a command may take to say what it has to.
-	patience = time.Minute
+	// waitLimit is how long a command may take to say what it has to.
+	waitLimit = time.Minute
 )
 
 // dispatcher stands in for the platform's bus.
@@ -128,7 +128,7 @@ func (s *shell) serve(t *testing.T, block Block) {
 	case err := <-ended:
 		ended <- err
 		t.Fatalf("%s: it ended: %v\n%s", block, err, &stderr)
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatalf("%s: it prints no NAME=value", block)
 	}
 }

@@ -29,7 +29,7 @@ func serveAdmin(t testing.TB, env []string, args ...string) (g *gateway, admin s
 // look asks the admin listener for a document.
 func look(t testing.TB, admin, path string) (status int, body string) {
 	t.Helper()
-	client := http.Client{Timeout: patience, Transport: &http.Transport{
+	client := http.Client{Timeout: waitLimit, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			network := "tcp"
@@ -156,7 +156,7 @@ func TestAdminListenerSaysDraining(t *testing.T) {
 	})
 	status, _ := look(t, admin, "/livez")
 	require.Equal(t, 200, status)
-	require.Equal(t, 0, g.waitFor(t, patience))
+	require.Equal(t, 0, g.waitFor(t, waitLimit))
 	_, err := net.Dial("tcp", admin)
 	require.Error(t, err)
 }

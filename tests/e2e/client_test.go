@@ -36,11 +36,11 @@ func dialTo(addr string) (*connection, error) {
 	if strings.HasPrefix(addr, "/") {
 		network = "unix"
 	}
-	c, err := net.DialTimeout(network, addr, patience)
+	c, err := net.DialTimeout(network, addr, waitLimit)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(waitLimit)); err != nil {
 		return nil, err
 	}
 	return &connection{Conn: c, reader: bufio.NewReader(c)}, nil

@@ -81,7 +81,7 @@ func TestCommandsAreQuietWithoutPressureFiles(t *testing.T) {
 	}
 	needs(t, "unshare")
 	p := launch(t, nil, "unshare", "--mount", "sh", "-c", `echo 0::/no-such-group >group && mount --bind group /proc/$$/cgroup && exec "$0" version`, program(t))
-	require.Equal(t, 0, p.waitFor(t, patience))
+	require.Equal(t, 0, p.waitFor(t, waitLimit))
 	require.NotEmpty(t, p.stdout.String())
 	require.Empty(t, p.stderr.String())
 }

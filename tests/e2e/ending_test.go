@@ -42,7 +42,7 @@ func TestEndingInOrder(t *testing.T) {
 			require.False(t, g.hasEnded(), "a request is in flight")
 			body.send("}").expect(t, "POST", closing(okStop))
 			body.closes(t)
-			require.Equal(t, 0, g.waitFor(t, patience), g.stderr)
+			require.Equal(t, 0, g.waitFor(t, waitLimit), g.stderr)
 		})
 	}
 }
@@ -55,7 +55,7 @@ func TestEndingGivesUpAfterTheLimit(t *testing.T) {
 	dial(t, g.addr).send("GET /readyz HTTP/1.1\r\nX: ")
 	began := time.Now()
 	g.signal(t, syscall.SIGTERM)
-	require.Equal(t, 1, g.waitFor(t, patience))
+	require.Equal(t, 1, g.waitFor(t, waitLimit))
 	require.Less(t, time.Since(began), 5*time.Second)
 	require.Contains(t, g.stderr.String(), "did not finish within 300ms")
 	require.NotContains(t, g.stderr.String(), "goroutine")
@@ -69,7 +69,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	eventually(t, "unready", func() bool { return ask(t, g.addr, request("GET /readyz", "")) == draining })
 	began := time.Now()
 	g.signal(t, syscall.SIGINT)
-	g.waitFor(t, patience)
+	g.waitFor(t, waitLimit)
 	require.Equal(t, syscall.SIGINT, g.diedOf())
 	require.Less(t, time.Since(began), time.Second)
 }
@@ -83,7 +83,7 @@ func TestUnixSocket(t *testing.T) {
 	dead := begin(t, nil, "--addr", "unix:"+path)
 	eventually(t, "a socket", func() bool { _, err := os.Stat(path); return err == nil })
 	dead.signal(t, syscall.SIGKILL)
-	dead.waitFor(t, patience)
+	dead.waitFor(t, waitLimit)
 	_, err := os.Stat(path)
 	require.NoError(t, err, "the killed process left its socket")
 
@@ -109,6 +109,6 @@ func TestSignalDuringStart(t *testing.T) {
 	for range 10 {
 		g := serve(t, nil)
 		g.signal(t, syscall.SIGTERM)
-		require.Equal(t, 0, g.waitFor(t, patience), g.stderr)
+		require.Equal(t, 0, g.waitFor(t, waitLimit), g.stderr)
 	}
 }

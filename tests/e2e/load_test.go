@@ -46,7 +46,7 @@ func hammer(addr string, clients, perConnection int, next func(client, i int) (x
 						return
 					}
 				}
-				_ = c.SetDeadline(time.Now().Add(patience))
+				_ = c.SetDeadline(time.Now().Add(waitLimit))
 				got, err := c.send(x.raw).reply(strings.SplitN(x.raw, " ", 2)[0])
 				if err != nil || !slices.Contains(x.want, carried(got)) {
 					results <- fmt.Errorf("client %d, request %d: %w, %q", client, i, err, got)

@@ -72,7 +72,7 @@ func tryNginx(t testing.TB, addr string, upstreams []string) (listening bool) {
 	})
 	t.Cleanup(func() {
 		p.signal(t, syscall.SIGTERM)
-		p.waitFor(t, patience)
+		p.waitFor(t, waitLimit)
 		if t.Failed() {
 			t.Logf("nginx says:\n%s", strings.Join(failuresIn.FindAllString(p.stderr.String(), -1), "\n"))
 		}

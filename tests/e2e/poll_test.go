@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// patience bounds every wait for something that should happen at once. It is
+// waitLimit bounds every wait for something that should happen at once. It is
 // long because machines are slow at times; nothing waits for all of it.
-const patience = 10 * time.Second
+const waitLimit = 10 * time.Second
 
 const pollEvery = 2 * time.Millisecond
 
@@ -15,14 +15,14 @@ const pollEvery = 2 * time.Millisecond
 // is the only way in which these tests wait for another process.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(waitLimit)
 	defer deadline.Stop()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-deadline.C:
-			t.Fatalf("after %s still not: %s", patience, what)
+			t.Fatalf("after %s still not: %s", waitLimit, what)
 		case <-tick.C:
 		}
 	}

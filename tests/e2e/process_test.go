@@ -109,7 +109,7 @@ func run(t testing.TB, env []string, args ...string) result {
 			<-p.ended
 		}
 	}()
-	return result{p.waitFor(t, patience), p.stdout.String(), p.stderr.String()}
+	return result{p.waitFor(t, waitLimit), p.stdout.String(), p.stderr.String()}
 }
 
 // servingLine is the one log line that says where a gateway listens.
@@ -163,5 +163,5 @@ func (g *gateway) stop(t testing.TB) {
 		return
 	}
 	g.signal(t, syscall.SIGTERM)
-	require.Equal(t, 0, g.waitFor(t, patience), "%s", g.stderr)
+	require.Equal(t, 0, g.waitFor(t, waitLimit), "%s", g.stderr)
 }

@@ -42,7 +42,7 @@ func watch(t testing.TB, rules string, targets []string) *prometheus {
 		"--config.file="+writeFile(t, "prometheus.yml", string(config)), "--storage.tsdb.path="+t.TempDir(), "--web.listen-address=127.0.0.1:0")}
 	t.Cleanup(func() {
 		p.signal(t, syscall.SIGTERM)
-		require.Equal(t, 0, p.waitFor(t, patience), "%s", p.stderr)
+		require.Equal(t, 0, p.waitFor(t, waitLimit), "%s", p.stderr)
 	})
 	eventually(t, "Prometheus listens: "+p.stderr.String(), func() bool {
 		if match := prometheusLine.FindStringSubmatch(p.stderr.String()); match != nil {
@@ -57,7 +57,7 @@ func watch(t testing.TB, rules string, targets []string) *prometheus {
 // query returns the label sets that an expression yields now.
 func (p *prometheus) query(t testing.TB, expression string) []map[string]string {
 	t.Helper()
-	client := http.Client{Timeout: patience}
+	client := http.Client{Timeout: waitLimit}
 	response, err := client.Get("http://" + p.addr + "/api/v1/query?query=" + url.QueryEscape(expression))
 	require.NoError(t, err)
 	defer response.Body.Close()

@@ -232,6 +232,6 @@ func TestHangupEndsDevelopment(t *testing.T) {
 	t.Parallel()
 	g := serve(t, nil, "--dev")
 	g.signal(t, syscall.SIGHUP)
-	require.Equal(t, 0, g.waitFor(t, patience), "%s", g.stderr)
+	require.Equal(t, 0, g.waitFor(t, waitLimit), "%s", g.stderr)
 	require.Contains(t, g.stderr.String(), "drained")
 }

@@ -127,7 +127,7 @@ func TestSlowAndSilentClients(t *testing.T) {
 				}
 			}
 			require.GreaterOrEqual(t, time.Since(began), limit*9/10)
-			require.Less(t, time.Since(began), patience/2)
+			require.Less(t, time.Since(began), waitLimit/2)
 		})
 	}
 	t.Run("idle after a request", func(t *testing.T) {

@@ -40,7 +40,7 @@ func (m *manager) env(more ...string) []string {
 // next is the next message, as its lines in order.
 func (m *manager) next(t testing.TB) []string {
 	t.Helper()
-	return m.within(t, patience)
+	return m.within(t, waitLimit)
 }
 
 func (m *manager) within(t testing.TB, limit time.Duration) []string {
@@ -120,7 +120,7 @@ func TestServiceTellsItsManager(t *testing.T) {
 
 	g.signal(t, syscall.SIGTERM)
 	require.Equal(t, []string{"STOPPING=1"}, m.next(t))
-	require.Equal(t, 0, g.waitFor(t, patience))
+	require.Equal(t, 0, g.waitFor(t, waitLimit))
 }
 
 // The watchdog is fed twice within its time, also while the service drains, and
@@ -141,7 +141,7 @@ func TestWatchdogIsFed(t *testing.T) {
 	g.signal(t, syscall.SIGCONT)
 	require.Equal(t, []string{"WATCHDOG=1"}, m.next(t))
 	g.signal(t, syscall.SIGTERM)
-	g.waitFor(t, patience)
+	g.waitFor(t, waitLimit)
 }
 
 // fed counts messages until the watchdog was fed a number of times, and expects

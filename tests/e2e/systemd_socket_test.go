@@ -99,7 +99,7 @@ func TestSocketsFromSystemdAreServed(t *testing.T) {
 func TestTooManySocketsFromSystemd(t *testing.T) {
 	t.Parallel()
 	g := activate(t, []heldSocket{hold(t, "api", "127.0.0.1:0"), hold(t, "another", "127.0.0.1:0")}, nil)
-	require.Equal(t, 1, g.waitFor(t, patience))
+	require.Equal(t, 1, g.waitFor(t, waitLimit))
 	require.Contains(t, g.stderr.String(), "systemd passed several sockets for one listener")
 }
 
@@ -128,7 +128,7 @@ func TestRestartsOnOneSocketFailNothing(t *testing.T) {
 				if old != nil {
 					old.signal(t, syscall.SIGTERM)
 					require.Equal(t, []string{"STOPPING=1"}, m.next(t))
-					require.Equal(t, 0, old.waitFor(t, patience), old.stderr)
+					require.Equal(t, 0, old.waitFor(t, waitLimit), old.stderr)
 				}
 				g := activate(t, []heldSocket{held}, m.env())
 				require.Equal(t, []string{"READY=1"}, m.next(t))

@@ -34,13 +34,13 @@ func exchange(addr, raw string) answer {
 	return receive(conn)
 }
 
-// dial opens a connection that lives no longer than patience.
+// dial opens a connection that lives no longer than waitLimit.
 func dial(addr string) (net.Conn, error) {
-	conn, err := net.DialTimeout("tcp", addr, patience)
+	conn, err := net.DialTimeout("tcp", addr, waitLimit)
 	if err != nil {
 		return nil, err
 	}
-	return conn, conn.SetDeadline(time.Now().Add(patience))
+	return conn, conn.SetDeadline(time.Now().Add(waitLimit))
 }
 
 // receive reads the one answer on conn, and closes it.

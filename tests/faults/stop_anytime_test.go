@@ -31,11 +31,11 @@ func stopping(t *testing.T, seed uint64) {
 	for range 1 + dice.IntN(2) {
 		fault := odds[dice.IntN(len(odds))]
 		life := time.Duration(dice.Int64N(int64(300 * time.Millisecond)))
-		patience := []string{"10ms", "100ms", "400ms", "20s"}[dice.IntN(4)]
+		waitLimit := []string{"10ms", "100ms", "400ms", "20s"}[dice.IntN(4)]
 		callers := 1 + dice.IntN(10)
-		t.Logf("%s, %d callers, stopped after %v, within %s", fault.name, callers, life, patience)
+		t.Logf("%s, %d callers, stopped after %v, within %s", fault.name, callers, life, waitLimit)
 		fault.begin(r)
-		g := r.launch(process, home, append(settings, "BUS_VM_SHUTDOWN_TIMEOUT="+patience)...)
+		g := r.launch(process, home, append(settings, "BUS_VM_SHUTDOWN_TIMEOUT="+waitLimit)...)
 		if !g.serving() {
 			t.Fatalf("it ended by itself:\n%s", g.log)
 		}
@@ -45,7 +45,7 @@ func stopping(t *testing.T, seed uint64) {
 		g.interrupt()
 		code := g.wait()
 		tr.end()
-		if code != 0 && (code != 1 || patience == "20s") {
+		if code != 0 && (code != 1 || waitLimit == "20s") {
 			t.Errorf("exit code %d:\n%s", code, tail(g.log.String()))
 		}
 		r.wantAudits(g)

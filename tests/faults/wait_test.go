@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// patience bounds every wait for what should come at once or after a deadline
+// waitLimit bounds every wait for what should come at once or after a deadline
 // of the gateway. Nothing that is well waits for all of it.
-const patience = time.Minute
+const waitLimit = time.Minute
 
 const pollEvery = 5 * time.Millisecond
 
 func patiently() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), patience)
+	return context.WithTimeout(context.Background(), waitLimit)
 }
 
-// eventually polls until ok; false means that patience ended first. It is for
+// eventually polls until ok; false means that waitLimit ended first. It is for
 // what nobody signals: the inside of another process.
 func eventually(ok func() bool) bool {
 	ctx, cancel := patiently()

@@ -154,7 +154,7 @@ func (w *Worker) publish(ctx context.Context, reply Message, times int) {
 	}
 }
 
-// persist tries until the API accepts reply, patience ends, or ctx does. A try
+// persist tries until the API accepts reply, waitLimit ends, or ctx does. A try
 // whose answer got lost makes a duplicate, as it would in production.
 func (w *Worker) persist(ctx context.Context, reply Message) {
 	ctx, cancel := context.WithTimeout(ctx, replyPatience)

@@ -105,7 +105,7 @@ func (m *machine) enter(t testing.TB, script string, namespaces ...string) resul
 	command.Env = environment
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
-	command.WaitDelay = patience // a script that leaves something behind must redirect it
+	command.WaitDelay = waitLimit // a script that leaves something behind must redirect it
 	var exit *exec.ExitError
 	if err := command.Run(); err != nil && !errors.As(err, &exit) {
 		require.NoError(t, err)

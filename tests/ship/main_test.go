@@ -23,16 +23,16 @@ const (
 	moduleRoot = "../.."
 	secret     = "the secret of the shipping tests, 44 bytes long"
 
-	// patience bounds every wait for another process.
-	patience  = 30 * time.Second
+	// waitLimit bounds every wait for another process.
+	waitLimit = 30 * time.Second
 	pollEvery = 10 * time.Millisecond
 )
 
 // eventually polls until ok, and fails the test when that takes too long.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(pollEvery) {
-		require.False(t, time.Now().After(deadline), "after %s still not: %s", patience, what)
+	for deadline := time.Now().Add(waitLimit); !ok(); time.Sleep(pollEvery) {
+		require.False(t, time.Now().After(deadline), "after %s still not: %s", waitLimit, what)
 	}
 }
 

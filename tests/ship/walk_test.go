@@ -116,7 +116,7 @@ func (m *machine) shell(t testing.TB) *shell {
 	require.NoError(t, err)
 	s.stdout = bufio.NewReader(stdout)
 	command.Stderr = s.stderr
-	command.WaitDelay = patience
+	command.WaitDelay = waitLimit
 	require.NoError(t, command.Start())
 	t.Cleanup(func() {
 		_ = s.stdin.Close()

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// patience bounds each connection of a test; no passing test waits for it.
-const patience = 20 * time.Second
+// waitLimit bounds each connection of a test; no passing test waits for it.
+const waitLimit = 20 * time.Second
 
 // Dial connects to addr and closes the connection when the test ends.
 func Dial(t testing.TB, addr net.Addr) net.Conn {
@@ -28,7 +28,7 @@ func Dial(t testing.TB, addr net.Addr) net.Conn {
 		t.Fatalf("connect: %v", err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(waitLimit)); err != nil {
 		t.Fatalf("set a deadline: %v", err)
 	}
 	return c

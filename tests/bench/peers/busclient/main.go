@@ -19,8 +19,8 @@ import (
 	"github.com/busdk/bus-api-provider-vm/tests/bench/peers/wire"
 )
 
-// patience bounds the wait for a reply.
-const patience = 10 * time.Second
+// waitLimit bounds the wait for a reply.
+const waitLimit = 10 * time.Second
 
 const startRequest = "bus.vm.start.request"
 
@@ -177,7 +177,7 @@ func (c *client) ask(name string, payload map[string]any) error {
 	select {
 	case <-replied:
 		return nil
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		return fmt.Errorf("%s: no reply", name)
 	}
 }
