@@ -158,10 +158,10 @@ func TestWarnings(t *testing.T) {
 			[]string{"admin.addr 0.0.0.0:9085 can be reached by other machines, and asks for no token; use a loopback address or a unix socket, or let a firewall decide who may"}},
 		"Events in clear": {[]string{"--backend", "events", "--events-url", "http://bus-events:8081"}, withSecret("BUS_API_TOKEN=x"),
 			[]string{"events.url is plain http to bus-events:8081: the provider's token can be read on the way; use https, or a network that is yours alone"}},
-		"Events encrypted":         {[]string{"--backend", "events", "--events-url", "https://bus-events"}, withSecret("BUS_API_TOKEN=x"), nil},
-		"Events on this machine":   {[]string{"--backend", "events", "--events-url", "http://LOCALHOST:8081/local/v1"}, withSecret("BUS_API_TOKEN=x"), nil},
+		"Events encrypted":          {[]string{"--backend", "events", "--events-url", "https://bus-events"}, withSecret("BUS_API_TOKEN=x"), nil},
+		"Events on this machine":    {[]string{"--backend", "events", "--events-url", "http://LOCALHOST:8081/local/v1"}, withSecret("BUS_API_TOKEN=x"), nil},
 		"Events that nothing needs": {[]string{"--events-url", "http://bus-events:8081"}, withSecret(), nil},
-		"static on a socket":       {[]string{"--addr", "unix:/run/vm.sock"}, withSecret(), nil},
+		"static on a socket":        {[]string{"--addr", "unix:/run/vm.sock"}, withSecret(), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := loaded(t, Input{Flags: flagsOf(t, tc.args...), Environ: tc.environ}).Warnings
