@@ -18,8 +18,8 @@ import (
 
 var busy = refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unavailable", "Too many operations are under way.")
 
-// So many at once pass, one more is told to come back, and whoever left makes
-// room, in whatever way it left.
+// Up to the limit requests pass at once, one more is refused with Retry-After,
+// and a request makes room however it ends.
 func TestLimitWrites(t *testing.T) {
 	const limit = 3
 	entered, leave := make(chan struct{}), make(chan struct{})

@@ -75,7 +75,7 @@ func TestPublicKeysVerify(t *testing.T) {
 
 // A key verifies tokens of its own algorithm that name it, and no others.
 func TestPublicKeysRefuse(t *testing.T) {
-	i, stranger := newIssuer(), newIssuer()
+	i, other := newIssuer(), newIssuer()
 	second := hostile.NewSigner("ES256", "e2")
 	_, handler := withKeys(t, setOf(t, i.rsa, i.ec, i.ed, second))
 	claims := hostile.GoodClaims(epoch).String()
@@ -97,7 +97,7 @@ func TestPublicKeysRefuse(t *testing.T) {
 		"a critical extension":      i.rsa.Sign(`{"alg":"RS256","kid":"r","crit":["b64"],"b64":false}`, claims),
 		"a wrong audience":          i.rsa.Token(hostile.GoodClaims(epoch).Set("aud", `"other"`)),
 		"no expiry":                 i.rsa.Token(hostile.GoodClaims(epoch).Without("exp")),
-		"a key in the header":       stranger.rsa.Sign(`{"alg":"RS256","kid":"r","jwk":`+stranger.rsa.JWK()+`}`, claims),
+		"a key in the header":       other.rsa.Sign(`{"alg":"RS256","kid":"r","jwk":`+other.rsa.JWK()+`}`, claims),
 		"no signature":              cut(i.rsa.Token(hostile.GoodClaims(epoch))),
 		"a zero signature of ES256": cut(i.ec.Token(hostile.GoodClaims(epoch))) + strings.Repeat("A", 86),
 		"a zero signature of EdDSA": cut(i.ed.Token(hostile.GoodClaims(epoch))) + strings.Repeat("A", 86),
@@ -109,8 +109,8 @@ func TestPublicKeysRefuse(t *testing.T) {
 			tokens["unsigned "+algorithm+" for "+kid] = cut(tokens[algorithm+" for "+kid])
 		}
 	}
-	for _, s := range stranger.signers() {
-		tokens["a stranger's "+s.Algorithm] = s.Token(hostile.GoodClaims(epoch))
+	for _, s := range other.signers() {
+		tokens["another issuer's "+s.Algorithm] = s.Token(hostile.GoodClaims(epoch))
 	}
 	for _, bad := range hostile.BadTokens(testSecret, epoch) {
 		if !bad.Expired {

@@ -61,7 +61,7 @@ func (l *log) loggerFrom(level slog.Level) *slog.Logger {
 }
 
 // One line for each write of a known caller says how it ended, panics and
-// refusals included; nobody else's writes and no reads leave any.
+// refusals included; writes of other callers and reads leave none.
 func TestAudit(t *testing.T) {
 	var l log
 	w := serve(t, func(w *world, c *routes.Config) {
@@ -124,7 +124,7 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// Reads are told of to whoever looks for them, and fill no log otherwise.
+// Reads are logged at level debug only.
 func TestReadsAreLoggedAtDebug(t *testing.T) {
 	for level, want := range map[slog.Level][]string{
 		slog.LevelDebug: {"request_id=<id> subject=<id>"},

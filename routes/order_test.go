@@ -88,7 +88,7 @@ func TestWhoIsAsked(t *testing.T) {
 		want    string
 		asked   []string
 	}{
-		{"nobody", nil, "caller", started, write},
+		{"no claims", nil, "caller", started, write},
 		{"billing", func(w *world, c *routes.Config) { c.Entitlement = w.billing }, account, started, append([]string{"entitlement vm:write"}, write...)},
 		{"billing, no account", func(w *world, c *routes.Config) { c.Entitlement = w.billing }, "caller", noAccount, nil},
 		{"usage", func(w *world, c *routes.Config) { c.Usage = w.records }, account, started, recorded},

@@ -21,7 +21,7 @@ func TestDataDir(t *testing.T) {
 		{"not there yet", filepath.Join(dir, "a", "b"), found{OK, `.*/a/b is going to be made; ` + dir + `: written.*`, ""}},
 		{"a file", file, found{Failed, file + " is no directory", "make the directory.*"}},
 		{"below a file", filepath.Join(file, "a"), found{Failed, ".*not a directory", "make the directory.*"}},
-		{"where nobody may write", "/proc/self", found{Failed, "open /proc/self/.*", "make /proc/self writable.*"}},
+		{"not writable by any user", "/proc/self", found{Failed, "open /proc/self/.*", "make /proc/self writable.*"}},
 	} {
 		got := Config{DataDir: c.dir}.dataDir(background())
 		if c.want.status == OK && got[0].Status == Warning {

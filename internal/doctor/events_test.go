@@ -66,7 +66,7 @@ func TestEventsAPI(t *testing.T) {
 	for _, reply := range replies {
 		require.NoError(t, p.Events.WaitGone(background(), reply), "the streams are closed again")
 	}
-	require.Empty(t, p.Check(), "nobody was asked for anything")
+	require.Empty(t, p.Check(), "a request was published")
 
 	const newToken = "issue a provider token with the scopes .*"
 	each := func(detail, do string) (want []found) {

@@ -45,5 +45,5 @@ func TestPublicKeys(t *testing.T) {
 	requireChecks(t, "none of use", "public keys", look(document(200, hostile.JWKS())), found{Failed, "no keys from the JWKS: the document has no key for RS256, .*", "open --jwks-url.*"})
 	requireChecks(t, "an error", "public keys", look(document(500, "")), found{Failed, "no keys from the JWKS: .*500", "open --jwks-url.*"})
 	requireChecks(t, "no JSON", "public keys", look(document(200, "<html>")), found{Failed, "no keys from the JWKS: .*", "open --jwks-url.*"})
-	requireChecks(t, "nobody there", "public keys", look("http://127.0.0.1:1/keys"), found{Failed, "no keys from the JWKS: .*refused", "open --jwks-url.*"})
+	requireChecks(t, "connection refused", "public keys", look("http://127.0.0.1:1/keys"), found{Failed, "no keys from the JWKS: .*refused", "open --jwks-url.*"})
 }

@@ -39,14 +39,14 @@ func TestAReplyFromTheGapIsFoundByReplay(t *testing.T) {
 				reply := r.ask(id)
 				want(t, f.published)
 				f.reply(startReply, id, i)
-				f.reply(startReply, "stranger", i)
+				f.reply(startReply, "other", i)
 				wantN(t, reply, i)
 				want(t, seen)
 			}
 
 			reply := r.ask("a")
 			want(t, f.published)
-			f.mu.Lock() // published while nobody listens
+			f.mu.Lock() // published while there is no subscriber
 			delete(f.streams, first)
 			f.mu.Unlock()
 			f.reply(startReply, "a", 7)

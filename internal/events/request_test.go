@@ -35,7 +35,7 @@ func TestDuplicatesStrangersAndLateRepliesAreCounted(t *testing.T) {
 	r := start(t, f, nil, func(c *Client) { c.Observe(startReply, func(e Envelope) { seen <- e }) })
 	reply := r.ask("a")
 	want(t, f.published)
-	f.reply(startReply, "stranger", 1)
+	f.reply(startReply, "other", 1)
 	f.line(startReply, `{"name":"`+startReply+`"}`+"\n")
 	f.reply(startReply, "a", 2)
 	f.reply(startReply, "a", 3)
@@ -55,7 +55,7 @@ func TestDuplicatesStrangersAndLateRepliesAreCounted(t *testing.T) {
 	}
 
 	// The observer saw what was not this process's, in order.
-	f.reply(startReply, "stranger", 9)
+	f.reply(startReply, "other", 9)
 	for i, payload := range []string{`{"n":1}`, ``, `{"n":9}`} {
 		if e := want(t, seen); string(e.Payload) != payload {
 			t.Errorf("event %d is %s, want %s", i, e.Payload, payload)

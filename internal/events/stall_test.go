@@ -155,7 +155,7 @@ func TestSilenceIsNoDoubtWhileSomethingIsHeard(t *testing.T) {
 		s := want(t, f.opened)
 		reply := r.ask("a")
 		want(t, f.published)
-		f.reply(startReply, "stranger", 1)
+		f.reply(startReply, "other", 1)
 		wantErr(t, reply, ErrNoReply)
 		synctest.Wait()
 		select {

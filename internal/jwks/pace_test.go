@@ -92,7 +92,7 @@ func TestFetchesWhenDue(t *testing.T) {
 }
 
 // Before the first keys as after an outage, the pauses grow, and a success
-// begins anew.
+// starts again.
 func TestFetchesAfterFailures(t *testing.T) {
 	table := &timetable{down: 7 * time.Second} // at most 1 + 2 + 4
 	within(t, table, func(f *fetcher) {

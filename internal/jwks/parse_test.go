@@ -52,18 +52,18 @@ func TestUsableKeys(t *testing.T) {
 		key, want string
 		public    crypto.PublicKey
 	}{
-		"RSA":                       {i.rsa.JWK(), "r (RS256)", i.rsa.Public()},
-		"RSA with its algorithm":    {i.rsa.JWK(`"alg":"RS256"`), "r (RS256)", i.rsa.Public()},
-		"RSA with a leading zero":   {strings.Replace(i.rsa.JWK(), `"e":"AQAB"`, `"e":"AAEAAQ"`, 1), "r (RS256)", i.rsa.Public()},
-		"EC":                        {i.ec.JWK(), "e (ES256)", i.ec.Public()},
-		"EC with its algorithm":     {i.ec.JWK(`"alg":"ES256"`), "e (ES256)", i.ec.Public()},
-		"Ed25519":                   {i.ed.JWK(), "d (EdDSA)", i.ed.Public()},
-		"Ed25519 with its name":     {i.ed.JWK(`"alg":"EdDSA"`), "d (EdDSA)", i.ed.Public()},
-		"for signatures":            {i.ec.JWK(`"use":"sig"`), "e (ES256)", i.ec.Public()},
-		"for verification":          {i.ec.JWK(`"key_ops":["sign","verify"]`), "e (ES256)", i.ec.Public()},
-		"for both, both ways":       {i.ec.JWK(`"use":"sig","key_ops":["verify"]`), "e (ES256)", i.ec.Public()},
-		"members that nobody knows": {i.ec.JWK(`"x5c":["MII"],"x5t":"a","exp":1,"KID":"other","K":"c2VjcmV0"`), "e (ES256)", i.ec.Public()},
-		"an escaped name":           {strings.Replace(i.ec.JWK(), `"kty"`, `"\u006bty"`, 1), "e (ES256)", i.ec.Public()},
+		"RSA":                     {i.rsa.JWK(), "r (RS256)", i.rsa.Public()},
+		"RSA with its algorithm":  {i.rsa.JWK(`"alg":"RS256"`), "r (RS256)", i.rsa.Public()},
+		"RSA with a leading zero": {strings.Replace(i.rsa.JWK(), `"e":"AQAB"`, `"e":"AAEAAQ"`, 1), "r (RS256)", i.rsa.Public()},
+		"EC":                      {i.ec.JWK(), "e (ES256)", i.ec.Public()},
+		"EC with its algorithm":   {i.ec.JWK(`"alg":"ES256"`), "e (ES256)", i.ec.Public()},
+		"Ed25519":                 {i.ed.JWK(), "d (EdDSA)", i.ed.Public()},
+		"Ed25519 with its name":   {i.ed.JWK(`"alg":"EdDSA"`), "d (EdDSA)", i.ed.Public()},
+		"for signatures":          {i.ec.JWK(`"use":"sig"`), "e (ES256)", i.ec.Public()},
+		"for verification":        {i.ec.JWK(`"key_ops":["sign","verify"]`), "e (ES256)", i.ec.Public()},
+		"for both, both ways":     {i.ec.JWK(`"use":"sig","key_ops":["verify"]`), "e (ES256)", i.ec.Public()},
+		"unknown members":         {i.ec.JWK(`"x5c":["MII"],"x5t":"a","exp":1,"KID":"other","K":"c2VjcmV0"`), "e (ES256)", i.ec.Public()},
+		"an escaped name":         {strings.Replace(i.ec.JWK(), `"kty"`, `"\u006bty"`, 1), "e (ES256)", i.ec.Public()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			set := parsed(t, tc.key)

@@ -224,7 +224,7 @@ func TestStopCutsASendShort(t *testing.T) {
 	})
 }
 
-// checkPairs wants every promise kept and, for each operation, both records
+// checkPairs checks every guarantee and, for each operation, both records
 // once, `requested` first.
 func checkPairs(t *testing.T, s *sink, ops []lifecycle.Operation) {
 	t.Helper()

@@ -8,7 +8,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 
-// errSlow is what a caller of Ended hears when the disk takes too long.
+// errSlow is the error of Ended when the disk takes too long.
 var errSlow = errors.New("the disk has not answered in time; the record is written when it does")
 
 // ending is a terminal record on its way to disk. It stays queued until it is
@@ -19,7 +19,7 @@ type ending struct {
 	// heldUntil is when the record may go at the earliest.
 	heldUntil time.Time
 	// done takes the result of the first attempt, once: see answer. Nil when
-	// nobody waits.
+	// no caller waits.
 	done     chan error
 	answered bool
 }

@@ -56,7 +56,7 @@ var faults = map[string]struct {
 	"failed in the last sync": {syscall.EIO, true},
 }
 
-// The promise to callers while the disk fails, and that all of it heals.
+// What callers are told while the disk fails, and that all of it recovers.
 func TestDiskFails(t *testing.T) {
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
@@ -256,7 +256,7 @@ func TestDeliveryGoesOnWithoutTheDisk(t *testing.T) {
 	})
 }
 
-// A panic of bbolt is damage found at run time: Run ends, nobody hangs.
+// A panic of bbolt is damage found at run time: Run ends, no caller hangs.
 func TestDamageWhileRunning(t *testing.T) {
 	o := mustOpen(t, Config{Dir: t.TempDir(), Sender: newSink(nil)})
 	o.store.update = func(func(*bbolt.Tx) error) error { panic("page 7 already freed") }

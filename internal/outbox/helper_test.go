@@ -46,7 +46,7 @@ type sink struct {
 	taken    []usage.Record // acknowledged, in order
 	tries    int
 	underway map[string]int // by event id
-	broken   []string       // promises of the outbox that did not hold
+	broken   []string       // guarantees of the outbox that did not hold
 	changed  chan struct{}
 }
 

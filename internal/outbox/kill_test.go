@@ -131,7 +131,7 @@ func (w *told) deliver(r usage.Record) {
 }
 
 // TestKill kills a working process at random moments, again and again on one
-// directory, and wants every promise of every one of them kept in the end.
+// directory, and checks in the end that each kept every guarantee.
 func TestKill(t *testing.T) {
 	rounds, seed := number(t, "BUS_VM_KILL_ROUNDS", killRounds), number(t, "BUS_VM_KILL_SEED", killSeed)
 	random := rand.New(rand.NewPCG(uint64(seed), 0))

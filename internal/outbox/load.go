@@ -42,7 +42,7 @@ func (o *Outbox) load(found contents) {
 	}
 	for _, k := range found.unreadable {
 		o.log.Error("a usage record on disk cannot be read and is parked as it is", "dir", o.config.Dir, "row", k,
-			"do", "keep a copy of the outbox file and report it: nobody is billed for this record")
+			"do", "keep a copy of the outbox file and report it: this record is not billed")
 		o.settleAs(settlement{key: k, reason: "the row cannot be read"}, now)
 	}
 	o.parked = found.stuck + len(found.unreadable)

@@ -130,7 +130,7 @@ func (m *model) request(*rapid.T) {
 	var want error
 	switch room, _ := m.room(); {
 	case room+2 > modelRecords && m.real.Healthy() == nil:
-		want = ErrFull // also when the disk is, but nobody has noticed
+		want = ErrFull // also when the disk is, unnoticed
 	case m.full:
 		want = ErrCannotWrite
 	}

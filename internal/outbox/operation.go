@@ -65,8 +65,8 @@ func (op *operation) deliverable() bool {
 	return *at == waiting && (at == &op.requested || op.writing == 0)
 }
 
-// takesEnd reports whether a terminal record would be the first, or make an
-// unknown outcome known that nobody has seen.
+// takesEnd reports whether a terminal record would be the first, or replace an
+// unknown outcome that is not delivered yet.
 func (op *operation) takesEnd(outcome lifecycle.Outcome) bool {
 	switch {
 	case op.requested == absent:

@@ -69,7 +69,7 @@ type Config struct {
 	RetryMin, RetryMax time.Duration
 	// Logger is where faults go; never a token, only ids of records.
 	Logger *slog.Logger
-	// Metrics receives the metrics bus_vm_outbox_…; nil means nobody looks.
+	// Metrics receives the metrics bus_vm_outbox_…; nil registers none.
 	Metrics *metrics.Set
 	// Now stamps records with the wall clock. What waits, waits by the
 	// monotonic clock, so a clock step holds nothing up.

@@ -90,7 +90,7 @@ func TestOneOutageIsOneFailure(t *testing.T) {
 	})
 }
 
-// The delays of a record begin anew with the next record of its operation.
+// The delays of a record start again with the next record of its operation.
 func TestAttemptsAreOfARecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{err: errDown}

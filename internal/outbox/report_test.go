@@ -13,8 +13,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 
-// Whoever has to settle parked records with the usage integration finds which
-// they are and why, oldest first.
+// The report lists parked records and why they are parked, oldest first.
 func TestReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSink(func(_ context.Context, r usage.Record) error {

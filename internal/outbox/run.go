@@ -30,7 +30,7 @@ func (o *Outbox) Run(ctx context.Context) error {
 		written <- err
 	}()
 	// Delivery ends first, so that what it had acknowledged is deleted by the
-	// writer's last transaction. Then nobody may add to that transaction, so
+	// writer's last transaction. From then on nothing is added to that transaction, so
 	// that the writer answers everyone who waits before it returns.
 	delivered := o.deliver(ctx)
 	o.mu.Lock()

@@ -99,7 +99,7 @@ func (o *Outbox) gather(now time.Time) time.Duration {
 	return o.gathering.Add(gatherFor).Sub(now)
 }
 
-// takeRequests returns the oldest requests that nobody withdrew.
+// takeRequests returns the oldest requests that are not withdrawn.
 func (o *Outbox) takeRequests() []*request {
 	var some []*request
 	for len(o.requests) > 0 && len(some) < maxRequests {

@@ -95,7 +95,7 @@ func TestChangesAreNoticed(t *testing.T) {
 			require.NoError(t, os.Remove(b.path("f")))
 			require.NoError(t, os.Mkdir(b.path("f"), 0o700))
 		},
-		"made a pipe that nobody writes": func(t *testing.T, b *bench) {
+		"made a pipe without a writer": func(t *testing.T, b *bench) {
 			require.NoError(t, os.Remove(b.path("f")))
 			require.NoError(t, syscall.Mkfifo(b.path("f"), 0o600))
 		},

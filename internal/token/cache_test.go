@@ -47,7 +47,7 @@ func TestSignatureIsCheckedAgain(t *testing.T) {
 }
 
 // A token leaves memory within a minute of its exp, or of a minute after it
-// was verified, although nobody asks again; and the timer goes with the last.
+// was verified, although it is not used again; and the timer goes with the last.
 func TestExpiredTokensLeaveMemory(t *testing.T) {
 	for _, c := range []struct{ lifetime, gone time.Duration }{
 		{time.Second, time.Minute + time.Second},

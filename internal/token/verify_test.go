@@ -54,7 +54,7 @@ func signed(claims hostile.Claims) string {
 
 // Check says why it refuses a token, of which nothing but the header was read.
 func TestCheck(t *testing.T) {
-	ec, stranger := hostile.NewSigner("ES256", "e"), hostile.NewSigner("ES256", "s")
+	ec, other := hostile.NewSigner("ES256", "e"), hostile.NewSigner("ES256", "s")
 	set, err := jwks.Parse([]byte(hostile.JWKS(ec.JWK())))
 	require.NoError(t, err)
 	asked := 0
@@ -72,7 +72,7 @@ func TestCheck(t *testing.T) {
 	}{
 		{"HS256", secrets, hs256(`{"alg":"HS256"}`), nil},
 		{"ES256", both, ec.Sign(`{"alg":"ES256","kid":"e"}`, notJSON), nil},
-		{"ES256, another's signature", both, stranger.Sign(`{"alg":"ES256","kid":"e"}`, notJSON), nil},
+		{"ES256, another's signature", both, other.Sign(`{"alg":"ES256","kid":"e"}`, notJSON), nil},
 		{"an empty header", secrets, ".e30.AAAA", errHeader},
 		{"a header in standard base64", secrets, "e+/0.e30.AAAA", errBase64},
 		{"a header of 2 KiB", secrets, hs256(long), nil},

@@ -115,7 +115,7 @@ func (s *server) writes(ctx context.Context, request []byte, due <-chan time.Tim
 			at = time.Now()
 		}
 		if ctx.Err() != nil {
-			return nil, nil // whoever cancelled says why
+			return nil, nil // the canceller says why
 		}
 		if _, err := c.Write(request); err != nil {
 			return nil, err

@@ -27,7 +27,7 @@ type section struct {
 	notes        []string
 }
 
-// goal is one promise and what became of it; why says what is known of the
+// goal is one target and its result; why says what is known of the
 // reason when it is not met.
 type goal struct {
 	text, measured, verdict, why string

@@ -101,7 +101,7 @@ func (o operation) allows(document *openapi3.T, reply Reply) error {
 	})
 }
 
-// Case is a reply that the document promises.
+// Case is a reply that the document describes.
 type Case struct {
 	Method, Path string
 	Status       int

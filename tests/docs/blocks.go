@@ -9,7 +9,7 @@
 //	<!-- tested: machine -->            on a bare machine with the package, in one shell, block after block (tests/ship)
 //	<!-- tested: machine, binary -->   the same on another one, with the binary and nginx's file instead of the package
 //	<!-- tested: by PATH -->            by a test of its own, in PATH
-//	<!-- untested: REASON -->           by nobody
+//	<!-- untested: REASON -->           not run
 //
 // A console block holds commands after "$ ", continued after "> ", and what they
 // print. There, … stands for any text of a line.
@@ -29,8 +29,8 @@ import (
 type Block struct {
 	File     string // relative to the root of the repository
 	Line     int    // of its first line
-	How      string // "checkout", "by tests/stack", … ; "" when nobody runs it
-	Reason   string // why nobody runs it
+	How      string // "checkout", "by tests/stack", … ; "" when it is not run
+	Reason   string // why it is not run
 	Commands []Command
 }
 

@@ -62,7 +62,7 @@ func TestBlocks(t *testing.T) {
 				require.Equal(t, "configuration ok\n", shell.run(t, settingsDirectory(t), block.String(), command.Text+" --check-config"))
 			}
 		default:
-			t.Errorf("%s: nobody tests by %q", block, block.How)
+			t.Errorf("%s: no test runs blocks %q", block, block.How)
 		}
 	}
 }

@@ -52,7 +52,7 @@ var adminPaths = []string{
 	"/metrics", "/debug/usage", "/debug/outbox", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1", "/debug/vars",
 }
 
-// Nothing of the admin listener answers on the public address, whoever asks,
+// Nothing of the admin listener answers on the public address, for any caller,
 // and nothing of the API answers on the other.
 func TestAdminListenerStandsApart(t *testing.T) {
 	t.Parallel()

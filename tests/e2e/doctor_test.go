@@ -85,7 +85,7 @@ func TestDoctorFindsAllWell(t *testing.T) {
 	left, err := os.ReadDir(data)
 	require.NoError(t, err)
 	require.Empty(t, left)
-	require.Empty(t, p.Events.Published(platform.StatusRequest), "nobody is asked for anything")
+	require.Empty(t, p.Events.Published(platform.StatusRequest), "no request is published")
 	require.Empty(t, p.Check())
 
 	g, admin := serveAdmin(t, env)
@@ -99,9 +99,9 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 	p, err := platform.Start(platform.Config{Secret: jwtSecret})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, p.Close()) }()
-	stranger, err := net.Listen("tcp", "127.0.0.1:0")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer stranger.Close()
+	defer taken.Close()
 	minted := func(c platform.Claims) string {
 		token := platform.Token(jwtSecret, c)
 		suite.logged.keepOut(token)
@@ -114,7 +114,7 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 		bad  map[string]string
 	}{
 		"nothing":            {events, nil, nil},
-		"address in use":     {nil, []string{"--addr", stranger.Addr().String()}, map[string]string{"address": "failed"}},
+		"address in use":     {nil, []string{"--addr", taken.Addr().String()}, map[string]string{"address": "failed"}},
 		"open admin address": {nil, []string{"--admin-addr", "0.0.0.0:0"}, map[string]string{"settings": "warning"}},
 		"guessable secret":   {[]string{"BUS_VM_JWT_SECRET=0123456789"}, nil, map[string]string{"jwt secret": "warning"}},
 		"published secret":   {[]string{"BUS_VM_JWT_SECRET=" + devSecret}, nil, map[string]string{"jwt secret": "warning"}},

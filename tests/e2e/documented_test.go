@@ -82,7 +82,7 @@ func crowded(t *testing.T, c contract.Case) (addr, raw string) {
 	return g.addr, request(line(c), mint("vm:read vm:write"))
 }
 
-// Every reply that the OpenAPI document promises comes about, and is what it
+// Every reply that the OpenAPI document describes comes about, and is what it
 // says.
 func TestEveryDocumentedReplyComesAbout(t *testing.T) {
 	t.Parallel()

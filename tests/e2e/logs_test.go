@@ -52,7 +52,7 @@ func (l *logs) keepOut(text string) {
 	l.secrets = append(l.secrets, text)
 }
 
-// jwtLike is two parts of a token joined by a dot, whoever made it. Nothing
+// jwtLike is two parts of a token joined by a dot, from any issuer. Nothing
 // else in the logs has two such words.
 var jwtLike = regexp.MustCompile(`\b[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}\b|\beyJ[A-Za-z0-9_-]{8,}`)
 

@@ -60,7 +60,7 @@ func TestAPIThroughNginx(t *testing.T) {
 	})
 }
 
-// What nginx refuses by itself is what the document promises too, with the
+// What nginx refuses by itself is what the document describes too, with the
 // caller's id or one of nginx.
 func TestNginxRefusesInTheEnvelope(t *testing.T) {
 	t.Parallel()

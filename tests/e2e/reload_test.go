@@ -59,7 +59,7 @@ func replace(t testing.TB, path, text string) {
 	require.NoError(t, os.Rename(fresh, path))
 }
 
-// Secrets roll over while callers of both are served: nobody is refused before
+// Secrets roll over while callers of both are served: no caller is refused before
 // the old secret is taken out, and its callers are refused at once then.
 func TestSecretsRollOver(t *testing.T) {
 	t.Parallel()
@@ -210,7 +210,7 @@ func TestReloadableSettings(t *testing.T) {
 	file := writeFile(t, "config.yaml", "log: {level: info}\n")
 	g := serve(t, []string{"BUS_VM_LOG_LEVEL="}, "--config", file)
 	refusals := func() int {
-		require.False(t, g.accepts(t, signedBy("nobody's secret, at least 32 bytes long")))
+		require.False(t, g.accepts(t, signedBy("another secret, at least 32 bytes long")))
 		g.hangUp(t) // its line comes behind those of the refusal
 		return strings.Count(g.stderr.String(), "token refused")
 	}

@@ -51,7 +51,7 @@ func TestSecretOfCallersTokens(t *testing.T) {
 }
 
 // What the platform's dispatcher sets for every child changes nothing where
-// nobody needs Events.
+// Events is not used.
 func TestAmbientEnvironmentIsHarmless(t *testing.T) {
 	t.Parallel()
 	for _, ambient := range [][]string{

@@ -115,9 +115,9 @@ func TestSocketsOfAnotherProcessAreLeftAlone(t *testing.T) {
 	require.NotContains(t, g.stderr.String(), held.addr)
 }
 
-// Under load the service restarts again and again on one socket: whoever comes
-// meanwhile waits in it, and no request fails. Through nginx, with connections
-// that are kept, and past it, with a connection for each request.
+// Under load the service restarts repeatedly on one socket: connections made
+// meanwhile wait in it, and no request fails. Through nginx, with connections
+// that are kept, and without it, with a connection for each request.
 func TestRestartsOnOneSocketFailNothing(t *testing.T) {
 	for name, addr := range map[string]string{"TCP": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "api.sock")} {
 		t.Run(name, func(t *testing.T) {

@@ -21,7 +21,7 @@ const providerToken = "the provider's own token, which no log may show"
 
 var minted atomic.Int64
 
-// mint returns a token that nobody has seen before, good for an hour.
+// mint returns a token that is not cached, good for an hour.
 func mint(scope string) string { return mintWith(`"scope":"` + scope + `"`) }
 
 // mintWith is mint with a further member, or another scope than both.

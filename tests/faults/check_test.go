@@ -21,7 +21,7 @@ func newEntry(p platform.Published, at int) entry {
 	e := entry{Published: p, at: at}
 	var members map[string]json.RawMessage // unlike a struct's fields, told apart by case
 	_ = json.Unmarshal(p.Payload, &members)
-	_ = json.Unmarshal(members["account_id"], &e.AccountID) // a wrong payload names nobody
+	_ = json.Unmarshal(members["account_id"], &e.AccountID) // a wrong payload names no account
 	_ = json.Unmarshal(members["request_id"], &e.RequestID)
 	failure := members["error"]
 	e.allows = string(members["allowed"]) == "true" && (failure == nil || string(failure) == "null")
@@ -212,7 +212,7 @@ func (r *rig) checkReads(t trace, report func(string, ...any)) {
 		}
 		at, known := asked[read.echoed()]
 		if !known {
-			report("%s: nobody asked for that status", read)
+			report("%s: no request for that status", read)
 			continue
 		}
 		for _, write := range r.book.writes {

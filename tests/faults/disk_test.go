@@ -71,7 +71,7 @@ func TestDiskFull(t *testing.T) {
 
 			writes, callers := r.underWay(g, 5, platform.Behaviour{})
 
-			// The file has some free pages of its own. Records that nobody takes
+			// The file has some free pages of its own. Records that are not delivered
 			// use them up.
 			r.Usage.SetBehaviour(refuses(platform.EventError{Code: "unavailable", Message: "later"}))
 			free := fill(t, dir)

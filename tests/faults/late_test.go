@@ -130,13 +130,13 @@ func TestRepliesOfStrangers(t *testing.T) {
 	const inFlight = 50
 	r := newRig(t)
 	g := r.gateway()
-	stranger := platform.NewClient(r.URL(), platform.Token(eventsSecret, platform.Claims{Scope: platform.ProviderScope}))
-	defer stranger.Close()
+	other := platform.NewClient(r.URL(), platform.Token(eventsSecret, platform.Claims{Scope: platform.ProviderScope}))
+	defer other.Close()
 	ctx, cancel := patiently()
 	defer cancel()
 	publish := func(name, id string, payload any) {
 		t.Helper()
-		_, err := stranger.Publish(ctx, platform.Message{Name: name, CorrelationID: id, Payload: payload})
+		_, err := other.Publish(ctx, platform.Message{Name: name, CorrelationID: id, Payload: payload})
 		must(t, err)
 	}
 	r.vmBehaves(platform.Behaviour{
@@ -159,7 +159,7 @@ func TestRepliesOfStrangers(t *testing.T) {
 		r.want(w, http.StatusBadGateway, "no_capacity")
 		r.wantOwn(w)
 	}
-	// All of them again, now that nobody waits.
+	// All of them again, now that no request waits.
 	for _, e := range r.trace().all {
 		if e.Name == platform.StartRequest {
 			publish(platform.ReplyName(e.Name), e.CorrelationID, map[string]any{"accepted": true})

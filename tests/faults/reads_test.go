@@ -165,7 +165,7 @@ func TestReplicasRefreshAtTheirOwnPace(t *testing.T) {
 	for _, read := range r.book.reads {
 		e, ok := trace.requestOf(read)
 		if !ok {
-			t.Fatalf("%s: nobody asked for that status", read)
+			t.Fatalf("%s: no request for that status", read)
 		}
 		if asker := first[e.CorrelationID]; asker != nil && asker != read.gateway {
 			t.Errorf("two replicas show the answer to one request: %s", read)

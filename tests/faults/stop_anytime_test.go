@@ -15,9 +15,9 @@ import (
 const stopRuns = 10
 
 // TestStopAtAnyMoment sends SIGTERM under traffic, in a world with a random
-// fault, with more or less time to finish. Whoever could connect is answered,
-// and every write that was begun has one line in the log, whatever became of
-// it. The rig's check then wants every promise kept.
+// fault, with more or less time to finish. Every caller that could connect is
+// answered, and every write that was begun has one line in the log, whatever
+// its result. The rig's check then verifies every guarantee.
 func TestStopAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	seeded(t, stopRuns, stopping)
@@ -49,7 +49,7 @@ func stopping(t *testing.T, seed uint64) {
 			t.Errorf("exit code %d:\n%s", code, tail(g.log.String()))
 		}
 		r.wantAudits(g)
-		g.killed.Store(true) // what came after it is nobody's
+		g.killed.Store(true) // what came after it is not counted
 		r.heal()
 		if fault.after != nil {
 			fault.after(r)

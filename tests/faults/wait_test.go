@@ -17,7 +17,7 @@ func patiently() (context.Context, context.CancelFunc) {
 }
 
 // eventually polls until ok; false means that waitLimit ended first. It is for
-// what nobody signals: the inside of another process.
+// what nothing signals: the inside of another process.
 func eventually(ok func() bool) bool {
 	ctx, cancel := patiently()
 	defer cancel()

@@ -1,6 +1,6 @@
 // Command busclient is the plain way to carry out a write: for each request the
 // same four events as the gateway publishes, and their replies off the same
-// streams. It checks nobody, keeps nothing on disk and never tries again.
+// streams. It checks no token, keeps nothing on disk and never tries again.
 package main
 
 import (
