@@ -166,9 +166,10 @@ func TestLockedDataDirectory(t *testing.T) {
 func TestCorruptOutbox(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func([]byte) []byte{
-		"empty":        func([]byte) []byte { return nil },
-		"text":         func([]byte) []byte { return []byte("this is no database\n") },
-		"half of it":   func(b []byte) []byte { return b[:len(b)/2] },
+		"empty": func([]byte) []byte { return nil },
+		"text":  func([]byte) []byte { return []byte("this is no database\n") },
+		// Both meta pages and most of the third: a later cut can leave every page in use.
+		"cut short":    func(b []byte) []byte { return b[:3*os.Getpagesize()-100] },
 		"zeroed begin": func(b []byte) []byte { clear(b[:8192]); return b },
 		"noise all over": func(b []byte) []byte {
 			for i := range b {
