@@ -56,10 +56,10 @@ func TestDoctorOutcomes(t *testing.T) {
 		"another form":           {[]string{"--format=xml"}, nil, nil, outcome{2, "", Name + ": --format: \"xml\" is not accepted; want text, json\n" + examineHint}, "not asked"},
 		"wrong settings": {[]string{"--backend=cloud"}, nil, nil,
 			outcome{2, "", Name + ": backend (flag --backend): \"cloud\" is not accepted; want static, events\n" + examineHint}, "not asked"},
-		"wrong settings, for programs": {[]string{"--backend=cloud", "--format=json", "--nonsense"}, nil, nil,
-			outcome{2, json("failed", "    {\n      \"name\": \"settings\",\n      \"status\": \"failed\",\n      \"detail\": \"unknown flag \\\"--nonsense\\\"\",\n      \"do\": \"correct it; nothing else was looked at\"\n    },\n"+
+		"wrong settings, for programs": {[]string{"--backend=cloud", "--format=json", "--unknown"}, nil, nil,
+			outcome{2, json("failed", "    {\n      \"name\": \"settings\",\n      \"status\": \"failed\",\n      \"detail\": \"unknown flag \\\"--unknown\\\"\",\n      \"do\": \"correct it; nothing else was looked at\"\n    },\n"+
 				"    {\n      \"name\": \"settings\",\n      \"status\": \"failed\",\n      \"detail\": \"backend (flag --backend): \\\"cloud\\\" is not accepted; want static, events\",\n      \"do\": \"correct it; nothing else was looked at\"\n    }"),
-				Name + ": 2 problems with the settings\n  unknown flag \"--nonsense\"\n  backend (flag --backend): \"cloud\" is not accepted; want static, events\n" + examineHint}, "not asked"},
+				Name + ": 2 problems with the settings\n  unknown flag \"--unknown\"\n  backend (flag --backend): \"cloud\" is not accepted; want static, events\n" + examineHint}, "not asked"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, given := examined(t, c.args, doctor.Report{Checks: c.checks}, c.err)

@@ -55,7 +55,7 @@ func TestHelpTexts(t *testing.T) {
 // TestHelpIsTheSameHoweverAsked: also among flags that are wrong.
 func TestHelpIsTheSameHoweverAsked(t *testing.T) {
 	want := run(t, []string{"--help"}, nil, nil)
-	for _, args := range [][]string{{"-h"}, {"help"}, {"help", "--format=text"}, {"help", "-f", "text"}, {"--nonsense", "--help"}, {"--addr", "x", "-h"}, {"--addr", "-h", "--help"}, {"--=x", "--help"}, {"-qh", "-o", "/nonexistent/x"}} {
+	for _, args := range [][]string{{"-h"}, {"help"}, {"help", "--format=text"}, {"help", "-f", "text"}, {"--unknown", "--help"}, {"--addr", "x", "-h"}, {"--addr", "-h", "--help"}, {"--=x", "--help"}, {"-qh", "-o", "/nonexistent/x"}} {
 		if got := run(t, args, nil, nil); got != want {
 			t.Errorf("%v: got %+v", args, got)
 		}
@@ -97,7 +97,7 @@ func TestOpenCLIReadsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := outcome{0, b.String(), ""}
-	hostile := []string{"BUS_VM_CONFIG=/nonexistent", "BUS_VM_ADDR=nowhere", "BUS_VM_BACKEND=events", "BUS_EVENTS_API_URL=%zz", "BUS_EVENTS_TOKEN_FILE=.bus/absent", "BUS_VM_X=1", "nonsense"}
+	hostile := []string{"BUS_VM_CONFIG=/nonexistent", "BUS_VM_ADDR=nowhere", "BUS_VM_BACKEND=events", "BUS_EVENTS_API_URL=%zz", "BUS_EVENTS_TOKEN_FILE=.bus/absent", "BUS_VM_X=1", "unknown"}
 	for _, args := range [][]string{{"help", "--format", "opencli"}, {"help", "--format=json"}, {"help", "-f", "opencli"}} {
 		if got := run(t, args, hostile, nil); got != want {
 			t.Errorf("%v: got %+v", args, got)

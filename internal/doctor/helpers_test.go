@@ -35,7 +35,7 @@ func requireChecks(t *testing.T, about, name string, got []Check, want ...found)
 	}
 }
 
-var errNoGroup = errors.New("group: unknown group nobody-knows")
+var errNoGroup = errors.New("group: unknown group no-such-group")
 
 func noGroup(string) (int, error) { return 0, errNoGroup }
 

@@ -73,7 +73,7 @@ func TestUnixSocket(t *testing.T) {
 		{"another service", path("theirs"), fine, []found{{Failed, ".* is in use by something that is not this service", "end what uses it, .*"}}},
 		{"no socket", path("file"), fine, []found{{Failed, ".* exists and is no socket", "remove it, .*"}}},
 		{"no directory", path("absent/x"), fine, []found{{Failed, "no socket can be made in .*/absent: no such file or directory", "make the directory.*"}}},
-		{"no such group", path("new"), Socket{Mode: 0o660, Group: "nobody-knows", GroupID: noGroup}, []found{{Failed, errNoGroup.Error(), "correct --socket-group.*"}}},
+		{"no such group", path("new"), Socket{Mode: 0o660, Group: "no-such-group", GroupID: noGroup}, []found{{Failed, errNoGroup.Error(), "correct --socket-group.*"}}},
 		{"open to all", path("new"), Socket{Mode: 0o666, Group: own, GroupID: number}, []found{{Warning, "mode 0666 lets every user.*", "use --socket-mode 0660.*"}}},
 		{"closed to the group", path("new"), Socket{Mode: 0o600, Group: own, GroupID: number}, []found{{Warning, "mode 0600 keeps group .* from connecting", "use --socket-mode 0660"}}},
 	} {
@@ -86,12 +86,12 @@ func TestUnixSocket(t *testing.T) {
 func TestUnixSocketOutOfReach(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
-	const strangers = 54321 // a group that owns nothing here
-	socket := Socket{Mode: 0o660, Group: "x", GroupID: func(string) (int, error) { return strangers, nil }}
+	const foreign = 54321 // a group that owns nothing here
+	socket := Socket{Mode: 0o660, Group: "x", GroupID: func(string) (int, error) { return foreign, nil }}
 	for mode, closed := range map[os.FileMode]bool{0o700: true, 0o750: true, 0o710: true, 0o711: false, 0o755: false} {
 		require.NoError(t, os.Chmod(dir, mode))
 		got := problems(socketOf(dir, socket))
-		if os.Geteuid() != 0 { // who may not give a socket to strangers either
+		if os.Geteuid() != 0 { // who may not give a socket to another group either
 			got = got[1:]
 		}
 		if !closed {

@@ -154,6 +154,15 @@ func (f *fake) reply(name, id string, n int) {
 	f.line(name, fmt.Sprintf(`{"name":%q,"correlationId":%q,"payload":{"n":%d}}`+"\n", name, id, n))
 }
 
+// loseReply replies while s is cut off: the reply is in the history only.
+func (f *fake) loseReply(s *fakeStream, id string, n int) {
+	f.mu.Lock()
+	delete(f.streams, s)
+	f.mu.Unlock()
+	f.reply(startReply, id, n)
+	s.end()
+}
+
 // stop ends everything that is open, then the server.
 func (f *fake) stop() {
 	f.mu.Lock()

@@ -63,8 +63,8 @@ type answer struct {
 }
 
 // post sends body, on a connection of its own if fresh, and returns the answer.
-// An error that wraps errUnsent means that nothing was
-// sent; after any other the outcome is unknown. It returns soon after ctx ends.
+// An error that wraps errUnsent means that nothing was sent; after any other the
+// outcome is unknown. It returns soon after ctx ends.
 func (p *publisher) post(ctx context.Context, token secret.String, body []byte, fresh bool) (answer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -118,11 +118,7 @@ func TestAFailedReplayIsTriedAgain(t *testing.T) {
 	first := want(t, f.opened)
 	reply := r.ask("a")
 	want(t, f.published)
-	f.mu.Lock()
-	delete(f.streams, first)
-	f.mu.Unlock()
-	f.reply(startReply, "a", 1)
-	first.end()
+	f.loseReply(first, "a", 1)
 	wantN(t, reply, 1)
 	if n := replays.Load(); n != 3 {
 		t.Errorf("%d replays, want 3", n)

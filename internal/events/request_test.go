@@ -29,7 +29,7 @@ func TestAnUntrustedServerIsSentNothing(t *testing.T) {
 	}
 }
 
-func TestDuplicatesStrangersAndLateRepliesAreCounted(t *testing.T) {
+func TestUnmatchedRepliesAreCounted(t *testing.T) {
 	f := newFake(t)
 	seen := make(chan Envelope, 9)
 	r := start(t, f, nil, func(c *Client) { c.Observe(startReply, func(e Envelope) { seen <- e }) })

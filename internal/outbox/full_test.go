@@ -86,7 +86,7 @@ func TestDuplicateOperation(t *testing.T) {
 	})
 }
 
-func TestEndOfAStrangerChangesNothing(t *testing.T) {
+func TestEndOfAnUnknownOperation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSink(nil)
 		o := start(t, Config{Dir: t.TempDir(), Sender: s})

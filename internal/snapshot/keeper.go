@@ -51,9 +51,10 @@ const (
 // Keeper keeps one snapshot as pre-rendered bytes. It asks for the status in the
 // background while it is read, one request at a time.
 //
-// Requests are numbered: an accepted write raises floor above every request begun before it, a reader notes when
-// it begins which request it needs at least, and gets the answer to that one or
-// to a later one. Later writes do not change what it needs.
+// Requests are numbered: an accepted write raises floor above every request
+// begun before it, a reader notes when it begins which request it needs at
+// least, and gets the answer to that one or to a later one. Later writes do not
+// change what it needs.
 type Keeper struct {
 	config  Config
 	current atomic.Pointer[shown] // nil: readers wait

@@ -25,7 +25,7 @@ func TestFaultsLeaveNothingBehind(t *testing.T) {
 			{CutPublish: true, Rate: .5},
 			{GarbageHTTP: true, Rate: .2},
 			{PublishStatus: 500},
-			{GarbageLines: true, Strangers: 5, Duplicate: true},
+			{GarbageLines: true, Foreign: 5, Duplicate: true},
 			{LongLine: 8 << 20, Rate: .05},
 		} {
 			f.Names = names

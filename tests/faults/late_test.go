@@ -125,7 +125,7 @@ func (r *rig) wantRecords(writes []*call, phase, outcome string) {
 
 // Replies to others under the same identity, and replies that come again, late
 // and early, in any order: every caller gets its own.
-func TestRepliesOfStrangers(t *testing.T) {
+func TestRepliesToOtherRequests(t *testing.T) {
 	t.Parallel()
 	const inFlight = 50
 	r := newRig(t)

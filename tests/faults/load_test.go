@@ -82,7 +82,7 @@ func (c *crowd) published() (n int) {
 // 1,000 writes wait at once; their replies come together in a random order,
 // half of them refusals that name their request. Then 10,000 entitlement checks
 // find 10,000 replies, 1,000 of them held back at a time and let go in a random
-// order, twice each and among strangers' replies. Every caller gets its own, and
+// order, twice each and among replies to other requests. Every caller gets its own, and
 // the process is as large after the last thousand as after the first.
 func TestLoad(t *testing.T) {
 	t.Parallel()
@@ -108,7 +108,7 @@ func TestLoad(t *testing.T) {
 
 	r.Billing.Decide("", platform.Decision{Reason: "quota_exceeded"})
 	r.Billing.SetBehaviour(platform.Behaviour{Hold: 1 << 20, Duplicate: 1, Echo: true})
-	r.Events.SetFaults(platform.Faults{Names: []string{platform.ReplyName(platform.EntitlementRequest)}, Strangers: 1, Rate: .2, Reorder: 50})
+	r.Events.SetFaults(platform.Faults{Names: []string{platform.ReplyName(platform.EntitlementRequest)}, Foreign: 1, Rate: .2, Reorder: 50})
 	checks := &crowd{rig: r, worker: r.Billing.Worker, names: []string{platform.EntitlementRequest}, size: size}
 	var first, last float64
 	for round := range loadRounds {

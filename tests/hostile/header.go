@@ -109,7 +109,7 @@ func badAlgorithms(secret string, now time.Time) []Token {
 	return append(tokens, rsaTokens(claims)...)
 }
 
-// rsaTokens are a true RS256 token of a stranger, and the confusion of a
+// rsaTokens are a true RS256 token of another issuer, and the confusion of a
 // public key with an HMAC secret.
 func rsaTokens(claims string) []Token {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -130,7 +130,7 @@ func rsaTokens(claims string) []Token {
 	e := base64.RawURLEncoding.EncodeToString(big.NewInt(int64(key.E)).Bytes())
 	embedded := `{"alg":"RS256","jwk":{"kty":"RSA","n":"` + n + `","e":"` + e + `"}}`
 	return []Token{
-		{Name: "alg RS256 of a stranger", Text: signed + "." + encode(string(signature))},
+		{Name: "alg RS256 of another issuer", Text: signed + "." + encode(string(signature))},
 		{Name: "alg HS256 over a public key", Text: Sign(string(public), DefaultHeader, claims)},
 		{Name: "alg HS256 over a trimmed public key", Text: Sign(strings.TrimSpace(string(public)), DefaultHeader, claims)},
 		{Name: "alg RS256 with its key in the header", Text: Sign("x", embedded, claims)},

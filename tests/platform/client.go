@@ -22,7 +22,7 @@ const (
 )
 
 // Client is a plain Events API client, for workers and for tests that act as
-// a replica, a stranger or an intruder. Its methods are safe for concurrent use.
+// a replica, another client or an intruder. Its methods are safe for concurrent use.
 type Client struct {
 	collection string
 	token      string

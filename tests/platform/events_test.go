@@ -81,7 +81,7 @@ func TestDelivery(t *testing.T) {
 	e := startEvents(t)
 	const query, unicast = "name=" + ping, "name=" + ping + "&delivery=unicast&replay=true&group=g"
 	send(t, e, ping, "1")
-	broadcast, replayed, stranger := listen(t, e, "", query), listen(t, e, "", query+"&replay=true"), listen(t, e, "them", query+"&replay=true")
+	broadcast, replayed, other := listen(t, e, "", query), listen(t, e, "", query+"&replay=true"), listen(t, e, "them", query+"&replay=true")
 	a, b := listen(t, e, "", unicast), listen(t, e, "", unicast)
 	for _, id := range []string{"2", "3"} {
 		send(t, e, ping, id)
@@ -92,8 +92,8 @@ func TestDelivery(t *testing.T) {
 	require.Equal(t, []string{"1", "2", "3"}, listen(t, e, "", query+"&replay=true&follow=false").correlations(t, 3))
 
 	require.Equal(t, 5, e.CutStreams(ping))
-	_, err := stranger.ReadString('\n')
-	require.ErrorIs(t, err, syscall.ECONNRESET, "a stranger got something")
+	_, err := other.ReadString('\n')
+	require.ErrorIs(t, err, syscall.ECONNRESET, "another identity got something")
 	send(t, e, ping, "4")
 	require.Equal(t, []string{"4"}, listen(t, e, "", unicast).correlations(t, 1))
 }
@@ -135,21 +135,21 @@ func TestLineFaultsStrike(t *testing.T) {
 		faults platform.Faults
 		want   string
 	}{
-		"none":          {platform.Faults{}, id("c")},
-		"garbage lines": {platform.Faults{GarbageLines: true}, `\}\{` + noise + id("c")},
-		"truncate":      {platform.Faults{Truncate: true}, `\{[^}\n]*\n`},
-		"cut line":      {platform.Faults{CutLine: true}, `\{[^}\n]*`},
-		"long line":     {platform.Faults{LongLine: 1 << 20}, `\{"padding":"x+",[^\n]*"correlationId":"c"` + noise},
-		"repeated id":   {platform.Faults{RepeatID: true}, `\{"correlationId":"[^"]{36}",[^\n]*"correlationId":"c"` + noise},
-		"blank":         {platform.Faults{Blank: true}, `\n \t\n\r\n` + id("c")},
-		"CRLF":          {platform.Faults{CRLF: true}, `\{[^\n]*\}\r\n`},
-		"unknown":       {platform.Faults{Unknown: true}, `\{[^\n]*"correlationId":"c"[^\n]*"x_future":` + noise},
-		"snake case":    {platform.Faults{Spelling: platform.SpellSnake}, `\{"id":"[^"]*","name":"[^"]*","correlation_id":"c"` + noise},
-		"both":          {platform.Faults{Spelling: platform.SpellBoth}, `\{[^\n]*"correlationId":"c","correlation_id":"c"` + noise},
-		"duplicate":     {platform.Faults{Duplicate: true}, id("c") + id("c")},
-		"strangers":     {platform.Faults{Strangers: 2}, `(\{[^\n]*"correlationId":"[^"]{36}"[^\n]*\n){2}` + id("c")},
-		"another name":  {platform.Faults{Truncate: true, Names: []string{ping}}, id("c")},
-		"rate":          {platform.Faults{Truncate: true, Rate: 1e-12}, id("c")},
+		"none":            {platform.Faults{}, id("c")},
+		"garbage lines":   {platform.Faults{GarbageLines: true}, `\}\{` + noise + id("c")},
+		"truncate":        {platform.Faults{Truncate: true}, `\{[^}\n]*\n`},
+		"cut line":        {platform.Faults{CutLine: true}, `\{[^}\n]*`},
+		"long line":       {platform.Faults{LongLine: 1 << 20}, `\{"padding":"x+",[^\n]*"correlationId":"c"` + noise},
+		"repeated id":     {platform.Faults{RepeatID: true}, `\{"correlationId":"[^"]{36}",[^\n]*"correlationId":"c"` + noise},
+		"blank":           {platform.Faults{Blank: true}, `\n \t\n\r\n` + id("c")},
+		"CRLF":            {platform.Faults{CRLF: true}, `\{[^\n]*\}\r\n`},
+		"unknown":         {platform.Faults{Unknown: true}, `\{[^\n]*"correlationId":"c"[^\n]*"x_future":` + noise},
+		"snake case":      {platform.Faults{Spelling: platform.SpellSnake}, `\{"id":"[^"]*","name":"[^"]*","correlation_id":"c"` + noise},
+		"both":            {platform.Faults{Spelling: platform.SpellBoth}, `\{[^\n]*"correlationId":"c","correlation_id":"c"` + noise},
+		"duplicate":       {platform.Faults{Duplicate: true}, id("c") + id("c")},
+		"foreign replies": {platform.Faults{Foreign: 2}, `(\{[^\n]*"correlationId":"[^"]{36}"[^\n]*\n){2}` + id("c")},
+		"another name":    {platform.Faults{Truncate: true, Names: []string{ping}}, id("c")},
+		"rate":            {platform.Faults{Truncate: true, Rate: 1e-12}, id("c")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := startEvents(t)

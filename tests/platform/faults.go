@@ -73,7 +73,7 @@ type Faults struct {
 	Unknown bool
 	// Spelling chooses the correlation id's name.
 	Spelling Spelling
-	// RepeatID names a stranger's correlation id in each line before the
+	// RepeatID names another request's correlation id in each line before the
 	// event's own, under the same member name.
 	RepeatID bool
 	// Duplicate sends each line twice.
@@ -81,9 +81,9 @@ type Faults struct {
 	// Reorder holds so many events of a stream and sends a random one of them
 	// for each that comes in. A pause of reorderPause releases all.
 	Reorder int
-	// Strangers sends so many replies to other correlation ids, under the same
+	// Foreign sends so many replies to other correlation ids, under the same
 	// identity, before each line of a `.response` stream.
-	Strangers int
+	Foreign int
 }
 
 // Spelling is how a line names its correlation id.

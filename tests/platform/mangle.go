@@ -56,12 +56,12 @@ func (m *mangler) lines(out []byte, ev *event, f *Faults) (_ []byte, cut bool) {
 	if hit(f.Blank) {
 		out = append(out, "\n \t\n\r\n"...)
 	}
-	if hit(f.Strangers > 0) && strings.HasSuffix(ev.wire.Name, responseSuffix) {
-		for range f.Strangers {
-			stranger := ev.wire
-			stranger.ID = uuid.NewString()
-			stranger.CorrelationID = uuid.NewString()
-			out = append(out, stranger.encode()...)
+	if hit(f.Foreign > 0) && strings.HasSuffix(ev.wire.Name, responseSuffix) {
+		for range f.Foreign {
+			foreign := ev.wire
+			foreign.ID = uuid.NewString()
+			foreign.CorrelationID = uuid.NewString()
+			out = append(out, foreign.encode()...)
 		}
 	}
 	line := m.rewrite(ev, f, hit)
