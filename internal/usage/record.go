@@ -30,6 +30,8 @@ type Phase string
 const (
 	PhaseRequested Phase = "requested"
 	PhaseEnded     Phase = "ended"
+	// PhaseCorrection follows an end that was unknown.
+	PhaseCorrection Phase = "correction"
 )
 
 // Record is one usage record, in the JSON of `bus.usage.record.request`.
@@ -49,10 +51,14 @@ type Data struct {
 	Action    lifecycle.Action `json:"action"`
 	RequestID string           `json:"request_id"`
 	Runtime   string           `json:"runtime"`
-	// Outcome and DurationSeconds are absent from a `requested` record.
+	// Outcome and DurationMS are absent from a `requested` record.
 	Outcome lifecycle.Outcome `json:"outcome,omitempty"`
-	// DurationSeconds runs from the request to the end of the operation.
-	DurationSeconds *float64 `json:"duration_seconds,omitempty"`
+	// DurationMS runs from the request to the end of the operation.
+	DurationMS *int64 `json:"duration_ms,omitempty"`
+	// Joined marks an operation that had the outcome of another account's start.
+	Joined bool `json:"joined,omitempty"`
+	// Corrects is the event id of the terminal record that said unknown.
+	Corrects string `json:"corrects,omitempty"`
 }
 
 // NewRequested returns the record that precedes the work of op.
@@ -67,10 +73,10 @@ func NewEnded(op lifecycle.Operation, outcome lifecycle.Outcome, took time.Durat
 	if outcome == lifecycle.Accepted {
 		suffix = "finished"
 	}
-	seconds := max(took, 0).Round(time.Microsecond).Seconds()
+	ms := max(took, 0).Milliseconds()
 	r := record(op, PhaseEnded, suffix, at)
 	r.Data.Outcome = outcome
-	r.Data.DurationSeconds = &seconds
+	r.Data.DurationMS = &ms
 	return r
 }
 

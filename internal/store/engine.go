@@ -1,0 +1,216 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"modernc.org/sqlite"
+	sqlitelib "modernc.org/sqlite/lib"
+)
+
+//go:embed schema.sql
+var schema string
+
+// schemaVersion is that of schema.sql. A release reads its own and older ones.
+const schemaVersion = 1
+
+// engine is what differs between SQLite and PostgreSQL. Statements are the same.
+type engine struct {
+	write, read *sql.DB
+	serial      string // the type of a key that counts
+	begin       string // begins a transaction that writes
+	forUpdate   string // locks the rows that a query finds; SQLite has one writer anyway
+	clock       string // a query for the time in microseconds; empty for the process's own
+	lock        string // a statement that lets one process at a time set up the schema
+}
+
+const (
+	// callTimeout bounds each statement, and how long a caller waits.
+	callTimeout = 2 * time.Second
+	// A session of PostgreSQL gives up by itself, so that a frozen process blocks
+	// no other for longer.
+	statementTimeout = 1500 * time.Millisecond
+	lockTimeout      = 200 * time.Millisecond
+	// readers are the connections for reads.
+	readers = 4
+)
+
+// openSQLite opens the database in a file, or in memory for an empty path.
+func openSQLite(ctx context.Context, path string) (*engine, error) {
+	query := url.Values{"_pragma": {"busy_timeout(1000)", "foreign_keys(1)", "synchronous(FULL)"}}
+	name := "file:/" + uuid.NewString()
+	if path != "" {
+		query.Add("_pragma", "journal_mode(WAL)")
+		name = "file:" + (&url.URL{Path: path}).EscapedPath()
+	} else {
+		query.Set("vfs", "memdb") // shared by the connections of this process
+	}
+	write, err := sql.Open("sqlite", name+"?"+query.Encode())
+	if err != nil {
+		return nil, err
+	}
+	write.SetMaxOpenConns(1)
+	e := &engine{write: write, serial: "integer primary key autoincrement", begin: "begin immediate"}
+	for pragma, want := range map[string]string{"foreign_keys": "1", "synchronous": "2", "journal_mode": "wal"} {
+		var have string
+		if err := write.QueryRowContext(ctx, "pragma "+pragma).Scan(&have); err != nil {
+			return nil, errors.Join(err, e.close())
+		}
+		if have != want && path != "" {
+			return nil, errors.Join(fmt.Errorf("SQLite has %s = %s instead of %s; a file system that cannot do this cannot hold the store", pragma, have, want), e.close())
+		}
+	}
+	if e.read, err = sql.Open("sqlite", name+"?"+query.Encode()); err != nil {
+		return nil, errors.Join(err, e.close())
+	}
+	e.read.SetMaxOpenConns(readers)
+	e.read.SetMaxIdleConns(readers)
+	return e, nil
+}
+
+// openPostgres connects to the database at a postgres:// URL.
+func openPostgres(address string) (*engine, error) {
+	config, err := pgx.ParseConfig(address)
+	if err != nil {
+		return nil, errors.New("the store URL cannot be read") // the cause may quote a password
+	}
+	config.ConnectTimeout = callTimeout
+	for name, limit := range map[string]time.Duration{
+		"statement_timeout": statementTimeout, "lock_timeout": lockTimeout, "idle_in_transaction_session_timeout": callTimeout,
+	} {
+		config.RuntimeParams[name] = strconv.FormatInt(limit.Milliseconds(), 10)
+	}
+	write, read := stdlib.OpenDB(*config), stdlib.OpenDB(*config)
+	write.SetMaxOpenConns(1)
+	read.SetMaxOpenConns(readers)
+	return &engine{
+		write: write, read: read, serial: "bigint generated always as identity primary key",
+		begin: "begin", forUpdate: " for update",
+		clock: "select (extract(epoch from clock_timestamp()) * 1000000)::bigint",
+		lock:  "select pg_advisory_xact_lock(7351836902)",
+	}, nil
+}
+
+func (e *engine) close() error {
+	if e.read == nil {
+		return e.write.Close()
+	}
+	return errors.Join(e.read.Close(), e.write.Close())
+}
+
+// ErrNewer: a newer release wrote the schema.
+var ErrNewer = errors.New("a newer release wrote the operations store; run that one, or give this one a store of its own")
+
+// migrate sets up the schema, once whoever starts at the same time.
+func (e *engine) migrate(ctx context.Context) error {
+	tx, err := e.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
+	if e.lock != "" {
+		if _, err := tx.ExecContext(ctx, e.lock); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.ExecContext(ctx, `create table if not exists store_schema (version integer not null)`); err != nil {
+		return err
+	}
+	version := 0
+	err = tx.QueryRowContext(ctx, `select version from store_schema`).Scan(&version)
+	switch {
+	case version > schemaVersion:
+		return ErrNewer
+	case version == schemaVersion:
+		return nil
+	case !errors.Is(err, sql.ErrNoRows):
+		return err
+	}
+	for statement := range strings.SplitSeq(strings.ReplaceAll(withoutComments(schema), "SERIAL", e.serial), ";") {
+		if strings.TrimSpace(statement) == "" {
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.ExecContext(ctx, `insert into store_schema values ($1)`, schemaVersion); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func withoutComments(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "--")
+		b.WriteString(line + "\n")
+	}
+	return b.String()
+}
+
+// fault says what an error of the database means for the store.
+type fault int
+
+const (
+	refused fault = iota // this statement alone; nothing of its transaction is kept
+	passing              // locks that others held; to be repeated
+	away                 // no answer, or no room: what was to be committed may have been
+	damage               // the content makes no sense
+)
+
+func faultOf(err error) fault {
+	var lite *sqlite.Error
+	var postgres *pgconn.PgError
+	switch {
+	case errors.Is(err, errDamaged):
+		return damage
+	case errors.As(err, &postgres):
+		switch postgres.Code {
+		case "40001", "40P01", "55P03", "23505", "57014": // serialization, deadlock, lock, unique, timeout
+			return passing
+		}
+		switch postgres.Code[:2] {
+		case "53", "57", "58", "25": // resources, operator, system, read-only
+			return away
+		case "XX":
+			return damage
+		}
+		return refused
+	case errors.As(err, &lite):
+		switch lite.Code() & 0xff {
+		case sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB:
+			return damage
+		case sqlitelib.SQLITE_CONSTRAINT, sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED:
+			return passing
+		}
+		return away
+	}
+	return away
+}
+
+// errDamaged is found by quickCheck.
+var errDamaged = errors.New("the database is damaged")
+
+// quickCheck reads all of the database.
+func (e *engine) quickCheck(ctx context.Context) error {
+	var result string
+	if err := e.write.QueryRowContext(ctx, "pragma quick_check(1)").Scan(&result); err != nil {
+		return err
+	}
+	if result != "ok" {
+		return fmt.Errorf("%w: %s", errDamaged, result)
+	}
+	return nil
+}

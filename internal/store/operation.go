@@ -1,0 +1,349 @@
+package store
+
+import (
+	"errors"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+)
+
+const (
+	// permission is how long after the begin of its insert an operation may be
+	// published, and so how much later than its own waits it closes.
+	permission = 5 * time.Second
+	// slotKept is how long an accepted start that is never seen ready keeps others
+	// from starting beside it.
+	slotKept = 10 * time.Minute
+	// keyKept is how long an idempotency key answers, and maxKeys how many an
+	// account may have meanwhile.
+	keyKept = 24 * time.Hour
+	maxKeys = 10_000
+)
+
+// Operation is one write, as its row says. Times are the database's, zero for
+// none.
+type Operation struct {
+	ID        string
+	Action    lifecycle.Action // empty for an id that is taken and has no records
+	Account   string
+	RequestID string
+	Leader    string // the id of the operation that it joined
+	Outcome   lifecycle.Outcome
+	Corrected bool
+
+	RequestedAt, ClosesAt, AcceptedAt, ReachedAt, EndedAt time.Time
+
+	Reason, PlanID          string // billing's
+	ErrorType, ErrorMessage string // of a rejection
+
+	sequence int64
+	slot     bool
+}
+
+const operationColumns = `seq, id, action, account, request_id, requested_at, closes_at, leader, outcome, corrected,
+	slot, accepted_at, reached_at, ended_at, reason, plan_id, error_type, error_message`
+
+// scanOperation reads operationColumns.
+func scanOperation(scan func(...any) error) (op Operation, err error) {
+	var requested, closes, accepted, reached, ended int64
+	err = scan(&op.sequence, &op.ID, &op.Action, &op.Account, &op.RequestID, &requested, &closes, &op.Leader, &op.Outcome, &op.Corrected,
+		&op.slot, &accepted, &reached, &ended, &op.Reason, &op.PlanID, &op.ErrorType, &op.ErrorMessage)
+	op.RequestedAt, op.ClosesAt, op.AcceptedAt, op.ReachedAt, op.EndedAt = timeOf(requested), timeOf(closes), timeOf(accepted), timeOf(reached), timeOf(ended)
+	return op, err
+}
+
+// Write is what is to be inserted.
+type Write struct {
+	ID        string
+	Action    lifecycle.Action
+	Account   string
+	RequestID string
+	// Age is how long ago the request came, by the monotonic clock.
+	Age time.Duration
+	// Key is the caller's idempotency key, empty for none; Join says that the
+	// caller waits. With either, a start may join one that is under way.
+	Key  string
+	Join bool
+	// Reason and PlanID are billing's.
+	Reason, PlanID string
+}
+
+// Decision is what became of a Write.
+type Decision int
+
+const (
+	Lead     Decision = iota // it was inserted: publish it
+	Joined                   // it was inserted, and has the outcome of another start
+	Attached                 // it was not inserted: it is the caller's own start that is under way
+	Known                    // it was not inserted: the key has been used for the operation
+)
+
+// ErrTooManyKeys: the account has maxKeys younger than keyKept.
+var ErrTooManyKeys = errors.New("too many idempotency keys")
+
+// insert is rows 1 to 5 of the table.
+func (t *tx) insert(w Write) (Decision, Operation, error) {
+	op, err := t.find(w.ID)
+	if err != nil || op.ID != "" { // 5; published only if it is open and in time, which its process knows
+		return leads(op), op, err
+	}
+	if w.Key != "" {
+		known, err := t.keyed(w.Account, w.Key)
+		if err != nil || known.ID != "" { // 4
+			return Known, known, err
+		}
+		if err := t.roomForKey(w.Account); err != nil {
+			return 0, op, err
+		}
+	}
+	if err := t.freeSlot(w.Action == lifecycle.Stop); err != nil {
+		return 0, op, err
+	}
+	mayJoin := w.Action == lifecycle.Start && (w.Join || w.Key != "")
+	for range 3 { // who frees or takes the slot meanwhile has committed by the second time
+		leader, err := t.holder()
+		switch {
+		case err != nil:
+			return 0, op, err
+		case leader.ID != "" && mayJoin:
+			return t.join(w, leader)
+		}
+		slot := w.Action == lifecycle.Start && leader.ID == ""
+		if op, err = t.add(w, "", slot); err != nil || op.ID != "" { // 1
+			return Lead, op, errors.Join(err, t.useKey(w, op))
+		}
+	}
+	return 0, op, errors.New("the start slot changes hands all the time")
+}
+
+func leads(op Operation) Decision {
+	if op.Leader != "" {
+		return Joined
+	}
+	return Lead
+}
+
+// join is rows 2 and 3.
+func (t *tx) join(w Write, leader Operation) (Decision, Operation, error) {
+	own, err := t.one(`where (id = $1 or leader = $1) and account = $2 order by seq limit 1`, leader.ID, w.Account)
+	if err != nil || own.ID != "" {
+		return Attached, own, errors.Join(err, t.useKey(w, own))
+	}
+	op, err := t.add(w, leader.ID, false)
+	if err == nil {
+		err = t.useKey(w, op)
+	}
+	if err == nil && leader.Outcome == lifecycle.Accepted {
+		op, err = t.end(op.ID, replyYes, End{})
+	}
+	return Joined, op, err
+}
+
+// add inserts an operation with its `requested` record. It returns none when the
+// slot was to be taken and is not free.
+func (t *tx) add(w Write, leader string, slot bool) (op Operation, err error) {
+	op = Operation{
+		ID: w.ID, Action: w.Action, Account: w.Account, RequestID: w.RequestID, Leader: leader, slot: slot,
+		RequestedAt: timeOf(t.now).Add(-w.Age), ClosesAt: timeOf(t.now).Add(permission + t.store.config.Timeout + t.store.config.LateReply),
+		Reason: w.Reason, PlanID: w.PlanID,
+	}
+	until := timeOf(t.now).Add(permission + t.store.config.Timeout)
+	n, err := t.exec(`insert into operations (id, action, account, request_id, requested_at, closes_at, leader, outcome, corrected,
+		slot, slot_until, accepted_at, reached_at, ended_at, provider, reason, plan_id, error_type, error_message)
+		values ($1, $2, $3, $4, $5, $6, $7, '', 0, $8, $9, 0, 0, 0, '', $10, $11, '', '')
+		on conflict (slot) where slot = 1 do nothing`,
+		op.ID, op.Action, op.Account, op.RequestID, micros(op.RequestedAt), micros(op.ClosesAt), op.Leader, number(slot), micros(until), op.Reason, op.PlanID)
+	if err != nil || n == 0 {
+		return Operation{}, err
+	}
+	return op, t.addRecord(requestedRecord(op))
+}
+
+// find returns the operation with that id, locked until the end of the
+// transaction; none where there is none.
+func (t *tx) find(id string) (Operation, error) {
+	return t.one(`where id = $1`+t.store.engine.forUpdate, id)
+}
+
+// holder returns the start that has the slot, locked.
+func (t *tx) holder() (Operation, error) { return t.one(`where slot = 1` + t.store.engine.forUpdate) }
+
+// freeSlot frees the slot of a start that took too long, or of any.
+func (t *tx) freeSlot(any bool) error {
+	_, err := t.exec(`update operations set slot = 0 where slot = 1 and (slot_until <= $1 or $2 = 1)`, t.now, number(any))
+	return err
+}
+
+// keyed returns the operation that a key of the account stands for.
+func (t *tx) keyed(account, name string) (Operation, error) {
+	return t.one(`where id = (select operation from keys where account = $1 and name = $2 and created_at > $3)`,
+		account, name, t.ago(keyKept))
+}
+
+func (t *tx) roomForKey(account string) error {
+	var n int
+	_, err := t.scan([]any{&n}, `select count(*) from keys where account = $1 and created_at > $2`, account, t.ago(keyKept))
+	if err == nil && n >= maxKeys {
+		return ErrTooManyKeys
+	}
+	return err
+}
+
+func (t *tx) useKey(w Write, op Operation) error {
+	if w.Key == "" || op.ID == "" {
+		return nil
+	}
+	_, err := t.exec(`insert into keys (account, name, operation, action, created_at) values ($1, $2, $3, $4, $5)
+		on conflict (account, name) do update set operation = excluded.operation, action = excluded.action, created_at = excluded.created_at`,
+		w.Account, w.Key, op.ID, w.Action, t.now)
+	return err
+}
+
+// End says more about an end than its event.
+type End struct {
+	// Took is from the request to the end by the monotonic clock of the process
+	// that published it; negative where that is not known.
+	Took time.Duration
+	// ErrorType and ErrorMessage are the worker's.
+	ErrorType, ErrorMessage string
+}
+
+// end applies e to the operation with that id, and returns it as it is then.
+func (t *tx) end(id string, e event, how End) (Operation, error) {
+	op, err := t.find(id)
+	if err != nil {
+		return op, err
+	}
+	if op.state() == joined && (e == abandoned || e == expired) {
+		if leader, err := t.find(op.Leader); err != nil || leader.Outcome != lifecycle.NotSent {
+			return op, err // it has its leader's end, soon
+		}
+	}
+	from := op.state()
+	to, do := next(from, e)
+	switch {
+	case to == from:
+		return op, nil
+	case do&takeID != 0:
+		_, err := t.exec(`insert into operations (`+`id, action, account, request_id, requested_at, closes_at, leader, outcome, corrected,
+			slot, slot_until, accepted_at, reached_at, ended_at, provider, reason, plan_id, error_type, error_message)
+			values ($1, '', '', '', 0, 0, '', $2, 0, 0, 0, 0, 0, $3, '', '', '', '', '') on conflict (id) do nothing`, id, lifecycle.NotSent, t.now)
+		return Operation{ID: id, Outcome: lifecycle.NotSent}, err
+	}
+	op.Outcome, op.Corrected, op.EndedAt = outcome(to, e), to == corrected, timeOf(t.now)
+	op.ErrorType, op.ErrorMessage = how.ErrorType, how.ErrorMessage
+	if op.Outcome == lifecycle.Accepted {
+		op.AcceptedAt = timeOf(t.now)
+	}
+	op.slot = op.slot && do&freeSlot == 0
+	_, err = t.exec(`update operations set outcome = $2, corrected = $3, ended_at = $4, accepted_at = $5, slot = $6,
+		slot_until = $7, error_type = $8, error_message = $9 where id = $1`,
+		id, op.Outcome, number(op.Corrected), t.now, micros(op.AcceptedAt), number(op.slot), micros(timeOf(t.now).Add(slotKept)), op.ErrorType, op.ErrorMessage)
+	if err == nil && do&addTerminal != 0 {
+		err = t.addRecord(terminalRecord(op, how.Took))
+	}
+	if err == nil && do&addCorrection != 0 {
+		err = t.addRecord(correctionRecord(op, how.Took))
+	}
+	if err == nil && do&freeKeys != 0 {
+		_, err = t.exec(`delete from keys where operation = $1`, id)
+	}
+	if err == nil && do&fan != 0 {
+		err = t.fan(id, e)
+	}
+	return op, err
+}
+
+// fan gives the end of a leader to all that wait for it, or are unknown with it.
+func (t *tx) fan(leader string, e event) error {
+	ids, err := t.strings(`select id from operations where leader = $1 and (outcome = '' or outcome = $2) order by seq`, leader, lifecycle.Unknown)
+	if e == expired {
+		e = leaderExpired
+	}
+	for _, id := range ids {
+		_, endErr := t.end(id, e, End{})
+		err = errors.Join(err, endErr)
+	}
+	return err
+}
+
+// decide is rows 14 to 16, for an operation whose leader was not sent and whose
+// caller waits.
+func (t *tx) decide(id string) (Decision, Operation, error) {
+	op, err := t.find(id)
+	if err != nil || op.state() != joined {
+		return leads(op), op, err
+	}
+	if leader, err := t.find(op.Leader); err != nil || leader.Outcome != lifecycle.NotSent {
+		return Joined, op, err
+	}
+	var stops int
+	if _, err := t.scan([]any{&stops}, `select count(*) from operations where action = $1 and seq > $2`, lifecycle.Stop, op.sequence); err != nil {
+		return Joined, op, err
+	}
+	if stops > 0 || t.now >= micros(op.ClosesAt) {
+		op, err = t.end(id, abandoned, End{}) // 16
+		return Joined, op, err
+	}
+	if err := t.freeSlot(false); err != nil {
+		return Joined, op, err
+	}
+	holder, err := t.holder()
+	switch {
+	case err != nil:
+		return Joined, op, err
+	case holder.ID != "": // 15
+		if _, err = t.exec(`update operations set leader = $2 where id = $1`, id, holder.ID); err == nil && holder.Outcome == lifecycle.Accepted {
+			op, err = t.end(id, replyYes, End{})
+		}
+		op.Leader = holder.ID
+		return Joined, op, err
+	}
+	op.Leader, op.slot, op.ClosesAt = "", true, timeOf(t.now).Add(permission+t.store.config.Timeout+t.store.config.LateReply) // 14
+	_, err = t.exec(`update operations set leader = '', slot = 1, slot_until = $2, closes_at = $3 where id = $1`,
+		id, micros(timeOf(t.now).Add(permission+t.store.config.Timeout)), micros(op.ClosesAt))
+	return Lead, op, err
+}
+
+// reached notes that the target state of action was seen, by provider, in a
+// status that was asked for that long ago.
+func (t *tx) reached(action lifecycle.Action, provider string, ago time.Duration) error {
+	_, err := t.exec(`update operations set reached_at = $1, provider = $2, slot = 0
+		where action = $3 and outcome = $4 and reached_at = 0 and accepted_at < $5 and accepted_at > $6`,
+		t.now, provider, action, lifecycle.Accepted, t.now-ago.Microseconds(), t.ago(slotKept))
+	return err
+}
+
+// one returns the first operation that a query finds; none where there is none.
+func (t *tx) one(where string, args ...any) (op Operation, err error) {
+	rows, err := t.query(`select `+operationColumns+` from operations `+where, args...)
+	if err != nil {
+		return op, err
+	}
+	defer rows.Close()
+	if rows.Next() {
+		op, err = scanOperation(rows.Scan)
+	}
+	return op, errors.Join(err, rows.Err())
+}
+
+func timeOf(micros int64) time.Time {
+	if micros == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(micros).UTC()
+}
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func number(flag bool) int {
+	if flag {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,150 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
+)
+
+// RecordState is where a usage record of an operation is.
+type RecordState struct {
+	EventID, EventType string
+	DeliveredAt        time.Time // zero before
+}
+
+// Find returns the operation with that id; none where there is none.
+func (s *Store) Find(ctx context.Context, id string) (Operation, error) {
+	list, err := s.list(ctx, `where id = $1`, id)
+	return first(list), err
+}
+
+// Keyed returns the operation that an idempotency key of an account stands for;
+// none where there is none.
+func (s *Store) Keyed(ctx context.Context, account, key string) (Operation, error) {
+	list, err := s.list(ctx, `where id = (select operation from keys where account = $1 and name = $2 and created_at > $3)`,
+		account, key, s.config.Now().Add(-keyKept).UnixMicro())
+	return first(list), err
+}
+
+// List returns the latest operations of an account, newest first.
+func (s *Store) List(ctx context.Context, account string, limit int) ([]Operation, error) {
+	return s.list(ctx, `where account = $1 and action <> '' order by seq desc limit $2`, account, limit)
+}
+
+// NeedsHistory reports whether a reply that was missed could change an operation:
+// one is open, or unknown and young enough to be corrected.
+func (s *Store) NeedsHistory(ctx context.Context) (bool, error) {
+	list, err := s.list(ctx, `where outcome = '' or outcome = $1 and ended_at > $2 limit 1`,
+		lifecycle.Unknown, s.config.Now().Add(-s.config.Keep).UnixMicro())
+	return len(list) > 0, err
+}
+
+// StartTimes returns how long the last starts of provider took from their
+// acceptance to the target state, at most limit, newest first.
+func (s *Store) StartTimes(ctx context.Context, provider string, limit int) (times []time.Duration, err error) {
+	err = s.read(ctx, func(scan func(...any) error) error {
+		var micros int64
+		err := scan(&micros)
+		times = append(times, time.Duration(micros)*time.Microsecond)
+		return err
+	}, `select reached_at - accepted_at from operations where reached_at > 0 and provider = $1 and action = $2 order by seq desc limit $3`,
+		provider, lifecycle.Start, limit)
+	return times, err
+}
+
+// Records returns the usage records of an operation in their order.
+func (s *Store) Records(ctx context.Context, id string) (list []RecordState, err error) {
+	err = s.read(ctx, func(scan func(...any) error) error {
+		var r RecordState
+		var delivered int64
+		var text []byte
+		var body usage.Record
+		err := scan(&r.EventID, &text, &delivered)
+		if err == nil {
+			err = json.Unmarshal(text, &body)
+		}
+		r.EventType, r.DeliveredAt = body.EventType, timeOf(delivered)
+		list = append(list, r)
+		return err
+	}, `select event_id, body, delivered_at from records where operation = $1 order by position`, id)
+	return list, err
+}
+
+func first(list []Operation) Operation {
+	if len(list) == 0 {
+		return Operation{}
+	}
+	return list[0]
+}
+
+func (s *Store) list(ctx context.Context, where string, args ...any) (list []Operation, err error) {
+	err = s.read(ctx, func(scan func(...any) error) error {
+		op, err := scanOperation(scan)
+		list = append(list, op)
+		return err
+	}, `select `+operationColumns+` from operations `+where, args...)
+	return list, err
+}
+
+// read gives each row of a query to row, within callTimeout.
+func (s *Store) read(ctx context.Context, row func(scan func(...any) error) error, query string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	rows, err := s.engine.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	defer rows.Close()
+	for rows.Next() && err == nil {
+		err = row(rows.Scan)
+	}
+	if err = errors.Join(err, rows.Err()); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
+// anyDue reports whether a record may be sent; when in doubt, it may.
+func (s *Store) anyDue(ctx context.Context) (due bool) {
+	err := s.read(ctx, func(scan func(...any) error) error {
+		var one int
+		due = true
+		return scan(&one)
+	}, `select 1 from records where state = 1 and due_at <= $1 limit 1`, s.config.Now().Add(s.clockSlack()).UnixMicro())
+	return due || err != nil
+}
+
+// clockSlack is how far the clock of another machine's database may be ahead.
+func (s *Store) clockSlack() time.Duration {
+	if s.config.URL == "" {
+		return 0
+	}
+	return time.Minute
+}
+
+// Parked is a record that the usage integration refused.
+type Parked struct {
+	EventID string          `json:"event_id"`
+	Reason  string          `json:"reason"`
+	RetryAt usage.Time      `json:"retry_at"`
+	Record  json.RawMessage `json:"record"`
+}
+
+// Parked returns the parked records, oldest first.
+func (s *Store) Parked(ctx context.Context, limit int) (list []Parked, err error) {
+	err = s.read(ctx, func(scan func(...any) error) error {
+		var p Parked
+		var retry int64
+		var body string
+		err := scan(&p.EventID, &p.Reason, &retry, &body)
+		p.RetryAt, p.Record = usage.At(timeOf(retry)), json.RawMessage(body)
+		list = append(list, p)
+		return err
+	}, `select event_id, reason, due_at, body from records where state = 2 order by due_at limit $1`, limit)
+	return list, err
+}

@@ -1,0 +1,280 @@
+// Package store keeps what must outlast a process: operations with their usage
+// records and idempotency keys. SQLite in the data directory holds them for one
+// gateway, SQLite in memory where nothing must last, PostgreSQL for replicas,
+// which are one gateway then.
+//
+// The life of an operation is a small table (life.go, docs/adr/0008-operations.md).
+// One writer gathers what waits into one transaction (group commit), and a caller
+// returns when the transaction that holds its write is confirmed. No process owns
+// an operation: a reply is written by whoever receives it.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+)
+
+// Records says what becomes of usage records.
+type Records int
+
+const (
+	NoRecords      Records = iota // there are none
+	KeepRecords                   // they are kept for who asks, and sent nowhere
+	DeliverRecords                // they are kept until they are acknowledged
+)
+
+// Config is what a Store is made of.
+type Config struct {
+	// URL is a postgres:// URL. Without it the database is in the data directory
+	// Dir; without that, in memory.
+	URL, Dir string
+	Records  Records
+	// Timeout bounds the worker request of an operation, and LateReply is how much
+	// later its reply still decides the end. All replicas have the same.
+	Timeout, LateReply time.Duration
+	// Keep is how long ended operations are kept, at least keyKept.
+	Keep time.Duration
+	// Logger gets what operators must know; never a secret.
+	Logger *slog.Logger
+	// Metrics gets bus_vm_store_… and bus_vm_usage_….
+	Metrics *metrics.Set
+	// Now is the clock of the process, which is that of SQLite.
+	Now func() time.Time
+}
+
+// Store is an open store. All methods are safe for concurrent use.
+type Store struct {
+	config Config
+	engine *engine
+	files  *files
+	counts counters
+
+	writing *session // of the writer alone
+	// Both have room for one signal; an unread one stands for any number.
+	wakeWriter, wakeDelivery chan struct{}
+
+	// mu guards what follows. It is never held over I/O.
+	mu           sync.Mutex
+	closed       bool
+	queue        []*call
+	urgent       int       // calls in queue that are not patient
+	patientSince time.Time // of the first of a queue of patient calls
+	cause        error     // why the last transaction failed; nil while the store takes writes
+	probeAt      time.Time // when it is tried again
+	committing   time.Time // since when a transaction runs; zero when none does
+}
+
+type counters struct{ commits, writes, late, delivered, retries *metrics.Counter }
+
+// Open opens the store and sets up its schema. A damaged SQLite database is set
+// aside and a new one begun. Errors say what to do.
+func Open(ctx context.Context, config Config) (*Store, error) {
+	s := &Store{config: config, wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1)}
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	var err error
+	switch {
+	case config.URL != "":
+		s.engine, err = openPostgres(config.URL)
+	case config.Dir != "":
+		if s.files, err = lockDir(config.Dir); err == nil {
+			err = s.openFile(ctx)
+		}
+	default:
+		s.engine, err = openSQLite(ctx, "")
+	}
+	if err == nil {
+		err = s.engine.migrate(ctx)
+	}
+	if err == nil {
+		err = s.files.remember()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the operations store: %w", err), s.release())
+	}
+	s.counts = counters{
+		commits: config.Metrics.NewCounter("bus_vm_store_commits_total"),
+		writes:  config.Metrics.NewCounter("bus_vm_store_writes_total"),
+		late:    config.Metrics.NewCounter("bus_vm_store_replies_ignored_total"),
+
+		delivered: config.Metrics.NewCounter("bus_vm_usage_delivered_total"),
+		retries:   config.Metrics.NewCounter("bus_vm_usage_retries_total"),
+	}
+	return s, nil
+}
+
+// openFile opens the database in the data directory, a new one if it is damaged.
+func (s *Store) openFile(ctx context.Context) (err error) {
+	for range 2 {
+		if s.engine, err = openSQLite(ctx, s.files.path()); err == nil {
+			err = s.engine.quickCheck(ctx)
+		}
+		if err == nil || faultOf(err) != damage {
+			return err
+		}
+		if s.engine != nil {
+			_ = s.engine.close()
+		}
+		aside, moveErr := s.files.setAside(s.config.Now())
+		if moveErr != nil {
+			return errors.Join(err, moveErr)
+		}
+		s.config.Logger.Error("THE OPERATIONS STORE WAS DAMAGED: it is set aside and a new one is begun", "file", aside, "cause", err,
+			"do", "keep the file with its -wal: records in it that were not delivered are not billed until someone recovers them")
+	}
+	return err
+}
+
+// Run writes until ctx ends and everything queued is written or refused.
+func (s *Store) Run(ctx context.Context) error {
+	s.write(ctx)
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	return s.release()
+}
+
+func (s *Store) release() (err error) {
+	if s.engine != nil {
+		err = s.engine.close()
+	}
+	return errors.Join(err, s.files.close())
+}
+
+// Healthy returns nil while the store takes writes, else why not.
+func (s *Store) Healthy() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return fmt.Errorf("%w: it is closed", ErrUnavailable)
+	case s.cause != nil:
+		return fmt.Errorf("%w: %w", ErrUnavailable, s.cause)
+	case !s.committing.IsZero() && time.Since(s.committing) > 2*callTimeout:
+		return fmt.Errorf("%w: one transaction has been running for %s", ErrUnavailable, time.Since(s.committing).Round(time.Second))
+	}
+	return nil
+}
+
+// remedy is what an operator can do about a store that does not take writes.
+func (s *Store) remedy(err error) string {
+	switch {
+	case errors.Is(err, errGone):
+		return "put the file back, or restart the service: it then begins a new store"
+	case s.config.URL != "":
+		return "look at the PostgreSQL server that the store URL names; nothing else is to be done here"
+	case faultOf(err) == damage:
+		return "restart the service: it sets the damaged file aside and says where"
+	}
+	return "free space on the disk of " + s.config.Dir + ", or make it writable; nothing else is to be done here"
+}
+
+func wake(signal chan<- struct{}) {
+	select {
+	case signal <- struct{}{}:
+	default:
+	}
+}
+
+// Insert decides what becomes of w. After ErrUnavailable without ErrUnconfirmed
+// nothing was written. With ErrUnconfirmed, Abandon must follow.
+func (s *Store) Insert(ctx context.Context, w Write) (d Decision, op Operation, err error) {
+	order := "1" + w.Account + "\x00" + w.Key
+	if w.Action == lifecycle.Start {
+		order = "2" + order // with the start slot
+	}
+	err = s.submit(ctx, &call{order: order, do: func(t *tx) (err error) {
+		d, op, err = t.insert(w)
+		return err
+	}})
+	return d, op, err
+}
+
+// Reply writes what the worker said about the operation with that id: accepted
+// or rejected. It is kept until the store takes it, whatever the error says, and
+// the operation is returned as it is then; none where there is no such id.
+func (s *Store) Reply(ctx context.Context, id string, accepted bool, how End) (Operation, error) {
+	if accepted {
+		return s.end(ctx, id, replyYes, how)
+	}
+	return s.end(ctx, id, replyNo, how)
+}
+
+// Abandon writes that the operation with that id was not published and never
+// will be, or that nobody waits for one that joined. It is kept likewise.
+func (s *Store) Abandon(ctx context.Context, id string) (Operation, error) {
+	return s.end(ctx, id, abandoned, End{})
+}
+
+func (s *Store) end(ctx context.Context, id string, e event, how End) (op Operation, err error) {
+	err = s.submit(ctx, &call{order: "0" + id, kept: true, do: func(t *tx) (err error) {
+		op, err = t.end(id, e, how)
+		return err
+	}})
+	return op, err
+}
+
+// Decide is for an operation that joined and whose leader was not sent, while its
+// caller waits: it leads now, has joined another, or has ended.
+func (s *Store) Decide(ctx context.Context, id string) (d Decision, op Operation, err error) {
+	err = s.submit(ctx, &call{order: "2" + id, do: func(t *tx) (err error) {
+		d, op, err = t.decide(id)
+		return err
+	}})
+	return d, op, err
+}
+
+// Reached notes that provider was in the target state of action in a status that
+// was asked for that long ago.
+func (s *Store) Reached(ctx context.Context, action lifecycle.Action, provider string, ago time.Duration) error {
+	return s.submit(ctx, &call{order: "2", do: func(t *tx) error { return t.reached(action, provider, ago) }})
+}
+
+// Expire closes up to limit operations that have no end past closes_at, and
+// returns how many. Before it the history must have been read.
+func (s *Store) Expire(ctx context.Context, limit int) (n int, err error) {
+	err = s.submit(ctx, &call{order: "0", do: func(t *tx) error {
+		ids, err := t.strings(`select id from operations where outcome = '' and closes_at <= $1 order by closes_at limit $2`, t.now, limit)
+		for _, id := range ids {
+			_, endErr := t.end(id, expired, End{})
+			err = errors.Join(err, endErr)
+		}
+		n = len(ids)
+		return err
+	}})
+	return n, err
+}
+
+// Acknowledged notes that the usage integration took a record, however late.
+func (s *Store) Acknowledged(ctx context.Context, eventID string) error {
+	return s.submit(ctx, &call{order: "0" + eventID, patient: true, kept: true, do: func(t *tx) error {
+		_, err := t.acknowledge(eventID, delivered)
+		return err
+	}})
+}
+
+// Drop gives up a parked record for good; known is false where none has that id.
+func (s *Store) Drop(ctx context.Context, eventID string) (known bool, err error) {
+	err = s.submit(ctx, &call{order: "0" + eventID, do: func(t *tx) (err error) {
+		known, err = t.acknowledge(eventID, dropped)
+		return err
+	}})
+	return known, err
+}
+
+// Retry offers all parked records again, and returns how many there were.
+func (s *Store) Retry(ctx context.Context) (n int64, err error) {
+	err = s.submit(ctx, &call{order: "0", do: func(t *tx) (err error) {
+		n, err = t.offer(true)
+		return err
+	}})
+	return n, err
+}

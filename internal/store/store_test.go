@@ -1,0 +1,335 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/tests/postgres"
+)
+
+// onEngines runs the conformance suite on every engine; open makes a store of
+// its own each time.
+func onEngines(t *testing.T, test func(t *testing.T, config Config)) {
+	config := func(t *testing.T) Config {
+		return Config{
+			Records: DeliverRecords, Timeout: 30 * time.Second, LateReply: 2 * time.Minute, Keep: 720 * time.Hour,
+			Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Now: time.Now,
+		}
+	}
+	t.Run("memory", func(t *testing.T) { test(t, config(t)) })
+	t.Run("SQLite", func(t *testing.T) {
+		c := config(t)
+		c.Dir = t.TempDir()
+		test(t, c)
+	})
+	t.Run("PostgreSQL", func(t *testing.T) {
+		c := config(t)
+		c.URL = postgres.Start(t).Database()
+		test(t, c)
+	})
+}
+
+// running opens a store and runs it until the test ends.
+func running(t testing.TB, config Config) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), config)
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() { stop(); assert.NoError(t, <-ended) })
+	return s
+}
+
+func aWrite(action lifecycle.Action) Write {
+	return Write{ID: uuid.NewString(), Action: action, Account: uuid.NewString(), RequestID: "r", Age: time.Second}
+}
+
+// joining is a start of a caller who waits.
+func joining() Write {
+	w := aWrite(lifecycle.Start)
+	w.Join = true
+	return w
+}
+
+// insert inserts w, whose decision must be want.
+func insert(t *testing.T, s *Store, w Write, want Decision) Operation {
+	t.Helper()
+	d, op, err := s.Insert(t.Context(), w)
+	require.NoError(t, err)
+	require.Equal(t, want, d)
+	return op
+}
+
+// outcomeOf is what the row of an operation says, and the event types of its
+// records.
+func outcomeOf(t *testing.T, s *Store, id string) (lifecycle.Outcome, []string) {
+	t.Helper()
+	op, err := s.Find(t.Context(), id)
+	require.NoError(t, err)
+	records, err := s.Records(t.Context(), id)
+	require.NoError(t, err)
+	var types []string
+	for _, r := range records {
+		types = append(types, r.EventType)
+	}
+	return op.Outcome, types
+}
+
+func assertLife(t *testing.T, s *Store, id string, outcome lifecycle.Outcome, types ...string) {
+	t.Helper()
+	haveOutcome, have := outcomeOf(t, s, id)
+	assert.Equal(t, outcome, haveOutcome)
+	assert.Equal(t, types, have)
+}
+
+const (
+	requested = "runtime_start_requested"
+	finished  = "runtime_start_finished"
+	failed    = "runtime_start_failed"
+)
+
+// expireAll makes everything that is open past its time, and closes it.
+func expireAll(t *testing.T, s *Store) {
+	t.Helper()
+	require.NoError(t, s.submit(t.Context(), &call{do: func(t *tx) error {
+		_, err := t.exec(`update operations set closes_at = 1`)
+		return err
+	}}))
+	_, err := s.Expire(t.Context(), 100)
+	require.NoError(t, err)
+}
+
+func TestEnds(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		for name, c := range map[string]struct {
+			events  []event
+			outcome lifecycle.Outcome
+			types   []string
+		}{
+			"accepted":               {[]event{replyYes}, lifecycle.Accepted, []string{requested, finished}},
+			"accepted, and no more":  {[]event{replyYes, replyNo, abandoned, expired}, lifecycle.Accepted, []string{requested, finished}},
+			"rejected":               {[]event{replyNo, replyYes}, lifecycle.Rejected, []string{requested, failed}},
+			"not sent":               {[]event{abandoned, replyYes}, lifecycle.NotSent, []string{requested, failed}},
+			"unknown":                {[]event{expired, abandoned}, lifecycle.Unknown, []string{requested, failed}},
+			"unknown, then accepted": {[]event{expired, replyYes, replyNo}, lifecycle.Accepted, []string{requested, failed, finished}},
+			"unknown, then rejected": {[]event{expired, replyNo, replyYes}, lifecycle.Rejected, []string{requested, failed, failed}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				w := aWrite(lifecycle.Start)
+				insert(t, s, w, Lead)
+				for _, e := range c.events {
+					_, err := s.end(t.Context(), w.ID, e, End{})
+					require.NoError(t, err)
+				}
+				assertLife(t, s, w.ID, c.outcome, c.types...)
+			})
+		}
+	})
+}
+
+func TestInsertAgain(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		w := aWrite(lifecycle.Start)
+		insert(t, s, w, Lead)
+		assert.Equal(t, lifecycle.Outcome(""), insert(t, s, w, Lead).Outcome, "5: the same operation")
+		assertLife(t, s, w.ID, "", requested)
+
+		late := aWrite(lifecycle.Start)
+		_, err := s.Abandon(t.Context(), late.ID)
+		require.NoError(t, err)
+		assert.Equal(t, lifecycle.NotSent, insert(t, s, late, Lead).Outcome, "8: its id is taken")
+		assertLife(t, s, late.ID, lifecycle.NotSent)
+	})
+}
+
+func TestKeys(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		w := aWrite(lifecycle.Stop)
+		w.Key = "a"
+		insert(t, s, w, Lead)
+		again := aWrite(lifecycle.Stop)
+		again.Account, again.Key = w.Account, "a"
+		assert.Equal(t, w.ID, insert(t, s, again, Known).ID)
+		known, err := s.Keyed(t.Context(), w.Account, "a")
+		require.NoError(t, err)
+		assert.Equal(t, w.ID, known.ID)
+
+		other := again
+		other.ID, other.Account = uuid.NewString(), uuid.NewString()
+		insert(t, s, other, Lead) // a key of another account
+
+		_, err = s.Abandon(t.Context(), w.ID)
+		require.NoError(t, err)
+		insert(t, s, again, Lead) // 7: not_sent frees the key
+		_, err = s.Reply(t.Context(), again.ID, false, End{ErrorType: "quota", ErrorMessage: "No."})
+		require.NoError(t, err)
+		third := again
+		third.ID = uuid.NewString()
+		assert.Equal(t, "quota", insert(t, s, third, Known).ErrorType, "11: a refusal keeps it")
+
+		require.NoError(t, s.submit(t.Context(), &call{do: func(t *tx) error {
+			_, err := t.exec(`update keys set created_at = created_at - $1`, keyKept.Microseconds())
+			return err
+		}}))
+		insert(t, s, third, Lead)
+	})
+}
+
+func TestJoining(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		leader := insert(t, s, aWrite(lifecycle.Start), Lead)
+
+		own := joining()
+		own.Account = leader.Account
+		assert.Equal(t, leader.ID, insert(t, s, own, Attached).ID, "3: the same account")
+		follower := insert(t, s, joining(), Joined)
+		again := joining()
+		again.Account = follower.Account
+		assert.Equal(t, follower.ID, insert(t, s, again, Attached).ID, "3: the account of one that joined")
+		plain := insert(t, s, aWrite(lifecycle.Start), Lead) // as the seed says
+
+		_, err := s.Reply(t.Context(), leader.ID, true, End{})
+		require.NoError(t, err)
+		assertLife(t, s, leader.ID, lifecycle.Accepted, requested, finished)
+		assertLife(t, s, follower.ID, lifecycle.Accepted, requested, finished)
+		assertLife(t, s, plain.ID, "", requested)
+		late := insert(t, s, joining(), Joined)
+		assertLife(t, s, late.ID, lifecycle.Accepted, requested, finished)
+
+		insert(t, s, aWrite(lifecycle.Stop), Lead)
+		insert(t, s, joining(), Lead) // a stop was requested since
+	})
+}
+
+func TestJoinersHaveTheirLeadersEnd(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		leader := insert(t, s, joining(), Lead)
+		follower := insert(t, s, joining(), Joined)
+		expireAll(t, s)
+		assertLife(t, s, follower.ID, lifecycle.Unknown, requested, failed)
+		_, err := s.Reply(t.Context(), leader.ID, true, End{})
+		require.NoError(t, err)
+		assertLife(t, s, leader.ID, lifecycle.Accepted, requested, failed, finished)
+		assertLife(t, s, follower.ID, lifecycle.Accepted, requested, failed, finished)
+
+		leader = insert(t, s, joining(), Lead) // an unknown one holds no slot
+		follower = insert(t, s, joining(), Joined)
+		_, err = s.Reply(t.Context(), leader.ID, false, End{})
+		require.NoError(t, err)
+		assertLife(t, s, follower.ID, lifecycle.Rejected, requested, failed)
+	})
+}
+
+func TestAfterALeaderThatWasNotSent(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		decide := func(id string, want Decision) Operation {
+			t.Helper()
+			d, op, err := s.Decide(t.Context(), id)
+			require.NoError(t, err)
+			require.Equal(t, want, d)
+			return op
+		}
+		leader := insert(t, s, joining(), Lead)
+		one, two, three := insert(t, s, joining(), Joined), insert(t, s, joining(), Joined), insert(t, s, joining(), Joined)
+		decide(one.ID, Joined) // the leader is under way
+		_, err := s.Abandon(t.Context(), one.ID)
+		require.NoError(t, err)
+		assertLife(t, s, one.ID, "", requested) // it has its leader's end, soon
+
+		_, err = s.Abandon(t.Context(), leader.ID)
+		require.NoError(t, err)
+		assertLife(t, s, one.ID, "", requested)
+		decide(one.ID, Lead)                                   // 14
+		assert.Equal(t, one.ID, decide(two.ID, Joined).Leader) // 15
+		_, err = s.Reply(t.Context(), one.ID, true, End{})
+		require.NoError(t, err)
+		assertLife(t, s, two.ID, lifecycle.Accepted, requested, finished)
+		assertLife(t, s, decide(three.ID, Joined).ID, lifecycle.Accepted, requested, finished) // 15, accepted as that one
+
+		insert(t, s, aWrite(lifecycle.Stop), Lead)
+		leader = insert(t, s, joining(), Lead)
+		one, two = insert(t, s, joining(), Joined), insert(t, s, joining(), Joined)
+		_, err = s.Abandon(t.Context(), leader.ID)
+		require.NoError(t, err)
+		_, err = s.Abandon(t.Context(), one.ID) // 16: nobody waits
+		require.NoError(t, err)
+		assertLife(t, s, one.ID, lifecycle.NotSent, requested, failed)
+		insert(t, s, aWrite(lifecycle.Stop), Lead)
+		decide(two.ID, Joined) // 16: a stop since
+		assertLife(t, s, two.ID, lifecycle.NotSent, requested, failed)
+	})
+}
+
+func TestSlotEnds(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		leader := insert(t, s, joining(), Lead)
+		require.NoError(t, s.Reached(t.Context(), lifecycle.Start, "upcloud", 0))
+		insert(t, s, joining(), Joined) // ready, as it was before the acceptance
+		_, err := s.Reply(t.Context(), leader.ID, true, End{})
+		require.NoError(t, err)
+		require.NoError(t, s.Reached(t.Context(), lifecycle.Start, "upcloud", time.Minute))
+		insert(t, s, joining(), Joined) // a status that was asked for before
+		require.NoError(t, s.Reached(t.Context(), lifecycle.Start, "upcloud", 0))
+		times, err := s.StartTimes(t.Context(), "upcloud", 20)
+		require.NoError(t, err)
+		assert.Len(t, times, 3)
+		insert(t, s, joining(), Lead)
+		require.NoError(t, s.submit(t.Context(), &call{do: func(t *tx) error {
+			_, err := t.exec(`update operations set slot_until = $1`, t.now)
+			return err
+		}}))
+		insert(t, s, joining(), Lead) // it took too long
+	})
+}
+
+func BenchmarkInsert(b *testing.B) {
+	for _, writers := range []int{1, 16, 200} {
+		for _, engine := range []string{"memory", "SQLite", "PostgreSQL"} {
+			b.Run(fmt.Sprintf("%s/%d", engine, writers), func(b *testing.B) {
+				config := Config{Records: DeliverRecords, Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Now: time.Now}
+				switch engine {
+				case "SQLite":
+					config.Dir = b.TempDir()
+				case "PostgreSQL":
+					config.URL = postgres.Start(b).Database()
+				}
+				s := running(b, config)
+				b.ResetTimer()
+				var all sync.WaitGroup
+				for i := range writers {
+					n := b.N/writers + 1
+					if i == 0 {
+						n = b.N/writers + b.N%writers
+					}
+					all.Go(func() {
+						for range n {
+							if _, _, err := s.Insert(context.Background(), aWrite(lifecycle.Stop)); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				all.Wait()
+			})
+		}
+	}
+}

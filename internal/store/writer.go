@@ -1,0 +1,368 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// call is one thing to be written. Many share a transaction.
+type call struct {
+	// order sorts the calls of a transaction, so that replicas lock rows in one
+	// order: keys before operations, the start slot last.
+	order string
+	// do may run several times; what it notes counts once the call has succeeded.
+	do func(*tx) error
+	// patient calls wait for others to share their transaction with.
+	patient bool
+	// kept calls are repeated until the store takes them, whoever waits.
+	kept bool
+
+	state callState
+	done  chan error
+}
+
+type callState int
+
+const (
+	queued    callState = iota
+	taken               // in the transaction under way
+	withdrawn           // its caller left before that: never written
+)
+
+const (
+	// maxBatch bounds the calls of one transaction, which has callTimeout.
+	maxBatch = 512
+	// patience is how long a patient call waits for others.
+	patience = 100 * time.Millisecond
+	// probeEvery is how often a store that failed is tried again.
+	probeEvery = time.Second
+)
+
+// ErrUnavailable: the store did not take a write, which is not there unless the
+// error is an ErrUnconfirmed as well.
+var ErrUnavailable = errors.New("the operations store is not available")
+
+// ErrUnconfirmed: the write may be there, or still come to be.
+var ErrUnconfirmed = errors.New("the operations store has not confirmed a write")
+
+// submit has c written and waits for it, for callTimeout at most.
+func (s *Store) submit(ctx context.Context, c *call) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	c.done = make(chan error, 1)
+	if err := s.enqueue(c); err != nil {
+		return err
+	}
+	select {
+	case err := <-c.done:
+		return err
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case err := <-c.done:
+		return err
+	default:
+	}
+	if c.state == queued && !c.kept {
+		c.state = withdrawn
+		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	}
+	return fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, context.Cause(ctx))
+}
+
+// enqueue queues c, unless the store takes no writes: what is kept is queued
+// then as well.
+func (s *Store) enqueue(c *call) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return fmt.Errorf("%w: it is closed", ErrUnavailable)
+	case s.cause != nil && !c.kept:
+		return fmt.Errorf("%w: %w", ErrUnavailable, s.cause)
+	}
+	s.queue = append(s.queue, c)
+	if !c.patient {
+		s.urgent++
+	}
+	wake(s.wakeWriter)
+	return nil
+}
+
+// write runs the transactions until ctx ends and everything queued is written or
+// refused.
+func (s *Store) write(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		batch, wait := s.take(ctx.Err() != nil)
+		if len(batch) > 0 {
+			s.run(batch)
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		timer.Reset(wait)
+		select {
+		case <-s.wakeWriter:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// take returns the calls of the next transaction in the order of their locks, or
+// how long there is nothing to do.
+func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause != nil {
+		if wait := time.Until(s.probeAt); wait > 0 && !hurry {
+			return nil, wait
+		}
+	}
+	s.queue = slices.DeleteFunc(s.queue, func(c *call) bool { return c.state == withdrawn })
+	if len(s.queue) == 0 {
+		return nil, time.Hour
+	}
+	if s.urgent == 0 && len(s.queue) < maxBatch && !hurry {
+		if wait := time.Until(s.patientSince.Add(patience)); wait > 0 && !s.patientSince.IsZero() {
+			return nil, wait
+		} else if s.patientSince.IsZero() {
+			s.patientSince = time.Now()
+			return nil, patience
+		}
+	}
+	n := min(len(s.queue), maxBatch)
+	batch = slices.Clone(s.queue[:n])
+	s.queue = slices.Delete(s.queue, 0, n)
+	s.urgent, s.patientSince = 0, time.Time{}
+	for _, c := range s.queue {
+		if !c.patient {
+			s.urgent++
+		}
+	}
+	for _, c := range batch {
+		c.state = taken
+	}
+	s.committing = time.Now()
+	slices.SortStableFunc(batch, func(a, b *call) int { return strings.Compare(a.order, b.order) })
+	return batch, 0
+}
+
+// run writes the calls of a batch in one transaction; one by one where locks of
+// others, or one of the calls, kept all from being written.
+func (s *Store) run(batch []*call) {
+	errs, err := s.transact(batch)
+	if err != nil && faultOf(err) <= passing && len(batch) > 1 {
+		for _, c := range batch {
+			s.run([]*call{c})
+		}
+		return
+	}
+	if err != nil && faultOf(err) == passing {
+		errs, err = s.transact(batch) // once more: who held the lock has gone on
+	}
+	s.finish(batch, errs, err)
+}
+
+// transact runs the calls in one transaction. errs are those of calls that wrote
+// nothing; err is one of the database, which says nothing of what was committed.
+func (s *Store) transact(batch []*call) (errs []error, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	if err := s.files.check(); err != nil {
+		return nil, err
+	}
+	session, err := s.session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	committed := false
+	defer func() {
+		if !committed {
+			s.abandon(session)
+		}
+	}()
+	t := &tx{ctx: ctx, session: session, store: s, now: s.config.Now().UnixMicro()}
+	if _, err := t.exec(s.engine.begin); err != nil {
+		return nil, err
+	}
+	if s.engine.clock != "" {
+		if _, err := t.scan([]any{&t.now}, s.engine.clock); err != nil {
+			return nil, err
+		}
+	}
+	errs = make([]error, len(batch))
+	for i, c := range batch {
+		if errs[i] = c.do(t); t.failed != nil {
+			return nil, t.failed
+		}
+	}
+	if _, err := t.exec("commit"); err != nil {
+		return nil, err
+	}
+	committed = true
+	return errs, s.files.check()
+}
+
+// session is the connection for writing with its prepared statements, which
+// take most of the time of short transactions away.
+type session struct {
+	conn       *sql.Conn
+	statements map[string]*sql.Stmt
+}
+
+func (s *Store) session(ctx context.Context) (*session, error) {
+	if s.writing == nil {
+		conn, err := s.engine.write.Conn(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s.writing = &session{conn, map[string]*sql.Stmt{}}
+	}
+	return s.writing, nil
+}
+
+// abandon ends a transaction that failed. A connection that cannot even do that
+// is closed.
+func (s *Store) abandon(failed *session) {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	if _, err := failed.conn.ExecContext(ctx, "rollback"); err != nil {
+		_ = failed.conn.Raw(func(any) error { return driver.ErrBadConn })
+		_ = failed.conn.Close()
+		s.writing = nil
+	}
+}
+
+func (s *session) prepare(ctx context.Context, query string) (_ *sql.Stmt, err error) {
+	statement := s.statements[query]
+	if statement == nil {
+		if statement, err = s.conn.PrepareContext(ctx, query); err == nil {
+			s.statements[query] = statement
+		}
+	}
+	return statement, err
+}
+
+// finish tells the callers, and notes whether the store takes writes.
+func (s *Store) finish(batch []*call, errs []error, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.committing = time.Time{}
+	if err == nil || faultOf(err) <= passing {
+		if s.cause != nil {
+			s.config.Logger.Info("the operations store takes writes again")
+		}
+		s.cause = nil
+	} else {
+		if s.cause == nil {
+			s.config.Logger.Error("the operations store does not take writes; starts and stops are refused until it does",
+				"cause", err, "do", s.remedy(err))
+		}
+		s.cause, s.probeAt = err, time.Now().Add(probeEvery)
+	}
+	s.counts.commits.Inc()
+	wake(s.wakeDelivery)
+	for i, c := range batch {
+		switch {
+		case err == nil:
+			s.counts.writes.Inc()
+			s.answer(c, errs[i])
+		case c.kept && faultOf(err) != refused:
+			c.state = queued
+			s.queue = append(s.queue, c)
+			s.urgent++
+			s.answer(c, fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, err))
+		default:
+			s.answer(c, fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, err))
+		}
+	}
+}
+
+func (s *Store) answer(c *call, err error) {
+	select {
+	case c.done <- err:
+	default: // nobody waits, or it was told that it is tried again
+	}
+}
+
+// tx is the transaction that calls share. Its methods note an error of the
+// database, which ends it.
+type tx struct {
+	ctx     context.Context
+	session *session
+	store   *Store
+	now     int64 // microseconds, by the clock of the database
+	failed  error
+}
+
+func (t *tx) note(err error) error {
+	if err != nil && t.failed == nil {
+		t.failed = err
+	}
+	return err
+}
+
+func (t *tx) ago(d time.Duration) int64 { return t.now - d.Microseconds() }
+
+func (t *tx) exec(query string, args ...any) (int64, error) {
+	statement, err := t.session.prepare(t.ctx, query)
+	if t.note(err) != nil {
+		return 0, err
+	}
+	result, err := statement.ExecContext(t.ctx, args...)
+	if t.note(err) != nil {
+		return 0, err
+	}
+	n, err := result.RowsAffected()
+	return n, t.note(err)
+}
+
+func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
+	statement, err := t.session.prepare(t.ctx, query)
+	if t.note(err) != nil {
+		return nil, err
+	}
+	rows, err := statement.QueryContext(t.ctx, args...)
+	return rows, t.note(err)
+}
+
+// scan reads the first row of a query.
+func (t *tx) scan(into []any, query string, args ...any) (found bool, err error) {
+	rows, err := t.query(query, args...)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	if found = rows.Next(); found {
+		err = rows.Scan(into...)
+	}
+	return found, t.note(errors.Join(err, rows.Err()))
+}
+
+func (t *tx) strings(query string, args ...any) (list []string, err error) {
+	rows, err := t.query(query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var each string
+		if err := rows.Scan(&each); t.note(err) != nil {
+			return nil, err
+		}
+		list = append(list, each)
+	}
+	return list, t.note(rows.Err())
+}

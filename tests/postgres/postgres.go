@@ -1,0 +1,135 @@
+// Package postgres runs a real PostgreSQL for tests, that of the system (Debian's
+// package), as a user of its own where the tests run as root.
+package postgres
+
+import (
+	"bytes"
+	"database/sql"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver
+	"github.com/stretchr/testify/require"
+)
+
+// Server is a running PostgreSQL.
+type Server struct {
+	t         testing.TB
+	bin, data string
+	port      int
+	asUser    *syscall.Credential // nil for the tests' own
+	process   *exec.Cmd
+	databases int
+}
+
+// startTimeout is how long a server may take to answer.
+const startTimeout = 30 * time.Second
+
+// Start runs a server until the test ends. Without PostgreSQL the test is
+// skipped, or fails where CI is set.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if len(found) == 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("PostgreSQL is missing: apt-get install postgresql")
+		}
+		t.Skip("no PostgreSQL on this machine: apt-get install postgresql")
+	}
+	s := &Server{t: t, bin: filepath.Dir(found[len(found)-1])}
+	var err error
+	s.data, err = os.MkdirTemp("", "postgres-") // that of t is for its user alone
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(s.data) })
+	if os.Getuid() == 0 { // which it refuses to run as
+		owner, err := user.Lookup("postgres")
+		require.NoError(t, err)
+		uid, _ := strconv.Atoi(owner.Uid)
+		gid, _ := strconv.Atoi(owner.Gid)
+		require.NoError(t, os.Chown(s.data, uid, gid))
+		s.asUser = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	}
+	out, err := s.command("initdb", "-D", s.data, "-U", "bus", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s.port = l.Addr().(*net.TCPAddr).Port
+	require.NoError(t, l.Close())
+	s.Run()
+	t.Cleanup(s.Kill)
+	return s
+}
+
+func (s *Server) command(name string, args ...string) *exec.Cmd {
+	c := exec.Command(filepath.Join(s.bin, name), args...)
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.asUser, Setpgid: true}
+	c.Dir = "/"
+	return c
+}
+
+// Run starts the server, also after Kill, and waits until it answers.
+func (s *Server) Run() {
+	s.t.Helper()
+	_ = os.Remove(filepath.Join(s.data, "postmaster.pid")) // what Kill left
+	var log bytes.Buffer
+	s.process = s.command("postgres", "-D", s.data, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-k", s.data, "-c", "max_connections=100")
+	s.process.Stdout, s.process.Stderr = &log, &log
+	require.NoError(s.t, s.process.Start())
+	db, err := sql.Open("pgx", s.url("postgres"))
+	require.NoError(s.t, err)
+	defer db.Close()
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
+		if err = db.Ping(); err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.Kill()
+			s.t.Fatalf("PostgreSQL does not answer: %v\n%s", err, &log)
+		}
+	}
+}
+
+// Kill ends the server and all of its sessions as kill -9 does.
+func (s *Server) Kill() { s.signal(syscall.SIGKILL); _ = s.process.Wait() }
+
+// Freeze stops the server and its sessions: they accept, and answer nothing.
+func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
+
+// Thaw ends Freeze.
+func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
+
+// signal reaches the sessions too, whose process groups are their own.
+func (s *Server) signal(number syscall.Signal) {
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", s.process.Process.Pid, s.process.Process.Pid))
+	_ = s.process.Process.Signal(number)
+	for _, child := range bytes.Fields(children) {
+		if pid, err := strconv.Atoi(string(child)); err == nil {
+			_ = syscall.Kill(pid, number)
+		}
+	}
+}
+
+func (s *Server) url(database string) string {
+	return fmt.Sprintf("postgres://bus@127.0.0.1:%d/%s?sslmode=disable", s.port, database)
+}
+
+// Database makes an empty database and returns its URL.
+func (s *Server) Database() string {
+	s.t.Helper()
+	db, err := sql.Open("pgx", s.url("postgres"))
+	require.NoError(s.t, err)
+	defer db.Close()
+	s.databases++
+	name := fmt.Sprintf("bus%d", s.databases)
+	_, err = db.Exec("create database " + name)
+	require.NoError(s.t, err)
+	return s.url(name)
+}
