@@ -220,7 +220,7 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 		}
 	}
 	from := op.state()
-	to, do := next(from, e)
+	to, do := t.store.next(from, e)
 	switch {
 	case to == from:
 		return op, nil

@@ -56,6 +56,7 @@ type Store struct {
 	engine *engine
 	files  *files
 	counts counters
+	next   func(state, event) (state, effect) // the table; broken by a test on purpose
 
 	writing *session // of the writer alone
 	// Both have room for one signal; an unread one stands for any number.
@@ -77,7 +78,7 @@ type counters struct{ commits, writes, late, delivered, retries *metrics.Counter
 // Open opens the store and sets up its schema. A damaged SQLite database is set
 // aside and a new one begun. Errors say what to do.
 func Open(ctx context.Context, config Config) (*Store, error) {
-	s := &Store{config: config, wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1)}
+	s := &Store{config: config, next: next, wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1)}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	var err error
