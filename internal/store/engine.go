@@ -6,7 +6,9 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -200,13 +202,22 @@ func faultOf(err error) fault {
 	return away
 }
 
-// errDamaged is found by quickCheck.
+// errDamaged is found by checkFile.
 var errDamaged = errors.New("the database is damaged")
 
-// quickCheck reads all of the database.
-func (e *engine) quickCheck(ctx context.Context) error {
+// checkFile reads all of a database that exists, without changing a byte of it or
+// of its -wal, as a connection that may write would.
+func checkFile(ctx context.Context, path string) error {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?mode=ro&_pragma=busy_timeout(1000)")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
 	var result string
-	if err := e.write.QueryRowContext(ctx, "pragma quick_check(1)").Scan(&result); err != nil {
+	if err := db.QueryRowContext(ctx, "pragma quick_check(1)").Scan(&result); err != nil {
 		return err
 	}
 	if result != "ok" {

@@ -113,24 +113,19 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 }
 
 // openFile opens the database in the data directory, a new one if it is damaged.
-func (s *Store) openFile(ctx context.Context) (err error) {
-	for range 2 {
-		if s.engine, err = openSQLite(ctx, s.files.path()); err == nil {
-			err = s.engine.quickCheck(ctx)
-		}
-		if err == nil || faultOf(err) != damage {
-			return err
-		}
-		if s.engine != nil {
-			_ = s.engine.close()
-		}
+func (s *Store) openFile(ctx context.Context) error {
+	err := checkFile(ctx, s.files.path())
+	if err != nil && faultOf(err) == damage {
 		aside, moveErr := s.files.setAside(s.config.Now())
 		if moveErr != nil {
 			return errors.Join(err, moveErr)
 		}
 		s.config.Logger.Error("THE OPERATIONS STORE WAS DAMAGED: it is set aside and a new one is begun", "file", aside, "cause", err,
 			"do", "keep the file with its -wal: records in it that were not delivered are not billed until someone recovers them")
+	} else if err != nil {
+		return err
 	}
+	s.engine, err = openSQLite(ctx, s.files.path())
 	return err
 }
 

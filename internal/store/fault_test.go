@@ -1,0 +1,195 @@
+package store
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/tests/postgres"
+)
+
+// log collects what operators are told.
+type log struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func configFor(t *testing.T) (Config, *log) {
+	l := &log{}
+	return Config{
+		Records: DeliverRecords, Timeout: 30 * time.Second, LateReply: 2 * time.Minute, Keep: 720 * time.Hour,
+		Logger: slog.New(slog.NewTextHandler(l, nil)), Metrics: metrics.NewSet(), Now: time.Now,
+	}, l
+}
+
+// What SQLite writes to is gone, or another file: nothing counts from then on.
+func TestFilesRemovedOrReplaced(t *testing.T) {
+	for name, harm := range map[string]func(t *testing.T, dir string){
+		"the database removed":  func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, fileName))) },
+		"its -wal removed":      func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, fileName+"-wal"))) },
+		"the directory removed": func(t *testing.T, dir string) { require.NoError(t, os.RemoveAll(dir)) },
+		"the directory moved":   func(t *testing.T, dir string) { require.NoError(t, os.Rename(dir, dir+"-moved")) },
+		"the database replaced": func(t *testing.T, dir string) {
+			path := filepath.Join(dir, fileName)
+			content, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(path+".new", content, 0o600))
+			require.NoError(t, os.Rename(path+".new", path))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config, l := configFor(t)
+			config.Dir = filepath.Join(t.TempDir(), "data")
+			s := running(t, config)
+			insert(t, s, aWrite(lifecycle.Start), Lead)
+			harm(t, config.Dir)
+			_, _, err := s.Insert(t.Context(), aWrite(lifecycle.Start))
+			require.ErrorIs(t, err, ErrUnavailable)
+			assert.ErrorIs(t, s.Healthy(), ErrUnavailable)
+			assert.Equal(t, 1, strings.Count(l.String(), "does not take writes"), l)
+			assert.Contains(t, l.String(), "put the file back")
+		})
+	}
+}
+
+// A damaged database is set aside with its -wal, and a new one begun.
+func TestDamagedDatabase(t *testing.T) {
+	config, l := configFor(t)
+	config.Dir = t.TempDir()
+	path := filepath.Join(config.Dir, fileName)
+	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("no database ", 1000)), 0o600))
+	require.NoError(t, os.WriteFile(path+"-wal", []byte("its log"), 0o600))
+	s := running(t, config)
+	insert(t, s, aWrite(lifecycle.Start), Lead)
+	aside := s.files.damaged()
+	require.Len(t, aside, 1)
+	assert.FileExists(t, aside[0]+"-wal")
+	assert.Contains(t, l.String(), "set aside")
+}
+
+func TestDirectoryInUse(t *testing.T) {
+	config, _ := configFor(t)
+	config.Dir = t.TempDir()
+	running(t, config)
+	config.Metrics = metrics.NewSet()
+	_, err := Open(t.Context(), config)
+	assert.ErrorContains(t, err, "in use by another process")
+}
+
+func TestNewerSchema(t *testing.T) {
+	config, _ := configFor(t)
+	config.Dir = t.TempDir()
+	s, err := Open(t.Context(), config)
+	require.NoError(t, err)
+	_, err = s.engine.write.Exec(`update store_schema set version = $1`, schemaVersion+1)
+	require.NoError(t, err)
+	require.NoError(t, s.release())
+	config.Metrics = metrics.NewSet()
+	_, err = Open(t.Context(), config)
+	assert.ErrorIs(t, err, ErrNewer)
+}
+
+// Three replicas set up the schema at once, and share it.
+func TestReplicasBegin(t *testing.T) {
+	url := postgres.Start(t).Database()
+	var stores [3]*Store
+	var all sync.WaitGroup
+	for i := range stores {
+		all.Go(func() {
+			config, _ := configFor(t)
+			config.URL = url
+			s, err := Open(context.Background(), config)
+			assert.NoError(t, err)
+			stores[i] = s
+		})
+	}
+	all.Wait()
+	for _, s := range stores {
+		require.NotNil(t, s)
+		ctx, stop := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		t.Cleanup(func() { stop(); assert.NoError(t, <-ended) })
+	}
+	leader := insert(t, stores[0], joining(), Lead)
+	follower := insert(t, stores[1], joining(), Joined)
+	_, err := stores[2].Reply(t.Context(), leader.ID, true, End{})
+	require.NoError(t, err)
+	assertLife(t, stores[0], follower.ID, lifecycle.Accepted, requested, finished)
+
+	// All start at once: one leads, whoever it is.
+	insert(t, stores[0], aWrite(lifecycle.Stop), Lead)
+	var mu sync.Mutex
+	decisions := map[Decision]int{}
+	for i := range 60 {
+		all.Go(func() {
+			d, _, err := stores[i%3].Insert(context.Background(), joining())
+			assert.NoError(t, err)
+			mu.Lock()
+			defer mu.Unlock()
+			decisions[d]++
+		})
+	}
+	all.Wait()
+	assert.Equal(t, map[Decision]int{Lead: 1, Joined: 59}, decisions)
+}
+
+// A database that is killed or frozen: writes are refused within 3 s, reads fail,
+// what is kept is written when it is back.
+func TestDatabaseAway(t *testing.T) {
+	for name, c := range map[string]struct{ leave, comeBack func(*postgres.Server) }{
+		"killed": {(*postgres.Server).Kill, (*postgres.Server).Run},
+		"frozen": {(*postgres.Server).Freeze, (*postgres.Server).Thaw},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config, l := configFor(t)
+			server := postgres.Start(t)
+			config.URL = server.Database()
+			s := running(t, config)
+			op := insert(t, s, aWrite(lifecycle.Start), Lead)
+			c.leave(server)
+			began := time.Now()
+			_, err := s.Reply(t.Context(), op.ID, true, End{})
+			require.ErrorIs(t, err, ErrUnconfirmed)
+			_, _, err = s.Insert(t.Context(), aWrite(lifecycle.Start))
+			require.ErrorIs(t, err, ErrUnavailable)
+			assert.Less(t, time.Since(began), 5*time.Second)
+			eventually(t, func() bool { return s.Healthy() != nil }, "the store is not healthy")
+			began = time.Now()
+			_, _, err = s.Insert(t.Context(), aWrite(lifecycle.Start))
+			require.ErrorIs(t, err, ErrUnavailable)
+			assert.NotErrorIs(t, err, ErrUnconfirmed, "nothing was sent to it")
+			assert.Less(t, time.Since(began), time.Second)
+			c.comeBack(server)
+			eventually(t, func() bool {
+				op, err := s.Find(t.Context(), op.ID)
+				return err == nil && op.Outcome == lifecycle.Accepted
+			}, "the reply is written")
+			eventually(t, func() bool { return s.Healthy() == nil }, "the store is healthy again")
+			insert(t, s, aWrite(lifecycle.Start), Lead)
+			assert.Equal(t, 1, strings.Count(l.String(), "does not take writes"), l)
+		})
+	}
+}
