@@ -78,6 +78,9 @@ const (
 	Known                    // it was not inserted: the key has been used for the operation
 )
 
+// ErrFull: a store in memory holds nothing that may be forgotten.
+var ErrFull = errors.New("the operations store is full")
+
 // ErrTooManyKeys: the account has maxKeys younger than keyKept.
 var ErrTooManyKeys = errors.New("too many idempotency keys")
 
@@ -96,7 +99,7 @@ func (t *tx) insert(w Write) (Decision, Operation, error) {
 			return 0, op, err
 		}
 	}
-	if err := t.freeSlot(w.Action == lifecycle.Stop); err != nil {
+	if err := errors.Join(t.room(), t.freeSlot(w.Action == lifecycle.Stop)); err != nil {
 		return 0, op, err
 	}
 	mayJoin := w.Action == lifecycle.Start && (w.Join || w.Key != "")

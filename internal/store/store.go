@@ -42,6 +42,10 @@ type Config struct {
 	Timeout, LateReply time.Duration
 	// Keep is how long ended operations are kept, at least keyKept.
 	Keep time.Duration
+	// History reads the replies of the worker again, as far back as there are any,
+	// and gives them to Reply. It is called before operations are closed, and when
+	// the store can be written again; nil for none.
+	History func(ctx context.Context) error
 	// Logger gets what operators must know; never a secret.
 	Logger *slog.Logger
 	// Metrics gets bus_vm_store_… and bus_vm_usage_….
@@ -59,6 +63,11 @@ type Store struct {
 	next   func(state, event) (state, effect) // the table; broken by a test on purpose
 
 	writing *session // of the writer alone
+	// Of the writer alone as well: inserts into a store in memory, and whether the
+	// last found it full.
+	inserts int
+	full    bool
+
 	// Both have room for one signal; an unread one stands for any number.
 	wakeWriter, wakeDelivery chan struct{}
 
@@ -71,9 +80,10 @@ type Store struct {
 	cause        error     // why the last transaction failed; nil while the store takes writes
 	probeAt      time.Time // when it is tried again
 	committing   time.Time // since when a transaction runs; zero when none does
+	stats        Stats
 }
 
-type counters struct{ commits, writes, late, delivered, retries *metrics.Counter }
+type counters struct{ commits, writes, delivered, retries *metrics.Counter }
 
 // Open opens the store and sets up its schema. A damaged SQLite database is set
 // aside and a new one begun. Errors say what to do.
@@ -102,10 +112,8 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open the operations store: %w", err), s.release())
 	}
 	s.counts = counters{
-		commits: config.Metrics.NewCounter("bus_vm_store_commits_total"),
-		writes:  config.Metrics.NewCounter("bus_vm_store_writes_total"),
-		late:    config.Metrics.NewCounter("bus_vm_store_replies_ignored_total"),
-
+		commits:   config.Metrics.NewCounter("bus_vm_store_commits_total"),
+		writes:    config.Metrics.NewCounter("bus_vm_store_writes_total"),
 		delivered: config.Metrics.NewCounter("bus_vm_usage_delivered_total"),
 		retries:   config.Metrics.NewCounter("bus_vm_usage_retries_total"),
 	}
@@ -129,12 +137,16 @@ func (s *Store) openFile(ctx context.Context) error {
 	return err
 }
 
-// Run writes until ctx ends and everything queued is written or refused.
+// Run writes and tends the store until ctx ends and everything queued is written
+// or refused.
 func (s *Store) Run(ctx context.Context) error {
+	var tending sync.WaitGroup
+	tending.Go(func() { s.tend(ctx) })
 	s.write(ctx)
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
+	tending.Wait()
 	return s.release()
 }
 
@@ -172,6 +184,8 @@ func (s *Store) remedy(err error) string {
 	}
 	return "free space on the disk of " + s.config.Dir + ", or make it writable; nothing else is to be done here"
 }
+
+func (s *Store) inMemory() bool { return s.config.URL == "" && s.config.Dir == "" }
 
 func wake(signal chan<- struct{}) {
 	select {

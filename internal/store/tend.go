@@ -1,0 +1,138 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	// tendEvery is how often operations past their time are looked for, and
+	// pruneEvery how often what is older than it must be is deleted, and parked
+	// records that have rested are offered again.
+	tendEvery  = time.Second
+	pruneEvery = time.Minute
+	// some is how many rows one transaction closes or deletes.
+	some = 500
+	// memoryOperations bounds a store in memory.
+	memoryOperations = 10_000
+)
+
+// Stats is how many records wait for delivery, and for how long.
+type Stats struct {
+	Waiting, Parked int
+	OldestAge       time.Duration // of the waiting ones, parked ones included
+}
+
+// tend does what is to be done from time to time. Its errors are told by the
+// writer, and each thing is done again later.
+func (s *Store) tend(ctx context.Context) {
+	_ = s.submit(ctx, &call{order: "0", do: func(t *tx) error {
+		_, err := t.offer(true)
+		if err == nil && s.files != nil { // claims of a process that is gone
+			_, err = t.exec(`update records set due_at = $1 where state = 1 and due_at > $1`, t.now)
+		}
+		return err
+	}})
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	for pruned := time.Now(); ; {
+		s.measure(ctx)
+		s.close(ctx)
+		if time.Since(pruned) >= pruneEvery {
+			pruned = time.Now()
+			_ = s.submit(ctx, &call{order: "0", patient: true, do: (*tx).prune})
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// close closes what is past its time, once the history has been read.
+func (s *Store) close(ctx context.Context) {
+	list, err := s.list(ctx, `where outcome = '' and closes_at <= $1 limit 1`, s.config.Now().Add(s.clockSlack()).UnixMicro())
+	if err != nil || len(list) == 0 {
+		return
+	}
+	if s.config.History != nil && s.config.History(ctx) != nil {
+		return // it says so itself
+	}
+	for {
+		if n, err := s.Expire(ctx, some); err != nil || n < some {
+			return
+		}
+	}
+}
+
+func (s *Store) measure(ctx context.Context) {
+	var now Stats
+	var oldest int64
+	err := s.read(ctx, func(scan func(...any) error) error { return scan(&now.Waiting, &now.Parked, &oldest) },
+		`select count(*), coalesce(sum(case when state = 2 then 1 else 0 end), 0), coalesce(min(created_at), 0) from records where state < 3`)
+	if err != nil {
+		return // the last figures stay
+	}
+	if oldest > 0 {
+		now.OldestAge = max(0, s.config.Now().Sub(timeOf(oldest)))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats = now
+}
+
+// Stats returns figures that are a second old at most, while the store answers.
+func (s *Store) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+// prune deletes what is older than it must be, and offers parked records that
+// have rested again. In memory, the oldest go beyond memoryOperations.
+func (t *tx) prune() error {
+	_, keysErr := t.exec(`delete from keys where created_at <= $1`, t.ago(keyKept))
+	before := t.ago(t.store.config.Keep)
+	if t.store.inMemory() {
+		var beyond int64
+		_, err := t.scan([]any{&beyond}, `select coalesce(max(ended_at), 0) from
+			(select ended_at from operations order by seq limit max(0, (select count(*) from operations) - $1)) as oldest`, memoryOperations*9/10)
+		before = max(before, beyond)
+		keysErr = errors.Join(keysErr, err)
+	}
+	_, err := t.exec(`delete from operations where id in (select id from operations where ended_at > 0 and ended_at <= $1
+		and not exists (select 1 from records where records.operation = operations.id and state < 3)
+		and not exists (select 1 from keys where keys.operation = operations.id) order by ended_at limit $2)`, before, some)
+	_, offerErr := t.offer(false)
+	return errors.Join(keysErr, err, offerErr)
+}
+
+// room refuses an insert into a store in memory that is full of what must stay. It
+// looks at every 64th only: counting takes time.
+func (t *tx) room() error {
+	if !t.store.inMemory() {
+		return nil
+	}
+	if t.store.inserts++; t.store.inserts%64 != 1 && !t.store.full {
+		return nil
+	}
+	count := func() (full bool, err error) {
+		var n int
+		_, err = t.scan([]any{&n}, `select count(*) from operations`)
+		return n >= memoryOperations, err
+	}
+	full, err := count()
+	if err == nil && full {
+		err = t.prune()
+		if err == nil {
+			full, err = count()
+		}
+	}
+	t.store.full = full
+	if err == nil && full {
+		return ErrFull
+	}
+	return err
+}
