@@ -16,7 +16,7 @@ import (
 
 // providerToken is where the gateway's own credential towards Events comes
 // from, never a caller's.
-func providerToken(c *config.Config, logger *slog.Logger) (events.TokenSource, error) {
+func providerToken(c *config.Config, logger *slog.Logger) (*events.TokenSource, error) {
 	switch {
 	case c.Events.TokenFile != "":
 		return events.FileToken(c.Events.TokenFile, logger), nil
@@ -39,7 +39,7 @@ func rereadToken(c *config.Config) (secret.String, error) {
 const doIssue = "issue a provider token for these scopes and set BUS_API_TOKEN or --token-file"
 
 // inspectFirst inspects the provider token at start, when it may not be there.
-func (a *app) inspectFirst(source events.TokenSource, replies []string) {
+func (a *app) inspectFirst(source *events.TokenSource, replies []string) {
 	token, err := source.Token()
 	if err != nil {
 		a.logger.Warn("the provider token cannot be read yet", "cause", err,
@@ -70,7 +70,7 @@ func (a *app) inspect(token secret.String, replies []string) {
 
 // measureExpiry registers when the provider token expires, so that an alert
 // comes before the Events API refuses it.
-func (a *app) measureExpiry(source events.TokenSource) {
+func (a *app) measureExpiry(source *events.TokenSource) {
 	a.metrics.NewGauge("bus_vm_events_token_expiry_timestamp_seconds", func() float64 {
 		token, err := source.Token()
 		if err != nil {

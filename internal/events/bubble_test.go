@@ -43,15 +43,16 @@ func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8081} }
 
 // inBubble runs test in a synctest bubble, with a fake reached through pipes.
-func inBubble(t *testing.T, test func(t *testing.T, f *fake, overPipes func(*Client))) {
+func inBubble(t *testing.T, test func(t *testing.T, f *fake, overPipes func(*Client)), prepare ...func(*fake)) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
-		f := newFake(t, func(f *fake) {
+		onPipes := func(f *fake) {
 			f.Listener.Close()
 			f.Listener = p
-		})
+		}
+		f := newFake(t, append([]func(*fake){onPipes}, prepare...)...)
 		test(t, f, func(c *Client) {
-			for _, transport := range []*http.Transport{c.transport, c.publisher.shared, c.publisher.fresh} {
+			for _, transport := range []*http.Transport{c.transport, c.shared, c.fresh} {
 				transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) }
 			}
 		})

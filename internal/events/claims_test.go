@@ -27,12 +27,12 @@ func TestInspectToken(t *testing.T) {
 	f(`{"exp":1795435201.9}`, now.Add(time.Second), nil, nil)
 	f(`{"exp":1e300}`, time.Time{}, nil, nil)
 	f(`{}`, time.Time{}, nil, nil)
-	f(`{"exp":"soon"}`, time.Time{}, nil, ErrTokenOpaque)
-	f(`{"scope":["vm:read"]}`, time.Time{}, nil, ErrTokenOpaque)
-	f(`not json`, time.Time{}, nil, ErrTokenOpaque)
+	f(`{"exp":"soon"}`, time.Time{}, nil, errTokenOpaque)
+	f(`{"scope":["vm:read"]}`, time.Time{}, nil, errTokenOpaque)
+	f(`not json`, time.Time{}, nil, errTokenOpaque)
 
 	for _, token := range []string{"", "opaque", "a.b", "a.b.c.d", "a.!.c"} {
-		if _, _, err := InspectToken(secret.New(token), now); !errors.Is(err, ErrTokenOpaque) {
+		if _, _, err := InspectToken(secret.New(token), now); !errors.Is(err, errTokenOpaque) {
 			t.Errorf("%q: %v", token, err)
 		}
 	}

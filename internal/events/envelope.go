@@ -2,6 +2,7 @@ package events
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -157,21 +158,21 @@ const (
 // hold. Its error wraps ErrMalformed.
 func (f Fields) PassedOn(name string) (json.RawMessage, error) {
 	malformed := func(why string) error { return fmt.Errorf("%w: %s: %s", ErrMalformed, name, why) }
-	var compact bytes.Buffer
-	switch err := json.Compact(&compact, f[name]); {
+	value := f[name].Clone()
+	switch err := value.Compact(jsontext.AllowDuplicateNames(true)); {
 	case err != nil:
-		return nil, malformed("no JSON")
-	case compact.Len() > maxPassedOn:
+		return nil, malformed("no JSON, or not valid UTF-8")
+	case len(value) > maxPassedOn:
 		return nil, malformed("too large")
 	}
-	in := jsontext.NewDecoder(bytes.NewReader(compact.Bytes()), jsontext.AllowDuplicateNames(true))
+	in := jsontext.NewDecoder(bytes.NewReader(value), jsontext.AllowDuplicateNames(true))
 	for {
 		token, err := in.ReadToken()
 		switch {
 		case errors.Is(err, io.EOF):
-			return compact.Bytes(), nil
+			return json.RawMessage(value), nil
 		case err != nil:
-			return nil, malformed("not valid UTF-8")
+			return nil, malformed("no JSON")
 		case in.StackDepth() > maxLevels:
 			return nil, malformed("nested too deeply")
 		case token.Kind() == '0':
@@ -235,50 +236,30 @@ func remoteError(raw []byte) *RemoteError {
 	case string:
 		message = value
 	case map[string]any:
-		if kind = text(value["type"]); kind == "" {
-			kind = text(value["code"])
-		}
-		message = text(value["message"])
+		kind, message = cmp.Or(text(value["type"]), text(value["code"])), text(value["message"])
 	}
-	e := &RemoteError{Type: clean(kind, maxType), Message: clean(message, maxMessage)}
-	if e.Type == "" {
-		e.Type = UnnamedError
+	return &RemoteError{
+		Type:    cmp.Or(clean(kind, maxType), UnnamedError),
+		Message: cmp.Or(clean(message, maxMessage), unnamedMessage),
 	}
-	if e.Message == "" {
-		e.Message = unnamedMessage
-	}
-	return e
 }
 
 func text(value any) string {
-	switch value := value.(type) {
-	case string:
-		return value
-	case json.Number:
-		return value.String()
+	switch value.(type) {
+	case string, json.Number:
+		return fmt.Sprint(value)
 	}
 	return ""
 }
 
 func isEmpty(value any) bool {
-	switch value := value.(type) {
-	case nil:
-		return true
-	case bool:
-		return !value
-	case string:
-		return value == ""
-	case json.Number:
-		return value == "0"
-	case map[string]any:
-		for _, member := range value {
-			if !isEmpty(member) {
-				return false
-			}
+	object, ok := value.(map[string]any)
+	for _, member := range object {
+		if !isEmpty(member) {
+			return false
 		}
-		return true
 	}
-	return false
+	return ok || value == nil || value == false || value == "" || value == json.Number("0")
 }
 
 // tokenLike finds credentials in free text: what follows `Bearer`, what begins

@@ -191,8 +191,8 @@ func settings(url string) Config {
 	token, _ := StaticToken(secret.New("provider-token"))
 	return Config{
 		URL: url, Token: token, Replies: []string{startReply},
-		Timeout: waitLimit, ConnectWait: waitLimit, LateReply: waitLimit, Retry: true,
-		RetryMin: time.Millisecond, RetryMax: 4 * time.Millisecond, Seed: 1,
+		Timeout: waitLimit, LateReply: waitLimit, Retry: true,
+		RetryMin: time.Millisecond, RetryMax: 4 * time.Millisecond,
 	}
 }
 

@@ -43,7 +43,7 @@ func TestAReplyAfterAMalformedOne(t *testing.T) {
 	if len(settled) != 0 {
 		t.Error("Late was called again")
 	}
-	for match, n := range map[matching]int{matched: 2, late: 4, duplicate: 2} {
+	for match, n := range map[string]int{matched: 2, late: 4, duplicate: 2} {
 		if got := r.counter(fmt.Sprintf("bus_vm_events_replies_total{event=%q,match=%q}", startReply, match)); got != n {
 			t.Errorf("%d replies were %s, want %d", got, match, n)
 		}

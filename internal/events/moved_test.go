@@ -4,7 +4,9 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,21 +33,20 @@ func TestTheNameOfTheEventsAPI(t *testing.T) {
 			}
 			old, next := at("127.0.0.1"), at("127.0.0.2")
 			defer next.stop()
+			answer := []net.IPAddr{{IP: net.IPv4(127, 0, 0, 2)}}
+			if !moved {
+				answer = append(answer, net.IPAddr{IP: net.IPv4(127, 0, 0, 1)})
+			}
 			var now atomic.Pointer[fake]
 			now.Store(old)
-			looked := make(chan struct{}, 10)
 			r := start(t, old, func(c *Config) { c.URL = "http://events.test/root" }, func(c *Client) {
-				for _, transport := range []*http.Transport{c.transport, c.publisher.shared, c.publisher.fresh} {
+				for _, transport := range []*http.Transport{c.transport, c.shared, c.fresh} {
 					transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+						if trace := httptrace.ContextClientTrace(ctx); trace.DNSDone != nil {
+							trace.DNSDone(httptrace.DNSDoneInfo{Addrs: answer})
+						}
 						return new(net.Dialer).DialContext(ctx, network, now.Load().Listener.Addr().String())
 					}
-				}
-				c.lookup = func(context.Context) ([]string, error) {
-					looked <- struct{}{}
-					if moved {
-						return []string{"127.0.0.2"}, nil
-					}
-					return []string{"127.0.0.1", "127.0.0.2"}, nil
 				}
 			})
 			stream := want(t, old.opened)
@@ -53,7 +54,6 @@ func TestTheNameOfTheEventsAPI(t *testing.T) {
 			began := time.Now()
 			reply := r.ask("a")
 			want(t, next.published)
-			want(t, looked)
 			if moved {
 				next.reply(startReply, "a", 1)
 				want(t, stream.ended)
@@ -72,29 +72,26 @@ func TestTheNameOfTheEventsAPI(t *testing.T) {
 	}
 }
 
-// A name whose answers change all the time is looked up once in RetryMax.
-func TestLookupsAreRare(t *testing.T) {
+// The name is resolved as each connection is made. One whose answers change all
+// the time costs a stream once in RetryMax.
+func TestAMoveIsSeenWhileDialling(t *testing.T) {
 	f := newFake(t)
-	var looked atomic.Int32
-	r := start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Hour, time.Hour }, func(c *Client) {
-		c.lookup = func(context.Context) ([]string, error) {
-			looked.Add(1)
-			return []string{"127.0.0.1"}, nil
-		}
+	r := start(t, f, func(c *Config) {
+		c.URL = strings.Replace(c.URL, "127.0.0.1", "localhost", 1)
+		c.RetryMin, c.RetryMax = time.Hour, time.Hour
 	})
-	want(t, f.opened)
-	reply := r.ask("a")
-	want(t, f.published)
-	f.reply(startReply, "a", 1)
-	wantN(t, reply, 1)
-	for range 50 {
-		r.connectedTo(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 2), Port: 80})
-	}
-	r.stop()
-	if err := want(t, r.err); err != nil {
-		t.Error(err)
-	}
-	if n := looked.Load(); n != 1 {
-		t.Errorf("%d lookups, want 1", n)
+	s := r.streams[startReply]
+	for i, id := range []string{"a", "b", "c"} {
+		if err := r.Connected(t.Context(), startReply); err != nil {
+			t.Fatal(err)
+		}
+		s.mu.Lock()
+		s.conn.remote = net.IPv4(127, 0, 0, 2)
+		s.mu.Unlock()
+		reply := r.ask(id)
+		want(t, f.published)
+		r.wantCounter(t, `bus_vm_events_stream_reconnects_total{event="bus.vm.start.response"}`, 1)
+		f.reply(startReply, id, i)
+		wantN(t, reply, i)
 	}
 }

@@ -20,7 +20,7 @@ func TestAPublishThatCannotConnectIsNotSent(t *testing.T) {
 	}
 	closed.Close()
 	r := start(t, f, nil, func(c *Client) {
-		c.publisher.fresh.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		c.fresh.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, closed.Addr().String())
 		}
 	})
@@ -28,7 +28,7 @@ func TestAPublishThatCannotConnectIsNotSent(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	want(t, f.opened)
 	cancel()
-	if _, err := r.publisher.post(ctx, tokenOf("t"), nil, false); !errors.Is(err, errUnsent) {
+	if _, _, err := r.post(ctx, tokenOf("t"), nil, false); !errors.Is(err, ErrNotSent) {
 		t.Errorf("with a context that has ended: %v", err)
 	}
 }

@@ -75,15 +75,26 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 	if s == nil || request.id == "" {
 		return fail("BUG: a request needs a reply stream and a correlation id: %q, %q", reply, request.id)
 	}
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.config.Timeout)
-		defer cancel()
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(c.config.Timeout)
 	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	defer context.AfterFunc(c.running, cancel)()
 	if err := c.Connected(ctx, reply); err != nil {
 		return result{err: err}
 	}
-	requestedAt, received := time.Now(), s.received.Load()
+	if !lifecycle {
+		request.again = func() {
+			c.background(func() {
+				again, stop := context.WithDeadline(c.running, deadline)
+				defer stop()
+				_ = c.publishOnce(again, name, body, false)
+			})
+		}
+	}
+	request.began = time.Now()
 	if !s.pending.add(request) {
 		return fail("BUG: a request with correlation id %q waits already", request.id)
 	}
@@ -92,8 +103,7 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 
 	// The publish has a context of its own: the reply may come first, and then
 	// its answer is still read, so that a shared connection can be used again.
-	deadline, _ := ctx.Deadline()
-	publishing, stopPublish := context.WithDeadline(c.ended, deadline)
+	publishing, stopPublish := context.WithDeadline(c.running, deadline)
 	published := make(chan error, 1)
 	if !c.background(func() {
 		defer stopPublish()
@@ -107,7 +117,7 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 	var cause error
 	select {
 	case r := <-request.done:
-		c.publishes.count(nil) // the reply proves it
+		c.publishes["accepted"].Inc() // the reply proves it
 		if lifecycle {
 			stopPublish()
 		}
@@ -116,90 +126,41 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 	case <-ctx.Done():
 		stopPublish()
 		cause = <-published // soon
-	case <-c.ended.Done():
-		cause = <-published // likewise
 	}
-	c.publishes.count(cause)
-	var proof <-chan time.Time
+	proof := ctx
 	switch {
+	case cause == nil:
+		c.publishes["accepted"].Inc()
 	case errors.Is(cause, ErrNotSent), errors.Is(cause, ErrRefused):
+		kind := "refused"
+		if errors.Is(cause, ErrNotSent) {
+			kind = "not_sent"
+		}
+		c.publishes[kind].Inc()
 		if !s.pending.remove(request) {
 			return <-request.done // the reply proves the refusal wrong
 		}
 		return result{err: cause}
-	case cause != nil:
-		timer := time.NewTimer(proofWait)
-		defer timer.Stop()
-		proof = timer.C
+	default:
+		c.publishes["unknown"].Inc()
+		proof, cancel = context.WithTimeout(ctx, proofWait)
+		defer cancel()
 	}
-	for waiting := true; waiting; {
-		select {
-		case r := <-request.done:
-			return r
-		case <-request.missed:
-			// Its reply may have been lost with the stream. A question may be
-			// asked twice, and has the same reply.
-			if !lifecycle {
-				c.background(func() {
-					again, stop := context.WithDeadline(c.ended, deadline)
-					defer stop()
-					_ = c.publishOnce(again, name, body, false)
-				})
-			}
-			continue
-		case <-proof:
-		case <-ctx.Done():
-		case <-c.ended.Done():
-		}
-		waiting = false
+	select {
+	case r := <-request.done:
+		return r
+	case <-proof.Done():
 	}
 	if !s.pending.giveUp(request, time.Now().Add(c.config.LateReply)) {
 		return <-request.done
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		s.suspect(requestedAt, received)
+		s.suspect(request.began)
 	}
 	if cause != nil {
 		return fail("%w to %s: %w", ErrNoReply, name, cause)
 	}
 	return fail("%w to %s", ErrNoReply, name)
-}
-
-// publish posts one event. Its error wraps ErrNotSent or ErrRefused; any other
-// means that the outcome is unknown.
-func (c *Client) publish(ctx context.Context, name string, body []byte, lifecycle bool, waits func() bool) error {
-	err := c.publishOnce(ctx, name, body, lifecycle)
-	// A refused token means that the event was not accepted, so sending it
-	// again with another token cannot make two of it; unless the reply, which
-	// came meanwhile, proves the refusal wrong.
-	changed, final := c.tokenRefused(err)
-	if final != nil {
-		c.fail(final)
-	}
-	if changed && waits() {
-		err = c.publishOnce(ctx, name, body, lifecycle)
-	}
-	return err
-}
-
-func (c *Client) publishOnce(ctx context.Context, name string, body []byte, lifecycle bool) error {
-	token, err := c.config.Token.Token()
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotSent, err)
-	}
-	reply, err := c.publisher.post(ctx, token, body, lifecycle)
-	switch {
-	case errors.Is(err, errUnsent):
-		return fmt.Errorf("%w: %w", ErrNotSent, err)
-	case err != nil:
-		return err
-	case reply.accepted:
-		return nil
-	case reply.status/100 == 4 || reply.status/100 == 2: // or accepted: false
-		return withToken(&RefusedError{Event: name, Status: reply.status, Reason: reply.reason}, token, "publishing")
-	}
-	// A proxy may have passed the event on all the same.
-	return fmt.Errorf("the publish of %s was answered %d %s", name, reply.status, http.StatusText(reply.status))
 }
 
 // What Do returns, to be told apart with errors.Is; a *RemoteError, with
@@ -233,10 +194,26 @@ type RefusedError struct {
 	Status int
 	// Reason is the API's own text, cleaned as in RemoteError; may be empty.
 	Reason string
+
+	token secret.String // what was used
+}
+
+// newRefusal reads the event error in the body of a refusal, if there is one.
+func newRefusal(event string, status int, body []byte, token secret.String) *RefusedError {
+	e := &RefusedError{Event: event, Status: status, token: token}
+	fields, _ := ReadFields(body, "error")
+	if failure := remoteError(fields["error"]); failure != nil {
+		e.Reason = failure.Error()
+	}
+	return e
 }
 
 func (e *RefusedError) Error() string {
-	text := fmt.Sprintf("the Events API refused %s with %d %s", e.Event, e.Status, http.StatusText(e.Status))
+	return "the Events API refused " + e.Event + " with " + e.answer()
+}
+
+func (e *RefusedError) answer() string {
+	text := fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status))
 	if e.Reason != "" {
 		text += " (" + e.Reason + ")"
 	}
@@ -246,42 +223,24 @@ func (e *RefusedError) Error() string {
 // Is makes a RefusedError an ErrRefused.
 func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
 
-// tokenRefusal is a RefusedError that concerns the token.
-type tokenRefusal struct {
-	*RefusedError
-	token secret.String
-	doing string // what it was refused for
-}
-
-func (e *tokenRefusal) Unwrap() error { return e.RefusedError }
-
-// withToken makes a tokenRefusal of an error that is one, and leaves others.
-func withToken(err error, token secret.String, doing string) error {
+// tokenRefused deals with err if it is a refusal of the token. It reports
+// whether there is another token now, so that err may be a thing of the past. If
+// there never will be, it makes Run end, with one line for the operator.
+func (c *Client) tokenRefused(err error) (changed bool) {
 	var refusal *RefusedError
-	if errors.As(err, &refusal) && (refusal.Status == http.StatusUnauthorized || refusal.Status == http.StatusForbidden) {
-		return &tokenRefusal{refusal, token, doing}
+	if !errors.As(err, &refusal) || refusal.Status != http.StatusUnauthorized && refusal.Status != http.StatusForbidden {
+		return false
 	}
-	return err
-}
-
-// tokenRefused deals with err if it is a tokenRefusal: either the token has
-// changed and err may be a thing of the past, or it may change later, or, if
-// final is set, it never will. That is one line for the operator.
-func (c *Client) tokenRefused(err error) (changed bool, final error) {
-	var refusal *tokenRefusal
-	if !errors.As(err, &refusal) {
-		return false, nil
+	changed, final := c.config.Token.Refused(refusal.token)
+	if final != nil {
+		doing := "publishing"
+		if c.streams[refusal.Event] != nil {
+			doing = "listening to"
+		}
+		c.end(fmt.Errorf("%w in BUS_API_TOKEN: %s %s was answered %s; it needs the scope %q, and all that is enabled needs %q; "+
+			"put a valid token there, or use --token-file to replace it while running",
+			final, doing, refusal.Event, refusal.answer(),
+			strings.Join(ScopesFor(refusal.Event), " "), strings.Join(ScopesFor(c.config.Replies...), " ")))
 	}
-	changed, final = c.config.Token.Refused(refusal.token)
-	if final == nil {
-		return changed, nil
-	}
-	reason := ""
-	if refusal.Reason != "" {
-		reason = " (" + refusal.Reason + ")"
-	}
-	return false, fmt.Errorf("%w in BUS_API_TOKEN: %s %s was answered %d %s%s; it needs the scope %q, and all that is enabled needs %q; "+
-		"put a valid token there, or use --token-file to replace it while running",
-		final, refusal.doing, refusal.Event, refusal.Status, http.StatusText(refusal.Status), reason,
-		strings.Join(ScopesFor(refusal.Event), " "), strings.Join(ScopesFor(c.config.Replies...), " "))
+	return changed
 }

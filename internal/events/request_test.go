@@ -13,20 +13,19 @@ import (
 )
 
 func TestAnUntrustedServerIsSentNothing(t *testing.T) {
-	f := newFake(t, func(f *fake) {
+	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+		r := start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Second, time.Second }, overPipes)
+		wantErr(t, r.ask("a"), ErrNotConnected)
+		if _, _, err := r.post(t.Context(), tokenOf("t"), []byte("{}"), false); !errors.Is(err, ErrNotSent) {
+			t.Errorf("publish: %v", err)
+		}
+		if len(f.requests) != 0 || len(f.published) != 0 {
+			t.Error("it was sent something")
+		}
+	}, func(f *fake) {
 		f.Config.ErrorLog = log.New(io.Discard, "", 0)
 		f.StartTLS()
 	})
-	r := start(t, f, func(c *Config) { c.ConnectWait = time.Millisecond })
-	wantErr(t, r.ask("a"), ErrNotConnected)
-	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
-	defer cancel()
-	if _, err := r.publisher.post(ctx, tokenOf("t"), []byte("{}"), false); !errors.Is(err, errUnsent) {
-		t.Errorf("publish: %v", err)
-	}
-	if len(f.requests) != 0 || len(f.published) != 0 {
-		t.Error("it was sent something")
-	}
 }
 
 func TestUnmatchedRepliesAreCounted(t *testing.T) {
@@ -162,7 +161,7 @@ func TestRequestsThatCannotBeMade(t *testing.T) {
 
 func TestRunEndsWhatWaits(t *testing.T) {
 	f := newFake(t)
-	r := start(t, f, func(c *Config) { c.ConnectWait = time.Hour })
+	r := start(t, f, nil)
 	reply := r.ask("a")
 	want(t, f.published)
 	if missing := r.Missing(0); len(missing) != 0 {

@@ -14,7 +14,7 @@ func TestTheDelayGrowsUntilAStreamWasHealthy(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
 		log := newWaits()
 		start(t, f, func(c *Config) {
-			c.RetryMin, c.RetryMax, c.HealthyAfter = time.Second, 8*time.Second, time.Minute
+			c.RetryMin, c.RetryMax = time.Second, 8*time.Second
 			c.Logger = slog.New(log)
 		}, overPipes)
 		within := func(lowest, highest time.Duration) {
@@ -25,12 +25,12 @@ func TestTheDelayGrowsUntilAStreamWasHealthy(t *testing.T) {
 		}
 		s := want(t, f.opened)
 		for _, floor := range []time.Duration{1, 2, 4, 4} {
-			time.Sleep(time.Minute - time.Nanosecond) // not quite healthy
+			time.Sleep(healthyAfter - time.Nanosecond) // not quite healthy
 			s.end()
 			within(floor*time.Second, 2*floor*time.Second)
 			s = want(t, f.opened)
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(healthyAfter)
 		s.end()
 		within(time.Second, 2*time.Second)
 		s = want(t, f.opened)
@@ -53,7 +53,6 @@ func TestRequestsWaitOnlyForAShortLoss(t *testing.T) {
 			}
 		}
 		r := start(t, f, func(c *Config) {
-			c.ConnectWait = 3 * time.Second
 			c.RetryMin, c.RetryMax = time.Second, time.Second
 		}, overPipes)
 		s := want(t, f.opened)
@@ -88,11 +87,11 @@ func TestRequestsWaitOnlyForAShortLoss(t *testing.T) {
 
 func TestTheWatchdogReopensASilentStream(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
-		r := start(t, f, func(c *Config) { c.IdleWatchdog = time.Minute; c.RetryMin, c.RetryMax = time.Hour, time.Hour }, overPipes)
+		r := start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Hour, time.Hour }, overPipes)
 		s := want(t, f.opened)
 		begin := time.Now()
 		for range 5 { // a sign of life in time
-			time.Sleep(time.Minute - time.Second)
+			time.Sleep(idleWatchdog - time.Second)
 			s.lines <- "\n"
 		}
 		synctest.Wait()
@@ -101,8 +100,8 @@ func TestTheWatchdogReopensASilentStream(t *testing.T) {
 		}
 		begin = time.Now()
 		next := <-f.opened
-		if waited := time.Since(begin); waited != time.Minute {
-			t.Errorf("opened again after %v, want 1 min", waited)
+		if waited := time.Since(begin); waited != idleWatchdog {
+			t.Errorf("opened again after %v, want %v", waited, idleWatchdog)
 		}
 		want(t, s.ended)
 		synctest.Wait()
@@ -117,7 +116,7 @@ func TestTheWatchdogReopensASilentStream(t *testing.T) {
 func TestASilentStreamIsDoubtedLessAndLess(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
 		r := start(t, f, func(c *Config) {
-			c.Timeout, c.IdleWatchdog = 10*time.Second, time.Hour
+			c.Timeout = 10 * time.Second
 			c.RetryMin, c.RetryMax = time.Second, 30*time.Second
 		}, overPipes)
 		s := want(t, f.opened)
@@ -138,7 +137,7 @@ func TestASilentStreamIsDoubtedLessAndLess(t *testing.T) {
 		if n := reopened(1); n != 1 {
 			t.Errorf("the first suspicion opened %d streams, want 1", n)
 		}
-		if n := reopened(359); n < 5 || n > 9 { // 1, 2, 4, 8, 15, 15 … minutes apart, at most
+		if n := reopened(359); n < 10 || n > 20 { // ½, 1 and 2 minutes apart, or up to twice that, then with the watchdog
 			t.Errorf("an hour of silence opened %d streams", n)
 		}
 		s.lines <- "\n"
@@ -155,6 +154,7 @@ func TestSilenceIsNoDoubtWhileSomethingIsHeard(t *testing.T) {
 		s := want(t, f.opened)
 		reply := r.ask("a")
 		want(t, f.published)
+		time.Sleep(time.Second)
 		f.reply(startReply, "other", 1)
 		wantErr(t, reply, ErrNoReply)
 		synctest.Wait()

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
@@ -67,12 +68,12 @@ func TestRereadToken(t *testing.T) {
 	holds("four")
 }
 
-func TestFileToken(t *testing.T) {
+func TestFileToken(t *testing.T) { synctest.Test(t, testFileToken) }
+
+func testFileToken(t *testing.T) {
 	var log strings.Builder
 	path := filepath.Join(t.TempDir(), "token")
-	source := FileToken(path, slog.New(slog.NewTextHandler(&log, nil))).(*fileToken)
-	now := time.Now()
-	source.now = func() time.Time { return now }
+	source := FileToken(path, slog.New(slog.NewTextHandler(&log, nil)))
 	replace := func(content string) { // as a careful writer does
 		t.Helper()
 		if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
@@ -100,12 +101,12 @@ func TestFileToken(t *testing.T) {
 	holds("one")
 	replace("two")
 	holds("one") // looked at less than a second ago
-	now = now.Add(fileCheckInterval)
+	time.Sleep(fileCheckInterval)
 	holds("two")
 
 	replace("not a token")
 	for range 3 {
-		now = now.Add(fileCheckInterval)
+		time.Sleep(fileCheckInterval)
 		holds("two")
 	}
 	if lines := strings.Count(log.String(), "level=WARN"); lines != 1 || strings.Contains(log.String(), "not a token") {
@@ -114,7 +115,7 @@ func TestFileToken(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	now = now.Add(fileCheckInterval)
+	time.Sleep(fileCheckInterval)
 	holds("two")
 	replace("three")
 	if changed, err := source.Refused(secret.New("two")); !changed || err != nil {
