@@ -3,6 +3,7 @@ package events
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -33,8 +34,8 @@ const (
 	headerTimeout = 10 * time.Second
 	// maxHeader bounds the headers of an answer, in bytes.
 	maxHeader = 64 << 10
-	// maxReason is read of a refusal's body, in bytes.
-	maxReason = 4 << 10
+	// maxAnswer is read of the body of an answer that is no stream, in bytes.
+	maxAnswer = 64 << 10
 )
 
 // newTransport returns one whose every connection is used once, and which
@@ -58,8 +59,8 @@ func newTransport() *http.Transport {
 	}
 }
 
-// replayed is what asks for the history of a stream alone, beside its name.
-const replayed = "&replay=true&follow=false"
+// historyOnly is what asks for the history of a stream alone, beside its name.
+const historyOnly = "&replay=true&follow=false"
 
 // subscribe asks for the stream of reply, in the way that options say.
 func (c *Client) subscribe(ctx context.Context, reply, options string, token secret.String) (*http.Response, error) {
@@ -78,7 +79,7 @@ func (c *Client) subscribe(ctx context.Context, reply, options string, token sec
 // than 200 is a *RefusedError.
 func checkStream(answer *http.Response, reply string, token secret.String) error {
 	if answer.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(answer.Body, maxReason)) // what came is enough
+		body, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // what came is enough
 		return newRefusal(reply, answer.StatusCode, body, token)
 	}
 	if kind := answer.Header.Get("Content-Type"); !isLines(kind) {
@@ -90,10 +91,7 @@ func checkStream(answer *http.Response, reply string, token secret.String) error
 // isLines reports whether a content type may be lines of JSON: what servers
 // write for it, or the default of those that write nothing.
 func isLines(contentType string) bool {
-	if contentType == "" {
-		return true
-	}
-	kind, _, err := mime.ParseMediaType(contentType)
+	kind, _, err := mime.ParseMediaType(cmp.Or(contentType, "text/plain"))
 	return err == nil && (strings.Contains(kind, "json") || kind == "text/plain")
 }
 
@@ -181,11 +179,8 @@ func nextLine(in *bufio.Reader, limit int) ([]byte, error) {
 				line = append(line, part...)
 			}
 		}
-		switch tooLong := len(bytes.TrimRight(line, "\r\n")) > limit; {
-		case tooLong && err == nil:
-			return nil, errLineTooLong
-		case tooLong:
-			return nil, err
+		if len(bytes.TrimRight(line, "\r\n")) > limit {
+			return nil, cmp.Or(err, errLineTooLong)
 		}
 		if line = bytes.TrimSpace(line); len(line) > 0 || err != nil {
 			return line, err
@@ -205,16 +200,11 @@ type Attempt struct {
 // Skew is how far the Events API's clock is ahead of this machine's, as far as
 // the answer proves it: zero for anything within its time and resolution.
 func (a Attempt) Skew() time.Duration {
-	const resolution = time.Second
-	switch {
-	case a.Date.IsZero():
+	if a.Date.IsZero() {
 		return 0
-	case a.Date.After(a.Answered):
-		return a.Date.Sub(a.Answered)
-	case a.Date.Add(resolution).Before(a.Asked):
-		return a.Date.Add(resolution).Sub(a.Asked)
 	}
-	return 0
+	const resolution = time.Second
+	return max(a.Date.Sub(a.Answered), 0) + min(a.Date.Add(resolution).Sub(a.Asked), 0)
 }
 
 // Try opens the stream of reply once, the way a Client does, and closes it

@@ -81,33 +81,25 @@ func ReadFields(raw []byte, names ...string) (Fields, error) {
 
 // decides reports the members of a payload that say what the answer is.
 func decides(name string) bool {
-	switch name {
-	case "allowed", "accepted", "state", "status", "error":
-		return true
-	}
-	return false
+	return slices.Contains([]string{"allowed", "accepted", "state", "status", "error"}, name)
 }
 
 var errNoObject = fmt.Errorf("%w: no JSON object", ErrMalformed)
 
 // readFields also returns which of names are repeated.
 func readFields(raw []byte, names []string) (fields Fields, repeated []string, _ error) {
-	in := jsontext.NewDecoder(bytes.NewBuffer(raw), tolerant...)
-	if open, err := in.ReadToken(); err != nil || open.Kind() != '{' {
+	if value := jsontext.Value(raw); value.Kind() != '{' || !value.IsValid(tolerant...) {
 		return nil, nil, errNoObject
 	}
+	in := jsontext.NewDecoder(bytes.NewBuffer(raw), tolerant...)
+	_, _ = in.ReadToken() // the opening brace; errors are ruled out
 	fields = make(Fields, len(names))
 	seen := make([]bool, len(names))
 	for in.PeekKind() == '"' {
-		name, err := in.ReadToken()
-		if err != nil {
-			return nil, nil, errNoObject
-		}
+		name, _ := in.ReadToken()
 		at := slices.Index(names, name.String())
-		value, err := in.ReadValue()
+		value, _ := in.ReadValue()
 		switch {
-		case err != nil:
-			return nil, nil, errNoObject
 		case at < 0:
 		case seen[at]:
 			repeated = append(repeated, names[at])
@@ -119,21 +111,12 @@ func readFields(raw []byte, names []string) (fields Fields, repeated []string, _
 			}
 		}
 	}
-	if _, err := in.ReadToken(); err != nil { // the closing brace
-		return nil, nil, errNoObject
-	}
-	if _, err := in.ReadToken(); !errors.Is(err, io.EOF) {
-		return nil, nil, errNoObject // more follows
-	}
 	return fields, repeated, nil
 }
 
 // Text returns a string member; false where it is absent, of another type, or
 // no valid UTF-8.
 func (f Fields) Text(name string) (string, bool) {
-	if f[name].Kind() != '"' {
-		return "", false
-	}
 	text, err := jsontext.AppendUnquote(nil, f[name])
 	return string(text), err == nil
 }
@@ -286,9 +269,8 @@ func clean(s string, limit int) string {
 		return r
 	}, s)
 	s = strings.TrimSpace(tokenLike.ReplaceAllString(s, "[redacted]"))
-	for len(s) > limit {
-		s = s[:limit]
-		s = strings.ToValidUTF8(s, "")
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "")
 	}
 	return s
 }

@@ -23,11 +23,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -85,7 +84,7 @@ type Client struct {
 	// unknown whether the request was read. All others share connections.
 	transport, fresh, shared *http.Transport
 	publishes                map[string]*metrics.Counter // by result
-	inFlight                 atomic.Int64
+	inFlight                 *metrics.Gauge
 
 	streams     map[string]*stream // by reply name
 	streamHooks []func(reply string, up bool)
@@ -110,16 +109,13 @@ func New(config Config) (*Client, error) {
 	config.Timeout = cmp.Or(config.Timeout, 30*time.Second)
 	config.RetryMin = cmp.Or(config.RetryMin, time.Second)
 	config.RetryMax = cmp.Or(config.RetryMax, 30*time.Second)
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
-	if config.Metrics == nil {
-		config.Metrics = metrics.NewSet()
-	}
+	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
+	config.Metrics = cmp.Or(config.Metrics, metrics.NewSet())
 	c := &Client{
 		config:     config,
 		collection: collection,
-		publishes:  counters(config.Metrics, "publishes_total", "result", "accepted", "refused", "not_sent", "unknown"),
+		inFlight:   config.Metrics.GetOrCreateGauge("bus_vm_events_requests_in_flight", nil),
+		publishes:  counters(config.Metrics, "publishes_total{result=%q}", "accepted", "refused", "not_sent", "unknown"),
 		streams:    make(map[string]*stream),
 	}
 	c.running, c.end = context.WithCancelCause(context.Background())
@@ -128,7 +124,6 @@ func New(config Config) (*Client, error) {
 	for _, reply := range config.Replies {
 		c.streams[reply] = newStream(c, reply)
 	}
-	config.Metrics.GetOrCreateGauge("bus_vm_events_requests_in_flight", func() float64 { return float64(c.inFlight.Load()) })
 	return c, nil
 }
 
@@ -157,22 +152,13 @@ func (c *Client) tell(reply string, up bool) {
 // Missing returns the reply streams that were never up, or have been down for
 // grace, in the order of Config.Replies.
 func (c *Client) Missing(grace time.Duration) []string {
-	var missing []string
-	for _, reply := range c.config.Replies {
-		if c.streams[reply].missing(grace) {
-			missing = append(missing, reply)
-		}
-	}
-	return missing
+	return slices.DeleteFunc(slices.Clone(c.config.Replies), func(reply string) bool { return !c.streams[reply].missing(grace) })
 }
 
 // Connected waits for the stream of reply as Do does, and returns an
 // ErrNotConnected when it would not publish. It waits no longer than Run lasts.
 func (c *Client) Connected(ctx context.Context, reply string) error {
-	if c.streams[reply].wait(ctx) {
-		return nil
-	}
-	return fmt.Errorf("%w: %s", ErrNotConnected, reply)
+	return c.streams[reply].wait(ctx)
 }
 
 // Run keeps the streams open. It returns after all of its children: nil when

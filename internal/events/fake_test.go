@@ -225,8 +225,8 @@ func start(t *testing.T, f *fake, change func(*Config), prepare ...func(*Client)
 				t.Errorf("%d requests of %s are still pending", len(s.pending.waiting), s.reply)
 			}
 		}
-		if n := c.inFlight.Load(); n != 0 {
-			t.Errorf("%d requests are still in flight", n)
+		if n := c.inFlight.Get(); n != 0 {
+			t.Errorf("%v requests are still in flight", n)
 		}
 		goleak.VerifyNone(t, f.before)
 	})

@@ -44,6 +44,7 @@ func (s *stream) open(conn *connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conn = conn
+	s.isUp.Set(1)
 	close(s.back)
 	if s.openings++; s.openings > 1 {
 		s.reconnects.Inc()
@@ -55,12 +56,7 @@ func (s *stream) lose() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conn, s.back, s.lost = nil, make(chan struct{}), time.Now()
-}
-
-func (s *stream) up() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.conn != nil
+	s.isUp.Set(0)
 }
 
 // missing reports a stream that was never up, or has been lost for grace.
@@ -70,24 +66,24 @@ func (s *stream) missing(grace time.Duration) bool {
 	return s.conn == nil && (s.openings == 0 || time.Since(s.lost) >= grace)
 }
 
-// wait returns once the stream is up. It gives up, returning false, when ctx or
-// Run ends or the stream has been lost for longer than connectWait: in a long
-// outage no request waits.
-func (s *stream) wait(ctx context.Context) bool {
+// wait returns once the stream is up. It gives up, with an ErrNotConnected, when
+// ctx or Run ends or the stream has been lost for longer than connectWait: in a
+// long outage no request waits.
+func (s *stream) wait(ctx context.Context) error {
 	s.mu.Lock()
 	up, back, left := s.conn != nil, s.back, connectWait-time.Since(s.lost)
 	s.mu.Unlock()
 	if up {
-		return true
+		return nil
 	}
 	select {
 	case <-back:
-		return true
+		return nil
 	case <-time.After(max(left, 0)):
 	case <-ctx.Done():
 	case <-s.client.running.Done():
 	}
-	return s.up()
+	return fmt.Errorf("%w: %s", ErrNotConnected, s.reply)
 }
 
 // heard says that the connection brought something.

@@ -71,16 +71,11 @@ func CollectionURL(text string) (string, error) {
 	return u.Scheme + "://" + u.Host + root, nil
 }
 
-// counters registers a counter for each value that label can have. Others may
-// follow the name of the metric, as `{event="x"`.
-func counters(set *metrics.Set, metric, label string, values ...string) map[string]*metrics.Counter {
-	separator := "{"
-	if strings.Contains(metric, "{") {
-		separator = ","
-	}
+// counters registers a counter for each value of the label that format names.
+func counters(set *metrics.Set, format string, values ...string) map[string]*metrics.Counter {
 	all := make(map[string]*metrics.Counter)
 	for _, value := range values {
-		all[value] = set.GetOrCreateCounter(fmt.Sprintf("bus_vm_events_%s%s%s=%q}", metric, separator, label, value))
+		all[value] = set.GetOrCreateCounter(fmt.Sprintf("bus_vm_events_"+format, value))
 	}
 	return all
 }

@@ -6,14 +6,9 @@ import (
 	"time"
 )
 
-const (
-	// maxLate bounds the given-up requests of a stream whose late reply is
-	// known: the last so many are, and at most twice as many.
-	maxLate = 4096
-	// maxAnswered bounds the answered requests of a stream that are remembered
-	// in order to know a repeated reply, in the same way.
-	maxAnswered = 4096
-)
+// remembered is how many given-up requests of a stream are at least known, for
+// their late replies, and how many answered ones, for repeated replies.
+const remembered = 4096
 
 // What a reply is to this process, as a label of metrics.
 const (
@@ -35,23 +30,22 @@ type pending struct {
 
 // call is one request.
 type call struct {
-	id     string
-	began  time.Time
-	decode func(Envelope) result
-	late   func(result) // nil: a late reply is only counted
-	again  func()       // publishes it again; nil where it must not be carried out twice
-	until  time.Time    // when a late reply is of no use any more
-	done   chan result  // one slot: the stream never blocks
+	id, name  string
+	body      []byte
+	lifecycle bool // not to be carried out twice
+	decode    func(Envelope) result
+	late      func(result) // nil: a late reply is only counted
+
+	began    time.Time
+	deadline time.Time   // of the caller
+	until    time.Time   // when a late reply is of no use any more
+	done     chan result // one slot: the stream never blocks
 }
 
 // result is a decoded reply.
 type result struct {
 	value any
 	err   error
-}
-
-func newPending() *pending {
-	return &pending{waiting: make(map[string]*call), givenUp: recent[*call]{keep: maxLate}, answered: recent[bool]{keep: maxAnswered}}
 }
 
 // add enters c; false means that a request with its id waits already. An
@@ -69,12 +63,9 @@ func (p *pending) add(c *call) bool {
 	return true
 }
 
-// remove takes out a request that was not sent. False means that its reply came
-// first and is in c.done.
-func (p *pending) remove(c *call) bool { return p.giveUp(c, time.Time{}) }
-
-// giveUp is remove for a request that may have been carried out: its late reply
-// is known, and given to c.late until then.
+// giveUp takes c out; false means that its reply came first and is in c.done. A
+// zero until is for a request that was not carried out. Of any other the late
+// reply is known, and given to c.late until then.
 func (p *pending) giveUp(c *call, until time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -100,23 +91,23 @@ func (p *pending) waits(c *call) bool {
 // up with it, and the next reply is late. With tell set, that is to be called,
 // and may block for a while. With observe set, e may tell others more than its
 // request knows: it is another requester's, or came after a refusal.
-func (p *pending) deliver(e Envelope, now, until time.Time, replayed bool) (kind string, observe bool, tell func()) {
+func (p *pending) deliver(e Envelope, now time.Time, lateReply time.Duration, replayed bool) (kind string, observe bool, tell func()) {
 	id := e.CorrelationID
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c, waits := p.waiting[id]
-	if !waits {
-		var open bool
-		if c, open = p.givenUp.get(id); !open {
-			yes, known := p.answered.get(id)
-			switch {
-			case replayed:
-				return history, false, nil
-			case known:
-				return duplicate, !yes, nil
-			}
-			return unmatched, true, nil
-		}
+	given, open := p.givenUp.get(id)
+	yes, known := p.answered.get(id)
+	switch {
+	case waits:
+	case open:
+		c = given
+	case replayed:
+		return history, false, nil
+	case known:
+		return duplicate, !yes, nil
+	default:
+		return unmatched, true, nil
 	}
 	r := c.decode(e)
 	malformed := errors.Is(r.err, ErrMalformed)
@@ -127,7 +118,7 @@ func (p *pending) deliver(e Envelope, now, until time.Time, replayed bool) (kind
 	if waits {
 		delete(p.waiting, id)
 		if malformed {
-			c.until = until
+			c.until = now.Add(lateReply)
 			p.givenUp.put(id, c)
 		}
 		c.done <- r
@@ -144,14 +135,9 @@ func (p *pending) deliver(e Envelope, now, until time.Time, replayed bool) (kind
 func (p *pending) wanted(mark, now time.Time) (calls []*call) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range p.waiting {
-		if c.began.Before(mark) {
-			calls = append(calls, c)
-		}
-	}
-	for _, generation := range []map[string]*call{p.givenUp.young, p.givenUp.old} {
-		for _, c := range generation {
-			if c.began.Before(mark) && c.late != nil && now.Before(c.until) {
+	for _, some := range []map[string]*call{p.waiting, p.givenUp.young, p.givenUp.old} {
+		for id, c := range some {
+			if c.began.Before(mark) && (p.waiting[id] == c || c.late != nil && now.Before(c.until)) {
 				calls = append(calls, c)
 			}
 		}
@@ -159,15 +145,12 @@ func (p *pending) wanted(mark, now time.Time) (calls []*call) {
 	return calls
 }
 
-// recent is a map by correlation id of the last values put: at least keep of
-// them, and at most twice as many.
-type recent[V any] struct {
-	keep       int
-	young, old map[string]V
-}
+// recent is a map by correlation id of the last values put: at least so many
+// as are to be remembered, and at most twice as many.
+type recent[V any] struct{ young, old map[string]V }
 
 func (r *recent[V]) put(id string, value V) {
-	if len(r.young) >= r.keep || r.young == nil {
+	if len(r.young) >= remembered || r.young == nil {
 		r.young, r.old = make(map[string]V), r.young
 	}
 	r.young[id] = value

@@ -14,7 +14,7 @@ import (
 func TestPending(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const wanted = 10 * time.Second
-		p := newPending()
+		p := &pending{waiting: make(map[string]*call)}
 		now := time.Unix(1e9, 0)
 		calls := make(map[string]*call)
 		state, yes := make(map[string]string), make(map[string]bool)
@@ -32,7 +32,7 @@ func TestPending(t *testing.T) {
 			},
 			"remove": func(t *rapid.T) {
 				id := id()
-				if c := calls[id]; c != nil && p.remove(c) != (state[id] == matched) {
+				if c := calls[id]; c != nil && p.giveUp(c, time.Time{}) != (state[id] == matched) {
 					t.Fatalf("remove(%s) while %s", id, state[id])
 				} else if c != nil && state[id] == matched {
 					delete(state, id)
@@ -58,7 +58,7 @@ func TestPending(t *testing.T) {
 					c.decode = func(Envelope) result { decoded++; return result{nil, answer} }
 					got = len(c.done)
 				}
-				kind, observe, tell := p.deliver(Envelope{CorrelationID: id}, step(), now.Add(wanted), replayed)
+				kind, observe, tell := p.deliver(Envelope{CorrelationID: id}, step(), wanted, replayed)
 				want, open := was, was == matched || was == givenUp
 				switch {
 				case !open && replayed:
@@ -116,22 +116,22 @@ func TestPending(t *testing.T) {
 const givenUp = "given up"
 
 func TestRecent(t *testing.T) {
-	const keep = 3
-	r := recent[int]{keep: keep}
-	for i := range 50 {
+	var r recent[int]
+	for i := range 5 * remembered {
 		r.put(fmt.Sprint(i), i)
-		for j := range i + 1 {
-			if got, ok := r.get(fmt.Sprint(j)); ok && got != j || !ok && j > i-keep || ok && j <= i-2*keep {
+		for _, j := range []int{i, i - remembered + 1, i - 2*remembered} {
+			if got, ok := r.get(fmt.Sprint(j)); j >= 0 && (ok && got != j || ok != (j > i-2*remembered)) {
 				t.Fatalf("after %d: get(%d) = %d, %v", i, j, got, ok)
 			}
 		}
 	}
-	r.put("49", 1)
-	if got, _ := r.get("49"); got != 1 {
+	last := fmt.Sprint(5*remembered - 1)
+	r.put(last, 1)
+	if got, _ := r.get(last); got != 1 {
 		t.Errorf("the second value is %d", got)
 	}
-	r.remove("49")
-	if _, ok := r.get("49"); ok {
+	r.remove(last)
+	if _, ok := r.get(last); ok {
 		t.Error("it was not removed")
 	}
 }

@@ -22,10 +22,9 @@ const (
 	// maxConnIdle is below the keep-alive time of common servers (5 s and up),
 	// so that a connection is seldom used while its server closes it.
 	maxConnIdle = 4 * time.Second
-	// maxPublishAnswer bounds what is read of the body of an answer, in bytes,
-	// and bodyTimeout how long that may take: the status has said it.
-	maxPublishAnswer = 64 << 10
-	bodyTimeout      = time.Second
+	// bodyTimeout bounds how long the body of an answer may take: the status has
+	// said it.
+	bodyTimeout = time.Second
 )
 
 // publishTransports are like streams, apart from what a publish needs: the one
@@ -41,26 +40,35 @@ func publishTransports(streams *http.Transport) (fresh, shared *http.Transport) 
 	return fresh, shared
 }
 
-// publish posts one event. Its error wraps ErrNotSent or ErrRefused; any other
-// means that the outcome is unknown. waits says whether its reply is still to
-// come.
-func (c *Client) publish(ctx context.Context, name string, body []byte, lifecycle bool, waits func() bool) error {
-	err := c.publishOnce(ctx, name, body, lifecycle)
+// publish posts the event of request. Its error wraps ErrNotSent or ErrRefused;
+// any other means that the outcome is unknown.
+func (c *Client) publish(ctx context.Context, request *call, pending *pending) error {
+	err := c.publishOnce(ctx, request)
 	// A refused token means that the event was not accepted, so sending it
 	// again with another token cannot make two of it; unless the reply, which
 	// came meanwhile, proves the refusal wrong.
-	if c.tokenRefused(err) && waits() {
-		err = c.publishOnce(ctx, name, body, lifecycle)
+	if c.tokenRefused(err) && pending.waits(request) {
+		err = c.publishOnce(ctx, request)
 	}
 	return err
 }
 
-func (c *Client) publishOnce(ctx context.Context, name string, body []byte, lifecycle bool) error {
+// publishAgain posts the event of request in the background, whatever comes of
+// it.
+func (c *Client) publishAgain(request *call) {
+	c.background(func() {
+		ctx, cancel := context.WithDeadline(c.running, request.deadline)
+		defer cancel()
+		_ = c.publishOnce(ctx, request)
+	})
+}
+
+func (c *Client) publishOnce(ctx context.Context, request *call) error {
 	token, err := c.config.Token.Token()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
-	status, text, err := c.post(ctx, token, body, lifecycle)
+	status, text, err := c.post(ctx, token, request.body, request.lifecycle)
 	if err != nil {
 		return err
 	}
@@ -74,10 +82,10 @@ func (c *Client) publishOnce(ctx context.Context, name string, body []byte, life
 	case accepted:
 		return nil
 	case status/100 == 4 || status/100 == 2: // or accepted: false
-		return newRefusal(name, status, text, token)
+		return newRefusal(request.name, status, text, token)
 	}
 	// A proxy may have passed the event on all the same.
-	return fmt.Errorf("the publish of %s was answered %d %s", name, status, http.StatusText(status))
+	return fmt.Errorf("the publish of %s was answered %d %s", request.name, status, http.StatusText(status))
 }
 
 // post sends body and returns the answer. An error that wraps ErrNotSent means
@@ -118,6 +126,6 @@ func (c *Client) post(ctx context.Context, token secret.String, body []byte, lif
 	}
 	defer answer.Body.Close()
 	defer time.AfterFunc(bodyTimeout, cancel).Stop()
-	text, _ = io.ReadAll(io.LimitReader(answer.Body, maxPublishAnswer)) // what came is enough
+	text, _ = io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // what came is enough
 	return answer.StatusCode, text, nil
 }

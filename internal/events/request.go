@@ -45,80 +45,70 @@ type Request[T any] struct {
 // wrap ErrNotConnected, ErrNotSent or ErrRefused (nothing was carried out), or
 // ErrNoReply (unknown). A lifecycle request is published twice only after a
 // refused token was replaced.
-func Do[T any](ctx context.Context, c *Client, r Request[T]) (T, error) {
-	var none T
+func Do[T any](ctx context.Context, c *Client, r Request[T]) (value T, _ error) {
 	body, err := json.Marshal(struct {
 		Name          string `json:"name"`
 		CorrelationID string `json:"correlationId"`
 		Payload       any    `json:"payload"`
 	}{r.Name, r.CorrelationID, r.Payload})
 	if err != nil {
-		return none, fmt.Errorf("BUG: the payload of %s: %w", r.Name, err)
+		return value, fmt.Errorf("BUG: the payload of %s: %w", r.Name, err)
 	}
-	request := &call{id: r.CorrelationID, decode: func(e Envelope) result {
-		value, err := r.Decode(e)
-		return result{value, err}
-	}}
+	request := &call{
+		id: r.CorrelationID, name: r.Name, body: body, lifecycle: r.Lifecycle,
+		decode: func(e Envelope) result {
+			value, err := r.Decode(e)
+			return result{value, err}
+		},
+	}
 	if r.Late != nil {
 		request.late = func(late result) { value, _ := late.value.(T); r.Late(value) }
 	}
-	got := c.exchange(ctx, r.Name, r.Reply, request, body, r.Lifecycle)
-	value, _ := got.value.(T)
+	got := c.exchange(ctx, request, c.streams[r.Reply])
+	value, _ = got.value.(T)
 	return value, got.err
 }
 
-// exchange publishes body and waits for the reply at the same time: the reply
-// may overtake the answer to the publish.
-func (c *Client) exchange(ctx context.Context, name, reply string, request *call, body []byte, lifecycle bool) result {
+// exchange publishes request and waits for the reply, which comes on s, at the
+// same time: the reply may overtake the answer to the publish.
+func (c *Client) exchange(ctx context.Context, request *call, s *stream) result {
 	fail := func(format string, args ...any) result { return result{err: fmt.Errorf(format, args...)} }
-	s := c.streams[reply]
 	if s == nil || request.id == "" {
-		return fail("BUG: a request needs a reply stream and a correlation id: %q, %q", reply, request.id)
+		return fail("BUG: %s needs a reply stream and a correlation id", request.name)
 	}
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		deadline = time.Now().Add(c.config.Timeout)
+	var limited bool
+	if request.deadline, limited = ctx.Deadline(); !limited {
+		request.deadline = time.Now().Add(c.config.Timeout)
 	}
-	ctx, cancel := context.WithDeadline(ctx, deadline)
+	ctx, cancel := context.WithDeadline(ctx, request.deadline)
 	defer cancel()
 	defer context.AfterFunc(c.running, cancel)()
-	if err := c.Connected(ctx, reply); err != nil {
+	if err := s.wait(ctx); err != nil {
 		return result{err: err}
-	}
-	if !lifecycle {
-		request.again = func() {
-			c.background(func() {
-				again, stop := context.WithDeadline(c.running, deadline)
-				defer stop()
-				_ = c.publishOnce(again, name, body, false)
-			})
-		}
 	}
 	request.began = time.Now()
 	if !s.pending.add(request) {
 		return fail("BUG: a request with correlation id %q waits already", request.id)
 	}
-	c.inFlight.Add(1)
-	defer c.inFlight.Add(-1)
+	c.inFlight.Inc()
+	defer c.inFlight.Dec()
 
 	// The publish has a context of its own: the reply may come first, and then
 	// its answer is still read, so that a shared connection can be used again.
-	publishing, stopPublish := context.WithDeadline(c.running, deadline)
+	publishing, stopPublish := context.WithDeadline(c.running, request.deadline)
 	published := make(chan error, 1)
 	if !c.background(func() {
 		defer stopPublish()
-		published <- c.publish(publishing, name, body, lifecycle, func() bool { return s.pending.waits(request) })
+		published <- c.publish(publishing, request, s.pending)
 	}) {
-		stopPublish()
-		s.pending.remove(request)
-		return fail("%w: the client has ended", ErrNotConnected)
+		published <- fmt.Errorf("%w: the client has ended", ErrNotSent)
 	}
 
 	var cause error
 	select {
 	case r := <-request.done:
 		c.publishes["accepted"].Inc() // the reply proves it
-		if lifecycle {
+		if request.lifecycle {
 			stopPublish()
 		}
 		return r
@@ -132,12 +122,12 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 	case cause == nil:
 		c.publishes["accepted"].Inc()
 	case errors.Is(cause, ErrNotSent), errors.Is(cause, ErrRefused):
-		kind := "refused"
 		if errors.Is(cause, ErrNotSent) {
-			kind = "not_sent"
+			c.publishes["not_sent"].Inc()
+		} else {
+			c.publishes["refused"].Inc()
 		}
-		c.publishes[kind].Inc()
-		if !s.pending.remove(request) {
+		if !s.pending.giveUp(request, time.Time{}) {
 			return <-request.done // the reply proves the refusal wrong
 		}
 		return result{err: cause}
@@ -158,16 +148,16 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 		s.suspect(request.began)
 	}
 	if cause != nil {
-		return fail("%w to %s: %w", ErrNoReply, name, cause)
+		return fail("%w to %s: %w", ErrNoReply, request.name, cause)
 	}
-	return fail("%w to %s", ErrNoReply, name)
+	return fail("%w to %s", ErrNoReply, request.name)
 }
 
 // What Do returns, to be told apart with errors.Is; a *RemoteError, with
 // errors.As.
 var (
 	// ErrNotConnected: the reply stream is down, and has been for longer than
-	// Config.ConnectWait. Nothing was published.
+	// a few seconds (connectWait). Nothing was published.
 	ErrNotConnected = errors.New("the reply stream is not connected")
 	// ErrNotSent: the publish could not begin: no connection, no token, or no
 	// time left. Nothing was published.

@@ -2,6 +2,7 @@ package events
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,29 +26,24 @@ type stream struct {
 	observers []func(Envelope)
 	down      time.Time // since when it cannot be opened, which was logged; zero otherwise
 
+	isUp                *metrics.Gauge
 	reconnects, replays *metrics.Counter
 	replies, skipped    map[string]*metrics.Counter
 }
 
 func newStream(c *Client, reply string) *stream {
-	set, label := c.config.Metrics, fmt.Sprintf("{event=%q", reply)
-	s := &stream{
+	set, event := c.config.Metrics, fmt.Sprintf("{event=%q", reply)
+	return &stream{
 		liveness:   liveness{back: make(chan struct{}), lost: time.Now()},
 		client:     c,
 		reply:      reply,
-		pending:    newPending(),
-		reconnects: set.GetOrCreateCounter("bus_vm_events_stream_reconnects_total" + label + "}"),
-		replays:    set.GetOrCreateCounter("bus_vm_events_stream_replays_total" + label + "}"),
-		replies:    counters(set, "replies_total"+label, "match", matched, late, duplicate, unmatched, history),
-		skipped:    counters(set, "skipped_lines_total"+label, "reason", "malformed", "other_event", "too_long"),
+		pending:    &pending{waiting: make(map[string]*call)},
+		isUp:       set.GetOrCreateGauge("bus_vm_events_stream_up"+event+"}", nil),
+		reconnects: set.GetOrCreateCounter("bus_vm_events_stream_reconnects_total" + event + "}"),
+		replays:    set.GetOrCreateCounter("bus_vm_events_stream_replays_total" + event + "}"),
+		replies:    counters(set, "replies_total"+event+",match=%q}", matched, late, duplicate, unmatched, history),
+		skipped:    counters(set, "skipped_lines_total"+event+",reason=%q}", "malformed", "other_event", "too_long"),
 	}
-	set.GetOrCreateGauge("bus_vm_events_stream_up"+label+"}", func() float64 {
-		if s.up() {
-			return 1
-		}
-		return 0
-	})
-	return s
 }
 
 // run opens the stream again whenever it ends, until ctx does or the stream
@@ -80,9 +76,7 @@ func (s *stream) run(ctx context.Context) {
 			attempt = 0
 		}
 		first := s.down.IsZero()
-		if first {
-			s.down = time.Now()
-		}
+		s.down = cmp.Or(s.down, time.Now())
 		if !s.backOff(ctx, attempt, first, "events stream is down, requests that need it are refused until it is back; "+
 			"check the Events API, its URL and the token", err) {
 			return
@@ -118,16 +112,14 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 	}
 	s.client.tell(s.reply, true)
 	s.open(conn)
-	if s.down.IsZero() {
-		s.client.config.Logger.Debug("events stream is up", "event", s.reply)
-	} else {
+	if !s.down.IsZero() {
 		s.client.config.Logger.Info("events stream is up again", "event", s.reply, "outage", time.Since(s.down).Round(time.Millisecond))
 		s.down = time.Time{}
 	}
 
 	var replay sync.WaitGroup
 	replay.Go(func() { s.catchUp(conn) })
-	err = s.deliverLines(conn, func(e Envelope) error { s.deliver(e, false); return nil })
+	err = s.deliverLines(conn, func(e Envelope) bool { s.deliver(e, false); return true })
 
 	s.client.tell(s.reply, false)
 	s.lose()
@@ -136,10 +128,10 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 	return time.Since(conn.opened), err
 }
 
-// deliverLines reads lines of in and hands their envelopes to deliver until
-// one of them fails. Lines that are no envelope of this stream are counted and
-// skipped.
-func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) error) error {
+// deliverLines reads lines of in and hands their envelopes to deliver as long
+// as that returns true. Lines that are no envelope of this stream are counted
+// and skipped. The error is io.EOF at an end that is in order.
+func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) bool) error {
 	lines := bufio.NewReaderSize(in, lineBuffer)
 	for {
 		line, err := nextLine(lines, maxLine)
@@ -155,8 +147,8 @@ func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) error) error 
 				s.skipped["other_event"].Inc()
 			default:
 				e.Name = s.reply
-				if err := deliver(e); err != nil {
-					return err
+				if !deliver(e) {
+					return io.EOF
 				}
 			}
 		}
@@ -170,8 +162,7 @@ func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) error) error 
 // observers. Of a replay, only the answers to this process's requests count: all
 // others are history of an unknown age. It reports whether e counted.
 func (s *stream) deliver(e Envelope, replayed bool) bool {
-	now := time.Now()
-	kind, observe, tell := s.pending.deliver(e, now, now.Add(s.client.config.LateReply), replayed)
+	kind, observe, tell := s.pending.deliver(e, time.Now(), s.client.config.LateReply, replayed)
 	if observe {
 		for _, see := range s.observers {
 			see(e)
@@ -185,9 +176,6 @@ func (s *stream) deliver(e Envelope, replayed bool) bool {
 	}
 	return kind != history
 }
-
-// errCaughtUp ends a replay early: no reply is missing any more.
-var errCaughtUp = errors.New("caught up")
 
 // catchUp looks in the history of the stream for replies that were sent before
 // conn was opened, beside conn, which is followed meanwhile: who asks from then
@@ -205,8 +193,8 @@ func (s *stream) catchUp(conn *connection) {
 			// Their replies may have been lost with the stream. A question may be
 			// asked twice, and has the same reply.
 			for _, c := range missing() {
-				if c.again != nil {
-					c.again()
+				if !c.lifecycle {
+					s.client.publishAgain(c)
 				}
 			}
 			return
@@ -218,22 +206,17 @@ func (s *stream) catchUp(conn *connection) {
 	}
 }
 
-// replay reads the history once. It is finite (`follow=false`), so the
-// followed stream itself carries nothing old.
+// replay reads the history once, as long as replies are missing. It is finite
+// (`follow=false`), so the followed stream itself carries nothing old.
 func (s *stream) replay(ctx context.Context, missing func() []*call) error {
 	s.replays.Inc()
-	conn, err := s.client.listen(ctx, s.reply, replayed, headerTimeout, func() {})
+	conn, err := s.client.listen(ctx, s.reply, historyOnly, headerTimeout, func() {})
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	err = s.deliverLines(conn, func(e Envelope) error {
-		if s.deliver(e, true) && len(missing()) == 0 {
-			return errCaughtUp
-		}
-		return nil
-	})
-	if errors.Is(err, io.EOF) || errors.Is(err, errCaughtUp) {
+	err = s.deliverLines(conn, func(e Envelope) bool { return !s.deliver(e, true) || len(missing()) > 0 })
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err

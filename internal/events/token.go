@@ -21,17 +21,12 @@ import (
 // tokenText is the b64token of RFC 6750 §2.1: it cannot end a header line.
 var tokenText = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
-var (
-	errNoToken  = errors.New("the token is empty")
-	errBadToken = errors.New("the token has characters that no bearer token has (RFC 6750 §2.1)")
-)
-
 func checkToken(token secret.String) error {
 	switch {
 	case token.IsZero():
-		return errNoToken
+		return errors.New("the token is empty")
 	case !tokenText.MatchString(token.Reveal()):
-		return errBadToken
+		return errors.New("the token has characters that no bearer token has (RFC 6750 §2.1)")
 	}
 	return nil
 }
@@ -146,11 +141,8 @@ func (s *TokenSource) readFile() (secret.String, error) {
 	defer file.Close()
 	// The description is taken first: a change while reading shows next time.
 	info, err := file.Stat()
-	if err != nil {
-		return secret.String{}, fmt.Errorf("the token file: %w", err)
-	}
-	content, err := io.ReadAll(io.LimitReader(file, maxTokenFile))
-	if err != nil {
+	content, unread := io.ReadAll(io.LimitReader(file, maxTokenFile))
+	if err := errors.Join(err, unread); err != nil {
 		return secret.String{}, fmt.Errorf("the token file: %w", err)
 	}
 	token := secret.New(strings.TrimSpace(string(content)))
