@@ -6,15 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/valyala/fasthttp/fasthttputil"
 	"go.uber.org/goleak"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
@@ -36,6 +39,8 @@ type fake struct {
 	// returns true.
 	publish func(http.ResponseWriter, *http.Request, published)
 	listen  func(http.ResponseWriter, *http.Request) bool
+	// dial is how clients connect, when set.
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	mu      sync.Mutex
 	history map[string][]string
@@ -73,6 +78,20 @@ func newFake(t *testing.T, prepare ...func(*fake)) *fake {
 		f.Start()
 	}
 	return f
+}
+
+// inBubble runs test in a synctest bubble, with a fake that is reached without
+// a network.
+func inBubble(t *testing.T, test func(t *testing.T, f *fake), prepare ...func(*fake)) {
+	synctest.Test(t, func(t *testing.T) {
+		listener := fasthttputil.NewInmemoryListener()
+		inMemory := func(f *fake) {
+			f.Listener.Close()
+			f.Listener = listener
+			f.dial = func(context.Context, string, string) (net.Conn, error) { return listener.Dial() }
+		}
+		test(t, newFake(t, append([]func(*fake){inMemory}, prepare...)...))
+	})
 }
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -209,6 +228,11 @@ func start(t *testing.T, f *fake, change func(*Config), prepare ...func(*Client)
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, transport := range []*http.Transport{c.transport, c.shared, c.fresh} {
+		if f.dial != nil {
+			transport.DialContext = f.dial
+		}
+	}
 	for _, p := range prepare {
 		p(c)
 	}
@@ -242,6 +266,22 @@ type outcome struct {
 // ask starts a start request in the background.
 func (r *running) ask(id string) <-chan outcome {
 	return r.request(context.Background(), startRequest(id))
+}
+
+// sent asks for a start and waits until that is published.
+func (r *running) sent(t *testing.T, id string) <-chan outcome {
+	t.Helper()
+	reply := r.ask(id)
+	want(t, r.fake.published)
+	return reply
+}
+
+// roundTrip asks for a start that is answered with {"n":n}.
+func (r *running) roundTrip(t *testing.T, id string, n int) {
+	t.Helper()
+	reply := r.sent(t, id)
+	r.fake.reply(startReply, id, n)
+	wantN(t, reply, n)
 }
 
 // startRequest is a start that takes its reply as it is.

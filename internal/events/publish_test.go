@@ -4,33 +4,45 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
-func TestAPublishThatCannotConnectIsNotSent(t *testing.T) {
-	f := newFake(t)
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
-	r := start(t, f, nil, func(c *Client) {
-		c.fresh.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, closed.Addr().String())
+// What finds no connection was not sent: none can be dialled, the server is not
+// trusted, or there is no time left.
+func TestPublishesThatCannotConnect(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake) {
+		r := start(t, f, nil)
+		want(t, f.opened)
+		r.fresh.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed }
+		wantErr(t, r.ask("a"), ErrNotSent)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, _, err := r.post(ctx, secret.New("t"), nil, false); !errors.Is(err, ErrNotSent) {
+			t.Errorf("with a context that has ended: %v", err)
 		}
 	})
-	wantErr(t, r.ask("a"), ErrNotSent)
-	ctx, cancel := context.WithCancel(context.Background())
-	want(t, f.opened)
-	cancel()
-	if _, _, err := r.post(ctx, tokenOf("t"), nil, false); !errors.Is(err, ErrNotSent) {
-		t.Errorf("with a context that has ended: %v", err)
-	}
+	inBubble(t, func(t *testing.T, f *fake) {
+		r := start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Second, time.Second })
+		wantErr(t, r.ask("a"), ErrNotConnected)
+		if _, _, err := r.post(t.Context(), secret.New("t"), []byte("{}"), false); !errors.Is(err, ErrNotSent) {
+			t.Errorf("an untrusted server: %v", err)
+		}
+		if len(f.requests) != 0 || len(f.published) != 0 {
+			t.Error("an untrusted server was sent something")
+		}
+	}, func(f *fake) {
+		f.Config.ErrorLog = log.New(io.Discard, "", 0)
+		f.StartTLS()
+	})
 }
 
 // Lifecycle requests have a connection each, all others share.
@@ -92,9 +104,9 @@ func TestASharedConnectionThatEndsInUse(t *testing.T) {
 // After an answer that leaves the outcome unknown the caller waits 2 s for the
 // reply, and no longer.
 func TestProofIsWaitedForBriefly(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+	inBubble(t, func(t *testing.T, f *fake) {
 		f.publish = func(w http.ResponseWriter, _ *http.Request, _ published) { w.WriteHeader(503) }
-		r := start(t, f, nil, overPipes)
+		r := start(t, f, nil)
 		began := time.Now()
 		received := make(chan Envelope, 1)
 		reply := r.request(t.Context(), lateTo(startRequest("a"), received))

@@ -44,8 +44,7 @@ func TestAReplyFromTheGapIsFoundByReplay(t *testing.T) {
 				want(t, seen)
 			}
 
-			reply := r.ask("a")
-			want(t, f.published)
+			reply := r.sent(t, "a")
 			f.mu.Lock() // published while there is no subscriber
 			delete(f.streams, first)
 			f.mu.Unlock()
@@ -77,18 +76,12 @@ func TestAReplyFromTheGapIsFoundByReplay(t *testing.T) {
 func TestNothingInFlightNothingReplayed(t *testing.T) {
 	f := newFake(t)
 	r := start(t, f, nil)
-	reply := r.ask("a")
-	want(t, f.published)
-	f.reply(startReply, "a", 1)
-	wantN(t, reply, 1)
+	r.roundTrip(t, "a", 1)
 	for range 3 {
 		want(t, f.opened).end()
 	}
 	want(t, f.opened)
-	reply = r.ask("b")
-	want(t, f.published)
-	f.reply(startReply, "b", 2)
-	wantN(t, reply, 2)
+	r.roundTrip(t, "b", 2)
 	for len(f.requests) > 0 {
 		if got := queryOf(<-f.requests); got != "" {
 			t.Errorf("a listener asked for %q", got)
@@ -116,8 +109,7 @@ func TestAFailedReplayIsTriedAgain(t *testing.T) {
 	}
 	r := start(t, f, nil)
 	first := want(t, f.opened)
-	reply := r.ask("a")
-	want(t, f.published)
+	reply := r.sent(t, "a")
 	f.loseReply(first, "a", 1)
 	wantN(t, reply, 1)
 	if n := replays.Load(); n != 3 {
@@ -164,8 +156,7 @@ func TestAStreamThatCannotBeOpenedIsTriedAgain(t *testing.T) {
 				return false
 			}
 			r := start(t, f, nil)
-			reply := r.ask("a")
-			want(t, f.published)
+			reply := r.sent(t, "a")
 			if n := tries.Load(); n != 4 {
 				t.Errorf("published after %d tries to listen, want 4", n)
 			}

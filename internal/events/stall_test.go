@@ -11,36 +11,30 @@ import (
 )
 
 func TestTheDelayGrowsUntilAStreamWasHealthy(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
-		log := newWaits()
-		start(t, f, func(c *Config) {
-			c.RetryMin, c.RetryMax = time.Second, 8*time.Second
-			c.Logger = slog.New(log)
-		}, overPipes)
-		within := func(lowest, highest time.Duration) {
-			t.Helper()
-			if got := want(t, log.list); got < lowest || got > highest {
-				t.Errorf("waited %v, want %v to %v", got, lowest, highest)
+	inBubble(t, func(t *testing.T, f *fake) {
+		start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Second, 8*time.Second })
+		s := want(t, f.opened)
+		for _, c := range []struct{ lived, floor time.Duration }{
+			{healthyAfter - time.Nanosecond, time.Second},
+			{healthyAfter - time.Nanosecond, 2 * time.Second},
+			{healthyAfter - time.Nanosecond, 4 * time.Second},
+			{healthyAfter - time.Nanosecond, 4 * time.Second},
+			{healthyAfter, time.Second},
+			{0, 2 * time.Second},
+		} {
+			time.Sleep(c.lived)
+			s.end()
+			lost := time.Now()
+			s = want(t, f.opened)
+			if waited := time.Since(lost); waited < c.floor || waited > 2*c.floor {
+				t.Errorf("waited %v after %v, want %v to twice that", waited, c.lived, c.floor)
 			}
 		}
-		s := want(t, f.opened)
-		for _, floor := range []time.Duration{1, 2, 4, 4} {
-			time.Sleep(healthyAfter - time.Nanosecond) // not quite healthy
-			s.end()
-			within(floor*time.Second, 2*floor*time.Second)
-			s = want(t, f.opened)
-		}
-		time.Sleep(healthyAfter)
-		s.end()
-		within(time.Second, 2*time.Second)
-		s = want(t, f.opened)
-		s.end()
-		within(2*time.Second, 4*time.Second)
 	})
 }
 
 func TestRequestsWaitOnlyForAShortLoss(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+	inBubble(t, func(t *testing.T, f *fake) {
 		lost := make(chan struct{}, 1)
 		f.listen = func(w http.ResponseWriter, _ *http.Request) bool {
 			select {
@@ -54,7 +48,7 @@ func TestRequestsWaitOnlyForAShortLoss(t *testing.T) {
 		}
 		r := start(t, f, func(c *Config) {
 			c.RetryMin, c.RetryMax = time.Second, time.Second
-		}, overPipes)
+		})
 		s := want(t, f.opened)
 		lost <- struct{}{}
 		s.end()
@@ -78,16 +72,13 @@ func TestRequestsWaitOnlyForAShortLoss(t *testing.T) {
 		<-lost
 		want(t, f.opened).end() // a short loss, which refuses no request
 		synctest.Wait()
-		reply := r.ask("c")
-		want(t, f.published)
-		f.reply(startReply, "c", 1)
-		wantN(t, reply, 1)
+		r.roundTrip(t, "c", 1)
 	})
 }
 
 func TestTheWatchdogReopensASilentStream(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
-		r := start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Hour, time.Hour }, overPipes)
+	inBubble(t, func(t *testing.T, f *fake) {
+		r := start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Hour, time.Hour })
 		s := want(t, f.opened)
 		begin := time.Now()
 		for range 5 { // a sign of life in time
@@ -105,8 +96,7 @@ func TestTheWatchdogReopensASilentStream(t *testing.T) {
 		}
 		want(t, s.ended)
 		synctest.Wait()
-		reply := r.ask("a")
-		want(t, f.published)
+		reply := r.sent(t, "a")
 		next.lines <- `{"correlationId":"a","payload":{"n":1}}` + "\n"
 		wantN(t, reply, 1)
 	})
@@ -114,11 +104,11 @@ func TestTheWatchdogReopensASilentStream(t *testing.T) {
 
 // A worker that never answers must not make a good stream flap.
 func TestASilentStreamIsDoubtedLessAndLess(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+	inBubble(t, func(t *testing.T, f *fake) {
 		r := start(t, f, func(c *Config) {
 			c.Timeout = 10 * time.Second
 			c.RetryMin, c.RetryMax = time.Second, 30*time.Second
-		}, overPipes)
+		})
 		s := want(t, f.opened)
 		reopened := func(requests int) (n int) {
 			for range requests {
@@ -149,11 +139,10 @@ func TestASilentStreamIsDoubtedLessAndLess(t *testing.T) {
 }
 
 func TestSilenceIsNoDoubtWhileSomethingIsHeard(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
-		r := start(t, f, func(c *Config) { c.Timeout = 10 * time.Second }, overPipes)
+	inBubble(t, func(t *testing.T, f *fake) {
+		r := start(t, f, func(c *Config) { c.Timeout = 10 * time.Second })
 		s := want(t, f.opened)
-		reply := r.ask("a")
-		want(t, f.published)
+		reply := r.sent(t, "a")
 		time.Sleep(time.Second)
 		f.reply(startReply, "other", 1)
 		wantErr(t, reply, ErrNoReply)
@@ -167,7 +156,7 @@ func TestSilenceIsNoDoubtWhileSomethingIsHeard(t *testing.T) {
 }
 
 func TestAStalledReplayHoldsNobodyUp(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+	inBubble(t, func(t *testing.T, f *fake) {
 		stalled := 0
 		f.listen = func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Query().Get("replay") != "true" || stalled > 0 {
@@ -179,17 +168,13 @@ func TestAStalledReplayHoldsNobodyUp(t *testing.T) {
 			<-r.Context().Done()
 			return true
 		}
-		r := start(t, f, nil, overPipes)
+		r := start(t, f, nil)
 		first := want(t, f.opened)
-		missed := r.ask("missed")
-		want(t, f.published)
+		missed := r.sent(t, "missed")
 		f.loseReply(first, "missed", 1)
 		want(t, f.opened)
 		begin := time.Now()
-		reply := r.ask("b")
-		want(t, f.published)
-		f.reply(startReply, "b", 2)
-		wantN(t, reply, 2)
+		r.roundTrip(t, "b", 2)
 		if waited := time.Since(begin); waited != 0 {
 			t.Errorf("a stalled replay held a reply up for %v", waited)
 		}
@@ -202,15 +187,14 @@ func TestAStalledReplayHoldsNobodyUp(t *testing.T) {
 
 // Some server may not know follow=false; the replay ends all the same.
 func TestAReplayEndsWhenNothingIsMissing(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+	inBubble(t, func(t *testing.T, f *fake) {
 		f.listen = func(_ http.ResponseWriter, r *http.Request) bool {
 			r.URL.RawQuery = strings.ReplaceAll(r.URL.RawQuery, "follow=false", "")
 			return false
 		}
-		r := start(t, f, nil, overPipes)
+		r := start(t, f, nil)
 		first := want(t, f.opened)
-		reply := r.ask("a")
-		want(t, f.published)
+		reply := r.sent(t, "a")
 		f.loseReply(first, "a", 1)
 		wantN(t, reply, 1)
 		begin := time.Now()
@@ -226,7 +210,7 @@ func TestAReplayEndsWhenNothingIsMissing(t *testing.T) {
 }
 
 func TestAnOutageIsLoggedOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+	inBubble(t, func(t *testing.T, f *fake) {
 		var text strings.Builder
 		tries := 0
 		f.listen = func(w http.ResponseWriter, _ *http.Request) bool {
@@ -235,8 +219,9 @@ func TestAnOutageIsLoggedOnce(t *testing.T) {
 			}
 			return tries <= 5
 		}
-		r := start(t, f, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&text, nil)) }, overPipes)
+		r := start(t, f, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&text, nil)) })
 		want(t, f.opened)
+		synctest.Wait()
 		r.stop()
 		want(t, r.err)
 		lines := strings.Split(strings.TrimSpace(text.String()), "\n")
