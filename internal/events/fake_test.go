@@ -3,7 +3,6 @@ package events
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"github.com/valyala/fasthttp/fasthttputil"
 	"go.uber.org/goleak"
 
@@ -67,7 +68,8 @@ func (s *fakeStream) end() { s.once.Do(func() { close(s.cut) }) }
 // newFake starts a fake, after it was prepared.
 func newFake(t *testing.T, prepare ...func(*fake)) *fake {
 	f := &fake{
-		t: t, before: goleak.IgnoreCurrent(), published: make(chan published, 20000), opened: make(chan *fakeStream, 1000), requests: make(chan *http.Request, 1000),
+		t: t, before: goleak.IgnoreCurrent(),
+		published: make(chan published, 20000), opened: make(chan *fakeStream, 1000), requests: make(chan *http.Request, 1000),
 		history: make(map[string][]string), streams: make(map[*fakeStream]string),
 	}
 	f.Server = httptest.NewUnstartedServer(f)
@@ -205,29 +207,22 @@ type running struct {
 	err  chan error // what Run returned
 }
 
-// settings are short, so that what has to time out does so soon.
-func settings(url string) Config {
-	token, _ := StaticToken(secret.New("provider-token"))
-	return Config{
-		URL: url, Token: token, Replies: []string{startReply},
-		Timeout: waitLimit, LateReply: waitLimit, Retry: true,
-		RetryMin: time.Millisecond, RetryMax: 4 * time.Millisecond,
-	}
-}
-
-// start runs a client; change may adapt its settings, before the client first
-// reaches the fake. At the end of the test nothing of either is left.
+// start runs a client; change may adapt its settings, which are short so that
+// what has to time out does so soon, before the client first reaches the fake.
+// At the end of the test nothing of either is left.
 func start(t *testing.T, f *fake, change func(*Config), prepare ...func(*Client)) *running {
 	t.Helper()
-	config := settings(f.URL + "/root")
-	config.Metrics = metrics.NewSet()
+	token, err := StaticToken(secret.New("provider-token"))
+	require.NoError(t, err)
+	config := Config{
+		URL: f.URL + "/root", Token: token, Replies: []string{startReply}, Metrics: metrics.NewSet(),
+		Timeout: waitLimit, LateReply: waitLimit, Retry: true, RetryMin: time.Millisecond, RetryMax: 4 * time.Millisecond,
+	}
 	if change != nil {
 		change(&config)
 	}
 	c, err := New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for _, transport := range []*http.Transport{c.transport, c.shared, c.fresh} {
 		if f.dial != nil {
 			transport.DialContext = f.dial
@@ -245,13 +240,9 @@ func start(t *testing.T, f *fake, change func(*Config), prepare ...func(*Client)
 		<-ended
 		f.stop()
 		for _, s := range c.streams {
-			if len(s.pending.waiting) != 0 {
-				t.Errorf("%d requests of %s are still pending", len(s.pending.waiting), s.reply)
-			}
+			assert.Empty(t, s.pending.waiting, "still pending")
 		}
-		if n := c.inFlight.Get(); n != 0 {
-			t.Errorf("%v requests are still in flight", n)
-		}
+		assert.Zero(t, c.inFlight.Get(), "still in flight")
 		goleak.VerifyNone(t, f.before)
 	})
 	return r
@@ -320,22 +311,18 @@ func want[T any](t *testing.T, c <-chan T) T {
 }
 
 // wantN checks that a request was answered with {"n":n}.
-func wantN(t *testing.T, c <-chan outcome, n int) Envelope {
+func wantN(t *testing.T, c <-chan outcome, n int) {
 	t.Helper()
 	o := want(t, c)
-	if got := string(o.envelope.Payload); o.err != nil || got != fmt.Sprintf(`{"n":%d}`, n) {
-		t.Errorf("got %s, %v; want n %d", got, o.err, n)
-	}
-	return o.envelope
+	assert.NoError(t, o.err)
+	assert.Equal(t, fmt.Sprintf(`{"n":%d}`, n), string(o.envelope.Payload))
 }
 
 // wantErr checks that a request failed with target, and returns the error.
 func wantErr(t *testing.T, c <-chan outcome, target error) error {
 	t.Helper()
 	o := want(t, c)
-	if !errors.Is(o.err, target) {
-		t.Errorf("got %s, %v; want %v", o.envelope.Payload, o.err, target)
-	}
+	assert.ErrorIs(t, o.err, target)
 	return o.err
 }
 
@@ -351,6 +338,14 @@ func (r *running) counter(name string) int {
 		}
 	}
 	return 0
+}
+
+// wantReplies checks how many replies were counted as what.
+func (r *running) wantReplies(t *testing.T, kinds map[string]int) {
+	t.Helper()
+	for kind, n := range kinds {
+		assert.Equal(t, n, r.counter(fmt.Sprintf("bus_vm_events_replies_total{event=%q,match=%q}", startReply, kind)), kind)
+	}
 }
 
 // wantCounter waits until a metric has the value n: a publish is counted when

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 // A name that moves to another address is followed within a publish: the reply
@@ -23,9 +25,7 @@ func TestTheNameOfTheEventsAPI(t *testing.T) {
 				if err != nil && runtime.GOOS != "linux" {
 					t.Skipf("%v is not configured: %v", address, err)
 				}
-				if err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, err)
 				return newFake(t, func(f *fake) {
 					f.Listener.Close()
 					f.Listener = listener
@@ -71,9 +71,7 @@ func TestAMoveIsSeenWhileDialling(t *testing.T) {
 	})
 	s := r.streams[startReply]
 	for i, id := range []string{"a", "b", "c"} {
-		if err := r.Connected(t.Context(), startReply); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, r.Connected(t.Context(), startReply))
 		s.mu.Lock()
 		s.conn.remote = net.IPv4(127, 0, 0, 2)
 		s.mu.Unlock()

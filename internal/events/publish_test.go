@@ -2,16 +2,17 @@ package events
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
@@ -26,19 +27,16 @@ func TestPublishesThatCannotConnect(t *testing.T) {
 		wantErr(t, r.ask("a"), ErrNotSent)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, _, err := r.post(ctx, secret.New("t"), nil, false); !errors.Is(err, ErrNotSent) {
-			t.Errorf("with a context that has ended: %v", err)
-		}
+		_, _, err := r.post(ctx, secret.New("t"), nil, false)
+		assert.ErrorIs(t, err, ErrNotSent, "with a context that has ended")
 	})
 	inBubble(t, func(t *testing.T, f *fake) {
 		r := start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Second, time.Second })
 		wantErr(t, r.ask("a"), ErrNotConnected)
-		if _, _, err := r.post(t.Context(), secret.New("t"), []byte("{}"), false); !errors.Is(err, ErrNotSent) {
-			t.Errorf("an untrusted server: %v", err)
-		}
-		if len(f.requests) != 0 || len(f.published) != 0 {
-			t.Error("an untrusted server was sent something")
-		}
+		_, _, err := r.post(t.Context(), secret.New("t"), []byte("{}"), false)
+		assert.ErrorIs(t, err, ErrNotSent, "an untrusted server")
+		assert.Empty(t, f.requests, "sent to an untrusted server")
+		assert.Empty(t, f.published, "sent to an untrusted server")
 	}, func(f *fake) {
 		f.Config.ErrorLog = log.New(io.Discard, "", 0)
 		f.StartTLS()
@@ -48,11 +46,11 @@ func TestPublishesThatCannotConnect(t *testing.T) {
 // Lifecycle requests have a connection each, all others share.
 func TestConnectionsOfPublishes(t *testing.T) {
 	for _, lifecycle := range []bool{false, true} {
-		opened := make(chan net.Conn, 1000)
+		var opened atomic.Int32
 		f := newFake(t, func(f *fake) {
-			f.Config.ConnState = func(c net.Conn, state http.ConnState) {
+			f.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 				if state == http.StateNew {
-					opened <- c
+					opened.Add(1)
 				}
 			}
 		})
@@ -65,7 +63,7 @@ func TestConnectionsOfPublishes(t *testing.T) {
 			f.reply(startReply, fmt.Sprint(i), i)
 			wantN(t, reply, i)
 		}
-		got := len(opened)
+		got := opened.Load()
 		if lifecycle && got != 51 || !lifecycle && got > 5 { // the stream's and theirs
 			t.Errorf("lifecycle %v: %d connections were opened", lifecycle, got)
 		}
@@ -79,19 +77,15 @@ func TestASharedConnectionThatEndsInUse(t *testing.T) {
 	var seen sync.Map // by address of the client
 	f.publish = func(w http.ResponseWriter, r *http.Request, p published) {
 		if _, again := seen.LoadOrStore(r.RemoteAddr, true); again {
-			conn, _, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			conn.Close()
-			return
+			panic(http.ErrAbortHandler)
 		}
 		accept(w, p)
 	}
 	r := start(t, f, nil)
 	for i, publishes := range []int{1, 2, 1, 2} {
-		reply := r.request(t.Context(), plainRequest(fmt.Sprint(i)))
+		request := startRequest(fmt.Sprint(i))
+		request.Lifecycle = false
+		reply := r.request(t.Context(), request)
 		for range publishes {
 			want(t, f.published)
 		}
@@ -111,20 +105,9 @@ func TestProofIsWaitedForBriefly(t *testing.T) {
 		received := make(chan Envelope, 1)
 		reply := r.request(t.Context(), lateTo(startRequest("a"), received))
 		want(t, f.published)
-		if err := wantErr(t, reply, ErrNoReply); !strings.Contains(err.Error(), "503 Service Unavailable") {
-			t.Errorf("got %v", err)
-		}
-		if took := time.Since(began); took != proofWait {
-			t.Errorf("it took %v", took)
-		}
+		assert.ErrorContains(t, wantErr(t, reply, ErrNoReply), "503 Service Unavailable")
+		assert.Equal(t, proofWait, time.Since(began))
 		f.reply(startReply, "a", 1)
 		want(t, received)
 	})
-}
-
-// plainRequest is one whose publish shares its connection with others.
-func plainRequest(id string) Request[Envelope] {
-	request := startRequest(id)
-	request.Lifecycle = false
-	return request
 }

@@ -3,9 +3,10 @@ package events
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
 )
 
 func TestUnmatchedRepliesAreCounted(t *testing.T) {
@@ -28,25 +29,15 @@ func TestUnmatchedRepliesAreCounted(t *testing.T) {
 	wantErr(t, reply, ErrNoReply)
 	f.reply(startReply, "b", 5)
 	f.reply(startReply, "b", 6)
-	if e := want(t, received); string(e.Payload) != `{"n":5}` {
-		t.Errorf("late: %s", e.Payload)
-	}
+	assert.Equal(t, `{"n":5}`, string(want(t, received).Payload), "late")
 
 	// The observer saw what was not this process's, in order.
 	f.reply(startReply, "other", 9)
 	for i, payload := range []string{`{"n":1}`, ``, `{"n":9}`} {
-		if e := want(t, seen); string(e.Payload) != payload {
-			t.Errorf("event %d is %s, want %s", i, e.Payload, payload)
-		}
+		assert.Equal(t, payload, string(want(t, seen).Payload), "event %d", i)
 	}
-	for match, n := range map[string]int{"matched": 1, "duplicate": 3, "unmatched": 3, "late": 1, "history": 0} {
-		if got := r.counter(`bus_vm_events_replies_total{event="bus.vm.start.response",match="` + match + `"}`); got != n {
-			t.Errorf("%d replies were %s, want %d", got, match, n)
-		}
-	}
-	if len(received) != 0 {
-		t.Error("Late was called twice")
-	}
+	r.wantReplies(t, map[string]int{matched: 1, duplicate: 3, unmatched: 3, late: 1, history: 0})
+	assert.Empty(t, received, "Late was called twice")
 }
 
 // Receivers of late replies may be held up by a slow disk. The stream goes
@@ -79,21 +70,7 @@ func TestSlowReceiversOfLateRepliesHoldNobodyUp(t *testing.T) {
 	for range lates {
 		seen[want(t, received)] = true
 	}
-	if len(seen) != lates {
-		t.Errorf("%d of %d late replies were received", len(seen), lates)
-	}
-}
-
-// onlyN takes the payload {"n":n} and finds every other reply malformed.
-func onlyN(n int, received chan<- Envelope) Request[Envelope] {
-	request := lateTo(startRequest("a"), received)
-	request.Decode = func(e Envelope) (Envelope, error) {
-		if string(e.Payload) != fmt.Sprintf(`{"n":%d}`, n) {
-			return e, fmt.Errorf("%w: test", ErrMalformed)
-		}
-		return e, nil
-	}
-	return request
+	assert.Len(t, seen, lates, "late replies")
 }
 
 // What settles a request may follow a malformed reply so closely that the
@@ -103,7 +80,14 @@ func TestAReplyAfterAMalformedOne(t *testing.T) {
 	f := newFake(t)
 	r := start(t, f, nil)
 	settled := make(chan Envelope, 10)
-	reply := r.request(t.Context(), onlyN(4, settled))
+	request := lateTo(startRequest("a"), settled)
+	request.Decode = func(e Envelope) (Envelope, error) {
+		if string(e.Payload) != `{"n":4}` {
+			return e, ErrMalformed
+		}
+		return e, nil
+	}
+	reply := r.request(t.Context(), request)
 	want(t, f.published)
 	lines := ""
 	for n := range 6 { // 4 settles it, and 5 comes too late for that
@@ -111,19 +95,11 @@ func TestAReplyAfterAMalformedOne(t *testing.T) {
 	}
 	f.line(startReply, lines)
 	wantErr(t, reply, ErrMalformed)
-	if got := string(want(t, settled).Payload); got != `{"n":4}` {
-		t.Errorf("Late was called with %s", got)
-	}
+	assert.Equal(t, `{"n":4}`, string(want(t, settled).Payload), "late")
 	f.reply(startReply, "a", 4)
 	r.roundTrip(t, "b", 1)
-	if len(settled) != 0 {
-		t.Error("Late was called again")
-	}
-	for match, n := range map[string]int{matched: 2, late: 4, duplicate: 2} {
-		if got := r.counter(fmt.Sprintf("bus_vm_events_replies_total{event=%q,match=%q}", startReply, match)); got != n {
-			t.Errorf("%d replies were %s, want %d", got, match, n)
-		}
-	}
+	assert.Empty(t, settled, "Late was called again")
+	r.wantReplies(t, map[string]int{matched: 2, late: 4, duplicate: 2})
 }
 
 func TestRequestsThatCannotBeMade(t *testing.T) {
@@ -134,38 +110,26 @@ func TestRequestsThatCannotBeMade(t *testing.T) {
 		{Name: StartRequest, Reply: startReply},
 		{Name: StartRequest, Reply: startReply, CorrelationID: "a", Payload: func() {}},
 	} {
-		if _, err := Do(context.Background(), r.Client, bad); err == nil {
-			t.Errorf("%+v was made", bad)
-		}
+		_, err := Do(t.Context(), r.Client, bad)
+		assert.Error(t, err, "%+v was made", bad)
 	}
 	reply := r.sent(t, "a")
-	if _, err := Do(context.Background(), r.Client, startRequest("a")); err == nil {
-		t.Error("one correlation id was used by two requests at a time")
-	}
+	_, err := Do(t.Context(), r.Client, startRequest("a"))
+	assert.Error(t, err, "one correlation id was used by two requests at a time")
 	f.reply(startReply, "a", 1)
 	wantN(t, reply, 1)
-	if len(f.published) != 0 {
-		t.Errorf("%+v was published", <-f.published)
-	}
+	assert.Empty(t, f.published)
 }
 
 func TestRunEndsWhatWaits(t *testing.T) {
 	f := newFake(t)
 	r := start(t, f, nil)
 	reply := r.sent(t, "a")
-	if missing := r.Missing(0); len(missing) != 0 {
-		t.Errorf("%q is missing", missing)
-	}
+	assert.Empty(t, r.Missing(0))
 	r.stop()
 	wantErr(t, reply, ErrNoReply)
-	if err := want(t, r.err); err != nil {
-		t.Errorf("Run = %v", err)
-	}
-	if missing := r.Missing(0); !slices.Equal(missing, []string{startReply}) {
-		t.Errorf("missing %q", missing)
-	}
+	assert.NoError(t, want(t, r.err))
+	assert.Equal(t, []string{startReply}, r.Missing(0))
 	wantErr(t, r.ask("b"), ErrNotConnected)
-	looked := make(chan outcome, 1)
-	go func() { looked <- outcome{err: r.Connected(context.Background(), startReply)} }()
-	wantErr(t, looked, ErrNotConnected)
+	assert.ErrorIs(t, r.Connected(t.Context(), startReply), ErrNotConnected)
 }

@@ -13,6 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
@@ -24,33 +27,19 @@ func TestStaticToken(t *testing.T) {
 		}
 	}
 	source, err := StaticToken(secret.New("abc.def-._~+/=="))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if token, err := source.Token(); err != nil || token.Reveal() != "abc.def-._~+/==" {
-		t.Errorf("got %q, %v", token.Reveal(), err)
-	}
-	if changed, err := source.Refused(secret.New("abc")); changed || !errors.Is(err, ErrTokenRefused) {
-		t.Errorf("Refused: %v, %v", changed, err)
-	}
+	require.NoError(t, err)
+	holds(t, source, "abc.def-._~+/==")
+	changed, err := source.Refused(secret.New("abc"))
+	assert.False(t, changed)
+	assert.ErrorIs(t, err, ErrTokenRefused)
 }
 
 func TestRereadToken(t *testing.T) {
 	var next string
 	var failure error
 	source := RereadToken(func() (secret.String, error) { return secret.New(next), failure })
-	holds := func(want string) {
-		t.Helper()
-		if token, err := source.Token(); token.Reveal() != want || (err == nil) != (want != "") {
-			t.Errorf("Token() = %q, %v; want %q", token.Reveal(), err, want)
-		}
-	}
-	refused := func(token string, want bool) {
-		t.Helper()
-		if changed, err := source.Refused(secret.New(token)); changed != want || err != nil {
-			t.Errorf("Refused(%q) = %v, %v; want %v", token, changed, err, want)
-		}
-	}
+	holds := func(want string) { t.Helper(); holds(t, source, want) }
+	refused := func(token string, want bool) { t.Helper(); refused(t, source, token, want) }
 	holds("")
 	next = "one"
 	holds("one")
@@ -79,27 +68,16 @@ func testFileToken(t *testing.T) {
 	source := FileToken(path, slog.New(slog.NewTextHandler(&log, nil)))
 	replace := func(content string) { // as a careful writer does
 		t.Helper()
-		if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(path+".new", path); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(path+".new", []byte(content), 0o600))
+		require.NoError(t, os.Rename(path+".new", path))
 	}
-	holds := func(want string) {
-		t.Helper()
-		if token, err := source.Token(); err != nil || token.Reveal() != want {
-			t.Errorf("Token() = %q, %v; want %q", token.Reveal(), err, want)
-		}
-	}
+	holds := func(want string) { t.Helper(); holds(t, source, want) }
 
-	if _, err := source.Token(); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("no file: %v", err)
-	}
+	_, err := source.Token()
+	assert.ErrorIs(t, err, os.ErrNotExist)
 	replace("  \n")
-	if _, err := source.Token(); err == nil || err.Error() != "the token file "+path+": the token is empty" {
-		t.Errorf("empty file: %v", err)
-	}
+	_, err = source.Token()
+	assert.EqualError(t, err, "the token file "+path+": the token is empty")
 	replace("one\n")
 	holds("one")
 	replace("two")
@@ -112,19 +90,30 @@ func testFileToken(t *testing.T) {
 		time.Sleep(fileCheckInterval)
 		holds("two")
 	}
-	if lines := strings.Count(log.String(), "level=WARN"); lines != 1 || strings.Contains(log.String(), "not a token") {
-		t.Errorf("%d warnings: %s", lines, &log)
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
+	assert.Equal(t, 1, strings.Count(log.String(), "level=WARN"), &log)
+	assert.NotContains(t, log.String(), "not a token")
+	require.NoError(t, os.Remove(path))
 	time.Sleep(fileCheckInterval)
 	holds("two")
 	replace("three")
-	if changed, err := source.Refused(secret.New("two")); !changed || err != nil {
-		t.Errorf("Refused = %v, %v", changed, err)
-	}
+	refused(t, source, "two", true)
 	holds("three")
+}
+
+// holds checks the token of source, or that it has none.
+func holds(t *testing.T, source *TokenSource, want string) {
+	t.Helper()
+	token, err := source.Token()
+	assert.Equal(t, want, token.Reveal())
+	assert.Equal(t, want == "", err != nil, "%v", err)
+}
+
+// refused refuses token, and checks whether source has another one then.
+func refused(t *testing.T, source *TokenSource, token string, want bool) {
+	t.Helper()
+	changed, err := source.Refused(secret.New(token))
+	assert.NoError(t, err)
+	assert.Equal(t, want, changed, token)
 }
 
 // A source that always has another token must not turn into a storm.
@@ -140,9 +129,7 @@ func TestEverChangingTokensAreRefusedWithBackoff(t *testing.T) {
 			c.Token = RereadToken(func() (secret.String, error) { n++; return secret.New(strings.Repeat("x", n)), nil })
 		})
 		synctest.Wait()
-		if n := len(f.requests); n != 2 { // with one token, and at once with the next
-			t.Errorf("%d attempts, want 2", n)
-		}
+		assert.Len(t, f.requests, 2, "with one token, and at once with the next")
 	})
 }
 
