@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -51,6 +52,22 @@ func TestLines(t *testing.T) {
 	f(long+"x\nb\n", len(long), "…", "b")
 	f(long+"\nb\n"+long+"\nc", 2*lineBuffer, "…", "b", "…", "c")
 	f(long+long, 2*lineBuffer) // cut inside a line too long
+}
+
+func TestALineThatIsTooLongIsNotKept(t *testing.T) {
+	part := strings.Repeat("x", 64<<10)
+	var parts []io.Reader
+	for range 1000 {
+		parts = append(parts, strings.NewReader(part))
+	}
+	in := bufio.NewReaderSize(io.MultiReader(append(parts, strings.NewReader("\n"))...), lineBuffer)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := nextLine(in, 2*lineBuffer)
+	runtime.ReadMemStats(&after)
+	if kept := after.TotalAlloc - before.TotalAlloc; err != errLineTooLong || kept > 1<<20 {
+		t.Errorf("%v, and %d bytes were taken", err, kept)
+	}
 }
 
 func TestALineThatIsCutComesWithItsCause(t *testing.T) {

@@ -35,6 +35,7 @@ func TestPublishesThatCannotConnect(t *testing.T) {
 		wantErr(t, r.ask("a"), ErrNotConnected)
 		_, _, err := r.post(t.Context(), secret.New("t"), []byte("{}"), false)
 		assert.ErrorIs(t, err, ErrNotSent, "an untrusted server")
+		assert.Equal(t, []string{startReply}, r.Missing(time.Hour), "never up")
 		assert.Empty(t, f.requests, "sent to an untrusted server")
 		assert.Empty(t, f.published, "sent to an untrusted server")
 	}, func(f *fake) {
