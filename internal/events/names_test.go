@@ -3,6 +3,8 @@ package events
 import (
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
 )
 
 func TestCollectionURL(t *testing.T) {
@@ -26,8 +28,11 @@ func TestCollectionURL(t *testing.T) {
 		"http://host/api/v1/events?name=bus.vm.status.x": "",
 	} {
 		got, err := CollectionURL(text)
-		if got != want || (err == nil) != (want != "") || (err != nil && err != ErrURL) {
-			t.Errorf("CollectionURL(%q) = %q, %v; want %q", text, got, err, want)
+		assert.Equal(t, want, got, text)
+		if want == "" {
+			assert.Equal(t, ErrURL, err, text)
+		} else {
+			assert.NoError(t, err, text)
 		}
 	}
 }
@@ -47,11 +52,7 @@ func TestSkew(t *testing.T) {
 		{10, 11, 3, -6 * time.Second},
 		{1.5, 2, 0, -500 * time.Millisecond},
 	} {
-		if got := (Attempt{Asked: at(c.asked), Answered: at(c.answered), Date: at(c.date)}).Skew(); got != c.want {
-			t.Errorf("%+v: got %s", c, got)
-		}
+		assert.Equal(t, c.want, Attempt{Asked: at(c.asked), Answered: at(c.answered), Date: at(c.date)}.Skew(), c)
 	}
-	if (Attempt{Asked: at(0), Answered: at(1)}).Skew() != 0 {
-		t.Error("no date is no skew")
-	}
+	assert.Zero(t, Attempt{Asked: at(0), Answered: at(1)}.Skew(), "no date is no skew")
 }

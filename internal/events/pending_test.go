@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"pgregory.net/rapid"
 )
 
@@ -127,11 +128,9 @@ func TestRecent(t *testing.T) {
 	}
 	last := fmt.Sprint(5*remembered - 1)
 	r.put(last, 1)
-	if got, _ := r.get(last); got != 1 {
-		t.Errorf("the second value is %d", got)
-	}
+	got, _ := r.get(last)
+	assert.Equal(t, 1, got, "the second value")
 	r.remove(last)
-	if _, ok := r.get(last); ok {
-		t.Error("it was not removed")
-	}
+	_, ok := r.get(last)
+	assert.False(t, ok, "it was not removed")
 }

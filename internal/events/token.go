@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
@@ -34,6 +35,8 @@ func checkToken(token secret.String) error {
 const (
 	// fileCheckInterval is how old the last look at a token file may be.
 	fileCheckInterval = time.Second
+	// pipeTimeout bounds reading a token from a pipe.
+	pipeTimeout = time.Second
 	// maxTokenFile bounds a token file in bytes; real tokens take up to 8 KiB.
 	maxTokenFile = 64 << 10
 )
@@ -134,11 +137,13 @@ func (s *TokenSource) lookAgain() {
 
 // readFile is called with mu held.
 func (s *TokenSource) readFile() (secret.String, error) {
-	file, err := os.Open(s.path)
+	// A pipe whose writer is missing, or silent, holds up no publish.
+	file, err := os.OpenFile(s.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return secret.String{}, fmt.Errorf("the token file: %w", err)
 	}
 	defer file.Close()
+	_ = file.SetReadDeadline(time.Now().Add(pipeTimeout)) // regular files have none
 	// The description is taken first: a change while reading shows next time.
 	info, err := file.Stat()
 	content, unread := io.ReadAll(io.LimitReader(file, maxTokenFile))

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,6 +99,18 @@ func testFileToken(t *testing.T) {
 	replace("three")
 	refused(t, source, "two", true)
 	holds("three")
+}
+
+func TestATokenFileThatIsAPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, syscall.Mkfifo(path, 0o600))
+	_, err := FileToken(path, nil).Token()
+	assert.ErrorContains(t, err, "the token is empty")
+	writer, err := os.OpenFile(path, os.O_RDWR, 0) // says nothing
+	require.NoError(t, err)
+	defer writer.Close()
+	_, err = FileToken(path, nil).Token()
+	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
 // holds checks the token of source, or that it has none.
