@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/stretchr/testify/assert"
 )
 
 // readLines returns all lines, "…" for each one that was too long, and the
@@ -65,17 +67,15 @@ func TestALineThatIsTooLongIsNotKept(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	_, err := nextLine(in, 2*lineBuffer)
 	runtime.ReadMemStats(&after)
-	if kept := after.TotalAlloc - before.TotalAlloc; err != errLineTooLong || kept > 1<<20 {
-		t.Errorf("%v, and %d bytes were taken", err, kept)
-	}
+	assert.Equal(t, errLineTooLong, err)
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20), "bytes taken")
 }
 
 func TestALineThatIsCutComesWithItsCause(t *testing.T) {
 	broken := errors.New("broken")
 	got, err := readLines(io.MultiReader(strings.NewReader("a\n{\"na"), iotest.ErrReader(broken)), 99)
-	if err != broken || !slices.Equal(got, []string{"a", `{"na`}) {
-		t.Errorf("got %q, %v", got, err)
-	}
+	assert.Equal(t, broken, err)
+	assert.Equal(t, []string{"a", `{"na`}, got)
 }
 
 // FuzzLines compares with splitting the whole input at once, and holds the
