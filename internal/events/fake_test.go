@@ -36,8 +36,8 @@ type fake struct {
 	published chan published     // every publish that was read
 	opened    chan *fakeStream   // every stream that was opened, replays too
 	requests  chan *http.Request // every GET, before anything else
-	// publish answers in place of 202, when set; so does listen, when it
-	// returns true.
+	// publish answers a publish, with 202 unless set; listen, when set, answers a
+	// GET and returns true, or returns false.
 	publish func(http.ResponseWriter, *http.Request, published)
 	listen  func(http.ResponseWriter, *http.Request) bool
 	// dial is how clients connect, when set.
@@ -70,7 +70,7 @@ func newFake(t *testing.T, prepare ...func(*fake)) *fake {
 	f := &fake{
 		t: t, before: goleak.IgnoreCurrent(),
 		published: make(chan published, 20000), opened: make(chan *fakeStream, 1000), requests: make(chan *http.Request, 1000),
-		history: make(map[string][]string), streams: make(map[*fakeStream]string),
+		publish: accept, history: make(map[string][]string), streams: make(map[*fakeStream]string),
 	}
 	f.Server = httptest.NewUnstartedServer(f)
 	for _, p := range prepare {
@@ -105,11 +105,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			f.t.Errorf("a bad publish: %q, %v, %v", body, err, r.Header)
 		}
 		f.published <- p
-		if f.publish != nil {
-			f.publish(w, r, p)
-			return
-		}
-		accept(w, p)
+		f.publish(w, r, p)
 	case r.Method == http.MethodGet && r.URL.Path == "/root/api/v1/events/stream":
 		f.requests <- r
 		if f.listen == nil || !f.listen(w, r) {
@@ -120,7 +116,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func accept(w http.ResponseWriter, p published) {
+func accept(w http.ResponseWriter, _ *http.Request, p published) {
 	w.WriteHeader(http.StatusAccepted)
 	fmt.Fprintf(w, `{"accepted":true,"id":"1","name":%q}`, p.Name)
 }

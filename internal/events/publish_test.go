@@ -80,7 +80,7 @@ func TestASharedConnectionThatEndsInUse(t *testing.T) {
 		if _, again := seen.LoadOrStore(r.RemoteAddr, true); again {
 			panic(http.ErrAbortHandler)
 		}
-		accept(w, p)
+		accept(w, r, p)
 	}
 	r := start(t, f, nil)
 	for i, publishes := range []int{1, 2, 1, 2} {
