@@ -31,7 +31,7 @@ type Request[T any] struct {
 	// Decode reads a reply, once, before Do or Late have it. After an error
 	// that wraps ErrMalformed the request stays open for a reply that can be
 	// read. It is called by Run, one reply of a stream at a time, and must
-	// return soon.
+	// return soon: requests for the same reply stream wait for it.
 	Decode func(Envelope) (T, error)
 	// Late, when set, is called at most once, with what Decode made of a reply
 	// that came after Do had returned ErrNoReply or ErrMalformed, within
