@@ -25,17 +25,24 @@ const testSecret = "a secret of the middleware tests, 40 bytes"
 // epoch is the moment at which the tests' clocks start.
 var epoch = time.Unix(1_800_000_000, 0)
 
+var silent = slog.New(slog.DiscardHandler)
+
 // chainOf is an application whose one path runs handlers behind a request id
 // and the error envelope, and ends with a plain 200.
 func chainOf(logger *slog.Logger, handlers ...fiber.Handler) fasthttp.RequestHandler {
 	app := fiber.New(fiber.Config{DisableStartupMessage: true})
 	all := slices.Concat(
-		[]fiber.Handler{RequestID(NewRequestIDs()), Errors(logger)},
+		[]fiber.Handler{RequestID(), Errors(logger)},
 		handlers,
 		[]fiber.Handler{func(c *fiber.Ctx) error { return c.SendString("passed") }},
 	)
 	app.All("/", all...)
 	return app.Handler()
+}
+
+// behind is a chain of handlers behind auth.
+func behind(auth *Authenticator, handlers ...fiber.Handler) fasthttp.RequestHandler {
+	return chainOf(silent, append([]fiber.Handler{auth.Handler()}, handlers...)...)
 }
 
 // newAuth is an Authenticator with testSecret at epoch, changed by edit.
@@ -63,9 +70,21 @@ func remembered(t *testing.T, set *metrics.Set) (n int) {
 	return n
 }
 
+// signed is a token of newAuth with claims.
+func signed(claims hostile.Claims) string {
+	return hostile.Sign(testSecret, hostile.DefaultHeader, claims.String())
+}
+
 // goodToken is accepted by newAuth until an hour after epoch.
-func goodToken() string {
-	return hostile.Sign(testSecret, hostile.DefaultHeader, hostile.GoodClaims(epoch).String())
+func goodToken() string { return signed(hostile.GoodClaims(epoch)) }
+
+// tokenWith is a good token whose claim name is value, in raw JSON; "" is none.
+func tokenWith(name, value string) string {
+	claims := hostile.GoodClaims(epoch).Without(name)
+	if value != "" {
+		claims = claims.Add(`"` + name + `":` + value)
+	}
+	return signed(claims)
 }
 
 // ask sends one request, whose header lines and body are raw, and returns the

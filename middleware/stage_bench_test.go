@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"log/slog"
 	"testing"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -18,10 +17,9 @@ func BenchmarkStage(b *testing.B) {
 		handlers []fiber.Handler
 	}{
 		{"nothing", nil},
-		{"request id", []fiber.Handler{RequestID(NewRequestIDs())}},
+		{"request id", []fiber.Handler{RequestID()}},
 		{"metrics", []fiber.Handler{NewRouteMetrics(metrics.NewSet(), "bench").Handler()}},
-		{"errors", []fiber.Handler{Errors(slog.New(slog.DiscardHandler))}},
-		{"no-store", []fiber.Handler{NoStore()}},
+		{"errors", []fiber.Handler{Errors(silent)}},
 		{"authentication", []fiber.Handler{auth.Handler()}},
 		{"authentication and scope", []fiber.Handler{auth.Handler(), RequireScope(ScopeRead)}},
 	} {

@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/internal/token"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
@@ -59,7 +59,7 @@ func BenchmarkToken(b *testing.B) {
 	}
 	for _, c := range rows {
 		b.Run(c.name, func(b *testing.B) {
-			handler := chainOf(slog.New(slog.DiscardHandler), c.auth)
+			handler := chainOf(silent, c.auth)
 			ctx := request(b, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 			for i := range 3 {
 				ctx.Request.Header.Set("Authorization", "Bearer "+c.tokens[i%len(c.tokens)])
@@ -87,7 +87,7 @@ func plainJWT() fiber.Handler {
 		SuccessHandler: func(c *fiber.Ctx) error {
 			claims := c.Locals("user").(*jwt.Token).Claims.(jwt.MapClaims)
 			audience, err := claims.GetAudience()
-			if err != nil || !slices.Contains(audience, Audience) {
+			if err != nil || !slices.Contains(audience, token.Audience) {
 				return errInvalidToken
 			}
 			if expiry, err := claims.GetExpirationTime(); err != nil || expiry == nil {

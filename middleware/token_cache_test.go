@@ -2,7 +2,6 @@ package middleware
 
 import (
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -19,9 +18,9 @@ import (
 func TestRememberedTokensStillExpire(t *testing.T) {
 	now := epoch
 	auth := newAuth(t, func(c *AuthConfig) { c.Now = func() time.Time { return now } })
-	handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
+	handler := behind(auth)
 	claims := hostile.GoodClaims(epoch).Set("exp", "1800000030").Add(`"nbf":1800000000`)
-	token := hostile.Sign(testSecret, hostile.DefaultHeader, claims.String())
+	token := signed(claims)
 	for _, c := range []struct {
 		after time.Duration
 		want  string
@@ -42,12 +41,12 @@ func TestRememberedTokensStillExpire(t *testing.T) {
 func TestTokensNeverShare(t *testing.T) {
 	set := metrics.NewSet()
 	auth := newAuth(t, func(c *AuthConfig) { c.Metrics = set })
-	handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler(), identify)
+	handler := behind(auth, identify)
 	const tokens = 300
 	token := make([]string, tokens)
 	for i := range token {
 		subject := fmt.Sprintf(`"caller-%d"`, i)
-		token[i] = hostile.Sign(testSecret, hostile.DefaultHeader, hostile.GoodClaims(epoch).Set("sub", subject).String())
+		token[i] = signed(hostile.GoodClaims(epoch).Set("sub", subject))
 	}
 	for i := range token {
 		for range 3 {

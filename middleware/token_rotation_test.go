@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,7 +39,7 @@ func TestRotationDuringVerification(t *testing.T) {
 				return epoch
 			}
 		})
-		handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
+		handler := behind(auth)
 		require.Equal(t, passed, ask(t, handler, bearer(signedWith(oldSecret)), ""))
 		reads = 0
 		ask(t, handler, bearer(signedWith(oldSecret)), "") // may go either way
@@ -54,7 +53,7 @@ func TestRotationDuringVerification(t *testing.T) {
 // secrets that stand, whatever was in flight.
 func TestRotationAmongConcurrentRequests(t *testing.T) {
 	auth := newAuth(t, func(c *AuthConfig) { c.Secrets, c.CacheSize = oldSecret, 64 })
-	handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
+	handler := behind(auth)
 	headers := []string{bearer(signedWith(oldSecret)), bearer(signedWith(newSecret))}
 
 	// settled is the index of the secret that stands, -1 while it changes.

@@ -20,9 +20,8 @@ var (
 )
 
 func deny(context.Context, string, string) error {
-	return &backend.Error{Kind: backend.Denied, Type: backend.QuotaExceeded, Message: "The plan is used up.", Extra: map[string]any{
-		"action": "upgrade", "command": "bus billing setup", "plan_id": "small", "recommended_plan": "large",
-		"usage": map[string]any{"hours": 7},
+	return &backend.Error{Kind: backend.Denied, Type: backend.QuotaExceeded, Message: "The plan is used up.", Denial: backend.Denial{
+		Action: "upgrade", Command: "bus billing setup", PlanID: "small", RecommendedPlan: "large", Usage: []byte(`{"hours":7}`),
 	}}
 }
 

@@ -34,11 +34,8 @@ func (c *Checker) CheckEntitlement(ctx context.Context, account, scope string) e
 		Name:          events.EntitlementRequest,
 		Reply:         Reply,
 		CorrelationID: uuid.NewString(),
-		Payload: struct {
-			Account string `json:"account_id"`
-			Scope   string `json:"scope"`
-		}{account, scope},
-		Decode: func(e events.Envelope) (struct{}, error) { return struct{}{}, decode(e) },
+		Payload:       map[string]string{"account_id": account, "scope": scope},
+		Decode:        func(e events.Envelope) (struct{}, error) { return struct{}{}, decode(e) },
 	})
 	return lifecycle.Failure(err, asked, false)
 }
@@ -57,7 +54,7 @@ func decode(e events.Envelope) error {
 	case allowed:
 		return nil
 	}
-	d := &lifecycle.Error{Kind: lifecycle.Denied, Extra: map[string]any{}}
+	d := &lifecycle.Error{Kind: lifecycle.Denied}
 	if d.Type, _ = fields.Text("reason"); !reasonShape.MatchString(d.Type) {
 		d.Type = lifecycle.BillingRequired
 	}
@@ -69,13 +66,15 @@ func decode(e events.Envelope) error {
 	default:
 		d.Message = "This account needs a billing plan before it can do this."
 	}
-	for _, name := range []string{"action", "command", "plan_id", "recommended_plan"} {
-		if text, _ := fields.Text(name); text != "" {
-			d.Extra[name] = events.Clean(text)
-		}
+	for name, field := range map[string]*string{
+		"action": &d.Denial.Action, "command": &d.Denial.Command,
+		"plan_id": &d.Denial.PlanID, "recommended_plan": &d.Denial.RecommendedPlan,
+	} {
+		text, _ := fields.Text(name)
+		*field = events.Clean(text)
 	}
 	if fields["usage"] != nil {
-		if d.Extra["usage"], err = fields.PassedOn("usage"); err != nil {
+		if d.Denial.Usage, err = fields.PassedOn("usage"); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"encoding/json"
 	"errors"
 
 	"github.com/busdk/bus-api-provider-vm/internal/events"
@@ -12,14 +13,10 @@ type Kind string
 
 // The kinds of Error.
 const (
-	// Unavailable: no answer came, or the request could not be sent.
-	Unavailable Kind = "unavailable"
-	// Malformed: an integration answered with something that cannot be read.
-	Malformed Kind = "malformed"
-	// Rejection: an integration answered, and said no.
-	Rejection Kind = "rejected"
-	// Denied: billing does not allow it.
-	Denied Kind = "denied"
+	Unavailable Kind = "unavailable" // no answer came, or the request could not be sent
+	Malformed   Kind = "malformed"   // an integration's answer cannot be read
+	Rejection   Kind = "rejected"    // an integration answered, and said no
+	Denied      Kind = "denied"      // billing does not allow it
 )
 
 // The platform's reasons for a Denied.
@@ -37,10 +34,20 @@ type Error struct {
 	Type string
 	// Message is one sentence for the caller.
 	Message string
-	// Extra holds what billing says beside a Denied: command, plan_id, usage.
-	Extra map[string]any
+	// Denial is what billing says beside a Denied.
+	Denial Denial
 	// Cause is for the operator's log alone; nil where Message says it all.
 	Cause error
+}
+
+// Denial is what a caller who was denied something can do about it, in the
+// words of billing, each empty where it says nothing. Usage is any JSON value.
+type Denial struct {
+	Action          string          `json:"action,omitempty"`
+	Command         string          `json:"command,omitempty"`
+	PlanID          string          `json:"plan_id,omitempty"`
+	RecommendedPlan string          `json:"recommended_plan,omitempty"`
+	Usage           json.RawMessage `json:"usage,omitempty"`
 }
 
 func (e *Error) Error() string {
@@ -61,21 +68,25 @@ func (e *Error) Unwrap() error { return e.Cause }
 func Failure(err error, who string, mayAct bool) error {
 	var remote *events.RemoteError
 	var told *Error
+	kind, message := Unavailable, ""
 	switch {
 	case errors.As(err, &told):
 		return told
 	case errors.As(err, &remote):
 		return &Error{Kind: Rejection, Type: remote.Type, Message: remote.Message, Cause: err}
-	case errors.Is(err, events.ErrMalformed) && mayAct:
-		return &Error{Kind: Malformed, Message: "The " + who + " answered with something malformed. It may still act on the request.", Cause: err}
 	case errors.Is(err, events.ErrMalformed):
-		return &Error{Kind: Malformed, Message: "The " + who + " answered with something malformed.", Cause: err}
+		kind, message = Malformed, "answered with something malformed."
 	case errors.Is(err, events.ErrNoReply) && mayAct:
-		return &Error{Kind: Unavailable, Message: "The " + who + " did not answer in time. It may still act on the request.", Cause: err}
+		message = "did not answer in time."
 	case errors.Is(err, events.ErrNoReply):
-		return &Error{Kind: Unavailable, Message: "The " + who + " did not answer in time; nothing was done.", Cause: err}
+		message = "did not answer in time; nothing was done."
 	case errors.Is(err, events.ErrNotConnected), errors.Is(err, events.ErrNotSent), errors.Is(err, events.ErrRefused):
-		return &Error{Kind: Unavailable, Message: "The " + who + " cannot be reached now; nothing was done.", Cause: err}
+		mayAct, message = false, "cannot be reached now; nothing was done."
+	default:
+		return err
 	}
-	return err
+	if mayAct {
+		message += " It may still act on the request."
+	}
+	return &Error{Kind: kind, Message: "The " + who + " " + message, Cause: err}
 }

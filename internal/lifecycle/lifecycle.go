@@ -38,13 +38,11 @@ type Operation struct {
 // Outcome says how an operation ended.
 type Outcome string
 
+// The outcomes of a write.
 const (
-	// Accepted: the runtime took the operation on.
-	Accepted Outcome = "accepted"
-	// Rejected: the runtime answered, and said no.
-	Rejected Outcome = "rejected"
-	// NotSent: the operation never reached the runtime.
-	NotSent Outcome = "not_sent"
+	Accepted Outcome = "accepted" // the runtime took the operation on
+	Rejected Outcome = "rejected" // the runtime answered, and said no
+	NotSent  Outcome = "not_sent" // the operation never reached the runtime
 	// Unknown: the operation was sent, and no reply that can be read came back
 	// in time; the runtime may still act on it.
 	Unknown Outcome = "unknown"
