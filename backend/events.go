@@ -85,18 +85,12 @@ func (b *Events) fetch(ctx context.Context) (snapshot.Status, error) {
 		Payload:       map[string]string{"runtime": lifecycle.Runtime},
 		Decode:        decodeStatus,
 	})
-	if err != nil {
-		err = lifecycle.Failure(err, runtime, false)
-	}
-	return status, err
+	return status, lifecycle.Failure(err, runtime, false)
 }
 
 // Reach waits for a moment if the stream of replies to action is lost.
 func (b *Events) Reach(ctx context.Context, action Action) error {
-	if err := b.client.Connected(ctx, writes[action].reply); err != nil {
-		return lifecycle.Failure(err, runtime, false)
-	}
-	return nil
+	return lifecycle.Failure(b.client.Connected(ctx, writes[action].reply), runtime, false)
 }
 
 // Apply publishes op and returns what the worker said. It is never published
@@ -119,7 +113,7 @@ func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 		outcome = NotSent
 	case outcome != Rejected:
 		outcome = Unknown
-		b.keeper.Invalidate() // it may have been carried out
+		b.keeper.Invalidate("", false) // it may have been carried out
 	}
 	return outcome, lifecycle.Failure(err, runtime, outcome == Unknown)
 }
@@ -131,7 +125,7 @@ func (b *Events) decode(action Action, own bool) func(events.Envelope) (Outcome,
 		err := decodeWrite(e)
 		switch {
 		case err == nil:
-			b.keeper.Accepted(writes[action].target, own)
+			b.keeper.Invalidate(writes[action].target, own)
 			return Accepted, nil
 		case errors.Is(err, events.ErrMalformed):
 			return Unknown, err

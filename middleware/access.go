@@ -3,7 +3,6 @@ package middleware
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -67,10 +66,7 @@ type EntitlementChecker interface {
 // client that gave up is not noticed. Answers are not kept: a quota may end
 // between two of them. set gets bus_vm_entitlement_answers_total.
 func RequireEntitlement(checker EntitlementChecker, scope string, timeout time.Duration, set *metrics.Set) fiber.Handler {
-	answers := make(map[string]*metrics.Counter)
-	for _, result := range []string{"allowed", "denied", "unanswered", "failed"} {
-		answers[result] = set.GetOrCreateCounter(fmt.Sprintf("bus_vm_entitlement_answers_total{result=%q}", result))
-	}
+	answers := newCounters(set, `bus_vm_entitlement_answers_total{result=%q}`, "allowed", "denied", "unanswered", "failed")
 	return func(c *fiber.Ctx) error {
 		id := CallerIdentity(c)
 		if id == nil {
@@ -79,7 +75,7 @@ func RequireEntitlement(checker EntitlementChecker, scope string, timeout time.D
 		ctx, cancel := context.WithTimeout(c.UserContext(), timeout)
 		err := checker.CheckEntitlement(ctx, id.Subject, scope)
 		cancel()
-		answers[entitlement(err)].Inc()
+		answers.of(entitlement(err)).Inc()
 		if err != nil {
 			return err
 		}

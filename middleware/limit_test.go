@@ -2,7 +2,6 @@ package middleware
 
 import (
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,8 +10,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/valyala/fasthttp"
-
-	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
 var busy = refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unavailable", "Too many operations are under way.")
@@ -50,18 +47,13 @@ func TestLimitWrites(t *testing.T) {
 	}
 }
 
-// tokenFor is a token of newAuth for one subject.
-func tokenFor(subject string) string {
-	return signed(hostile.GoodClaims(epoch).Set("sub", `"`+subject+`"`))
-}
-
 // Each subject has its own pace: a burst of one second's worth, then one for
 // each fraction of a second; Retry-After says when, in whole seconds.
 func TestLimitSubject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		handler := behind(newAuth(t, nil), LimitSubject(2))
 		tooMany := refused("429 Too Many Requests", "Retry-After: 1\n", "too_many_requests", "This account acts too often.")
-		a, b := bearer(tokenFor("a")), bearer(tokenFor("b"))
+		a, b := bearer(tokenWith("sub", `"a"`)), bearer(tokenWith("sub", `"b"`))
 		for _, c := range []struct {
 			name string
 			wait time.Duration
@@ -99,7 +91,7 @@ func TestLimitSubjectKeepsSubjectsApart(t *testing.T) {
 			ctx.Response.Reset()
 			ctx.Request.Header.SetMethod("POST")
 			ctx.Request.SetRequestURI("/")
-			ctx.Request.Header.Set("Authorization", strings.TrimSuffix(strings.TrimPrefix(bearer(tokenFor(subject)), "Authorization: "), "\r\n"))
+			ctx.Request.Header.Set("Authorization", "Bearer "+tokenWith("sub", `"`+subject+`"`))
 			handler(ctx)
 			return ctx.Response.StatusCode()
 		}

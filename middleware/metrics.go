@@ -15,13 +15,6 @@ import (
 // seconds.
 var latencyBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300}
 
-// What alerts count the increase of must be there, at zero, before it is first
-// seen: the first sample of a series is no increase.
-var (
-	alertedCodes   = []int{http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable}
-	alertedReasons = []string{reasonBusy}
-)
-
 // RouteMetrics counts the requests of one route.
 type RouteMetrics struct {
 	byCode   *counters[int]
@@ -33,11 +26,11 @@ type RouteMetrics struct {
 // NewRouteMetrics registers the metrics of route, a short fixed word, in set.
 func NewRouteMetrics(set *metrics.Set, route string) *RouteMetrics {
 	m := &RouteMetrics{
-		byCode:   newCounters(set, fmt.Sprintf(`bus_vm_http_requests_total{route=%q,code="%%d"}`, route), alertedCodes),
-		byReason: newCounters(set, `bus_vm_refusals_total{reason=%q}`, alertedReasons),
+		byCode: newCounters(set, fmt.Sprintf(`bus_vm_http_requests_total{route=%q,code="%%d"}`, route),
+			http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable),
+		byReason: newCounters(set, `bus_vm_refusals_total{reason=%q}`, reasonBusy),
+		duration: set.NewPrometheusHistogramExt(fmt.Sprintf(`bus_vm_http_request_duration_seconds{route=%q}`, route), latencyBuckets),
 	}
-	m.duration = set.NewPrometheusHistogramExt(
-		fmt.Sprintf(`bus_vm_http_request_duration_seconds{route=%q}`, route), latencyBuckets)
 	set.NewGauge(fmt.Sprintf(`bus_vm_http_requests_in_flight{route=%q}`, route),
 		func() float64 { return float64(m.inFlight.Load()) })
 	return m
@@ -79,7 +72,9 @@ type counters[K comparable] struct {
 	known atomic.Pointer[map[K]*metrics.Counter] // replaced whole
 }
 
-func newCounters[K comparable](set *metrics.Set, name string, alerted []K) *counters[K] {
+// newCounters makes those that alerts count the increase of: they must be there,
+// at zero, before they are first seen, as the first sample is no increase.
+func newCounters[K comparable](set *metrics.Set, name string, alerted ...K) *counters[K] {
 	c := &counters[K]{set: set, name: name}
 	c.known.Store(&map[K]*metrics.Counter{})
 	for _, value := range alerted {

@@ -41,7 +41,7 @@ var (
 // one of this process.
 func SetRequestID(ctx *fasthttp.RequestCtx, id []byte) {
 	var digits [32]byte
-	if !wellFormedID(id) {
+	if len(id) == 0 || len(id) > maxRequestID || len(bytes.TrimLeft(id, idCharacters)) > 0 {
 		copy(digits[:], idPrefix)
 		var count [8]byte
 		binary.BigEndian.PutUint64(count[:], idCount.Add(1))
@@ -54,7 +54,3 @@ func SetRequestID(ctx *fasthttp.RequestCtx, id []byte) {
 // RequestIDOf returns the id of this request. The string is valid only until
 // the handler returns.
 func RequestIDOf(c *fiber.Ctx) string { return c.GetRespHeader(fiber.HeaderXRequestID) }
-
-func wellFormedID(id []byte) bool {
-	return len(id) > 0 && len(id) <= maxRequestID && len(bytes.TrimLeft(id, idCharacters)) == 0
-}

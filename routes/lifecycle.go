@@ -41,11 +41,10 @@ type writes struct {
 
 // audited runs before the checks, so that what they refuse has an audit line
 // too.
-func (w *writes) audited(c *fiber.Ctx) error {
-	err := errPanicked
+func (w *writes) audited(c *fiber.Ctx) (err error) {
+	err = errPanicked
 	defer func() { w.audit(c, err) }()
-	err = c.Next()
-	return err
+	return c.Next()
 }
 
 // checked runs after the checks of the caller and of the request: from here on

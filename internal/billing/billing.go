@@ -12,9 +12,6 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
-// asked is who is asked, in messages to callers.
-const asked = "billing integration"
-
 // reasonShape is what any other reason must look like to be passed on.
 var reasonShape = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 
@@ -37,7 +34,7 @@ func (c *Checker) CheckEntitlement(ctx context.Context, account, scope string) e
 		Payload:       map[string]string{"account_id": account, "scope": scope},
 		Decode:        func(e events.Envelope) (struct{}, error) { return struct{}{}, decode(e) },
 	})
-	return lifecycle.Failure(err, asked, false)
+	return lifecycle.Failure(err, "billing integration", false)
 }
 
 // decode returns nil when a reply allows, a Denied when it does not, and any

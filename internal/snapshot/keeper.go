@@ -214,12 +214,21 @@ func (k *Keeper) need() uint64 {
 	return k.asked + 1
 }
 
-// Invalidate drops whatever was asked for before now: a write may have been
-// accepted. When it returns, no Read that begins shows it any more.
-func (k *Keeper) Invalidate() {
+// Invalidate drops whatever was asked for before now: a write was accepted that
+// leads to target, or, if that is empty, may have been. When it returns, no Read
+// that begins shows it any more. After an accepted write of this process's own,
+// the status is watched until it gets to target, a write to another state is
+// accepted, or watchFor has passed.
+func (k *Keeper) Invalidate(target string, own bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.invalidate()
+	switch {
+	case own:
+		k.watching = watch{state: target, since: time.Now()}
+	case target != "" && target != k.watching.state:
+		k.watching = watch{}
+	}
 }
 
 // invalidate holds mu.
@@ -228,20 +237,6 @@ func (k *Keeper) invalidate() {
 	k.current.Store(nil)
 	k.invalidations.Inc()
 	k.signal()
-}
-
-// Accepted is Invalidate for a write that was accepted, which leads to state.
-// After one of this process's own, the status is watched until it gets there, a
-// write to another state is accepted, or watchFor has passed.
-func (k *Keeper) Accepted(state string, own bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.invalidate()
-	if own {
-		k.watching = watch{state: state, since: time.Now()}
-	} else if state != k.watching.state {
-		k.watching = watch{}
-	}
 }
 
 // Stream says that one of Config.Streams has opened, or is lost. While one is
