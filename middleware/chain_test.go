@@ -2,7 +2,6 @@ package middleware
 
 import (
 	"bufio"
-	"fmt"
 	"log/slog"
 	"regexp"
 	"slices"
@@ -61,13 +60,8 @@ func newAuth(t testing.TB, edit func(*AuthConfig)) *Authenticator {
 }
 
 // remembered is how many tokens the Authenticator with the metrics of set keeps.
-func remembered(t *testing.T, set *metrics.Set) (n int) {
-	t.Helper()
-	lines := samples(set, "bus_vm_token_cache_entries ")
-	require.Len(t, lines, 1)
-	_, err := fmt.Sscanf(lines[0], "bus_vm_token_cache_entries %d", &n)
-	require.NoError(t, err)
-	return n
+func remembered(set *metrics.Set) int {
+	return int(set.GetOrCreateGauge("bus_vm_token_cache_entries", nil).Get())
 }
 
 // signed is a token of newAuth with claims.

@@ -54,7 +54,7 @@ func TestTokensNeverShare(t *testing.T) {
 			require.Equal(t, fmt.Sprintf("caller-%d|vm:read|vm:write", i), body)
 		}
 	}
-	assert.Equal(t, tokens, remembered(t, set))
+	assert.Equal(t, tokens, remembered(set))
 
 	// All but the signature is that of a remembered token.
 	forged := []byte(token[0])

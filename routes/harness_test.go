@@ -86,6 +86,8 @@ func ends(outcome backend.Outcome, err error) func(context.Context, backend.Oper
 	return func(context.Context, backend.Operation) (backend.Outcome, error) { return outcome, err }
 }
 
+func panics(context.Context, backend.Operation) (backend.Outcome, error) { panic("canary") }
+
 // What a backend or billing may fail with; cause makes a log line.
 func away(message string, cause error) error {
 	return &backend.Error{Kind: backend.Unavailable, Message: message, Cause: cause}
