@@ -58,14 +58,12 @@ func RequireAccount() fiber.Handler {
 // EntitlementChecker asks billing whether an account may use a scope now. It
 // returns nil when it may, a *backend.Error of kind Denied when it may not, and
 // any other error when there is no answer; then the request is refused as well.
-type EntitlementChecker interface {
-	CheckEntitlement(ctx context.Context, account, scope string) error
-}
+type EntitlementChecker func(ctx context.Context, account, scope string) error
 
 // RequireEntitlement asks billing about every request, for at most timeout: a
 // client that gave up is not noticed. Answers are not kept: a quota may end
 // between two of them. set gets bus_vm_entitlement_answers_total.
-func RequireEntitlement(checker EntitlementChecker, scope string, timeout time.Duration, set *metrics.Set) fiber.Handler {
+func RequireEntitlement(check EntitlementChecker, scope string, timeout time.Duration, set *metrics.Set) fiber.Handler {
 	answers := newCounters(set, `bus_vm_entitlement_answers_total{result=%q}`, "allowed", "denied", "unanswered", "failed")
 	return func(c *fiber.Ctx) error {
 		id := CallerIdentity(c)
@@ -73,7 +71,7 @@ func RequireEntitlement(checker EntitlementChecker, scope string, timeout time.D
 			return errMissingToken
 		}
 		ctx, cancel := context.WithTimeout(c.UserContext(), timeout)
-		err := checker.CheckEntitlement(ctx, id.Subject, scope)
+		err := check(ctx, id.Subject, scope)
 		cancel()
 		answers.of(entitlement(err)).Inc()
 		if err != nil {

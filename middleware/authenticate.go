@@ -69,10 +69,7 @@ func (a *Authenticator) Handler() fiber.Handler {
 		if len(values) > 1 {
 			return errAmbiguousToken
 		}
-		var bearer []byte
-		if len(values) == 1 {
-			bearer = bearerToken(values[0])
-		}
+		bearer := bearerToken(values)
 		if len(bearer) == 0 {
 			return errMissingToken
 		}
@@ -183,13 +180,13 @@ func challenge(code Code, reason, value, message string) *Error {
 	return &Error{Code: code, Reason: reason, Message: message, Headers: []Header{{fiber.HeaderWWWAuthenticate, value}}}
 }
 
-// bearerToken cuts the token out of an Authorization value: the scheme in any
-// case, one or more spaces, then nothing but the token (RFC 6750 §2.1). Empty
+// bearerToken cuts the token out of the first Authorization value: the scheme in
+// any case, one or more spaces, then nothing but the token (RFC 6750 §2.1). Empty
 // for none.
-func bearerToken(header []byte) []byte {
+func bearerToken(values [][]byte) []byte {
 	const scheme = "Bearer "
-	if len(header) < len(scheme) || !strings.EqualFold(utils.UnsafeString(header[:len(scheme)]), scheme) {
+	if len(values) == 0 || len(values[0]) < len(scheme) || !bytes.EqualFold(values[0][:len(scheme)], []byte(scheme)) {
 		return nil
 	}
-	return bytes.TrimLeft(header[len(scheme):], " ")
+	return bytes.TrimLeft(values[0][len(scheme):], " ")
 }

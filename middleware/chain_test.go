@@ -3,7 +3,6 @@ package middleware
 import (
 	"bufio"
 	"log/slog"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
 
 // testSecret signs what the tests of this package call a good token.
@@ -91,7 +91,7 @@ func ask(t testing.TB, handler fasthttp.RequestHandler, headers, body string) st
 	}
 	ctx := request(t, raw+"\r\n"+body)
 	handler(ctx)
-	return anonymous(ctx.Response.String())
+	return wire.Anonymous(ctx.Response.String())
 }
 
 // request parses raw the way the server does.
@@ -101,17 +101,6 @@ func request(t testing.TB, raw string) *fasthttp.RequestCtx {
 	err := ctx.Request.Read(bufio.NewReaderSize(strings.NewReader(raw), 64<<10))
 	require.NoError(t, err, "the request itself must be readable")
 	return ctx
-}
-
-var (
-	dateLine  = regexp.MustCompile(`Date: [^\r]*\r\n`)
-	madeID    = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
-	lineBreak = strings.NewReplacer("\r\n", "\n")
-)
-
-func anonymous(response string) string {
-	response = dateLine.ReplaceAllString(response, "")
-	return lineBreak.Replace(madeID.ReplaceAllString(response, "<id>"))
 }
 
 // bearer is the header line for token.

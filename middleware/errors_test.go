@@ -16,6 +16,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
 
 // logTo writes a line a record, without what differs between two runs.
@@ -26,7 +27,7 @@ func logTo(b *bytes.Buffer) *slog.Logger {
 			case slog.TimeKey:
 				return slog.Attr{}
 			case "request_id":
-				return slog.String(a.Key, madeID.ReplaceAllString(a.Value.String(), "<id>"))
+				return slog.String(a.Key, wire.Anonymous(a.Value.String()))
 			case "stack":
 				return slog.Bool(a.Key, strings.Contains(a.Value.String(), "errors_test.go"))
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
 
 // identify answers with who was authenticated.
@@ -140,7 +141,7 @@ func TestDefaultClock(t *testing.T) {
 			var ctx fasthttp.RequestCtx
 			ctx.Init(&request(t, "GET / HTTP/1.1\r\nHost: x\r\n"+bearer(token)+"\r\n").Request, nil, nil)
 			handler(&ctx)
-			return anonymous(ctx.Response.String())
+			return wire.Anonymous(ctx.Response.String())
 		}
 		assert.Equal(t, passed, at())
 		<-time.After(10*time.Second - time.Millisecond)

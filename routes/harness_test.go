@@ -127,7 +127,7 @@ type billing struct {
 	answer func(ctx context.Context, account, scope string) error
 }
 
-func (b *billing) CheckEntitlement(ctx context.Context, account, scope string) error {
+func (b *billing) check(ctx context.Context, account, scope string) error {
 	b.add("entitlement " + scope)
 	return b.answer(ctx, account, scope)
 }
@@ -188,7 +188,7 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 }
 
 // everything makes the routes know billing and usage.
-func everything(w *world, c *routes.Config) { c.Entitlement, c.Usage = w.billing, w.records }
+func everything(w *world, c *routes.Config) { c.Entitlement, c.Usage = w.billing.check, w.records }
 
 // token is good for an hour.
 func token(subject, scope string) string {

@@ -89,8 +89,8 @@ func TestWhoIsAsked(t *testing.T) {
 		asked   []string
 	}{
 		{"no claims", nil, "caller", started, write},
-		{"billing", func(w *world, c *routes.Config) { c.Entitlement = w.billing }, account, started, append([]string{"entitlement vm:write"}, write...)},
-		{"billing, no account", func(w *world, c *routes.Config) { c.Entitlement = w.billing }, "caller", noAccount, nil},
+		{"billing", func(w *world, c *routes.Config) { c.Entitlement = w.billing.check }, account, started, append([]string{"entitlement vm:write"}, write...)},
+		{"billing, no account", func(w *world, c *routes.Config) { c.Entitlement = w.billing.check }, "caller", noAccount, nil},
 		{"usage", func(w *world, c *routes.Config) { c.Usage = w.records }, account, started, recorded},
 		{"usage, no account", func(w *world, c *routes.Config) { c.Usage = w.records }, "caller", noAccount, nil},
 		{"both", everything, account, started, append([]string{"entitlement vm:write"}, recorded...)},

@@ -15,26 +15,22 @@ import (
 // reasonShape is what any other reason must look like to be passed on.
 var reasonShape = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 
-// Reply is the reply stream that a Checker needs its client to subscribe to.
+// Reply is the reply stream that NewChecker needs its client to subscribe to.
 var Reply = events.ReplyName(events.EntitlementRequest)
 
-// Checker asks over Events. Its answers are never kept.
-type Checker struct{ client *events.Client }
-
-// NewChecker returns a Checker that asks through client.
-func NewChecker(client *events.Client) *Checker { return &Checker{client} }
-
-// CheckEntitlement returns nil when account may use scope now; see
-// middleware.EntitlementChecker.
-func (c *Checker) CheckEntitlement(ctx context.Context, account, scope string) error {
-	_, err := events.Do(ctx, c.client, events.Request[struct{}]{
-		Name:          events.EntitlementRequest,
-		Reply:         Reply,
-		CorrelationID: uuid.NewString(),
-		Payload:       map[string]string{"account_id": account, "scope": scope},
-		Decode:        func(e events.Envelope) (struct{}, error) { return struct{}{}, decode(e) },
-	})
-	return lifecycle.Failure(err, "billing integration", false)
+// NewChecker returns a middleware.EntitlementChecker that asks through client.
+// Its answers are never kept.
+func NewChecker(client *events.Client) func(ctx context.Context, account, scope string) error {
+	return func(ctx context.Context, account, scope string) error {
+		_, err := events.Do(ctx, client, events.Request[struct{}]{
+			Name:          events.EntitlementRequest,
+			Reply:         Reply,
+			CorrelationID: uuid.NewString(),
+			Payload:       map[string]string{"account_id": account, "scope": scope},
+			Decode:        func(e events.Envelope) (struct{}, error) { return struct{}{}, decode(e) },
+		})
+		return lifecycle.Failure(err, "billing integration", false)
+	}
 }
 
 // decode returns nil when a reply allows, a Denied when it does not, and any
