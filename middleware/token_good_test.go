@@ -81,33 +81,6 @@ func TestOtherAudiences(t *testing.T) {
 	}
 }
 
-// Leeway moves exp and nbf by its length and not a moment more, on a token
-// seen for the first time as on a remembered one.
-func TestLeeway(t *testing.T) {
-	now := epoch
-	auth := newAuth(t, func(c *AuthConfig) {
-		c.Leeway = 10 * time.Second
-		c.Now = func() time.Time { return now }
-	})
-	handler := behind(auth)
-	dated := hostile.GoodClaims(epoch).Set("exp", "1800000040").Add(`"nbf":1800000020`)
-	token := signed(dated)
-	for _, c := range []struct {
-		after time.Duration
-		want  string
-	}{
-		{10*time.Second - time.Millisecond, invalid},
-		{10 * time.Second, passed},
-		{50*time.Second - time.Millisecond, passed},
-		{50 * time.Second, expired},
-		{49 * time.Second, passed},
-		{9 * time.Second, invalid},
-	} {
-		now = epoch.Add(c.after)
-		assert.Equal(t, c.want, ask(t, handler, bearer(token), ""), c.after)
-	}
-}
-
 // A header that points somewhere is not followed.
 func TestNothingIsFetched(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

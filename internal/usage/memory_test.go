@@ -1,11 +1,13 @@
 package usage
 
 import (
-	"reflect"
 	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
@@ -52,20 +54,15 @@ func TestMemory(t *testing.T) {
 		} {
 			var m Memory
 			for _, step := range c.steps {
-				if err := step(&m); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, step(&m))
 			}
 			got := m.Records()
-			if kept := len(got); name == "the oldest goes" {
-				if kept != memoryRecords || got[0].EventID == NewRequested(one).EventID {
-					t.Errorf("%d records, the first %+v", kept, got[0])
-				}
-				got = got[kept-len(c.want):]
+			if name == "the oldest goes" {
+				assert.Len(t, got, memoryRecords)
+				assert.NotContains(t, got, NewRequested(one))
+				got = got[len(got)-len(c.want):]
 			}
-			if !reflect.DeepEqual(got, c.want) {
-				t.Errorf("%s: got  %+v\nwant %+v", name, got, c.want)
-			}
+			assert.Equal(t, c.want, got, name)
 		}
 	})
 }

@@ -2,9 +2,11 @@ package usage
 
 import (
 	"encoding/json"
-	"reflect"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
@@ -50,32 +52,19 @@ func TestRecordJSON(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := json.Marshal(c.record)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if string(got) != c.want {
-				t.Errorf("got\n%s\nwant\n%s", got, c.want)
-			}
+			require.NoError(t, err)
+			assert.Equal(t, c.want, string(got))
 			var back Record
-			if err := json.Unmarshal(got, &back); err != nil {
-				t.Fatal(err)
-			}
-			if !reflect.DeepEqual(back, c.record) {
-				t.Errorf("read back %+v, want %+v", back, c.record)
-			}
+			require.NoError(t, json.Unmarshal(got, &back))
+			assert.Equal(t, c.record, back)
 		})
 	}
 }
 
 func TestEventIDsDiffer(t *testing.T) {
-	seen := map[string]string{}
+	seen := map[string]bool{}
 	for _, id := range []string{opID, "7e9b2d1c-64b1-4bb8-9d6e-55a1d0a3c002", "", "a/requested", "a"} {
-		for _, phase := range []Phase{PhaseRequested, PhaseEnded} {
-			event := EventID(id, phase)
-			if other, taken := seen[event]; taken {
-				t.Errorf("%s/%s has the event id of %s", id, phase, other)
-			}
-			seen[event] = id + "/" + string(phase)
-		}
+		seen[EventID(id, PhaseRequested)], seen[EventID(id, PhaseEnded)] = true, true
 	}
+	assert.Len(t, seen, 10)
 }
