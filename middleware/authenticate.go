@@ -1,3 +1,5 @@
+// Package middleware is what a request passes on its way to a route: who may do
+// what, how much of it, and what a failure looks like.
 package middleware
 
 import (

@@ -233,6 +233,7 @@ func TestWatch(t *testing.T) {
 		"to the target":       {func(_ *Keeper, r *fakeRuntime) { time.Sleep(10 * time.Second); r.set("ready", nil) }, 21},
 		"another's write":     {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Invalidate("stopped", false) }, 20},
 		"another of the same": {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Invalidate("ready", false) }, 120 + 9*30},
+		"an unknown outcome":  {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Invalidate("", false) }, 120 + 9*30},
 		"for ten minutes":     {func(*Keeper, *fakeRuntime) {}, 120 + 9*30},
 	} {
 		t.Run(name, func(t *testing.T) {
