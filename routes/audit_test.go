@@ -46,9 +46,7 @@ func (l *log) take(kind string) []string {
 	return lines
 }
 
-func (l *log) logger() *slog.Logger { return l.loggerFrom(slog.LevelDebug) }
-
-func (l *log) loggerFrom(level slog.Level) *slog.Logger {
+func (l *log) logger(level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{
 		Level: level,
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -67,7 +65,7 @@ func TestAudit(t *testing.T) {
 	var l log
 	w := serve(t, func(w *world, c *routes.Config) {
 		everything(w, c)
-		c.Logger = l.logger()
+		c.Logger = l.logger(slog.LevelDebug)
 	})
 	const begun = " operation=<id> requested_event=<id> ended_event=<id>"
 	line := func(result, more string) []string {
@@ -115,7 +113,7 @@ func TestReadsAreLoggedAtDebug(t *testing.T) {
 		slog.LevelInfo:  nil,
 	} {
 		var l log
-		w := serve(t, func(_ *world, c *routes.Config) { c.Logger = l.loggerFrom(level) })
+		w := serve(t, func(_ *world, c *routes.Config) { c.Logger = l.logger(level) })
 		assert.Equal(t, state, w.call(t, "GET", "/api/v1/vm/status", both(), ""))
 		assert.Equal(t, want, l.take("msg=read"), level)
 	}

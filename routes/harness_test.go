@@ -1,6 +1,7 @@
 package routes_test
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -166,13 +167,9 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 	if with != nil {
 		with(w, &config)
 	}
-	logger := config.Logger
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
 	s := server.New(server.Config{
 		HeaderBytes: 16 << 10, ReadTimeout: 20 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: 20 * time.Second,
-		MaxConnections: 256, ShutdownTimeout: 20 * time.Second, Logger: logger,
+		MaxConnections: 256, ShutdownTimeout: 20 * time.Second, Logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler)),
 	}, func(router fiber.Router) { routes.Mount(router, config) })
 	listener, err := server.Listen(server.ListenConfig{Addr: "127.0.0.1:0"})
 	require.NoError(t, err)

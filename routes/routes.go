@@ -101,9 +101,9 @@ func Mount(router fiber.Router, config Config) {
 		}
 		router.Post(path, edge(string(action), append(handlers, w.execute)...)...)
 	}
-	router.Get(OpenAPIPath, edge("openapi", description)...)
+	router.Get(OpenAPIPath, edge("openapi", always(OpenAPI))...)
 	router.Get(ReadyPath, edge("readyz", ready(config))...)
-	router.Get(LivePath, edge("livez", live)...)
+	router.Get(LivePath, edge("livez", always(okDocument))...)
 
 	// Whatever other method reaches these paths is refused with Allow.
 	refused := edge("refused")

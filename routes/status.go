@@ -49,17 +49,16 @@ func ready(config Config) fiber.Handler {
 	}
 }
 
-// live answers as long as the process can answer at all.
-func live(c *fiber.Ctx) error { return sendJSON(c, fiber.StatusOK, okDocument) }
-
-// OpenAPI is the description of this API, an OpenAPI 3.1 document.
+// OpenAPI is the description of this API, an OpenAPI 3.1 document. It is served
+// without a token: it holds nothing but what the documentation says.
 //
 //go:embed openapi.json
 var OpenAPI []byte
 
-// description serves OpenAPI without a token: it holds nothing but what the
-// documentation says.
-func description(c *fiber.Ctx) error { return sendJSON(c, fiber.StatusOK, OpenAPI) }
+// always answers as long as the process can answer at all.
+func always(document []byte) fiber.Handler {
+	return func(c *fiber.Ctx) error { return sendJSON(c, fiber.StatusOK, document) }
+}
 
 // The header of every reply, in the spelling of the wire.
 var cacheControl, noStore = []byte(fiber.HeaderCacheControl), []byte("no-store")
