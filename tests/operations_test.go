@@ -70,9 +70,9 @@ func TestRunbookHasEveryErrorType(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "../middleware/errors.go", nil, 0)
 	require.NoError(t, err)
 	ast.Inspect(file, func(n ast.Node) bool {
-		if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
-			if kind, ok := spec.Type.(*ast.Ident); ok && kind.Name == "Code" {
-				code, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+		if value, ok := n.(*ast.CompositeLit); ok && len(value.Elts) == 2 {
+			if kind, ok := value.Type.(*ast.Ident); ok && kind.Name == "Code" {
+				code, err := strconv.Unquote(value.Elts[0].(*ast.BasicLit).Value)
 				require.NoError(t, err)
 				codes = append(codes, code)
 			}

@@ -3,7 +3,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,6 +23,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/jwks"
 	"github.com/busdk/bus-api-provider-vm/internal/outbox"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
+	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 	"github.com/busdk/bus-api-provider-vm/internal/systemd"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 	"github.com/busdk/bus-api-provider-vm/internal/version"
@@ -33,9 +33,6 @@ import (
 
 // writeTimeout is how long a client may take to read one reply.
 const writeTimeout = 10 * time.Second
-
-// staticDetails are those of the static backend, as in the platform's example.
-var staticDetails = json.RawMessage("{}")
 
 // app is what the parts of one gateway share.
 type app struct {
@@ -97,7 +94,7 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (err error) {
 	operators := admin.Config{Metrics: a.metrics, Pprof: c.Admin.Pprof, Logger: a.logger}
 	switch c.Usage.Backend {
 	case config.Memory:
-		memory := usage.NewMemory(time.Now)
+		memory := new(usage.Memory)
 		recorder, operators.Records = memory, memory.Records
 	case config.Events:
 		box, err := outbox.Open(outbox.Config{
@@ -112,15 +109,12 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (err error) {
 	}
 
 	// 4. The runtime.
-	machine, err := backend.New(c.Backend, backend.Config{
-		Static: backend.StaticConfig{State: c.Static.State, Transition: c.Static.Transition, Details: staticDetails},
-		Events: backend.EventsConfig{
-			Client: client, Timeout: c.Timeout, Metrics: a.metrics,
-			MaxAge: c.Status.MaxAge, Refresh: c.Status.Refresh, RefreshMoving: c.Status.RefreshMoving,
-		},
-	})
-	if err != nil {
-		return err
+	var machine backend.Backend = backend.NewStatic(backend.StaticConfig{State: c.Static.State, Transition: c.Static.Transition})
+	if c.Backend == config.Events {
+		machine = backend.NewEvents(client, snapshot.Config{
+			Timeout: c.Timeout, MaxAge: c.Status.MaxAge, Refresh: c.Status.Refresh, RefreshMoving: c.Status.RefreshMoving,
+			Metrics: a.metrics,
+		})
 	}
 	a.add(part{run: machine.Run})
 

@@ -25,7 +25,7 @@ func (o *Outbox) load(found contents) {
 		return op
 	}
 	for k, r := range found.rows {
-		op, since := of(k), now.Add(-max(0, wall.Sub(r.Record.OccurredAt.Time)))
+		op, since := of(k), now.Add(-max(0, wall.Sub(r.Record.OccurredAt)))
 		o.room++
 		switch {
 		case k == requestedKey(op.number):
@@ -62,7 +62,7 @@ func (o *Outbox) load(found contents) {
 // closed is the terminal record of an operation whose process died: the reserved
 // one, ended now.
 func closed(reserved usage.Record, now time.Time) usage.Record {
-	took := max(0, now.Sub(reserved.OccurredAt.Time)).Round(time.Microsecond).Seconds()
+	took := max(0, now.Sub(reserved.OccurredAt)).Round(time.Microsecond).Seconds()
 	reserved.OccurredAt = usage.At(now)
 	reserved.Data.Outcome = lifecycle.Unknown
 	reserved.Data.DurationSeconds = &took

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -28,9 +29,9 @@ type Report struct {
 
 // ParkedRecord is a row that will not be delivered as things are.
 type ParkedRecord struct {
-	Row      uint64     `json:"row"`
-	Reason   string     `json:"reason"`
-	ParkedAt usage.Time `json:"parked_at"`
+	Row      uint64    `json:"row"`
+	Reason   string    `json:"reason"`
+	ParkedAt time.Time `json:"parked_at"`
 	// Record is nil where the row cannot be read.
 	Record *usage.Record `json:"record"`
 }

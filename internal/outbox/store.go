@@ -39,7 +39,7 @@ type row struct {
 // parkedRow is a record that will not be delivered as things are.
 type parkedRow struct {
 	Reason   string        `json:"reason"`
-	ParkedAt usage.Time    `json:"parked_at"`
+	ParkedAt time.Time     `json:"parked_at"`
 	Record   *usage.Record `json:"record,omitempty"`
 	// Raw is a row that could not be read, as it was found.
 	Raw []byte `json:"raw,omitempty"`

@@ -66,8 +66,7 @@ func benchServer(tb testing.TB, remembered int) *Server {
 		Secrets: [][]byte{[]byte(benchSecret)}, CacheSize: remembered, Logger: logger,
 	})
 	require.NoError(tb, err)
-	static, err := backend.New(backend.ModeStatic, backend.Config{})
-	require.NoError(tb, err)
+	static := backend.NewStatic(backend.StaticConfig{})
 	server := New(Config{
 		HeaderBytes: 16 << 10, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: time.Minute,
 		MaxConnections: 100, Logger: logger,

@@ -58,8 +58,7 @@ func prepare(t *testing.T, edit func(*Config), mount func(fiber.Router)) *runnin
 	t.Helper()
 	auth, err := middleware.NewAuthenticator(middleware.AuthConfig{Secrets: [][]byte{[]byte("secret")}})
 	require.NoError(t, err)
-	static, err := backend.New(backend.ModeStatic, backend.Config{})
-	require.NoError(t, err)
+	static := backend.NewStatic(backend.StaticConfig{})
 	config := Config{
 		HeaderBytes:     16 << 10,
 		ReadTimeout:     10 * time.Second,

@@ -52,8 +52,7 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	lingerOnClose(ctx)
 	startReply(ctx)
 	ctx.Response.SkipBody = ctx.IsHead()
-	var id [32]byte
-	ctx.Response.Header.SetBytesV(fiber.HeaderXRequestID, s.ids.Append(id[:0]))
+	middleware.SetRequestID(ctx, nil)
 	e := unreadable(err)
 	middleware.WriteError(ctx, e)
 	s.unrouted.Refuse(e)

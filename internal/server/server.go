@@ -52,7 +52,6 @@ type Config struct {
 type Server struct {
 	config   Config
 	app      *fiber.App
-	ids      *middleware.RequestIDs
 	unrouted *middleware.RouteMetrics // requests that reach no route
 	draining atomic.Bool
 }
@@ -64,7 +63,6 @@ func New(config Config, mount func(fiber.Router)) *Server {
 	}
 	s := &Server{
 		config:   config,
-		ids:      middleware.NewRequestIDs(),
 		unrouted: middleware.NewRouteMetrics(config.Metrics, "none"),
 	}
 	s.app = fiber.New(fiber.Config{
@@ -112,7 +110,7 @@ func (s *Server) tighten() {
 			ctx.SetConnectionClose()
 		}
 		if e := s.screen(ctx); e != nil {
-			s.ids.Answer(ctx)
+			middleware.SetRequestID(ctx, ctx.Request.Header.Peek(fiber.HeaderXRequestID))
 			middleware.WriteError(ctx, e)
 			s.unrouted.Refuse(e)
 		} else {

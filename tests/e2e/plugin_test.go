@@ -44,9 +44,9 @@ func TestPlugin(t *testing.T) {
 	const prefix, own = "/machines", "plugin.example"
 	both, read := token(secret, own, "vm:read vm:write"), token(secret, own, "vm:read")
 	for _, c := range []struct{ name, raw, want string }{
-		{"status", request("GET "+prefix+statusPath, read), jsonReply("200 OK", "", `{"status":{"state":"ready","provider":"static"}}`)},
+		{"status", request("GET "+prefix+statusPath, read), jsonReply("200 OK", "", `{"status":{"state":"ready","provider":"static","details":{}}}`)},
 		{"stop", request("POST "+prefix+stopPath, both), okStop},
-		{"status after it", request("GET "+prefix+statusPath, read), jsonReply("200 OK", "", `{"status":{"state":"stopped","provider":"static"}}`)},
+		{"status after it", request("GET "+prefix+statusPath, read), jsonReply("200 OK", "", `{"status":{"state":"stopped","provider":"static","details":{}}}`)},
 		{"start", withBody("POST "+prefix+startPath, both, "{}"), okStart},
 		{"readyz", request("GET "+prefix+"/readyz", ""), okReady},
 		{"no token", request("GET "+prefix+statusPath, ""), missingToken},
