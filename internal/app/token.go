@@ -101,24 +101,16 @@ func (a *app) authenticate() error {
 	}
 	if c.JWKSFile != "" || c.JWKSURL != "" {
 		auth.PublicKeys = &jwks.Set{}
-		a.publicKeys = jwks.NewStore(jwks.StoreConfig{
+		a.publicKeys = jwks.New(jwks.Config{
+			URL:     c.JWKSURL,
 			Use:     func(set *jwks.Set) error { return a.auth.SetPublicKeys(set) },
 			Logger:  a.logger,
 			Metrics: a.metrics,
 		})
 	}
 	if c.JWKSURL != "" {
-		a.remoteKeys, err = jwks.NewRemote(jwks.RemoteConfig{
-			URL:     c.JWKSURL,
-			Store:   a.publicKeys,
-			Logger:  a.logger,
-			Metrics: a.metrics,
-		})
-		if err != nil {
-			return fmt.Errorf("--jwks-url: %w", err)
-		}
-		auth.UnknownKey = a.remoteKeys.Missed
-		a.add(part{name: "public keys", run: a.remoteKeys.Run, ready: a.publicKeys.Ready})
+		auth.UnknownKey = a.publicKeys.Missed
+		a.add(part{name: "public keys", run: a.publicKeys.Run, ready: a.publicKeys.Ready})
 	}
 	a.auth, err = middleware.NewAuthenticator(auth)
 	if err != nil {

@@ -3,11 +3,13 @@ package jwks
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -41,11 +43,15 @@ func TestReadFile(t *testing.T) {
 
 // A set that could not be put in force is not taken for the current one, so
 // the next attempt tries it again.
-func TestStoreKeepsWhatIsInForce(t *testing.T) {
+func TestSourceKeepsWhatIsInForce(t *testing.T) {
 	refusal := errors.New("not now")
 	var used [][]string
 	var answer error
-	store := NewStore(StoreConfig{Use: func(set *Set) error { used = append(used, set.IDs()); return answer }})
+	source := New(Config{
+		Use:     func(set *Set) error { used = append(used, set.IDs()); return answer },
+		Logger:  slog.New(slog.DiscardHandler),
+		Metrics: metrics.NewSet(),
+	})
 	first, second := parsed(t, rfcEd25519), parsed(t, rfcRSA)
 	for _, step := range []struct {
 		set     *Set
@@ -55,7 +61,7 @@ func TestStoreKeepsWhatIsInForce(t *testing.T) {
 		{first, refusal, false}, {first, nil, true}, {first, nil, false}, {second, refusal, false}, {second, nil, true}, {parsed(t, rfcRSA), nil, false},
 	} {
 		answer = step.answer
-		changed, err := store.Put(step.set)
+		changed, err := source.Put(step.set)
 		assert.Equal(t, step.changed, changed)
 		assert.ErrorIs(t, err, step.answer)
 	}

@@ -15,6 +15,17 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+const (
+	// minModulus is what RFC 7518 §3.3 demands, maxModulus bounds what one
+	// verification may cost, in bits.
+	minModulus = 2048
+	maxModulus = 8192
+	// coordinateSize is the size of a coordinate of P-256, in bytes.
+	coordinateSize = 32
+	// uncompressedPoint marks both coordinates (SEC 1 §2.3.3).
+	uncompressedPoint = 4
+)
+
 // Why a key is skipped, as RFC 7517 §5 asks for what is not understood or out
 // of range.
 var (
@@ -23,7 +34,18 @@ var (
 	errCurve     = errors.New("its curve is not P-256 or Ed25519")
 	errUse       = errors.New("it is not for signatures")
 	errAlgorithm = errors.New("its algorithm is not RS256, ES256 or EdDSA, or does not belong to its type")
+	errModulus   = errors.New("its modulus is not an odd number of 2048 to 8192 bits")
+	errExponent  = errors.New("its exponent is not an odd number from 3 to 2^31-1")
+	errPoint     = errors.New("its coordinates are no point of the curve")
+	errBase64    = errors.New("a member is not base64url without padding")
 )
+
+// secretMembers are what only the owner of a key may know, whatever else the
+// key says of itself (RFC 7518 §6.2.2, §6.3.2, §6.4).
+var secretMembers = map[string]error{
+	"k": errSymmetric, "d": errPrivate, "p": errPrivate, "q": errPrivate,
+	"dp": errPrivate, "dq": errPrivate, "qi": errPrivate, "oth": errPrivate,
+}
 
 // wireKey holds the members of RFC 7517 §4, RFC 7518 §6 and RFC 8037 §2 that
 // count here. Names match exactly.
@@ -42,98 +64,55 @@ type wireKey struct {
 
 // parseKey reads one key. Beside errSymmetric and errPrivate its errors mean
 // that the key is to be skipped; its id is returned all the same.
-func parseKey(value jsontext.Value) (key, error) {
-	if err := checkPublic(value); err != nil {
-		return key{}, err
+func parseKey(value jsontext.Value) (k key, err error) {
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(value, &members); err != nil {
+		return k, errMembers
+	}
+	for name := range members {
+		if err := secretMembers[name]; err != nil {
+			return k, err
+		}
 	}
 	var w wireKey
 	if err := json.Unmarshal(value, &w); err != nil {
-		return key{}, errMembers
+		return k, errMembers
 	}
-	k := key{id: w.ID}
+	k.id = w.ID
 	// Both members may restrict a key, and either alone can exclude it
 	// (RFC 7517 §4.2, §4.3).
 	if w.Use != "" && w.Use != "sig" || w.Operations != nil && !slices.Contains(w.Operations, "verify") {
 		return k, errUse
 	}
-	decode, err := w.kind(&k)
-	if err != nil {
-		return k, err
-	}
-	if w.Algorithm != "" && w.Algorithm != k.algorithm {
-		return k, errAlgorithm
-	}
-	k.public, err = decode()
-	return k, err
-}
-
-// kind sets the one algorithm that keys like w are for, and returns how they
-// are decoded.
-func (w *wireKey) kind(k *key) (decode func() (publicKey, error), err error) {
 	switch {
 	case w.Type == "RSA":
 		k.algorithm = RS256
-		return w.rsa, nil
+		k.public, err = w.rsa()
 	case w.Type == "EC" && w.Curve == "P-256":
 		k.algorithm = ES256
-		return w.p256, nil
+		k.public, err = w.p256()
 	case w.Type == "OKP" && w.Curve == "Ed25519":
 		k.algorithm = EdDSA
-		return w.ed25519, nil
+		k.public, err = w.ed25519()
 	case w.Type == "EC", w.Type == "OKP":
-		return nil, errCurve
+		err = errCurve
+	default:
+		err = errType
 	}
-	return nil, errType
+	if err == nil && w.Algorithm != "" && w.Algorithm != k.algorithm {
+		err = errAlgorithm
+	}
+	return k, err
 }
-
-// checkPublic refuses what only the owner of a key may know, whatever else the
-// key says of itself (RFC 7518 §6.2.2, §6.3.2, §6.4).
-func checkPublic(value jsontext.Value) error {
-	var members map[string]jsontext.Value
-	if err := json.Unmarshal(value, &members); err != nil {
-		return errMembers
-	}
-	if members["k"] != nil {
-		return errSymmetric
-	}
-	for _, name := range []string{"d", "p", "q", "dp", "dq", "qi", "oth"} {
-		if members[name] != nil {
-			return errPrivate
-		}
-	}
-	return nil
-}
-
-const (
-	// minModulus is what RFC 7518 §3.3 demands, maxModulus bounds what one
-	// verification may cost, in bits.
-	minModulus = 2048
-	maxModulus = 8192
-	// coordinateSize is the size of a coordinate of P-256, in bytes.
-	coordinateSize = 32
-	// uncompressedPoint marks both coordinates (SEC 1 §2.3.3).
-	uncompressedPoint = 4
-)
-
-var (
-	errModulus  = errors.New("its modulus is not an odd number of 2048 to 8192 bits")
-	errExponent = errors.New("its exponent is not an odd number from 3 to 2^31-1")
-	errPoint    = errors.New("its coordinates are no point of the curve")
-	errBase64   = errors.New("a member is not base64url without padding")
-)
 
 // rsa decodes an RSA key (RFC 7518 §6.3.1). Leading zero bytes, which some
 // issuers write, change nothing.
 func (w *wireKey) rsa() (publicKey, error) {
-	n, err := decode(w.N)
+	parts, err := decode(w.N, w.E)
 	if err != nil {
 		return nil, err
 	}
-	e, err := decode(w.E)
-	if err != nil {
-		return nil, err
-	}
-	modulus, exponent := new(big.Int).SetBytes(n), new(big.Int).SetBytes(e)
+	modulus, exponent := new(big.Int).SetBytes(parts[0]), new(big.Int).SetBytes(parts[1])
 	if bits := modulus.BitLen(); bits < minModulus || bits > maxModulus || modulus.Bit(0) == 0 {
 		return nil, errModulus
 	}
@@ -145,18 +124,14 @@ func (w *wireKey) rsa() (publicKey, error) {
 
 // p256 decodes a key on P-256, its coordinates in full size (RFC 7518 §6.2.1).
 func (w *wireKey) p256() (publicKey, error) {
-	point := []byte{uncompressedPoint}
-	for _, text := range []string{w.X, w.Y} {
-		coordinate, err := decode(text)
-		if err != nil {
-			return nil, err
-		}
-		if len(coordinate) != coordinateSize {
-			return nil, errPoint
-		}
-		point = append(point, coordinate...)
+	parts, err := decode(w.X, w.Y)
+	if err != nil {
+		return nil, err
 	}
-	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if len(parts[0]) != coordinateSize || len(parts[1]) != coordinateSize {
+		return nil, errPoint
+	}
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{uncompressedPoint}, parts[0], parts[1]))
 	if err != nil {
 		return nil, errPoint
 	}
@@ -165,24 +140,27 @@ func (w *wireKey) p256() (publicKey, error) {
 
 // ed25519 decodes an Ed25519 key (RFC 8037 §2).
 func (w *wireKey) ed25519() (publicKey, error) {
-	public, err := decode(w.X)
+	parts, err := decode(w.X)
 	if err != nil {
 		return nil, err
 	}
-	if len(public) != ed25519.PublicKeySize {
+	if len(parts[0]) != ed25519.PublicKeySize {
 		return nil, errPoint
 	}
-	return ed25519.PublicKey(public), nil
+	return ed25519.PublicKey(parts[0]), nil
 }
 
-// decode reads base64url without padding (RFC 7515 §2); nothing is an error.
-func decode(text string) ([]byte, error) {
-	if text == "" {
-		return nil, errMembers
+// decode reads members in base64url without padding (RFC 7515 §2).
+func decode(members ...string) (parts [][]byte, err error) {
+	for _, text := range members {
+		data, err := base64.RawURLEncoding.Strict().DecodeString(text)
+		switch {
+		case err != nil:
+			return nil, errBase64
+		case len(data) == 0:
+			return nil, errMembers
+		}
+		parts = append(parts, data)
 	}
-	data, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil {
-		return nil, errBase64
-	}
-	return data, nil
+	return parts, nil
 }

@@ -164,29 +164,27 @@ func TestRefusedDocuments(t *testing.T) {
 		document string
 		want     error
 	}{
-		"nothing":                    {"", errNotJSON},
-		"a page":                     {"<html>", errNotJSON},
-		"half of it":                 {hostile.JWKS(i.ec.JWK())[:100], errNotJSON},
-		"more behind it":             {hostile.JWKS(i.ec.JWK()) + "{}", errNotJSON},
-		"a repeated member":          {hostile.JWKS(i.ec.JWK(`"kid":"e"`)), errNotJSON},
-		"two lists":                  {`{"keys":[],"keys":[` + i.ec.JWK() + `]}`, errNotJSON},
-		"invalid UTF-8":              {`{"keys":[` + i.ec.JWK() + `],"x":"` + "\xff" + `"}`, errNotJSON},
-		"a list":                     {`[` + i.ec.JWK() + `]`, errNotJSON},
-		"null":                       {`null`, errNoList},
-		"one key alone":              {i.ec.JWK(), errNoList},
-		"keys in other case":         {`{"Keys":[` + i.ec.JWK() + `]}`, errNoList},
-		"keys that are no list":      {`{"keys":` + i.ec.JWK() + `}`, errNoList},
-		"no list but null":           {`{"keys":null}`, errNoList},
-		"an empty list":              {hostile.JWKS(), errNoneUsable},
-		"too many keys":              {hostile.JWKS(many), errTooMany},
-		"too large":                  {strings.Repeat(" ", maxDocument) + hostile.JWKS(i.ec.JWK()), errTooLarge},
-		"a secret":                   {hostile.JWKS(i.ec.JWK(), `{"kty":"oct","k":"c2VjcmV0"}`), errSymmetric},
-		"a secret of an odd type":    {hostile.JWKS(i.ec.JWK(), `{"kty":"\u006fct","use":"enc","k":"c2VjcmV0"}`), errSymmetric},
-		"a secret beside a key":      {hostile.JWKS(i.ec.JWK(`"k":"c2VjcmV0"`)), errSymmetric},
-		"a private key":              {hostile.JWKS(i.ec.JWK(), rfcPrivate), errPrivate},
-		"a prime of a private key":   {hostile.JWKS(i.rsa.JWK(`"p":"AQAB"`)), errPrivate},
-		"one kid twice":              {hostile.JWKS(i.ec.JWK(), i.ec.JWK()), errSameID},
-		"one kid for two algorithms": {hostile.JWKS(edit(i.ec.JWK(), "kid", `"r"`), i.rsa.JWK()), errSameID},
+		"nothing":                  {"", errNotJSON},
+		"a page":                   {"<html>", errNotJSON},
+		"half of it":               {hostile.JWKS(i.ec.JWK())[:100], errNotJSON},
+		"more behind it":           {hostile.JWKS(i.ec.JWK()) + "{}", errNotJSON},
+		"a repeated member":        {hostile.JWKS(i.ec.JWK(`"kid":"e"`)), errNotJSON},
+		"two lists":                {`{"keys":[],"keys":[` + i.ec.JWK() + `]}`, errNotJSON},
+		"invalid UTF-8":            {`{"keys":[` + i.ec.JWK() + `],"x":"` + "\xff" + `"}`, errNotJSON},
+		"a list":                   {`[` + i.ec.JWK() + `]`, errNotJSON},
+		"null":                     {`null`, errNotJSON},
+		"one key alone":            {i.ec.JWK(), errNotJSON},
+		"keys in other case":       {`{"Keys":[` + i.ec.JWK() + `]}`, errNotJSON},
+		"keys that are no list":    {`{"keys":` + i.ec.JWK() + `}`, errNotJSON},
+		"no list but null":         {`{"keys":null}`, errNotJSON},
+		"an empty list":            {hostile.JWKS(), errNoneUsable},
+		"too many keys":            {hostile.JWKS(many), errTooMany},
+		"too large":                {strings.Repeat(" ", maxDocument) + hostile.JWKS(i.ec.JWK()), errTooLarge},
+		"a secret":                 {hostile.JWKS(i.ec.JWK(), `{"kty":"oct","k":"c2VjcmV0"}`), errSymmetric},
+		"a secret of an odd type":  {hostile.JWKS(i.ec.JWK(), `{"kty":"\u006fct","use":"enc","k":"c2VjcmV0"}`), errSymmetric},
+		"a secret beside a key":    {hostile.JWKS(i.ec.JWK(`"k":"c2VjcmV0"`)), errSymmetric},
+		"a private key":            {hostile.JWKS(i.ec.JWK(), rfcPrivate), errPrivate},
+		"a prime of a private key": {hostile.JWKS(i.rsa.JWK(`"p":"AQAB"`)), errPrivate},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse([]byte(tc.document))
@@ -241,6 +239,16 @@ func TestEqualSets(t *testing.T) {
 		assert.Equal(t, tc.want, tc.one.Equal(tc.other), name)
 		assert.Equal(t, tc.want, tc.other.Equal(tc.one), name)
 	}
+}
+
+// Of keys that a token names alike the first is used, and no other is lost.
+func TestKeysOfOneID(t *testing.T) {
+	i, second := newIssuer(), hostile.NewSigner(ES256, "e")
+	set := parsed(t, i.ec.JWK(), second.JWK(), edit(i.rsa.JWK(), "kid", `"e"`), i.ed.JWK())
+	assert.Equal(t, []string{"e (ES256)", "e (RS256)", "d (EdDSA)"}, set.IDs())
+	assert.Equal(t, []Skipped{{"e", errSameID.Error()}}, set.Skipped())
+	assert.Equal(t, i.ec.Public(), set.Find(ES256, "e"))
+	assert.Equal(t, i.rsa.Public(), set.Find(RS256, "e"))
 }
 
 // Whatever arrives is parsed or refused, and what is parsed can be used.

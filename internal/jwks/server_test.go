@@ -70,10 +70,9 @@ func status(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 }
 
-// fetcher is a Remote with everything around it.
+// fetcher is a Source with everything around it.
 type fetcher struct {
-	*Remote
-	store   *Store
+	*Source
 	metrics *metrics.Set
 	lines   lines
 	used    chan []string // the ids of each set that came into force
@@ -88,26 +87,19 @@ func (l lines) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-func newFetcher(t testing.TB, url string, edit func(*RemoteConfig)) *fetcher {
+func newFetcher(t testing.TB, url string) *fetcher {
 	t.Helper()
 	f := &fetcher{metrics: metrics.NewSet(), lines: make(lines, 100), used: make(chan []string, 100)}
-	logger := slog.New(slog.NewTextHandler(f.lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	f.store = NewStore(StoreConfig{
+	f.Source = New(Config{
+		URL:     url,
 		Use:     func(set *Set) error { f.used <- set.IDs(); return nil },
-		Logger:  logger,
+		Logger:  slog.New(slog.NewTextHandler(f.lines, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Metrics: f.metrics,
 	})
-	config := RemoteConfig{URL: url, Store: f.store, Logger: logger, Metrics: f.metrics}
-	if edit != nil {
-		edit(&config)
-	}
-	var err error
-	f.Remote, err = NewRemote(config)
-	require.NoError(t, err)
 	return f
 }
 
-// during runs the Remote while do runs, and waits for its end.
+// during runs the Source while do runs, and waits for its end.
 func (f *fetcher) during(t testing.TB, do func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

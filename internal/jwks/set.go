@@ -28,6 +28,28 @@ const (
 	EdDSA = "EdDSA" // Ed25519
 )
 
+const (
+	// maxDocument bounds a document, in bytes. Sets with certificate chains of
+	// large issuers take about 20 KiB.
+	maxDocument = 256 << 10
+	// maxKeys bounds the keys of a document, usable or not.
+	maxKeys = 100
+)
+
+// Why a document is refused as a whole: it is no JWK Set, or something is wrong
+// with its publisher, and half of it must not come into force.
+var (
+	errTooLarge   = fmt.Errorf("the document is larger than %d KiB", maxDocument>>10)
+	errNotJSON    = errors.New("the document is not one JSON object with unique names and a list named keys")
+	errTooMany    = fmt.Errorf("the document has more than %d keys", maxKeys)
+	errNoneUsable = errors.New("the document has no key for RS256, ES256 or EdDSA")
+	errSymmetric  = errors.New("the document holds a symmetric key, which must never be published: take it out and replace the secret")
+	errPrivate    = errors.New("the document holds a private key: publish the public part alone and replace that key")
+)
+
+// errSameID is why a key is skipped that a token could not choose.
+var errSameID = errors.New("a key before it has the same kid and algorithm")
+
 // Set is an immutable set of keys. The zero Set holds none.
 type Set struct {
 	keys    []key
@@ -47,21 +69,22 @@ type key struct {
 // have in common.
 type publicKey interface{ Equal(crypto.PublicKey) bool }
 
+func (k key) equal(other key) bool {
+	return k.id == other.id && k.algorithm == other.algorithm && k.public.Equal(other.public)
+}
+
 // Find returns the key for tokens that are signed with algorithm and name kid
 // in their header: an *rsa.PublicKey for RS256, an *ecdsa.PublicKey for ES256,
 // an ed25519.PublicKey for EdDSA, nil when there is none. An empty kid finds
 // the key of an algorithm that has only one: trying several would let a header
 // without kid cost many verifications.
-func (s *Set) Find(algorithm, kid string) crypto.PublicKey {
-	var found crypto.PublicKey
+func (s *Set) Find(algorithm, kid string) (found crypto.PublicKey) {
 	for _, k := range s.keys {
 		switch {
-		case k.algorithm != algorithm:
-		case kid != "" && k.id == kid:
-			return k.public
-		case kid == "" && found != nil:
+		case k.algorithm != algorithm || kid != "" && k.id != kid:
+		case found != nil:
 			return nil
-		case kid == "":
+		default:
 			found = k.public
 		}
 	}
@@ -75,10 +98,9 @@ func (s *Set) Len() int { return len(s.keys) }
 func (s *Set) Skipped() []Skipped { return slices.Clone(s.skipped) }
 
 // IDs lists the key ids with the algorithm of each, such as `2026-01 (ES256)`.
-func (s *Set) IDs() []string {
-	ids := make([]string, len(s.keys))
-	for i, k := range s.keys {
-		ids[i] = k.id + " (" + k.algorithm + ")"
+func (s *Set) IDs() (ids []string) {
+	for _, k := range s.keys {
+		ids = append(ids, k.id+" ("+k.algorithm+")")
 	}
 	return ids
 }
@@ -91,33 +113,9 @@ func (s *Set) Equal(other *Set) bool {
 	})
 }
 
-func (k key) equal(other key) bool {
-	return k.id == other.id && k.algorithm == other.algorithm && k.public.Equal(other.public)
-}
-
-const (
-	// maxDocument bounds a document, in bytes. Sets with certificate chains of
-	// large issuers take about 20 KiB.
-	maxDocument = 256 << 10
-	// maxKeys bounds the keys of a document, usable or not.
-	maxKeys = 100
-)
-
-// Why a document is refused as a whole: it is no JWK Set, or something is wrong
-// with its publisher, and half of it must not come into force.
-var (
-	errTooLarge   = fmt.Errorf("the document is larger than %d KiB", maxDocument>>10)
-	errNotJSON    = errors.New("the document is not one JSON object with unique names")
-	errNoList     = errors.New(`the document has no list "keys"`)
-	errTooMany    = fmt.Errorf("the document has more than %d keys", maxKeys)
-	errNoneUsable = errors.New("the document has no key for RS256, ES256 or EdDSA")
-	errSymmetric  = errors.New("the document holds a symmetric key, which must never be published: take it out and replace the secret")
-	errPrivate    = errors.New("the document holds a private key: publish the public part alone and replace that key")
-	errSameID     = errors.New("two keys have the same kid")
-)
-
-// Parse reads a JWK Set (RFC 7517 §5). Keys of another use, type or algorithm
-// and keys that are malformed or weak are skipped. The errors name no key.
+// Parse reads a JWK Set (RFC 7517 §5). Keys of another use, type or algorithm,
+// keys that are malformed or weak, and a second key that tokens would name
+// alike are skipped. The errors name no key.
 func Parse(document []byte) (*Set, error) {
 	if len(document) > maxDocument {
 		return nil, errTooLarge
@@ -125,37 +123,26 @@ func Parse(document []byte) (*Set, error) {
 	var wire struct {
 		Keys []jsontext.Value `json:"keys"`
 	}
-	if err := json.Unmarshal(document, &wire); err != nil {
-		if !jsontext.Value(document).IsValid() || jsontext.Value(document).Kind() != '{' {
-			return nil, errNotJSON
-		}
-		return nil, errNoList
+	if err := json.Unmarshal(document, &wire); err != nil || wire.Keys == nil {
+		return nil, errNotJSON
 	}
-	switch {
-	case wire.Keys == nil:
-		return nil, errNoList
-	case len(wire.Keys) > maxKeys:
+	if len(wire.Keys) > maxKeys {
 		return nil, errTooMany
 	}
-	return collect(wire.Keys)
-}
-
-func collect(values []jsontext.Value) (*Set, error) {
 	set := &Set{}
-	ids := map[string]bool{}
-	for _, value := range values {
+	for _, value := range wire.Keys {
 		k, err := parseKey(value)
-		switch {
-		case errors.Is(err, errSymmetric), errors.Is(err, errPrivate):
-			return nil, err
-		case err != nil:
-			set.skipped = append(set.skipped, Skipped{ID: k.id, Reason: err.Error()})
-			continue
-		case ids[k.id]:
-			return nil, errSameID
+		if err == nil && k.id != "" && set.Find(k.algorithm, k.id) != nil {
+			err = errSameID
 		}
-		ids[k.id] = k.id != ""
-		set.keys = append(set.keys, k)
+		switch err {
+		case nil:
+			set.keys = append(set.keys, k)
+		case errSymmetric, errPrivate:
+			return nil, err
+		default:
+			set.skipped = append(set.skipped, Skipped{ID: k.id, Reason: err.Error()})
+		}
 	}
 	if len(set.keys) == 0 {
 		return nil, errNoneUsable
@@ -166,24 +153,20 @@ func collect(values []jsontext.Value) (*Set, error) {
 // ReadFile reads the set in the file at path. Its errors do not name the file.
 func ReadFile(path string) (*Set, error) {
 	file, err := os.Open(path)
-	if err != nil {
-		return nil, withoutPath(err)
+	var document []byte
+	if err == nil {
+		defer file.Close()
+		document, err = readBounded(file)
 	}
-	defer file.Close()
-	document, err := readBounded(file)
-	if err != nil {
-		return nil, withoutPath(err)
+	var failed *fs.PathError
+	switch {
+	case errors.As(err, &failed):
+		return nil, failed.Err
+	case err != nil:
+		return nil, err
 	}
 	return Parse(document)
 }
 
 // readBounded reads a document and one byte more at most, which Parse refuses.
 func readBounded(r io.Reader) ([]byte, error) { return io.ReadAll(io.LimitReader(r, maxDocument+1)) }
-
-func withoutPath(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	return err
-}

@@ -1,0 +1,191 @@
+package jwks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/busdk/bus-api-provider-vm/internal/backoff"
+)
+
+const (
+	// jitter is the part of an interval that is left to chance, so that replicas
+	// do not ask in step.
+	jitter = 0.2
+	// missedInterval is between two fetches that unknown key ids cause.
+	missedInterval = 10 * time.Second
+	// The pauses after failures begin between firstBackoff and twice that.
+	firstBackoff   = time.Second / 2
+	longestBackoff = time.Minute
+)
+
+// errNoSet is Ready before the first set.
+var errNoSet = errors.New("no public keys for callers' tokens yet")
+
+// Config configures New. All fields but URL are required.
+type Config struct {
+	// URL of the document, accepted by CheckURL; empty for a set that Put alone
+	// replaces.
+	URL string
+	// Use puts a set in force. It is called for each set that verifies other
+	// tokens than the one before it.
+	Use func(*Set) error
+	// Logger gets one line for each change, when fetching begins to fail and when
+	// it works again.
+	Logger *slog.Logger
+	// Metrics gets the gauges of keys, and with a URL the fetches by result and
+	// the age of what they said.
+	Metrics *metrics.Set
+}
+
+// Source holds the set that is in force: the last good one, for however long
+// fetching the next one fails.
+type Source struct {
+	config  Config
+	client  *http.Client
+	current atomic.Pointer[Set] // empty before the first one
+	fetches map[string]*metrics.Counter
+
+	refresh chan struct{} // asked for by an operator
+	missed  chan struct{} // asked for by a token
+
+	// confirmed is when the server last said what the keys are, and before it
+	// ever did, when it was first to be asked, in nanoseconds since the epoch.
+	confirmed atomic.Int64
+	failures  int // since the last success; Run's own
+}
+
+// New returns a Source without a set.
+func New(config Config) *Source {
+	s := &Source{
+		config:  config,
+		client:  newClient(),
+		fetches: map[string]*metrics.Counter{},
+		refresh: make(chan struct{}, 1),
+		missed:  make(chan struct{}, 1),
+	}
+	s.current.Store(&Set{})
+	config.Metrics.NewGauge("bus_vm_jwks_keys", func() float64 { return float64(len(s.current.Load().keys)) })
+	config.Metrics.NewGauge("bus_vm_jwks_skipped_keys", func() float64 { return float64(len(s.current.Load().skipped)) })
+	if config.URL == "" {
+		return s
+	}
+	for _, result := range []string{"changed", "unchanged", "failed"} {
+		s.fetches[result] = config.Metrics.NewCounter(fmt.Sprintf("bus_vm_jwks_fetches_total{result=%q}", result))
+	}
+	s.confirmed.Store(time.Now().UnixNano())
+	config.Metrics.NewGauge("bus_vm_jwks_age_seconds", func() float64 {
+		return time.Since(time.Unix(0, s.confirmed.Load())).Seconds()
+	})
+	return s
+}
+
+// Ready is an error until there is a set.
+func (s *Source) Ready() error {
+	if s.current.Load().Len() == 0 {
+		return errNoSet
+	}
+	return nil
+}
+
+// Put makes set the current one and reports whether that changes anything for
+// callers. An error is Use's, and leaves the set before in force. It must not
+// be called from two goroutines at once.
+func (s *Source) Put(set *Set) (changed bool, err error) {
+	if !s.current.Load().Equal(set) {
+		if err := s.config.Use(set); err != nil {
+			return false, err
+		}
+		changed = true
+		s.config.Logger.Info("public keys for callers' tokens in force", "keys", set.IDs(), "skipped", set.Skipped())
+	}
+	s.current.Store(set)
+	return changed, nil
+}
+
+// Refresh makes Run fetch now. It does not wait.
+func (s *Source) Refresh() { ask(s.refresh) }
+
+// Missed tells Run that a token names a key that is not in the set, in case its
+// issuer has just begun to use a new one. It does not wait, and any client may
+// cause it: Run fetches for it once in missedInterval at most.
+func (s *Source) Missed() { ask(s.missed) }
+
+func ask(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // asked already
+	}
+}
+
+// Run fetches at once and then as long as ctx lasts: when the document says it
+// is due, when it is asked to, and after failures with growing pauses. It
+// returns nil when ctx ends.
+func (s *Source) Run(ctx context.Context) error {
+	defer s.client.CloseIdleConnections()
+	var began time.Time
+	due := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.missed:
+			if soonest := began.Add(missedInterval); soonest.Before(due) {
+				due = soonest
+			}
+			continue
+		case <-s.refresh:
+		case <-time.After(time.Until(due)):
+		}
+		began = time.Now()
+		pause := s.update(ctx)
+		due = time.Now().Add(pause)
+	}
+}
+
+// update fetches once and returns how long to wait before the next time.
+func (s *Source) update(ctx context.Context) time.Duration {
+	set, fresh, err := fetch(ctx, s.client, s.config.URL)
+	result := "unchanged"
+	if err == nil {
+		var changed bool
+		if changed, err = s.Put(set); changed {
+			result = "changed"
+		}
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return 0 // given up, not failed
+	case err != nil:
+		s.failed(err)
+		return backoff.Delay(s.failures-1, firstBackoff, longestBackoff, rand.Float64())
+	case s.failures > 0:
+		s.config.Logger.Info("fetching public keys works again", "failures", s.failures)
+	}
+	s.failures = 0
+	s.fetches[result].Inc()
+	s.confirmed.Store(time.Now().UnixNano())
+	return fresh - time.Duration(jitter*rand.Float64()*float64(fresh))
+}
+
+// failed says so once in a row of failures.
+func (s *Source) failed(err error) {
+	s.fetches["failed"].Inc()
+	s.failures++
+	const do = "look at the server behind --jwks-url; it is asked again until it answers well"
+	switch {
+	case s.failures > 1:
+		s.config.Logger.Debug("fetching public keys failed again", "cause", err, "failures", s.failures)
+	case s.Ready() == nil:
+		s.config.Logger.Warn("fetching public keys failed; the last good ones stay in force", "cause", err, "do", do)
+	default:
+		s.config.Logger.Error("fetching public keys failed and there are none yet; /readyz stays 503", "cause", err, "do", do)
+	}
+}
