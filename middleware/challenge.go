@@ -39,6 +39,7 @@ var refusals = []struct {
 	{token.ErrUnknownKey, invalidToken("unknown_key")},
 	{token.ErrSubject, invalidToken("claims")},
 	{token.ErrExpiry, invalidToken("claims")},
+	{token.ErrClaimType, invalidToken("claims")},
 }
 
 // refusalFor is the 401 for a token that was refused because of cause.

@@ -197,21 +197,21 @@ func (v *Verifier) Key(token *jwt.Token) (any, error) {
 // remembers it: should that one have been replaced meanwhile, nothing stays.
 func (v *Verifier) Accept(token *jwt.Token, now time.Time) (*Identity, error) {
 	raw := token.Claims.(*RawClaims)
-	var claims claims
-	if err := claims.read(raw.text); err != nil {
+	claims, err := readClaims(raw.text)
+	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(claims.audience, func(name string) bool { return slices.Contains(v.config.Audiences, name) }) {
+	if !slices.ContainsFunc(claims.Audience, func(name string) bool { return slices.Contains(v.config.Audiences, name) }) {
 		return nil, ErrWrongAudience
 	}
-	if err := checkDates(claims.expiresAt, claims.notBefore, now, v.config.Leeway); err != nil {
+	if err := checkDates(claims.ExpiresAt, claims.NotBefore, now, v.config.Leeway); err != nil {
 		return nil, err
 	}
 	id := &Identity{
-		Subject:   claims.subject,
-		Scopes:    claims.scopes(),
-		expiresAt: claims.expiresAt,
-		notBefore: claims.notBefore,
+		Subject:   claims.Subject,
+		Scopes:    strings.FieldsFunc(claims.Scope, func(r rune) bool { return r == ' ' }), // RFC 6749 §3.3
+		expiresAt: claims.ExpiresAt,
+		notBefore: claims.NotBefore,
 	}
 	raw.verifiedBy.verified.put(token.Raw, id, now)
 	return id, nil
