@@ -55,6 +55,7 @@ type Identity struct {
 
 	expiresAt, notBefore float64   // seconds since the epoch
 	verifiedUntil        time.Time // when the signature is checked again
+	forget               *time.Timer
 }
 
 // Verifier verifies bearer tokens and remembers the ones it verified. A token
@@ -126,7 +127,7 @@ func (v *Verifier) replace(edit func(*keyRing)) error {
 		return ErrNoKeys
 	}
 	var err error
-	if ring.verified, err = newCache(v.config.CacheSize, v.config.Now); err != nil {
+	if ring.verified, err = newCache(v.config.CacheSize); err != nil {
 		return err
 	}
 	v.ring.Store(&ring)
