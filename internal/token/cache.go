@@ -41,17 +41,14 @@ type cache struct {
 }
 
 // newCache returns a cache of size ordinary tokens.
-func newCache(size int) (*cache, error) {
-	entries, err := otter.New(&otter.Options[string, *Identity]{
+func newCache(size int) *cache {
+	entries := otter.Must(&otter.Options[string, *Identity]{
 		MaximumWeight: uint64(size),
 		Weigher:       weigh,
-		// The timer of an entry that was evicted would keep it in memory.
+		// The timer of an entry that was evicted would hold its token.
 		OnAtomicDeletion: func(e otter.DeletionEvent[string, *Identity]) { e.Value.forget.Stop() },
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &cache{entries: entries, seen: make([]atomic.Uint32, size), seed: maphash.MakeSeed()}, nil
+	return &cache{entries: entries, seen: make([]atomic.Uint32, size), seed: maphash.MakeSeed()}
 }
 
 func weigh(token string, id *Identity) uint32 {

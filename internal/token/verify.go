@@ -83,9 +83,6 @@ func NewVerifier(config Config) (*Verifier, error) {
 	if config.Metrics == nil {
 		config.Metrics = metrics.NewSet()
 	}
-	if config.Now == nil {
-		config.Now = time.Now
-	}
 	v := &Verifier{
 		config: config,
 		hits:   config.Metrics.NewCounter(`bus_vm_token_cache_requests_total{result="hit"}`),
@@ -126,10 +123,7 @@ func (v *Verifier) replace(edit func(*keyRing)) error {
 	if ring.secrets == nil && ring.public == nil {
 		return ErrNoKeys
 	}
-	var err error
-	if ring.verified, err = newCache(v.config.CacheSize); err != nil {
-		return err
-	}
+	ring.verified = newCache(v.config.CacheSize)
 	v.ring.Store(&ring)
 	return nil
 }
@@ -166,20 +160,19 @@ func (v *Verifier) Check(token string) (string, error) {
 		v.lastHeader.Store(header)
 	}
 	ring := v.ring.Load()
-	switch _, err := ring.find(header.algorithm, header.keyID); {
-	case err == ErrUnknownKey && v.config.UnknownKey != nil:
+	_, err := ring.find(header.Algorithm, header.KeyID)
+	if err == ErrUnknownKey && v.config.UnknownKey != nil {
 		v.config.UnknownKey()
-		return "", err
+	}
+	switch {
 	case err != nil:
 		return "", err
-	case header.algorithm == hs256 && !ring.secrets.signed(token[:len(token)-len(signature)-1], signature):
+	case header.Algorithm == hs256 && !ring.secrets.signed(token[:len(token)-len(signature)-1], signature):
 		return "", jwt.ErrTokenSignatureInvalid
 	case !canonical(claims), !canonical(signature):
 		return "", errBase64
-	case strings.IndexByte(token, '\n') >= 0, strings.IndexByte(token, '\r') >= 0:
-		return "", errBase64 // Go's decoders skip line breaks, strict ones too
-	case header.algorithm != hs256:
-		return token, checkClaims(claims)
+	case header.Algorithm != hs256:
+		return token, checkDepth(claims)
 	}
 	return token, nil
 }
