@@ -51,7 +51,7 @@ func TestBadServers(t *testing.T) {
 			t.Parallel()
 			p := publish(t, httptest.NewServer, document(hostile.JWKS(good.JWK())))
 			f := newFetcher(t, p.URL+"/secret-path")
-			f.client.Timeout = tc.timeout
+			f.client = &http.Client{Timeout: tc.timeout, Transport: client.Transport, CheckRedirect: client.CheckRedirect}
 			f.during(t, func() {
 				assert.Contains(t, next(t, f.lines), `keys="[good (EdDSA)]"`)
 				p.now(tc.answer)

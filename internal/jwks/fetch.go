@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -18,17 +18,13 @@ import (
 const (
 	// fetchTimeout bounds a whole fetch, redirects and body included.
 	fetchTimeout = 10 * time.Second
-	// connectTimeout bounds its two handshakes, each.
-	connectTimeout = 5 * time.Second
 	// maxHeader bounds the header of an answer, in bytes.
 	maxHeader = 64 << 10
 	// maxRedirects bounds the redirects of one fetch.
 	maxRedirects = 3
-	// idleTimeout closes the connection well before the next fetch.
-	idleTimeout = 10 * time.Second
 
-	// usualInterval is between two fetches of a document without a max-age;
-	// what one asks for is kept within the other two.
+	// usualInterval is between two fetches of a document that does not say how
+	// long it is fresh; what one says is kept within the other two.
 	usualInterval    = 5 * time.Minute
 	shortestInterval = 30 * time.Second
 	longestInterval  = 15 * time.Minute
@@ -53,53 +49,41 @@ func CheckURL(text string) error {
 	return nil
 }
 
-func newClient() *http.Client {
-	return &http.Client{
-		Timeout: fetchTimeout,
-		Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
-			TLSHandshakeTimeout:    connectTimeout,
-			MaxResponseHeaderBytes: maxHeader,
-			MaxIdleConns:           1,
-			IdleConnTimeout:        idleTimeout,
-			ForceAttemptHTTP2:      true,
-			// A small body may unpack to a large one.
-			DisableCompression: true,
-		},
-		CheckRedirect: func(next *http.Request, before []*http.Request) error {
-			first := before[0].URL
-			if len(before) > maxRedirects || next.URL.Scheme != first.Scheme || next.URL.Host != first.Host {
-				return errRedirect
-			}
-			return nil
-		},
-	}
+// client is for fetches that are minutes apart.
+var client = &http.Client{
+	Timeout: fetchTimeout,
+	Transport: &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		MaxResponseHeaderBytes: maxHeader,
+		DisableKeepAlives:      true,
+		DisableCompression:     true, // a small body may unpack to a large one
+	},
+	CheckRedirect: func(next *http.Request, before []*http.Request) error {
+		first := before[0].URL
+		if len(before) > maxRedirects || next.URL.Scheme != first.Scheme || next.URL.Host != first.Host {
+			return errRedirect
+		}
+		return nil
+	},
 }
 
 // Fetch asks for the document at url once, the way a Source does. The error is
 // ErrURL, or says why there is no set; it does not repeat the URL.
 func Fetch(ctx context.Context, url string) (*Set, error) {
-	client := newClient()
-	defer client.CloseIdleConnections()
 	set, _, err := fetch(ctx, client, url)
 	return set, err
 }
 
-// fetch also returns how long the set is fresh.
-func fetch(ctx context.Context, client *http.Client, from string) (set *Set, fresh time.Duration, err error) {
+// fetch also returns how long to wait before the next fetch.
+func fetch(ctx context.Context, client *http.Client, from string) (*Set, time.Duration, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err := cmp.Or(CheckURL(from), err); err != nil {
 		return nil, 0, err
 	}
 	request.Header.Set("Accept", "application/jwk-set+json, application/json") // RFC 7517 §8.5.2
 	response, err := client.Do(request)
-	var failed *url.Error
-	switch {
-	case errors.As(err, &failed):
+	if failed, ok := errors.AsType[*url.Error](err); ok {
 		return nil, 0, failed.Err // without the URL
-	case err != nil:
-		return nil, 0, err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
@@ -109,23 +93,23 @@ func fetch(ctx context.Context, client *http.Client, from string) (set *Set, fre
 	if err != nil {
 		return nil, 0, err
 	}
-	set, err = Parse(document)
+	set, err := Parse(document)
 	return set, freshFor(response.Header.Values("Cache-Control")), err
 }
 
-// freshFor reads Cache-Control values (RFC 9111 §5.2.2): what max-age says,
-// within bounds, and the shortest interval for no-cache and no-store.
+var maxAge = regexp.MustCompile(`(?:^|[, ])max-age="?(\d{1,9})"?(?:$|[, ])`)
+
+// freshFor is how long an answer with these Cache-Control values (RFC 9111
+// §5.2.2) is taken for fresh.
 func freshFor(values []string) time.Duration {
-	var fresh time.Duration
-	for directive := range strings.SplitSeq(strings.ToLower(strings.Join(values, ",")), ",") {
-		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
-		seconds, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 31)
-		switch {
-		case name == "no-cache", name == "no-store":
-			return shortestInterval
-		case name == "max-age" && err == nil && fresh == 0:
-			fresh = min(max(time.Duration(seconds)*time.Second, shortestInterval), longestInterval)
-		}
+	directives := strings.ToLower(strings.Join(values, ","))
+	said := maxAge.FindStringSubmatch(directives)
+	switch {
+	case strings.Contains(directives, "no-cache"), strings.Contains(directives, "no-store"):
+		return shortestInterval
+	case said == nil:
+		return usualInterval
 	}
-	return cmp.Or(fresh, usualInterval)
+	seconds, _ := strconv.Atoi(said[1]) // nine digits
+	return min(max(time.Duration(seconds)*time.Second, shortestInterval), longestInterval)
 }

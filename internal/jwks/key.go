@@ -29,7 +29,7 @@ const (
 // Why a key is skipped, as RFC 7517 §5 asks for what is not understood or out
 // of range.
 var (
-	errMembers   = errors.New("a member is missing or has a wrong type")
+	errMembers   = errors.New("a member is missing, has a wrong type or is not base64url without padding")
 	errType      = errors.New("its type is not RSA, EC or OKP")
 	errCurve     = errors.New("its curve is not P-256 or Ed25519")
 	errUse       = errors.New("it is not for signatures")
@@ -37,7 +37,6 @@ var (
 	errModulus   = errors.New("its modulus is not an odd number of 2048 to 8192 bits")
 	errExponent  = errors.New("its exponent is not an odd number from 3 to 2^31-1")
 	errPoint     = errors.New("its coordinates are no point of the curve")
-	errBase64    = errors.New("a member is not base64url without padding")
 )
 
 // secretMembers are what only the owner of a key may know, whatever else the
@@ -108,7 +107,7 @@ func parseKey(value jsontext.Value) (k key, err error) {
 // rsa decodes an RSA key (RFC 7518 §6.3.1). Leading zero bytes, which some
 // issuers write, change nothing.
 func (w *wireKey) rsa() (publicKey, error) {
-	parts, err := decode(w.N, w.E)
+	parts, err := decode(anySize, w.N, w.E)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +115,7 @@ func (w *wireKey) rsa() (publicKey, error) {
 	if bits := modulus.BitLen(); bits < minModulus || bits > maxModulus || modulus.Bit(0) == 0 {
 		return nil, errModulus
 	}
-	if exponent.Cmp(big.NewInt(3)) < 0 || exponent.Cmp(big.NewInt(math.MaxInt32)) > 0 || exponent.Bit(0) == 0 {
+	if e := exponent.Int64(); !exponent.IsInt64() || e < 3 || e > math.MaxInt32 || e%2 == 0 {
 		return nil, errExponent
 	}
 	return &rsa.PublicKey{N: modulus, E: int(exponent.Int64())}, nil
@@ -124,12 +123,9 @@ func (w *wireKey) rsa() (publicKey, error) {
 
 // p256 decodes a key on P-256, its coordinates in full size (RFC 7518 §6.2.1).
 func (w *wireKey) p256() (publicKey, error) {
-	parts, err := decode(w.X, w.Y)
+	parts, err := decode(coordinateSize, w.X, w.Y)
 	if err != nil {
 		return nil, err
-	}
-	if len(parts[0]) != coordinateSize || len(parts[1]) != coordinateSize {
-		return nil, errPoint
 	}
 	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{uncompressedPoint}, parts[0], parts[1]))
 	if err != nil {
@@ -140,27 +136,26 @@ func (w *wireKey) p256() (publicKey, error) {
 
 // ed25519 decodes an Ed25519 key (RFC 8037 §2).
 func (w *wireKey) ed25519() (publicKey, error) {
-	parts, err := decode(w.X)
+	parts, err := decode(ed25519.PublicKeySize, w.X)
 	if err != nil {
 		return nil, err
-	}
-	if len(parts[0]) != ed25519.PublicKeySize {
-		return nil, errPoint
 	}
 	return ed25519.PublicKey(parts[0]), nil
 }
 
-// decode reads members in base64url without padding (RFC 7515 §2).
-func decode(members ...string) (parts [][]byte, err error) {
+const anySize = 0
+
+// decode reads members of size bytes in base64url without padding (RFC 7515 §2).
+func decode(size int, members ...string) (parts [][]byte, err error) {
 	for _, text := range members {
-		data, err := base64.RawURLEncoding.Strict().DecodeString(text)
+		part, err := base64.RawURLEncoding.Strict().DecodeString(text)
 		switch {
-		case err != nil:
-			return nil, errBase64
-		case len(data) == 0:
+		case err != nil, len(part) == 0:
 			return nil, errMembers
+		case size != anySize && len(part) != size:
+			return nil, errPoint
 		}
-		parts = append(parts, data)
+		parts = append(parts, part)
 	}
 	return parts, nil
 }

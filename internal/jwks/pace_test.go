@@ -52,7 +52,7 @@ func within(t *testing.T, table *timetable, do func(*fetcher)) {
 	synctest.Test(t, func(t *testing.T) {
 		table.began = time.Now()
 		f := newFetcher(t, "https://id.example")
-		f.client.Transport = table
+		f.client = &http.Client{Transport: table}
 		f.during(t, func() { do(f) })
 	})
 }

@@ -66,7 +66,7 @@ type Source struct {
 func New(config Config) *Source {
 	s := &Source{
 		config:  config,
-		client:  newClient(),
+		client:  client,
 		fetches: map[string]*metrics.Counter{},
 		refresh: make(chan struct{}, 1),
 		missed:  make(chan struct{}, 1),
@@ -129,7 +129,6 @@ func ask(c chan struct{}) {
 // is due, when it is asked to, and after failures with growing pauses. It
 // returns nil when ctx ends.
 func (s *Source) Run(ctx context.Context) error {
-	defer s.client.CloseIdleConnections()
 	var began time.Time
 	due := time.Now()
 	for {

@@ -1,7 +1,6 @@
 package jwks
 
 import (
-	"net/http"
 	"net/http/httptest"
 	"testing"
 
@@ -34,7 +33,7 @@ func TestTransportSecurity(t *testing.T) {
 	key := hostile.NewSigner(EdDSA, "k")
 	p := publish(t, httptest.NewTLSServer, document(hostile.JWKS(key.JWK())))
 	trusting := newFetcher(t, p.URL)
-	trusting.client.Transport.(*http.Transport).TLSClientConfig = p.Client().Transport.(*http.Transport).TLSClientConfig
+	trusting.client = p.Client()
 	trusting.during(t, func() { assert.Equal(t, []string{"k (EdDSA)"}, next(t, trusting.used)) })
 
 	strict := newFetcher(t, p.URL)
