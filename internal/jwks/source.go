@@ -26,16 +26,12 @@ const (
 	longestBackoff = time.Minute
 )
 
-// errNoSet is Ready before the first set.
-var errNoSet = errors.New("no public keys for callers' tokens yet")
-
 // Config configures New. All fields but URL are required.
 type Config struct {
 	// URL of the document, accepted by CheckURL; empty for a set that Put alone
 	// replaces.
 	URL string
-	// Use puts a set in force. It is called for each set that verifies other
-	// tokens than the one before it.
+	// Use puts a set in force that verifies other tokens than the one before it.
 	Use func(*Set) error
 	// Logger gets one line for each change, when fetching begins to fail and when
 	// it works again.
@@ -50,8 +46,8 @@ type Config struct {
 type Source struct {
 	config  Config
 	client  *http.Client
-	current atomic.Pointer[Set] // empty before the first one
-	fetches map[string]*metrics.Counter
+	current atomic.Pointer[Set]         // empty before the first one
+	fetches map[string]*metrics.Counter // by result
 
 	refresh chan struct{} // asked for by an operator
 	missed  chan struct{} // asked for by a token
@@ -90,7 +86,7 @@ func New(config Config) *Source {
 // Ready is an error until there is a set.
 func (s *Source) Ready() error {
 	if s.current.Load().Len() == 0 {
-		return errNoSet
+		return errors.New("no public keys for callers' tokens yet")
 	}
 	return nil
 }
@@ -99,11 +95,10 @@ func (s *Source) Ready() error {
 // callers. An error is Use's, and leaves the set before in force. It must not
 // be called from two goroutines at once.
 func (s *Source) Put(set *Set) (changed bool, err error) {
-	if !s.current.Load().Equal(set) {
+	if changed = !s.current.Load().Equal(set); changed {
 		if err := s.config.Use(set); err != nil {
 			return false, err
 		}
-		changed = true
 		s.config.Logger.Info("public keys for callers' tokens in force", "keys", set.IDs(), "skipped", set.Skipped())
 	}
 	s.current.Store(set)
@@ -130,8 +125,7 @@ func ask(c chan struct{}) {
 // returns nil when ctx ends.
 func (s *Source) Run(ctx context.Context) error {
 	var began time.Time
-	due := time.Now()
-	for {
+	for due := time.Now(); ; {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -150,7 +144,7 @@ func (s *Source) Run(ctx context.Context) error {
 }
 
 // update fetches once and returns how long to wait before the next time.
-func (s *Source) update(ctx context.Context) time.Duration {
+func (s *Source) update(ctx context.Context) (pause time.Duration) {
 	set, fresh, err := fetch(ctx, s.client, s.config.URL)
 	result := "unchanged"
 	if err == nil {
@@ -159,13 +153,13 @@ func (s *Source) update(ctx context.Context) time.Duration {
 			result = "changed"
 		}
 	}
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return 0 // given up, not failed
-	case err != nil:
-		s.failed(err)
+	if err != nil {
+		if ctx.Err() == nil { // else given up, not failed
+			s.failed(err)
+		}
 		return backoff.Delay(s.failures-1, firstBackoff, longestBackoff, rand.Float64())
-	case s.failures > 0:
+	}
+	if s.failures > 0 {
 		s.config.Logger.Info("fetching public keys works again", "failures", s.failures)
 	}
 	s.failures = 0
@@ -176,9 +170,9 @@ func (s *Source) update(ctx context.Context) time.Duration {
 
 // failed says so once in a row of failures.
 func (s *Source) failed(err error) {
+	const do = "look at the server behind --jwks-url; it is asked again until it answers well"
 	s.fetches["failed"].Inc()
 	s.failures++
-	const do = "look at the server behind --jwks-url; it is asked again until it answers well"
 	switch {
 	case s.failures > 1:
 		s.config.Logger.Debug("fetching public keys failed again", "cause", err, "failures", s.failures)
