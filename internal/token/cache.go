@@ -68,7 +68,7 @@ func (c *cache) get(token string, now time.Time) *Identity {
 // put remembers id, to whom the verified token belongs, until the token expires
 // or for rememberFor, if the token was put before. It owns id from here on.
 func (c *cache) put(token string, id *Identity, now time.Time) {
-	lasts := time.Duration(min(id.expiresAt-unixSeconds(now), rememberFor.Seconds()) * float64(time.Second))
+	lasts := time.Duration(min(id.ExpiresAt-unixSeconds(now), rememberFor.Seconds()) * float64(time.Second))
 	if lasts <= 0 || !c.seenBefore(token) {
 		return
 	}

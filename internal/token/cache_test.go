@@ -30,7 +30,7 @@ func size(v *Verifier) int { return v.ring.Load().verified.entries.EstimatedSize
 func TestSignatureIsCheckedAgain(t *testing.T) {
 	const key = "header.claims.signature"
 	cache := newCache(8)
-	id := &Identity{Subject: "caller", expiresAt: unixSeconds(epoch) + 3600}
+	id := &Identity{Subject: "caller", validity: validity{ExpiresAt: unixSeconds(epoch) + 3600}}
 	cache.put(key, id, epoch)
 	assert.Nil(t, cache.get(key, epoch), "remembered after one use")
 	cache.put(key, id, epoch)

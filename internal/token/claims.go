@@ -50,14 +50,19 @@ func (c *RawClaims) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// claims are those that matter here. Dates are seconds since the epoch, of
-// which RFC 7519 §2 allows fractions.
+// claims are those that matter here.
 type claims struct {
-	Subject   string   `json:"sub"`
-	Audience  audience `json:"aud"`
-	Scope     string   `json:"scope"`
-	ExpiresAt float64  `json:"exp"`
-	NotBefore float64  `json:"nbf"` // 0 when absent
+	Subject  string   `json:"sub"`
+	Audience audience `json:"aud"`
+	Scope    string   `json:"scope"`
+	validity
+}
+
+// validity is from when to when a token is valid, in seconds since the epoch,
+// of which RFC 7519 §2 allows fractions.
+type validity struct {
+	ExpiresAt float64 `json:"exp"`
+	NotBefore float64 `json:"nbf"` // 0 when absent
 }
 
 // audience is a string or a list of strings (RFC 7519 §4.1.3).
@@ -101,14 +106,13 @@ func readClaims(text []byte) (c claims, err error) {
 	return c, nil
 }
 
-// checkDates refuses a token at the very moment of exp (RFC 7519 §4.1.4: "on
-// or after"), and before nbf.
-func checkDates(expiresAt, notBefore float64, now time.Time, leeway time.Duration) error {
-	seconds, slack := unixSeconds(now), leeway.Seconds()
-	if seconds >= expiresAt+slack {
+// check refuses a token at the very moment of exp (RFC 7519 §4.1.4: "on or
+// after"), and before nbf.
+func (v validity) check(now time.Time, leeway time.Duration) error {
+	switch seconds, slack := unixSeconds(now), leeway.Seconds(); {
+	case seconds >= v.ExpiresAt+slack:
 		return ErrExpired
-	}
-	if seconds < notBefore-slack {
+	case seconds < v.NotBefore-slack:
 		return ErrNotYetValid
 	}
 	return nil

@@ -3,6 +3,7 @@
 package token
 
 import (
+	"cmp"
 	"log/slog"
 	"slices"
 	"strings"
@@ -50,12 +51,12 @@ type Config struct {
 type Identity struct {
 	// Subject is the stable identity id of the token (`sub`).
 	Subject string
-	// Scopes are the granted scopes, split at the ASCII space.
+	// Scopes are the granted scopes, split at the ASCII space (RFC 6749 §3.3).
 	Scopes []string
 
-	expiresAt, notBefore float64   // seconds since the epoch
-	verifiedUntil        time.Time // when the signature is checked again
-	forget               *time.Timer
+	validity
+	verifiedUntil time.Time   // when the signature is checked again
+	forget        *time.Timer // takes it out of the cache
 }
 
 // Verifier verifies bearer tokens and remembers the ones it verified. A token
@@ -77,12 +78,8 @@ func NewVerifier(config Config) (*Verifier, error) {
 	if len(config.Audiences) == 0 {
 		config.Audiences = []string{Audience}
 	}
-	if config.CacheSize <= 0 {
-		config.CacheSize = defaultCacheSize
-	}
-	if config.Metrics == nil {
-		config.Metrics = metrics.NewSet()
-	}
+	config.CacheSize = cmp.Or(config.CacheSize, defaultCacheSize)
+	config.Metrics = cmp.Or(config.Metrics, metrics.NewSet())
 	v := &Verifier{
 		config: config,
 		hits:   config.Metrics.NewCounter(`bus_vm_token_cache_requests_total{result="hit"}`),
@@ -137,7 +134,7 @@ func (v *Verifier) Recall(token string, now time.Time) (*Identity, error) {
 		return nil, nil
 	}
 	v.hits.Inc()
-	return id, checkDates(id.expiresAt, id.notBefore, now, v.config.Leeway)
+	return id, id.check(now, v.config.Leeway)
 }
 
 // Check refuses, before anything but the header is decoded, what no key of
@@ -198,14 +195,13 @@ func (v *Verifier) Accept(token *jwt.Token, now time.Time) (*Identity, error) {
 	if !slices.ContainsFunc(claims.Audience, func(name string) bool { return slices.Contains(v.config.Audiences, name) }) {
 		return nil, ErrWrongAudience
 	}
-	if err := checkDates(claims.ExpiresAt, claims.NotBefore, now, v.config.Leeway); err != nil {
+	if err := claims.check(now, v.config.Leeway); err != nil {
 		return nil, err
 	}
 	id := &Identity{
-		Subject:   claims.Subject,
-		Scopes:    strings.FieldsFunc(claims.Scope, func(r rune) bool { return r == ' ' }), // RFC 6749 §3.3
-		expiresAt: claims.ExpiresAt,
-		notBefore: claims.NotBefore,
+		Subject:  claims.Subject,
+		Scopes:   strings.FieldsFunc(claims.Scope, func(r rune) bool { return r == ' ' }),
+		validity: claims.validity,
 	}
 	raw.verifiedBy.verified.put(token.Raw, id, now)
 	return id, nil
