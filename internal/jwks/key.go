@@ -29,14 +29,13 @@ const (
 // Why a key is skipped, as RFC 7517 §5 asks for what is not understood or out
 // of range.
 var (
-	errMembers   = errors.New("a member is missing, has a wrong type or is not base64url without padding")
-	errType      = errors.New("its type is not RSA, EC or OKP")
-	errCurve     = errors.New("its curve is not P-256 or Ed25519")
+	errMembers   = errors.New("it is no object, or a member has a wrong type")
+	errType      = errors.New("its type and curve are not RSA, EC with P-256 or OKP with Ed25519")
 	errUse       = errors.New("it is not for signatures")
 	errAlgorithm = errors.New("its algorithm is not RS256, ES256 or EdDSA, or does not belong to its type")
-	errModulus   = errors.New("its modulus is not an odd number of 2048 to 8192 bits")
-	errExponent  = errors.New("its exponent is not an odd number from 3 to 2^31-1")
-	errPoint     = errors.New("its coordinates are no point of the curve")
+	errModulus   = errors.New("its modulus is not an odd number of 2048 to 8192 bits, in base64url")
+	errExponent  = errors.New("its exponent is not an odd number from 3 to 2^31-1, in base64url")
+	errPoint     = errors.New("its coordinates are no point of the curve, in base64url")
 )
 
 // secretMembers are what only the owner of a key may know, whatever else the
@@ -93,8 +92,6 @@ func parseKey(value jsontext.Value) (k key, err error) {
 	case w.Type == "OKP" && w.Curve == "Ed25519":
 		k.algorithm = EdDSA
 		k.public, err = w.ed25519()
-	case w.Type == "EC", w.Type == "OKP":
-		err = errCurve
 	default:
 		err = errType
 	}
@@ -107,28 +104,22 @@ func parseKey(value jsontext.Value) (k key, err error) {
 // rsa decodes an RSA key (RFC 7518 §6.3.1). Leading zero bytes, which some
 // issuers write, change nothing.
 func (w *wireKey) rsa() (publicKey, error) {
-	parts, err := decode(anySize, w.N, w.E)
-	if err != nil {
-		return nil, err
-	}
-	modulus, exponent := new(big.Int).SetBytes(parts[0]), new(big.Int).SetBytes(parts[1])
+	modulus, exponent := new(big.Int).SetBytes(decode(w.N)), new(big.Int).SetBytes(decode(w.E))
 	if bits := modulus.BitLen(); bits < minModulus || bits > maxModulus || modulus.Bit(0) == 0 {
 		return nil, errModulus
 	}
-	if e := exponent.Int64(); !exponent.IsInt64() || e < 3 || e > math.MaxInt32 || e%2 == 0 {
+	e := exponent.Int64()
+	if !exponent.IsInt64() || e < 3 || e > math.MaxInt32 || e%2 == 0 {
 		return nil, errExponent
 	}
-	return &rsa.PublicKey{N: modulus, E: int(exponent.Int64())}, nil
+	return &rsa.PublicKey{N: modulus, E: int(e)}, nil
 }
 
 // p256 decodes a key on P-256, its coordinates in full size (RFC 7518 §6.2.1).
 func (w *wireKey) p256() (publicKey, error) {
-	parts, err := decode(coordinateSize, w.X, w.Y)
-	if err != nil {
-		return nil, err
-	}
-	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{uncompressedPoint}, parts[0], parts[1]))
-	if err != nil {
+	x, y := decode(w.X), decode(w.Y)
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{uncompressedPoint}, x, y))
+	if err != nil || len(x) != coordinateSize {
 		return nil, errPoint
 	}
 	return public, nil
@@ -136,26 +127,19 @@ func (w *wireKey) p256() (publicKey, error) {
 
 // ed25519 decodes an Ed25519 key (RFC 8037 §2).
 func (w *wireKey) ed25519() (publicKey, error) {
-	parts, err := decode(ed25519.PublicKeySize, w.X)
-	if err != nil {
-		return nil, err
+	public := ed25519.PublicKey(decode(w.X))
+	if len(public) != ed25519.PublicKeySize {
+		return nil, errPoint
 	}
-	return ed25519.PublicKey(parts[0]), nil
+	return public, nil
 }
 
-const anySize = 0
-
-// decode reads members of size bytes in base64url without padding (RFC 7515 §2).
-func decode(size int, members ...string) (parts [][]byte, err error) {
-	for _, text := range members {
-		part, err := base64.RawURLEncoding.Strict().DecodeString(text)
-		switch {
-		case err != nil, len(part) == 0:
-			return nil, errMembers
-		case size != anySize && len(part) != size:
-			return nil, errPoint
-		}
-		parts = append(parts, part)
+// decode reads base64url without padding (RFC 7515 §2); nil for anything else,
+// which is no key either.
+func decode(text string) []byte {
+	data, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil {
+		return nil
 	}
-	return parts, nil
+	return data
 }
