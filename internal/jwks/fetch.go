@@ -40,10 +40,8 @@ var errRedirect = fmt.Errorf("the server redirects to another host or scheme, or
 // them on their way can sign tokens.
 func CheckURL(text string) error {
 	u, err := url.Parse(text)
-	if err != nil || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
-		return ErrURL
-	}
-	if u.Scheme != "https" && (u.Scheme != "http" || !address.IsLoopbackHost(u.Hostname())) {
+	if err != nil || u.Hostname() == "" || u.User != nil || u.Fragment != "" ||
+		u.Scheme != "https" && (u.Scheme != "http" || !address.IsLoopbackHost(u.Hostname())) {
 		return ErrURL
 	}
 	return nil
@@ -82,8 +80,8 @@ func fetch(ctx context.Context, client *http.Client, from string) (*Set, time.Du
 	}
 	request.Header.Set("Accept", "application/jwk-set+json, application/json") // RFC 7517 §8.5.2
 	response, err := client.Do(request)
-	if failed, ok := errors.AsType[*url.Error](err); ok {
-		return nil, 0, failed.Err // without the URL
+	if err != nil {
+		return nil, 0, cmp.Or(errors.Unwrap(err), err) // without the URL
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {

@@ -35,6 +35,7 @@ var (
 	errAlgorithm = errors.New("its algorithm is not RS256, ES256 or EdDSA, or does not belong to its type")
 	errModulus   = errors.New("its modulus is not an odd number of 2048 to 8192 bits, in base64url")
 	errExponent  = errors.New("its exponent is not an odd number from 3 to 2^31-1, in base64url")
+	errSameID    = errors.New("a key before it has the same kid and algorithm")
 	errPoint     = errors.New("its coordinates are no point of the curve, in base64url")
 )
 

@@ -9,11 +9,11 @@
 package jwks
 
 import (
+	"cmp"
 	"crypto"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"slices"
 
@@ -47,9 +47,6 @@ var (
 	errPrivate    = errors.New("the document holds a private key: publish the public part alone and replace that key")
 )
 
-// errSameID is why a key is skipped that a token could not choose.
-var errSameID = errors.New("a key before it has the same kid and algorithm")
-
 // Set is an immutable set of keys. The zero Set holds none.
 type Set struct {
 	keys    []key
@@ -68,10 +65,6 @@ type key struct {
 // publicKey is what *rsa.PublicKey, *ecdsa.PublicKey and ed25519.PublicKey
 // have in common.
 type publicKey interface{ Equal(crypto.PublicKey) bool }
-
-func (k key) equal(other key) bool {
-	return k.id == other.id && k.algorithm == other.algorithm && k.public.Equal(other.public)
-}
 
 // Find returns the key for tokens that are signed with algorithm and name kid
 // in their header: an *rsa.PublicKey for RS256, an *ecdsa.PublicKey for ES256,
@@ -108,9 +101,12 @@ func (s *Set) IDs() (ids []string) {
 // Equal reports whether both sets verify the same tokens, in whatever order
 // their documents list the keys.
 func (s *Set) Equal(other *Set) bool {
-	return len(s.keys) == len(other.keys) && !slices.ContainsFunc(s.keys, func(k key) bool {
-		return !slices.ContainsFunc(other.keys, k.equal)
-	})
+	same := func(k key) bool {
+		return slices.ContainsFunc(other.keys, func(o key) bool {
+			return k.id == o.id && k.algorithm == o.algorithm && k.public.Equal(o.public)
+		})
+	}
+	return len(s.keys) == len(other.keys) && !slices.ContainsFunc(s.keys, func(k key) bool { return !same(k) })
 }
 
 // Parse reads a JWK Set (RFC 7517 §5). Keys of another use, type or algorithm,
@@ -158,12 +154,8 @@ func ReadFile(path string) (*Set, error) {
 		defer file.Close()
 		document, err = readBounded(file)
 	}
-	var failed *fs.PathError
-	switch {
-	case errors.As(err, &failed):
-		return nil, failed.Err
-	case err != nil:
-		return nil, err
+	if err != nil {
+		return nil, cmp.Or(errors.Unwrap(err), err) // without the path
 	}
 	return Parse(document)
 }

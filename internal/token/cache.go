@@ -27,11 +27,8 @@ const (
 // many. Refusals are never kept.
 //
 // A token is remembered when it is verified for the second time: one that comes
-// once costs no memory, so a flood of such tokens evicts no other.
-//
-// An entry ends after rememberFor, or with its token, by a timer of its own.
-// otter's expiry would read the clock at each lookup, and needs a goroutine for
-// an idle cache.
+// once costs no memory, so a flood of such tokens evicts no other. An entry ends
+// after rememberFor, or with its token, by a timer of its own (docs/adr/0006).
 type cache struct {
 	entries *otter.Cache[string, *Identity]
 	// seen has a mark for tokens that were verified once. Marks are short and

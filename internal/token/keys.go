@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"bytes"
 	"crypto"
 	"crypto/hmac"
@@ -85,23 +86,22 @@ type mac struct {
 	text [43]byte // the sum in base64url
 }
 
-// newSecrets copies keys, nil if there are none.
+// newSecrets copies keys, which the caller may wipe; nil if there are none.
 func newSecrets(keys [][]byte) (*secrets, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
 	var set jwt.VerificationKeySet
-	var s secrets
+	var macs []*sync.Pool
 	for _, key := range keys {
 		if len(key) == 0 {
 			return nil, ErrNoKeys
 		}
-		key = bytes.Clone(key) // the caller may wipe its own
+		key = bytes.Clone(key)
 		set.Keys = append(set.Keys, key)
-		s.macs = append(s.macs, &sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, key)} }})
+		macs = append(macs, &sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, key)} }})
 	}
-	s.set = set
-	return &s, nil
+	return &secrets{set, macs}, nil
 }
 
 // signed reports whether one of the secrets made signature of text. It compares
@@ -120,25 +120,19 @@ func (s *secrets) signed(text, signature string) bool {
 // bytesOf is s without a copy, to be read only.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
-// What is wrong with a secret. None of these errors holds one.
-var (
-	errEmptySecret = errors.New("the secret is empty")
-	errNoSecret    = errors.New("the file holds no secret; want one secret a line")
-	errNotBase64   = errors.New("what follows base64: is not base64")
-)
-
 // ParseSecret returns text as it is, also when it looks like base64, and
-// decodes what follows `base64:`.
-func ParseSecret(text string) (secret []byte, err error) {
+// decodes what follows `base64:`. No error of this file holds a secret.
+func ParseSecret(text string) ([]byte, error) {
+	secret := []byte(text)
+	var err error
 	if encoded, ok := strings.CutPrefix(text, "base64:"); ok {
-		if secret, err = base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "=")); err != nil {
-			return nil, errNotBase64
-		}
-	} else {
-		secret = []byte(text)
+		secret, err = base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "="))
 	}
-	if len(secret) == 0 {
-		return nil, errEmptySecret
+	switch {
+	case err != nil:
+		return nil, errors.New("what follows base64: is not base64")
+	case len(secret) == 0:
+		return nil, errors.New("the secret is empty")
 	}
 	return secret, nil
 }
@@ -147,8 +141,9 @@ func ParseSecret(text string) (secret []byte, err error) {
 // begin with # and a byte order mark do not count. There is at least one.
 func ReadSecrets(path string) (secrets [][]byte, err error) {
 	text, err := os.ReadFile(path)
-	if failed, ok := errors.AsType[*os.PathError](err); ok {
-		return nil, fmt.Errorf("the file cannot be read: %w; want a file that this service's user can read, one secret a line", failed.Err)
+	if err != nil {
+		return nil, fmt.Errorf("the file cannot be read: %w; want a file that this service's user can read, one secret a line",
+			cmp.Or(errors.Unwrap(err), err)) // without the path
 	}
 	for i, line := range strings.Split(strings.TrimPrefix(string(text), "\ufeff"), "\n") {
 		line = strings.TrimSpace(line)
@@ -162,7 +157,7 @@ func ReadSecrets(path string) (secrets [][]byte, err error) {
 		secrets = append(secrets, secret)
 	}
 	if len(secrets) == 0 {
-		return nil, errNoSecret
+		return nil, errors.New("the file holds no secret; want one secret a line")
 	}
 	return secrets, nil
 }
