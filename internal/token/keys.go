@@ -1,8 +1,8 @@
 package token
 
 import (
-	"cmp"
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/hmac"
 	"crypto/sha256"
