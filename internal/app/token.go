@@ -101,12 +101,8 @@ func (a *app) authenticate() error {
 	}
 	if c.JWKSFile != "" || c.JWKSURL != "" {
 		auth.PublicKeys = &jwks.Set{}
-		a.publicKeys = jwks.New(jwks.Config{
-			URL:     c.JWKSURL,
-			Use:     func(set *jwks.Set) error { return a.auth.SetPublicKeys(set) },
-			Logger:  a.logger,
-			Metrics: a.metrics,
-		})
+		use := func(set *jwks.Set) error { return a.auth.SetPublicKeys(set) }
+		a.publicKeys = jwks.New(c.JWKSURL, use, a.logger, a.metrics)
 	}
 	if c.JWKSURL != "" {
 		auth.UnknownKey = a.publicKeys.Missed

@@ -47,11 +47,8 @@ func TestSourceKeepsWhatIsInForce(t *testing.T) {
 	refusal := errors.New("not now")
 	var used [][]string
 	var answer error
-	source := New(Config{
-		Use:     func(set *Set) error { used = append(used, set.IDs()); return answer },
-		Logger:  slog.New(slog.DiscardHandler),
-		Metrics: metrics.NewSet(),
-	})
+	use := func(set *Set) error { used = append(used, set.IDs()); return answer }
+	source := New("", use, slog.New(slog.DiscardHandler), metrics.NewSet())
 	first, second := parsed(t, rfcEd25519), parsed(t, rfcRSA)
 	for _, step := range []struct {
 		set     *Set

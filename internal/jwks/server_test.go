@@ -90,12 +90,8 @@ func (l lines) Write(line []byte) (int, error) {
 func newFetcher(t testing.TB, url string) *fetcher {
 	t.Helper()
 	f := &fetcher{metrics: metrics.NewSet(), lines: make(lines, 100), used: make(chan []string, 100)}
-	f.Source = New(Config{
-		URL:     url,
-		Use:     func(set *Set) error { f.used <- set.IDs(); return nil },
-		Logger:  slog.New(slog.NewTextHandler(f.lines, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Metrics: f.metrics,
-	})
+	logger := slog.New(slog.NewTextHandler(f.lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	f.Source = New(url, func(set *Set) error { f.used <- set.IDs(); return nil }, logger, f.metrics)
 	return f
 }
 

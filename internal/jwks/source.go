@@ -16,9 +16,6 @@ import (
 )
 
 const (
-	// jitter is the part of an interval that is left to chance, so that replicas
-	// do not ask in step.
-	jitter = 0.2
 	// missedInterval is between two fetches that unknown key ids cause.
 	missedInterval = 10 * time.Second
 	// The pauses after failures begin between firstBackoff and twice that.
@@ -26,25 +23,12 @@ const (
 	longestBackoff = time.Minute
 )
 
-// Config configures New. All fields but URL are required.
-type Config struct {
-	// URL of the document, accepted by CheckURL; empty for a set that Put alone
-	// replaces.
-	URL string
-	// Use puts a set in force that verifies other tokens than the one before it.
-	Use func(*Set) error
-	// Logger gets one line for each change, when fetching begins to fail and when
-	// it works again.
-	Logger *slog.Logger
-	// Metrics gets the gauges of keys, and with a URL the fetches by result and
-	// the age of what they said.
-	Metrics *metrics.Set
-}
-
 // Source holds the set that is in force: the last good one, for however long
 // fetching the next one fails.
 type Source struct {
-	config  Config
+	url     string
+	use     func(*Set) error
+	logger  *slog.Logger
 	client  *http.Client
 	current atomic.Pointer[Set]         // empty before the first one
 	fetches map[string]*metrics.Counter // by result
@@ -58,26 +42,31 @@ type Source struct {
 	failures  int // since the last success; Run's own
 }
 
-// New returns a Source without a set.
-func New(config Config) *Source {
+// New returns a Source without a set. Its document is at url, accepted by
+// CheckURL, or empty for sets that come by Put alone; use puts a set in force
+// that verifies other tokens than the one before it. The logger gets one line for
+// each change, when fetching begins to fail and when it works again.
+func New(url string, use func(*Set) error, logger *slog.Logger, set *metrics.Set) *Source {
 	s := &Source{
-		config:  config,
+		url:     url,
+		use:     use,
+		logger:  logger,
 		client:  client,
 		fetches: map[string]*metrics.Counter{},
 		refresh: make(chan struct{}, 1),
 		missed:  make(chan struct{}, 1),
 	}
 	s.current.Store(&Set{})
-	config.Metrics.NewGauge("bus_vm_jwks_keys", func() float64 { return float64(len(s.current.Load().keys)) })
-	config.Metrics.NewGauge("bus_vm_jwks_skipped_keys", func() float64 { return float64(len(s.current.Load().skipped)) })
-	if config.URL == "" {
+	set.NewGauge("bus_vm_jwks_keys", func() float64 { return float64(len(s.current.Load().keys)) })
+	set.NewGauge("bus_vm_jwks_skipped_keys", func() float64 { return float64(len(s.current.Load().skipped)) })
+	if url == "" {
 		return s
 	}
 	for _, result := range []string{"changed", "unchanged", "failed"} {
-		s.fetches[result] = config.Metrics.NewCounter(fmt.Sprintf("bus_vm_jwks_fetches_total{result=%q}", result))
+		s.fetches[result] = set.NewCounter(fmt.Sprintf("bus_vm_jwks_fetches_total{result=%q}", result))
 	}
 	s.confirmed.Store(time.Now().UnixNano())
-	config.Metrics.NewGauge("bus_vm_jwks_age_seconds", func() float64 {
+	set.NewGauge("bus_vm_jwks_age_seconds", func() float64 {
 		return time.Since(time.Unix(0, s.confirmed.Load())).Seconds()
 	})
 	return s
@@ -96,10 +85,10 @@ func (s *Source) Ready() error {
 // be called from two goroutines at once.
 func (s *Source) Put(set *Set) (changed bool, err error) {
 	if changed = !s.current.Load().Equal(set); changed {
-		if err := s.config.Use(set); err != nil {
+		if err := s.use(set); err != nil {
 			return false, err
 		}
-		s.config.Logger.Info("public keys for callers' tokens in force", "keys", set.IDs(), "skipped", set.Skipped())
+		s.logger.Info("public keys for callers' tokens in force", "keys", set.IDs(), "skipped", set.Skipped())
 	}
 	s.current.Store(set)
 	return changed, nil
@@ -145,7 +134,7 @@ func (s *Source) Run(ctx context.Context) error {
 
 // update fetches once and returns how long to wait before the next time.
 func (s *Source) update(ctx context.Context) (pause time.Duration) {
-	set, fresh, err := fetch(ctx, s.client, s.config.URL)
+	set, fresh, err := fetch(ctx, s.client, s.url)
 	result := "unchanged"
 	if err == nil {
 		var changed bool
@@ -160,12 +149,12 @@ func (s *Source) update(ctx context.Context) (pause time.Duration) {
 		return backoff.Delay(s.failures-1, firstBackoff, longestBackoff, rand.Float64())
 	}
 	if s.failures > 0 {
-		s.config.Logger.Info("fetching public keys works again", "failures", s.failures)
+		s.logger.Info("fetching public keys works again", "failures", s.failures)
 	}
 	s.failures = 0
 	s.fetches[result].Inc()
 	s.confirmed.Store(time.Now().UnixNano())
-	return fresh - time.Duration(jitter*rand.Float64()*float64(fresh))
+	return fresh
 }
 
 // failed says so once in a row of failures.
@@ -175,10 +164,10 @@ func (s *Source) failed(err error) {
 	s.failures++
 	switch {
 	case s.failures > 1:
-		s.config.Logger.Debug("fetching public keys failed again", "cause", err, "failures", s.failures)
+		s.logger.Debug("fetching public keys failed again", "cause", err, "failures", s.failures)
 	case s.Ready() == nil:
-		s.config.Logger.Warn("fetching public keys failed; the last good ones stay in force", "cause", err, "do", do)
+		s.logger.Warn("fetching public keys failed; the last good ones stay in force", "cause", err, "do", do)
 	default:
-		s.config.Logger.Error("fetching public keys failed and there are none yet; /readyz stays 503", "cause", err, "do", do)
+		s.logger.Error("fetching public keys failed and there are none yet; /readyz stays 503", "cause", err, "do", do)
 	}
 }

@@ -16,23 +16,17 @@ import (
 // 9999, far below any overflow of the arithmetic on them.
 const latestDate = 253402300799
 
-// Why claims are refused.
-const (
-	ErrSubject       = refusal("the claim sub is missing or empty")
-	ErrExpiry        = refusal("the claim exp is missing, or a date is out of range")
-	ErrClaimType     = refusal("one of the claims sub, aud, scope, exp and nbf has a wrong type")
-	ErrExpired       = refusal("the token has expired")
-	ErrNotYetValid   = refusal("the token is not valid yet")
-	ErrWrongAudience = refusal("the token is meant for another audience")
+// Why claims are refused. No reason to refuse a token repeats a part of it.
+var (
+	ErrSubject       = errors.New("the claim sub is missing or empty")
+	ErrExpiry        = errors.New("the claim exp is missing, or a date is out of range")
+	ErrClaimType     = errors.New("one of the claims sub, aud, scope, exp and nbf has a wrong type")
+	ErrExpired       = errors.New("the token has expired")
+	ErrNotYetValid   = errors.New("the token is not valid yet")
+	ErrWrongAudience = errors.New("the token is meant for another audience")
 
-	errNotJSON = refusal("the claims are not one JSON object with unique names")
+	errNotJSON = errors.New("the claims are not one JSON object with unique names")
 )
-
-// refusal is a reason to refuse a token. It names what is wrong, never what
-// was sent.
-type refusal string
-
-func (r refusal) Error() string { return string(r) }
 
 // RawClaims is what golang-jwt decodes the claims of a token into, before it
 // verifies the signature: their text. Accept reads it, after the signature. A

@@ -21,13 +21,13 @@ const (
 )
 
 // Why the form of a token is refused.
-const (
-	errParts       = refusal("the token has not three parts")
-	errBase64      = refusal("a part of the token is not canonical base64url")
-	errHeaderSize  = refusal("the token header is too large")
-	errHeader      = refusal("the token header is not one JSON object with unique names, alg and kid strings")
-	errCritical    = refusal("the token header demands an extension that is not known here")
-	errClaimsDepth = refusal("the claims are nested too deep")
+var (
+	errParts       = errors.New("the token has not three parts")
+	errBase64      = errors.New("a part of the token is not canonical base64url")
+	errHeaderSize  = errors.New("the token header is too large")
+	errHeader      = errors.New("the token header is not one JSON object with unique names, alg and kid strings")
+	errCritical    = errors.New("the token header demands an extension that is not known here")
+	errClaimsDepth = errors.New("the claims are nested too deep")
 )
 
 var strictBase64 = base64.RawURLEncoding.Strict()

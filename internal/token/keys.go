@@ -20,11 +20,11 @@ import (
 )
 
 // Why no key verifies a token.
-const (
-	ErrNoKeys     = refusal("a verification secret or public keys are needed, and no secret may be empty")
-	ErrNoKeysYet  = refusal("the token is signed with a public key, and there are none yet")
-	ErrAlgorithm  = refusal("the token is not signed with an accepted algorithm")
-	ErrUnknownKey = refusal("the token is signed with a key that is not known here")
+var (
+	ErrNoKeys     = errors.New("a verification secret or public keys are needed, and no secret may be empty")
+	ErrNoKeysYet  = errors.New("the token is signed with a public key, and there are none yet")
+	ErrAlgorithm  = errors.New("the token is not signed with an accepted algorithm")
+	ErrUnknownKey = errors.New("the token is signed with a key that is not known here")
 )
 
 // hs256 and publicAlgorithms are the accepted algorithms (RFC 7518 §3.1, RFC
