@@ -8,7 +8,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,41 +19,27 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// publisher is a real server whose answer can be exchanged, and which keeps the
-// requests it got.
+// publisher is a real server whose answer can be exchanged.
 type publisher struct {
 	*httptest.Server
-	mu     sync.Mutex
-	answer http.HandlerFunc
-	asked  []http.Header
+	answer atomic.Pointer[http.HandlerFunc]
+	asked  atomic.Int64
 	served chan struct{} // one for each request, once it is answered
 }
 
 func publish(t testing.TB, start func(http.Handler) *httptest.Server, answer http.HandlerFunc) *publisher {
-	p := &publisher{answer: answer, served: make(chan struct{}, 100)}
+	p := &publisher{served: make(chan struct{}, 100)}
+	p.now(answer)
 	p.Server = start(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		p.mu.Lock()
-		p.asked = append(p.asked, request.Header.Clone())
-		answer := p.answer
-		p.mu.Unlock()
+		p.asked.Add(1)
 		defer func() { p.served <- struct{}{} }()
-		answer(w, request)
+		(*p.answer.Load())(w, request)
 	}))
 	t.Cleanup(p.Close)
 	return p
 }
 
-func (p *publisher) now(answer http.HandlerFunc) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.answer = answer
-}
-
-func (p *publisher) requests() []http.Header {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]http.Header(nil), p.asked...)
-}
+func (p *publisher) now(answer http.HandlerFunc) { p.answer.Store(&answer) }
 
 // document answers with text and further headers, as `Name: value`.
 func document(text string, headers ...string) http.HandlerFunc {
