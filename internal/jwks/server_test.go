@@ -77,7 +77,7 @@ func newFetcher(t testing.TB, url string) *fetcher {
 	t.Helper()
 	f := &fetcher{metrics: metrics.NewSet(), lines: make(lines, 100), used: make(chan []string, 100)}
 	logger := slog.New(slog.NewTextHandler(f.lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	f.Source = New(url, func(set *Set) error { f.used <- set.IDs(); return nil }, logger, f.metrics)
+	f.Source = New(url, func(set *Set) { f.used <- set.IDs() }, logger, f.metrics)
 	return f
 }
 

@@ -67,10 +67,9 @@ type key struct {
 type publicKey interface{ Equal(crypto.PublicKey) bool }
 
 // Find returns the key for tokens that are signed with algorithm and name kid
-// in their header: an *rsa.PublicKey for RS256, an *ecdsa.PublicKey for ES256,
-// an ed25519.PublicKey for EdDSA, nil when there is none. An empty kid finds
-// the key of an algorithm that has only one: trying several would let a header
-// without kid cost many verifications.
+// in their header, nil when there is none. An empty kid finds the key of an
+// algorithm that has only one: trying several would let a header without kid
+// cost many verifications.
 func (s *Set) Find(algorithm, kid string) (found crypto.PublicKey) {
 	for _, k := range s.keys {
 		switch {

@@ -27,7 +27,7 @@ const (
 // fetching the next one fails.
 type Source struct {
 	url     string
-	use     func(*Set) error
+	use     func(*Set)
 	logger  *slog.Logger
 	client  *http.Client
 	current atomic.Pointer[Set]         // empty before the first one
@@ -46,7 +46,7 @@ type Source struct {
 // CheckURL, or empty for sets that come by Put alone; use puts a set in force
 // that verifies other tokens than the one before it. The logger gets one line for
 // each change, when fetching begins to fail and when it works again.
-func New(url string, use func(*Set) error, logger *slog.Logger, set *metrics.Set) *Source {
+func New(url string, use func(*Set), logger *slog.Logger, set *metrics.Set) *Source {
 	s := &Source{
 		url:     url,
 		use:     use,
@@ -81,17 +81,14 @@ func (s *Source) Ready() error {
 }
 
 // Put makes set the current one and reports whether that changes anything for
-// callers. An error is Use's, and leaves the set before in force. It must not
-// be called from two goroutines at once.
-func (s *Source) Put(set *Set) (changed bool, err error) {
+// callers. It must not be called from two goroutines at once.
+func (s *Source) Put(set *Set) (changed bool) {
 	if changed = !s.current.Load().Equal(set); changed {
-		if err := s.use(set); err != nil {
-			return false, err
-		}
+		s.use(set)
 		s.logger.Info("public keys for callers' tokens in force", "keys", set.IDs(), "skipped", set.Skipped())
 	}
 	s.current.Store(set)
-	return changed, nil
+	return changed
 }
 
 // Refresh makes Run fetch now. It does not wait.
@@ -133,20 +130,18 @@ func (s *Source) Run(ctx context.Context) error {
 }
 
 // update fetches once and returns how long to wait before the next time.
-func (s *Source) update(ctx context.Context) (pause time.Duration) {
+func (s *Source) update(ctx context.Context) time.Duration {
 	set, fresh, err := fetch(ctx, s.client, s.url)
-	result := "unchanged"
-	if err == nil {
-		var changed bool
-		if changed, err = s.Put(set); changed {
-			result = "changed"
-		}
-	}
-	if err != nil {
-		if ctx.Err() == nil { // else given up, not failed
-			s.failed(err)
-		}
+	switch {
+	case ctx.Err() != nil:
+		return 0 // given up, not failed
+	case err != nil:
+		s.failed(err)
 		return backoff.Delay(s.failures-1, firstBackoff, longestBackoff, rand.Float64())
+	}
+	result := "unchanged"
+	if s.Put(set) {
+		result = "changed"
 	}
 	if s.failures > 0 {
 		s.logger.Info("fetching public keys works again", "failures", s.failures)

@@ -1,42 +1,13 @@
 package jwks
 
 import (
-	"errors"
-	"log/slog"
 	"net/http/httptest"
 	"testing"
 
-	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
 
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
-
-// A set that could not be put in force is not taken for the current one, so
-// the next attempt tries it again; one that is in force is not put there again.
-func TestSourceKeepsWhatIsInForce(t *testing.T) {
-	refusal := errors.New("not now")
-	var answer error
-	used := 0
-	use := func(*Set) error { used++; return answer }
-	source := New("", use, slog.New(slog.DiscardHandler), metrics.NewSet())
-	first, second := parsed(t, rfcEd25519), parsed(t, rfcRSA)
-	for i, step := range []struct {
-		set     *Set
-		answer  error
-		changed bool
-		used    int
-	}{
-		{first, refusal, false, 1}, {first, nil, true, 2}, {first, nil, false, 2},
-		{second, refusal, false, 3}, {second, nil, true, 4}, {parsed(t, rfcRSA), nil, false, 4},
-	} {
-		answer = step.answer
-		changed, err := source.Put(step.set)
-		assert.Equal(t, step.changed, changed, i)
-		assert.Equal(t, step.used, used, i)
-		assert.ErrorIs(t, err, step.answer, i)
-	}
-}
 
 // Another spelling of the same keys is no change.
 func TestUnchangedKeys(t *testing.T) {

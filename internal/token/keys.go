@@ -51,16 +51,17 @@ type PublicKeys interface {
 // keys never mix: the algorithm of a token says which of the two can verify it,
 // so no public key is ever taken for a secret (RFC 8725 §2.1).
 type keyRing struct {
-	secrets  *secrets   // for HS256; nil for none
-	public   PublicKeys // for the others; nil for none
+	secrets  any          // for HS256: a jwt.VerificationKeySet, whose keys golang-jwt tries in turn
+	macs     []*sync.Pool // of *mac, one for each secret
+	public   PublicKeys   // for the other algorithms; nil for none
 	verified *cache
 }
 
 // find returns what golang-jwt is to verify a token of algorithm with.
 func (r *keyRing) find(algorithm, kid string) (any, error) {
 	switch {
-	case algorithm == hs256 && r.secrets != nil:
-		return r.secrets.set, nil
+	case algorithm == hs256 && len(r.macs) > 0:
+		return r.secrets, nil
 	case r.public == nil, !slices.Contains(publicAlgorithms, algorithm):
 		return nil, ErrAlgorithm
 	case r.public.Len() == 0:
@@ -72,10 +73,17 @@ func (r *keyRing) find(algorithm, kid string) (any, error) {
 	return nil, ErrUnknownKey
 }
 
-// secrets are the keys of HS256.
-type secrets struct {
-	set  any          // a jwt.VerificationKeySet, which golang-jwt tries in turn
-	macs []*sync.Pool // of *mac, one for each secret
+// signed reports whether one of the secrets made signature of text. It compares
+// the texts of the signatures, so that each has one spelling.
+func (r *keyRing) signed(text, signature string) bool {
+	return slices.ContainsFunc(r.macs, func(pool *sync.Pool) bool {
+		m := pool.Get().(*mac)
+		defer pool.Put(m)
+		m.Reset()
+		m.Write(bytesOf(text))
+		base64.RawURLEncoding.Encode(m.text[:], m.Sum(m.sum[:0]))
+		return hmac.Equal(m.text[:], bytesOf(signature))
+	})
 }
 
 // mac makes signatures with one secret, in a third of the time of golang-jwt
@@ -86,39 +94,44 @@ type mac struct {
 	text [43]byte // the sum in base64url
 }
 
-// newSecrets copies keys, which the caller may wipe; nil if there are none.
-func newSecrets(keys [][]byte) (*secrets, error) {
-	if len(keys) == 0 {
-		return nil, nil
-	}
-	var set jwt.VerificationKeySet
-	var macs []*sync.Pool
-	for _, key := range keys {
-		if len(key) == 0 {
-			return nil, ErrNoKeys
-		}
-		key = bytes.Clone(key)
-		set.Keys = append(set.Keys, key)
-		macs = append(macs, &sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, key)} }})
-	}
-	return &secrets{set, macs}, nil
-}
-
-// signed reports whether one of the secrets made signature of text. It compares
-// the texts of the signatures, so that each has one spelling.
-func (s *secrets) signed(text, signature string) bool {
-	return slices.ContainsFunc(s.macs, func(pool *sync.Pool) bool {
-		m := pool.Get().(*mac)
-		defer pool.Put(m)
-		m.Reset()
-		m.Write(bytesOf(text))
-		base64.RawURLEncoding.Encode(m.text[:], m.Sum(m.sum[:0]))
-		return hmac.Equal(m.text[:], bytesOf(signature))
-	})
-}
-
 // bytesOf is s without a copy, to be read only.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+// SetSecrets replaces the secrets with copies of secrets. Tokens that only a
+// removed one verified are refused from then on, remembered or not. There may
+// be none if there are public keys; then HS256 is refused.
+func (v *Verifier) SetSecrets(secrets [][]byte) error {
+	var set jwt.VerificationKeySet
+	var macs []*sync.Pool
+	for _, secret := range secrets {
+		if len(secret) == 0 {
+			return ErrNoKeys
+		}
+		secret = bytes.Clone(secret) // the caller may wipe its own
+		set.Keys = append(set.Keys, secret)
+		macs = append(macs, &sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, secret)} }})
+	}
+	return v.replace(func(ring *keyRing) { ring.secrets, ring.macs = set, macs })
+}
+
+// SetPublicKeys replaces the public keys, likewise.
+func (v *Verifier) SetPublicKeys(public PublicKeys) error {
+	return v.replace(func(ring *keyRing) { ring.public = public })
+}
+
+// replace begins a generation of keys with the present ones, edited.
+func (v *Verifier) replace(edit func(*keyRing)) error {
+	v.setting.Lock()
+	defer v.setting.Unlock()
+	ring := *v.ring.Load()
+	edit(&ring)
+	if len(ring.macs) == 0 && ring.public == nil {
+		return ErrNoKeys
+	}
+	ring.verified = newCache(v.config.CacheSize)
+	v.ring.Store(&ring)
+	return nil
+}
 
 // ParseSecret returns text as it is, also when it looks like base64, and
 // decodes what follows `base64:`. No error of this file holds a secret.

@@ -95,36 +95,6 @@ func NewVerifier(config Config) (*Verifier, error) {
 	return v, nil
 }
 
-// SetSecrets replaces the secrets with copies of secrets. Tokens that only a
-// removed one verified are refused from then on, remembered or not. There may
-// be none if there are public keys; then HS256 is refused.
-func (v *Verifier) SetSecrets(secrets [][]byte) error {
-	set, err := newSecrets(secrets)
-	if err != nil {
-		return err
-	}
-	return v.replace(func(ring *keyRing) { ring.secrets = set })
-}
-
-// SetPublicKeys replaces the public keys, likewise.
-func (v *Verifier) SetPublicKeys(public PublicKeys) error {
-	return v.replace(func(ring *keyRing) { ring.public = public })
-}
-
-// replace begins a generation of keys with the present ones, edited.
-func (v *Verifier) replace(edit func(*keyRing)) error {
-	v.setting.Lock()
-	defer v.setting.Unlock()
-	ring := *v.ring.Load()
-	edit(&ring)
-	if ring.secrets == nil && ring.public == nil {
-		return ErrNoKeys
-	}
-	ring.verified = newCache(v.config.CacheSize)
-	v.ring.Store(&ring)
-	return nil
-}
-
 // Recall returns the caller of a token that was verified a moment ago and is
 // valid now, nil for a token that it does not know.
 func (v *Verifier) Recall(token string, now time.Time) (*Identity, error) {
@@ -164,7 +134,7 @@ func (v *Verifier) Check(token string) (string, error) {
 	switch {
 	case err != nil:
 		return "", err
-	case header.Algorithm == hs256 && !ring.secrets.signed(token[:len(token)-len(signature)-1], signature):
+	case header.Algorithm == hs256 && !ring.signed(token[:len(token)-len(signature)-1], signature):
 		return "", jwt.ErrTokenSignatureInvalid
 	case !canonical(claims), !canonical(signature):
 		return "", errBase64
