@@ -14,6 +14,8 @@ const (
 	defaultCacheSize = 65536
 	// rememberFor is how long a verified signature is trusted.
 	rememberFor = time.Minute
+	// sweepEvery is how long an entry stays in memory after its end, at most.
+	sweepEvery = 30 * time.Second
 	// ordinaryToken is the size, in bytes, up to which a token counts as one;
 	// a larger one counts as several.
 	ordinaryToken = 1024
@@ -28,23 +30,20 @@ const (
 //
 // A token is remembered when it is verified for the second time: one that comes
 // once costs no memory, so a flood of such tokens evicts no other. An entry ends
-// after rememberFor, or with its token, by a timer of its own (docs/adr/0006).
+// after rememberFor, or with its token, and is removed by a timer that is there
+// only while there are entries (docs/adr/0006).
 type cache struct {
 	entries *otter.Cache[string, *Identity]
 	// seen has a mark for tokens that were verified once. Marks are short and
 	// overwrite each other: all they decide is what is worth remembering.
-	seen []atomic.Uint32
-	seed maphash.Seed // of the marks
+	seen     []atomic.Uint32
+	seed     maphash.Seed // of the marks
+	sweeping atomic.Bool  // a timer is set
 }
 
 // newCache returns a cache of size ordinary tokens.
 func newCache(size int) *cache {
-	entries := otter.Must(&otter.Options[string, *Identity]{
-		MaximumWeight: uint64(size),
-		Weigher:       weigh,
-		// The timer of an entry that was evicted would hold its token.
-		OnAtomicDeletion: func(e otter.DeletionEvent[string, *Identity]) { e.Value.forget.Stop() },
-	})
+	entries := otter.Must(&otter.Options[string, *Identity]{MaximumWeight: uint64(size), Weigher: weigh})
 	return &cache{entries: entries, seen: make([]atomic.Uint32, size), seed: maphash.MakeSeed()}
 }
 
@@ -69,12 +68,9 @@ func (c *cache) put(token string, id *Identity, now time.Time) {
 	if lasts <= 0 || !c.seenBefore(token) {
 		return
 	}
-	token = strings.Clone(token) // it is a part of the request
 	id.verifiedUntil = now.Add(lasts)
-	// An entry that replaced this one may go at the same moment; then its token
-	// is verified once more.
-	id.forget = time.AfterFunc(lasts, func() { c.entries.Invalidate(token) })
-	c.entries.Set(token, id)
+	c.entries.Set(strings.Clone(token), id) // token is a part of the request
+	c.sweepLater()
 }
 
 // seenBefore leaves the mark of token, and reports whether it was there.
@@ -82,4 +78,27 @@ func (c *cache) seenBefore(token string) bool {
 	hash := maphash.String(c.seed, token)
 	place, mark := hash%uint64(len(c.seen)), uint32(hash>>32)
 	return c.seen[place].Swap(mark) == mark
+}
+
+// sweepLater sets the timer unless it is set.
+func (c *cache) sweepLater() {
+	if c.sweeping.CompareAndSwap(false, true) {
+		time.AfterFunc(sweepEvery, c.sweep)
+	}
+}
+
+// sweep removes the entries that have ended, and goes on later while there are
+// others. An entry that is replaced at this moment may go with the old one;
+// then its token is verified once more.
+func (c *cache) sweep() {
+	c.sweeping.Store(false) // first, so that a put from here on sets the timer
+	now := time.Now()
+	for token, id := range c.entries.All() {
+		if !now.Before(id.verifiedUntil) {
+			c.entries.Invalidate(token)
+		}
+	}
+	if c.entries.EstimatedSize() > 0 {
+		c.sweepLater()
+	}
 }

@@ -55,8 +55,7 @@ type Identity struct {
 	Scopes []string
 
 	validity
-	verifiedUntil time.Time   // when the signature is checked again
-	forget        *time.Timer // takes it out of the cache
+	verifiedUntil time.Time // when the signature is checked again
 }
 
 // Verifier verifies bearer tokens and remembers the ones it verified. A token
