@@ -159,8 +159,10 @@ var refusals = []struct {
 	{token.ErrWrongAudience, invalidToken("audience")},
 	{token.ErrAlgorithm, invalidToken("algorithm")},
 	{token.ErrUnknownKey, invalidToken("unknown_key")},
+	{token.ErrNoKeysYet, Unavailable(0, "The public keys that verify tokens are not there yet.", nil)},
 	{token.ErrSubject, invalidToken("claims")},
 	{token.ErrExpiry, invalidToken("claims")},
+	{token.ErrClaimType, invalidToken("claims")},
 }
 
 // refusalFor is the 401 for a token that was refused because of cause.

@@ -44,8 +44,7 @@ type app struct {
 	parts   []part
 
 	secrets    [][]byte     // in force; the reloader's once it runs
-	publicKeys *jwks.Store  // nil without a JWKS
-	remoteKeys *jwks.Remote // nil without a URL of one
+	publicKeys *jwks.Source // nil without a JWKS
 }
 
 // part is something long-lived, or a condition of readiness, or both.

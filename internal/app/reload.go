@@ -57,8 +57,8 @@ func (c *changes) apply() error {
 	if err == nil {
 		c.adopt(next)
 	}
-	if c.app.remoteKeys != nil {
-		c.app.remoteKeys.Refresh()
+	if c.app.publicKeys != nil {
+		c.app.publicKeys.Refresh()
 	}
 	return cmp.Or(err, errors.Join(c.rollSecrets(), c.app.loadPublicKeys(), c.checkProviderToken()))
 }

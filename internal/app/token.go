@@ -101,24 +101,12 @@ func (a *app) authenticate() error {
 	}
 	if c.JWKSFile != "" || c.JWKSURL != "" {
 		auth.PublicKeys = &jwks.Set{}
-		a.publicKeys = jwks.NewStore(jwks.StoreConfig{
-			Use:     func(set *jwks.Set) error { return a.auth.SetPublicKeys(set) },
-			Logger:  a.logger,
-			Metrics: a.metrics,
-		})
+		use := func(set *jwks.Set) { _ = a.auth.SetPublicKeys(set) } // it refuses nil alone
+		a.publicKeys = jwks.New(c.JWKSURL, use, a.logger, a.metrics)
 	}
 	if c.JWKSURL != "" {
-		a.remoteKeys, err = jwks.NewRemote(jwks.RemoteConfig{
-			URL:     c.JWKSURL,
-			Store:   a.publicKeys,
-			Logger:  a.logger,
-			Metrics: a.metrics,
-		})
-		if err != nil {
-			return fmt.Errorf("--jwks-url: %w", err)
-		}
-		auth.UnknownKey = a.remoteKeys.Missed
-		a.add(part{name: "public keys", run: a.remoteKeys.Run, ready: a.publicKeys.Ready})
+		auth.UnknownKey = a.publicKeys.Missed
+		a.add(part{name: "public keys", run: a.publicKeys.Run, ready: a.publicKeys.Ready})
 	}
 	a.auth, err = middleware.NewAuthenticator(auth)
 	if err != nil {
@@ -136,6 +124,6 @@ func (a *app) loadPublicKeys() error {
 	if err != nil {
 		return config.Refuse("jwt.jwks_file", "no public keys in the file: "+err.Error())
 	}
-	_, err = a.publicKeys.Put(set)
-	return err
+	a.publicKeys.Put(set)
+	return nil
 }
