@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ type outcome struct {
 }
 
 // run runs Main; a nil serve must not be reached.
-func run(t *testing.T, args, environ []string, serve Serve) outcome {
+func run(t *testing.T, args, environ []string, serve func(context.Context, *config.Config, Env) error) outcome {
 	t.Helper()
 	var stdout, stderr strings.Builder
 	if serve == nil {
@@ -56,7 +57,7 @@ func TestMainOutcomes(t *testing.T) {
 	const set = " with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE"
 	const noSecretToSign = "jwt.secret: no secret to sign a token" + set + "; for local checks use --dev\n"
 	const noSecret = "jwt.secret: no secret to verify tokens" + set + ", or --jwks-file or --jwks-url for public keys; for local checks use --dev\n"
-	versionLine := Name + " " + version.String() + " (" + version.Platform() + ")\n"
+	versionLine := Name + " " + version.String() + " (" + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + ")\n"
 	for name, tc := range map[string]struct {
 		args, environ []string
 		want          outcome
@@ -73,15 +74,15 @@ func TestMainOutcomes(t *testing.T) {
 		"mistyped in front":        {[]string{"--scop", "hunter2", "version"}, nil, outcome{2, "", Name + ": unknown flag \"--scop\"; did you mean --scope?\nSee bus-api-provider-vm version --help.\n"}},
 		"a mistyped command":       {[]string{"tokn"}, nil, outcome{2, "", Name + ": unknown command \"tokn\"; did you mean token?\n" + hint}},
 		"flags and settings":       {[]string{"--unknown"}, nil, outcome{2, "", Name + ": 2 problems with the settings\n  unknown flag \"--unknown\"\n  " + noSecret + hint}},
-		"version with a flag":      {[]string{"version", "--dev"}, nil, outcome{2, "", Name + ": --dev: is a flag of serving, token, doctor; not of version\nSee bus-api-provider-vm version --help.\n"}},
-		"help in another form":     {[]string{"help", "--format", "xml"}, nil, outcome{2, "", Name + ": --format: \"xml\" is not accepted; want text, json, opencli\n" + helpHint}},
+		"version with a flag":      {[]string{"version", "--dev"}, nil, outcome{2, "", Name + ": --dev: is a flag of bus-api-provider-vm, token, doctor; not of version\nSee bus-api-provider-vm version --help.\n"}},
+		"help in another form":     {[]string{"help", "--format", "xml"}, nil, outcome{2, "", Name + ": --format: \"xml\" is not accepted; want text, man, json, opencli\n" + helpHint}},
 		"help about a topic":       {[]string{"help", "me"}, nil, outcome{2, "", Name + ": unknown command \"me\"; the commands are token, doctor, openapi, help, version\n" + helpHint}},
 		"help about two commands":  {[]string{"help", "token", "doctor"}, nil, outcome{2, "", Name + ": unexpected argument \"doctor\"\n" + helpHint}},
 		"a token of no scope":      {[]string{"token"}, secret, outcome{2, "", Name + ": --scope: is needed, for example \"vm:read vm:write\"\n" + mintHint}},
 		"a token, all wrong":       {[]string{"token", "--ttl", "soon"}, nil, outcome{2, "", Name + ": 3 problems with the settings\n  --ttl: \"soon\" is not accepted; want a duration such as 1h; a bare integer is seconds\n  --scope: is needed, for example \"vm:read vm:write\"\n  " + noSecretToSign + mintHint}},
 		"a token that never was":   {[]string{"token", "--scope=x", "--ttl=0"}, secret, outcome{2, "", Name + ": the lifetime is less than a second\n" + mintHint}},
 		"an empty subject":         {[]string{"token", "--scope=x", "--sub="}, secret, outcome{2, "", Name + ": the subject is empty\n" + mintHint}},
-		"a token as if to serve":   {[]string{"token", "--scope=x", "--addr=:1"}, secret, outcome{2, "", Name + ": --addr: is a flag of serving, doctor; not of token\n" + mintHint}},
+		"a token as if to serve":   {[]string{"token", "--scope=x", "--addr=:1"}, secret, outcome{2, "", Name + ": --addr: is a flag of bus-api-provider-vm, doctor; not of token\n" + mintHint}},
 		"--version, flags wrong":   {[]string{"--version", "--unknown", "--color=x", "-C", "/nonexistent"}, secret, outcome{0, versionLine, ""}},
 		"-V behind a command":      {[]string{"token", "-V"}, nil, outcome{0, versionLine, ""}},
 		"--version with a value":   {[]string{"--version=maybe"}, secret, outcome{2, "", Name + ": flag --version takes no value\n" + hint}},

@@ -1,9 +1,9 @@
 package cli
 
 import (
-	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -75,31 +75,46 @@ func TestHelpAboutACommand(t *testing.T) {
 func TestHelpNamesEveryFlagAndEnvironmentName(t *testing.T) {
 	text := run(t, []string{"--help"}, nil, nil).stdout
 	for _, s := range config.Settings() {
-		if !strings.Contains(text, s.Env) || !strings.Contains(text, "--"+s.Flag) {
-			t.Errorf("the help lacks %s or --%s", s.Env, s.Flag)
+		if !strings.Contains(text, s.Env) || !strings.Contains(text, s.Flag) {
+			t.Errorf("the help lacks %s or %s", s.Env, s.Flag)
 		}
 	}
 }
 
 func TestOpenCLIDocument(t *testing.T) {
-	var b bytes.Buffer
-	if err := printOpenCLI(&b, "1.2.3"); err != nil {
-		t.Fatal(err)
+	text := run(t, []string{"help", "--format", "opencli"}, nil, nil).stdout
+	golden(t, "opencli.json", strings.Replace(text, fmt.Sprintf("%q", version.String()), `"1.2.3"`, 1))
+}
+
+// TestManPage: it names every flag and variable of the help, and no line of it
+// is an accidental request of man(7).
+func TestManPage(t *testing.T) {
+	page := run(t, []string{"help", "--format", "man"}, nil, nil).stdout
+	plain := strings.NewReplacer(`\-`, "-", `\(dq`, `"`).Replace(page)
+	for word := range strings.FieldsSeq(run(t, []string{"help"}, nil, nil).stdout) {
+		name, _, _ := strings.Cut(strings.Trim(word, ",.;="), "=")
+		if (strings.HasPrefix(name, "--") || strings.HasPrefix(name, "BUS_")) && !strings.Contains(plain, name) {
+			t.Errorf("the man page lacks %s", name)
+		}
 	}
-	golden(t, "opencli.json", b.String())
+	if example := `token --scope "vm:read vm:write"`; !strings.Contains(plain, example) {
+		t.Errorf("the man page lacks %s", example)
+	}
+	for line := range strings.Lines(page) {
+		request := strings.Fields(line + " .")[0]
+		if strings.ContainsAny(line[:1], ".'") && !slices.Contains([]string{".TH", ".SH", ".PP", ".TP", ".B", ".BR", ".I", ".EX", ".EE"}, request) {
+			t.Errorf("the man page has the request %s", line)
+		}
+	}
 }
 
 // TestOpenCLIReadsNothing: the document is the same in a hostile environment,
 // and json is another name for it.
 func TestOpenCLIReadsNothing(t *testing.T) {
-	var b bytes.Buffer
-	if err := printOpenCLI(&b, version.String()); err != nil {
-		t.Fatal(err)
-	}
-	want := outcome{0, b.String(), ""}
+	want := run(t, []string{"help", "--format", "opencli"}, nil, nil)
 	hostile := []string{"BUS_VM_CONFIG=/nonexistent", "BUS_VM_ADDR=nowhere", "BUS_VM_BACKEND=events", "BUS_EVENTS_API_URL=%zz", "BUS_EVENTS_TOKEN_FILE=.bus/absent", "BUS_VM_X=1", "unknown"}
-	for _, args := range [][]string{{"help", "--format", "opencli"}, {"help", "--format=json"}, {"help", "-f", "opencli"}} {
-		if got := run(t, args, hostile, nil); got != want {
+	for _, args := range [][]string{{"help", "--format=json"}, {"help", "-f", "opencli"}} {
+		if got := run(t, args, hostile, nil); got != want || got.code != 0 {
 			t.Errorf("%v: got %+v", args, got)
 		}
 	}
@@ -107,12 +122,8 @@ func TestOpenCLIReadsNothing(t *testing.T) {
 
 // TestOpenCLIShape checks what the dispatcher relies on, member by member.
 func TestOpenCLIShape(t *testing.T) {
-	var b bytes.Buffer
-	if err := printOpenCLI(&b, "1.2.3"); err != nil {
-		t.Fatal(err)
-	}
 	var doc map[string]any
-	if err := json.Unmarshal(b.Bytes(), &doc); err != nil {
+	if err := json.Unmarshal([]byte(run(t, []string{"help", "--format", "opencli"}, nil, nil).stdout), &doc); err != nil {
 		t.Fatal(err)
 	}
 	members(t, "document", doc, "opencli", "info", "commands", "metadata")

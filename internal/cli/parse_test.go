@@ -31,7 +31,7 @@ func TestFlagsThatAreWrong(t *testing.T) {
 		"bad syntax":              {[]string{"--=hunter2"}, `bad flag syntax "--"`},
 		"a value too many":        {[]string{"--quiet=yes"}, "flag --quiet takes no value"},
 		"a lone dash":             {[]string{"-"}, `unknown command "-"; the commands are token, doctor, openapi, help, version`},
-		"of another command":      {[]string{"--scope", "x"}, "--scope: is a flag of token; not of serving"},
+		"of another command":      {[]string{"--scope", "x"}, "--scope: is a flag of token; not of bus-api-provider-vm"},
 		"a colour":                {[]string{"--color", "red"}, `--color: "red" is not accepted; want auto, always, never`},
 		"a format":                {[]string{"-f", "tsv"}, `--format: "tsv" is not accepted; want text, json`},
 		"loud and quiet":          {[]string{"-v", "-q"}, "log.level (flags --quiet, --verbose): want at most one of them"},
@@ -39,7 +39,7 @@ func TestFlagsThatAreWrong(t *testing.T) {
 		"behind two dashes":       {[]string{"version", "--", "--help"}, `unexpected argument "--help"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := parse(tc.args).wrong; err == nil || err.Error() != tc.want {
+			if err := parse(tc.args).wrong.OrNil(); err == nil || err.Error() != tc.want {
 				t.Errorf("got %v, want %s", err, tc.want)
 			}
 		})
@@ -57,8 +57,8 @@ func TestGlobalFlags(t *testing.T) {
 				if command == "" {
 					args = flags
 				}
-				if l := parse(args); l.wrong != nil || command != "" && l.command.name != command {
-					t.Errorf("%q: %v, command %s", args, l.wrong, l.command.name)
+				if l := parse(args); l.wrong.OrNil() != nil || command != "" && l.command.Name != command {
+					t.Errorf("%q: %v, command %s", args, l.wrong, l.command.Name)
 				}
 			}
 		}

@@ -5,9 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
-
-	"github.com/spf13/pflag"
 )
 
 // testSecret is long enough to make no warning.
@@ -18,20 +17,19 @@ func withSecret(more ...string) []string {
 	return append([]string{"BUS_VM_JWT_SECRET=" + testSecret}, more...)
 }
 
-// flagsOf parses args, which must be right as such.
-func flagsOf(t *testing.T, args ...string) *pflag.FlagSet {
-	t.Helper()
-	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	for _, s := range Settings() {
-		if s.Flag != "" {
-			flags.String(s.Flag, "", s.Help)
+// flagsOf makes flags of --name=text; --name is true, and --verbose another one.
+func flagsOf(args ...string) map[string]Flag {
+	flags := map[string]Flag{}
+	for _, arg := range args {
+		typed, text, valued := strings.Cut(arg, "=")
+		switch {
+		case typed == "--verbose":
+			flags["--log-level"] = Flag{"debug", "flag " + typed}
+		case !valued:
+			flags[typed] = Flag{"true", "flag " + typed}
+		default:
+			flags[typed] = Flag{text, "flag " + typed}
 		}
-	}
-	flags.Lookup("dev").NoOptDefVal = "true"
-	flags.Bool("verbose", false, "")
-	flags.Lookup("verbose").Annotations = map[string][]string{Sets: {"log-level", "debug"}}
-	if err := flags.Parse(args); err != nil {
-		t.Fatal(err)
 	}
 	return flags
 }

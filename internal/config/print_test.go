@@ -12,7 +12,7 @@ import (
 func TestPrint(t *testing.T) {
 	path := writeFile(t, "config.yaml", "timeout: 5\nevents: {token_file: x}\nstatic: {state: 'no'}\n")
 	c := loaded(t, Input{
-		Flags: flagsOf(t, "--dev", "--verbose", "--config", path),
+		Flags: flagsOf("--dev", "--verbose", "--config="+path),
 		Environ: []string{
 			"BUS_API_TOKEN=hunter2", "BUS_VM_SOCKET_GROUP=a # b", "STATE_DIRECTORY=/var/lib/vm",
 			"BUS_VM_SOCKET_MODE=0600",
@@ -34,14 +34,14 @@ func TestPrintedSettingsLoadAgain(t *testing.T) {
 			continue
 		}
 		_, high := samples(t, s)
-		first, _, _ := parse(Input{Environ: []string{s.Env + "=" + high}}, all)
+		first, _ := parse(Input{Environ: []string{s.Env + "=" + high}})
 		var b strings.Builder
 		if err := first.Print(&b); err != nil {
 			t.Fatal(err)
 		}
 		path := writeFile(t, "printed.yaml", b.String())
-		second, found, _ := parse(Input{Environ: []string{"BUS_VM_CONFIG=" + path}}, all)
-		if err := found.orNil(); err != nil {
+		second, _ := parse(Input{Environ: []string{"BUS_VM_CONFIG=" + path}})
+		if err := second.origin.found.OrNil(); err != nil {
 			t.Fatalf("%s: %v", s.Key, err)
 		}
 		second.File = ""
