@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/token"
@@ -89,9 +89,7 @@ func TestMainOutcomes(t *testing.T) {
 		"a flag without its value": {[]string{"--addr"}, secret, outcome{2, "", Name + ": flag --addr needs a value\n" + hint}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := run(t, tc.args, tc.environ, nil); got != tc.want {
-				t.Errorf("got  %+v\nwant %+v", got, tc.want)
-			}
+			require.Equal(t, tc.want, run(t, tc.args, tc.environ, nil))
 		})
 	}
 }
@@ -122,29 +120,9 @@ func TestServeOutcomes(t *testing.T) {
 	}
 }
 
-// TestDispatcherLine is what a .bus file runs, in the dispatcher's environment.
-func TestDispatcherLine(t *testing.T) {
-	environ := []string{
-		"BUS_VM_JWT_SECRET=" + testSecret, "BUS_API_TOKEN=t",
-		"BUS_EVENTS_API_URL=http://127.0.0.1:8081/local/v1", "BUS_EVENTS_TOKEN_FILE=.bus/tokens/local-events.jwt",
-	}
-	got := run(t, []string{"--backend", "events", "--events-url", "http://127.0.0.1:8081/local/v1"}, environ,
-		func(_ context.Context, c *config.Config, _ Env) error {
-			if c.Backend != config.Events || c.Events.URL != "http://127.0.0.1:8081/local/v1" || c.Events.Token.Reveal() != "t" {
-				t.Errorf("served with %+v", c)
-			}
-			return nil
-		})
-	if (got != outcome{}) {
-		t.Errorf("got %+v", got)
-	}
-}
-
 func TestTokenRoundTrip(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secrets")
-	if err := os.WriteFile(file, []byte("# the first signs\n"+testSecret+"\nanother\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(file, []byte("# the first signs\n"+testSecret+"\nanother\n"), 0o600))
 	for name, tc := range map[string]struct {
 		args, environ []string
 		secret        string
@@ -174,12 +152,9 @@ func TestTokenRoundTrip(t *testing.T) {
 			}
 			claims := jwt.MapClaims{}
 			parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithTimeFunc(func() time.Time { return time.Unix(1_800_000_000, 0) }))
-			if _, err := parser.ParseWithClaims(strings.TrimSpace(got.stdout), claims, func(*jwt.Token) (any, error) { return []byte(tc.secret), nil }); err != nil {
-				t.Fatal(err)
-			}
-			if !reflect.DeepEqual(claims, tc.want) {
-				t.Errorf("got %v, want %v", claims, tc.want)
-			}
+			_, err := parser.ParseWithClaims(strings.TrimSpace(got.stdout), claims, func(*jwt.Token) (any, error) { return []byte(tc.secret), nil })
+			require.NoError(t, err)
+			require.Equal(t, tc.want, claims)
 		})
 	}
 }

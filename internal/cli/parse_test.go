@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
@@ -39,9 +41,7 @@ func TestFlagsThatAreWrong(t *testing.T) {
 		"behind two dashes":       {[]string{"version", "--", "--help"}, `unexpected argument "--help"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := parse(tc.args).wrong.OrNil(); err == nil || err.Error() != tc.want {
-				t.Errorf("got %v, want %s", err, tc.want)
-			}
+			require.EqualError(t, parse(tc.args).wrong.OrNil(), tc.want)
 		})
 	}
 }
@@ -110,20 +110,14 @@ func TestOutput(t *testing.T) {
 			}
 		}
 	}
-	if _, err := os.Stat("nothing"); err == nil {
-		t.Error("a quiet command made its file")
-	}
+	require.NoFileExists(t, "nothing", "a quiet command made its file")
 }
 
 func TestDirectoryComesFirst(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if err := os.WriteFile("settings.yaml", []byte("addr: 127.0.0.1:1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile("settings.yaml", []byte("addr: 127.0.0.1:1\n"), 0o600))
 	directory, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Chdir("/")
 	got := run(t, []string{"--config", "settings.yaml", "--print-config", "--chdir", directory}, []string{"BUS_VM_JWT_SECRET=" + testSecret}, nil)
 	if got.code != 0 || !strings.Contains(got.stdout, "addr: 127.0.0.1:1 # file settings.yaml line 1\n") {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
@@ -122,6 +124,10 @@ func TestRulesBetweenSettings(t *testing.T) {
 			args:    []string{"--backend=events", "--events-url=http://127.0.0.1:8081/local/v1/"},
 			environ: withSecret("BUS_API_TOKEN=t"),
 		},
+		"events as the dispatcher runs it": {
+			args:    []string{"--backend=events", "--events-url=http://127.0.0.1:8081/local/v1"},
+			environ: withSecret("BUS_API_TOKEN=t", "BUS_EVENTS_API_URL=http://127.0.0.1:8081/local/v1", "BUS_EVENTS_TOKEN_FILE=.bus/tokens/absent.jwt"),
+		},
 		"events with the dispatcher's environment alone": {
 			args:    []string{"--billing-backend=events"},
 			environ: withSecret("BUS_EVENTS_API_URL=http://127.0.0.1:8081/local/v1", "BUS_EVENTS_TOKEN_FILE=.bus/tokens/absent.jwt"),
@@ -169,9 +175,7 @@ func TestRulesBetweenSettings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Load(Input{Flags: flagsOf(tc.args...), Environ: tc.environ})
-			if want := (&Error{Problems: tc.want}).OrNil(); !reflect.DeepEqual(err, want) {
-				t.Errorf("got  %v\nwant %v", err, want)
-			}
+			require.Equal(t, (&Error{Problems: tc.want}).OrNil(), err)
 		})
 	}
 }

@@ -2,9 +2,10 @@ package config
 
 import (
 	"fmt"
-	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestFileIsReadStrictly(t *testing.T) {
@@ -82,14 +83,10 @@ func TestFileThatCannotBeReadHidesNothingElse(t *testing.T) {
 		{"config", "flag --config", fmt.Sprintf("%q: is a directory", directory)},
 		{"timeout", "flag --timeout", `"x" is not accepted; want a duration from 1ms to 24h, such as 1m30s; a bare integer is seconds`},
 	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got  %+v\nwant %+v", got, want)
-	}
+	require.Equal(t, want, got)
 	got = problemsOf(t, Input{Environ: []string{"BUS_VM_CONFIG=/nonexistent"}})
 	want = []Problem{{"config", "environment BUS_VM_CONFIG", `"/nonexistent": no such file or directory`}}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got  %+v\nwant %+v", got, want)
-	}
+	require.Equal(t, want, got)
 }
 
 func TestReloadReadsTheFileAgain(t *testing.T) {
@@ -98,9 +95,7 @@ func TestReloadReadsTheFileAgain(t *testing.T) {
 	first := loaded(t, in)
 	rewrite(t, path, "log: {level: debug}\ntimeout: 2s\n")
 	second, err := first.Reload()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if first.Log.Level.String() != "INFO" || second.Log.Level.String() != "DEBUG" || second.Timeout != first.Timeout {
 		t.Errorf("first %v, second %v", first.Log, second.Log)
 	}

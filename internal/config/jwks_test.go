@@ -2,8 +2,9 @@ package config
 
 import (
 	"path/filepath"
-	"reflect"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // publicKey is the key of RFC 8037 appendix A.2 as a set.
@@ -33,8 +34,8 @@ func TestJWKSSettings(t *testing.T) {
 			in := Input{Flags: flagsOf(tc.args...), Environ: tc.environ}
 			if tc.want == nil {
 				loaded(t, in)
-			} else if got := problemsOf(t, in); !reflect.DeepEqual(got, tc.want) {
-				t.Errorf("got %+v, want %+v", got, tc.want)
+			} else {
+				require.Equal(t, tc.want, problemsOf(t, in))
 			}
 		})
 	}
@@ -64,12 +65,8 @@ func TestNeedRestart(t *testing.T) {
 	} {
 		rewrite(t, path, text)
 		after, err := before.Reload()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := before.NeedRestart(after); !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: got %q, want %q", text, got, want)
-		}
+		require.NoError(t, err)
+		require.Equal(t, want, before.NeedRestart(after), text)
 	}
 	rewrite(t, path, "events: {token: hunter2, token_refresh: yes}")
 	before = loaded(t, Input{Environ: withSecret("BUS_VM_CONFIG=" + path)})

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // samples returns two texts that s accepts and that are not its default.
@@ -62,9 +64,7 @@ func TestPrecedence(t *testing.T) {
 				}
 				stronger.put(&in, high)
 				got, _ := parse(in)
-				if err := got.origin.found.OrNil(); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, got.origin.found.OrNil())
 				if s.Key != keyConfig {
 					got.File = "" // of the case itself
 				}

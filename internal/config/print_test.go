@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -18,12 +19,7 @@ func TestPrint(t *testing.T) {
 			"BUS_VM_SOCKET_MODE=0600",
 		},
 	})
-	var b strings.Builder
-	if err := c.Print(&b); err != nil {
-		t.Fatal(err)
-	}
-	got := strings.ReplaceAll(b.String(), path, "PATH")
-	golden(t, filepath.Join("testdata", "print-config.yaml"), got)
+	golden(t, filepath.Join("testdata", "print-config.yaml"), strings.ReplaceAll(printed(t, c), path, "PATH"))
 }
 
 // TestPrintedSettingsLoadAgain: what was printed is a file of settings that
@@ -35,15 +31,9 @@ func TestPrintedSettingsLoadAgain(t *testing.T) {
 		}
 		_, high := samples(t, s)
 		first, _ := parse(Input{Environ: []string{s.Env + "=" + high}})
-		var b strings.Builder
-		if err := first.Print(&b); err != nil {
-			t.Fatal(err)
-		}
-		path := writeFile(t, "printed.yaml", b.String())
+		path := writeFile(t, "printed.yaml", printed(t, first))
 		second, _ := parse(Input{Environ: []string{"BUS_VM_CONFIG=" + path}})
-		if err := second.origin.found.OrNil(); err != nil {
-			t.Fatalf("%s: %v", s.Key, err)
-		}
+		require.NoError(t, second.origin.found.OrNil(), s.Key)
 		second.File = ""
 		same(t, second, first)
 	}
@@ -53,20 +43,16 @@ func TestPrintedSettingsLoadAgain(t *testing.T) {
 func TestSampleFile(t *testing.T) {
 	path := filepath.Join("..", "..", "config.yaml")
 	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	sample := map[string]any{}
-	if err := yaml.Unmarshal(text, &sample); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, yaml.Unmarshal(text, &sample))
 	for _, s := range Settings() {
 		in, name := sample, s.Key
 		if section, last, below := strings.Cut(s.Key, "."); below {
 			in, name = sample[section].(map[string]any), last
 		}
-		if _, there := in[name]; !there && !s.NotInFile {
-			t.Errorf("config.yaml lacks %s", s.Key)
+		if !s.NotInFile {
+			require.Contains(t, in, name, "config.yaml lacks %s", s.Key)
 		}
 	}
 	for _, environ := range [][]string{nil, {"STATE_DIRECTORY=/var/lib/vm", "BUS_API_JWT_SECRET=" + testSecret}} {

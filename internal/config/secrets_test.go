@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // TestEventsTokenOrder: flag or BUS_API_TOKEN_FILE, BUS_API_TOKEN, the file,
@@ -165,9 +167,7 @@ func TestWarnings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := loaded(t, Input{Flags: flagsOf(tc.args...), Environ: tc.environ}).Warnings
-			if !reflect.DeepEqual(got, tc.want) {
-				t.Errorf("got %q, want %q", got, tc.want)
-			}
+			require.Equal(t, tc.want, got)
 		})
 	}
 }
@@ -195,24 +195,12 @@ func TestConfigCannotPrintSecrets(t *testing.T) {
 		slog.New(handler).Info("settings", "config", c, "value", *c)
 	}
 	text, err := json.Marshal(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.Write(text)
-	if err := c.Print(&b); err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(b.String(), "hunter2") {
-		t.Errorf("a secret was printed:\n%s", b.String())
-	}
+	require.NoError(t, err)
+	require.NotContains(t, b.String()+string(text)+printed(t, c), "hunter2")
 }
 
 func TestPrintedPlaceholderIsNoSecret(t *testing.T) {
-	var printed strings.Builder
-	if err := loaded(t, Input{Environ: withSecret("BUS_API_TOKEN=t")}).Print(&printed); err != nil {
-		t.Fatal(err)
-	}
-	path := writeFile(t, "printed.yaml", printed.String())
+	path := writeFile(t, "printed.yaml", printed(t, loaded(t, Input{Environ: withSecret("BUS_API_TOKEN=t")})))
 	got := problemsOf(t, Input{Flags: flagsOf("--config=" + path)})
 	for i, key := range []string{keyEventsToken, keyJWTSecret} {
 		if len(got) < 2 || got[i].Key != key || !strings.HasPrefix(got[i].Text, `"[redacted]" is not accepted; want `) {
