@@ -154,7 +154,8 @@ func globalOptions(formats string) []option {
 	}
 }
 
-// complete adds the settings and the global options to those of c alone.
+// complete adds the settings and the global options to those of c alone, in the
+// order of the help.
 func (c *command) complete() {
 	own := c.Options
 	c.Options = []option{}
@@ -173,7 +174,7 @@ func (c *command) complete() {
 	}
 	for _, s := range config.Settings() {
 		o := option{Name: s.Flag, Description: s.Help, ValueName: s.Value, Default: s.Default, setting: s}
-		if s.Flag != "" && s.Value == "bool" {
+		if s.Flag != "" && s.Value == "bool" { // --dev is complete, --dev=no is taken too
 			o.ValueName, o.Default = "", ""
 		}
 		if c.keep != nil && c.keep(s.Key) {

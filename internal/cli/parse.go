@@ -21,7 +21,8 @@ type line struct {
 
 // parse reads flags in front of the command and behind it alike. Everything
 // that is wrong is in the line at once, without the values of unknown flags,
-// which may be secrets.
+// which may be secrets. The parsers of flag and pflag end at the first mistake,
+// quote values, and take -config for -c onfig, or for --config.
 func parse(args []string) *line {
 	l := &line{command: commands()[0], known: map[string]option{}, given: map[string]string{}}
 	for _, c := range commands() {
@@ -44,6 +45,7 @@ func parse(args []string) *line {
 			args = l.readFlag(arg, args)
 		}
 	}
+	// A wrong command line still belongs to a command, whose help is pointed at.
 	isCommand := func(name string) bool { _, unknown := commandNamed(name); return unknown == "" }
 	switch at := slices.IndexFunc(l.operands, isCommand); {
 	case at == 0 || at > 0 && len(l.wrong.Problems) > 0: // what is in front may be the value of a mistyped flag, and a secret
@@ -52,7 +54,7 @@ func parse(args []string) *line {
 	case len(l.operands) > 0 && len(l.wrong.Problems) == 0:
 		_, unknown := commandNamed(l.operands[0])
 		l.wrong.Add("", "", "%s", unknown)
-		l.command.keep = nil // settings do not matter
+		l.command.keep = nil // what the settings say does not matter
 	}
 	if extra := l.operands[min(len(l.operands), len(l.command.Arguments)):]; len(extra) > 0 && len(l.wrong.Problems) == 0 {
 		l.wrong.Add("", "", "unexpected argument %q", extra[0])
@@ -66,7 +68,7 @@ func parse(args []string) *line {
 func (l *line) readFlag(arg string, rest []string) []string {
 	name, text, valued := strings.Cut(arg, "=")
 	typed := name
-	switch _, long := l.known["-"+name]; {
+	switch _, long := l.known["-"+name]; { // as if it had two dashes
 	case strings.Trim(name, "-") == "":
 		l.wrong.Add("", "", "bad flag syntax %q", name)
 		return rest
@@ -149,7 +151,7 @@ func commandNamed(name string) (c command, unknown string) {
 	return command{}, fmt.Sprintf("unknown command %q%s", name, hint)
 }
 
-// text is the value of an option, its default included.
+// text is the value of an option of the command, its default included.
 func (l *line) text(name string) string {
 	if text, ok := l.given[name]; ok {
 		return text
@@ -161,7 +163,8 @@ func (l *line) text(name string) string {
 // on reports a flag without a value that was given.
 func (l *line) on(name string) bool { return l.given[name] == "true" }
 
-// input is what the settings are read from.
+// input is what the settings are read from. Of a flag that stands for a level
+// of the log, messages and printed settings name what was typed.
 func (l *line) input(env Env) config.Input {
 	flags := map[string]config.Flag{}
 	for name, text := range l.given {

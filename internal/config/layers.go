@@ -56,8 +56,6 @@ func (o *origin) at(key string) entry {
 	return e
 }
 
-func (o *origin) put(e entry) { _ = o.merged.Set(e.Key, e) } // it fails in strict merges only
-
 // given reports a value that is not empty and no default.
 func (o *origin) given(key string) bool {
 	return o.at(key).Text != "" && o.at(key).Layer > layerDefault
@@ -134,7 +132,7 @@ func (o *origin) settlePair(plain, file string) {
 		loser, winner = file, plain
 	}
 	if plain != keyJWTSecret || o.at(loser).Layer < layerFile {
-		o.put(entry{loser, "", "not used: " + winner + " wins", layerDefault})
+		_ = o.merged.Set(loser, entry{loser, "", "not used: " + winner + " wins", layerDefault}) // it fails in strict merges only
 	}
 }
 

@@ -69,7 +69,7 @@ func TestPrecedence(t *testing.T) {
 					got.File = "" // of the case itself
 				}
 				want, _ := parse(Input{})
-				want.origin.put(entry{Key: s.Key, Text: high})
+				_ = want.origin.merged.Set(s.Key, entry{Key: s.Key, Text: high})
 				want.origin.unmarshal(want)
 				same(t, got, want)
 				if name := got.origin.at(s.Key).Place; !strings.HasPrefix(name, stronger.name) {
