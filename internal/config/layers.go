@@ -168,7 +168,7 @@ func (in Input) ambient(s Setting) (text, place string) {
 }
 
 func (in Input) environment(name string) (text, place string) {
-	for _, each := range in.Environ {
+	for _, each := range slices.Backward(in.Environ) { // the last one counts, as in a shell
 		if key, text, _ := strings.Cut(each, "="); key == name && name != "" && text != "" {
 			return text, "environment " + name
 		}

@@ -27,7 +27,9 @@ func Load(in Input) (*Config, error) {
 func LoadJWT(in Input) (*Config, error) {
 	c, complete := parse(in)
 	found := c.origin.found
-	found.Problems = slices.DeleteFunc(found.Problems, func(p Problem) bool { return setting(p.Key).Key != "" && !ForJWT(p.Key) })
+	found.Problems = slices.DeleteFunc(found.Problems, func(p Problem) bool {
+		return setting(p.Key).Key != "" && !ForJWT(p.Key) && !slices.Contains(in.Wrong.Problems, p)
+	})
 	if complete {
 		c.checkSecrets("sign a token with", "")
 	}
