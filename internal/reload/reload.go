@@ -12,6 +12,10 @@ package reload
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"time"
@@ -23,7 +27,7 @@ import (
 // to two of them.
 const interval = time.Second
 
-// Config configures New.
+// Config configures New. Nothing but Signals may be left out.
 type Config struct {
 	// Files are the paths to look at now; empty ones are passed over.
 	Files func() []string
@@ -33,15 +37,15 @@ type Config struct {
 	Apply func() error
 	// Signals asks for a reload at once, changed or not; nil for never.
 	Signals <-chan os.Signal
-	// Logger gets one line for each reload; default none.
+	// Logger gets one line for each reload.
 	Logger *slog.Logger
-	// Metrics gets the result and the time of the last reload; nil for none.
+	// Metrics gets the result and the time of the last reload.
 	Metrics *metrics.Set
 }
 
 // Reloader is a Run that follows changes.
 type Reloader struct {
-	config  Config
+	Config
 	applied fingerprint // the files as they were before the last reload
 
 	success, timestamp *metrics.Gauge
@@ -50,14 +54,8 @@ type Reloader struct {
 // New returns a Reloader that takes the files as they are now for applied: make
 // it before they are read for the first time.
 func New(config Config) *Reloader {
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
-	if config.Metrics == nil {
-		config.Metrics = metrics.NewSet()
-	}
 	r := &Reloader{
-		config:    config,
+		Config:    config,
 		applied:   look(config.Files()),
 		success:   config.Metrics.NewGauge("bus_vm_reload_success", nil),
 		timestamp: config.Metrics.NewGauge("bus_vm_reload_timestamp_seconds", nil),
@@ -75,11 +73,11 @@ func (r *Reloader) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-r.config.Signals:
-			last = look(r.config.Files())
+		case <-r.Signals:
+			last = look(r.Files())
 			r.reload(last, "SIGHUP")
 		case <-tick.C:
-			now := look(r.config.Files())
+			now := look(r.Files())
 			if now == last && now != r.applied {
 				r.reload(now, "a file changed")
 			}
@@ -92,17 +90,57 @@ func (r *Reloader) Run(ctx context.Context) error {
 // the files change once more or a signal comes.
 func (r *Reloader) reload(seen fingerprint, why string) {
 	r.applied = seen
-	if err := r.config.Apply(); err != nil {
+	if err := r.Apply(); err != nil {
 		r.success.Set(0)
-		r.config.Logger.Error("reload failed; what was wrong stays as it was before", "why", why, "cause", err,
+		r.Logger.Error("reload failed; what was wrong stays as it was before", "why", why, "cause", err,
 			"do", "put right what the cause names; it is read again when it changes, or on SIGHUP")
 		return
 	}
 	r.succeeded()
-	r.config.Logger.Info("reloaded", "why", why)
+	r.Logger.Info("reloaded", "why", why)
 }
 
 func (r *Reloader) succeeded() {
 	r.success.Set(1)
 	r.timestamp.Set(float64(time.Now().Unix()))
+}
+
+// fingerprint is that of the paths and contents of files.
+type fingerprint [sha256.Size]byte
+
+// look takes the fingerprint of the files at paths. That a file cannot be read
+// is a state like any other, so its coming and going are changes.
+func look(paths []string) fingerprint {
+	digest := sha256.New()
+	for _, path := range paths {
+		if path != "" {
+			n, err := read(digest, path)
+			fmt.Fprintf(digest, "%q %d %v\n", path, n, err)
+		}
+	}
+	return fingerprint(digest.Sum(nil))
+}
+
+// maxLook bounds how much of a file is compared, in bytes. All of them are
+// bounded far below by their readers.
+const maxLook = 1 << 20
+
+var errNotRegular = errors.New("not a regular file")
+
+// read copies a file to w. Others than regular ones, such as the pipe of a
+// shell, can be read once only and are left alone.
+func read(w io.Writer, path string) (int64, error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errNotRegular
+	}
+	if err != nil {
+		return 0, err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	return io.Copy(w, io.LimitReader(file, maxLook))
 }
