@@ -30,17 +30,15 @@ func Inherit() (Sockets, error) {
 	}
 	var s Sockets
 	for name, listeners := range byName {
-		for _, l := range listeners {
-			slot := &s.API
-			if name == adminSocket {
-				slot = &s.Admin
-			}
-			if *slot != nil {
-				return Sockets{}, fmt.Errorf("systemd passed several sockets for one listener (%q); "+
-					"use one ListenStream= for the API and one with FileDescriptorName=%s", name, adminSocket)
-			}
-			*slot = l
+		slot := &s.API
+		if name == adminSocket {
+			slot = &s.Admin
 		}
+		if *slot != nil || len(listeners) > 1 {
+			return Sockets{}, fmt.Errorf("systemd passed several sockets for one listener (%q); "+
+				"use one ListenStream= for the API and one with FileDescriptorName=%s", name, adminSocket)
+		}
+		*slot = listeners[0]
 	}
 	return s, nil
 }
@@ -55,9 +53,9 @@ func Reloading() { notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonot
 func Stopping() { notify(daemon.SdNotifyStopping) }
 
 // Watch tells systemd that the service is alive, twice as often as WatchdogSec=
-// asks for, until ctx ends. It stops telling while alive returns an error, so
-// that systemd restarts a service that hangs.
-func Watch(ctx context.Context, alive func() error) error {
+// asks for, until ctx ends. It stops telling while alive says no, so that
+// systemd restarts a service that hangs.
+func Watch(ctx context.Context, alive func() bool) error {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval <= 0 {
 		<-ctx.Done()
@@ -66,7 +64,7 @@ func Watch(ctx context.Context, alive func() error) error {
 	tick := time.NewTicker(interval / 2)
 	defer tick.Stop()
 	for {
-		if alive() == nil {
+		if alive() {
 			notify(daemon.SdNotifyWatchdog)
 		}
 		select {

@@ -2,7 +2,6 @@ package systemd
 
 import (
 	"context"
-	"errors"
 	"net"
 	"path/filepath"
 	"sync/atomic"
@@ -32,17 +31,16 @@ func TestWatchdogIsFedOnlyWhileAlive(t *testing.T) {
 	next := manager(t)
 	t.Setenv("WATCHDOG_USEC", "20000")
 	var asked atomic.Int32
-	sick := errors.New("sick")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	revive := make(chan struct{})
 	go func() {
-		done <- Watch(ctx, func() error {
-			if asked.Add(1) == 2 {
+		done <- Watch(ctx, func() bool {
+			count := asked.Add(1)
+			if count == 2 {
 				close(revive)
-				return sick
 			}
-			return nil
+			return count != 2
 		})
 	}()
 	require.Equal(t, "WATCHDOG=1", next())
