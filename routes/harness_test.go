@@ -10,12 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	settings "github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
 	"github.com/busdk/bus-api-provider-vm/middleware"
@@ -169,10 +171,11 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	s := server.New(server.Config{
-		HeaderBytes: 16 << 10, ReadTimeout: 20 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: 20 * time.Second,
-		MaxConnections: 256, ShutdownTimeout: 20 * time.Second, Logger: logger,
+		Server:   settings.Server{HeaderBytes: 16 << 10, ReadTimeout: 20 * time.Second, IdleTimeout: 20 * time.Second, MaxConnections: 256},
+		Shutdown: settings.Shutdown{Timeout: 20 * time.Second},
+		Logger:   logger, Metrics: metrics.NewSet(),
 	}, func(router fiber.Router) { routes.Mount(router, config) })
-	listener, err := server.Listen(server.ListenConfig{Addr: "127.0.0.1:0"})
+	listener, err := server.Listen("127.0.0.1:0", settings.Socket{})
 	require.NoError(t, err)
 	w.addr = listener.Addr()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"runtime/trace"
@@ -17,7 +18,6 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/internal/admin"
 	"github.com/busdk/bus-api-provider-vm/internal/outbox"
-	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,9 +35,7 @@ type running struct {
 // serve runs a server on network and addr until the test ends, or ends it.
 func serve(t *testing.T, network, addr string, config admin.Config) *running {
 	t.Helper()
-	if config.Metrics == nil {
-		config.Metrics = metrics.NewSet()
-	}
+	config.Metrics, config.Logger = metrics.NewSet(), slog.New(slog.DiscardHandler)
 	l, err := net.Listen(network, addr)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -45,8 +43,7 @@ func serve(t *testing.T, network, addr string, config admin.Config) *running {
 		return net.Dial(l.Addr().Network(), l.Addr().String())
 	}}
 	r := &running{l.Addr(), &http.Client{Transport: transport, Timeout: waitLimit}, cancel, make(chan error, 1)}
-	server := admin.New(config)
-	go func() { r.ended <- server.Run(ctx, l) }()
+	go func() { r.ended <- admin.Serve(ctx, l, config) }()
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		r.stop(t)
@@ -119,14 +116,14 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-func TestOutbox(t *testing.T) {
+func TestDocuments(t *testing.T) {
 	var broken error
-	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{Outbox: func() (outbox.Report, error) {
-		return outbox.Report{Records: 3, DamagedFiles: []string{"f"}, ParkedRecords: []outbox.ParkedRecord{{Row: 7, Reason: "x"}}}, broken
+	report := outbox.Report{Records: 3, DamagedFiles: []string{"f"}, ParkedRecords: []outbox.ParkedRecord{{Row: 7, Reason: "x"}}}
+	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{Documents: map[string]func() (any, error){
+		"/debug/outbox": func() (any, error) { return report, broken },
 	}})
-	got := r.ask(t, "GET", "/debug/outbox")
 	assert.JSONEq(t, `{"records":3,"parked_records":0,"oldest_record_age_seconds":0,"damaged_files":["f"],
-		"parked":[{"row":7,"reason":"x","parked_at":"0001-01-01T00:00:00.000000Z","record":null}]}`, got.Body)
+		"parked":[{"row":7,"reason":"x","parked_at":"0001-01-01T00:00:00.000000Z","record":null}]}`, r.ask(t, "GET", "/debug/outbox").Body)
 	broken = errors.New("closed")
 	assert.Equal(t, reply{500, document, "no-store", "{\"error\":\"closed\"}\n"}, r.ask(t, "GET", "/debug/outbox"))
 }
@@ -152,10 +149,12 @@ func TestEndCutsATraceShort(t *testing.T) {
 // Run returns after the last of its handlers, not before.
 func TestEndWaitsForHandlers(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
-	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{Records: func() []usage.Record {
-		close(entered)
-		<-release
-		return nil
+	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{Documents: map[string]func() (any, error){
+		"/debug/usage": func() (any, error) {
+			close(entered)
+			<-release
+			return nil, nil
+		},
 	}})
 	c, err := net.Dial("tcp", r.addr.String())
 	require.NoError(t, err)

@@ -21,7 +21,7 @@ import (
 // keeps its last good state by itself: a slip in the YAML file does not keep a
 // stolen secret valid. The reloader alone uses it.
 type changes struct {
-	app      *app
+	*app
 	settings *config.Config // the last good ones
 	token    secret.String  // of the provider, as last inspected
 }
@@ -31,20 +31,18 @@ type changes struct {
 func (a *app) follow(hangup <-chan os.Signal) {
 	c := &changes{app: a, settings: a.config}
 	c.token, _ = c.readTokenFile() // connecting inspects it, and tells what is wrong
-	r := reload.New(reload.Config{
+	a.add(reload.New(reload.Config{
 		Files:   c.files,
 		Apply:   c.apply,
 		Signals: hangup,
 		Logger:  a.logger,
 		Metrics: a.metrics,
-	})
-	a.add(part{run: r.Run})
+	}).Run)
 }
 
 // files are the files whose content is followed.
 func (c *changes) files() []string {
-	started := c.app.config
-	return []string{c.settings.File, c.settings.JWT.SecretFile, started.JWT.JWKSFile, started.Events.TokenFile}
+	return []string{c.settings.File, c.settings.JWT.SecretFile, c.config.JWT.JWKSFile, c.config.Events.TokenFile}
 }
 
 // apply reads everything again. Checking the settings includes the files of
@@ -57,22 +55,21 @@ func (c *changes) apply() error {
 	if err == nil {
 		c.adopt(next)
 	}
-	if c.app.remoteKeys != nil {
-		c.app.remoteKeys.Refresh()
+	if c.remoteKeys != nil {
+		c.remoteKeys.Refresh()
 	}
-	return cmp.Or(err, errors.Join(c.rollSecrets(), c.app.loadPublicKeys(), c.checkProviderToken()))
+	return cmp.Or(err, errors.Join(c.rollSecrets(), c.loadPublicKeys(), c.checkProviderToken()))
 }
 
 // adopt takes over the settings that are followed, and names the others.
 func (c *changes) adopt(next *config.Config) {
-	a := c.app
-	a.level.Set(next.Log.Level)
-	if keys := a.config.NeedRestart(next); len(keys) > 0 {
-		a.logger.Warn("changed settings wait for a restart", "settings", keys, "do", "restart the service to put them in force")
+	c.level.Set(next.Log.Level)
+	if keys := c.config.NeedRestart(next); len(keys) > 0 {
+		c.logger.Warn("changed settings wait for a restart", "settings", keys, "do", "restart the service to put them in force")
 	}
 	for _, warning := range next.Warnings {
 		if !slices.Contains(c.settings.Warnings, warning) {
-			a.logger.Warn(warning)
+			c.logger.Warn(warning)
 		}
 	}
 	c.settings = next
@@ -82,17 +79,14 @@ func (c *changes) adopt(next *config.Config) {
 // them forgets every verified token.
 func (c *changes) rollSecrets() error {
 	secrets, err := c.settings.JWTSecrets()
-	if err != nil {
+	if err != nil || slices.EqualFunc(secrets, c.secrets, bytes.Equal) {
 		return err
 	}
-	if slices.EqualFunc(secrets, c.app.secrets, bytes.Equal) {
-		return nil
-	}
-	if err := c.app.auth.SetSecrets(secrets); err != nil {
+	if err := c.auth.SetSecrets(secrets); err != nil {
 		return err
 	}
-	c.app.secrets = secrets
-	c.app.logger.Info("JWT secrets in force", "secrets", len(secrets))
+	c.secrets = secrets
+	c.logger.Info("JWT secrets in force", "secrets", len(secrets))
 	return nil
 }
 
@@ -105,17 +99,17 @@ func (c *changes) checkProviderToken() error {
 		return err
 	}
 	c.token = token
-	c.app.inspect(token, neededReplies(c.app.config))
+	c.inspect(token, nil)
 	return nil
 }
 
 // readTokenFile reads the provider's token again; zero without a file that is
 // needed.
 func (c *changes) readTokenFile() (secret.String, error) {
-	if c.app.config.Events.TokenFile == "" || !c.app.config.NeedsEvents() {
+	if c.config.Events.TokenFile == "" || !c.config.NeedsEvents() {
 		return secret.String{}, nil
 	}
-	return events.FileToken(c.app.config.Events.TokenFile, slog.New(slog.DiscardHandler)).Token()
+	return events.FileToken(c.config.Events.TokenFile, slog.New(slog.DiscardHandler)).Token()
 }
 
 // until ends a service with --dev whose terminal is gone.

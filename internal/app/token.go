@@ -21,47 +21,39 @@ func providerToken(c *config.Config, logger *slog.Logger) (events.TokenSource, e
 	case c.Events.TokenFile != "":
 		return events.FileToken(c.Events.TokenFile, logger), nil
 	case c.Events.TokenRefresh:
-		return events.RereadToken(func() (secret.String, error) { return rereadToken(c) }), nil
+		return events.RereadToken(func() (secret.String, error) { // wherever the settings come from
+			fresh, err := c.Reload()
+			if err != nil {
+				return secret.String{}, err
+			}
+			return fresh.Events.Token, nil
+		}), nil
 	}
 	return events.StaticToken(c.Events.Token)
-}
-
-// rereadToken looks again wherever the settings come from.
-func rereadToken(c *config.Config) (secret.String, error) {
-	fresh, err := c.Reload()
-	if err != nil {
-		return secret.String{}, err
-	}
-	return fresh.Events.Token, nil
 }
 
 // doIssue is the remedy for a provider token that is not what it should be.
 const doIssue = "issue a provider token for these scopes and set BUS_API_TOKEN or --token-file"
 
-// inspectFirst inspects the provider token at start, when it may not be there.
-func (a *app) inspectFirst(source events.TokenSource, replies []string) {
-	token, err := source.Token()
+// inspect tells the operator before the Events API does what is wrong with the
+// provider token, which may not be there yet. It only warns: the Events API has
+// the last word.
+func (a *app) inspect(token secret.String, err error) {
+	need := events.ScopesFor(neededReplies(a.config)...)
+	scopes := strings.Join(need, " ")
 	if err != nil {
-		a.logger.Warn("the provider token cannot be read yet", "cause", err,
-			"scopes", strings.Join(events.ScopesFor(replies...), " "), "do", doIssue)
+		a.logger.Warn("the provider token cannot be read yet", "cause", err, "do", doIssue, "scopes", scopes)
 		return
 	}
-	a.inspect(token, replies)
-}
-
-// inspect tells the operator before the Events API does what is wrong with the
-// provider token. It only warns: the Events API has the last word.
-func (a *app) inspect(token secret.String, replies []string) {
-	need := events.ScopesFor(replies...)
 	expires, have, err := events.InspectToken(token, time.Now())
 	switch {
 	case errors.Is(err, events.ErrTokenExpired):
-		a.logger.Error("the provider token has expired", "expired", expires, "do", doIssue, "scopes", strings.Join(need, " "))
+		a.logger.Error("the provider token has expired", "expired", expires, "do", doIssue, "scopes", scopes)
 	case err != nil:
 		a.logger.Info("the provider token cannot be inspected", "cause", err)
 		return
 	case !expires.IsZero() && time.Until(expires) < events.ExpirySoon:
-		a.logger.Warn("the provider token expires soon", "expires", expires, "do", doIssue, "scopes", strings.Join(need, " "))
+		a.logger.Warn("the provider token expires soon", "expires", expires, "do", doIssue, "scopes", scopes)
 	}
 	if missing := events.MissingScopes(have, need); len(missing) > 0 {
 		a.logger.Error("the provider token lacks scopes", "missing", strings.Join(missing, " "), "do", doIssue)
@@ -72,15 +64,9 @@ func (a *app) inspect(token secret.String, replies []string) {
 // comes before the Events API refuses it.
 func (a *app) measureExpiry(source events.TokenSource) {
 	a.metrics.NewGauge("bus_vm_events_token_expiry_timestamp_seconds", func() float64 {
-		token, err := source.Token()
-		if err != nil {
-			return 0
-		}
+		token, _ := source.Token()                              // zero when it cannot be read
 		expires, _, _ := events.InspectToken(token, time.Now()) // zero when it cannot tell
-		if expires.IsZero() {
-			return 0
-		}
-		return float64(expires.Unix())
+		return float64(max(0, expires.Unix()))
 	})
 }
 
@@ -118,7 +104,8 @@ func (a *app) authenticate() error {
 			return fmt.Errorf("--jwks-url: %w", err)
 		}
 		auth.UnknownKey = a.remoteKeys.Missed
-		a.add(part{name: "public keys", run: a.remoteKeys.Run, ready: a.publicKeys.Ready})
+		a.add(a.remoteKeys.Run)
+		a.require("public keys", a.publicKeys.Ready)
 	}
 	a.auth, err = middleware.NewAuthenticator(auth)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/address"
+	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
 const (
@@ -23,29 +24,37 @@ const (
 	maxBacklog = 4096
 )
 
-// ListenConfig says where to listen.
-type ListenConfig struct {
-	// Addr is host:port, or unix:/path.
-	Addr string
-	// SocketMode and SocketGroup are given to a unix socket, so that nginx
-	// may connect; an empty group leaves the process's own.
-	SocketMode  os.FileMode
-	SocketGroup string
+// Listen opens a listener on addr, which is host:port or unix:/path, that serves
+// its backlog when it closes. A unix socket that a dead process left behind is
+// replaced; one in use is an error.
+func Listen(addr string, socket config.Socket) (net.Listener, error) {
+	var l net.Listener
+	var err error
+	if path, isUnix := address.Socket(addr); isUnix {
+		l, err = listenUnix(path, socket)
+	} else {
+		l, err = listenTCP(addr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &listener{Listener: l, backlog: make(chan net.Conn, maxBacklog)}, nil
 }
 
-// Listen opens a listener that serves its backlog when it closes. A unix socket
-// that a dead process left behind is replaced; one in use is an error.
-func Listen(config ListenConfig) (net.Listener, error) {
-	path, isUnix := address.Socket(config.Addr)
-	if !isUnix {
-		var plain net.ListenConfig
-		plain.SetMultipathTCP(false) // nothing is gained by it behind a proxy
-		l, err := plain.Listen(context.Background(), "tcp", config.Addr)
-		if err != nil {
-			return nil, fmt.Errorf("listen on %s: %w", config.Addr, withRemedy(err))
-		}
-		return &listener{Listener: l, backlog: make(chan net.Conn, maxBacklog)}, nil
+func listenTCP(addr string) (net.Listener, error) {
+	var plain net.ListenConfig
+	plain.SetMultipathTCP(false) // nothing is gained by it behind a proxy
+	l, err := plain.Listen(context.Background(), "tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("listen on %s: %w; end what uses it, or choose another address", addr, withoutAddress(err))
+	case err != nil:
+		return nil, fmt.Errorf("listen on %s: %w; choose an address of this machine, and a port that this user may use", addr, withoutAddress(err))
 	}
+	return l, nil
+}
+
+func listenUnix(path string, socket config.Socket) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
@@ -53,20 +62,11 @@ func Listen(config ListenConfig) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on unix socket %s: %w; its directory must exist and be writable for this user", path, withoutAddress(err))
 	}
-	if err := permit(path, config); err != nil {
+	if err := permit(path, socket); err != nil {
 		_ = l.Close()
 		return nil, err
 	}
-	return &listener{Listener: l, backlog: make(chan net.Conn, maxBacklog)}, nil
-}
-
-// withRemedy says what to do about an error of listening on host:port.
-func withRemedy(err error) error {
-	err = withoutAddress(err)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w; end what uses it, or choose another address", err)
-	}
-	return fmt.Errorf("%w; choose an address of this machine, and a port that this user may use", err)
+	return l, nil
 }
 
 // withoutAddress is an error of net without the address, which ours begin with.
@@ -102,17 +102,17 @@ func removeStale(path string) error {
 }
 
 // permit gives the socket file its mode and group.
-func permit(path string, config ListenConfig) error {
-	if config.SocketGroup != "" {
-		gid, err := address.GroupID(config.SocketGroup)
+func permit(path string, socket config.Socket) error {
+	if socket.Group != "" {
+		gid, err := address.GroupID(socket.Group)
 		if err != nil {
 			return fmt.Errorf("group of unix socket %s: %w; set --socket-group to a group of this machine", path, err)
 		}
 		if err := os.Chown(path, -1, gid); err != nil {
-			return fmt.Errorf("give unix socket %s to group %s: %w", path, config.SocketGroup, err)
+			return fmt.Errorf("give unix socket %s to group %s: %w", path, socket.Group, err)
 		}
 	}
-	if err := os.Chmod(path, config.SocketMode); err != nil {
+	if err := os.Chmod(path, socket.Mode); err != nil {
 		return fmt.Errorf("set the mode of unix socket %s: %w", path, err)
 	}
 	return nil

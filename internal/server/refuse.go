@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,15 +17,9 @@ import (
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
-// overloadedRetryAfter is when a refused client may come back.
-const overloadedRetryAfter = time.Second
-
-var errOverloaded = overloaded()
-
-func overloaded() *middleware.Error {
-	e := middleware.Unavailable(overloadedRetryAfter, "This server has too many connections.", nil)
-	e.Reason = "connections"
-	return e
+var errOverloaded = &middleware.Error{
+	Code: middleware.CodeUnavailable, Reason: "connections", Message: "This server has too many connections.",
+	RetryAfter: time.Second,
 }
 
 // screen stops what Fiber would answer past the envelope, or process although
@@ -39,7 +34,7 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *middleware.Error {
 		ctx.SetConnectionClose()
 		return errOverloaded
 	}
-	if !knownMethod(ctx.Method()) {
+	if !slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
 		// Like Fiber, by the path as it was sent: // is not /.
 		return routes.Refusal(string(ctx.URI().PathOriginal()))
 	}
@@ -149,13 +144,4 @@ func ambiguous(raw []byte) *middleware.Error {
 
 func isName(name []byte, header string) bool {
 	return len(name) == len(header) && strings.EqualFold(string(name), header)
-}
-
-// knownMethod reports the methods Fiber routes.
-func knownMethod(method []byte) bool {
-	switch string(method) {
-	case "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH":
-		return true
-	}
-	return false
 }

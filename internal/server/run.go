@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"time"
 
@@ -37,7 +36,7 @@ func (s *Server) Ready() error {
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	served := make(chan error, 1)
 	fast := fastconn.NewListener(l, fastconn.Config{
-		ReadTimeout: s.config.ReadTimeout, WriteTimeout: s.config.WriteTimeout, IdleTimeout: s.config.IdleTimeout,
+		ReadTimeout: s.config.ReadTimeout, WriteTimeout: s.writeTimeout, IdleTimeout: s.config.IdleTimeout,
 		Silent: s.refuseSilence,
 	})
 	go func() { served <- s.app.Listener(fast) }()
@@ -47,33 +46,27 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		return stoppedServing(l, err)
 	case <-ctx.Done():
 	}
-
 	s.draining.Store(true)
-	s.config.Logger.Info("draining", "delay", s.config.ShutdownDelay, "timeout", s.config.ShutdownTimeout)
-	pause := time.NewTimer(s.config.ShutdownDelay)
-	defer pause.Stop()
+	s.config.Logger.Info("draining", "delay", s.config.Shutdown.Delay, "timeout", s.config.Shutdown.Timeout)
 	select {
 	case err := <-served:
 		return stoppedServing(l, err)
-	case <-pause.C:
+	case <-time.After(s.config.Shutdown.Delay):
 	}
 
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.ShutdownTimeout)
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Shutdown.Timeout)
 	defer cancel()
 	err := s.app.ShutdownWithContext(limit)
-	// A shutdown that came before Serve knew its listener has not closed it.
-	_ = l.Close()
-	if stopped := <-served; err == nil {
-		err = stopped
-	}
-	if err == nil {
+	_ = l.Close() // a shutdown that came before Serve knew its listener has not
+	stopped := <-served
+	if err = cmp.Or(err, stopped); err == nil {
 		err = s.leftovers(limit)
 	}
 	if err != nil {
 		return fmt.Errorf("requests in flight did not finish within %s (connections left: %d): %w",
-			s.config.ShutdownTimeout, s.connections(), err)
+			s.config.Shutdown.Timeout, s.connections(), err)
 	}
-	s.config.Logger.LogAttrs(ctx, slog.LevelInfo, "drained")
+	s.config.Logger.Info("drained")
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
+	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/fastconn"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -24,48 +25,36 @@ const maxBody = 64 << 10
 // envelope. What comes on top of them gets fasthttp's own 503, in plain text.
 const overflow = 64
 
-// Config bounds what a client may cost.
+// writeTimeout bounds sending a reply; the time to make it does not count.
+const writeTimeout = 10 * time.Second
+
+// Config is what a server is made with.
 type Config struct {
-	// HeaderBytes bounds the request line and the headers together.
-	HeaderBytes int
-	// ReadTimeout bounds a whole request, from its first byte on.
-	ReadTimeout time.Duration
-	// WriteTimeout bounds sending a reply; the time to make it does not count.
-	WriteTimeout time.Duration
-	// IdleTimeout is how long a connection may be idle between requests.
-	IdleTimeout time.Duration
-	// MaxConnections bounds the connections served at once; at least 1.
-	MaxConnections int
-	// ShutdownDelay keeps serving after the end was asked for, while /readyz
-	// says 503, so that a balancer notices first.
-	ShutdownDelay time.Duration
-	// ShutdownTimeout bounds how long requests in flight may take to finish.
-	ShutdownTimeout time.Duration
+	config.Server
+	Shutdown config.Shutdown
 	// Logger gets the failures of connections.
 	Logger *slog.Logger
-	// Metrics gets the connections and the requests that reach no route; nil
-	// for none.
+	// Metrics gets the connections and the requests that reach no route.
 	Metrics *metrics.Set
 }
 
 // Server is one Fiber application and its way to end.
 type Server struct {
-	config   Config
-	app      *fiber.App
-	ids      *middleware.RequestIDs
-	unrouted *middleware.RouteMetrics // requests that reach no route
-	draining atomic.Bool
+	config       Config
+	writeTimeout time.Duration
+	app          *fiber.App
+	ids          *middleware.RequestIDs
+	unrouted     *middleware.RouteMetrics // requests that reach no route
+	draining     atomic.Bool
 }
 
 // New returns a server whose routes are registered by mount.
 func New(config Config, mount func(fiber.Router)) *Server {
-	if config.Metrics == nil {
-		config.Metrics = metrics.NewSet()
-	}
 	s := &Server{
-		config:   config,
-		ids:      middleware.NewRequestIDs(),
-		unrouted: middleware.NewRouteMetrics(config.Metrics, "none"),
+		config:       config,
+		writeTimeout: writeTimeout,
+		ids:          middleware.NewRequestIDs(),
+		unrouted:     middleware.NewRouteMetrics(config.Metrics, "none"),
 	}
 	s.app = fiber.New(fiber.Config{
 		AppName:                 "bus-api-provider-vm",
@@ -79,11 +68,6 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		// A form is a body like any other, read only behind authentication.
 		DisablePreParseMultipartForm: true,
 		DisableStartupMessage:        true,
-		// Behind routes.NotFound nothing returns an error to Fiber.
-		ErrorHandler: func(c *fiber.Ctx, err error) error {
-			middleware.WriteError(c.Context(), middleware.AsError(err))
-			return nil
-		},
 	})
 	mount(s.app)
 	for _, handler := range routes.NotFound(config.Logger, s.unrouted) {
