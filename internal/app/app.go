@@ -6,13 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
@@ -23,16 +24,13 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/jwks"
 	"github.com/busdk/bus-api-provider-vm/internal/outbox"
+	"github.com/busdk/bus-api-provider-vm/internal/secret"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
-	"github.com/busdk/bus-api-provider-vm/internal/systemd"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 	"github.com/busdk/bus-api-provider-vm/internal/version"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
-
-// staticDetails are those of the static backend, as in the platform's example.
-var staticDetails = json.RawMessage("{}")
 
 // app is what the parts of one gateway share.
 type app struct {
@@ -45,9 +43,13 @@ type app struct {
 	parts  []func(context.Context) error // each runs until its context ends, which is no error
 	checks []admin.Check                 // all met while this instance may get traffic
 
-	secrets    [][]byte     // in force; the reloader's once it runs
 	publicKeys *jwks.Store  // nil without a JWKS
 	remoteKeys *jwks.Remote // nil without a URL of one
+
+	// What the reloader has to itself once it runs.
+	latest    *config.Config // the last good settings
+	secrets   [][]byte       // in force
+	inspected secret.String  // the provider token
 }
 
 func (a *app) add(run func(context.Context) error) { a.parts = append(a.parts, run) }
@@ -60,7 +62,7 @@ func (a *app) require(name string, ready func() error) {
 // wrong with the settings or the machine shows before anything runs. With --dev
 // it greets on stdout; everything else goes to the log on stderr.
 func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
-	a := &app{config: c, metrics: metrics.NewSet()}
+	a := &app{config: c, latest: c, metrics: metrics.NewSet()}
 	a.logger, a.level = newLogger(c, env.Stderr)
 
 	// 1. Changed files and SIGHUP are followed before anything reads those files,
@@ -114,7 +116,7 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 
 	// 4. The runtime.
 	machine, err := backend.New(c.Backend, backend.Config{
-		Static: backend.StaticConfig{State: c.Static.State, Transition: c.Static.Transition, Details: staticDetails},
+		Static: backend.StaticConfig{State: c.Static.State, Transition: c.Static.Transition, Details: json.RawMessage("{}")},
 		Events: backend.EventsConfig{
 			Client: client, Timeout: c.Timeout, Metrics: a.metrics,
 			MaxAge: c.Status.MaxAge, Refresh: c.Status.Refresh, RefreshMoving: c.Status.RefreshMoving,
@@ -134,18 +136,18 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 		})
 	})
 	a.checks = append([]admin.Check{{Name: "not draining", Ready: api.Ready}}, a.checks...)
-	inherited, err := systemd.Inherit()
+	inherited, inheritedAdmin, err := inheritSockets()
 	if err != nil {
 		return err
 	}
-	adminListener, err := listen(inherited.Admin, c.Admin.Addr, c.Socket)
+	adminListener, err := listen(inheritedAdmin, c.Admin.Addr, c.Socket)
 	if err != nil {
 		return fmt.Errorf("--admin-addr: %w", err)
 	}
 	if adminListener != nil {
 		defer adminListener.Close()
 	}
-	listener, err := listen(inherited.API, c.Addr, c.Socket)
+	listener, err := listen(inherited, c.Addr, c.Socket)
 	if err != nil {
 		return fmt.Errorf("--addr: %w", err)
 	}
@@ -159,7 +161,7 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 	}
 
 	if c.Dev {
-		if err := greet(env.Stdout, c, listener.Addr()); err != nil {
+		if err := a.greet(env.Stdout, listener.Addr()); err != nil {
 			return err
 		}
 	}
@@ -176,8 +178,8 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 // If a part fails, the server drains all the same and the failure is returned.
 func (a *app) run(ctx context.Context, api *server.Server, listener net.Listener) error {
 	defer runtime.KeepAlive(make([]byte, heapBallast))
-	systemd.Ready()
-	defer context.AfterFunc(ctx, systemd.Stopping)()
+	notify(daemon.SdNotifyReady)
+	defer context.AfterFunc(ctx, func() { notify(daemon.SdNotifyStopping) })()
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()
 	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
@@ -223,6 +225,18 @@ func listen(inherited net.Listener, addr string, socket config.Socket) (net.List
 	return server.Listen(addr, socket)
 }
 
+// newLogger writes to w in the form and from the level that c asks for. The
+// level can be changed while the logger is in use.
+func newLogger(c *config.Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := &slog.LevelVar{}
+	level.Set(c.Log.Level)
+	options := &slog.HandlerOptions{Level: level, AddSource: c.Log.Source}
+	if c.Log.Format == config.LogJSON {
+		return slog.New(slog.NewJSONHandler(w, options)), level
+	}
+	return slog.New(slog.NewTextHandler(w, options)), level
+}
+
 // announce logs the one line that says what was started, and what is unwise.
 func (a *app) announce(listener, adminListener net.Listener) {
 	operators := ""
@@ -240,54 +254,6 @@ func (a *app) announce(listener, adminListener net.Listener) {
 	for _, warning := range a.config.Warnings {
 		a.logger.Warn(warning)
 	}
-}
-
-// connect returns the client of the Events API with the reply streams that the
-// enabled backends need.
-func (a *app) connect() (*events.Client, error) {
-	c := a.config
-	token, err := providerToken(c, a.logger)
-	if err != nil {
-		return nil, err
-	}
-	client, err := events.New(events.Config{
-		URL: c.Events.URL, Token: token, Replies: neededReplies(c), Timeout: c.Timeout, LateReply: c.Events.LateReply,
-		Retry: c.Events.ListenerRetry, RetryMin: c.Events.ListenerRetryMin, RetryMax: c.Events.ListenerRetryMax,
-		Logger: a.logger, Metrics: a.metrics,
-	})
-	if err != nil {
-		return nil, err
-	}
-	a.inspect(token.Token())
-	a.measureExpiry(token)
-	a.add(client.Run)
-	if c.Events.ListenerRequired {
-		a.require("reply streams", func() error {
-			if missing := client.Missing(listenerGrace); len(missing) > 0 {
-				return fmt.Errorf("reply streams not connected: %s", strings.Join(missing, ", "))
-			}
-			return nil
-		})
-	}
-	return client, nil
-}
-
-// listenerGrace is how long a reply stream may be away before /readyz says so:
-// one reconnect must not flap it.
-const listenerGrace = 5 * time.Second
-
-// neededReplies are the reply streams of the enabled backends.
-func neededReplies(c *config.Config) (names []string) {
-	if c.Backend == config.Events {
-		names = append(names, backend.EventsReplies()...)
-	}
-	if c.Billing.Backend == config.Events {
-		names = append(names, billing.Reply)
-	}
-	if c.Usage.Backend == config.Events {
-		names = append(names, usage.Reply)
-	}
-	return names
 }
 
 // heapBallast is how large the heap counts at least, in bytes, when the collector

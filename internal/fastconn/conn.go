@@ -56,7 +56,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{Conn: socket, deadlines: deadlines{config: &l.config, socket: socket}, silent: l.config.Silent}
+	c := &Conn{Conn: socket, config: &l.config, silent: l.config.Silent}
 	if err := c.open(); err != nil {
 		_ = socket.Close()
 		return nil, err
@@ -68,9 +68,15 @@ func (l *listener) Accept() (net.Conn, error) {
 // writes, others may close it. Deadlines are its own, so fasthttp must set none.
 type Conn struct {
 	net.Conn
-	deadlines
 	transport
+	config *Config
 	silent func(net.Conn) // nil once a first request has begun
+
+	readUntil time.Time // when the wait for bytes ends
+	armed     time.Time // when its timer fires
+	begun     bool      // the first byte of a request has arrived
+	reading   bool      // readUntil is that of the request
+	sending   bool      // the deadline of a reply is set
 
 	closing sync.Once
 	closed  error       // what closing returned

@@ -28,13 +28,12 @@ const (
 // its backlog when it closes. A unix socket that a dead process left behind is
 // replaced; one in use is an error.
 func Listen(addr string, socket config.Socket) (net.Listener, error) {
-	var l net.Listener
-	var err error
+	listen := listenTCP
 	if path, isUnix := address.Socket(addr); isUnix {
-		l, err = listenUnix(path, socket)
-	} else {
-		l, err = listenTCP(addr)
+		addr = path
+		listen = func(path string) (net.Listener, error) { return listenUnix(path, socket) }
 	}
+	l, err := listen(addr)
 	if err != nil {
 		return nil, err
 	}
@@ -45,13 +44,22 @@ func listenTCP(addr string) (net.Listener, error) {
 	var plain net.ListenConfig
 	plain.SetMultipathTCP(false) // nothing is gained by it behind a proxy
 	l, err := plain.Listen(context.Background(), "tcp", addr)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("listen on %s: %w; end what uses it, or choose another address", addr, withoutAddress(err))
-	case err != nil:
-		return nil, fmt.Errorf("listen on %s: %w; choose an address of this machine, and a port that this user may use", addr, withoutAddress(err))
+	if err == nil {
+		return l, nil
 	}
-	return l, nil
+	remedy := "choose an address of this machine, and a port that this user may use"
+	if errors.Is(err, syscall.EADDRINUSE) {
+		remedy = "end what uses it, or choose another address"
+	}
+	return nil, fmt.Errorf("listen on %s: %w; %s", addr, withoutAddress(err), remedy)
+}
+
+// withoutAddress is an error of net without the address, which ours begin with.
+func withoutAddress(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
 }
 
 func listenUnix(path string, socket config.Socket) (net.Listener, error) {
@@ -69,33 +77,23 @@ func listenUnix(path string, socket config.Socket) (net.Listener, error) {
 	return l, nil
 }
 
-// withoutAddress is an error of net without the address, which ours begin with.
-func withoutAddress(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err
-	}
-	return err
-}
-
 // removeStale removes the socket file of a process that is gone.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("look at unix socket %s: %w", path, err)
-	}
-	if info.Mode().Type() != fs.ModeSocket {
+	case info.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("%s exists and is no socket; remove it, or choose another address", path)
 	}
 	c, err := net.DialTimeout("unix", path, staleDial)
-	if err == nil {
+	switch {
+	case err == nil:
 		_ = c.Close()
 		return fmt.Errorf("another process listens on unix socket %s; end it, or choose another address", path)
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
+	case !errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("cannot tell whether unix socket %s is in use: %w", path, err)
 	}
 	return os.Remove(path)
@@ -112,10 +110,7 @@ func permit(path string, socket config.Socket) error {
 			return fmt.Errorf("give unix socket %s to group %s: %w", path, socket.Group, err)
 		}
 	}
-	if err := os.Chmod(path, socket.Mode); err != nil {
-		return fmt.Errorf("set the mode of unix socket %s: %w", path, err)
-	}
-	return nil
+	return os.Chmod(path, socket.Mode)
 }
 
 // listener serves its backlog when it closes. Closing a socket resets the

@@ -59,7 +59,7 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 // waits with a buffer.
 func (s *Server) refuseSilence(c net.Conn) {
 	var ctx fasthttp.RequestCtx
-	ctx.Init2(c, silent{}, true)
+	ctx.Init2(c, silent, true)
 	s.refuse(&ctx, os.ErrDeadlineExceeded)
 	ctx.SetConnectionClose()
 	_, _ = ctx.Response.WriteTo(c)

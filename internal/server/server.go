@@ -3,6 +3,8 @@
 package server
 
 import (
+	"io"
+	"log"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -73,18 +75,12 @@ func New(config Config, mount func(fiber.Router)) *Server {
 	for _, handler := range routes.NotFound(config.Logger, s.unrouted) {
 		s.app.Use(handler)
 	}
-	s.tighten()
-	config.Metrics.NewGauge("bus_vm_http_connections", func() float64 { return float64(max(0, s.app.Server().GetOpenConnectionsCount())) })
-	config.Metrics.NewGauge("bus_vm_http_max_connections", func() float64 { return float64(config.MaxConnections) })
-	return s
-}
 
-// tighten sets what Fiber leaves at fasthttp's defaults.
-func (s *Server) tighten() {
+	// What Fiber leaves at fasthttp's defaults.
 	server := s.app.Server()
 	server.CloseOnShutdown = true
 	server.SecureErrorLogMessage = true // parse errors would quote headers
-	server.Logger = silent{}            // it logs peers' mistakes, one line each
+	server.Logger = silent              // it logs peers' mistakes, one line each
 	server.ErrorHandler = s.refuse
 	server.ExpectHandler = func(ctx *fasthttp.RequestCtx) int {
 		startReply(ctx)
@@ -106,10 +102,12 @@ func (s *Server) tighten() {
 			c.RequestDone(ctx.Time().Add(time.Since(ctx.Time())))
 		}
 	}
+
+	config.Metrics.NewGauge("bus_vm_http_connections", func() float64 { return float64(max(0, server.GetOpenConnectionsCount())) })
+	config.Metrics.NewGauge("bus_vm_http_max_connections", func() float64 { return float64(config.MaxConnections) })
+	return s
 }
 
 // silent drops fasthttp's own log: it reports broken requests, which their
 // sender already got an answer to.
-type silent struct{}
-
-func (silent) Printf(string, ...any) {}
+var silent = log.New(io.Discard, "", 0)

@@ -1,4 +1,4 @@
-package systemd
+package app
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/stretchr/testify/require"
 )
 
@@ -35,7 +36,7 @@ func TestWatchdogIsFedOnlyWhileAlive(t *testing.T) {
 	done := make(chan error)
 	revive := make(chan struct{})
 	go func() {
-		done <- Watch(ctx, func() bool {
+		done <- feedWatchdog(ctx, func() bool {
 			count := asked.Add(1)
 			if count == 2 {
 				close(revive)
@@ -45,7 +46,7 @@ func TestWatchdogIsFedOnlyWhileAlive(t *testing.T) {
 	}()
 	require.Equal(t, "WATCHDOG=1", next())
 	<-revive
-	Stopping() // stands for the message that was not sent
+	notify(daemon.SdNotifyStopping) // stands for the message that was not sent
 	require.Equal(t, "STOPPING=1", next())
 	require.Equal(t, "WATCHDOG=1", next())
 	cancel()

@@ -7,12 +7,61 @@ import (
 	"strings"
 	"time"
 
+	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/billing"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
-	"github.com/busdk/bus-api-provider-vm/internal/jwks"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
-	"github.com/busdk/bus-api-provider-vm/middleware"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
+
+// connect returns the client of the Events API with the reply streams that the
+// enabled backends need.
+func (a *app) connect() (*events.Client, error) {
+	c := a.config
+	token, err := providerToken(c, a.logger)
+	if err != nil {
+		return nil, err
+	}
+	client, err := events.New(events.Config{
+		URL: c.Events.URL, Token: token, Replies: neededReplies(c), Timeout: c.Timeout, LateReply: c.Events.LateReply,
+		Retry: c.Events.ListenerRetry, RetryMin: c.Events.ListenerRetryMin, RetryMax: c.Events.ListenerRetryMax,
+		Logger: a.logger, Metrics: a.metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.inspect(token.Token())
+	a.measureExpiry(token)
+	a.add(client.Run)
+	if c.Events.ListenerRequired {
+		a.require("reply streams", func() error {
+			if missing := client.Missing(listenerGrace); len(missing) > 0 {
+				return fmt.Errorf("reply streams not connected: %s", strings.Join(missing, ", "))
+			}
+			return nil
+		})
+	}
+	return client, nil
+}
+
+// listenerGrace is how long a reply stream may be away before /readyz says so:
+// one reconnect must not flap it.
+const listenerGrace = 5 * time.Second
+
+// neededReplies are the reply streams of the enabled backends.
+func neededReplies(c *config.Config) (names []string) {
+	if c.Backend == config.Events {
+		names = append(names, backend.EventsReplies()...)
+	}
+	if c.Billing.Backend == config.Events {
+		names = append(names, billing.Reply)
+	}
+	if c.Usage.Backend == config.Events {
+		names = append(names, usage.Reply)
+	}
+	return names
+}
 
 // providerToken is where the gateway's own credential towards Events comes
 // from, never a caller's.
@@ -35,16 +84,19 @@ func providerToken(c *config.Config, logger *slog.Logger) (events.TokenSource, e
 // doIssue is the remedy for a provider token that is not what it should be.
 const doIssue = "issue a provider token for these scopes and set BUS_API_TOKEN or --token-file"
 
-// inspect tells the operator before the Events API does what is wrong with the
-// provider token, which may not be there yet. It only warns: the Events API has
-// the last word.
+// inspect tells the operator what is wrong with the provider token before the
+// Events API does, once. It only warns: the Events API has the last word.
 func (a *app) inspect(token secret.String, err error) {
 	need := events.ScopesFor(neededReplies(a.config)...)
 	scopes := strings.Join(need, " ")
-	if err != nil {
+	switch {
+	case err != nil:
 		a.logger.Warn("the provider token cannot be read yet", "cause", err, "do", doIssue, "scopes", scopes)
 		return
+	case token == a.inspected:
+		return
 	}
+	a.inspected = token
 	expires, have, err := events.InspectToken(token, time.Now())
 	switch {
 	case errors.Is(err, events.ErrTokenExpired):
@@ -70,59 +122,15 @@ func (a *app) measureExpiry(source events.TokenSource) {
 	})
 }
 
-// authenticate builds the authenticator with the keys that the settings name.
-// Keys from a URL come later, and /readyz waits for them.
-func (a *app) authenticate() error {
-	c := a.config.JWT
-	var err error
-	if a.secrets, err = a.config.JWTSecrets(); err != nil {
-		return err
-	}
-	auth := middleware.AuthConfig{
-		Audiences: c.Audiences,
-		Secrets:   a.secrets,
-		Leeway:    c.Leeway,
-		Logger:    a.logger,
-		Metrics:   a.metrics,
-	}
-	if c.JWKSFile != "" || c.JWKSURL != "" {
-		auth.PublicKeys = &jwks.Set{}
-		a.publicKeys = jwks.NewStore(jwks.StoreConfig{
-			Use:     func(set *jwks.Set) error { return a.auth.SetPublicKeys(set) },
-			Logger:  a.logger,
-			Metrics: a.metrics,
-		})
-	}
-	if c.JWKSURL != "" {
-		a.remoteKeys, err = jwks.NewRemote(jwks.RemoteConfig{
-			URL:     c.JWKSURL,
-			Store:   a.publicKeys,
-			Logger:  a.logger,
-			Metrics: a.metrics,
-		})
-		if err != nil {
-			return fmt.Errorf("--jwks-url: %w", err)
-		}
-		auth.UnknownKey = a.remoteKeys.Missed
-		a.add(a.remoteKeys.Run)
-		a.require("public keys", a.publicKeys.Ready)
-	}
-	a.auth, err = middleware.NewAuthenticator(auth)
-	if err != nil {
-		return fmt.Errorf("token verification: %w", err)
-	}
-	return a.loadPublicKeys()
-}
-
-// loadPublicKeys puts the file of public keys in force, if there is one.
-func (a *app) loadPublicKeys() error {
-	if a.config.JWT.JWKSFile == "" {
+// checkProviderToken looks at the file of the provider's token, which its user
+// in internal/events follows by itself, so that it counts as a bad reload too.
+func (a *app) checkProviderToken() error {
+	if a.config.Events.TokenFile == "" || !a.config.NeedsEvents() {
 		return nil
 	}
-	set, err := jwks.ReadFile(a.config.JWT.JWKSFile)
-	if err != nil {
-		return config.Refuse("jwt.jwks_file", "no public keys in the file: "+err.Error())
+	token, err := events.FileToken(a.config.Events.TokenFile, slog.New(slog.DiscardHandler)).Token()
+	if err == nil {
+		a.inspect(token, nil)
 	}
-	_, err = a.publicKeys.Put(set)
 	return err
 }

@@ -1,4 +1,4 @@
-package reload
+package app
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bench is a Reloader on real files and the clock of a bubble.
+// bench is a follower on real files and the clock of a bubble.
 type bench struct {
 	directory string
 	files     atomic.Pointer[[]string]
@@ -29,7 +29,7 @@ type bench struct {
 	began     time.Time
 }
 
-// try runs do with a Reloader on the file "f", which holds "one".
+// try runs do with a follower on the file "f", which holds "one".
 func try(t *testing.T, do func(t *testing.T, b *bench)) *bench {
 	t.Helper()
 	b := &bench{directory: t.TempDir()}
@@ -37,16 +37,16 @@ func try(t *testing.T, do func(t *testing.T, b *bench)) *bench {
 	b.write(t, "f", "one")
 	synctest.Test(t, func(t *testing.T) {
 		b.began, b.signals = time.Now(), make(chan os.Signal, 1)
-		r := New(Config{
-			Files:   func() []string { return *b.files.Load() },
-			Apply:   func() error { b.applied = append(b.applied, time.Since(b.began)); return nil },
-			Signals: b.signals,
-			Logger:  slog.New(slog.DiscardHandler),
-			Metrics: metrics.NewSet(),
-		})
+		f := &follower{
+			files:  func() []string { return *b.files.Load() },
+			apply:  func() error { b.applied = append(b.applied, time.Since(b.began)); return nil },
+			hangup: b.signals,
+			logger: slog.New(slog.DiscardHandler),
+		}
+		f.prepare(metrics.NewSet())
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- r.Run(ctx) }()
+		go func() { ended <- f.run(ctx) }()
 		do(t, b)
 		cancel()
 		require.NoError(t, <-ended)
