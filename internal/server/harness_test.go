@@ -101,7 +101,6 @@ func (r *running) dial(t *testing.T) (net.Conn, *bufio.Reader) {
 
 const (
 	getLive      = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
-	getReady     = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
 	liveAndClose = "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 )
 

@@ -2,7 +2,6 @@ package server
 
 import (
 	"io"
-	"net"
 	"strings"
 	"testing"
 
@@ -71,30 +70,4 @@ func TestBounds(t *testing.T) {
 		}
 		assert.Equal(t, c.want, got, name)
 	}
-}
-
-// Connections beyond the bound are refused in the envelope, those within
-// it go on, and there is room again when one of them ends.
-func TestTooManyConnections(t *testing.T) {
-	hold := newHeld()
-	server := start(t, func(r *running) { r.config.MaxConnections = 2 }, hold.mount)
-	var within []net.Conn
-	for range 2 {
-		c := wire.Dial(t, server.Addr())
-		wire.Send(t, c, holdAndClose)
-		<-hold.entered
-		within = append(within, c)
-	}
-	overloaded := strings.Replace(refusal("503 Service Unavailable", "backend_unavailable", "This server has too many connections."),
-		"Connection:", "Retry-After: 1\nConnection:", 1)
-	for range 5 {
-		assert.Equal(t, overloaded, wire.Anonymous(wire.Exchange(t, server.Addr(), getLive)))
-	}
-	close(hold.release)
-	for _, c := range within {
-		assert.Equal(t, wasHeld, wire.Anonymous(wire.Rest(t, c)))
-	}
-	require.Eventually(t, func() bool {
-		return wire.Anonymous(wire.Exchange(t, server.Addr(), liveAndClose)) == lastLive
-	}, soon, readTimeout/10)
 }

@@ -176,16 +176,3 @@ func TestCloseServesTheBacklog(t *testing.T) {
 		})
 	}
 }
-
-// Close wakes an Accept that waits.
-func TestCloseWakesAccept(t *testing.T) {
-	l, err := Listen("127.0.0.1:0", config.Socket{})
-	require.NoError(t, err)
-	woken := make(chan error, 1)
-	go func() {
-		_, err := l.Accept()
-		woken <- err
-	}()
-	require.NoError(t, l.Close())
-	assert.ErrorIs(t, <-woken, net.ErrClosed)
-}

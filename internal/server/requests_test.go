@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bufio"
 	"slices"
 	"strings"
 	"testing"
@@ -162,9 +161,7 @@ func TestPipelining(t *testing.T) {
 
 // A connection outlives the refusals that leave its framing whole.
 func TestKeepAliveAfterRefusals(t *testing.T) {
-	server := start(t, nil, nil)
-	c := wire.Dial(t, server.Addr())
-	answers := bufio.NewReader(c)
+	c, answers := start(t, nil, nil).dial(t)
 	for _, request := range []struct{ raw, want string }{
 		{"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 "},
 		{"QUERY /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 405 "},

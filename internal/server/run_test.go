@@ -15,10 +15,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
 
-const (
-	getHold      = "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n"
-	holdAndClose = "GET /hold HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-)
+const holdAndClose = "GET /hold HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 // held is a route whose requests wait in it.
 type held struct {
@@ -42,43 +39,6 @@ Content-Length: 4
 Connection: close
 
 held`
-
-// The way to the end, step by step, as clients see it.
-func TestDrain(t *testing.T) {
-	hold := newHeld()
-	r := prepare(t, func(r *running) { r.config.Shutdown.Delay = 300 * time.Millisecond }, hold.mount)
-	r.serve(t)
-
-	kept, answers := r.dial(t)
-	wire.Send(t, kept, getLive)
-	assert.Equal(t, nextLive, wire.Next(t, answers, "GET"), "before")
-	require.NoError(t, r.Ready())
-	inFlight := wire.Dial(t, r.Addr())
-	wire.Send(t, inFlight, getHold)
-	<-hold.entered
-
-	// Draining: not ready any more, and still answering, on old connections as
-	// on new ones, each for the last time.
-	r.stop()
-	require.Eventually(t, func() bool { return r.Ready() != nil }, time.Second, time.Millisecond)
-	assert.Equal(t, lastLive, wire.Anonymous(wire.Exchange(t, r.Addr(), getLive)))
-	wire.Send(t, kept, getLive)
-	assert.Equal(t, lastLive, wire.Anonymous(wire.Rest(t, kept)))
-	notReady := strings.Replace(refusal("503 Service Unavailable", "backend_unavailable", "Not ready: shutting down."),
-		"Connection:", "Retry-After: 1\nConnection:", 1)
-	assert.Equal(t, notReady, wire.Anonymous(wire.Exchange(t, r.Addr(), getReady)))
-
-	// Closed to new clients, while what is in flight may finish.
-	require.Eventually(t, func() bool { return refused(r.Addr()) }, 5*time.Second, time.Millisecond)
-	select {
-	case err := <-r.ended:
-		t.Fatalf("ended (%v) with a request in flight", err)
-	default:
-	}
-	close(hold.release)
-	assert.Equal(t, wasHeld, wire.Anonymous(wire.Rest(t, inFlight)))
-	assert.NoError(t, <-r.ended)
-}
 
 func refused(addr net.Addr) bool {
 	c, err := net.Dial(addr.Network(), addr.String())
@@ -105,24 +65,13 @@ func TestDrainTimesOut(t *testing.T) {
 	assert.Contains(t, wire.Rest(t, inFlight), "held")
 }
 
-// An end that was asked for before serving began is an end all the same.
+// An end that was asked for before serving began is an end all the same, and
+// clients that had connected by then are answered: they wait in the backlog of a
+// server that has hardly started.
 func TestShutdownBeforeServe(t *testing.T) {
-	for range 20 {
+	for round := range 20 {
 		r := prepare(t, nil, nil)
-		ended, cancel := context.WithCancel(t.Context())
-		cancel()
-		assert.NoError(t, r.Run(ended, r.Listener))
-		assert.ErrorIs(t, r.Ready(), errDraining)
-		assert.True(t, refused(r.Addr()))
-	}
-}
-
-// Clients that had connected when the end came are answered, however early it
-// came: they wait in the backlog of a server that has hardly started.
-func TestBacklogIsServed(t *testing.T) {
-	for range 10 {
-		r := prepare(t, nil, nil)
-		clients := make([]net.Conn, 20)
+		clients := make([]net.Conn, round%2*20)
 		for i := range clients {
 			clients[i] = wire.Dial(t, r.Addr())
 			wire.Send(t, clients[i], getLive)
@@ -130,6 +79,8 @@ func TestBacklogIsServed(t *testing.T) {
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		assert.NoError(t, r.Run(ended, r.Listener))
+		assert.ErrorIs(t, r.Ready(), errDraining)
+		assert.True(t, refused(r.Addr()))
 		for _, c := range clients {
 			// One that was answered just before the end was asked for may not
 			// have been told.

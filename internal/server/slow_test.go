@@ -72,44 +72,6 @@ func TestRequestsThatStop(t *testing.T) {
 	}
 }
 
-// A client that sends a byte now and then gets no more time than any other.
-func TestRequestsThatDrip(t *testing.T) {
-	server := start(t, quick, nil)
-	for _, raw := range []string{
-		"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: ",
-		"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n",
-	} {
-		t.Run(raw[:4], func(t *testing.T) {
-			t.Parallel()
-			c := wire.Dial(t, server.Addr())
-			wire.Send(t, c, raw)
-			done := make(chan struct{})
-			dripped := make(chan struct{})
-			go func() {
-				defer close(dripped)
-				tick := time.NewTicker(readTimeout / 10)
-				defer tick.Stop()
-				for {
-					select {
-					case <-done:
-						return
-					case <-tick.C:
-						_, _ = c.Write([]byte(" ")) // fails once the server has closed
-					}
-				}
-			}()
-			began := time.Now()
-			answer, err := bufio.NewReader(c).ReadString('\n')
-			close(done)
-			<-dripped
-			require.NoError(t, err)
-			assert.Equal(t, "HTTP/1.1 408 Request Timeout\r\n", answer)
-			assert.Less(t, time.Since(began), soon)
-			wire.Rest(t, c)
-		})
-	}
-}
-
 // An idle connection closes without a word, and so does one whose client ends
 // it, between requests.
 func TestIdleConnections(t *testing.T) {
