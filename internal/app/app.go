@@ -9,7 +9,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"os/signal"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -31,6 +34,29 @@ import (
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
+
+// Main runs the command line in args (without the name of the program) in the
+// environment of this process and returns the exit code. The first SIGTERM or
+// SIGINT drains, the second ends the process; SIGHUP reloads.
+func Main(args []string) int {
+	ctx, drain := context.WithCancel(context.Background())
+	defer drain()
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, syscall.SIGTERM, syscall.SIGINT)
+	go func() { // until the process ends
+		<-end
+		signal.Stop(end) // before anyone can see the drain: then a second signal ends the process
+		drain()
+	}()
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+
+	return cli.Main(ctx, args, cli.Env{
+		Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Hangup: hangup,
+		Serve: Serve, Examine: Examine, OpenAPI: routes.OpenAPI,
+	})
+}
 
 // app is what the parts of one gateway share.
 type app struct {
@@ -243,12 +269,8 @@ func (a *app) announce(listener, adminListener net.Listener) {
 	if adminListener != nil {
 		operators = adminListener.Addr().String()
 	}
-	a.logger.Info("serving",
-		"version", version.String(),
-		"addr", listener.Addr().String(),
-		"backend", a.config.Backend,
-		"billing", a.config.Billing.Backend,
-		"usage", a.config.Usage.Backend,
+	a.logger.Info("serving", "version", version.String(), "addr", listener.Addr().String(),
+		"backend", a.config.Backend, "billing", a.config.Billing.Backend, "usage", a.config.Usage.Backend,
 		"events", a.config.Events.URL, // empty, or a URL without a secret: settings see to that
 		"admin", operators)
 	for _, warning := range a.config.Warnings {

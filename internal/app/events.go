@@ -32,7 +32,12 @@ func (a *app) connect() (*events.Client, error) {
 		return nil, err
 	}
 	a.inspect(token.Token())
-	a.measureExpiry(token)
+	// An alert comes before the Events API refuses it.
+	a.metrics.NewGauge("bus_vm_events_token_expiry_timestamp_seconds", func() float64 {
+		now, _ := token.Token()                               // zero when it cannot be read
+		expires, _, _ := events.InspectToken(now, time.Now()) // zero when it cannot tell
+		return float64(max(0, expires.Unix()))
+	})
 	a.add(client.Run)
 	if c.Events.ListenerRequired {
 		a.require("reply streams", func() error {
@@ -110,16 +115,6 @@ func (a *app) inspect(token secret.String, err error) {
 	if missing := events.MissingScopes(have, need); len(missing) > 0 {
 		a.logger.Error("the provider token lacks scopes", "missing", strings.Join(missing, " "), "do", doIssue)
 	}
-}
-
-// measureExpiry registers when the provider token expires, so that an alert
-// comes before the Events API refuses it.
-func (a *app) measureExpiry(source events.TokenSource) {
-	a.metrics.NewGauge("bus_vm_events_token_expiry_timestamp_seconds", func() float64 {
-		token, _ := source.Token()                              // zero when it cannot be read
-		expires, _, _ := events.InspectToken(token, time.Now()) // zero when it cannot tell
-		return float64(max(0, expires.Unix()))
-	})
 }
 
 // checkProviderToken looks at the file of the provider's token, which its user

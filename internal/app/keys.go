@@ -18,28 +18,14 @@ func (a *app) authenticate() error {
 	if a.secrets, err = a.config.JWTSecrets(); err != nil {
 		return err
 	}
-	auth := middleware.AuthConfig{
-		Audiences: c.Audiences,
-		Secrets:   a.secrets,
-		Leeway:    c.Leeway,
-		Logger:    a.logger,
-		Metrics:   a.metrics,
-	}
+	auth := middleware.AuthConfig{Audiences: c.Audiences, Secrets: a.secrets, Leeway: c.Leeway, Logger: a.logger, Metrics: a.metrics}
 	if c.JWKSFile != "" || c.JWKSURL != "" {
 		auth.PublicKeys = &jwks.Set{}
-		a.publicKeys = jwks.NewStore(jwks.StoreConfig{
-			Use:     func(set *jwks.Set) error { return a.auth.SetPublicKeys(set) },
-			Logger:  a.logger,
-			Metrics: a.metrics,
-		})
+		use := func(set *jwks.Set) error { return a.auth.SetPublicKeys(set) }
+		a.publicKeys = jwks.NewStore(jwks.StoreConfig{Use: use, Logger: a.logger, Metrics: a.metrics})
 	}
 	if c.JWKSURL != "" {
-		a.remoteKeys, err = jwks.NewRemote(jwks.RemoteConfig{
-			URL:     c.JWKSURL,
-			Store:   a.publicKeys,
-			Logger:  a.logger,
-			Metrics: a.metrics,
-		})
+		a.remoteKeys, err = jwks.NewRemote(jwks.RemoteConfig{URL: c.JWKSURL, Store: a.publicKeys, Logger: a.logger, Metrics: a.metrics})
 		if err != nil {
 			return fmt.Errorf("--jwks-url: %w", err)
 		}

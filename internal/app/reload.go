@@ -80,7 +80,7 @@ const lookInterval = time.Second
 // two looks in a row agree on it, so a file that is being written is not taken
 // for finished.
 type follower struct {
-	files  func() []string  // the paths to look at now; empty ones are passed over
+	files  func() []string  // the paths to look at now; empty ones do no harm
 	apply  func() error     // reads everything again; its error names what keeps its last good state
 	hangup <-chan os.Signal // asks for that at once, changed or not; nil for never
 	logger *slog.Logger
@@ -147,10 +147,8 @@ type fingerprint [sha256.Size]byte
 func look(paths []string) fingerprint {
 	digest := sha256.New()
 	for _, path := range paths {
-		if path != "" {
-			n, err := read(digest, path)
-			fmt.Fprintf(digest, "%q %d %v\n", path, n, err)
-		}
+		n, err := read(digest, path)
+		fmt.Fprintf(digest, "%q %d %v\n", path, n, err)
 	}
 	return fingerprint(digest.Sum(nil))
 }
@@ -158,8 +156,6 @@ func look(paths []string) fingerprint {
 // maxLook bounds how much of a file is compared, in bytes. All of them are
 // bounded far below by their readers.
 const maxLook = 1 << 20
-
-var errNotRegular = errors.New("not a regular file")
 
 // read copies a file to w. Others than regular ones, such as the pipe of a
 // shell, can be read once only and are left alone.
@@ -169,7 +165,7 @@ func read(w io.Writer, path string) (int64, error) {
 		return 0, err
 	}
 	if !info.Mode().IsRegular() {
-		return 0, errNotRegular
+		return 0, errors.New("not a regular file")
 	}
 	file, err := os.Open(path)
 	if err != nil {

@@ -123,7 +123,6 @@ type listener struct {
 	net.Listener
 	once    sync.Once
 	backlog chan net.Conn // filled and closed by Close
-	closed  error
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -137,18 +136,18 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 
 // Close stops listening, once.
-func (l *listener) Close() error {
+func (l *listener) Close() (closed error) {
 	l.once.Do(func() {
 		defer close(l.backlog)
 		// The listener's own closing takes until Accept has noticed, and clients
 		// would connect meanwhile: a duplicate keeps the socket until it is empty.
 		socket, err := duplicate(l.Listener)
-		l.closed = l.Listener.Close()
+		closed = l.Listener.Close()
 		if err == nil {
 			l.drain(socket)
 		}
 	})
-	return l.closed
+	return closed
 }
 
 // duplicate returns another descriptor of the socket that l listens on.

@@ -27,7 +27,7 @@ var errOverloaded = &middleware.Error{
 func (s *Server) screen(ctx *fasthttp.RequestCtx) *middleware.Error {
 	if e := ambiguous(ctx.Request.Header.RawHeaders()); e != nil {
 		ctx.SetConnectionClose() // whatever follows may be part of this request
-		lingerOnClose(ctx)
+		onConnection(ctx, (*fastconn.Conn).LingerOnClose)
 		return e
 	}
 	if ctx.ConnRequestNum() == 1 && int(s.app.Server().GetOpenConnectionsCount()) > s.config.MaxConnections {
@@ -44,8 +44,8 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *middleware.Error {
 // refuse answers a request that could not be read. It never shows why in
 // fasthttp's words: they may hold bytes of the request.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
-	lingerOnClose(ctx)
-	startReply(ctx)
+	onConnection(ctx, (*fastconn.Conn).LingerOnClose)
+	onConnection(ctx, (*fastconn.Conn).StartReply)
 	ctx.Response.SkipBody = ctx.IsHead()
 	var id [32]byte
 	ctx.Response.Header.SetBytesV(fiber.HeaderXRequestID, s.ids.Append(id[:0]))
@@ -65,16 +65,10 @@ func (s *Server) refuseSilence(c net.Conn) {
 	_, _ = ctx.Response.WriteTo(c)
 }
 
-// startReply is called for what is sent by no handler.
-func startReply(ctx *fasthttp.RequestCtx) {
+// onConnection calls do with the connection of ctx; a benchmark's is another.
+func onConnection(ctx *fasthttp.RequestCtx, do func(*fastconn.Conn)) {
 	if c, ok := ctx.Conn().(*fastconn.Conn); ok {
-		c.StartReply()
-	}
-}
-
-func lingerOnClose(ctx *fasthttp.RequestCtx) {
-	if c, ok := ctx.Conn().(*fastconn.Conn); ok {
-		c.LingerOnClose()
+		do(c)
 	}
 }
 
