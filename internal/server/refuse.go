@@ -34,7 +34,7 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *middleware.Error {
 		ctx.SetConnectionClose()
 		return errOverloaded
 	}
-	if !slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
+	if !ctx.IsGet() && !slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
 		// Like Fiber, by the path as it was sent: // is not /.
 		return routes.Refusal(string(ctx.URI().PathOriginal()))
 	}
