@@ -72,19 +72,11 @@ func TestRequestsThatStop(t *testing.T) {
 	}
 }
 
-// An idle connection closes without a word, and so does one whose client ends
-// it, between requests.
-func TestIdleConnections(t *testing.T) {
-	server := start(t, quick, nil)
-	c, answers := server.dial(t)
-	for range 3 {
-		wire.Send(t, c, getLive)
-		assert.Equal(t, nextLive, wire.Next(t, answers, "GET"))
-	}
-	assert.Empty(t, wire.Rest(t, c), "idle for too long")
-
+// A connection that its client ends between requests closes without a word.
+func TestConnectionsThatEnd(t *testing.T) {
+	server := start(t, nil, nil)
 	for _, sent := range []string{"", "\r\n", "\r\n\r\n"} {
-		c = wire.Dial(t, server.Addr())
+		c := wire.Dial(t, server.Addr())
 		wire.Send(t, c, sent)
 		require.NoError(t, c.(*net.TCPConn).CloseWrite())
 		assert.Empty(t, wire.Rest(t, c), "ended by the client after %q", sent)
@@ -92,7 +84,8 @@ func TestIdleConnections(t *testing.T) {
 }
 
 // A connection that was busy for longer than any of its time-outs has all of
-// them again when it pauses, for its next request and within it.
+// them again when it pauses, for its next request and within it; an idle one
+// closes without a word.
 func TestBusyConnectionsThatStop(t *testing.T) {
 	server := start(t, quick, nil)
 	for name, c := range map[string]struct{ sent, want string }{
