@@ -11,12 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	settings "github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
 	"github.com/busdk/bus-api-provider-vm/middleware"
@@ -168,10 +170,11 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 		with(w, &config)
 	}
 	s := server.New(server.Config{
-		HeaderBytes: 16 << 10, ReadTimeout: 20 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: 20 * time.Second,
-		MaxConnections: 256, ShutdownTimeout: 20 * time.Second, Logger: cmp.Or(config.Logger, slog.New(slog.DiscardHandler)),
+		Server:   settings.Server{HeaderBytes: 16 << 10, ReadTimeout: 20 * time.Second, IdleTimeout: 20 * time.Second, MaxConnections: 256},
+		Shutdown: settings.Shutdown{Timeout: 20 * time.Second},
+		Logger:   cmp.Or(config.Logger, slog.New(slog.DiscardHandler)), Metrics: metrics.NewSet(),
 	}, func(router fiber.Router) { routes.Mount(router, config) })
-	listener, err := server.Listen(server.ListenConfig{Addr: "127.0.0.1:0"})
+	listener, err := server.Listen("127.0.0.1:0", settings.Socket{})
 	require.NoError(t, err)
 	w.addr = listener.Addr()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -58,16 +58,8 @@ type Config struct {
 
 	// Addr is host:port, or unix: and an absolute path.
 	Addr   string `koanf:"addr" group:"Listening" flag:"--addr" env:"BUS_VM_ADDR" default:"127.0.0.1:8085" value:"address" want:"host:port, or unix: and an absolute path of at most 107 bytes" help:"Address of the API."`
-	Socket struct {
-		Mode  os.FileMode `koanf:"mode" flag:"--socket-mode" env:"BUS_VM_SOCKET_MODE" default:"0660" min:"0000" max:"0777" help:"File mode of a unix socket."`
-		Group string      `koanf:"group" flag:"--socket-group" env:"BUS_VM_SOCKET_GROUP" value:"group" want:"a group name or number; empty for the process's own" help:"Group of a unix socket, so that nginx may connect to it."`
-	} `koanf:"socket"`
-	Server struct {
-		ReadTimeout    time.Duration `koanf:"read_timeout" env:"BUS_VM_READ_TIMEOUT" default:"10s" help:"How long a client may take to send one request."`
-		IdleTimeout    time.Duration `koanf:"idle_timeout" env:"BUS_VM_IDLE_TIMEOUT" default:"75s" help:"How long a connection may rest between two requests."`
-		MaxConnections int           `koanf:"max_connections" env:"BUS_VM_MAX_CONNECTIONS" default:"16384" min:"1" max:"1048576" help:"Connections open at the same time."`
-		HeaderBytes    int           `koanf:"header_bytes" env:"BUS_VM_HEADER_BYTES" default:"16384" min:"4096" max:"1048576" help:"Bytes of the request line and all headers together."`
-	} `koanf:"server"`
+	Socket Socket `koanf:"socket"`
+	Server Server `koanf:"server"`
 	Limits struct {
 		WritesInFlight  int `koanf:"writes_in_flight" env:"BUS_VM_WRITES_IN_FLIGHT" default:"4096" min:"1" max:"1048576" help:"Start and stop requests under way at the same time; more get 503."`
 		WritesPerSecond int `koanf:"writes_per_second" env:"BUS_VM_WRITES_PER_SECOND" default:"0" min:"0" max:"1048576" help:"Start and stop requests a second for each subject; more get 429. 0 is no limit."`
@@ -115,11 +107,8 @@ type Config struct {
 		Refresh       time.Duration `koanf:"refresh" env:"BUS_VM_STATUS_REFRESH" default:"2s" help:"How often a status that is read is refreshed while the runtime rests."`
 		RefreshMoving time.Duration `koanf:"refresh_moving" env:"BUS_VM_STATUS_REFRESH_MOVING" default:"500ms" help:"The same while the runtime starts or stops."`
 	} `koanf:"status" group:"Status snapshot"`
-	Shutdown struct {
-		Delay   time.Duration `koanf:"delay" flag:"--shutdown-delay" env:"BUS_VM_SHUTDOWN_DELAY" default:"0s" min:"0s" help:"Pause after /readyz turned unready, for the balancer to notice."`
-		Timeout time.Duration `koanf:"timeout" flag:"--shutdown-timeout" env:"BUS_VM_SHUTDOWN_TIMEOUT" default:"70s" help:"How long requests in flight may take to finish after that."`
-	} `koanf:"shutdown" group:"Shutting down"`
-	Admin struct {
+	Shutdown Shutdown `koanf:"shutdown" group:"Shutting down"`
+	Admin    struct {
 		Addr  string `koanf:"addr" flag:"--admin-addr" env:"BUS_VM_ADMIN_ADDR" value:"address" want:"host:port, or unix: and an absolute path of at most 107 bytes; empty for none" help:"Address of metrics and health for operators; keep it on loopback or a unix socket."`
 		Pprof bool   `koanf:"pprof" env:"BUS_VM_ADMIN_PPROF" default:"false" help:"Whether the admin listener serves profiles under /debug/pprof/."`
 	} `koanf:"admin" group:"Admin listener"`
@@ -136,6 +125,26 @@ type Config struct {
 	// origin is a pointer so that printing a Config cannot print the
 	// environment or a text that became a secret.
 	origin *origin
+}
+
+// Socket is what a unix socket is given.
+type Socket struct {
+	Mode  os.FileMode `koanf:"mode" flag:"--socket-mode" env:"BUS_VM_SOCKET_MODE" default:"0660" min:"0000" max:"0777" help:"File mode of a unix socket."`
+	Group string      `koanf:"group" flag:"--socket-group" env:"BUS_VM_SOCKET_GROUP" value:"group" want:"a group name or number; empty for the process's own" help:"Group of a unix socket, so that nginx may connect to it."`
+}
+
+// Server bounds what a client of the API may cost.
+type Server struct {
+	ReadTimeout    time.Duration `koanf:"read_timeout" env:"BUS_VM_READ_TIMEOUT" default:"10s" help:"How long a client may take to send one request."`
+	IdleTimeout    time.Duration `koanf:"idle_timeout" env:"BUS_VM_IDLE_TIMEOUT" default:"75s" help:"How long a connection may rest between two requests."`
+	MaxConnections int           `koanf:"max_connections" env:"BUS_VM_MAX_CONNECTIONS" default:"16384" min:"1" max:"1048576" help:"Connections open at the same time."`
+	HeaderBytes    int           `koanf:"header_bytes" env:"BUS_VM_HEADER_BYTES" default:"16384" min:"4096" max:"1048576" help:"Bytes of the request line and all headers together."`
+}
+
+// Shutdown is how the API ends.
+type Shutdown struct {
+	Delay   time.Duration `koanf:"delay" flag:"--shutdown-delay" env:"BUS_VM_SHUTDOWN_DELAY" default:"0s" min:"0s" help:"Pause after /readyz turned unready, for the balancer to notice."`
+	Timeout time.Duration `koanf:"timeout" flag:"--shutdown-timeout" env:"BUS_VM_SHUTDOWN_TIMEOUT" default:"70s" help:"How long requests in flight may take to finish after that."`
 }
 
 // NeedsEvents reports whether any of the three backends talks to Events.

@@ -1,14 +1,14 @@
-package systemd
+package app
 
 import (
 	"context"
-	"errors"
 	"net"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/stretchr/testify/require"
 )
 
@@ -32,22 +32,21 @@ func TestWatchdogIsFedOnlyWhileAlive(t *testing.T) {
 	next := manager(t)
 	t.Setenv("WATCHDOG_USEC", "20000")
 	var asked atomic.Int32
-	sick := errors.New("sick")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	revive := make(chan struct{})
 	go func() {
-		done <- Watch(ctx, func() error {
-			if asked.Add(1) == 2 {
+		done <- feedWatchdog(ctx, func() bool {
+			count := asked.Add(1)
+			if count == 2 {
 				close(revive)
-				return sick
 			}
-			return nil
+			return count != 2
 		})
 	}()
 	require.Equal(t, "WATCHDOG=1", next())
 	<-revive
-	Stopping() // stands for the message that was not sent
+	notify(daemon.SdNotifyStopping) // stands for the message that was not sent
 	require.Equal(t, "STOPPING=1", next())
 	require.Equal(t, "WATCHDOG=1", next())
 	cancel()

@@ -1,4 +1,4 @@
-package reload
+package app
 
 import (
 	"context"
@@ -20,33 +20,33 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bench is a Reloader on real files and the clock of a bubble.
+// bench is a follower on real files and the clock of a bubble.
 type bench struct {
 	directory string
 	files     atomic.Pointer[[]string]
-	signals   chan os.Signal
+	hangup    chan os.Signal
 	applied   []time.Duration // when, since the start
 	began     time.Time
 }
 
-// try runs do with a Reloader on the file "f", which holds "one".
+// try runs do with a follower on the file "f", which holds "one".
 func try(t *testing.T, do func(t *testing.T, b *bench)) *bench {
 	t.Helper()
 	b := &bench{directory: t.TempDir()}
 	b.follow(b.path("f"), "")
 	b.write(t, "f", "one")
 	synctest.Test(t, func(t *testing.T) {
-		b.began, b.signals = time.Now(), make(chan os.Signal, 1)
-		r := New(Config{
-			Files:   func() []string { return *b.files.Load() },
-			Apply:   func() error { b.applied = append(b.applied, time.Since(b.began)); return nil },
-			Signals: b.signals,
-			Logger:  slog.New(slog.DiscardHandler),
-			Metrics: metrics.NewSet(),
-		})
+		b.began, b.hangup = time.Now(), make(chan os.Signal, 1)
+		f := &follower{
+			files:  func() []string { return *b.files.Load() },
+			apply:  func() error { b.applied = append(b.applied, time.Since(b.began)); return nil },
+			hangup: b.hangup,
+			logger: slog.New(slog.DiscardHandler),
+		}
+		f.prepare(metrics.NewSet())
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- r.Run(ctx) }()
+		go func() { ended <- f.run(ctx) }()
 		do(t, b)
 		cancel()
 		require.NoError(t, <-ended)
@@ -115,48 +115,42 @@ func TestChangesAreNoticed(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoChange(t *testing.T) {
-	b := try(t, func(t *testing.T, b *bench) {
-		pass(time.Minute)
-		require.NoError(t, os.Chtimes(b.path("f"), time.Unix(0, 0), time.Unix(1, 0)))
-		pass(time.Minute)
-		b.write(t, "f", "one")
-		pass(time.Minute)
-	})
-	assert.Empty(t, b.applied)
-}
-
-// A file that is being written is left to settle.
-func TestUnfinishedFiles(t *testing.T) {
-	b := try(t, func(t *testing.T, b *bench) {
-		pass(500 * time.Millisecond)
-		for length := range 20 {
-			b.write(t, "f", strings.Repeat("x", length))
+// What is no change, and when a change is followed.
+func TestWhenChangesAreFollowed(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(t *testing.T, b *bench)
+		want []time.Duration
+	}{
+		"no change": {func(t *testing.T, b *bench) {
+			pass(time.Minute)
+			require.NoError(t, os.Chtimes(b.path("f"), time.Unix(0, 0), time.Unix(1, 0)))
+			pass(time.Minute)
+			b.write(t, "f", "one")
+		}, nil},
+		"a file that is being written is left to settle": {func(t *testing.T, b *bench) {
+			pass(500 * time.Millisecond)
+			for length := range 20 {
+				b.write(t, "f", strings.Repeat("x", length))
+				pass(time.Second)
+			}
+		}, []time.Duration{21 * time.Second}},
+		"before it runs": {func(t *testing.T, b *bench) {
+			b.write(t, "f", "two") // run is not there before the first Wait
+		}, []time.Duration{2 * time.Second}},
+		"signals apply at once, changed or not, and what they applied is no change": {func(t *testing.T, b *bench) {
+			pass(500 * time.Millisecond)
+			b.hangup <- syscall.SIGHUP
 			pass(time.Second)
-		}
-		pass(time.Minute)
-	})
-	assert.Equal(t, []time.Duration{21 * time.Second}, b.applied)
-}
-
-// What changed before Run is not missed.
-func TestChangesBeforeRun(t *testing.T) {
-	b := try(t, func(t *testing.T, b *bench) {
-		b.write(t, "f", "two") // Run is not there before the first Wait
-		pass(time.Minute)
-	})
-	assert.Equal(t, []time.Duration{2 * time.Second}, b.applied)
-}
-
-// A signal applies at once, changed or not, and what it applied is no change.
-func TestSignals(t *testing.T) {
-	b := try(t, func(t *testing.T, b *bench) {
-		pass(500 * time.Millisecond)
-		b.signals <- syscall.SIGHUP
-		pass(time.Second)
-		b.write(t, "f", "two")
-		b.signals <- syscall.SIGHUP
-		pass(time.Minute)
-	})
-	assert.Equal(t, []time.Duration{500 * time.Millisecond, 1500 * time.Millisecond}, b.applied)
+			b.write(t, "f", "two")
+			b.hangup <- syscall.SIGHUP
+		}, []time.Duration{500 * time.Millisecond, 1500 * time.Millisecond}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := try(t, func(t *testing.T, b *bench) {
+				c.do(t, b)
+				pass(time.Minute)
+			})
+			assert.Equal(t, c.want, b.applied)
+		})
+	}
 }
