@@ -83,28 +83,6 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 	}
 }
 
-func TestSetAsideNeverOverwrites(t *testing.T) {
-	dir := t.TempDir()
-	o := mustOpen(t, Config{Dir: dir, Sender: newSink(nil)})
-	mustClose(t, o)
-	path := filepath.Join(dir, fileName)
-	at := newOperation().RequestedAt
-	seen := map[string]bool{}
-	for range 3 {
-		if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		aside, err := setAside(path, at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seen[aside] = true
-	}
-	if len(seen) != 3 {
-		t.Errorf("set aside as %v", seen)
-	}
-}
-
 // Bytes change anywhere: Open gives an outbox that works, one way or the other,
 // and what it delivers is what was written or is missing. A changed byte inside
 // a text cannot be noticed, so contents are not compared.

@@ -67,7 +67,7 @@ func TestMetrics(t *testing.T) {
 		if err := o.Requested(t.Context(), newOperation()); !errors.Is(err, ErrFull) {
 			t.Fatal(err)
 		}
-		time.Sleep(DefaultRetryMin / 4)
+		time.Sleep(defaultRetryMin / 4)
 		synctest.Wait()
 		wantMetrics(t, set,
 			"commit_failures_total 0",
