@@ -2,11 +2,12 @@ package outbox
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -38,26 +39,16 @@ func TestCancelledBeforeTheCommit(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		op := newOperation()
-		if err := o.Requested(ctx, op); !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatalf("got %v", err)
-		}
-		if got := o.Stats().Records; got != 2 {
-			t.Errorf("%d places taken, want those of the first", got)
-		}
+		require.ErrorIs(t, o.Requested(ctx, op), context.DeadlineExceeded)
+		assert.Equal(t, 2, o.Stats().Records)
 		close(proceed)
-		if err := <-first; err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, <-first)
 		// It left nothing: the same operation may be asked for again.
 		r.pair(op, lifecycle.Accepted)
-		if err := o.Ended(one, lifecycle.Accepted, 0); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Ended(one, lifecycle.Accepted, 0))
 		synctest.Wait()
 		checkPairs(t, s, []lifecycle.Operation{one, op})
-		if got := len(s.records()); got != 4 {
-			t.Errorf("%d records, want 4", got)
-		}
+		assert.Len(t, s.records(), 4)
 	})
 }
 
@@ -70,15 +61,11 @@ func TestCancelledDuringTheCommit(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		op := newOperation()
-		if err := o.Requested(ctx, op); !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatalf("got %v", err)
-		}
+		require.ErrorIs(t, o.Requested(ctx, op), context.DeadlineExceeded)
 		close(proceed)
 		synctest.Wait()
 		wantEvents(t, s.records(), requestedEvent, notSentEvent)
-		if got := o.Stats(); got != (Stats{}) {
-			t.Errorf("left over: %+v", got)
-		}
+		assert.Zero(t, o.Stats(), "left over")
 	})
 }
 
@@ -86,12 +73,8 @@ func TestCancelledAlready(t *testing.T) {
 	o := start(t, Config{Dir: t.TempDir(), Sender: newSink(nil)})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := o.Requested(ctx, newOperation()); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	if got := o.Stats(); got != (Stats{}) {
-		t.Errorf("left over: %+v", got)
-	}
+	assert.ErrorIs(t, o.Requested(ctx, newOperation()), context.Canceled)
+	assert.Zero(t, o.Stats(), "left over")
 }
 
 // A disk that hangs is no reason to hang with it.
@@ -103,24 +86,16 @@ func TestStalledDisk(t *testing.T) {
 		run(t, o)
 		op := newOperation()
 		go func() { proceed <- struct{}{} }()
-		if err := o.Requested(t.Context(), op); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Requested(t.Context(), op))
 		begin := time.Now()
-		if err := o.Ended(op, lifecycle.Accepted, 0); !errors.Is(err, ErrCannotWrite) {
-			t.Errorf("Ended: got %v", err)
-		}
+		assert.ErrorIs(t, o.Ended(op, lifecycle.Accepted, 0), ErrCannotWrite)
 		if took := time.Since(begin); took != endedWait {
 			t.Errorf("Ended took %s, want %s", took, endedWait)
 		}
-		if err := o.Healthy(); !errors.Is(err, ErrCannotWrite) {
-			t.Errorf("Healthy: got %v", err)
-		}
+		assert.ErrorIs(t, o.Healthy(), ErrCannotWrite)
 		close(proceed)
 		synctest.Wait()
 		wantEvents(t, s.records(), requestedEvent, finishedEvent)
-		if err := o.Healthy(); err != nil {
-			t.Errorf("Healthy afterwards: %v", err)
-		}
+		assert.NoError(t, o.Healthy(), "Healthy afterwards")
 	})
 }

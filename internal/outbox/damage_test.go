@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -56,9 +58,7 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 			dir, _ := backlog(t, 50)
 			path := filepath.Join(dir, fileName)
 			damaged := damage(read(t, path))
-			if err := os.WriteFile(path, damaged, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.WriteFile(path, damaged, 0o600))
 			var log bytes.Buffer
 			s := newSink(nil)
 			o := start(t, Config{Dir: dir, Sender: s, Logger: logTo(&log)})
@@ -98,9 +98,7 @@ func TestFlippedBytes(t *testing.T) {
 			data[at+i] = byte(r.Uint32())
 		}
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, fileName), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fileName), data, 0o600))
 		s := newSink(nil)
 		o, err := Open(Config{Dir: dir, Sender: s})
 		if err != nil {
@@ -141,9 +139,7 @@ func TestUnreadableRowIsParked(t *testing.T) {
 			t.Errorf("report %+v, %v; want row %d", report, err, broken)
 		}
 		o.stop()
-		if got, want := o.Stats(), (Stats{Records: 1, Parked: 1}); got != want {
-			t.Errorf("stats %+v, want %+v", got, want)
-		}
+		assert.Equal(t, Stats{Records: 1, Parked: 1}, o.Stats())
 		ops = nil // the second start has nothing to deliver
 	}
 	found, err := inspect(filepath.Join(dir, fileName))
@@ -174,19 +170,13 @@ func TestImpossibleRowsAreDamage(t *testing.T) {
 func TestForeignFileIsSetAside(t *testing.T) {
 	dir := t.TempDir()
 	db, err := bbolt.Open(filepath.Join(dir, fileName), 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	err = db.Update(func(tx *bbolt.Tx) error {
 		_, err := tx.CreateBucket([]byte("something else"))
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
 	mustClose(t, mustOpen(t, Config{Dir: dir, Sender: newSink(nil)}))
 	if found, _ := filepath.Glob(filepath.Join(dir, fileName+".damaged-*")); len(found) != 1 {
 		t.Error("a file of another kind was not set aside")
@@ -196,9 +186,7 @@ func TestForeignFileIsSetAside(t *testing.T) {
 // A start that was killed while it made or compacted the file leaves a copy.
 func TestLeftoverOfAKilledStart(t *testing.T) {
 	dir, ops := backlog(t, 3)
-	if err := os.WriteFile(filepath.Join(dir, freshName), []byte(fmt.Sprint(ops)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, freshName), []byte(fmt.Sprint(ops)), 0o600))
 	s := newSink(nil)
 	start(t, Config{Dir: dir, Sender: s})
 	s.await(t, 6)

@@ -8,6 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
@@ -17,14 +20,10 @@ func TestDeliversWhatWasRecorded(t *testing.T) {
 		s := newSink(nil)
 		o := start(t, Config{Dir: t.TempDir(), Sender: s})
 		op := newOperation()
-		if err := o.Requested(t.Context(), op); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Requested(t.Context(), op))
 		synctest.Wait()
 		time.Sleep(3 * time.Second)
-		if err := o.Ended(op, lifecycle.Accepted, 3*time.Second); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Ended(op, lifecycle.Accepted, 3*time.Second))
 		synctest.Wait()
 		want := []usage.Record{
 			usage.NewRequested(op),
@@ -33,9 +32,7 @@ func TestDeliversWhatWasRecorded(t *testing.T) {
 		if got := s.records(); !equal(got, want) {
 			t.Fatalf("delivered\n%+v\nwant\n%+v", got, want)
 		}
-		if got, want := o.Stats(), (Stats{}); got != want {
-			t.Errorf("left over: %+v", got)
-		}
+		assert.Zero(t, o.Stats(), "left over")
 		time.Sleep(settleAfter)
 		synctest.Wait()
 		wantRows(t, o.Outbox, 0, 0)
@@ -95,9 +92,7 @@ func TestPoisonedRecordDoesNotHoldUpOthers(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		checkPairs(t, s, ops)
-		if got := o.Stats().Records; got != 2 {
-			t.Errorf("%d records wait, want the poisoned pair", got)
-		}
+		assert.Equal(t, 2, o.Stats().Records)
 		if tries := int(o.count.retries.Get()); tries < 5 || tries > 15 {
 			t.Errorf("the poisoned record was tried %d times in 31 s, want a growing delay", tries)
 		}
@@ -129,9 +124,7 @@ func TestRefusedRecordsAreParked(t *testing.T) {
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				wantEvents(t, s.records(), c.want...)
-				if got, want := o.Stats(), (Stats{Records: c.parked, Parked: c.parked}); got != want {
-					t.Errorf("stats %+v, want %+v", got, want)
-				}
+				assert.Equal(t, Stats{Records: c.parked, Parked: c.parked}, o.Stats())
 				if s.tries != 2 {
 					t.Errorf("%d attempts, want one a record", s.tries)
 				}
@@ -144,9 +137,7 @@ func TestRefusedRecordsAreParked(t *testing.T) {
 				o = start(t, Config{Dir: dir, Sender: s})
 				time.Sleep(time.Second)
 				synctest.Wait()
-				if got := len(s.records()); got != c.parked {
-					t.Errorf("%d parked records delivered after a restart, want %d", got, c.parked)
-				}
+				assert.Equal(t, c.parked, len(s.records()))
 				wantRows(t, o.Outbox, 0, 0)
 			})
 		})
@@ -162,9 +153,7 @@ func TestParkedAgainAfterRestart(t *testing.T) {
 			o.pair(newOperation(), lifecycle.Accepted)
 			time.Sleep(time.Second)
 			synctest.Wait()
-			if got, want := o.Stats(), (Stats{Records: 2 * n, Parked: 2 * n}); got != want {
-				t.Errorf("run %d: stats %+v, want %+v", n, got, want)
-			}
+			assert.Equal(t, Stats{Records: 2 * n, Parked: 2 * n}, o.Stats())
 			wantRows(t, o.Outbox, 0, 2*n)
 			o.stop()
 		}
@@ -214,9 +203,7 @@ func TestStopCutsASendShort(t *testing.T) {
 		o.pair(op, lifecycle.Accepted)
 		synctest.Wait()
 		o.stop()
-		if got := o.count.retries.Get(); got != 0 {
-			t.Errorf("%d retries counted for a send that the stop cut short", got)
-		}
+		assert.EqualValues(t, 0, o.count.retries.Get())
 		s.answer = nil
 		start(t, Config{Dir: dir, Sender: s})
 		synctest.Wait()

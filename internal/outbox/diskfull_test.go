@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
@@ -25,9 +28,7 @@ func smallDisk(t *testing.T) (dir string, attach func(*Outbox) (full func(bool))
 	if err == nil {
 		t.Cleanup(func() {
 			// Lazily: an outbox that did not stop must not leave a mount behind.
-			if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH))
 		})
 		return dir, func(*Outbox) func(bool) {
 			return func(full bool) { fill(t, filepath.Join(dir, "ballast"), full) }
@@ -53,15 +54,11 @@ func smallDisk(t *testing.T) (dir string, attach func(*Outbox) (full func(bool))
 func fill(t *testing.T, path string, full bool) {
 	t.Helper()
 	if !full {
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.Remove(path))
 		return
 	}
 	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	defer f.Close()
 	for err == nil {
 		_, err = f.Write(make([]byte, 4096))
@@ -87,9 +84,7 @@ func TestDiskFull(t *testing.T) {
 		return err
 	}
 	for range 10 {
-		if err := begin(); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, begin())
 	}
 	s.await(t, 10)
 
@@ -108,9 +103,7 @@ func TestDiskFull(t *testing.T) {
 
 	full(false)
 	s.await(t, 2*len(open))
-	if err := o.Healthy(); err != nil {
-		t.Errorf("not healthy after space was freed: %v", err)
-	}
+	assert.NoError(t, o.Healthy(), "not healthy after space was freed")
 	r.pair(newOperation(), lifecycle.Accepted)
 	s.await(t, 2*len(open)+2)
 	checkPairs(t, s, open)
@@ -124,9 +117,7 @@ func TestDiskFull(t *testing.T) {
 // A start that has no room for a copy of the file uses it as it is.
 func TestStartWithoutRoomForACopy(t *testing.T) {
 	dir, ops := backlog(t, 3)
-	if err := os.MkdirAll(filepath.Join(dir, freshName, "in the way"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, freshName, "in the way"), 0o700))
 	var log bytes.Buffer
 	s := newSink(nil)
 	start(t, Config{Dir: dir, Sender: s, Logger: logTo(&log)})

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -66,15 +68,9 @@ func TestDiskFails(t *testing.T) {
 				disk := newFaultyDisk(o)
 				run(t, o)
 				ended, held, refused := newOperation(), newOperation(), newOperation()
-				if err := o.Requested(t.Context(), held); err != nil {
-					t.Fatal(err)
-				}
-				if err := o.Ended(held, lifecycle.Unknown, 0); err != nil {
-					t.Fatal(err)
-				}
-				if err := o.Requested(t.Context(), ended); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, o.Requested(t.Context(), held))
+				require.NoError(t, o.Ended(held, lifecycle.Unknown, 0))
+				require.NoError(t, o.Requested(t.Context(), ended))
 				synctest.Wait() // delivered, and not deleted yet
 				disk.set(fault.err, fault.late)
 				wantCannotWrite(t, fault.err, "the first Requested", o.Requested(t.Context(), refused))
@@ -90,17 +86,13 @@ func TestDiskFails(t *testing.T) {
 				disk.set(nil, false)
 				time.Sleep(probeEvery)
 				synctest.Wait()
-				if err := o.Healthy(); err != nil {
-					t.Errorf("not healthy with a healthy disk: %v", err)
-				}
+				assert.NoError(t, o.Healthy(), "not healthy with a healthy disk")
 				checkPairs(t, s, []lifecycle.Operation{ended, held})
 				wantEvents(t, s.records()[2:], finishedEvent, finishedEvent)
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				wantRows(t, o, 0, 0)
-				if got := o.Stats(); got != (Stats{}) {
-					t.Errorf("left over: %+v", got)
-				}
+				assert.Zero(t, o.Stats(), "left over")
 				wantNoProbe(t, o)
 			})
 		})
@@ -117,9 +109,7 @@ func TestEndFailsWithItsCommit(t *testing.T) {
 				disk := newFaultyDisk(o)
 				run(t, o)
 				op := newOperation()
-				if err := o.Requested(t.Context(), op); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, o.Requested(t.Context(), op))
 				synctest.Wait()
 				disk.set(fault.err, fault.late)
 				wantCannotWrite(t, fault.err, "Ended", o.Ended(op, lifecycle.Accepted, time.Second))
@@ -143,9 +133,7 @@ func TestDiskFailsAndProcessDies(t *testing.T) {
 				disk := newFaultyDisk(o)
 				r := run(t, o)
 				op, refused := newOperation(), newOperation()
-				if err := o.Requested(t.Context(), op); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, o.Requested(t.Context(), op))
 				synctest.Wait()
 				disk.set(fault.err, fault.late)
 				wantCannotWrite(t, fault.err, "Requested", o.Requested(t.Context(), refused))
@@ -178,9 +166,7 @@ func TestCancelledDuringAFailingCommit(t *testing.T) {
 		disk.set(syscall.EIO, true)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := o.Requested(ctx, newOperation()); !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatalf("got %v", err)
-		}
+		require.ErrorIs(t, o.Requested(ctx, newOperation()), context.DeadlineExceeded)
 		proceed <- struct{}{}
 		synctest.Wait()
 		disk.set(nil, false)
@@ -189,9 +175,7 @@ func TestCancelledDuringAFailingCommit(t *testing.T) {
 		synctest.Wait()
 		wantEvents(t, s.records())
 		wantRows(t, o, 0, 0)
-		if got := o.Stats(); got != (Stats{}) {
-			t.Errorf("left over: %+v", got)
-		}
+		assert.Zero(t, o.Stats(), "left over")
 	})
 }
 
@@ -239,9 +223,7 @@ func TestDeliveryGoesOnWithoutTheDisk(t *testing.T) {
 		disk := newFaultyDisk(o)
 		run(t, o)
 		op := newOperation()
-		if err := o.Requested(t.Context(), op); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Requested(t.Context(), op))
 		synctest.Wait()
 		disk.set(syscall.ENOSPC, false)
 		wantCannotWrite(t, syscall.ENOSPC, "Ended", o.Ended(op, lifecycle.Accepted, 0))
@@ -262,18 +244,12 @@ func TestDamageWhileRunning(t *testing.T) {
 	o.store.update = func(func(*bbolt.Tx) error) error { panic("page 7 already freed") }
 	done := make(chan error, 1)
 	go func() { done <- o.Run(context.Background()) }()
-	if err := o.Requested(t.Context(), newOperation()); !errors.Is(err, ErrCannotWrite) {
-		t.Errorf("Requested: got %v", err)
-	}
-	if err := <-done; !errors.Is(err, errDamaged) {
-		t.Errorf("Run: got %v", err)
-	}
+	assert.ErrorIs(t, o.Requested(t.Context(), newOperation()), ErrCannotWrite)
+	assert.ErrorIs(t, <-done, errDamaged)
 	if err := o.Healthy(); err == nil {
 		t.Error("healthy with a damaged file")
 	}
-	if err := o.release(); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, o.release())
 }
 
 func wantCannotWrite(t *testing.T, cause error, what string, err error) {

@@ -7,6 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
@@ -18,33 +21,23 @@ func TestFull(t *testing.T) {
 		one, two, three := newOperation(), newOperation(), newOperation()
 		requested := func(op lifecycle.Operation, want error) {
 			t.Helper()
-			if err := o.Requested(t.Context(), op); !errors.Is(err, want) {
-				t.Fatalf("got %v, want %v", err, want)
-			}
+			require.ErrorIs(t, o.Requested(t.Context(), op), want)
 		}
 		requested(one, nil)
 		requested(two, nil)
 		// One place is free, but an operation needs two: its end must find room.
 		requested(three, ErrFull)
-		if err := o.Healthy(); err != nil {
-			t.Errorf("a full outbox is not a broken one: %v", err)
-		}
+		assert.NoError(t, o.Healthy(), "a full outbox is not a broken one")
 		for _, op := range []lifecycle.Operation{one, two} {
-			if err := o.Ended(op, lifecycle.Accepted, 0); err != nil {
-				t.Errorf("no room for the end of an operation: %v", err)
-			}
+			assert.NoError(t, o.Ended(op, lifecycle.Accepted, 0), "no room for the end of an operation")
 		}
 		requested(three, ErrFull)
-		if got := o.count.full.Get(); got != 2 {
-			t.Errorf("%d counted as refused, want 2", got)
-		}
+		assert.EqualValues(t, 2, o.count.full.Get())
 		g.set(nil)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		requested(three, nil)
-		if err := o.Ended(three, lifecycle.Accepted, 0); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Ended(three, lifecycle.Accepted, 0))
 		synctest.Wait()
 		checkPairs(t, s, []lifecycle.Operation{one, two, three})
 	})
@@ -70,16 +63,10 @@ func TestDuplicateOperation(t *testing.T) {
 		s := newSink(nil)
 		o := start(t, Config{Dir: t.TempDir(), Sender: s})
 		op := newOperation()
-		if err := o.Requested(t.Context(), op); err != nil {
-			t.Fatal(err)
-		}
-		if err := o.Requested(t.Context(), op); !errors.Is(err, ErrDuplicate) {
-			t.Errorf("got %v, want %v", err, ErrDuplicate)
-		}
+		require.NoError(t, o.Requested(t.Context(), op))
+		assert.ErrorIs(t, o.Requested(t.Context(), op), ErrDuplicate)
 		for range 2 {
-			if err := o.Ended(op, lifecycle.Accepted, 0); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, o.Ended(op, lifecycle.Accepted, 0))
 		}
 		synctest.Wait()
 		wantEvents(t, s.records(), requestedEvent, finishedEvent)
@@ -90,23 +77,17 @@ func TestEndOfAnUnknownOperation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSink(nil)
 		o := start(t, Config{Dir: t.TempDir(), Sender: s})
-		if err := o.Ended(newOperation(), lifecycle.Accepted, 0); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Ended(newOperation(), lifecycle.Accepted, 0))
 		synctest.Wait()
 		wantEvents(t, s.records())
-		if got := o.count.late.Get(); got != 1 {
-			t.Errorf("%d counted, want 1", got)
-		}
+		assert.EqualValues(t, 1, o.count.late.Get())
 	})
 }
 
 func TestClosed(t *testing.T) {
 	o := start(t, Config{Dir: t.TempDir(), Sender: newSink(nil)})
 	op := newOperation()
-	if err := o.Requested(t.Context(), op); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, o.Requested(t.Context(), op))
 	o.stop()
 	for name, err := range map[string]error{
 		"Requested": o.Requested(context.Background(), newOperation()),
@@ -118,7 +99,5 @@ func TestClosed(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, err, ErrClosed)
 		}
 	}
-	if err := o.Close(); err != nil {
-		t.Errorf("Close after Run: %v", err)
-	}
+	assert.NoError(t, o.Close(), "Close after Run")
 }

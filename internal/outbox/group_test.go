@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"go.etcd.io/bbolt"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -64,13 +65,9 @@ func TestCrowdIsWaitedFor(t *testing.T) {
 				time.Sleep(work * time.Duration(i) / writers)
 				for range each {
 					op, begin := newOperation(), time.Now()
-					if err := r.Requested(t.Context(), op); err != nil {
-						t.Error(err)
-					}
+					assert.NoError(t, r.Requested(t.Context(), op))
 					time.Sleep(work)
-					if err := r.Ended(op, lifecycle.Accepted, work); err != nil {
-						t.Error(err)
-					}
+					assert.NoError(t, r.Ended(op, lifecycle.Accepted, work))
 					if took := time.Since(begin) - work; took > 2*(gatherFor+2*syncTime) {
 						t.Errorf("the two records took %s", took)
 					}

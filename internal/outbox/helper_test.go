@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -133,9 +135,7 @@ type running struct {
 func mustOpen(t testing.TB, config Config) *Outbox {
 	t.Helper()
 	o, err := Open(config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return o
 }
 
@@ -156,21 +156,15 @@ func run(t testing.TB, o *Outbox) *running {
 func (r *running) stop() {
 	r.once.Do(func() {
 		r.end()
-		if err := <-r.done; err != nil {
-			r.t.Errorf("Run: %v", err)
-		}
+		assert.NoError(r.t, <-r.done, "Run")
 	})
 }
 
 // pair records a whole operation.
 func (r *running) pair(op lifecycle.Operation, outcome lifecycle.Outcome) {
 	r.t.Helper()
-	if err := r.Requested(context.Background(), op); err != nil {
-		r.t.Fatal(err)
-	}
-	if err := r.Ended(op, outcome, time.Second); err != nil {
-		r.t.Fatal(err)
-	}
+	require.NoError(r.t, r.Requested(context.Background(), op))
+	require.NoError(r.t, r.Ended(op, outcome, time.Second))
 }
 
 // gate is a Sender's answer that fails until it is opened.
@@ -203,9 +197,7 @@ func rowsOf(t testing.TB, o *Outbox) (records, parked int) {
 		parked = tx.Bucket([]byte(parkedBucket)).Stats().KeyN
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return records, parked
 }
 

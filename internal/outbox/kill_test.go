@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
@@ -149,9 +152,7 @@ func TestKill(t *testing.T) {
 		heard.deliver(record)
 	}
 	last.stop()
-	if got := o.Stats(); got != (Stats{}) {
-		t.Errorf("still undelivered: %+v", got)
-	}
+	assert.Zero(t, o.Stats(), "still undelivered")
 	heard.check(t)
 }
 
@@ -161,12 +162,8 @@ func killed(t *testing.T, dir string, after time.Duration, heard *told) {
 	cmd := child(t, "work", dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
 	lines := bufio.NewReader(out)
 	var once sync.Once
 	for {

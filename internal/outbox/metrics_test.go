@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"bytes"
-	"errors"
 	"strings"
 	"syscall"
 	"testing"
@@ -10,6 +9,8 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
@@ -64,9 +65,7 @@ func TestMetrics(t *testing.T) {
 		g.set(errDown)
 		r.pair(newOperation(), lifecycle.Unknown) // retried once, then held up by the pause
 		r.pair(newOperation(), lifecycle.NotSent)
-		if err := o.Requested(t.Context(), newOperation()); !errors.Is(err, ErrFull) {
-			t.Fatal(err)
-		}
+		require.ErrorIs(t, o.Requested(t.Context(), newOperation()), ErrFull)
 		time.Sleep(defaultRetryMin / 4)
 		synctest.Wait()
 		wantMetrics(t, set,
@@ -106,14 +105,10 @@ func TestMetrics(t *testing.T) {
 func TestOldestAgeIsOfDeliverableRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := start(t, Config{Dir: t.TempDir(), Sender: newSink(nil), LateReply: lateReply})
-		if err := o.Requested(t.Context(), newOperation()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Requested(t.Context(), newOperation()))
 		o.pair(newOperation(), lifecycle.Unknown)
 		time.Sleep(lateReply / 2)
 		synctest.Wait()
-		if got, want := o.Stats(), (Stats{Records: 2}); got != want {
-			t.Errorf("stats %+v, want %+v", got, want)
-		}
+		assert.Equal(t, (Stats{Records: 2}), o.Stats(), "stats")
 	})
 }

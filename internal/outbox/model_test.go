@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -65,9 +66,7 @@ func TestModel(t *testing.T) {
 		// The embedded interface hides the methods that a bubble does not allow.
 		rapid.Check(struct{ rapid.TB }{t}, func(rt *rapid.T) {
 			dir, err := os.MkdirTemp(t.TempDir(), "")
-			if err != nil {
-				rt.Fatal(err)
-			}
+			require.NoError(rt, err)
 			g := &gate{}
 			m := &model{t: rt, dir: dir, gate: g, sink: newSink(g.answer)}
 			m.start(t)
@@ -134,9 +133,7 @@ func (m *model) request(*rapid.T) {
 	case m.full:
 		want = ErrCannotWrite
 	}
-	if err := m.real.Requested(context.Background(), op); !errors.Is(err, want) {
-		m.t.Fatalf("Requested: got %v, want %v", err, want)
-	}
+	require.ErrorIs(m.t, m.real.Requested(context.Background(), op), want)
 	if want == nil {
 		m.ops = append(m.ops, &modelOperation{op: op, requested: pending})
 	}
@@ -160,9 +157,7 @@ func (m *model) end(rt *rapid.T) {
 	if takes && m.full {
 		want = ErrCannotWrite
 	}
-	if err := m.real.Ended(x.op, outcome, time.Second); !errors.Is(err, want) {
-		m.t.Fatalf("Ended: got %v, want %v", err, want)
-	}
+	require.ErrorIs(m.t, m.real.Ended(x.op, outcome, time.Second), want)
 	switch {
 	case takes && m.full:
 		x.unwritten = outcome

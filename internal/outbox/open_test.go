@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -22,20 +24,14 @@ func TestModes(t *testing.T) {
 		filepath.Join(dir, lockName): 0o600,
 	} {
 		info, err := os.Stat(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := info.Mode(); got != want {
-			t.Errorf("%s: mode %s, want %s", path, got, want)
-		}
+		require.NoError(t, err)
+		assert.Equal(t, want, info.Mode())
 	}
 	if o.store.db.NoSync || o.store.db.NoGrowSync {
 		t.Error("commits are not synced")
 	}
 	for range 2 {
-		if err := o.Close(); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, o.Close())
 	}
 	mustClose(t, mustOpen(t, Config{Dir: dir, Sender: newSink(nil)}))
 }
@@ -86,9 +82,7 @@ func TestStartShrinksTheFile(t *testing.T) {
 	blob(func(b *bbolt.Bucket) error { return b.Delete([]byte("blob")) })
 	r := run(t, o)
 	op := newOperation()
-	if err := o.Requested(t.Context(), op); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, o.Requested(t.Context(), op))
 	s.await(t, 1)
 	r.stop()
 	before := size(t, dir)
@@ -104,41 +98,31 @@ func TestStartShrinksTheFile(t *testing.T) {
 func size(t *testing.T, dir string) int64 {
 	t.Helper()
 	info, err := os.Stat(filepath.Join(dir, fileName))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return info.Size()
 }
 
 func mustClose(t testing.TB, o *Outbox) {
 	t.Helper()
-	if err := o.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, o.Close())
 }
 
 func edit(t *testing.T, o *Outbox, change func(tx *bbolt.Tx) error) {
 	t.Helper()
-	if err := o.store.db.Update(change); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, o.store.db.Update(change))
 }
 
 func read(t *testing.T, path string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return data
 }
 
 func wantFiles(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var have []string
 	for _, e := range entries {
 		have = append(have, e.Name())

@@ -8,6 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
@@ -84,9 +87,7 @@ func TestOneOutageIsOneFailure(t *testing.T) {
 		if again := slices.MaxFunc(tries, time.Time.Compare).Sub(failed); again > 3*time.Second {
 			t.Errorf("the last record went %s after the failure", again)
 		}
-		if got := tries[maxSending].Sub(failed); got != time.Second {
-			t.Errorf("the next attempt came %s after the failure, want 1s", got)
-		}
+		assert.Equal(t, time.Second, tries[maxSending].Sub(failed), "the next attempt came ")
 	})
 }
 
@@ -97,18 +98,14 @@ func TestAttemptsAreOfARecord(t *testing.T) {
 		s := newSink(g.answer)
 		o := startSteady(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: time.Hour})
 		op := newOperation()
-		if err := o.Requested(t.Context(), op); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Requested(t.Context(), op))
 		time.Sleep(10 * time.Minute) // the delay has grown to several minutes
 		g.set(nil)
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		wantEvents(t, s.records(), requestedEvent)
 		g.set(errDown)
-		if err := o.Ended(op, lifecycle.Accepted, 0); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Ended(op, lifecycle.Accepted, 0))
 		synctest.Wait()
 		g.set(nil)
 		time.Sleep(3 * time.Second)

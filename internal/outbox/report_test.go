@@ -9,6 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
@@ -21,9 +24,7 @@ func TestReport(t *testing.T) {
 		})
 		o := start(t, Config{Dir: t.TempDir(), Sender: s})
 		want := `{"records":0,"parked_records":0,"oldest_record_age_seconds":0,"damaged_files":[],"parked":[]}`
-		if got := reportOf(t, o.Outbox); got != want {
-			t.Errorf("got\n%s\nwant\n%s", got, want)
-		}
+		assert.Equal(t, want, reportOf(t, o.Outbox), "the report")
 		var ids []string
 		for range 2 {
 			op := newOperation()
@@ -52,12 +53,8 @@ func TestReport(t *testing.T) {
 func reportOf(t *testing.T, o *Outbox) string {
 	t.Helper()
 	report, err := o.Report()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	text, err := json.Marshal(report)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return string(text)
 }

@@ -6,6 +6,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
@@ -22,15 +25,11 @@ func TestRestart(t *testing.T) {
 		begin := func() lifecycle.Operation {
 			op := newOperation()
 			ops = append(ops, op)
-			if err := o.Requested(t.Context(), op); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, o.Requested(t.Context(), op))
 			return op
 		}
 		end := func(op lifecycle.Operation, outcome lifecycle.Outcome) {
-			if err := o.Ended(op, outcome, time.Second); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, o.Ended(op, outcome, time.Second))
 		}
 		open, held := begin(), begin()
 		end(held, lifecycle.Unknown)
@@ -47,9 +46,7 @@ func TestRestart(t *testing.T) {
 		o = start(t, Config{Dir: dir, Sender: s, LateReply: lateReply})
 		synctest.Wait()
 		closed := time.Now()
-		if got, want := o.Stats().Records, 8; got != want {
-			t.Errorf("%d records wait, want %d", got, want)
-		}
+		assert.Equal(t, 8, o.Stats().Records)
 		o.stop()
 
 		time.Sleep(time.Minute)
@@ -57,9 +54,7 @@ func TestRestart(t *testing.T) {
 		o = start(t, Config{Dir: dir, Sender: s, LateReply: lateReply})
 		synctest.Wait()
 		checkPairs(t, s, ops)
-		if got := o.Stats(); got != (Stats{}) {
-			t.Errorf("left over: %+v", got)
-		}
+		assert.Zero(t, o.Stats(), "left over")
 		want := map[string]usage.Record{}
 		for op, at := range map[lifecycleID]time.Time{id(open): closed, id(openUnsent): closed, id(held): died, id(heldUnsent): died} {
 			took := time.Second
@@ -101,9 +96,7 @@ func TestRequestedBeforeRun(t *testing.T) {
 		go func() { done <- o.Requested(context.Background(), newOperation()) }()
 		synctest.Wait()
 		run(t, o)
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, <-done)
 		synctest.Wait()
 		wantEvents(t, s.records(), requestedEvent)
 	})

@@ -6,6 +6,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
@@ -36,9 +39,7 @@ func TestUnknownOutcome(t *testing.T) {
 				if c.outcome != "" {
 					time.Sleep(c.later)
 					synctest.Wait()
-					if err := o.Ended(op, c.outcome, time.Second); err != nil {
-						t.Fatal(err)
-					}
+					require.NoError(t, o.Ended(op, c.outcome, time.Second))
 				} else {
 					time.Sleep(lateReply - time.Nanosecond)
 					synctest.Wait()
@@ -53,12 +54,8 @@ func TestUnknownOutcome(t *testing.T) {
 					synctest.Wait()
 				}
 				wantEvents(t, s.records(), requestedEvent, c.want)
-				if got := o.count.replaced.Get(); got != c.replaced {
-					t.Errorf("%d replaced, want %d", got, c.replaced)
-				}
-				if got := o.count.late.Get(); got != c.late {
-					t.Errorf("%d too late, want %d", got, c.late)
-				}
+				assert.Equal(t, c.replaced, o.count.replaced.Get())
+				assert.Equal(t, c.late, o.count.late.Get())
 			})
 		})
 	}
@@ -74,9 +71,7 @@ func TestUnknownWaitsForItsRequested(t *testing.T) {
 		op := newOperation()
 		o.pair(op, lifecycle.Unknown)
 		time.Sleep(time.Hour)
-		if err := o.Ended(op, lifecycle.Accepted, time.Second); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Ended(op, lifecycle.Accepted, time.Second))
 		g.set(nil)
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -95,9 +90,7 @@ func TestUnknownIsFinalOnceHandedOver(t *testing.T) {
 		synctest.Wait()
 		g.set(errDown)
 		time.Sleep(lateReply + time.Second)
-		if err := o.Ended(op, lifecycle.Accepted, time.Second); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Ended(op, lifecycle.Accepted, time.Second))
 		g.set(nil)
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -115,9 +108,7 @@ func TestUnknownIsDeliveredAtOnceAfterARestart(t *testing.T) {
 		wantEvents(t, s.records(), requestedEvent)
 		start(t, Config{Dir: dir, Sender: s, LateReply: lateReply})
 		synctest.Wait()
-		if got := len(s.records()); got != 2 {
-			t.Fatalf("delivered %q", events(s.records()))
-		}
+		require.Len(t, s.records(), 2)
 		checkPairs(t, s, []lifecycle.Operation{op})
 	})
 }
@@ -163,9 +154,7 @@ func TestClockStepOverARestart(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dir, s, op := t.TempDir(), newSink(nil), newOperation()
 				o := start(t, Config{Dir: dir, Sender: s})
-				if err := o.Requested(context.Background(), op); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, o.Requested(context.Background(), op))
 				synctest.Wait()
 				o.stop()
 				now := time.Now().Add(step)

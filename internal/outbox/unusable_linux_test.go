@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // What an operator reads when the directory is no good names it and the way out.
@@ -17,28 +19,20 @@ func TestUnusableDirectory(t *testing.T) {
 		want string
 	}{
 		"a file": {func(t *testing.T, dir string) {
-			if err := os.WriteFile(dir, nil, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.WriteFile(dir, nil, 0o600))
 		}, "not a directory"},
 		"read-only": {func(t *testing.T, dir string) {
-			if err := os.Mkdir(dir, 0o555); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.Mkdir(dir, 0o555))
 		}, "permission denied"},
 		"parent read-only": {func(t *testing.T, dir string) {
-			if err := os.Chmod(filepath.Dir(dir), 0o555); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.Chmod(filepath.Dir(dir), 0o555))
 		}, "permission denied"},
 		"file of another user": {func(t *testing.T, dir string) {
 			mustClose(t, mustOpen(t, Config{Dir: dir, Sender: newSink(nil)}))
 			for path, mode := range map[string]os.FileMode{
 				dir: 0o777, filepath.Join(dir, lockName): 0o666, filepath.Join(dir, fileName): 0o000,
 			} {
-				if err := os.Chmod(path, mode); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, os.Chmod(path, mode))
 			}
 		}, "permission denied"},
 	} {
@@ -46,9 +40,7 @@ func TestUnusableDirectory(t *testing.T) {
 			parent := t.TempDir()
 			dir := filepath.Join(parent, "data")
 			// Others may come as far as parent.
-			if err := os.Chmod(filepath.Dir(parent), 0o755); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.Chmod(filepath.Dir(parent), 0o755))
 			t.Cleanup(func() { _ = errors.Join(os.Chmod(parent, 0o700), os.Chmod(dir, 0o700)) })
 			c.make(t, dir)
 			_, err := asUser(t, func() (*Outbox, error) { return Open(Config{Dir: dir, Sender: newSink(nil)}) })
@@ -73,9 +65,7 @@ func asUser(t *testing.T, f func() (*Outbox, error)) (*Outbox, error) {
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := syscall.Setfsuid(65534); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, syscall.Setfsuid(65534))
 	defer func() {
 		if err := syscall.Setfsuid(0); err != nil {
 			panic(err)
