@@ -14,22 +14,26 @@ import (
 )
 
 // slowDisk holds commits back until it is told to go on.
-func slowDisk(o *Outbox) (proceed chan struct{}) {
-	proceed = make(chan struct{})
+type slowDisk chan struct{}
+
+func (d slowDisk) attach(o *Outbox) {
 	update := o.store.update
 	o.store.update = func(f func(*bbolt.Tx) error) error {
-		<-proceed
+		<-d
 		return update(f)
 	}
-	return proceed
+}
+
+func startSlow(t *testing.T, config Config) (*running, slowDisk) {
+	t.Helper()
+	d := make(slowDisk)
+	return start(t, config, d.attach), d
 }
 
 func TestCancelledBeforeTheCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSink(nil)
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s, MaxRecords: 4})
-		proceed := slowDisk(o)
-		r := run(t, o)
+		o, proceed := startSlow(t, Config{Dir: t.TempDir(), Sender: s, MaxRecords: 4})
 		first := make(chan error, 1)
 		one := newOperation()
 		go func() { first <- o.Requested(context.Background(), one) }()
@@ -44,7 +48,7 @@ func TestCancelledBeforeTheCommit(t *testing.T) {
 		close(proceed)
 		require.NoError(t, <-first)
 		// It left nothing: the same operation may be asked for again.
-		r.pair(op, lifecycle.Accepted)
+		o.pair(op, lifecycle.Accepted)
 		require.NoError(t, o.Ended(one, lifecycle.Accepted, 0))
 		synctest.Wait()
 		checkPairs(t, s, []lifecycle.Operation{one, op})
@@ -55,9 +59,7 @@ func TestCancelledBeforeTheCommit(t *testing.T) {
 func TestCancelledDuringTheCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSink(nil)
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
-		proceed := slowDisk(o)
-		run(t, o)
+		o, proceed := startSlow(t, Config{Dir: t.TempDir(), Sender: s})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		op := newOperation()
@@ -81,9 +83,7 @@ func TestCancelledAlready(t *testing.T) {
 func TestStalledDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSink(nil)
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
-		proceed := slowDisk(o)
-		run(t, o)
+		o, proceed := startSlow(t, Config{Dir: t.TempDir(), Sender: s})
 		op := newOperation()
 		go func() { proceed <- struct{}{} }()
 		require.NoError(t, o.Requested(t.Context(), op))

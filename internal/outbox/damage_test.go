@@ -100,15 +100,10 @@ func TestFlippedBytes(t *testing.T) {
 		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, fileName), data, 0o600))
 		s := newSink(nil)
-		o, err := Open(Config{Dir: dir, Sender: s})
-		if err != nil {
-			t.Fatalf("round %d, bytes at %d: %v", round, at, err)
-		}
-		o.store.db.NoSync = true
-		running := run(t, o)
-		op := newOperation()
-		running.pair(op, lifecycle.Accepted)
-		running.stop()
+		t.Logf("round %d, bytes at %d", round, at)
+		o := start(t, Config{Dir: dir, Sender: s}, noSync)
+		o.pair(newOperation(), lifecycle.Accepted)
+		o.stop()
 		if found, _ := filepath.Glob(filepath.Join(dir, fileName+".damaged-*")); len(found) > 0 {
 			aside++
 		}

@@ -33,9 +33,8 @@ func TestDeliversWhatWasRecorded(t *testing.T) {
 			t.Fatalf("delivered\n%+v\nwant\n%+v", got, want)
 		}
 		assert.Zero(t, o.Stats(), "left over")
-		time.Sleep(settleAfter)
-		synctest.Wait()
-		wantRows(t, o.Outbox, 0, 0)
+		after(settleAfter)
+		wantRows(t, o, 0, 0)
 	})
 }
 
@@ -46,14 +45,8 @@ func TestOutageKeepsOrderAndBacksOff(t *testing.T) {
 		g := &gate{err: errDown}
 		s := newSink(g.answer)
 		o := start(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: 30 * time.Second})
-		var ops []lifecycle.Operation
-		for range 100 {
-			op := newOperation()
-			ops = append(ops, op)
-			o.pair(op, lifecycle.Accepted)
-		}
-		time.Sleep(time.Hour)
-		synctest.Wait()
+		ops := o.pairs(100)
+		after(time.Hour)
 		// One attempt at a time, at most RetryMax apart, at least half of it
 		// once the pause has grown; the first round may be up to maxSending.
 		if s.tries < 120 || s.tries > 240+maxSending {
@@ -63,8 +56,7 @@ func TestOutageKeepsOrderAndBacksOff(t *testing.T) {
 			t.Errorf("stats %+v, want %+v", got, want)
 		}
 		g.set(nil)
-		time.Sleep(2 * time.Minute)
-		synctest.Wait()
+		after(2 * time.Minute)
 		checkPairs(t, s, ops)
 	})
 }
@@ -89,8 +81,7 @@ func TestPoisonedRecordDoesNotHoldUpOthers(t *testing.T) {
 			o.pair(op, lifecycle.Accepted)
 			time.Sleep(100 * time.Millisecond)
 		}
-		time.Sleep(time.Second)
-		synctest.Wait()
+		after(time.Second)
 		checkPairs(t, s, ops)
 		assert.Equal(t, 2, o.Stats().Records)
 		if tries := int(o.count.retries.Get()); tries < 5 || tries > 15 {
@@ -121,24 +112,22 @@ func TestRefusedRecordsAreParked(t *testing.T) {
 				dir := t.TempDir()
 				o := start(t, Config{Dir: dir, Sender: s})
 				o.pair(newOperation(), lifecycle.Accepted)
-				time.Sleep(time.Minute)
-				synctest.Wait()
+				after(time.Minute)
 				wantEvents(t, s.records(), c.want...)
 				assert.Equal(t, Stats{Records: c.parked, Parked: c.parked}, o.Stats())
 				if s.tries != 2 {
 					t.Errorf("%d attempts, want one a record", s.tries)
 				}
-				wantRows(t, o.Outbox, 0, c.parked)
+				wantRows(t, o, 0, c.parked)
 				o.stop()
 
 				// The next start offers them again, and an integration that has
 				// come to its senses gets them.
 				s.answer, s.taken = nil, nil
 				o = start(t, Config{Dir: dir, Sender: s})
-				time.Sleep(time.Second)
-				synctest.Wait()
+				after(time.Second)
 				assert.Equal(t, c.parked, len(s.records()))
-				wantRows(t, o.Outbox, 0, 0)
+				wantRows(t, o, 0, 0)
 			})
 		})
 	}
@@ -151,10 +140,9 @@ func TestParkedAgainAfterRestart(t *testing.T) {
 		for n := 1; n <= 3; n++ {
 			o := start(t, Config{Dir: dir, Sender: s})
 			o.pair(newOperation(), lifecycle.Accepted)
-			time.Sleep(time.Second)
-			synctest.Wait()
+			after(time.Second)
 			assert.Equal(t, Stats{Records: 2 * n, Parked: 2 * n}, o.Stats())
-			wantRows(t, o.Outbox, 0, 2*n)
+			wantRows(t, o, 0, 2*n)
 			o.stop()
 		}
 	})
@@ -176,14 +164,8 @@ func TestSendsSeveralOperationsAtATimeAndBoundsThem(t *testing.T) {
 			return nil
 		})
 		o := start(t, Config{Dir: t.TempDir(), Sender: s})
-		var ops []lifecycle.Operation
-		for range 3 * maxSending {
-			op := newOperation()
-			ops = append(ops, op)
-			o.pair(op, lifecycle.Accepted)
-		}
-		time.Sleep(10 * time.Second)
-		synctest.Wait()
+		ops := o.pairs(3 * maxSending)
+		after(10 * time.Second)
 		if most != maxSending {
 			t.Errorf("at most %d at a time, want %d", most, maxSending)
 		}
@@ -209,23 +191,4 @@ func TestStopCutsASendShort(t *testing.T) {
 		synctest.Wait()
 		checkPairs(t, s, []lifecycle.Operation{op})
 	})
-}
-
-// checkPairs checks every guarantee and, for each operation, both records
-// once, `requested` first.
-func checkPairs(t *testing.T, s *sink, ops []lifecycle.Operation) {
-	t.Helper()
-	if len(s.broken) > 0 {
-		t.Error(s.broken)
-	}
-	at := map[string][]int{}
-	for i, r := range s.records() {
-		at[r.EventID] = append(at[r.EventID], i)
-	}
-	for _, op := range ops {
-		begin, end := at[usage.EventID(op.ID, usage.PhaseRequested)], at[usage.EventID(op.ID, usage.PhaseEnded)]
-		if len(begin) != 1 || len(end) != 1 || begin[0] > end[0] {
-			t.Errorf("operation %s: requested delivered at %v, its end at %v", op.ID, begin, end)
-		}
-	}
 }

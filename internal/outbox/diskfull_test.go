@@ -21,7 +21,7 @@ import (
 // smallDisk returns a directory and a function that fills its disk or frees it
 // again. The disk is a real one of 1 MB where mounting is allowed, as it must
 // be in CI; elsewhere the fault is made above the disk.
-func smallDisk(t *testing.T) (dir string, attach func(*Outbox) (full func(bool))) {
+func smallDisk(t *testing.T) (dir string, prepare func(*Outbox), full func(bool)) {
 	t.Helper()
 	dir = t.TempDir()
 	err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m,mode=0700")
@@ -30,24 +30,14 @@ func smallDisk(t *testing.T) (dir string, attach func(*Outbox) (full func(bool))
 			// Lazily: an outbox that did not stop must not leave a mount behind.
 			assert.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH))
 		})
-		return dir, func(*Outbox) func(bool) {
-			return func(full bool) { fill(t, filepath.Join(dir, "ballast"), full) }
-		}
+		return dir, func(*Outbox) {}, func(full bool) { fill(t, filepath.Join(dir, "ballast"), full) }
 	}
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("the disk-full test needs to mount a tmpfs: %v", err)
 	}
 	t.Logf("no mount (%v): the full disk is simulated", err)
-	return dir, func(o *Outbox) func(bool) {
-		disk := newFaultyDisk(o)
-		return func(full bool) {
-			if full {
-				disk.set(syscall.ENOSPC, false)
-			} else {
-				disk.set(nil, false)
-			}
-		}
-	}
+	disk := &faultyDisk{}
+	return dir, disk.attach, disk.fill
 }
 
 // fill takes every byte that is left on a disk, or gives them back.
@@ -69,11 +59,9 @@ func fill(t *testing.T, path string, full bool) {
 }
 
 func TestDiskFull(t *testing.T) {
-	dir, attach := smallDisk(t)
+	dir, prepare, full := smallDisk(t)
 	s := newSink(nil)
-	o := mustOpen(t, Config{Dir: dir, Sender: s})
-	full := attach(o)
-	r := run(t, o)
+	o := start(t, Config{Dir: dir, Sender: s}, prepare)
 	var open []lifecycle.Operation
 	begin := func() error {
 		op := newOperation()
@@ -104,7 +92,7 @@ func TestDiskFull(t *testing.T) {
 	full(false)
 	s.await(t, 2*len(open))
 	assert.NoError(t, o.Healthy(), "not healthy after space was freed")
-	r.pair(newOperation(), lifecycle.Accepted)
+	o.pair(newOperation(), lifecycle.Accepted)
 	s.await(t, 2*len(open)+2)
 	checkPairs(t, s, open)
 	for _, record := range s.records() {

@@ -24,29 +24,36 @@ type faultyDisk struct {
 	late bool
 }
 
-func newFaultyDisk(o *Outbox) *faultyDisk {
-	d := &faultyDisk{}
+func (d *faultyDisk) attach(o *Outbox) {
 	update := o.store.update
 	o.store.update = func(f func(*bbolt.Tx) error) error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if d.err == nil {
-			return update(f)
+		if d.err != nil && !d.late {
+			return d.err
 		}
-		if d.late {
-			if err := update(f); err != nil {
-				return err
-			}
-		}
-		return d.err
+		return errors.Join(update(f), d.err)
 	}
-	return d
+}
+
+func startFaulty(t *testing.T, config Config, prepare ...func(*Outbox)) (*running, *faultyDisk) {
+	t.Helper()
+	d := &faultyDisk{}
+	return start(t, config, append([]func(*Outbox){d.attach}, prepare...)...), d
 }
 
 func (d *faultyDisk) set(err error, late bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.err, d.late = err, late
+}
+
+// fill makes the disk full, or gives it room again.
+func (d *faultyDisk) fill(full bool) {
+	d.set(nil, false)
+	if full {
+		d.set(syscall.ENOSPC, false)
+	}
 }
 
 var faults = map[string]struct {
@@ -64,9 +71,7 @@ func TestDiskFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSink(nil)
-				o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s, LateReply: lateReply})
-				disk := newFaultyDisk(o)
-				run(t, o)
+				o, disk := startFaulty(t, Config{Dir: t.TempDir(), Sender: s, LateReply: lateReply})
 				ended, held, refused := newOperation(), newOperation(), newOperation()
 				require.NoError(t, o.Requested(t.Context(), held))
 				require.NoError(t, o.Ended(held, lifecycle.Unknown, 0))
@@ -78,19 +83,16 @@ func TestDiskFails(t *testing.T) {
 				wantCannotWrite(t, fault.err, "Ended", o.Ended(ended, lifecycle.Accepted, 0))
 				wantCannotWrite(t, fault.err, "Ended of a held one", o.Ended(held, lifecycle.Accepted, 0))
 				wantCannotWrite(t, fault.err, "Healthy", o.Healthy())
-				time.Sleep(2 * lateReply)
-				synctest.Wait()
+				after(2 * lateReply)
 				wantEvents(t, s.records(), requestedEvent, requestedEvent)
 				wantCannotWrite(t, fault.err, "Healthy after a while", o.Healthy())
 
 				disk.set(nil, false)
-				time.Sleep(probeEvery)
-				synctest.Wait()
+				after(probeEvery)
 				assert.NoError(t, o.Healthy(), "not healthy with a healthy disk")
 				checkPairs(t, s, []lifecycle.Operation{ended, held})
 				wantEvents(t, s.records()[2:], finishedEvent, finishedEvent)
-				time.Sleep(time.Minute)
-				synctest.Wait()
+				after(time.Minute)
 				wantRows(t, o, 0, 0)
 				assert.Zero(t, o.Stats(), "left over")
 				wantNoProbe(t, o)
@@ -105,17 +107,14 @@ func TestEndFailsWithItsCommit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSink(nil)
-				o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
-				disk := newFaultyDisk(o)
-				run(t, o)
+				o, disk := startFaulty(t, Config{Dir: t.TempDir(), Sender: s})
 				op := newOperation()
 				require.NoError(t, o.Requested(t.Context(), op))
 				synctest.Wait()
 				disk.set(fault.err, fault.late)
 				wantCannotWrite(t, fault.err, "Ended", o.Ended(op, lifecycle.Accepted, time.Second))
 				disk.set(nil, false)
-				time.Sleep(probeEvery)
-				synctest.Wait()
+				after(probeEvery)
 				wantEvents(t, s.records(), requestedEvent, finishedEvent)
 			})
 		})
@@ -129,20 +128,17 @@ func TestDiskFailsAndProcessDies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dir, s := t.TempDir(), newSink(nil)
-				o := mustOpen(t, Config{Dir: dir, Sender: s})
-				disk := newFaultyDisk(o)
-				r := run(t, o)
+				o, disk := startFaulty(t, Config{Dir: dir, Sender: s})
 				op, refused := newOperation(), newOperation()
 				require.NoError(t, o.Requested(t.Context(), op))
 				synctest.Wait()
 				disk.set(fault.err, fault.late)
 				wantCannotWrite(t, fault.err, "Requested", o.Requested(t.Context(), refused))
 				wantCannotWrite(t, fault.err, "Ended", o.Ended(op, lifecycle.Accepted, 0))
-				r.stop()
+				o.stop()
 
 				start(t, Config{Dir: dir, Sender: s})
-				time.Sleep(time.Second)
-				synctest.Wait()
+				after(time.Second)
 				// The acknowledgement of the first delivery could not be written
 				// either, so it comes again.
 				want := []string{requestedEvent, requestedEvent, unknownEvent}
@@ -159,10 +155,8 @@ func TestDiskFailsAndProcessDies(t *testing.T) {
 func TestCancelledDuringAFailingCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSink(nil)
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
-		disk := newFaultyDisk(o)
-		proceed := slowDisk(o)
-		run(t, o)
+		proceed := make(slowDisk)
+		o, disk := startFaulty(t, Config{Dir: t.TempDir(), Sender: s}, proceed.attach)
 		disk.set(syscall.EIO, true)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -171,8 +165,7 @@ func TestCancelledDuringAFailingCommit(t *testing.T) {
 		synctest.Wait()
 		disk.set(nil, false)
 		close(proceed)
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		after(time.Minute)
 		wantEvents(t, s.records())
 		wantRows(t, o, 0, 0)
 		assert.Zero(t, o.Stats(), "left over")
@@ -184,10 +177,8 @@ func TestCancelledDuringAFailingCommit(t *testing.T) {
 func TestQueueBehindAFailingCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSink(nil)
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
-		disk := newFaultyDisk(o)
-		proceed := slowDisk(o)
-		run(t, o)
+		proceed := make(slowDisk)
+		o, disk := startFaulty(t, Config{Dir: t.TempDir(), Sender: s}, proceed.attach)
 		disk.set(syscall.EIO, false)
 		answers := make(chan error, 3)
 		for range cap(answers) {
@@ -206,8 +197,7 @@ func TestQueueBehindAFailingCommit(t *testing.T) {
 		}
 		disk.set(nil, false)
 		close(proceed)
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		after(time.Minute)
 		wantEvents(t, s.records())
 		wantRows(t, o, 0, 0)
 	})
@@ -219,21 +209,17 @@ func TestDeliveryGoesOnWithoutTheDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{err: errDown}
 		s := newSink(g.answer)
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
-		disk := newFaultyDisk(o)
-		run(t, o)
+		o, disk := startFaulty(t, Config{Dir: t.TempDir(), Sender: s})
 		op := newOperation()
 		require.NoError(t, o.Requested(t.Context(), op))
 		synctest.Wait()
 		disk.set(syscall.ENOSPC, false)
 		wantCannotWrite(t, syscall.ENOSPC, "Ended", o.Ended(op, lifecycle.Accepted, 0))
 		g.set(nil)
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		after(time.Minute)
 		wantEvents(t, s.records(), requestedEvent)
 		disk.set(nil, false)
-		time.Sleep(probeEvery)
-		synctest.Wait()
+		after(probeEvery)
 		wantEvents(t, s.records(), requestedEvent, finishedEvent)
 	})
 }
@@ -259,7 +245,7 @@ func wantCannotWrite(t *testing.T, cause error, what string, err error) {
 	}
 }
 
-func wantNoProbe(t *testing.T, o *Outbox) {
+func wantNoProbe(t *testing.T, o *running) {
 	t.Helper()
 	_ = o.store.db.View(func(tx *bbolt.Tx) error {
 		if tx.Bucket([]byte(metaBucket)).Get([]byte(probeKey)) != nil {

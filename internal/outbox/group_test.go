@@ -29,14 +29,12 @@ func TestConcurrentWritersShareCommits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const writers, each = 200, 5
 		s := newSink(nil)
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
-		withSyncTime(o)
-		r := run(t, o)
+		o := start(t, Config{Dir: t.TempDir(), Sender: s}, withSyncTime)
 		var all sync.WaitGroup
 		for range writers {
 			all.Go(func() {
 				for range each {
-					r.pair(newOperation(), lifecycle.Accepted)
+					o.pair(newOperation(), lifecycle.Accepted)
 				}
 			})
 		}
@@ -56,18 +54,16 @@ func TestCrowdIsWaitedFor(t *testing.T) {
 			writers, each = 200, 5
 			work          = 50 * time.Millisecond
 		)
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: newSink(nil)})
-		withSyncTime(o)
-		r := run(t, o)
+		o := start(t, Config{Dir: t.TempDir(), Sender: newSink(nil)}, withSyncTime)
 		var all sync.WaitGroup
 		for i := range writers {
 			all.Go(func() {
 				time.Sleep(work * time.Duration(i) / writers)
 				for range each {
 					op, begin := newOperation(), time.Now()
-					assert.NoError(t, r.Requested(t.Context(), op))
+					assert.NoError(t, o.Requested(t.Context(), op))
 					time.Sleep(work)
-					assert.NoError(t, r.Ended(op, lifecycle.Accepted, work))
+					assert.NoError(t, o.Ended(op, lifecycle.Accepted, work))
 					if took := time.Since(begin) - work; took > 2*(gatherFor+2*syncTime) {
 						t.Errorf("the two records took %s", took)
 					}
@@ -86,12 +82,10 @@ func TestCrowdIsWaitedFor(t *testing.T) {
 
 func TestLoneWriterWaitsForNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: newSink(nil)})
-		withSyncTime(o)
-		r := run(t, o)
+		o := start(t, Config{Dir: t.TempDir(), Sender: newSink(nil)}, withSyncTime)
 		for range 10 {
 			begin := time.Now()
-			r.pair(newOperation(), lifecycle.Accepted)
+			o.pair(newOperation(), lifecycle.Accepted)
 			if took := time.Since(begin); took != 2*syncTime {
 				t.Errorf("a lone write took %s, want two commits", took)
 			}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -139,17 +140,27 @@ func mustOpen(t testing.TB, config Config) *Outbox {
 	return o
 }
 
-func start(t testing.TB, config Config) *running {
+// start opens an outbox and runs it, with its disk as prepare has it.
+func start(t testing.TB, config Config, prepare ...func(*Outbox)) *running {
 	t.Helper()
-	return run(t, mustOpen(t, config))
-}
-
-func run(t testing.TB, o *Outbox) *running {
+	o := mustOpen(t, config)
+	for _, p := range prepare {
+		p(o)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{Outbox: o, t: t, end: cancel, done: make(chan error, 1)}
 	go func() { r.done <- o.Run(ctx) }()
 	t.Cleanup(r.stop)
 	return r
+}
+
+// noSync makes commits quick, where nothing is killed.
+func noSync(o *Outbox) { o.store.db.NoSync = true }
+
+// after lets d pass in the bubble, and everything that is due be done.
+func after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
 
 // stop ends Run and waits for it.
@@ -165,6 +176,17 @@ func (r *running) pair(op lifecycle.Operation, outcome lifecycle.Outcome) {
 	r.t.Helper()
 	require.NoError(r.t, r.Requested(context.Background(), op))
 	require.NoError(r.t, r.Ended(op, outcome, time.Second))
+}
+
+// pairs records n accepted operations.
+func (r *running) pairs(n int) (ops []lifecycle.Operation) {
+	r.t.Helper()
+	for range n {
+		op := newOperation()
+		ops = append(ops, op)
+		r.pair(op, lifecycle.Accepted)
+	}
+	return ops
 }
 
 // gate is a Sender's answer that fails until it is opened.
@@ -189,21 +211,30 @@ func (g *gate) answer(context.Context, usage.Record) error {
 
 func equal(a, b []usage.Record) bool { return reflect.DeepEqual(a, b) }
 
-// rowsOf counts what is in the file.
-func rowsOf(t testing.TB, o *Outbox) (records, parked int) {
+func wantRows(t testing.TB, o *running, records, parked int) {
 	t.Helper()
-	err := o.store.db.View(func(tx *bbolt.Tx) error {
-		records = tx.Bucket([]byte(recordsBucket)).Stats().KeyN
-		parked = tx.Bucket([]byte(parkedBucket)).Stats().KeyN
+	require.NoError(t, o.store.db.View(func(tx *bbolt.Tx) error {
+		assert.Equal(t, records, tx.Bucket([]byte(recordsBucket)).Stats().KeyN, "records in the file")
+		assert.Equal(t, parked, tx.Bucket([]byte(parkedBucket)).Stats().KeyN, "parked ones in the file")
 		return nil
-	})
-	require.NoError(t, err)
-	return records, parked
+	}))
 }
 
-func wantRows(t testing.TB, o *Outbox, records, parked int) {
+// checkPairs checks every guarantee and, for each operation, both records
+// once, `requested` first.
+func checkPairs(t *testing.T, s *sink, ops []lifecycle.Operation) {
 	t.Helper()
-	if r, p := rowsOf(t, o); r != records || p != parked {
-		t.Errorf("the file holds %d records and %d parked, want %d and %d", r, p, records, parked)
+	if len(s.broken) > 0 {
+		t.Error(s.broken)
+	}
+	at := map[string][]int{}
+	for i, r := range s.records() {
+		at[r.EventID] = append(at[r.EventID], i)
+	}
+	for _, op := range ops {
+		begin, end := at[usage.EventID(op.ID, usage.PhaseRequested)], at[usage.EventID(op.ID, usage.PhaseEnded)]
+		if len(begin) != 1 || len(end) != 1 || begin[0] > end[0] {
+			t.Errorf("operation %s: requested delivered at %v, its end at %v", op.ID, begin, end)
+		}
 	}
 }

@@ -145,13 +145,12 @@ func TestKill(t *testing.T) {
 		killed(t, dir, time.Duration(random.Int64N(int64(killAfter))), heard)
 	}
 	s := newSink(nil)
-	o := mustOpen(t, Config{Dir: dir, Sender: s})
-	left := o.Stats().Records
-	last := run(t, o)
+	left := 0
+	o := start(t, Config{Dir: dir, Sender: s}, func(o *Outbox) { left = o.Stats().Records })
 	for _, record := range s.await(t, left) {
 		heard.deliver(record)
 	}
-	last.stop()
+	o.stop()
 	assert.Zero(t, o.Stats(), "still undelivered")
 	heard.check(t)
 }

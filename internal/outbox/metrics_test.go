@@ -6,7 +6,6 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
@@ -30,9 +29,7 @@ func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set := metrics.NewSet()
 		g := &gate{}
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: newSink(g.answer), Metrics: set, MaxRecords: 7, LateReply: lateReply})
-		disk := newFaultyDisk(o)
-		r := run(t, o)
+		o, disk := startFaulty(t, Config{Dir: t.TempDir(), Sender: newSink(g.answer), Metrics: set, MaxRecords: 7, LateReply: lateReply})
 		wantMetrics(t, set,
 			"commit_failures_total 0",
 			"commits_total 0",
@@ -49,9 +46,9 @@ func TestMetrics(t *testing.T) {
 			"unknown_replaced_total 0",
 			"writes_total 0")
 
-		r.pair(newOperation(), lifecycle.Accepted) // delivered
+		o.pair(newOperation(), lifecycle.Accepted) // delivered
 		op := newOperation()
-		r.pair(op, lifecycle.Unknown)
+		o.pair(op, lifecycle.Unknown)
 		if err := o.Ended(op, lifecycle.Accepted, 0); err != nil { // replaced
 			t.Fatal(err)
 		}
@@ -60,14 +57,13 @@ func TestMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 		g.set(usage.ErrRefused)
-		r.pair(newOperation(), lifecycle.Accepted) // parked
+		o.pair(newOperation(), lifecycle.Accepted) // parked
 		synctest.Wait()
 		g.set(errDown)
-		r.pair(newOperation(), lifecycle.Unknown) // retried once, then held up by the pause
-		r.pair(newOperation(), lifecycle.NotSent)
+		o.pair(newOperation(), lifecycle.Unknown) // retried once, then held up by the pause
+		o.pair(newOperation(), lifecycle.NotSent)
 		require.ErrorIs(t, o.Requested(t.Context(), newOperation()), ErrFull)
-		time.Sleep(defaultRetryMin / 4)
-		synctest.Wait()
+		after(defaultRetryMin / 4)
 		wantMetrics(t, set,
 			"commit_failures_total 0",
 			"commits_total 11",
@@ -87,8 +83,7 @@ func TestMetrics(t *testing.T) {
 		// A disk that refuses to delete what is delivered flips the gauge.
 		disk.set(syscall.EIO, false)
 		g.set(nil)
-		time.Sleep(probeEvery)
-		synctest.Wait()
+		after(probeEvery)
 		for _, want := range []string{"healthy 0", "commit_failures_total 1"} {
 			var b bytes.Buffer
 			set.WritePrometheus(&b)
@@ -107,8 +102,7 @@ func TestOldestAgeIsOfDeliverableRecords(t *testing.T) {
 		o := start(t, Config{Dir: t.TempDir(), Sender: newSink(nil), LateReply: lateReply})
 		require.NoError(t, o.Requested(t.Context(), newOperation()))
 		o.pair(newOperation(), lifecycle.Unknown)
-		time.Sleep(lateReply / 2)
-		synctest.Wait()
+		after(lateReply / 2)
 		assert.Equal(t, (Stats{Records: 2}), o.Stats(), "stats")
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,18 +84,14 @@ func TestModel(t *testing.T) {
 }
 
 func (m *model) start(t *testing.T) {
-	o := mustOpen(t, Config{Dir: m.dir, Sender: m.sink, MaxRecords: modelRecords, LateReply: modelLate,
-		RetryMin: 5 * time.Millisecond, RetryMax: 50 * time.Millisecond})
-	o.store.db.NoSync = true
-	m.disk = newFaultyDisk(o)
-	m.real = run(t, o)
+	m.real, m.disk = startFaulty(t, Config{Dir: m.dir, Sender: m.sink, MaxRecords: modelRecords, LateReply: modelLate,
+		RetryMin: 5 * time.Millisecond, RetryMax: 50 * time.Millisecond}, noSync)
 	m.tick()
 }
 
 // tick lets the real outbox do all it can, and the model likewise.
 func (m *model) tick() {
-	time.Sleep(tick)
-	synctest.Wait()
+	after(tick)
 	now := time.Now()
 	for _, x := range m.ops {
 		if x.unwritten != "" && !m.full {
@@ -181,11 +176,7 @@ func (m *model) setIntegration(rt *rapid.T) {
 
 func (m *model) setDisk(rt *rapid.T) {
 	m.full = rapid.Bool().Draw(rt, "full")
-	if m.full {
-		m.disk.set(syscall.ENOSPC, false)
-	} else {
-		m.disk.set(nil, false)
-	}
+	m.disk.fill(m.full)
 	m.tick()
 }
 

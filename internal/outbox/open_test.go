@@ -74,17 +74,16 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 func TestStartShrinksTheFile(t *testing.T) {
 	const grown = 16 << 20
 	dir, s := t.TempDir(), newSink(nil)
-	o := mustOpen(t, Config{Dir: dir, Sender: s})
-	blob := func(change func(b *bbolt.Bucket) error) {
-		edit(t, o, func(tx *bbolt.Tx) error { return change(tx.Bucket([]byte(metaBucket))) })
-	}
-	blob(func(b *bbolt.Bucket) error { return b.Put([]byte("blob"), make([]byte, grown)) })
-	blob(func(b *bbolt.Bucket) error { return b.Delete([]byte("blob")) })
-	r := run(t, o)
+	o := start(t, Config{Dir: dir, Sender: s}, func(o *Outbox) {
+		edit(t, o, func(tx *bbolt.Tx) error {
+			return tx.Bucket([]byte(metaBucket)).Put([]byte("blob"), make([]byte, grown))
+		})
+		edit(t, o, func(tx *bbolt.Tx) error { return tx.Bucket([]byte(metaBucket)).Delete([]byte("blob")) })
+	})
 	op := newOperation()
 	require.NoError(t, o.Requested(t.Context(), op))
 	s.await(t, 1)
-	r.stop()
+	o.stop()
 	before := size(t, dir)
 	start(t, Config{Dir: dir, Sender: s})
 	s.await(t, 2)

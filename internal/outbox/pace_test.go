@@ -15,13 +15,8 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 
-// startSteady is an outbox whose delays are not jittered: always the shortest.
-func startSteady(t *testing.T, config Config) *running {
-	t.Helper()
-	o := mustOpen(t, config)
-	o.chance = func() float64 { return 0 }
-	return run(t, o)
-}
+// steady is an outbox whose delays are not jittered: always the shortest.
+func steady(o *Outbox) { o.chance = func() float64 { return 0 } }
 
 // The oldest record fails always and everything pauses with it: the next one
 // to be tried has to be another.
@@ -37,15 +32,14 @@ func TestPauseOfAllEndsBeforeTheOwn(t *testing.T) {
 			}
 			return nil
 		})
-		o := startSteady(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: time.Second})
+		o := start(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: time.Second}, steady)
 		o.pair(poisoned, lifecycle.Accepted)
 		synctest.Wait()
 		both <- struct{}{} // the first attempt fails before the other is there
 		synctest.Wait()
 		close(both)
 		o.pair(op, lifecycle.Accepted)
-		time.Sleep(3 * time.Second)
-		synctest.Wait()
+		after(3 * time.Second)
 		checkPairs(t, s, []lifecycle.Operation{op})
 	})
 }
@@ -68,18 +62,12 @@ func TestOneOutageIsOneFailure(t *testing.T) {
 			}
 			return nil
 		})
-		o := startSteady(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: time.Hour})
-		var ops []lifecycle.Operation
-		for range 2 * maxSending {
-			op := newOperation()
-			ops = append(ops, op)
-			o.pair(op, lifecycle.Accepted)
-		}
+		o := start(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: time.Hour}, steady)
+		ops := o.pairs(2 * maxSending)
 		synctest.Wait()
 		failed := time.Now()
 		close(fail)
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		after(time.Minute)
 		checkPairs(t, s, ops)
 		if len(tries) <= maxSending {
 			t.Fatalf("%d attempts", len(tries))
@@ -96,20 +84,18 @@ func TestAttemptsAreOfARecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{err: errDown}
 		s := newSink(g.answer)
-		o := startSteady(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: time.Hour})
+		o := start(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: time.Hour}, steady)
 		op := newOperation()
 		require.NoError(t, o.Requested(t.Context(), op))
 		time.Sleep(10 * time.Minute) // the delay has grown to several minutes
 		g.set(nil)
-		time.Sleep(time.Hour)
-		synctest.Wait()
+		after(time.Hour)
 		wantEvents(t, s.records(), requestedEvent)
 		g.set(errDown)
 		require.NoError(t, o.Ended(op, lifecycle.Accepted, 0))
 		synctest.Wait()
 		g.set(nil)
-		time.Sleep(3 * time.Second)
-		synctest.Wait()
+		after(3 * time.Second)
 		wantEvents(t, s.records(), requestedEvent, finishedEvent)
 	})
 }
@@ -119,15 +105,14 @@ func TestSoonestFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{}
 		s := newSink(g.answer)
-		o := startSteady(t, Config{Dir: t.TempDir(), Sender: s, LateReply: lateReply})
+		o := start(t, Config{Dir: t.TempDir(), Sender: s, LateReply: lateReply}, steady)
 		o.pair(newOperation(), lifecycle.Unknown)
 		synctest.Wait()
 		g.set(errDown)
 		o.pair(newOperation(), lifecycle.Accepted)
 		synctest.Wait()
 		g.set(nil)
-		time.Sleep(lateReply / 10)
-		synctest.Wait()
+		after(lateReply / 10)
 		wantEvents(t, s.records(), requestedEvent, requestedEvent, finishedEvent)
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -32,8 +31,7 @@ func TestReport(t *testing.T) {
 			synctest.Wait()
 			ids = append(ids, usage.EventID(op.ID, usage.PhaseRequested), usage.EventID(op.ID, usage.PhaseEnded))
 		}
-		time.Sleep(2 * settleAfter)
-		synctest.Wait()
+		after(2 * settleAfter)
 		report, err := o.Report()
 		if err != nil || report.Parked != 4 || len(report.ParkedRecords) != 4 {
 			t.Fatalf("report %+v, %v; want 4 parked records", report, err)

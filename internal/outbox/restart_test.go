@@ -91,11 +91,11 @@ func find(ops []lifecycle.Operation, id lifecycleID) lifecycle.Operation {
 func TestRequestedBeforeRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSink(nil)
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
 		done := make(chan error, 1)
-		go func() { done <- o.Requested(context.Background(), newOperation()) }()
-		synctest.Wait()
-		run(t, o)
+		start(t, Config{Dir: t.TempDir(), Sender: s}, func(o *Outbox) {
+			go func() { done <- o.Requested(context.Background(), newOperation()) }()
+			synctest.Wait()
+		})
 		require.NoError(t, <-done)
 		synctest.Wait()
 		wantEvents(t, s.records(), requestedEvent)

@@ -37,21 +37,17 @@ func TestUnknownOutcome(t *testing.T) {
 				op := newOperation()
 				o.pair(op, lifecycle.Unknown)
 				if c.outcome != "" {
-					time.Sleep(c.later)
-					synctest.Wait()
+					after(c.later)
 					require.NoError(t, o.Ended(op, c.outcome, time.Second))
 				} else {
-					time.Sleep(lateReply - time.Nanosecond)
-					synctest.Wait()
+					after(lateReply - time.Nanosecond)
 					wantEvents(t, s.records(), requestedEvent)
 					wantOnDisk(t, o.Outbox, op, lifecycle.Unknown)
 					time.Sleep(time.Nanosecond)
 				}
-				time.Sleep(time.Second)
-				synctest.Wait()
+				after(time.Second)
 				if c.outcome == lifecycle.Unknown {
-					time.Sleep(time.Second)
-					synctest.Wait()
+					after(time.Second)
 				}
 				wantEvents(t, s.records(), requestedEvent, c.want)
 				assert.Equal(t, c.replaced, o.count.replaced.Get())
@@ -73,8 +69,7 @@ func TestUnknownWaitsForItsRequested(t *testing.T) {
 		time.Sleep(time.Hour)
 		require.NoError(t, o.Ended(op, lifecycle.Accepted, time.Second))
 		g.set(nil)
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		after(time.Minute)
 		wantEvents(t, s.records(), requestedEvent, finishedEvent)
 	})
 }
@@ -92,8 +87,7 @@ func TestUnknownIsFinalOnceHandedOver(t *testing.T) {
 		time.Sleep(lateReply + time.Second)
 		require.NoError(t, o.Ended(op, lifecycle.Accepted, time.Second))
 		g.set(nil)
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		after(time.Minute)
 		wantEvents(t, s.records(), requestedEvent, unknownEvent)
 	})
 }
@@ -128,8 +122,7 @@ func TestClockStepHoldsNothingUp(t *testing.T) {
 				}})
 				op := newOperation()
 				o.pair(op, lifecycle.Unknown)
-				time.Sleep(lateReply + time.Second)
-				synctest.Wait()
+				after(lateReply + time.Second)
 				wantEvents(t, s.records(), requestedEvent, unknownEvent)
 
 				g.set(errDown)
@@ -139,8 +132,7 @@ func TestClockStepHoldsNothingUp(t *testing.T) {
 					t.Errorf("oldest record %s old, want 1s", age)
 				}
 				g.set(nil)
-				time.Sleep(time.Second)
-				synctest.Wait()
+				after(time.Second)
 				wantEvents(t, s.records()[2:], requestedEvent, finishedEvent)
 			})
 		})
