@@ -56,100 +56,89 @@ func (d *faultyDisk) fill(full bool) {
 	}
 }
 
-var faults = map[string]struct {
-	err  error
-	late bool
-}{
-	"full":                    {syscall.ENOSPC, false},
-	"failed before the sync":  {syscall.EIO, false},
-	"failed in the last sync": {syscall.EIO, true},
+// eachFault runs f in a bubble for each way in which a disk fails.
+func eachFault(t *testing.T, f func(t *testing.T, err error, late bool)) {
+	for name, fault := range map[string]struct {
+		err  error
+		late bool
+	}{
+		"full":                    {syscall.ENOSPC, false},
+		"failed before the sync":  {syscall.EIO, false},
+		"failed in the last sync": {syscall.EIO, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { f(t, fault.err, fault.late) })
+		})
+	}
 }
 
 // What callers are told while the disk fails, and that all of it recovers.
 func TestDiskFails(t *testing.T) {
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newSink(nil)
-				o, disk := startFaulty(t, Config{Dir: t.TempDir(), Sender: s, LateReply: lateReply})
-				ended, held, refused := newOperation(), newOperation(), newOperation()
-				require.NoError(t, o.Requested(t.Context(), held))
-				require.NoError(t, o.Ended(held, lifecycle.Unknown, 0))
-				require.NoError(t, o.Requested(t.Context(), ended))
-				synctest.Wait() // delivered, and not deleted yet
-				disk.set(fault.err, fault.late)
-				wantCannotWrite(t, fault.err, "the first Requested", o.Requested(t.Context(), refused))
-				wantCannotWrite(t, fault.err, "Requested", o.Requested(t.Context(), refused))
-				wantCannotWrite(t, fault.err, "Ended", o.Ended(ended, lifecycle.Accepted, 0))
-				wantCannotWrite(t, fault.err, "Ended of a held one", o.Ended(held, lifecycle.Accepted, 0))
-				wantCannotWrite(t, fault.err, "Healthy", o.Healthy())
-				after(2 * lateReply)
-				wantEvents(t, s.records(), requestedEvent, requestedEvent)
-				wantCannotWrite(t, fault.err, "Healthy after a while", o.Healthy())
+	eachFault(t, func(t *testing.T, fault error, late bool) {
+		s := newSink(nil)
+		o, disk := startFaulty(t, Config{Dir: t.TempDir(), Sender: s, LateReply: lateReply})
+		ended, held, refused := newOperation(), newOperation(), newOperation()
+		require.NoError(t, o.Requested(t.Context(), held))
+		require.NoError(t, o.Ended(held, lifecycle.Unknown, 0))
+		require.NoError(t, o.Requested(t.Context(), ended))
+		synctest.Wait() // delivered, and not deleted yet
+		disk.set(fault, late)
+		wantCannotWrite(t, fault, "the first Requested", o.Requested(t.Context(), refused))
+		wantCannotWrite(t, fault, "Requested", o.Requested(t.Context(), refused))
+		wantCannotWrite(t, fault, "Ended", o.Ended(ended, lifecycle.Accepted, 0))
+		wantCannotWrite(t, fault, "Ended of a held one", o.Ended(held, lifecycle.Accepted, 0))
+		wantCannotWrite(t, fault, "Healthy", o.Healthy())
+		after(2 * lateReply)
+		wantEvents(t, s.records(), requestedEvent, requestedEvent)
+		wantCannotWrite(t, fault, "Healthy after a while", o.Healthy())
 
-				disk.set(nil, false)
-				after(probeEvery)
-				assert.NoError(t, o.Healthy(), "not healthy with a healthy disk")
-				checkPairs(t, s, []lifecycle.Operation{ended, held})
-				wantEvents(t, s.records()[2:], finishedEvent, finishedEvent)
-				after(time.Minute)
-				wantRows(t, o, 0, 0)
-				assert.Zero(t, o.Stats(), "left over")
-				wantNoProbe(t, o)
-			})
-		})
-	}
-}
+		disk.set(nil, false)
+		after(probeEvery)
+		assert.NoError(t, o.Healthy(), "not healthy with a healthy disk")
+		checkPairs(t, s, []lifecycle.Operation{ended, held})
+		wantEvents(t, s.records()[2:], finishedEvent, finishedEvent)
 
-// The end fails together with its commit instead of finding a broken outbox.
-func TestEndFailsWithItsCommit(t *testing.T) {
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newSink(nil)
-				o, disk := startFaulty(t, Config{Dir: t.TempDir(), Sender: s})
-				op := newOperation()
-				require.NoError(t, o.Requested(t.Context(), op))
-				synctest.Wait()
-				disk.set(fault.err, fault.late)
-				wantCannotWrite(t, fault.err, "Ended", o.Ended(op, lifecycle.Accepted, time.Second))
-				disk.set(nil, false)
-				after(probeEvery)
-				wantEvents(t, s.records(), requestedEvent, finishedEvent)
-			})
-		})
-	}
+		// An end fails together with its commit instead of finding a broken outbox.
+		last := newOperation()
+		require.NoError(t, o.Requested(t.Context(), last))
+		synctest.Wait()
+		disk.set(fault, late)
+		wantCannotWrite(t, fault, "Ended", o.Ended(last, lifecycle.Accepted, time.Second))
+		disk.set(nil, false)
+		after(probeEvery)
+		wantEvents(t, s.records()[4:], requestedEvent, finishedEvent)
+		after(time.Minute)
+		wantRows(t, o, 0, 0)
+		assert.Zero(t, o.Stats(), "left over")
+		wantNoProbe(t, o)
+	})
 }
 
 // What a failed commit left in the file is an operation whose caller was
 // refused: the process may die before the disk heals.
 func TestDiskFailsAndProcessDies(t *testing.T) {
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				dir, s := t.TempDir(), newSink(nil)
-				o, disk := startFaulty(t, Config{Dir: dir, Sender: s})
-				op, refused := newOperation(), newOperation()
-				require.NoError(t, o.Requested(t.Context(), op))
-				synctest.Wait()
-				disk.set(fault.err, fault.late)
-				wantCannotWrite(t, fault.err, "Requested", o.Requested(t.Context(), refused))
-				wantCannotWrite(t, fault.err, "Ended", o.Ended(op, lifecycle.Accepted, 0))
-				o.stop()
+	eachFault(t, func(t *testing.T, fault error, late bool) {
+		dir, s := t.TempDir(), newSink(nil)
+		o, disk := startFaulty(t, Config{Dir: dir, Sender: s})
+		op, refused := newOperation(), newOperation()
+		require.NoError(t, o.Requested(t.Context(), op))
+		synctest.Wait()
+		disk.set(fault, late)
+		wantCannotWrite(t, fault, "Requested", o.Requested(t.Context(), refused))
+		wantCannotWrite(t, fault, "Ended", o.Ended(op, lifecycle.Accepted, 0))
+		o.stop()
 
-				start(t, Config{Dir: dir, Sender: s})
-				after(time.Second)
-				// The acknowledgement of the first delivery could not be written
-				// either, so it comes again.
-				want := []string{requestedEvent, requestedEvent, unknownEvent}
-				if fault.late {
-					// The stop's last try is in the file, though its sync failed.
-					want = []string{requestedEvent, finishedEvent}
-				}
-				wantEvents(t, s.records(), want...)
-			})
-		})
-	}
+		start(t, Config{Dir: dir, Sender: s})
+		after(time.Second)
+		// The acknowledgement of the first delivery could not be written
+		// either, so it comes again.
+		want := []string{requestedEvent, requestedEvent, unknownEvent}
+		if late {
+			// The stop's last try is in the file, though its sync failed.
+			want = []string{requestedEvent, finishedEvent}
+		}
+		wantEvents(t, s.records(), want...)
+	})
 }
 
 func TestCancelledDuringAFailingCommit(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
@@ -223,4 +224,16 @@ func number(t *testing.T, env string, otherwise int) int {
 		t.Fatal(fmt.Errorf("%s: %w", env, err))
 	}
 	return n
+}
+
+// TestMain lets the test binary play the processes that the tests kill.
+func TestMain(m *testing.M) {
+	if play := children[os.Getenv(childEnv)]; play != nil {
+		if err := play(os.Getenv(childDirEnv)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
 }

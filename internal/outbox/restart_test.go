@@ -56,35 +56,21 @@ func TestRestart(t *testing.T) {
 		checkPairs(t, s, ops)
 		assert.Zero(t, o.Stats(), "left over")
 		want := map[string]usage.Record{}
-		for op, at := range map[lifecycleID]time.Time{id(open): closed, id(openUnsent): closed, id(held): died, id(heldUnsent): died} {
-			took := time.Second
-			if at == closed {
-				took = at.Sub(died)
+		ended := func(outcome lifecycle.Outcome, took time.Duration, at time.Time, ops ...lifecycle.Operation) {
+			for _, op := range ops {
+				r := usage.NewEnded(op, outcome, took, at)
+				want[r.EventID] = r
 			}
-			r := usage.NewEnded(find(ops, op), lifecycle.Unknown, took, at)
-			want[r.EventID] = r
 		}
-		r := usage.NewEnded(endedUnsent, lifecycle.Accepted, time.Second, died)
-		want[r.EventID] = r
+		ended(lifecycle.Unknown, closed.Sub(died), closed, open, openUnsent)
+		ended(lifecycle.Unknown, time.Second, died, held, heldUnsent)
+		ended(lifecycle.Accepted, time.Second, died, endedUnsent)
 		for _, got := range s.records() {
-			if w, ended := want[got.EventID]; ended && !equal([]usage.Record{got}, []usage.Record{w}) {
-				t.Errorf("delivered\n%+v\nwant\n%+v", got, w)
+			if w, ended := want[got.EventID]; ended {
+				assert.Equal(t, w, got)
 			}
 		}
 	})
-}
-
-type lifecycleID string
-
-func id(op lifecycle.Operation) lifecycleID { return lifecycleID(op.ID) }
-
-func find(ops []lifecycle.Operation, id lifecycleID) lifecycle.Operation {
-	for _, op := range ops {
-		if op.ID == string(id) {
-			return op
-		}
-	}
-	panic("no such operation")
 }
 
 // Requests that come before Run wait for it.
