@@ -2,13 +2,11 @@ package outbox
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -25,11 +23,7 @@ func backlog(t *testing.T, n int) (dir string, ops []lifecycle.Operation) {
 	t.Helper()
 	dir = t.TempDir()
 	o := start(t, Config{Dir: dir, Sender: newSink((&gate{err: errDown}).answer)})
-	for range n {
-		op := newOperation()
-		ops = append(ops, op)
-		o.pair(op, lifecycle.Accepted)
-	}
+	ops = o.pairs(n)
 	o.stop()
 	return dir, ops
 }
@@ -70,22 +64,16 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 			s := newSink(nil)
 			o := start(t, Config{Dir: dir, Sender: s, Logger: logTo(&log)})
 			found, err := filepath.Glob(path + ".damaged-*")
-			if err != nil || len(found) != 1 {
-				t.Fatalf("set aside: %q, %v", found, err)
-			}
-			if report, err := o.Report(); err != nil || !slices.Equal(report.DamagedFiles, found) {
-				t.Errorf("reported as damaged: %q, %v; want %q", report.DamagedFiles, err, found)
-			}
-			if !bytes.Equal(read(t, found[0]), damaged) {
-				t.Error("the file that was set aside is not what was found")
-			}
-			if line := log.String(); strings.Count(line, "\n") != 1 || !strings.Contains(line, found[0]) || !strings.Contains(line, "ERROR") {
-				t.Errorf("log: %s", line)
-			}
-			op := newOperation()
-			o.pair(op, lifecycle.Accepted)
+			require.NoError(t, err)
+			require.Len(t, found, 1)
+			report, err := o.Report()
+			require.NoError(t, err)
+			assert.Equal(t, found, report.DamagedFiles)
+			assert.True(t, bytes.Equal(read(t, found[0]), damaged), "the file that was set aside is not what was found")
+			assert.Regexp(t, "^.*ERROR.*"+regexp.QuoteMeta(found[0])+".*\n$", log.String())
+			ops := o.pairs(1)
 			s.await(t, 2)
-			checkPairs(t, s, []lifecycle.Operation{op})
+			checkPairs(t, s, ops)
 		})
 	}
 }
@@ -115,14 +103,13 @@ func TestFlippedBytes(t *testing.T) {
 			aside++
 		}
 	}
-	if aside == 0 {
-		t.Error("no damage was noticed")
-	}
+	assert.NotZero(t, aside, "no damage was noticed")
 }
 
 // One row that makes no sense does not cost the others.
 func TestUnreadableRowIsParked(t *testing.T) {
-	dir, ops := backlog(t, 3)
+	dir, _ := backlog(t, 3)
+	left := 5
 	o := mustOpen(t, Config{Dir: dir, Sender: newSink(nil)})
 	broken := requestedKey(o.operations.Front().Next().Value.(*operation).number)
 	raw := []byte(`{"record":{"event_type":`)
@@ -133,21 +120,21 @@ func TestUnreadableRowIsParked(t *testing.T) {
 	for range 2 {
 		s := newSink(nil)
 		o := start(t, Config{Dir: dir, Sender: s})
-		if want := 5; ops != nil {
-			s.await(t, want)
-		}
-		report, err := o.Report()
-		if err != nil || len(report.ParkedRecords) > 1 || ops == nil && (len(report.ParkedRecords) == 0 || report.ParkedRecords[0].Row != broken) {
-			t.Errorf("report %+v, %v; want row %d", report, err, broken)
-		}
+		s.await(t, left)
+		left = 0 // the second start has nothing to deliver
 		o.stop()
 		assert.Equal(t, Stats{Records: 1, Parked: 1}, o.Stats())
-		ops = nil // the second start has nothing to deliver
 	}
 	found, err := inspect(filepath.Join(dir, fileName))
-	if err != nil || found.stuck != 1 || len(found.rows) != 0 {
-		t.Errorf("in the file: %+v, %v", found, err)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, 1, found.stuck)
+	assert.Empty(t, found.rows)
+	o = mustOpen(t, Config{Dir: dir, Sender: newSink(nil)})
+	defer mustClose(t, o)
+	report, err := o.Report()
+	require.NoError(t, err)
+	require.Len(t, report.ParkedRecords, 1)
+	assert.Equal(t, ParkedRecord{Row: broken, Reason: "the row cannot be read", ParkedAt: report.ParkedRecords[0].ParkedAt}, report.ParkedRecords[0])
 }
 
 func TestImpossibleRowsAreDamage(t *testing.T) {
@@ -162,9 +149,8 @@ func TestImpossibleRowsAreDamage(t *testing.T) {
 			o := mustOpen(t, Config{Dir: dir, Sender: newSink(nil)})
 			edit(t, o, func(tx *bbolt.Tx) error { return change(tx.Bucket([]byte(recordsBucket))) })
 			mustClose(t, o)
-			if _, err := inspect(filepath.Join(dir, fileName)); !errors.Is(err, errDamaged) {
-				t.Errorf("got %v, want %v", err, errDamaged)
-			}
+			_, err := inspect(filepath.Join(dir, fileName))
+			assert.ErrorIs(t, err, errDamaged)
 		})
 	}
 }

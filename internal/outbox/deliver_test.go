@@ -30,9 +30,7 @@ func TestDeliversWhatWasRecorded(t *testing.T) {
 			usage.NewRequested(op),
 			usage.NewEnded(op, lifecycle.Accepted, 3*time.Second, time.Now()),
 		}
-		if got := s.records(); !equal(got, want) {
-			t.Fatalf("delivered\n%+v\nwant\n%+v", got, want)
-		}
+		require.Equal(t, want, s.records())
 		assert.Zero(t, o.Stats(), "left over")
 		after(settleAfter)
 		wantRows(t, o, 0, 0)
@@ -50,12 +48,10 @@ func TestOutageKeepsOrderAndBacksOff(t *testing.T) {
 		after(time.Hour)
 		// One attempt at a time, at most RetryMax apart, at least half of it
 		// once the pause has grown; the first round may be up to maxSending.
-		if s.tries < 120 || s.tries > 240+maxSending {
-			t.Errorf("%d attempts in an hour's outage", s.tries)
-		}
-		if got, want := o.Stats(), (Stats{Records: 200, OldestAge: time.Hour}); got.Records != want.Records || got.OldestAge < want.OldestAge {
-			t.Errorf("stats %+v, want %+v", got, want)
-		}
+		assert.GreaterOrEqual(t, s.tries, 120)
+		assert.LessOrEqual(t, s.tries, 240+maxSending)
+		assert.Equal(t, 200, o.Stats().Records)
+		assert.GreaterOrEqual(t, o.Stats().OldestAge, time.Hour)
 		g.set(nil)
 		after(2 * time.Minute)
 		checkPairs(t, s, ops)
@@ -85,9 +81,7 @@ func TestPoisonedRecordDoesNotHoldUpOthers(t *testing.T) {
 		after(time.Second)
 		checkPairs(t, s, ops)
 		assert.Equal(t, 2, o.Stats().Records)
-		if tries := int(o.count.retries.Get()); tries < 5 || tries > 15 {
-			t.Errorf("the poisoned record was tried %d times in 31 s, want a growing delay", tries)
-		}
+		assert.InDelta(t, 10, o.count.retries.Get(), 5, "attempts at the poisoned record in 31 s: the delay grows")
 	})
 }
 
@@ -116,9 +110,7 @@ func TestRefusedRecordsAreParked(t *testing.T) {
 				after(time.Minute)
 				wantEvents(t, s.records(), c.want...)
 				assert.Equal(t, Stats{Records: c.parked, Parked: c.parked}, o.Stats())
-				if s.tries != 2 {
-					t.Errorf("%d attempts, want one a record", s.tries)
-				}
+				assert.Equal(t, 2, s.tries, "one attempt a record")
 				wantRows(t, o, 0, c.parked)
 				o.stop()
 
@@ -152,9 +144,7 @@ func TestSendsSeveralOperationsAtATimeAndBoundsThem(t *testing.T) {
 		o := start(t, Config{Dir: t.TempDir(), Sender: s})
 		ops := o.pairs(3 * maxSending)
 		after(10 * time.Second)
-		if most != maxSending {
-			t.Errorf("at most %d at a time, want %d", most, maxSending)
-		}
+		assert.Equal(t, maxSending, most, "at a time")
 		checkPairs(t, s, ops)
 	})
 }

@@ -221,25 +221,20 @@ func TestDamageWhileRunning(t *testing.T) {
 	go func() { done <- o.Run(context.Background()) }()
 	assert.ErrorIs(t, o.Requested(t.Context(), newOperation()), ErrCannotWrite)
 	assert.ErrorIs(t, <-done, errDamaged)
-	if err := o.Healthy(); err == nil {
-		t.Error("healthy with a damaged file")
-	}
+	assert.Error(t, o.Healthy(), "healthy with a damaged file")
 	assert.NoError(t, o.release())
 }
 
 func wantCannotWrite(t *testing.T, cause error, what string, err error) {
 	t.Helper()
-	if !errors.Is(err, ErrCannotWrite) || !errors.Is(err, cause) {
-		t.Errorf("%s: got %v, want %v: %v", what, err, ErrCannotWrite, cause)
-	}
+	assert.ErrorIs(t, err, ErrCannotWrite, what)
+	assert.ErrorIs(t, err, cause, what)
 }
 
 func wantNoProbe(t *testing.T, o *running) {
 	t.Helper()
-	_ = o.store.db.View(func(tx *bbolt.Tx) error {
-		if tx.Bucket([]byte(metaBucket)).Get([]byte(probeKey)) != nil {
-			t.Error("the probe bytes are still in the file")
-		}
+	require.NoError(t, o.store.db.View(func(tx *bbolt.Tx) error {
+		assert.Nil(t, tx.Bucket([]byte(metaBucket)).Get([]byte(probeKey)), "the probe bytes are still in the file")
 		return nil
-	})
+	}))
 }

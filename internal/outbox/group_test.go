@@ -39,10 +39,7 @@ func TestConcurrentWritersShareCommits(t *testing.T) {
 			})
 		}
 		all.Wait()
-		commits := float64(o.count.commits.Get())
-		if perWrite := commits / (writers * each); perWrite >= 0.1 {
-			t.Errorf("%.3f commits a write", perWrite)
-		}
+		assert.Less(t, float64(o.count.commits.Get())/(writers*each), 0.1, "commits a write")
 		s.await(t, 2*writers*each)
 	})
 }
@@ -64,19 +61,13 @@ func TestCrowdIsWaitedFor(t *testing.T) {
 					assert.NoError(t, o.Requested(t.Context(), op))
 					time.Sleep(work)
 					assert.NoError(t, o.Ended(op, lifecycle.Accepted, work))
-					if took := time.Since(begin) - work; took > 2*(gatherFor+2*syncTime) {
-						t.Errorf("the two records took %s", took)
-					}
+					assert.LessOrEqual(t, time.Since(begin)-work, 2*(gatherFor+2*syncTime), "the two records took long")
 				}
 			})
 		}
 		all.Wait()
-		if perWrite := float64(o.count.commits.Get()) / (writers * each); perWrite >= 0.1 {
-			t.Errorf("%.3f commits a write", perWrite)
-		}
-		if o.open != 0 {
-			t.Errorf("%d operations count as open", o.open)
-		}
+		assert.Less(t, float64(o.count.commits.Get())/(writers*each), 0.1, "commits a write")
+		assert.Zero(t, o.open, "operations that count as open")
 	})
 }
 
@@ -86,9 +77,7 @@ func TestLoneWriterWaitsForNothing(t *testing.T) {
 		for range 10 {
 			begin := time.Now()
 			o.pair(newOperation(), lifecycle.Accepted)
-			if took := time.Since(begin); took != 2*syncTime {
-				t.Errorf("a lone write took %s, want two commits", took)
-			}
+			assert.Equal(t, 2*syncTime, time.Since(begin), "a lone write is two commits")
 			time.Sleep(time.Second) // the acknowledgements have a commit of their own
 		}
 	})
@@ -110,13 +99,9 @@ func TestOldestFirst(t *testing.T) {
 		}
 		for range len(first) {
 			r := <-first
-			if !want[r.EventID] {
-				t.Errorf("%+v was sent before older ones, or twice", r)
-			}
+			assert.True(t, want[r.EventID], "%+v was sent before older ones, or twice", r)
 			delete(want, r.EventID)
 		}
-		if len(want) > 0 {
-			t.Errorf("%d of the oldest were not sent", len(want))
-		}
+		assert.Empty(t, want, "the oldest that were not sent")
 	})
 }

@@ -112,9 +112,7 @@ func events(records []usage.Record) []string {
 
 func wantEvents(t testing.TB, got []usage.Record, want ...string) {
 	t.Helper()
-	if !slices.Equal(events(got), want) {
-		t.Fatalf("delivered\n%q\nwant\n%q", events(got), want)
-	}
+	require.Equal(t, append([]string{}, want...), events(got))
 }
 
 const (
@@ -224,9 +222,7 @@ func wantRows(t testing.TB, o *running, records, parked int) {
 // once, `requested` first.
 func checkPairs(t *testing.T, s *sink, ops []lifecycle.Operation) {
 	t.Helper()
-	if len(s.broken) > 0 {
-		t.Error(s.broken)
-	}
+	assert.Empty(t, s.broken)
 	at := map[string][]int{}
 	for i, r := range s.records() {
 		at[r.EventID] = append(at[r.EventID], i)

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -27,9 +26,7 @@ func TestModes(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, want, info.Mode())
 	}
-	if o.store.db.NoSync || o.store.db.NoGrowSync {
-		t.Error("commits are not synced")
-	}
+	assert.False(t, o.store.db.NoSync || o.store.db.NoGrowSync, "commits are not synced")
 	for range 2 {
 		assert.NoError(t, o.Close())
 	}
@@ -40,16 +37,12 @@ func TestSecondProcessIsLockedOut(t *testing.T) {
 	dir := t.TempDir()
 	o := mustOpen(t, Config{Dir: dir, Sender: newSink(nil)})
 	out, err := child(t, "open", dir).CombinedOutput()
-	if err == nil {
-		t.Fatal("a second process opened the directory")
-	}
-	if text := string(out); !strings.Contains(text, dir+" is in use by another process") || !strings.Contains(text, "--data-dir") {
-		t.Errorf("it says %q", text)
-	}
+	require.Error(t, err, "a second process opened the directory")
+	assert.Contains(t, string(out), dir+" is in use by another process")
+	assert.Contains(t, string(out), "--data-dir")
 	mustClose(t, o)
-	if out, err := child(t, "open", dir).CombinedOutput(); err != nil {
-		t.Errorf("after the first has gone: %v: %s", err, out)
-	}
+	out, err = child(t, "open", dir).CombinedOutput()
+	assert.NoError(t, err, string(out))
 }
 
 func TestNewerSchemaIsRefused(t *testing.T) {
@@ -61,12 +54,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	mustClose(t, o)
 	before := read(t, filepath.Join(dir, fileName))
 	_, err := Open(Config{Dir: dir, Sender: newSink(nil)})
-	if err == nil || !strings.Contains(err.Error(), "its schema is 2, this release knows up to 1") {
-		t.Fatalf("got %v", err)
-	}
-	if !bytes.Equal(before, read(t, filepath.Join(dir, fileName))) {
-		t.Error("the file was changed")
-	}
+	require.ErrorContains(t, err, "its schema is 2, this release knows up to 1")
+	assert.True(t, bytes.Equal(before, read(t, filepath.Join(dir, fileName))), "the file was changed")
 	wantFiles(t, dir, fileName, lockName)
 }
 
@@ -84,21 +73,13 @@ func TestStartShrinksTheFile(t *testing.T) {
 	require.NoError(t, o.Requested(t.Context(), op))
 	s.await(t, 1)
 	o.stop()
-	before := size(t, dir)
+	before := len(read(t, filepath.Join(dir, fileName)))
 	start(t, Config{Dir: dir, Sender: s})
 	s.await(t, 2)
 	checkPairs(t, s, []lifecycle.Operation{op})
-	if after := size(t, dir); before < grown || after > before/100 {
-		t.Errorf("the file had %d bytes, and %d after the start", before, after)
-	}
+	assert.GreaterOrEqual(t, before, grown)
+	assert.Less(t, len(read(t, filepath.Join(dir, fileName))), before/100)
 	wantFiles(t, dir, fileName, lockName)
-}
-
-func size(t *testing.T, dir string) int64 {
-	t.Helper()
-	info, err := os.Stat(filepath.Join(dir, fileName))
-	require.NoError(t, err)
-	return info.Size()
 }
 
 func mustClose(t testing.TB, o *Outbox) {
@@ -126,9 +107,7 @@ func wantFiles(t *testing.T, dir string, want ...string) {
 	for _, e := range entries {
 		have = append(have, e.Name())
 	}
-	if strings.Join(have, " ") != strings.Join(want, " ") {
-		t.Errorf("the directory holds %q, want %q", have, want)
-	}
+	assert.Equal(t, want, have)
 }
 
 func logTo(b *bytes.Buffer) *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }

@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,9 +90,7 @@ func TestStalledDisk(t *testing.T) {
 		require.NoError(t, o.Requested(t.Context(), op))
 		begin := time.Now()
 		assert.ErrorIs(t, o.Ended(op, lifecycle.Accepted, 0), ErrCannotWrite)
-		if took := time.Since(begin); took != endedWait {
-			t.Errorf("Ended took %s, want %s", took, endedWait)
-		}
+		assert.Equal(t, endedWait, time.Since(begin))
 		assert.ErrorIs(t, o.Healthy(), ErrCannotWrite)
 		close(proceed)
 		synctest.Wait()
@@ -157,9 +154,7 @@ func TestClosed(t *testing.T) {
 		"Healthy":   o.Healthy(),
 		"Run":       o.Run(context.Background()),
 	} {
-		if !errors.Is(err, ErrClosed) {
-			t.Errorf("%s: got %v, want %v", name, err, ErrClosed)
-		}
+		assert.ErrorIs(t, err, ErrClosed, name)
 	}
 	assert.NoError(t, o.Close(), "Close after Run")
 }
@@ -257,9 +252,7 @@ func TestClockStepOverARestart(t *testing.T) {
 				start(t, Config{Dir: dir, Sender: s, Now: func() time.Time { return now }})
 				synctest.Wait()
 				want := usage.NewEnded(op, lifecycle.Unknown, max(0, now.Sub(op.RequestedAt)), now)
-				if got := s.records()[1:]; !equal(got, []usage.Record{want}) {
-					t.Errorf("delivered\n%+v\nwant\n%+v", got, want)
-				}
+				assert.Equal(t, []usage.Record{want}, s.records()[1:])
 			})
 		})
 	}
@@ -271,7 +264,6 @@ func wantOnDisk(t *testing.T, o *Outbox, op lifecycle.Operation, outcome lifecyc
 	number := o.byID[op.ID].number
 	o.mu.Unlock()
 	r, err := o.store.read(terminalKey(number))
-	if err != nil || r.Data.Outcome != outcome {
-		t.Errorf("on disk: %+v, %v; want outcome %s", r, err, outcome)
-	}
+	assert.NoError(t, err)
+	assert.Equal(t, outcome, r.Data.Outcome, "on disk")
 }

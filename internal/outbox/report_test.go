@@ -25,8 +25,12 @@ func TestReport(t *testing.T) {
 			return fmt.Errorf("%w: no such account as of %s", usage.ErrRefused, r.Data.RequestID)
 		})
 		o := start(t, Config{Dir: t.TempDir(), Sender: s})
+		report, err := o.Report()
+		require.NoError(t, err)
+		text, err := json.Marshal(report)
+		require.NoError(t, err)
 		want := `{"records":0,"parked_records":0,"oldest_record_age_seconds":0,"damaged_files":[],"parked":[]}`
-		assert.Equal(t, want, reportOf(t, o.Outbox), "the report")
+		assert.Equal(t, want, string(text))
 		var ids []string
 		for range 2 {
 			op := newOperation()
@@ -35,29 +39,19 @@ func TestReport(t *testing.T) {
 			ids = append(ids, usage.EventID(op.ID, usage.PhaseRequested), usage.EventID(op.ID, usage.PhaseEnded))
 		}
 		after(2 * settleAfter)
-		report, err := o.Report()
-		if err != nil || report.Parked != 4 || len(report.ParkedRecords) != 4 {
-			t.Fatalf("report %+v, %v; want 4 parked records", report, err)
-		}
+		report, err = o.Report()
+		require.NoError(t, err)
+		assert.Equal(t, 4, report.Parked)
+		require.Len(t, report.ParkedRecords, 4)
 		for i, p := range report.ParkedRecords {
-			if p.Record.EventID != ids[i] || !strings.HasSuffix(p.Reason, "no such account as of "+p.Record.Data.RequestID) || p.ParkedAt.IsZero() {
-				t.Errorf("parked %d is %+v of %+v, want the event %s", i, p, p.Record, ids[i])
-			}
+			assert.Equal(t, ids[i], p.Record.EventID)
+			assert.Regexp(t, "no such account as of "+p.Record.Data.RequestID+"$", p.Reason)
+			assert.False(t, p.ParkedAt.IsZero())
 		}
 		o.stop()
-		if _, err := o.Report(); err == nil {
-			t.Error("a closed outbox was read")
-		}
+		_, err = o.Report()
+		assert.Error(t, err, "a closed outbox was read")
 	})
-}
-
-func reportOf(t *testing.T, o *Outbox) string {
-	t.Helper()
-	report, err := o.Report()
-	require.NoError(t, err)
-	text, err := json.Marshal(report)
-	require.NoError(t, err)
-	return string(text)
 }
 
 func wantMetrics(t *testing.T, set *metrics.Set, want ...string) {
@@ -65,9 +59,7 @@ func wantMetrics(t *testing.T, set *metrics.Set, want ...string) {
 	var b bytes.Buffer
 	set.WritePrometheus(&b)
 	got := strings.ReplaceAll(strings.TrimSpace(b.String()), "bus_vm_outbox_", "")
-	if got != strings.Join(want, "\n") {
-		t.Errorf("metrics\n%s\nwant\n%s", got, strings.Join(want, "\n"))
-	}
+	assert.Equal(t, strings.Join(want, "\n"), got)
 }
 
 func TestMetrics(t *testing.T) {
@@ -76,31 +68,17 @@ func TestMetrics(t *testing.T) {
 		g := &gate{}
 		o, disk := startFaulty(t, Config{Dir: t.TempDir(), Sender: newSink(g.answer), Metrics: set, MaxRecords: 7, LateReply: lateReply})
 		wantMetrics(t, set,
-			"commit_failures_total 0",
-			"commits_total 0",
-			"damaged_files 0",
-			"delivered_total 0",
-			"full_total 0",
-			"healthy 1",
-			"late_ignored_total 0",
-			"max_records 7",
-			"oldest_record_age_seconds 0",
-			"parked_records 0",
-			"records 0",
-			"retries_total 0",
-			"unknown_replaced_total 0",
-			"writes_total 0")
+			"commit_failures_total 0", "commits_total 0", "damaged_files 0", "delivered_total 0",
+			"full_total 0", "healthy 1", "late_ignored_total 0", "max_records 7",
+			"oldest_record_age_seconds 0", "parked_records 0", "records 0", "retries_total 0",
+			"unknown_replaced_total 0", "writes_total 0")
 
 		o.pair(newOperation(), lifecycle.Accepted) // delivered
 		op := newOperation()
 		o.pair(op, lifecycle.Unknown)
-		if err := o.Ended(op, lifecycle.Accepted, 0); err != nil { // replaced
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Ended(op, lifecycle.Accepted, 0)) // replaced
 		synctest.Wait()
-		if err := o.Ended(op, lifecycle.Rejected, 0); err != nil { // late
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Ended(op, lifecycle.Rejected, 0)) // late
 		g.set(usage.ErrRefused)
 		o.pair(newOperation(), lifecycle.Accepted) // parked
 		synctest.Wait()
@@ -110,32 +88,19 @@ func TestMetrics(t *testing.T) {
 		require.ErrorIs(t, o.Requested(t.Context(), newOperation()), ErrFull)
 		after(defaultRetryMin / 4)
 		wantMetrics(t, set,
-			"commit_failures_total 0",
-			"commits_total 11",
-			"damaged_files 0",
-			"delivered_total 4",
-			"full_total 1",
-			"healthy 1",
-			"late_ignored_total 1",
-			"max_records 7",
-			"oldest_record_age_seconds 0.05",
-			"parked_records 2",
-			"records 6",
-			"retries_total 1",
-			"unknown_replaced_total 1",
-			"writes_total 11")
+			"commit_failures_total 0", "commits_total 11", "damaged_files 0", "delivered_total 4",
+			"full_total 1", "healthy 1", "late_ignored_total 1", "max_records 7",
+			"oldest_record_age_seconds 0.05", "parked_records 2", "records 6", "retries_total 1",
+			"unknown_replaced_total 1", "writes_total 11")
 
 		// A disk that refuses to delete what is delivered flips the gauge.
 		disk.set(syscall.EIO, false)
 		g.set(nil)
 		after(probeEvery)
-		for _, want := range []string{"healthy 0", "commit_failures_total 1"} {
-			var b bytes.Buffer
-			set.WritePrometheus(&b)
-			if !strings.Contains(b.String(), "bus_vm_outbox_"+want+"\n") {
-				t.Errorf("no %s in\n%s", want, &b)
-			}
-		}
+		var b bytes.Buffer
+		set.WritePrometheus(&b)
+		assert.Contains(t, b.String(), "bus_vm_outbox_healthy 0\n")
+		assert.Contains(t, b.String(), "bus_vm_outbox_commit_failures_total 1\n")
 		disk.set(nil, false)
 	})
 }
