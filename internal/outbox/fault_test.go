@@ -110,7 +110,6 @@ func TestDiskFails(t *testing.T) {
 		after(time.Minute)
 		wantRows(t, o, 0, 0)
 		assert.Zero(t, o.Stats(), "left over")
-		wantNoProbe(t, o)
 	})
 }
 
@@ -229,12 +228,4 @@ func wantCannotWrite(t *testing.T, cause error, what string, err error) {
 	t.Helper()
 	assert.ErrorIs(t, err, ErrCannotWrite, what)
 	assert.ErrorIs(t, err, cause, what)
-}
-
-func wantNoProbe(t *testing.T, o *running) {
-	t.Helper()
-	require.NoError(t, o.store.db.View(func(tx *bbolt.Tx) error {
-		assert.Nil(t, tx.Bucket([]byte(metaBucket)).Get([]byte(probeKey)), "the probe bytes are still in the file")
-		return nil
-	}))
 }

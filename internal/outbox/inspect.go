@@ -155,17 +155,14 @@ func (o *Outbox) load(found contents) {
 	// Stamps on disk are wall time of another process; ages and delays run on
 	// the monotonic clock of this one.
 	wall, now := o.config.Now(), time.Now()
-	operations := map[uint64]*operation{}
-	of := func(k uint64) *operation {
-		op := operations[k/2]
-		if op == nil {
+	var op *operation
+	for _, k := range slices.Sorted(maps.Keys(found.rows)) {
+		if op == nil || op.number != k/2 {
 			op = &operation{number: k / 2, requested: settled, terminal: settled}
-			operations[k/2] = op
+			op.element = o.operations.PushBack(op)
 		}
-		return op
-	}
-	for k, r := range found.rows {
-		op, since := of(k), now.Add(-max(0, wall.Sub(r.Record.OccurredAt.Time)))
+		r := found.rows[k]
+		since := now.Add(-max(0, wall.Sub(r.Record.OccurredAt.Time)))
 		o.room++
 		switch {
 		case k == requestedKey(op.number):
@@ -188,10 +185,8 @@ func (o *Outbox) load(found contents) {
 	o.parked = found.stuck + len(found.unreadable)
 	o.room += o.parked
 	o.next = found.next
-	for _, number := range slices.Sorted(maps.Keys(operations)) {
-		op := operations[number]
-		op.element = o.operations.PushBack(op)
-		o.plan(op, now)
+	for e := o.operations.Front(); e != nil; e = e.Next() {
+		o.plan(e.Value.(*operation), now)
 	}
 	if n := len(found.rows); n > 0 {
 		o.log.Info("usage records of the previous run are delivered now",

@@ -97,8 +97,6 @@ type Outbox struct {
 	cause error
 	// probeAt is when the disk is tried again after a failure.
 	probeAt time.Time
-	// probed: the last commit left probe bytes behind, to be deleted.
-	probed bool
 	// committing is since when a commit is running; zero when none is.
 	committing time.Time
 

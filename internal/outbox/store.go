@@ -84,11 +84,8 @@ func apply(tx *bbolt.Tx, b *batch, now time.Time) error {
 		value, err := json.Marshal(row{Record: e.record})
 		errs = append(errs, err, records.Put(key(terminalKey(e.op.number)), value))
 	}
-	switch {
-	case b.probe:
+	if b.probe {
 		errs = append(errs, meta.Put([]byte(probeKey), make([]byte, probeBytes)))
-	case b.unprobe:
-		errs = append(errs, meta.Delete([]byte(probeKey)))
 	}
 	return errors.Join(errs...)
 }

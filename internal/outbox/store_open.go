@@ -90,8 +90,37 @@ func sorted(f func() error) error {
 	return fmt.Errorf("%w: %w", errDamaged, err)
 }
 
-// create makes an empty file that appears under its name when it is complete.
+// create makes an empty file.
 func create(path string) error {
+	return build(path, func(db *bbolt.DB) error {
+		return db.Update(func(tx *bbolt.Tx) error {
+			_, recordsErr := tx.CreateBucket([]byte(recordsBucket))
+			_, parkedErr := tx.CreateBucket([]byte(parkedBucket))
+			meta, metaErr := tx.CreateBucket([]byte(metaBucket))
+			if err := errors.Join(recordsErr, parkedErr, metaErr); err != nil {
+				return err
+			}
+			return meta.Put([]byte(schemaKey), []byte(strconv.Itoa(schema)))
+		})
+	})
+}
+
+// rewrite copies what is in the file at path to a new one that takes its
+// place. So the process only ever writes to a file that it made itself, which
+// has no damage that reading does not show, and the space of an outage that is
+// over returns to the disk, since bbolt never shrinks a file.
+func rewrite(path string) error {
+	return readFile(path, func(from *bbolt.DB) error {
+		return build(path, func(to *bbolt.DB) error {
+			to.NoSync = true // until the end
+			return errors.Join(bbolt.Compact(to, from, copyBytes), to.Sync())
+		})
+	})
+}
+
+// build makes a file that appears under its name, in place of another, when fill
+// has completed it.
+func build(path string, fill func(*bbolt.DB) error) error {
 	fresh := filepath.Join(filepath.Dir(path), freshName)
 	if err := removeIfThere(fresh); err != nil {
 		return err
@@ -100,18 +129,8 @@ func create(path string) error {
 	if err != nil {
 		return err
 	}
-	// One transaction: a file under the right name has all its buckets.
-	err = db.Update(func(tx *bbolt.Tx) error {
-		_, recordsErr := tx.CreateBucket([]byte(recordsBucket))
-		_, parkedErr := tx.CreateBucket([]byte(parkedBucket))
-		meta, metaErr := tx.CreateBucket([]byte(metaBucket))
-		if err := errors.Join(recordsErr, parkedErr, metaErr); err != nil {
-			return err
-		}
-		return meta.Put([]byte(schemaKey), []byte(strconv.Itoa(schema)))
-	})
-	if err = errors.Join(err, db.Close()); err != nil {
-		return err
+	if err := errors.Join(fill(db), db.Close()); err != nil {
+		return errors.Join(err, removeIfThere(fresh))
 	}
 	return install(fresh, path)
 }
@@ -121,31 +140,6 @@ func create(path string) error {
 func setAside(path string, now time.Time) (string, error) {
 	aside := path + damagedInfix + now.UTC().Format("20060102T150405.000000Z")
 	return aside, install(path, aside)
-}
-
-// rewrite copies what is in the file at path to a new one that takes its
-// place. So the process only ever writes to a file that it made itself, which
-// has no damage that reading does not show, and the space of an outage that is
-// over returns to the disk, since bbolt never shrinks a file.
-func rewrite(path string) error {
-	fresh := filepath.Join(filepath.Dir(path), freshName)
-	err := readFile(path, func(from *bbolt.DB) error { return copyTo(fresh, from) })
-	if err != nil {
-		return errors.Join(err, removeIfThere(fresh))
-	}
-	return install(fresh, path)
-}
-
-func copyTo(path string, from *bbolt.DB) error {
-	if err := removeIfThere(path); err != nil {
-		return err
-	}
-	to, err := openFile(path)
-	if err != nil {
-		return fmt.Errorf("make a copy: %w", err)
-	}
-	to.NoSync = true // until the end
-	return errors.Join(bbolt.Compact(to, from, copyBytes), to.Sync(), to.Close())
 }
 
 // install renames a file and makes the new name survive a power loss.

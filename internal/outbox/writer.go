@@ -15,8 +15,6 @@ type batch struct {
 	orphans  []uint64
 	// probe: write probe bytes too, because the last transaction failed.
 	probe bool
-	// unprobe: delete the probe bytes of an earlier one.
-	unprobe bool
 }
 
 // write is the writer: it alone changes the file. It takes everything that has
@@ -66,7 +64,7 @@ func (o *Outbox) take(now time.Time, hurry bool) (*batch, time.Duration) {
 		return nil, wait
 	}
 	b := o.queue
-	b.probe, b.unprobe = o.cause != nil, o.probed
+	b.probe = o.cause != nil
 	urgent := b.probe || len(b.requests)+len(b.endings)+len(b.orphans) > 0
 	if !urgent && !hurry && len(b.settled) > 0 && len(b.settled) < settleCount {
 		if wait := o.settledAt.Add(settleAfter).Sub(now); wait > 0 {
@@ -116,7 +114,6 @@ func (o *Outbox) committed(b *batch, err error, now time.Time) {
 		o.log.Info("the usage outbox can write again", "dir", o.config.Dir)
 	}
 	o.cause = nil
-	o.probed = b.probe
 	for _, r := range b.requests {
 		o.began(r, now)
 	}
