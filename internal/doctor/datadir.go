@@ -21,8 +21,6 @@ const (
 	spaceBroken = 16 << 20
 	// syncUnwise is a sync that callers would feel: a start waits for four.
 	syncUnwise = 100 * time.Millisecond
-	// probeBytes is about what one usage record takes.
-	probeBytes = 4096
 )
 
 // unfitDisks are those where files are gone with the machine, or where locks and
@@ -91,7 +89,7 @@ func timeSync(dir string) (took time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	_, err = f.Write(make([]byte, probeBytes))
+	_, err = f.Write(make([]byte, 4096)) // about what one usage record takes
 	began := time.Now()
 	err = errors.Join(err, f.Sync())
 	took = time.Since(began)

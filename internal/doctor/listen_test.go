@@ -28,30 +28,7 @@ func alive(t *testing.T, network, address, body string) net.Addr {
 	return l.Addr()
 }
 
-func TestAddress(t *testing.T) {
-	ours, theirs := alive(t, "tcp", "127.0.0.1:0", "{\"ok\":true}\n").String(), alive(t, "tcp", "127.0.0.1:0", "hello").String()
-	for about, c := range map[string]struct {
-		addr string
-		want found
-	}{
-		"free":                {"127.0.0.1:0", found{OK, "127.0.0.1:0 is free", ""}},
-		"every interface":     {":0", found{OK, ":0 is free", ""}},
-		"this service":        {ours, found{OK, ".* is in use by a service that is alive, probably this one", ""}},
-		"another":             {theirs, found{Failed, "listen on .*: address already in use", "end what uses it, or choose another address"}},
-		"not of this machine": {"192.0.2.1:80", found{Failed, "listen on 192.0.2.1:80: .*", "choose an address of this machine.*"}},
-	} {
-		s := service()
-		s.Addr, s.Admin.Addr = c.addr, c.addr
-		got := examine(s.addresses)
-		requireChecks(t, about, "address", got, c.want)
-		requireChecks(t, about, "admin address", got, c.want)
-	}
-	s := service()
-	s.Addr = ":0"
-	requireChecks(t, "off", "admin address", examine(s.addresses), found{OK, "off: .*", ""})
-}
-
-func TestUnixSocket(t *testing.T) {
+func TestAddresses(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755))
 	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
@@ -63,28 +40,40 @@ func TestUnixSocket(t *testing.T) {
 	alive(t, "unix", path("ours"), `{"ok":true}`)
 	require.NoError(t, os.Chmod(path("ours"), 0o660))
 	alive(t, "unix", path("theirs"), "hello")
-	own, free := strconv.Itoa(os.Getegid()), found{OK, ".* is free", ""}
+	ours, theirs := alive(t, "tcp", "127.0.0.1:0", "{\"ok\":true}\n").String(), alive(t, "tcp", "127.0.0.1:0", "hello").String()
+	own, unix := strconv.Itoa(os.Getegid()), address.UnixPrefix+dir+"/"
+	free, live := found{OK, ".* is free", ""}, found{OK, ".* is in use by a service that is alive, probably this one", ""}
 
 	for _, c := range []struct {
-		about, path string
+		about, addr string
 		mode        os.FileMode
 		group       string
 		want        found
 	}{
-		{"new", "new", 0o660, own, free},
-		{"left behind", "stale", 0o660, own, free},
-		{"no group", "new", 0o660, "", free},
-		{"this service", "ours", 0o660, own, found{OK, ".* is in use by a service that is alive, .*", ""}},
-		{"another service", "theirs", 0o660, own, found{Failed, "another process listens on unix socket .*", "end it, .*"}},
-		{"no such group", "new", 0o660, "no-such-group", found{Failed, "group of unix socket .*: group: unknown group no-such-group", "set --socket-group.*"}},
-		{"open to all", "new", 0o666, own, found{Warning, "mode 0666 lets every user.*", "use --socket-mode 0660.*"}},
-		{"closed to the group", "new", 0o600, own, found{Warning, "mode 0600 keeps the group.* from connecting", "use --socket-mode 0660"}},
+		{"free", "127.0.0.1:0", 0, "", free},
+		{"every interface", ":0", 0, "", free},
+		{"this service", ours, 0, "", live},
+		{"another", theirs, 0, "", found{Failed, "listen on .*: address already in use", "end what uses it, or choose another address"}},
+		{"not of this machine", "192.0.2.1:80", 0, "", found{Failed, "listen on 192.0.2.1:80: .*", "choose an address of this machine.*"}},
+		{"new", unix + "new", 0o660, own, free},
+		{"left behind", unix + "stale", 0o660, own, free},
+		{"no group", unix + "new", 0o660, "", free},
+		{"this service on a socket", unix + "ours", 0o660, own, live},
+		{"another on a socket", unix + "theirs", 0o660, own, found{Failed, "another process listens on unix socket .*", "end it, .*"}},
+		{"no such group", unix + "new", 0o660, "no-such-group", found{Failed, "group of unix socket .*: group: unknown group no-such-group", "set --socket-group.*"}},
+		{"open to all", unix + "new", 0o666, own, found{Warning, "mode 0666 lets every user.*", "use --socket-mode 0660.*"}},
+		{"closed to the group", unix + "new", 0o600, own, found{Warning, "mode 0600 keeps the group.* from connecting", "use --socket-mode 0660"}},
 	} {
 		s := service()
-		s.Addr, s.Socket.Mode, s.Socket.Group = address.UnixPrefix+path(c.path), c.mode, c.group
-		requireChecks(t, c.about, "address", examine(s.addresses), c.want)
+		s.Addr, s.Admin.Addr, s.Socket.Mode, s.Socket.Group = c.addr, c.addr, c.mode, c.group
+		got := examine(s.addresses)
+		requireChecks(t, c.about, "address", got, c.want)
+		requireChecks(t, c.about, "admin address", got, c.want)
 	}
 	require.NoFileExists(t, path("new"), "nothing is left behind")
+	s := service()
+	s.Addr = ":0"
+	requireChecks(t, "off", "admin address", examine(s.addresses), found{OK, "off: .*", ""})
 }
 
 // A socket that nginx may connect to is of no use below a directory that it may

@@ -67,16 +67,14 @@ func TestDataDir(t *testing.T) {
 		s.Usage.Backend, s.DataDir = config.Events, c.dir
 		got := examine(s.dataDir)
 		if c.want.status == OK && got[0].Status == Warning {
-			continue // of a slow, full or volatile disk; TestDisks has those
+			continue // of a slow, full or volatile disk; the table below has those
 		}
 		requireChecks(t, c.about, "data directory", got, c.want)
 	}
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, left, 1, "nothing is left behind, and nothing is made")
-}
 
-func TestDisks(t *testing.T) {
 	const ext4, tmpfs, nfs = 0xef53, 0x01021994, 0x6969
 	full := found{Failed, "0 MB are free", "free space on the disk of /data"}
 	for about, c := range map[string]struct {

@@ -40,8 +40,6 @@ var (
 	// ErrClosed: Run has ended. An operation that is still open is closed with
 	// an unknown outcome at the next start.
 	ErrClosed = errors.New("the usage outbox is closed")
-	// ErrDuplicate: an operation with this ID waits already.
-	ErrDuplicate = errors.New("the operation is in the usage outbox already")
 )
 
 // Sender hands one record to the usage integration. Nil means acknowledged; an

@@ -29,9 +29,9 @@ type request struct {
 // Ended must follow.
 //
 // An error means that the work must not begin: ErrFull, ErrCannotWrite,
-// ErrClosed, ErrDuplicate or the error of ctx. Then no operation stays open: it
-// was not written, or is taken back, or (ctx ended while it was written) is
-// closed as `failed`, outcome not_sent. It keeps the strings of op.
+// ErrClosed or the error of ctx. Then no operation stays open: it was not
+// written, or is taken back, or (ctx ended while it was written) is closed as
+// `failed`, outcome not_sent. It keeps the strings of op, whose ID is new.
 func (o *Outbox) Requested(ctx context.Context, op lifecycle.Operation) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -71,8 +71,6 @@ func (o *Outbox) admit(r *request) error {
 		return ErrClosed
 	case o.cause != nil:
 		return o.cannotWrite()
-	case o.byID[r.op.id] != nil:
-		return ErrDuplicate
 	case o.room+2 > o.config.MaxRecords:
 		o.count.full.Inc()
 		return fmt.Errorf("%w: %d of %d records wait, %d of them parked", ErrFull, o.room, o.config.MaxRecords, o.parked)

@@ -128,21 +128,6 @@ func TestFull(t *testing.T) {
 	})
 }
 
-func TestDuplicateOperation(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSink(nil)
-		o := start(t, Config{Dir: t.TempDir(), Sender: s})
-		op := newOperation()
-		require.NoError(t, o.Requested(t.Context(), op))
-		assert.ErrorIs(t, o.Requested(t.Context(), op), ErrDuplicate)
-		for range 2 {
-			require.NoError(t, o.Ended(op, lifecycle.Accepted, 0))
-		}
-		synctest.Wait()
-		wantEvents(t, s.records(), requestedEvent, finishedEvent)
-	})
-}
-
 func TestClosed(t *testing.T) {
 	o := start(t, Config{Dir: t.TempDir(), Sender: newSink(nil)})
 	op := newOperation()
