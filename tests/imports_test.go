@@ -40,7 +40,7 @@ const (
 // onlyFor names what only some packages may import.
 var onlyFor = map[string][]string{
 	"github.com/gofiber/":         {"routes", "middleware", "internal/server", "internal/app"},
-	module + "/internal/config":   {"internal/cli", "internal/server", "internal/app"},
+	module + "/internal/config":   {"internal/cli", "internal/doctor", "internal/server", "internal/app"},
 	module + "/internal/fastconn": {"internal/server"},
 	module + "/routes":            {"internal/server", "internal/app", ""},
 	module + "/internal/app":      {"", "cmd/bus-api-provider-vm"},

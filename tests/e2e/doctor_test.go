@@ -67,7 +67,7 @@ func TestDoctorFindsAllWell(t *testing.T) {
 		"BUS_EVENTS_API_URL=" + p.URL(), "BUS_API_TOKEN_FILE=" + tokenFile, "BUS_VM_DATA_DIR=" + data,
 	}
 	all := map[string]string{
-		"settings": "ok", "jwt secret": "ok", "secret files": "ok", "address": "ok", "admin address": "ok", "limits": "ok",
+		"settings": "ok", "secret files": "ok", "address": "ok", "admin address": "ok", "limits": "ok",
 		"provider token": "ok", "events": "ok", "clock": "ok", "data directory": "ok",
 	}
 	healthy := func(findings map[string][]finding, code int) {
@@ -116,8 +116,8 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 		"nothing":            {events, nil, nil},
 		"address in use":     {nil, []string{"--addr", taken.Addr().String()}, map[string]string{"address": "failed"}},
 		"open admin address": {nil, []string{"--admin-addr", "0.0.0.0:0"}, map[string]string{"settings": "warning"}},
-		"guessable secret":   {[]string{"BUS_VM_JWT_SECRET=0123456789"}, nil, map[string]string{"jwt secret": "warning"}},
-		"published secret":   {[]string{"BUS_VM_JWT_SECRET=" + devSecret}, nil, map[string]string{"jwt secret": "warning"}},
+		"guessable secret":   {[]string{"BUS_VM_JWT_SECRET=0123456789"}, nil, map[string]string{"settings": "warning"}},
+		"published secret":   {[]string{"BUS_VM_JWT_SECRET=" + devSecret}, nil, map[string]string{"settings": "warning"}},
 		"unwise setting":     {[]string{"BUS_VM_NONSENSE=1"}, nil, map[string]string{"settings": "warning"}},
 		"expired token":      {append(events, "BUS_API_TOKEN="+minted(platform.Claims{Scope: platform.ProviderScope, TTL: -time.Hour})), nil, map[string]string{"provider token": "failed", "events": "failed"}},
 		"token of an hour":   {append(events, "BUS_API_TOKEN="+minted(platform.Claims{Scope: platform.ProviderScope})), nil, map[string]string{"provider token": "warning"}},
@@ -158,8 +158,8 @@ func TestDoctorForPeople(t *testing.T) {
 	require.Equal(t, 1, got.Code)
 	require.Equal(t, "bus-api-provider-vm: 1 of 5 checks failed\n", got.Stderr)
 	require.Contains(t, got.Stdout, "ok    settings        right\n")
-	require.Contains(t, got.Stdout, "FAIL  address         no socket can be made in /nonexistent: no such file or directory\n"+
-		"                      do: make the directory and give it to the user of the service, or use RuntimeDirectory= of systemd\n")
+	require.Contains(t, got.Stdout, "FAIL  address         listen on unix socket /nonexistent/vm.sock: bind: no such file or directory\n"+
+		"                      do: its directory must exist and be writable for this user\n")
 }
 
 // The real nginx prints its configuration, and the doctor reads it.
@@ -172,7 +172,7 @@ func TestDoctorReadsNginx(t *testing.T) {
 	main := writeFile(t, "nginx.conf", "pid "+dir+"/nginx.pid; error_log stderr; events {}\nhttp { access_log off; include "+shippedConf+"; }\n")
 	dump, err := exec.Command("nginx", "-T", "-c", main, "-p", dir).Output()
 	require.NoError(t, err)
-	for _, conf := range []string{main, writeFile(t, "dump", string(dump)), shippedConf} {
+	for _, conf := range []string{writeFile(t, "dump", string(dump)), shippedConf} {
 		findings, code := diagnose(t, nil, "--addr", "127.0.0.1:8085", "--nginx-conf", conf)
 		require.Equal(t, []finding{{"nginx", "ok", "fits: location /api/v1/vm/, location = /readyz", ""}}, findings["nginx"], conf)
 		if findings["address"][0].Status == "ok" { // 8085 may be taken on this machine
