@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // firingPatience bounds the wait for all alerts. The slowest needs half a
@@ -74,7 +76,7 @@ var undriven = map[string]string{
 // then has something to show. A minute of the shipped rules is a second here.
 func TestAlertsFire(t *testing.T) {
 	t.Parallel()
-	needs(t, "prometheus")
+	harness.Needs(t, "prometheus")
 	targets := map[string]*target{
 		"healthy":     healthyTarget(t),
 		"restarted":   restartedTarget(t),
@@ -106,7 +108,7 @@ func TestAlertsFire(t *testing.T) {
 	requireAllCovered(t, covered)
 
 	p := watch(t, hurried(t, shipped(t, "prometheus/alerts.yml")), addrs)
-	eventually(t, "all targets are scraped", func() bool { return len(p.query(t, `up == 1`)) == len(addrs) })
+	harness.Eventually(t, "all targets are scraped", func() bool { return len(p.query(t, `up == 1`)) == len(addrs) })
 	ctx, cancel := context.WithCancel(t.Context())
 	var drives sync.WaitGroup
 	defer drives.Wait()

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // The paths and the documents of the API.
@@ -164,7 +166,7 @@ func TestStaticBackendAsConfigured(t *testing.T) {
 
 	g = serve(t, nil, "--static-transition", "1ms")
 	require.Equal(t, okStop, ask(t, g.addr, request("POST "+stopPath, token)))
-	eventually(t, "stopped", func() bool {
+	harness.Eventually(t, "stopped", func() bool {
 		return ask(t, g.addr, request("GET "+statusPath, token)) == okStopped
 	})
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // connection is a raw connection to a gateway or to nginx.
@@ -32,18 +35,11 @@ func dial(t testing.TB, addr string) *connection {
 }
 
 func dialTo(addr string) (*connection, error) {
-	network := "tcp"
-	if strings.HasPrefix(addr, "/") {
-		network = "unix"
-	}
-	c, err := net.DialTimeout(network, addr, waitLimit)
+	c, err := harness.Dial(context.Background(), addr)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.SetDeadline(time.Now().Add(waitLimit)); err != nil {
-		return nil, err
-	}
-	return &connection{Conn: c, reader: bufio.NewReader(c)}, nil
+	return &connection{Conn: c, reader: bufio.NewReader(c)}, c.SetDeadline(time.Now().Add(harness.WaitLimit))
 }
 
 // send writes raw bytes. A peer that has already refused may close while they
@@ -139,9 +135,8 @@ func ask(t testing.TB, addr, raw string) string {
 // The replies of contract §2, as render spells them.
 
 func jsonReply(status, headers, body string) string {
-	lines := append(strings.Split(strings.TrimSpace(headers), "\n"),
+	lines := append(strings.FieldsFunc(headers, func(r rune) bool { return r == '\n' }),
 		"Cache-Control: no-store", "Content-Type: application/json", "X-Request-Id: <id>")
-	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
 	slices.Sort(lines)
 	return status + "\n" + strings.Join(lines, "\n") + "\n\n" + body
 }
@@ -153,7 +148,7 @@ func refusal(status, kind, message, headers string) string {
 
 // notSent is a refused write that says that nothing was done.
 func notSent(status, kind, message, headers string) string {
-	return jsonReply(status, headers, `{"error":{"type":"`+kind+`","message":"`+message+`","outcome":"not_sent","request_id":"<id>"}}`)
+	return strings.Replace(refusal(status, kind, message, headers), `","request_id"`, `","outcome":"not_sent","request_id"`, 1)
 }
 
 func contentLength(body string) string {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // claimsOf decodes the claims of a token.
@@ -79,9 +81,9 @@ func TestCommandsAreQuietWithoutPressureFiles(t *testing.T) {
 	if os.Getuid() != 0 {
 		return // only root may mount
 	}
-	needs(t, "unshare")
+	harness.Needs(t, "unshare")
 	p := launch(t, nil, "unshare", "--mount", "sh", "-c", `echo 0::/no-such-group >group && mount --bind group /proc/$$/cgroup && exec "$0" version`, program(t))
-	require.Equal(t, 0, p.waitFor(t, waitLimit))
+	require.Equal(t, 0, p.wait(t))
 	require.NotEmpty(t, p.stdout.String())
 	require.Empty(t, p.stderr.String())
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // devSecret is the platform's published secret for development.
@@ -34,7 +36,7 @@ func jsonLines(t testing.TB, log string) iter.Seq[map[string]any] {
 // the way a newcomer pastes it.
 func TestDevPrintsCallsThatWork(t *testing.T) {
 	t.Parallel()
-	needs(t, "curl")
+	harness.Needs(t, "curl")
 	for _, c := range []struct {
 		name string
 		env  []string
@@ -49,7 +51,7 @@ func TestDevPrintsCallsThatWork(t *testing.T) {
 			continue
 		}
 		g := serve(t, c.env, append([]string{"--dev"}, c.args...)...)
-		eventually(t, "a greeting", func() bool { return strings.Count(g.stdout.String(), "\ncurl ") == 3 })
+		harness.Eventually(t, "a greeting", func() bool { return strings.Count(g.stdout.String(), "\ncurl ") == 3 })
 		assignment, calls := devGreeting(t, g.stdout.String())
 		var replies []string
 		for _, call := range calls {

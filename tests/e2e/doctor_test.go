@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -165,7 +166,7 @@ func TestDoctorForPeople(t *testing.T) {
 // The real nginx prints its configuration, and the doctor reads it.
 func TestDoctorReadsNginx(t *testing.T) {
 	t.Parallel()
-	needs(t, "nginx")
+	harness.Needs(t, "nginx")
 	shippedConf, err := filepath.Abs(filepath.Join(moduleRoot, "deploy/nginx/bus-vm.conf"))
 	require.NoError(t, err)
 	dir := t.TempDir()

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/tests/contract"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -98,7 +99,7 @@ func TestEveryDocumentedReplyComesAbout(t *testing.T) {
 			require.Contains(t, ways, c.Status, "no test makes such a reply")
 			addr, raw := ways[c.Status](t, c)
 			var got contract.Reply
-			eventually(t, c.String(), func() bool {
+			harness.Eventually(t, c.String(), func() bool {
 				got = replyTo(t, addr, raw)
 				return got.Status == c.Status
 			})

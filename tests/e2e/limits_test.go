@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -23,7 +24,7 @@ func TestWritesPerSecond(t *testing.T) {
 	g := serve(t, []string{"BUS_VM_WRITES_PER_SECOND=1"})
 	write := mint("vm:read vm:write")
 	other := mintWith(`"sub":"00000000-0000-4000-8000-00000000000a"`)
-	eventually(t, "two writes within a second", func() bool {
+	harness.Eventually(t, "two writes within a second", func() bool {
 		first, second := ask(t, g.addr, request("POST "+startPath, write)), ask(t, g.addr, request("POST "+stopPath, write))
 		require.Contains(t, []string{okStart, tooFast}, first)
 		require.Contains(t, []string{okStop, tooFast}, second)
@@ -48,7 +49,7 @@ func TestWritesInFlight(t *testing.T) {
 		require.Equal(t, tooMany, ask(t, s.addr, request("POST "+stopPath, mint("vm:write"))))
 	}
 	require.Contains(t, ask(t, s.addr, request("GET "+statusPath, mint("vm:read"))), "200 OK")
-	eventually(t, "the held write is answered", func() bool {
+	harness.Eventually(t, "the held write is answered", func() bool {
 		s.platform.VM.Release()
 		select {
 		case answer := <-held:

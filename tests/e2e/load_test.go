@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // exchange is one request and the replies that are right for it.
@@ -46,7 +48,7 @@ func hammer(addr string, clients, perConnection int, next func(client, i int) (x
 						return
 					}
 				}
-				_ = c.SetDeadline(time.Now().Add(waitLimit))
+				_ = c.SetDeadline(time.Now().Add(harness.WaitLimit))
 				got, err := c.send(x.raw).reply(strings.SplitN(x.raw, " ", 2)[0])
 				if err != nil || !slices.Contains(x.want, carried(got)) {
 					results <- fmt.Errorf("client %d, request %d: %w, %q", client, i, err, got)

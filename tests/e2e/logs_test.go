@@ -1,40 +1,23 @@
 package e2e
 
 import (
-	"bytes"
 	"fmt"
 	"regexp"
 	"strings"
 	"sync"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
-
-// output collects what a process writes.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
 
 // logs are the logs of all processes, and what must not stand in them.
 type logs struct {
 	mu      sync.Mutex
-	outputs []*output
+	outputs []*harness.Output
 	secrets []string
 }
 
 // watch adds an output to what is searched at the end.
-func (l *logs) watch(o *output) {
+func (l *logs) watch(o *harness.Output) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.outputs = append(l.outputs, o)

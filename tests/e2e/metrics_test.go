@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
@@ -27,9 +28,9 @@ func busyStack(t testing.TB) *stack {
 	}))
 	t.Cleanup(keys.Close)
 	s := serveStack(t, "BUS_VM_JWKS_URL="+keys.URL, "BUS_VM_WRITES_PER_SECOND=5")
-	eventually(t, "ready", func() bool { return ask(t, s.addr, request("GET /readyz", "")) == okReady })
+	harness.Eventually(t, "ready", func() bool { return ask(t, s.addr, request("GET /readyz", "")) == okReady })
 	s.read()
-	eventually(t, "too many requests", func() bool {
+	harness.Eventually(t, "too many requests", func() bool {
 		return strings.HasPrefix(ask(t, s.addr, request("POST "+startPath, mint("vm:write"))), "429 ")
 	})
 	s.platform.Billing.Decide("", platform.Decision{Reason: "word_of_" + canary})
@@ -59,9 +60,9 @@ var (
 // nothing to say against them.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	needs(t, "promtool")
+	harness.Needs(t, "promtool")
 	s := busyStack(t)
-	_, text := look(t, s.admin, "/metrics")
+	_, text := harness.Get(t, s.admin, "/metrics", "")
 	promtool(t, text, "check", "metrics")
 
 	require.False(t, strings.Contains(text, canary))

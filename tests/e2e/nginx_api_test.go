@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/tests/contract"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // behindNginx starts a gateway on TCP and one on a unix socket, each
@@ -65,7 +66,7 @@ func TestAPIThroughNginx(t *testing.T) {
 func TestNginxRefusesInTheEnvelope(t *testing.T) {
 	t.Parallel()
 	token := mint("vm:read vm:write")
-	serving, alone := startNginx(t, serve(t, nil).addr), startNginx(t, freeAddress(t))
+	serving, alone := startNginx(t, serve(t, nil).addr), startNginx(t, harness.FreeAddress(t))
 	for _, c := range []struct {
 		nginx, raw string
 		status     int
@@ -92,7 +93,7 @@ func TestNginxRefusesInTheEnvelope(t *testing.T) {
 // The smoke check of the platform, as its operators type it.
 func TestPlatformSmokeCheck(t *testing.T) {
 	t.Parallel()
-	needs(t, "wget")
+	harness.Needs(t, "wget")
 	nginx := startNginx(t, serve(t, nil).addr)
 	check := `wget -qO- --header="Authorization: Bearer $TOKEN" http://` + nginx + statusPath + ` | grep -q '"provider":"static"' &&
 		wget -qO- http://` + nginx + `/readyz | grep -q '"ok":true'`

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // seen is one request as it arrived at an upstream.
@@ -98,7 +100,7 @@ func TestNginxSendsAWriteOnce(t *testing.T) {
 func TestNginxMovesOnFromARefusedConnection(t *testing.T) {
 	t.Parallel()
 	alive := startUpstream(t, answers)
-	nginx := startNginx(t, freeAddress(t), alive.addr)
+	nginx := startNginx(t, harness.FreeAddress(t), alive.addr)
 	for range 6 {
 		require.Regexp(t, "^200 ", ask(t, nginx, request("POST "+startPath, "x")))
 		require.Equal(t, []seen{{"POST", 1}}, alive.take())

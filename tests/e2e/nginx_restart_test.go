@@ -33,7 +33,7 @@ func TestRestartsThroughNginxFailNothing(t *testing.T) {
 			for range rounds {
 				for i, old := range instances {
 					old.signal(t, syscall.SIGTERM)
-					require.Equal(t, 0, old.waitFor(t, waitLimit), old.stderr)
+					require.Equal(t, 0, old.wait(t), old.stderr)
 					addr := old.addr
 					if strings.HasPrefix(addr, "/") {
 						addr = "unix:" + addr

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // nginxMain is what surrounds the shipped file: nothing that it could lean on,
@@ -37,10 +39,10 @@ http {
 // returns the address of nginx.
 func startNginx(t testing.TB, upstreams ...string) (addr string) {
 	t.Helper()
-	needs(t, "nginx")
+	harness.Needs(t, "nginx")
 	const attempts = 5 // nginx cannot pick a free port, and one may be taken meanwhile
 	for range attempts {
-		addr = freeAddress(t)
+		addr = harness.FreeAddress(t)
 		if tryNginx(t, addr, upstreams) {
 			return addr
 		}
@@ -62,7 +64,7 @@ func tryNginx(t testing.TB, addr string, upstreams []string) (listening bool) {
 	write("nginx.conf", fmt.Sprintf(nginxMain, user))
 	write("bus-vm.conf", shippedConf(t, addr, upstreams))
 	p := launch(t, nil, "nginx", "-p", prefix, "-c", "nginx.conf", "-e", "stderr")
-	eventually(t, "nginx listening", func() bool {
+	harness.Eventually(t, "nginx listening", func() bool {
 		probe, err := net.Dial("tcp", addr)
 		if err == nil {
 			_ = probe.Close()
@@ -72,7 +74,7 @@ func tryNginx(t testing.TB, addr string, upstreams []string) (listening bool) {
 	})
 	t.Cleanup(func() {
 		p.signal(t, syscall.SIGTERM)
-		p.waitFor(t, waitLimit)
+		p.wait(t)
 		if t.Failed() {
 			t.Logf("nginx says:\n%s", strings.Join(failuresIn.FindAllString(p.stderr.String(), -1), "\n"))
 		}
@@ -107,13 +109,4 @@ func shippedConf(t testing.TB, addr string, upstreams []string) string {
 	replace(1, "listen 127.0.0.1:8080;", "listen "+addr+";")
 	replace(2, "server 127.0.0.1:8085 max_fails=0;\n", servers.String())
 	return text
-}
-
-// freeAddress is an address that was free a moment ago.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
@@ -58,8 +59,8 @@ func TestPlugin(t *testing.T) {
 	} {
 		require.Equal(t, c.want, ask(t, g.addr, c.raw), c.name)
 	}
-	status, _ := look(t, g.addr, statusPath)
+	status, _ := harness.Get(t, g.addr, statusPath, "")
 	require.Equal(t, http.StatusNotFound, status)
-	_, page := look(t, g.addr, "/")
+	_, page := harness.Get(t, g.addr, "/", "")
 	require.Contains(t, page, "the application's own page")
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // prometheus is a running server of Debian's package.
@@ -42,22 +44,16 @@ func watch(t testing.TB, rules string, targets []string) *prometheus {
 		"--config.file="+writeFile(t, "prometheus.yml", string(config)), "--storage.tsdb.path="+t.TempDir(), "--web.listen-address=127.0.0.1:0")}
 	t.Cleanup(func() {
 		p.signal(t, syscall.SIGTERM)
-		require.Equal(t, 0, p.waitFor(t, waitLimit), "%s", p.stderr)
+		require.Equal(t, 0, p.wait(t), "%s", p.stderr)
 	})
-	eventually(t, "Prometheus listens: "+p.stderr.String(), func() bool {
-		if match := prometheusLine.FindStringSubmatch(p.stderr.String()); match != nil {
-			p.addr = match[1]
-		}
-		return p.addr != "" || p.hasEnded()
-	})
-	require.NotEmpty(t, p.addr, "%s", p.stderr)
+	p.addr = p.says(t, prometheusLine)
 	return p
 }
 
 // query returns the label sets that an expression yields now.
 func (p *prometheus) query(t testing.TB, expression string) []map[string]string {
 	t.Helper()
-	client := http.Client{Timeout: waitLimit}
+	client := http.Client{Timeout: harness.WaitLimit}
 	response, err := client.Get("http://" + p.addr + "/api/v1/query?query=" + url.QueryEscape(expression))
 	require.NoError(t, err)
 	defer response.Body.Close()
@@ -101,7 +97,7 @@ func promtool(t testing.TB, stdin string, args ...string) {
 // fires as its own test says.
 func TestPromtoolAcceptsWhatIsShipped(t *testing.T) {
 	t.Parallel()
-	needs(t, "promtool")
+	harness.Needs(t, "promtool")
 	promtool(t, "", "check", "config", filepath.Join(moduleRoot, "deploy/prometheus/prometheus.yml"))
 	promtool(t, "", "check", "rules", filepath.Join(moduleRoot, "deploy/prometheus/alerts.yml"))
 	promtool(t, "", "test", "rules", filepath.Join(moduleRoot, "deploy/prometheus/alerts_test.yml"))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -45,7 +46,7 @@ func TestProviderTokenIsInspected(t *testing.T) {
 	lines := func(text string) func() bool {
 		return func() bool { return strings.Contains(g.stderr.String(), text) }
 	}
-	eventually(t, "told at start", lines(`level=ERROR msg="the provider token lacks scopes" missing="billing:entitlement:check vm:write"`))
+	harness.Eventually(t, "told at start", lines(`level=ERROR msg="the provider token lacks scopes" missing="billing:entitlement:check vm:write"`))
 	for _, c := range []struct{ token, want string }{
 		{token("vm:read vm:write", month), `level=ERROR msg="the provider token lacks scopes" missing=billing:entitlement:check `},
 		{token(platform.ProviderScope, time.Hour), `level=WARN msg="the provider token expires soon"`},
@@ -53,7 +54,7 @@ func TestProviderTokenIsInspected(t *testing.T) {
 	} {
 		replace(t, file, c.token)
 		g.hangUp(t)
-		eventually(t, c.want, lines(c.want))
+		harness.Eventually(t, c.want, lines(c.want))
 	}
 	before := strings.Count(g.stderr.String(), "msg=\"the provider token")
 	g.hangUp(t)

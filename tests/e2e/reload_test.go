@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
@@ -44,7 +45,7 @@ func (g *gateway) hangUp(t testing.TB) {
 	t.Helper()
 	before := g.reloads()
 	g.signal(t, syscall.SIGHUP)
-	eventually(t, "reloaded", func() bool { return g.reloads() > before })
+	harness.Eventually(t, "reloaded", func() bool { return g.reloads() > before })
 }
 
 func (g *gateway) reloads() int {
@@ -150,7 +151,7 @@ func TestChangedFilesAreFollowed(t *testing.T) {
 			before, after := signedBy(oldSecret), signedBy(newSecret)
 			require.True(t, g.accepts(t, before))
 			tc.change(t, path)
-			eventually(t, "followed", func() bool { return g.accepts(t, after) })
+			harness.Eventually(t, "followed", func() bool { return g.accepts(t, after) })
 			require.False(t, g.accepts(t, before))
 		})
 	}
@@ -195,7 +196,7 @@ func TestBadReloadsKeepTheLastGood(t *testing.T) {
 // reloadSuccess is the metric that says whether the last reload went well.
 func reloadSuccess(t testing.TB, admin string) string {
 	t.Helper()
-	_, text := look(t, admin, "/metrics")
+	_, text := harness.Get(t, admin, "/metrics", "")
 	for line := range strings.Lines(text) {
 		if value, found := strings.CutPrefix(line, "bus_vm_reload_success "); found {
 			return strings.TrimSpace(value)
@@ -232,6 +233,6 @@ func TestHangupEndsDevelopment(t *testing.T) {
 	t.Parallel()
 	g := serve(t, nil, "--dev")
 	g.signal(t, syscall.SIGHUP)
-	require.Equal(t, 0, g.waitFor(t, waitLimit), "%s", g.stderr)
+	require.Equal(t, 0, g.wait(t), "%s", g.stderr)
 	require.Contains(t, g.stderr.String(), "drained")
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
@@ -83,7 +84,7 @@ func TestLogLevels(t *testing.T) {
 	} {
 		socket := t.TempDir() + "/vm.sock"
 		g := begin(t, []string{"BUS_VM_LOG_LEVEL="}, append(c.args, "--addr", "unix:"+socket)...)
-		eventually(t, "a socket at "+socket, func() bool {
+		harness.Eventually(t, "a socket at "+socket, func() bool {
 			probe, err := dialTo(socket)
 			return err == nil && probe.Close() == nil
 		})

@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // manager stands where systemd would: it hears what a service tells
@@ -40,7 +42,7 @@ func (m *manager) env(more ...string) []string {
 // next is the next message, as its lines in order.
 func (m *manager) next(t testing.TB) []string {
 	t.Helper()
-	return m.within(t, waitLimit)
+	return m.within(t, harness.WaitLimit)
 }
 
 func (m *manager) within(t testing.TB, limit time.Duration) []string {
@@ -108,7 +110,7 @@ func TestServiceTellsItsManager(t *testing.T) {
 	g.signal(t, syscall.SIGHUP)
 	m.reloaded(t, before)
 	_ = ask(t, socket, request("GET "+statusPath, "not.a.token"))
-	eventually(t, "the new settings were in force when READY=1 was sent", func() bool { // the log comes by another pipe
+	harness.Eventually(t, "the new settings were in force when READY=1 was sent", func() bool { // the log comes by another pipe
 		return strings.Contains(g.stderr.String(), "level=DEBUG")
 	})
 
@@ -120,7 +122,7 @@ func TestServiceTellsItsManager(t *testing.T) {
 
 	g.signal(t, syscall.SIGTERM)
 	require.Equal(t, []string{"STOPPING=1"}, m.next(t))
-	require.Equal(t, 0, g.waitFor(t, waitLimit))
+	require.Equal(t, 0, g.wait(t))
 }
 
 // The watchdog is fed twice within its time, also while the service drains, and
@@ -141,7 +143,7 @@ func TestWatchdogIsFed(t *testing.T) {
 	g.signal(t, syscall.SIGCONT)
 	require.Equal(t, []string{"WATCHDOG=1"}, m.next(t))
 	g.signal(t, syscall.SIGTERM)
-	g.waitFor(t, waitLimit)
+	g.wait(t)
 }
 
 // fed counts messages until the watchdog was fed a number of times, and expects

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // heldSocket is a socket that outlives the services that use it, as one of a
@@ -84,7 +86,7 @@ func TestSocketsFromSystemdAreServed(t *testing.T) {
 				g := activate(t, sockets, []string{"BUS_VM_ADDR=" + taken.Addr().String()})
 				require.Equal(t, okStatus, ask(t, api.addr, request("GET "+statusPath, mint("vm:read"))))
 				if len(sockets) > 1 {
-					status, text := look(t, admin.addr, "/metrics")
+					status, text := harness.Get(t, admin.addr, "/metrics", "")
 					require.Equal(t, 200, status)
 					require.Contains(t, text, "\nbus_vm_build_info{")
 					require.Equal(t, notFound, ask(t, api.addr, request("GET /metrics", "")))
@@ -99,7 +101,7 @@ func TestSocketsFromSystemdAreServed(t *testing.T) {
 func TestTooManySocketsFromSystemd(t *testing.T) {
 	t.Parallel()
 	g := activate(t, []heldSocket{hold(t, "api", "127.0.0.1:0"), hold(t, "another", "127.0.0.1:0")}, nil)
-	require.Equal(t, 1, g.waitFor(t, waitLimit))
+	require.Equal(t, 1, g.wait(t))
 	require.Contains(t, g.stderr.String(), "systemd passed several sockets for one listener")
 }
 
@@ -111,7 +113,7 @@ func TestSocketsOfAnotherProcessAreLeftAlone(t *testing.T) {
 		"BUS_VM_JWT_SECRET=" + jwtSecret, "BUS_VM_ADDR=127.0.0.1:0", "LISTEN_FDS=1", "LISTEN_PID=1",
 	}, program(t))}
 	t.Cleanup(func() { g.stop(t) })
-	eventually(t, "serving", func() bool { return servingLine.MatchString(g.stderr.String()) })
+	harness.Eventually(t, "serving", func() bool { return servingLine.MatchString(g.stderr.String()) })
 	require.NotContains(t, g.stderr.String(), held.addr)
 }
 
@@ -128,7 +130,7 @@ func TestRestartsOnOneSocketFailNothing(t *testing.T) {
 				if old != nil {
 					old.signal(t, syscall.SIGTERM)
 					require.Equal(t, []string{"STOPPING=1"}, m.next(t))
-					require.Equal(t, 0, old.waitFor(t, waitLimit), old.stderr)
+					require.Equal(t, 0, old.wait(t), old.stderr)
 				}
 				g := activate(t, []heldSocket{held}, m.env())
 				require.Equal(t, []string{"READY=1"}, m.next(t))
@@ -138,7 +140,7 @@ func TestRestartsOnOneSocketFailNothing(t *testing.T) {
 			through, stopKept := startLoad(startNginx(t, held.addr), kept)
 			past, stopSingle := startLoad(held.addr, 1)
 			for round := range int64(rounds) {
-				eventually(t, "requests between two restarts", func() bool { return min(through(), past()) >= (round+1)*perRound })
+				harness.Eventually(t, "requests between two restarts", func() bool { return min(through(), past()) >= (round+1)*perRound })
 				g = restart(g)
 			}
 			_, failures := stopKept()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
@@ -110,7 +111,7 @@ func TestTokenExpiresWhileItIsRemembered(t *testing.T) {
 	claims := hostile.GoodClaims(time.Now()).Set("exp", fmt.Sprintf("%.3f", float64(end.UnixMilli())/1000))
 	raw := request("GET "+statusPath, hostile.Sign(jwtSecret, hostile.DefaultHeader, claims.String()))
 	accepted := 0
-	eventually(t, "refused", func() bool {
+	harness.Eventually(t, "refused", func() bool {
 		asked := time.Now()
 		got := ask(t, g.addr, raw)
 		if got == okStatus {
