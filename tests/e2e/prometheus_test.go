@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -53,11 +52,8 @@ func watch(t testing.TB, rules string, targets []string) *prometheus {
 // query returns the label sets that an expression yields now.
 func (p *prometheus) query(t testing.TB, expression string) []map[string]string {
 	t.Helper()
-	client := http.Client{Timeout: harness.WaitLimit}
-	response, err := client.Get("http://" + p.addr + "/api/v1/query?query=" + url.QueryEscape(expression))
-	require.NoError(t, err)
-	defer response.Body.Close()
-	if response.StatusCode == http.StatusServiceUnavailable {
+	status, body := harness.Get(t, p.addr, "/api/v1/query?query="+url.QueryEscape(expression), "")
+	if status == http.StatusServiceUnavailable {
 		return nil // it is still starting
 	}
 	var answer struct {
@@ -66,7 +62,7 @@ func (p *prometheus) query(t testing.TB, expression string) []map[string]string 
 			Result []struct{ Metric map[string]string }
 		}
 	}
-	require.NoError(t, json.NewDecoder(response.Body).Decode(&answer))
+	require.NoError(t, json.Unmarshal([]byte(body), &answer))
 	require.Equal(t, "success", answer.Status, answer.Error)
 	var found []map[string]string
 	for _, each := range answer.Data.Result {
@@ -83,14 +79,13 @@ func shipped(t testing.TB, name string) string {
 	return string(text)
 }
 
-// promtool runs a check of Debian's promtool, and shows what it says if it is
-// not content.
+// promtool runs a check of Debian's promtool.
 func promtool(t testing.TB, stdin string, args ...string) {
 	t.Helper()
 	command := exec.Command("promtool", args...)
 	command.Stdin = strings.NewReader(stdin)
 	output, err := command.CombinedOutput()
-	require.NoError(t, err, fmt.Sprintf("promtool %s:\n%s", strings.Join(args, " "), output))
+	require.NoError(t, err, "%s:\n%s", command, output)
 }
 
 // The shipped files are what Prometheus takes, and each alert is quiet and
@@ -98,7 +93,7 @@ func promtool(t testing.TB, stdin string, args ...string) {
 func TestPromtoolAcceptsWhatIsShipped(t *testing.T) {
 	t.Parallel()
 	harness.Needs(t, "promtool")
-	promtool(t, "", "check", "config", filepath.Join(moduleRoot, "deploy/prometheus/prometheus.yml"))
-	promtool(t, "", "check", "rules", filepath.Join(moduleRoot, "deploy/prometheus/alerts.yml"))
-	promtool(t, "", "test", "rules", filepath.Join(moduleRoot, "deploy/prometheus/alerts_test.yml"))
+	for _, c := range [][]string{{"check", "config", "prometheus.yml"}, {"check", "rules", "alerts.yml"}, {"test", "rules", "alerts_test.yml"}} {
+		promtool(t, "", c[0], c[1], filepath.Join(moduleRoot, "deploy/prometheus", c[2]))
+	}
 }
