@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/stretchr/testify/require"
 )
 
@@ -41,9 +42,9 @@ func TestPackageWithoutSystemd(t *testing.T) {
 	require.Contains(t, m.must(t, name+" --version"), name)
 	// It runs as it is, without anything from the machine but its settings.
 	m.must(t, "BUS_VM_JWT_SECRET='"+secret+"' "+name+" --config /etc/"+name+"/config.yaml --addr unix:/tmp/api.sock >/tmp/log 2>&1 &")
-	eventually(t, "serving", func() bool { return m.try(t, "grep -q msg=serving /tmp/log").code == 0 })
+	harness.Eventually(t, "serving", func() bool { return m.try(t, "grep -q msg=serving /tmp/log").code == 0 })
 	m.must(t, "kill $(pidof "+name+")")
-	eventually(t, "its end", func() bool { return m.try(t, "pidof "+name).code != 0 })
+	harness.Eventually(t, "its end", func() bool { return m.try(t, "pidof "+name).code != 0 })
 	require.NotContains(t, m.must(t, "cat /tmp/log"), "level=ERROR")
 
 	// An upgrade keeps what the operator changed, and secrets.

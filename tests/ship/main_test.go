@@ -9,11 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -22,52 +19,23 @@ const (
 	name       = "bus-api-provider-vm"
 	moduleRoot = "../.."
 	secret     = "the secret of the shipping tests, 44 bytes long"
-
-	// waitLimit bounds every wait for another process.
-	waitLimit = 30 * time.Second
-	pollEvery = 10 * time.Millisecond
 )
-
-// eventually polls until ok, and fails the test when that takes too long.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(waitLimit); !ok(); time.Sleep(pollEvery) {
-		require.False(t, time.Now().After(deadline), "after %s still not: %s", waitLimit, what)
-	}
-}
-
-// logged is what a process writes, readable while it runs.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // onlyChild is the process that a wrapper such as strace started.
 func onlyChild(t testing.TB, parent int) *os.Process {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", parent, parent))
 	require.NoError(t, err)
-	id, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	var id int
+	_, err = fmt.Sscan(string(text), &id)
 	require.NoError(t, err)
 	child, err := os.FindProcess(id)
 	require.NoError(t, err)
 	return child
 }
 
-// suite is what all tests share.
-var suite struct{ directory string } // removed at the end
+// shared is a directory that is removed at the end.
+var shared string
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
@@ -78,7 +46,7 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(directory)
-	suite.directory = directory
+	shared = directory
 	return m.Run()
 }
 
