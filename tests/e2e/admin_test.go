@@ -70,13 +70,13 @@ func TestAdminListenerShows(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, os.ModeSocket|0o600, info.Mode())
 			}
-			status, body := harness.Get(t, admin, "/livez", "")
-			require.Equal(t, []any{200, "{\"ok\":true}\n"}, []any{status, body})
-			status, body = harness.Get(t, admin, "/readyz", "")
-			require.Equal(t, []any{200, "{\"ok\":true}\n"}, []any{status, body})
-			status, body = harness.Get(t, admin, "/readyz?verbose", "")
-			require.Equal(t, []any{200, "[+] not draining ok\n"}, []any{status, body})
-			status, body = harness.Get(t, admin, "/metrics", "")
+			for path, want := range map[string]string{
+				"/livez": "{\"ok\":true}\n", "/readyz": "{\"ok\":true}\n", "/readyz?verbose": "[+] not draining ok\n",
+			} {
+				status, body := harness.Get(t, admin, path, "")
+				require.Equal(t, []any{200, want}, []any{status, body}, path)
+			}
+			status, body := harness.Get(t, admin, "/metrics", "")
 			require.Equal(t, 200, status)
 			require.Contains(t, body, "\nbus_vm_http_requests_in_flight{route=\"status\"} 0\n")
 			for _, path := range []string{"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap"} {

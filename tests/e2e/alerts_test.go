@@ -18,7 +18,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/busdk/bus-api-provider-vm/tests/harness"
-	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -79,8 +78,6 @@ func steadily(ctx context.Context, s *stack) {
 func faults(t testing.TB) map[string]fault {
 	directory, file, full := t.TempDir(), writeYAML(t, "log.level", "debug"), t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(directory, "outbox.db"), []byte("no database"), 0o600))
-	brief := platform.Token(jwtSecret, platform.Claims{Scope: platform.ProviderScope, TTL: 10 * time.Minute})
-	suite.logged.keepOut(brief)
 	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }))
 	t.Cleanup(keys.Close)
 	deaf := platform.Behaviour{Deaf: true}
@@ -122,7 +119,7 @@ func faults(t testing.TB) map[string]fault {
 		"damaged outbox": {alerts: []string{"BusVMOutboxDamaged"}, env: []string{"BUS_VM_DATA_DIR=" + directory}},
 		"refused publishes with a brief token": {
 			alerts: []string{"BusVMPublishRefused", "BusVMTokenExpiring"},
-			env:    []string{"BUS_API_TOKEN=" + brief},
+			env:    []string{"BUS_API_TOKEN=" + providerJWT(platform.ProviderScope, 10*time.Minute)},
 			happen: func(s *stack) {
 				s.platform.Events.SetFaults(platform.Faults{PublishStatus: http.StatusInternalServerError})
 			},
@@ -148,7 +145,7 @@ func faults(t testing.TB) map[string]fault {
 			alerts: []string{"BusVMNoPublicKeys", "BusVMPublicKeysStale", "BusVMTokensRefused"},
 			env:    []string{"BUS_VM_JWKS_URL=" + keys.URL},
 			drive: func(ctx context.Context, s *stack) {
-				token := hostile.Sign("another secret than that of the gateway", hostile.DefaultHeader, hostile.GoodClaims(time.Now()).String())
+				token := signedBy("another secret than that of the gateway")
 				every(ctx, calm, func() { s.send(request("GET "+statusPath, token)) })
 			},
 		},

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,61 +23,42 @@ type exchange struct {
 // hammer lets each of a number of clients make the exchanges that next has for
 // it, one after the other on a connection that it replaces after so many of them.
 // It returns the first wrong answer of each client that got one.
-func hammer(addr string, clients, perConnection int, next func(client, i int) (x exchange, more bool)) (wrong []error) {
-	results := make(chan error, clients)
-	var group sync.WaitGroup
-	for client := range clients {
-		group.Go(func() {
-			var c *connection
-			defer func() {
-				if c != nil {
-					_ = c.Close()
-				}
-			}()
-			for i := 0; ; i++ {
-				x, more := next(client, i)
-				if !more {
-					return
-				}
-				if i%perConnection == 0 {
-					if c != nil {
-						_ = c.Close()
-					}
-					var err error
-					if c, err = dialTo(addr); err != nil {
-						results <- err
-						return
-					}
-				}
-				_ = c.SetDeadline(time.Now().Add(harness.WaitLimit))
-				got, err := c.send(x.raw).reply(strings.SplitN(x.raw, " ", 2)[0])
-				if err != nil || !slices.Contains(x.want, carried(got)) {
-					results <- fmt.Errorf("client %d, request %d: %w, %q", client, i, err, got)
-					return
+func hammer(addr string, clients, perConnection int, next func(client, i int) (x exchange, more bool)) error {
+	failures := make([]error, clients)
+	one := func(client int) (err error) {
+		var c *connection
+		for i := 0; ; i++ {
+			x, more := next(client, i)
+			if c != nil && (!more || i%perConnection == 0) {
+				_ = c.Close()
+				c = nil
+			}
+			if !more {
+				return nil
+			}
+			if c == nil {
+				if c, err = dialTo(addr); err != nil {
+					return err
 				}
 			}
-		})
+			_ = c.SetDeadline(time.Now().Add(harness.WaitLimit))
+			got, err := c.send(x.raw).reply(strings.SplitN(x.raw, " ", 2)[0])
+			if err != nil || !slices.Contains(x.want, carried(got)) {
+				_ = c.Close()
+				return fmt.Errorf("client %d, request %d: %w, %q", client, i, err, got)
+			}
+		}
+	}
+	var group sync.WaitGroup
+	for client := range clients {
+		group.Go(func() { failures[client] = one(client) })
 	}
 	group.Wait()
-	close(results)
-	for err := range results {
-		wrong = append(wrong, err)
-	}
-	return wrong
+	return errors.Join(failures...)
 }
 
 // kept is how many exchanges a connection carries where it should be kept.
 const kept = 25
-
-// times limits next to a number of exchanges a client.
-func times(each int, next func(client, i int) exchange) func(client, i int) (exchange, bool) {
-	return func(client, i int) (exchange, bool) {
-		if i >= each {
-			return exchange{}, false
-		}
-		return next(client, i), true
-	}
-}
 
 // 24 clients with 150 requests each, of all kinds, a third of them with tokens
 // never seen before.
@@ -86,7 +68,7 @@ func TestManyClientsAreAnsweredRight(t *testing.T) {
 	bad := badTokens()
 	known := [3]string{mint("vm:read vm:write"), mint("vm:read"), mint("vm:write")}
 	eitherState := []string{okStatus, okStopped}
-	require.Empty(t, hammer(g.addr, clients, kept, times(each, func(client, i int) exchange {
+	answers := func(client, i int) exchange {
 		token := func(which int, scope string) string {
 			if i%3 == 0 {
 				return mint(scope)
@@ -110,5 +92,6 @@ func TestManyClientsAreAnsweredRight(t *testing.T) {
 		default:
 			return exchange{request("HEAD "+statusPath, token(0, "vm:read vm:write")), []string{headOf(okStatus), headOf(okStopped)}}
 		}
-	})))
+	}
+	require.NoError(t, hammer(g.addr, clients, kept, func(client, i int) (exchange, bool) { return answers(client, i), i < each }))
 }

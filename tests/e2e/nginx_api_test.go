@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,19 +11,6 @@ import (
 	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
-// behindNginx starts a gateway on TCP and one on a unix socket, each
-// behind an nginx of its own.
-func behindNginx(t *testing.T, check func(t *testing.T, nginx string)) {
-	t.Run("TCP", func(t *testing.T) {
-		t.Parallel()
-		check(t, startNginx(t, serve(t, nil).addr))
-	})
-	t.Run("unix", func(t *testing.T) {
-		t.Parallel()
-		check(t, startNginx(t, serve(t, nil, "--addr", "unix:"+t.TempDir()+"/vm.sock").addr))
-	})
-}
-
 // hopByHop are the lines of a reply that belong to one connection or server.
 var hopByHop = regexp.MustCompile(`\n(Connection|Server): [^\n]*`)
 
@@ -33,7 +19,8 @@ func carried(reply string) string { return hopByHop.ReplaceAllString(reply, "") 
 
 func TestAPIThroughNginx(t *testing.T) {
 	t.Parallel()
-	behindNginx(t, func(t *testing.T, nginx string) {
+	for _, addr := range []string{"127.0.0.1:0", "unix:" + t.TempDir() + "/vm.sock"} {
+		nginx := startNginx(t, serve(t, nil, "--addr", addr).addr)
 		both, read := mint("vm:read vm:write"), mint("vm:read")
 		for _, c := range []struct{ name, raw, want string }{
 			{"status", request("GET "+statusPath, read), okStatus},
@@ -58,7 +45,7 @@ func TestAPIThroughNginx(t *testing.T) {
 		}
 		own := request("GET "+statusPath, both, "X-Request-Id: trace-1")
 		require.Contains(t, ask(t, nginx, own), "\nX-Request-Id: trace-1\n")
-	})
+	}
 }
 
 // What nginx refuses by itself is what the document describes too, with the
@@ -88,19 +75,6 @@ func TestNginxRefusesInTheEnvelope(t *testing.T) {
 		got.Method, got.Path, _ = strings.Cut(c.raw[:strings.Index(c.raw, " HTTP/")], " ")
 		require.NoError(t, contract.Check(got))
 	}
-}
-
-// The smoke check of the platform, as its operators type it.
-func TestPlatformSmokeCheck(t *testing.T) {
-	t.Parallel()
-	harness.Needs(t, "wget")
-	nginx := startNginx(t, serve(t, nil).addr)
-	check := `wget -qO- --header="Authorization: Bearer $TOKEN" http://` + nginx + statusPath + ` | grep -q '"provider":"static"' &&
-		wget -qO- http://` + nginx + `/readyz | grep -q '"ok":true'`
-	command := exec.Command("sh", "-ec", check)
-	command.Env = append(command.Environ(), "TOKEN="+mint("vm:read"))
-	output, err := command.CombinedOutput()
-	require.NoError(t, err, "%s", output)
 }
 
 // sized is a good token of a number of bytes, more or less.

@@ -34,66 +34,21 @@ http {
 }
 `
 
+// failuresIn finds what nginx could not do, apart from its ordinary notes.
+var failuresIn = regexp.MustCompile(`(?m)^.*\[(warn|error|crit|alert|emerg)\].*$`)
+
 // startNginx runs real nginx with the shipped file, changed in nothing but the
 // addresses, in front of upstreams (host:port or the path of a unix socket). It
-// returns the address of nginx.
+// returns the address of nginx, a unix socket: nginx cannot pick a free port.
 func startNginx(t testing.TB, upstreams ...string) (addr string) {
 	t.Helper()
 	harness.Needs(t, "nginx")
-	const attempts = 5 // nginx cannot pick a free port, and one may be taken meanwhile
-	for range attempts {
-		addr = harness.FreeAddress(t)
-		if tryNginx(t, addr, upstreams) {
-			return addr
-		}
-	}
-	t.Fatal("nginx did not start")
-	return ""
-}
-
-func tryNginx(t testing.TB, addr string, upstreams []string) (listening bool) {
-	t.Helper()
 	prefix := t.TempDir()
+	addr = filepath.Join(prefix, "nginx.sock")
 	user := ""
 	if os.Geteuid() == 0 {
 		user = "user root root;" // its workers must reach what the test made
 	}
-	write := func(name, text string) {
-		require.NoError(t, os.WriteFile(filepath.Join(prefix, name), []byte(text), 0o600))
-	}
-	write("nginx.conf", fmt.Sprintf(nginxMain, user))
-	write("bus-vm.conf", shippedConf(t, addr, upstreams))
-	p := launch(t, nil, "nginx", "-p", prefix, "-c", "nginx.conf", "-e", "stderr")
-	harness.Eventually(t, "nginx listening", func() bool {
-		probe, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = probe.Close()
-			listening = true
-		}
-		return listening || p.hasEnded()
-	})
-	t.Cleanup(func() {
-		p.signal(t, syscall.SIGTERM)
-		p.wait(t)
-		if t.Failed() {
-			t.Logf("nginx says:\n%s", strings.Join(failuresIn.FindAllString(p.stderr.String(), -1), "\n"))
-		}
-	})
-	if p.hasEnded() {
-		require.Contains(t, p.stderr.String(), "Address already in use")
-		return false
-	}
-	return listening
-}
-
-// failuresIn finds what nginx could not do, apart from its ordinary notes.
-var failuresIn = regexp.MustCompile(`(?m)^.*\[(warn|error|crit|alert|emerg)\].*$`)
-
-// shippedConf is deploy/nginx/bus-vm.conf with other addresses.
-func shippedConf(t testing.TB, addr string, upstreams []string) string {
-	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(moduleRoot, "deploy", "nginx", "bus-vm.conf"))
-	require.NoError(t, err)
 	var servers strings.Builder
 	for _, upstream := range upstreams {
 		if strings.HasPrefix(upstream, "/") {
@@ -101,12 +56,24 @@ func shippedConf(t testing.TB, addr string, upstreams []string) string {
 		}
 		fmt.Fprintf(&servers, "server %s max_fails=0;\n", upstream)
 	}
-	text := string(raw)
-	replace := func(count int, old, new string) {
-		require.Equal(t, count, strings.Count(text, old), old)
-		text = strings.ReplaceAll(text, old, new)
+	conf := shipped(t, "nginx/bus-vm.conf")
+	require.Equal(t, 1, strings.Count(conf, "listen 127.0.0.1:8080;"))
+	require.Equal(t, 2, strings.Count(conf, "server 127.0.0.1:8085 max_fails=0;\n"))
+	conf = strings.NewReplacer("listen 127.0.0.1:8080;", "listen unix:"+addr+";", "server 127.0.0.1:8085 max_fails=0;\n", servers.String()).Replace(conf)
+	for name, text := range map[string]string{"nginx.conf": fmt.Sprintf(nginxMain, user), "bus-vm.conf": conf} {
+		require.NoError(t, os.WriteFile(filepath.Join(prefix, name), []byte(text), 0o600))
 	}
-	replace(1, "listen 127.0.0.1:8080;", "listen "+addr+";")
-	replace(2, "server 127.0.0.1:8085 max_fails=0;\n", servers.String())
-	return text
+	p := launch(t, nil, "nginx", "-p", prefix, "-c", "nginx.conf", "-e", "stderr")
+	t.Cleanup(func() {
+		p.signal(t, syscall.SIGTERM)
+		p.wait(t)
+		if t.Failed() {
+			t.Logf("nginx says:\n%s", strings.Join(failuresIn.FindAllString(p.stderr.String(), -1), "\n"))
+		}
+	})
+	harness.Eventually(t, "nginx listens", func() bool {
+		probe, err := net.Dial("unix", addr)
+		return err == nil && probe.Close() == nil
+	}, p.stderr)
+	return addr
 }

@@ -35,22 +35,17 @@ func TestBadProviderTokenFile(t *testing.T) {
 // start and whenever another is put in its place.
 func TestProviderTokenIsInspected(t *testing.T) {
 	t.Parallel()
-	token := func(scope string, ttl time.Duration) string {
-		token := platform.Token(jwtSecret, platform.Claims{Scope: scope, TTL: ttl})
-		suite.logged.keepOut(token)
-		return token
-	}
 	const month = 30 * 24 * time.Hour
-	file := writeFile(t, "token", token("vm:read", month))
+	file := writeFile(t, "token", providerJWT("vm:read", month))
 	g, _ := serveAdmin(t, nil, "--backend", "events", "--billing-backend", "events", "--events-url", "http://127.0.0.1:1", "--token-file", file)
 	lines := func(text string) func() bool {
 		return func() bool { return strings.Contains(g.stderr.String(), text) }
 	}
 	harness.Eventually(t, "told at start", lines(`level=ERROR msg="the provider token lacks scopes" missing="billing:entitlement:check vm:write"`))
 	for _, c := range []struct{ token, want string }{
-		{token("vm:read vm:write", month), `level=ERROR msg="the provider token lacks scopes" missing=billing:entitlement:check `},
-		{token(platform.ProviderScope, time.Hour), `level=WARN msg="the provider token expires soon"`},
-		{token(platform.ProviderScope, -time.Hour), `level=ERROR msg="the provider token has expired"`},
+		{providerJWT("vm:read vm:write", month), `level=ERROR msg="the provider token lacks scopes" missing=billing:entitlement:check `},
+		{providerJWT(platform.ProviderScope, time.Hour), `level=WARN msg="the provider token expires soon"`},
+		{providerJWT(platform.ProviderScope, -time.Hour), `level=ERROR msg="the provider token has expired"`},
 	} {
 		replace(t, file, c.token)
 		g.hangUp(t)
@@ -58,7 +53,7 @@ func TestProviderTokenIsInspected(t *testing.T) {
 	}
 	before := strings.Count(g.stderr.String(), "msg=\"the provider token")
 	g.hangUp(t)
-	replace(t, file, token(platform.ProviderScope, month))
+	replace(t, file, providerJWT(platform.ProviderScope, month))
 	g.hangUp(t)
 	require.Equal(t, before, strings.Count(g.stderr.String(), "msg=\"the provider token"), "%s", g.stderr)
 }

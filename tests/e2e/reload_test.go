@@ -118,36 +118,33 @@ func TestChangedFilesAreFollowed(t *testing.T) {
 		return filepath.Join(directory, "secret")
 	}
 	plain := func(t *testing.T) string { return writeFile(t, "jwt-secret", oldSecret) }
-	flag := func(path string) (env, args []string) { return nil, []string{"--jwt-secret-file", path} }
+	byPath := func(path string) string { return "BUS_VM_JWT_SECRET_FILE=" + path }
 	for name, tc := range map[string]struct {
 		make   func(t *testing.T) string
-		use    func(path string) (env, args []string)
+		env    func(path string) string
 		change func(t *testing.T, path string)
 	}{
-		"renamed over":     {plain, flag, func(t *testing.T, path string) { replace(t, path, newSecret) }},
-		"written in place": {plain, flag, func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, []byte(newSecret), 0o600)) }},
-		"a switched link": {mounted, flag, func(t *testing.T, path string) {
+		"renamed over":     {plain, byPath, func(t *testing.T, path string) { replace(t, path, newSecret) }},
+		"written in place": {plain, byPath, func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, []byte(newSecret), 0o600)) }},
+		"a switched link": {mounted, byPath, func(t *testing.T, path string) {
 			fresh := filepath.Join(filepath.Dir(path), "..data_tmp")
 			require.NoError(t, os.Symlink("..2", fresh))
 			require.NoError(t, os.Rename(fresh, filepath.Join(filepath.Dir(path), "..data")))
 		}},
-		"a systemd credential": {plain, func(path string) (env, args []string) {
-			return []string{"CREDENTIALS_DIRECTORY=" + filepath.Dir(path)}, nil
-		}, func(t *testing.T, path string) {
+		"a systemd credential": {plain, func(path string) string { return "CREDENTIALS_DIRECTORY=" + filepath.Dir(path) }, func(t *testing.T, path string) {
 			require.NoError(t, os.Remove(path))
 			require.NoError(t, os.WriteFile(path, []byte(newSecret), 0o400))
 		}},
 		"the YAML file": {
 			func(t *testing.T) string { return writeYAML(t, "jwt.secret", oldSecret) },
-			func(path string) (env, args []string) { return nil, []string{"--config", path} },
+			func(path string) string { return "BUS_VM_CONFIG=" + path },
 			func(t *testing.T, path string) { replace(t, path, "jwt:\n  secret: "+newSecret+"\n") },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := tc.make(t)
-			env, args := tc.use(path)
-			g := serve(t, append([]string{noSecret}, env...), args...)
+			g := serve(t, []string{noSecret, tc.env(path)})
 			before, after := signedBy(oldSecret), signedBy(newSecret)
 			require.True(t, g.accepts(t, before))
 			tc.change(t, path)
@@ -197,12 +194,9 @@ func TestBadReloadsKeepTheLastGood(t *testing.T) {
 func reloadSuccess(t testing.TB, admin string) string {
 	t.Helper()
 	_, text := harness.Get(t, admin, "/metrics", "")
-	for line := range strings.Lines(text) {
-		if value, found := strings.CutPrefix(line, "bus_vm_reload_success "); found {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "none"
+	_, after, _ := strings.Cut(text, "\nbus_vm_reload_success ")
+	value, _, _ := strings.Cut(after, "\n")
+	return value
 }
 
 // The level of the log follows the file; what does not is named.

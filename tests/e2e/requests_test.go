@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -109,24 +111,14 @@ func TestSlowAndSilentClients(t *testing.T) {
 			t.Parallel()
 			c := dial(t, g.addr).send(start)
 			began := time.Now()
-			answered := make(chan string, 1)
-			go func() {
-				got, err := c.reply("GET")
-				answered <- got + fmt.Sprint(err)
-			}()
-			tick := time.NewTicker(limit / 10)
-			defer tick.Stop()
-			for waiting := true; waiting; {
-				select {
-				case got := <-answered:
-					require.Equal(t, tooSlow+"<nil>", got)
-					waiting = false
-				case <-tick.C:
-					if start != "" && name != "bare LF" {
-						c.send("x")
-					}
-				}
+			ctx, stop := context.WithCancel(t.Context())
+			var drip sync.WaitGroup
+			if start != "" && name != "bare LF" {
+				drip.Go(func() { every(ctx, limit/10, func() { c.send("x") }) })
 			}
+			c.expect(t, "GET", tooSlow)
+			stop()
+			drip.Wait()
 			require.GreaterOrEqual(t, time.Since(began), limit*9/10)
 			require.Less(t, time.Since(began), limit+5*time.Second)
 		})
