@@ -2,7 +2,6 @@ package tests
 
 import (
 	"go/ast"
-	"go/parser"
 	"go/token"
 	"maps"
 	"os"
@@ -82,22 +81,12 @@ func TestRunbookHasEveryAlert(t *testing.T) {
 // Every error type that callers may read has a section.
 func TestRunbookHasEveryErrorType(t *testing.T) {
 	sections := runbook(t)
-	codes := []string{"quota_exceeded"} // billing's own word of the contract
-	file, err := parser.ParseFile(token.NewFileSet(), "../middleware/errors.go", nil, 0)
+	source, err := os.ReadFile("../middleware/errors.go")
 	require.NoError(t, err)
-	ast.Inspect(file, func(n ast.Node) bool {
-		if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
-			if kind, ok := spec.Type.(*ast.Ident); ok && kind.Name == "Code" {
-				code, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
-				require.NoError(t, err)
-				codes = append(codes, code)
-			}
-		}
-		return true
-	})
-	require.GreaterOrEqual(t, len(codes), 14)
-	for _, code := range codes {
-		assert.NotEmpty(t, sections[code], "docs/operations.md lacks a section about the error type %s", code)
+	codes := regexp.MustCompile(`(?m)^\s*\w+ +Code += "(\w+)"`).FindAllStringSubmatch(string(source), -1)
+	require.GreaterOrEqual(t, len(codes), 13)
+	for _, code := range append(codes, []string{"", "quota_exceeded"}) { // billing's own word of the contract
+		assert.NotEmpty(t, sections[code[1]], "docs/operations.md lacks a section about the error type %s", code[1])
 	}
 }
 

@@ -2,7 +2,7 @@ package bus
 
 import (
 	"bytes"
-	"maps"
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,37 +52,37 @@ func load(t testing.TB, id string) (p profile) {
 	return p
 }
 
-var reference = regexp.MustCompile(`\{(env|param):(\w+)\}`)
+var reference = regexp.MustCompile(`\{((?:env|param):\w+)\}`)
 
 // expand returns the command line and the environment of a profile, as its
 // parameters' defaults and the stack's .env file make them. bus-services itself
 // is not public; this is how its public profiles read.
 func (p profile) expand(t testing.TB, stack map[string]string) (argv, env []string) {
 	t.Helper()
-	values, parameters := maps.Clone(stack), map[string]string{}
+	values := map[string]string{} // by what refers to them
+	for key, value := range stack {
+		values["env:"+key] = value
+	}
 	fill := func(text string) string {
 		return reference.ReplaceAllStringFunc(text, func(found string) string {
-			match := reference.FindStringSubmatch(found)
-			value, ok := map[string]map[string]string{"env": values, "param": parameters}[match[1]][match[2]]
+			value, ok := values[strings.Trim(found, "{}")]
 			require.True(t, ok, "%s: nothing sets %s", p.ID, found)
 			return value
 		})
 	}
 	for _, parameter := range p.Parameters {
-		parameters[parameter.Name] = fill(parameter.Default)
+		values["param:"+parameter.Name] = fill(parameter.Default)
 	}
 	for _, variable := range p.Runtime.Env {
 		require.NotEmpty(t, variable.Description, variable.Name)
 		source, key, _ := strings.Cut(variable.ValueFrom, ":")
-		value, ok := values[key]
+		value := values["env:"+key]
 		if source == "process_env" {
-			value, ok = os.LookupEnv(key)
+			value = os.Getenv(key)
 		}
-		if !ok {
-			value = fill(variable.Default)
-		}
+		value = cmp.Or(value, fill(variable.Default))
 		require.NotEmpty(t, value, variable.Name)
-		values[variable.Name] = value
+		values["env:"+variable.Name] = value
 		env = append(env, variable.Name+"="+value)
 	}
 	for _, arg := range slices.Concat(p.Runtime.Command, p.Runtime.Args) {

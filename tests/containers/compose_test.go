@@ -22,9 +22,9 @@ var (
 )
 
 // inRoot is a path of the repository, absolute.
-func inRoot(t testing.TB, parts ...string) string {
+func inRoot(t testing.TB, name string) string {
 	t.Helper()
-	path, err := filepath.Abs(filepath.Join(append([]string{"../.."}, parts...)...))
+	path, err := filepath.Abs("../../" + name)
 	require.NoError(t, err)
 	return path
 }

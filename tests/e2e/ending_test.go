@@ -82,8 +82,7 @@ func TestUnixSocket(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir() + "/vm.sock"
 	token := mint("vm:read")
-	dead := begin(t, nil, "--addr", "unix:"+path)
-	harness.Eventually(t, "a socket", func() bool { _, err := os.Stat(path); return err == nil })
+	dead := serve(t, nil, "--addr", "unix:"+path)
 	dead.signal(t, syscall.SIGKILL)
 	dead.wait(t)
 	_, err := os.Stat(path)

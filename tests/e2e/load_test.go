@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,6 +61,42 @@ func hammer(addr string, clients, perConnection int, next func(client, i int) (x
 // kept is how many exchanges a connection carries where it should be kept.
 const kept = 25
 
+// calls are reads, each before a start or a stop.
+func calls() []exchange {
+	token := mint("vm:read vm:write")
+	read := exchange{request("GET "+statusPath, token), []string{okStatus, okStopped}}
+	return []exchange{
+		read, {request("POST "+startPath, token), []string{okStart}},
+		read, {withBody("POST "+stopPath, token, "{}"), []string{okStop}},
+	}
+}
+
+// startLoad makes the exchanges at addr in turn and at a steady rate until stop is
+// called, which returns what went wrong; served counts the requests.
+func startLoad(addr string, perConnection int, exchanges ...exchange) (served func() int64, stop func() error) {
+	const clients, every = 8, 500 * time.Microsecond
+	var count atomic.Int64
+	rate := time.NewTicker(every)
+	ended := make(chan struct{})
+	result := make(chan error, 1)
+	go func() {
+		result <- hammer(addr, clients, perConnection, func(client, i int) (exchange, bool) {
+			select {
+			case <-rate.C:
+				count.Add(1)
+				return exchanges[(client+i)%len(exchanges)], true
+			case <-ended:
+				return exchange{}, false
+			}
+		})
+	}()
+	return count.Load, func() error {
+		close(ended)
+		defer rate.Stop()
+		return <-result
+	}
+}
+
 // 24 clients with 150 requests each, of all kinds, a third of them with tokens
 // never seen before.
 func TestManyClientsAreAnsweredRight(t *testing.T) {
@@ -94,4 +131,36 @@ func TestManyClientsAreAnsweredRight(t *testing.T) {
 		}
 	}
 	require.NoError(t, hammer(g.addr, clients, kept, func(client, i int) (exchange, bool) { return answers(client, i), i < each }))
+}
+
+// Two instances restart one after the other, again and again, under a steady
+// load of reads and writes through nginx, and no request fails.
+func TestRestartsThroughNginxFailNothing(t *testing.T) {
+	for name, addrs := range map[string][2]string{
+		// Addresses of their own: short connections of other tests to 127.0.0.1
+		// could take the port of an instance while it restarts.
+		"TCP":  {"127.0.0.2:0", "127.0.0.3:0"},
+		"unix": {t.TempDir() + "/a.sock", t.TempDir() + "/b.sock"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const rounds = 3
+			begin := func(addr string) *gateway {
+				if strings.HasPrefix(addr, "/") {
+					addr = "unix:" + addr
+				}
+				return serve(t, []string{"BUS_VM_LOG_LEVEL=info"}, "--addr", addr, "--shutdown-delay", "100ms")
+			}
+			instances := []*gateway{begin(addrs[0]), begin(addrs[1])}
+			served, stopLoad := startLoad(startNginx(t, instances[0].addr, instances[1].addr), kept, calls()...)
+			for range rounds {
+				for i, old := range instances {
+					old.stop(t)
+					instances[i] = begin(old.addr)
+				}
+			}
+			require.NoError(t, stopLoad())
+			t.Logf("%d requests", served())
+			require.Greater(t, served(), int64(500))
+		})
+	}
 }

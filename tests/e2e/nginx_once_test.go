@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,8 +24,7 @@ type seen struct {
 // upstream is a server behind nginx that records what arrives.
 type upstream struct {
 	addr     string
-	mu       sync.Mutex
-	requests []seen
+	requests chan seen
 }
 
 type placeKey struct{}
@@ -34,13 +32,11 @@ type placeKey struct{}
 // startUpstream serves until the test ends, and has no connection left then.
 func startUpstream(t testing.TB, answer http.HandlerFunc) *upstream {
 	t.Helper()
-	u := &upstream{}
+	requests := make(chan seen, 100)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		place := r.Context().Value(placeKey{}).(*int) // one request at a time on a connection
 		*place++
-		u.mu.Lock()
-		u.requests = append(u.requests, seen{r.Method, *place})
-		u.mu.Unlock()
+		requests <- seen{r.Method, *place}
 		answer(w, r)
 	}))
 	s.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
@@ -48,16 +44,14 @@ func startUpstream(t testing.TB, answer http.HandlerFunc) *upstream {
 	}
 	s.Start()
 	t.Cleanup(s.Close) // nginx, which was started later, has already ended
-	u.addr = s.Listener.Addr().String()
-	return u
+	return &upstream{s.Listener.Addr().String(), requests}
 }
 
 // take returns what has arrived since the last call.
-func (u *upstream) take() []seen {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	taken := u.requests
-	u.requests = nil
+func (u *upstream) take() (taken []seen) {
+	for len(u.requests) > 0 {
+		taken = append(taken, <-u.requests)
+	}
 	return taken
 }
 

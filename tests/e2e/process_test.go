@@ -22,14 +22,8 @@ type process struct {
 }
 
 // launch starts a program in an environment of nothing but env, in a directory
-// of its own. The test must see it end.
-func launch(t testing.TB, env []string, path string, args ...string) *process {
-	t.Helper()
-	return launchWith(t, nil, env, path, args...)
-}
-
-// launchWith is launch with open files, from descriptor 3 on.
-func launchWith(t testing.TB, files []*os.File, env []string, path string, args ...string) *process {
+// of its own, with open files from descriptor 3 on. The test must see it end.
+func launch(t testing.TB, files []*os.File, env []string, path string, args ...string) *process {
 	t.Helper()
 	p := &process{exec.Command(path, args...), &harness.Output{}, &harness.Output{}, make(chan struct{})}
 	suite.logged.watch(p.stderr)
@@ -91,7 +85,7 @@ type result struct {
 // run waits for a command that ends by itself.
 func run(t testing.TB, env []string, args ...string) result {
 	t.Helper()
-	p := launch(t, env, program(t), args...)
+	p := launch(t, nil, env, program(t), args...)
 	return result{p.wait(t), p.stdout.String(), p.stderr.String()}
 }
 
@@ -139,7 +133,7 @@ func begin(t testing.TB, env []string, args ...string) *gateway {
 		"BUS_VM_ADDR=127.0.0.1:0",
 		"BUS_VM_LOG_LEVEL=debug",
 	}, env...)
-	g := &gateway{process: launch(t, env, program(t), args...)}
+	g := &gateway{process: launch(t, nil, env, program(t), args...)}
 	t.Cleanup(func() { g.stop(t) })
 	return g
 }

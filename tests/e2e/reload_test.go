@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -71,22 +70,7 @@ func TestSecretsRollOver(t *testing.T) {
 	require.False(t, g.accepts(t, after))
 
 	// A caller whose secret stands all the time notices nothing.
-	var callers sync.WaitGroup
-	done := make(chan struct{})
-	callers.Go(func() {
-		c, raw := dial(t, g.addr), request("GET "+statusPath, signedBy(oldSecret))
-		for {
-			select {
-			case <-done:
-				return
-			default:
-			}
-			if got, err := c.send(raw).reply("GET"); err != nil || got != okStatus {
-				t.Errorf("%v: %s", err, got)
-				return
-			}
-		}
-	})
+	served, stopLoad := startLoad(g.addr, kept, exchange{request("GET "+statusPath, before), []string{okStatus}})
 	for range 20 {
 		replace(t, file, "# both\n"+newSecret+"\n"+oldSecret+"\n")
 		g.hangUp(t)
@@ -95,8 +79,8 @@ func TestSecretsRollOver(t *testing.T) {
 		g.hangUp(t)
 		require.True(t, g.accepts(t, before) && !g.accepts(t, after))
 	}
-	close(done)
-	callers.Wait()
+	require.NoError(t, stopLoad())
+	require.NotZero(t, served())
 
 	replace(t, file, newSecret)
 	g.hangUp(t)

@@ -164,7 +164,7 @@ func activate(t testing.TB, sockets []heldSocket, env ...string) *gateway {
 		"LISTEN_FDS=" + strconv.Itoa(len(files)),
 		"LISTEN_FDNAMES=" + strings.Join(names, ":"),
 	}, env...)
-	g := &gateway{process: launchWith(t, files, env, "sh", "-c", execAsListener, program(t)), addr: sockets[0].addr}
+	g := &gateway{process: launch(t, files, env, "sh", "-c", execAsListener, program(t)), addr: sockets[0].addr}
 	t.Cleanup(func() { g.stop(t) })
 	return g
 }
@@ -212,8 +212,8 @@ func TestRestartsOnOneSocketFailNothing(t *testing.T) {
 				return g
 			}
 			g := begin()
-			through, stopKept := startLoad(startNginx(t, held.addr), kept)
-			past, stopSingle := startLoad(held.addr, 1)
+			through, stopKept := startLoad(startNginx(t, held.addr), kept, calls()...)
+			past, stopSingle := startLoad(held.addr, 1, calls()...)
 			for round := range int64(rounds) {
 				harness.Eventually(t, "requests between two restarts", func() bool { return min(through(), past()) >= (round+1)*perRound })
 				g.stop(t)

@@ -3,9 +3,7 @@
 package ship
 
 import (
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/busdk/bus-api-provider-vm/tests/harness"
@@ -20,11 +18,7 @@ func newerVersion(t testing.TB) string {
 	work := t.TempDir()
 	tree := filepath.Join(work, "tree")
 	output(t, "dpkg-deb", "-R", packaged(t), tree)
-	control := filepath.Join(tree, "DEBIAN", "control")
-	text, err := os.ReadFile(control)
-	require.NoError(t, err)
-	newer := strings.Replace(string(text), "\nVersion: ", "\nVersion: 9999.", 1)
-	require.NoError(t, os.WriteFile(control, []byte(newer), 0o644))
+	output(t, "sed", "-i", "s/^Version: /&9999./", filepath.Join(tree, "DEBIAN", "control"))
 	deb := filepath.Join(work, "newer.deb")
 	output(t, "dpkg-deb", "--root-owner-group", "-Znone", "-b", tree, deb)
 	return deb

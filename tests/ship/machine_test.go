@@ -59,14 +59,9 @@ func newMachine(t testing.TB) *machine {
 	said, stderr := &harness.Output{}, &harness.Output{}
 	m.holder.Stdout, m.holder.Stderr = said, stderr
 	require.NoError(t, m.holder.Start())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = m.holder.Wait() // it is killed at the end
-	}()
 	t.Cleanup(func() {
 		_ = m.holder.Process.Kill()
-		<-ended
+		_ = m.holder.Wait()
 	})
 	harness.Eventually(t, "a machine", func() bool { return said.String() == "up\n" }, stderr)
 	m.id = strconv.Itoa(onlyChild(t, m.holder.Process.Pid).Pid)

@@ -3,7 +3,6 @@
 package ship
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,17 +36,17 @@ func onlyChild(t testing.TB, parent int) *os.Process {
 // shared is a directory that is removed at the end.
 var shared string
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
-
-func testMain(m *testing.M) int {
-	directory, err := os.MkdirTemp("/var/tmp", "bus-vm-ship-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(directory)
-	shared = directory
-	return m.Run()
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		directory, err := os.MkdirTemp("/var/tmp", "bus-vm-ship-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(directory)
+		shared = directory
+		return m.Run()
+	}())
 }
 
 // inRoot is a path of the repository, absolute.
@@ -70,11 +69,9 @@ func packaged(t testing.TB) string {
 // output runs a program that must succeed, and returns what it writes.
 func output(t testing.TB, program string, args ...string) string {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
-	command := exec.Command(program, args...)
-	command.Stdout, command.Stderr = &stdout, &stderr
-	require.NoError(t, command.Run(), "%s %s\n%s%s", program, strings.Join(args, " "), &stdout, &stderr)
-	return stdout.String() + stderr.String()
+	said, err := exec.Command(program, args...).CombinedOutput()
+	require.NoError(t, err, "%s %s\n%s", program, strings.Join(args, " "), said)
+	return string(said)
 }
 
 // unpacked is a directory with the files of the package.
