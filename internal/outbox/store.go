@@ -39,8 +39,8 @@ type row struct {
 // ParkedRecord is a row that will not be delivered as things are, on disk and in
 // a Report.
 type ParkedRecord struct {
-	Row      uint64     `json:"row"`
-	Reason   string     `json:"reason"`
+	Row      uint64    `json:"row"`
+	Reason   string    `json:"reason"`
 	ParkedAt time.Time `json:"parked_at"`
 	// Record is nil where the row cannot be read. Raw is the row as it was found
 	// then, on disk alone.
