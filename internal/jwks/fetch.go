@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -18,6 +19,8 @@ import (
 const (
 	// fetchTimeout bounds a whole fetch, redirects and body included.
 	fetchTimeout = 10 * time.Second
+	// connectTimeout leaves time for other addresses of the server.
+	connectTimeout = 5 * time.Second
 	// maxHeader bounds the header of an answer, in bytes.
 	maxHeader = 64 << 10
 	// maxRedirects bounds the redirects of one fetch.
@@ -52,6 +55,8 @@ var client = &http.Client{
 	Timeout: fetchTimeout,
 	Transport: &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
+		ForceAttemptHTTP2:      true,
 		MaxResponseHeaderBytes: maxHeader,
 		DisableKeepAlives:      true,
 		DisableCompression:     true, // a small body may unpack to a large one

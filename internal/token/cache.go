@@ -24,14 +24,12 @@ const (
 )
 
 // cache remembers who a verified token belongs to. Its key is the whole token:
-// never a hash of it, which another token may share. otter evicts beyond its
-// bound, which is on memory: a token with a thousand scopes takes the room of
-// many. Refusals are never kept.
+// never a hash of it, which another token may share. Its bound is on memory: a
+// token with a thousand scopes takes the room of many. Refusals are never kept.
 //
 // A token is remembered when it is verified for the second time: one that comes
-// once costs no memory, so a flood of such tokens evicts no other. An entry ends
-// after rememberFor, or with its token, and is removed by a timer that is there
-// only while there are entries (docs/adr/0006).
+// once costs no memory, so a flood of such tokens evicts no other. A timer, set
+// only while there are entries, removes those that have ended (docs/adr/0006).
 type cache struct {
 	entries *otter.Cache[string, *Identity]
 	// seen has a mark for tokens that were verified once. Marks are short and
