@@ -42,7 +42,8 @@ func TestMain(m *testing.M) {
 // copied fills the checkout, once. A file that was deleted and is not committed
 // yet is left out.
 var copied = sync.OnceValue(func() error {
-	said, err := exec.Command("sh", "-c", `cd "$0" && git ls-files -z | tar --null --ignore-failed-read -cT - | tar -xC "$1"`, root, checkout).CombinedOutput()
+	const copying = `cd "$0" && git ls-files -z | tar --null --ignore-failed-read -cT - | tar -xC "$1"`
+	said, err := exec.Command("sh", "-c", copying, root, checkout).CombinedOutput()
 	if _, missing := os.Stat(checkout + "/go.mod"); err != nil || missing != nil {
 		return fmt.Errorf("copy the checkout: %w\n%s", err, said)
 	}

@@ -75,7 +75,7 @@ func steadily(ctx context.Context, s *stack) {
 func faults(t testing.TB) map[string]fault {
 	directory, file, full := t.TempDir(), writeYAML(t, "log.level", "debug"), t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(directory, "outbox.db"), []byte("no database"), 0o600))
-	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }))
+	keys := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(keys.Close)
 	deaf := platform.Behaviour{Deaf: true}
 	all := map[string]fault{

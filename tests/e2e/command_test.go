@@ -42,7 +42,10 @@ func TestTokenCommand(t *testing.T) {
 			[]string{"--scope=vm:read", "--sub", "3f0e7a5c-0d0b-4a8e-9d5a-0a7c2f3b4d5e", "--ttl", "5m"},
 			"3f0e7a5c-0d0b-4a8e-9d5a-0a7c2f3b4d5e", "ai.hg.fi/api", "vm:read", 5 * time.Minute, okStatus, lacking("vm:write"),
 		},
-		{[]string{"--scope", "vm:write", "--ttl", "90", "--audience", "another"}, developer, "another", "vm:write", 90 * time.Second, invalidToken, invalidToken},
+		{
+			[]string{"--scope", "vm:write", "--ttl", "90", "--audience", "another"},
+			developer, "another", "vm:write", 90 * time.Second, invalidToken, invalidToken,
+		},
 	} {
 		before := time.Now().Truncate(time.Second)
 		got := run(t, env, append([]string{"token"}, c.args...)...)

@@ -97,9 +97,10 @@ func promtool(t testing.TB, stdin string, args ...string) {
 func TestPromtoolAcceptsWhatIsShipped(t *testing.T) {
 	t.Parallel()
 	harness.Needs(t, "promtool")
-	for _, c := range [][]string{{"check", "config", "prometheus.yml"}, {"check", "rules", "alerts.yml"}, {"test", "rules", "alerts_test.yml"}} {
-		promtool(t, "", c[0], c[1], filepath.Join(moduleRoot, "deploy/prometheus", c[2]))
-	}
+	const directory = moduleRoot + "/deploy/prometheus/"
+	promtool(t, "", "check", "config", directory+"prometheus.yml")
+	promtool(t, "", "check", "rules", directory+"alerts.yml")
+	promtool(t, "", "test", "rules", directory+"alerts_test.yml")
 }
 
 // busyStack is a stack with everything on that measures something, after
@@ -134,7 +135,7 @@ func busyStack(t testing.TB) *stack {
 // canary must not stand in any metric, whatever brings it.
 const canary = "canary17"
 
-// labelPair is a label of a sample; comments have no such.
+// labelPair is a label of a sample. No comment has one.
 var labelPair = regexp.MustCompile(`([a-z_]+)="([^"]*)"`)
 
 // Metrics are complete, described, and bounded in their labels; promtool finds

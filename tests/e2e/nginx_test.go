@@ -58,9 +58,9 @@ func startNginx(t testing.TB, upstreams ...string) (addr string) {
 		fmt.Fprintf(&servers, "server %s max_fails=0;\n", upstream)
 	}
 	conf := shipped(t, "nginx/bus-vm.conf")
-	require.Equal(t, 1, strings.Count(conf, "listen 127.0.0.1:8080;"))
-	require.Equal(t, 2, strings.Count(conf, "server 127.0.0.1:8085 max_fails=0;\n"))
-	conf = strings.NewReplacer("listen 127.0.0.1:8080;", "listen unix:"+addr+";", "server 127.0.0.1:8085 max_fails=0;\n", servers.String()).Replace(conf)
+	const listen, server = "listen 127.0.0.1:8080;", "server 127.0.0.1:8085 max_fails=0;\n"
+	require.Equal(t, []int{1, 2}, []int{strings.Count(conf, listen), strings.Count(conf, server)})
+	conf = strings.NewReplacer(listen, "listen unix:"+addr+";", server, servers.String()).Replace(conf)
 	for name, text := range map[string]string{"nginx.conf": fmt.Sprintf(nginxMain, user), "bus-vm.conf": conf} {
 		require.NoError(t, os.WriteFile(filepath.Join(prefix, name), []byte(text), 0o600))
 	}

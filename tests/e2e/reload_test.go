@@ -115,10 +115,14 @@ func TestChangedFilesAreFollowed(t *testing.T) {
 			require.NoError(t, os.Symlink("..2", fresh))
 			require.NoError(t, os.Rename(fresh, filepath.Join(filepath.Dir(path), "..data")))
 		}},
-		"a systemd credential": {plain, func(path string) string { return "CREDENTIALS_DIRECTORY=" + filepath.Dir(path) }, func(t *testing.T, path string) {
-			require.NoError(t, os.Remove(path))
-			require.NoError(t, os.WriteFile(path, []byte(newSecret), 0o400))
-		}},
+		"a systemd credential": {
+			plain,
+			func(path string) string { return "CREDENTIALS_DIRECTORY=" + filepath.Dir(path) },
+			func(t *testing.T, path string) {
+				require.NoError(t, os.Remove(path))
+				require.NoError(t, os.WriteFile(path, []byte(newSecret), 0o400))
+			},
+		},
 		"the YAML file": {
 			func(t *testing.T) string { return writeYAML(t, "jwt.secret", oldSecret) },
 			func(path string) string { return "BUS_VM_CONFIG=" + path },

@@ -22,9 +22,8 @@ import (
 // loopback only, and its own processes, which all end with it. Its mounts are
 // seen by nobody else.
 type machine struct {
-	root   string
-	holder *exec.Cmd
-	id     string // of the process in whose namespaces everything runs
+	root string
+	id   string // of the process in whose namespaces everything runs
 }
 
 // bare is the archive of a Debian with nothing but its essential packages and
@@ -55,16 +54,16 @@ func newMachine(t testing.TB) *machine {
 	// Private first: nothing that is mounted here may show outside.
 	begin := `mount --make-rprivate / && mount -t proc proc "$0/proc" && mount -t tmpfs tmpfs "$0/run" &&
 		mount -t tmpfs tmpfs "$0/tmp" && ip link set lo up && echo up && exec sleep infinity`
-	m.holder = exec.Command("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child=SIGKILL", "sh", "-c", begin, m.root)
+	holder := exec.Command("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child=SIGKILL", "sh", "-c", begin, m.root)
 	said, stderr := &harness.Output{}, &harness.Output{}
-	m.holder.Stdout, m.holder.Stderr = said, stderr
-	require.NoError(t, m.holder.Start())
+	holder.Stdout, holder.Stderr = said, stderr
+	require.NoError(t, holder.Start())
 	t.Cleanup(func() {
-		_ = m.holder.Process.Kill()
-		_ = m.holder.Wait()
+		_ = holder.Process.Kill()
+		_ = holder.Wait()
 	})
 	harness.Eventually(t, "a machine", func() bool { return said.String() == "up\n" }, stderr)
-	m.id = strconv.Itoa(onlyChild(t, m.holder.Process.Pid).Pid)
+	m.id = strconv.Itoa(onlyChild(t, holder.Process.Pid).Pid)
 	return m
 }
 
