@@ -13,10 +13,12 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
 )
 
-// between is a proxy in front of the Events API: publishes of name go through
-// meddle, everything else through.
+// between is a proxy in front of the Events API: meddle answers publishes of name,
+// everything else passes.
 type between struct {
 	*httptest.Server
 	target string
@@ -27,29 +29,24 @@ type between struct {
 type pass func() int
 
 // newBetween must be called before newRig, which uses it to its own end.
-func newBetween(t testing.TB, name string, meddle func(n int64, w http.ResponseWriter, q *http.Request, pass pass)) *between {
+func newBetween(t *testing.T, name string, meddle func(n int64, w http.ResponseWriter, q *http.Request, pass pass)) *between {
 	b := &between{}
 	through := &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			u, err := url.Parse(b.target)
-			must(t, err)
+			assert.NoError(t, err)
 			p.SetURL(u)
 		},
 		FlushInterval: -1, ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(502) },
 	}
 	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if q.Method != http.MethodPost {
-			through.ServeHTTP(w, q)
-			return
-		}
 		body, err := io.ReadAll(q.Body)
 		if err != nil {
 			return
 		}
-		var m struct{ Name string }
-		_ = json.Unmarshal(body, &m)
 		q.Body = io.NopCloser(bytes.NewReader(body))
-		if m.Name != name {
+		var m struct{ Name string }
+		if json.Unmarshal(body, &m) != nil || m.Name != name {
 			through.ServeHTTP(w, q)
 			return
 		}

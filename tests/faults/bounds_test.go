@@ -3,13 +3,15 @@ package faults
 import (
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
 // Fault after fault in one process: goroutines, open files and memory are where
 // they were before.
 func TestFaultsLeaveNothingBehind(t *testing.T) {
-	t.Parallel()
 	r := newRig(t)
 	g := r.begin(process, r.home(), hurried, "BUS_VM_LOG_LEVEL=info", "BUS_VM_LATE_REPLY=300ms")
 	r.connected()
@@ -35,7 +37,7 @@ func TestFaultsLeaveNothingBehind(t *testing.T) {
 			tr.end()
 			r.Events.CutStreams()
 		}
-		must(t, r.Events.Kill())
+		require.NoError(t, r.Events.Kill())
 		r.up(true)
 		r.heal()
 		r.back(g)
@@ -64,9 +66,7 @@ func TestFaultsLeaveNothingBehind(t *testing.T) {
 		}
 		return true
 	}
-	if !eventually(bounded) {
-		t.Errorf("before %v, after %v", before, after)
-	}
+	assert.True(t, eventually(bounded))
 	t.Logf("before %v, after %v", before, after)
 }
 

@@ -7,6 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/google/uuid"
 
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
@@ -76,10 +79,16 @@ func (c *call) flaw() string {
 	return c.answer.flaw(c.requestID, http.StatusAccepted, accepted(c.action))
 }
 
+func (c *call) is(status int, kind string) bool {
+	return c.status == status && c.failure().Type == kind
+}
+
+func (c *call) took() time.Duration { return c.ended.Sub(c.began) }
+
 // doubtful says that the runtime may still act on a failed write.
 func (c *call) doubtful() bool {
 	f := c.failure()
-	return f.Outcome == "unknown" || containsText(f.Message, "may still act")
+	return f.Outcome == "unknown" || strings.Contains(f.Message, "may still act")
 }
 
 func (c *call) String() string {
@@ -112,6 +121,16 @@ func (b *book) statuses() map[int]int {
 	return counts
 }
 
+// together makes n calls at a time, the i-th by one; all are there once answered
+// has been waited for.
+func (r *rig) together(n int, one func(i int) *call) (calls []*call, answered *sync.WaitGroup) {
+	calls, answered = make([]*call, n), &sync.WaitGroup{}
+	for i := range calls {
+		answered.Go(func() { calls[i] = one(i) })
+	}
+	return calls, answered
+}
+
 // write makes one start or stop and notes it.
 func (r *rig) write(g *gateway, action string) *call { return r.make(newCall(g, action)) }
 
@@ -129,10 +148,14 @@ func (r *rig) make(c *call) *call {
 // beside a success.
 func (r *rig) want(c *call, status int, kind string) *call {
 	r.t.Helper()
-	if c.status != status || c.failure().Type != kind {
-		r.t.Fatalf("want %d %s, got %s\n%s", status, kind, c, tail(c.gateway.log.String()))
-	}
+	require.True(r.t, c.is(status, kind), "want %d %s, got %s\n%s", status, kind, c, tail(c.gateway.log.String()))
 	return c
+}
+
+// expect is want for a row of a table: the test goes on.
+func (r *rig) expect(name string, c *call, status int, kind string) {
+	r.t.Helper()
+	assert.True(r.t, c.is(status, kind), "%s: %.600s, want %d %s", name, c, status, kind)
 }
 
 // wantWrite makes a write that must be answered so.

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"go.uber.org/goleak"
 )
 
@@ -77,13 +79,13 @@ func build() (string, error) {
 // The page of faults names a test in each row, and every test there is.
 func TestEveryFaultOfThePageHasItsTest(t *testing.T) {
 	page, err := os.ReadFile("../../docs/events-mode.md")
-	must(t, err)
+	require.NoError(t, err)
 	files, err := filepath.Glob("*_test.go")
-	must(t, err)
+	require.NoError(t, err)
 	var code []byte
 	for _, file := range files {
 		text, err := os.ReadFile(file)
-		must(t, err)
+		require.NoError(t, err)
 		code = append(code, text...)
 	}
 	rows := 0
