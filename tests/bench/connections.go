@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/busdk/bus-api-provider-vm/tests/bench/peers/wire"
 )
 
@@ -74,7 +76,7 @@ func (b *bench) idleMemory(ctx context.Context, spec spec, n int) (before, after
 	if before, err = resident(s.cmd.Process.Pid); err != nil {
 		return 0, 0, err
 	}
-	closeAll, err := s.occupy(n, b.mint.token(readClaims()))
+	closeAll, err := s.occupy(n, b.mint.token(good))
 	if err != nil {
 		return 0, 0, err
 	}
@@ -91,15 +93,15 @@ func (s *server) occupy(n int, token string) (closeAll func(), err error) {
 	request := statusRequest(token)
 	connections := make([]net.Conn, n)
 	failures := make([]error, dialers)
-	var wait sync.WaitGroup
+	var dialing sync.WaitGroup
 	for d := range dialers {
-		wait.Go(func() {
+		dialing.Go(func() {
 			for i := d; i < n && failures[d] == nil; i += dialers {
 				connections[i], failures[d] = s.ask(request)
 			}
 		})
 	}
-	wait.Wait()
+	dialing.Wait()
 	closeAll = func() {
 		for _, c := range connections {
 			if c != nil {
@@ -128,45 +130,12 @@ func (s *server) ask(request []byte) (net.Conn, error) {
 	if _, err := c.Write(request); err != nil {
 		return c, err
 	}
-	status, err := readReply(bufio.NewReader(c))
-	if err == nil && status != 200 {
+	var reply fasthttp.Response
+	err = reply.Read(bufio.NewReader(c))
+	if status := reply.StatusCode(); err == nil && status != fasthttp.StatusOK {
 		err = fmt.Errorf("status %d", status)
 	}
 	return c, err
-}
-
-// readReply reads one reply that has a Content-Length, and returns its status.
-func readReply(r *bufio.Reader) (status int, err error) {
-	length := -1
-	for first := true; ; first = false {
-		line, err := r.ReadSlice('\n')
-		if err != nil {
-			return 0, err
-		}
-		const digits = len("HTTP/1.1 ")
-		switch {
-		case first && len(line) > digits+3:
-			status = number(line[digits : digits+3])
-		case len(line) > len("content-length:") && line[0]|0x20 == 'c' && line[8]|0x20 == 'l' && line[14] == ':':
-			length = number(line[15:])
-		case len(line) <= 2:
-			if length < 0 {
-				return 0, errors.New("a reply without Content-Length")
-			}
-			_, err = r.Discard(length)
-			return status, err
-		}
-	}
-}
-
-// number reads the digits of b, whatever else stands around them.
-func number(b []byte) (n int) {
-	for _, c := range b {
-		if '0' <= c && c <= '9' {
-			n = n*10 + int(c-'0')
-		}
-	}
-	return n
 }
 
 func pause(ctx context.Context, d time.Duration) error {

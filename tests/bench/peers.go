@@ -5,19 +5,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
-
-	"github.com/busdk/bus-api-provider-vm/tests/bench/peers/wire"
 )
 
-// The names of the programs built for a run.
+// The names of the programs built for a run: those of their directories.
 const (
-	gateway      = "gateway"
-	fasthttpBin  = "peer-fasthttp"
-	fiberBin     = "peer-fiber"
-	fiberJWTBin  = "peer-fiberjwt"
-	netHTTPBin   = "peer-nethttp"
-	busClientBin = "peer-busclient"
+	gateway   = "bus-api-provider-vm"
+	busClient = "busclient"
 )
 
 // The names of the servers, as the report shows them.
@@ -44,13 +39,6 @@ type spec struct {
 	wants string
 }
 
-func (s spec) document() string {
-	if s.wants != "" {
-		return s.wants
-	}
-	return wire.Document
-}
-
 // gatewaySpec is the gateway as it ships: every setting at its default, but
 // the address.
 var gatewaySpec = spec{name: gatewayName, command: func(dir, addr string) (*exec.Cmd, error) {
@@ -58,10 +46,10 @@ var gatewaySpec = spec{name: gatewayName, command: func(dir, addr string) (*exec
 }}
 
 var peers = []spec{
-	program(fasthttpPeer, fasthttpBin),
-	program(fiberPeer, fiberBin),
-	program(fiberJWTPeer, fiberJWTBin),
-	program(netHTTPPeer, netHTTPBin),
+	program(fasthttpPeer, "fasthttp"),
+	program(fiberPeer, "fiber"),
+	program(fiberJWTPeer, "fiberjwt"),
+	program(netHTTPPeer, "nethttp"),
 	{name: haproxyPeer, command: haproxy},
 	{name: nginxPeer, command: nginx},
 }
@@ -100,13 +88,6 @@ func nginx(dir, addr string) (*exec.Cmd, error) {
 }
 
 // pick returns the specs with the given names.
-func pick(names ...string) (chosen []spec) {
-	for _, name := range names {
-		for _, s := range append([]spec{gatewaySpec}, peers...) {
-			if s.name == name {
-				chosen = append(chosen, s)
-			}
-		}
-	}
-	return chosen
+func pick(names ...string) []spec {
+	return slices.DeleteFunc(append([]spec{gatewaySpec}, peers...), func(s spec) bool { return !slices.Contains(names, s.name) })
 }

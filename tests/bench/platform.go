@@ -46,7 +46,7 @@ func eventsSpec(name string, p *platform.Platform, env ...string) spec {
 // busClientSpec is the plain client, as a server that takes the same call.
 func busClientSpec(p *platform.Platform, name string) spec {
 	return spec{name: name, command: func(dir, addr string) (*exec.Cmd, error) {
-		cmd := exec.Command(filepath.Join(dir, busClientBin), addr, strings.TrimPrefix(p.URL(), "http://"))
+		cmd := exec.Command(filepath.Join(dir, busClient), addr, strings.TrimPrefix(p.URL(), "http://"))
 		if name == busFreshPeer {
 			cmd.Args = append(cmd.Args, "fresh")
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -87,16 +86,10 @@ func busyTime() (time.Duration, error) {
 
 // resident is the memory of a process that is in RAM, in bytes.
 func resident(pid int) (int64, error) {
-	file, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	text, err := procField(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Rss")
 	if err != nil {
 		return 0, err
 	}
-	defer file.Close()
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		if kib, ok := strings.CutPrefix(lines.Text(), "Rss:"); ok {
-			n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(kib, "kB")), 10, 64)
-			return n << 10, err
-		}
-	}
-	return 0, fmt.Errorf("no Rss of process %d", pid)
+	kib, err := strconv.ParseInt(strings.TrimSuffix(text, " kB"), 10, 64)
+	return kib << 10, err
 }

@@ -48,6 +48,37 @@ func (b *bench) interleave(ctx context.Context, rounds int, prepare func() ([]en
 	return all, nil
 }
 
+// compare starts servers side by side and lets them take turns under one load,
+// which prepare makes for each round.
+func (b *bench) compare(ctx context.Context, rounds int, specs []spec, prepare func() (load, error)) (series, error) {
+	var fleet []*server
+	defer func() {
+		for _, s := range fleet {
+			s.stop()
+		}
+	}()
+	for _, s := range specs {
+		if b.missing[s.name] {
+			continue
+		}
+		running, err := b.start(ctx, s)
+		if err != nil {
+			return series{}, err
+		}
+		fleet = append(fleet, running) // idle ones cost next to nothing
+	}
+	return b.interleave(ctx, rounds, func() (entrants []entrant, err error) {
+		l, err := prepare()
+		for _, s := range fleet {
+			entrants = append(entrants, entrant{s.name, s, l})
+		}
+		return entrants, err
+	})
+}
+
+// always is the same load in each round.
+func always(l load) func() (load, error) { return func() (load, error) { return l, nil } }
+
 // spread is a median and the range it stands for.
 type spread struct{ median, low, high float64 }
 

@@ -2,14 +2,13 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os/exec"
-	"strings"
 	"syscall"
 	"time"
 
@@ -37,15 +36,27 @@ type server struct {
 // start runs a server and returns once it answers a status read with exactly
 // the bytes all of them must answer with.
 func (b *bench) start(ctx context.Context, s spec) (*server, error) {
+	token := b.mint.token(good)
+	return b.startWhen(ctx, s, func(s *server) error { return s.check(ctx, token) })
+}
+
+// startWhen runs a server and returns once ready says nil.
+func (b *bench) startWhen(ctx context.Context, s spec, ready func(*server) error) (*server, error) {
 	running, err := b.launch(s)
 	if err != nil {
 		return nil, err
 	}
-	if err := running.wait(ctx, b.mint.token(readClaims())); err != nil {
-		running.stop()
-		return nil, fmt.Errorf("%s: %w\n%s", s.name, err, strings.TrimSpace(running.output.String()))
+	ctx, cancel := context.WithTimeout(ctx, comeUp)
+	defer cancel()
+	for {
+		if err = ready(running); err == nil {
+			return running, nil
+		}
+		if len(running.ended) > 0 || pause(ctx, comeUpPoll) != nil {
+			running.stop()
+			return nil, fmt.Errorf("%s does not come up: %w\n%s", s.name, err, running.output)
+		}
 	}
-	return running, nil
 }
 
 // launch runs a server and does not wait for it.
@@ -77,40 +88,13 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// wait polls until the server answers as it should; in events mode it has to
-// connect first.
-func (s *server) wait(ctx context.Context, token string) error {
-	ctx, cancel := context.WithTimeout(ctx, comeUp)
-	defer cancel()
-	if err := s.reach(ctx); err != nil {
+// reach says whether the server takes connections.
+func (s *server) reach() error {
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
 		return err
 	}
-	for {
-		err := s.check(ctx, token)
-		if err == nil || pause(ctx, comeUpPoll) != nil {
-			return err
-		}
-	}
-}
-
-// reach polls until the server takes connections.
-func (s *server) reach(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, comeUp)
-	defer cancel()
-	for {
-		c, err := net.Dial("tcp", s.addr)
-		if err == nil {
-			return c.Close()
-		}
-		select {
-		case err := <-s.ended:
-			s.ended <- err
-			return fmt.Errorf("ended before it served: %w", err)
-		case <-ctx.Done():
-			return fmt.Errorf("not reachable: %w", err)
-		case <-time.After(comeUpPoll):
-		}
-	}
+	return c.Close()
 }
 
 // check holds the server to the common answer.
@@ -131,7 +115,7 @@ func (s *server) check(ctx context.Context, token string) error {
 		return err
 	}
 	header := response.Header
-	if response.StatusCode != http.StatusOK || string(body) != s.document() ||
+	if response.StatusCode != http.StatusOK || string(body) != cmp.Or(s.wants, wire.Document) ||
 		header.Get("Content-Type") != wire.Type || header.Get(wire.CacheName) != wire.Cache ||
 		len(header.Get(wire.IDName)) != len(wire.ID) {
 		return fmt.Errorf("answers a status read with %s %v %s", response.Status, header, body)
@@ -150,28 +134,4 @@ func (s *server) stop() {
 		_ = s.cmd.Process.Kill()
 		<-s.ended
 	}
-}
-
-// startAll runs several servers side by side: idle ones cost next to nothing.
-func (b *bench) startAll(ctx context.Context, specs []spec) (fleet []*server, stop func(), err error) {
-	stop = func() {
-		for _, s := range fleet {
-			s.stop()
-		}
-	}
-	for _, s := range specs {
-		if b.missing[s.name] {
-			continue
-		}
-		running, err := b.start(ctx, s)
-		if err != nil {
-			stop()
-			return nil, nil, err
-		}
-		fleet = append(fleet, running)
-	}
-	if len(fleet) == 0 {
-		return nil, nil, errors.New("no server to measure")
-	}
-	return fleet, stop, nil
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"net"
 	"time"
 )
 
@@ -33,25 +31,19 @@ func (b *bench) startup(ctx context.Context) error {
 }
 
 func (b *bench) startOnce(ctx context.Context, spec spec) (time.Duration, error) {
-	request := statusRequest(b.mint.token(readClaims()))
+	request := statusRequest(b.mint.token(good))
 	began := time.Now()
-	s, err := b.launch(spec)
-	if err != nil {
-		return 0, err
-	}
-	defer s.stop()
-	for time.Since(began) < comeUp {
-		var c net.Conn
-		if c, err = s.ask(request); err == nil {
-			took := time.Since(began)
-			return took, c.Close()
-		}
+	s, err := b.startWhen(ctx, spec, func(s *server) error {
+		c, err := s.ask(request)
 		if c != nil {
 			_ = c.Close()
 		}
-		if err := pause(ctx, comeUpPoll); err != nil {
-			return 0, err
-		}
+		return err
+	})
+	if err != nil {
+		return 0, err
 	}
-	return 0, fmt.Errorf("%s does not come up: %w", spec.name, err)
+	took := time.Since(began)
+	s.stop()
+	return took, nil
 }

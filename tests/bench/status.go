@@ -20,17 +20,8 @@ const freshPerSecond = 150_000
 
 // warm is the main case: status with one token that was seen before.
 func (b *bench) warm(ctx context.Context) error {
-	fleet, stop, err := b.startAll(ctx, append([]spec{gatewaySpec}, peers...))
-	if err != nil {
-		return err
-	}
-	defer stop()
-	token := b.mint.token(readClaims())
-	var entrants []entrant
-	for _, s := range fleet {
-		entrants = append(entrants, entrant{s.name, s, load{token: token, seconds: b.seconds}})
-	}
-	results, err := b.interleave(ctx, b.rounds, func() ([]entrant, error) { return entrants, nil })
+	warm := load{token: b.mint.token(good), seconds: b.seconds}
+	results, err := b.compare(ctx, b.rounds, append([]spec{gatewaySpec}, peers...), always(warm))
 	if err != nil {
 		return err
 	}
@@ -45,17 +36,8 @@ func (b *bench) warm(ctx context.Context) error {
 
 // cold sends every token once.
 func (b *bench) cold(ctx context.Context) error {
-	fleet, stop, err := b.startAll(ctx, pick(gatewayName, fiberJWTPeer, haproxyPeer))
-	if err != nil {
-		return err
-	}
-	defer stop()
-	results, err := b.interleave(ctx, b.rounds, func() (entrants []entrant, err error) {
-		l, err := b.freshLoad("tokens", readClaims())
-		for _, s := range fleet {
-			entrants = append(entrants, entrant{s.name, s, l})
-		}
-		return entrants, err
+	results, err := b.compare(ctx, b.rounds, pick(gatewayName, fiberJWTPeer, haproxyPeer), func() (load, error) {
+		return b.freshLoad("tokens", good)
 	})
 	if err != nil {
 		return err
@@ -76,15 +58,15 @@ func (b *bench) refused(ctx context.Context) error {
 	refusals := []entrant{
 		{noToken, s, load{refused: true, seconds: b.seconds}},
 		{badSignature, s, load{token: b.mint.forged(), refused: true, seconds: b.seconds}},
-		{expiredToken, s, load{token: b.mint.token(expiredClaims()), refused: true, seconds: b.seconds}},
-		{missingScope, s, load{token: b.mint.withoutScope(), refused: true, seconds: b.seconds}},
+		{expiredToken, s, load{token: b.mint.token(expired), refused: true, seconds: b.seconds}},
+		{missingScope, s, load{token: b.mint.token(noRead), refused: true, seconds: b.seconds}},
 	}
 	results, err := b.interleave(ctx, b.rounds, func() ([]entrant, error) {
-		l, err := b.freshLoad("tokens", readClaims())
+		l, err := b.freshLoad("tokens", good)
 		if err != nil {
 			return nil, err
 		}
-		late, err := b.freshLoad("expired", expiredClaims())
+		late, err := b.freshLoad("expired", expired)
 		late.refused = true
 		return append([]entrant{{accepted, s, l}, {expiredOnce, s, late}}, refusals...), err
 	})

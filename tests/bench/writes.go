@@ -25,17 +25,8 @@ func (b *bench) eventsStatus(ctx context.Context) error {
 	}
 	defer p.Close()
 	const inEvents = "events mode, refreshed every 100 ms"
-	fleet, stop, err := b.startAll(ctx, []spec{eventsSpec(inEvents, p, "BUS_VM_STATUS_REFRESH=100ms"), gatewaySpec})
-	if err != nil {
-		return err
-	}
-	defer stop()
-	token := b.mint.token(readClaims())
-	var entrants []entrant
-	for _, s := range fleet {
-		entrants = append(entrants, entrant{s.name, s, load{token: token, seconds: b.seconds}})
-	}
-	results, err := b.interleave(ctx, b.rounds, func() ([]entrant, error) { return entrants, nil })
+	warm := load{token: b.mint.token(good), seconds: b.seconds}
+	results, err := b.compare(ctx, b.rounds, []spec{eventsSpec(inEvents, p, "BUS_VM_STATUS_REFRESH=100ms"), gatewaySpec}, always(warm))
 	if err != nil {
 		return err
 	}
@@ -63,14 +54,11 @@ func (b *bench) writes(ctx context.Context) error {
 	defer ours.stop()
 	var plain []*server
 	for _, name := range []string{busFreshPeer, busClientPeer} {
-		client, err := b.launch(busClientSpec(p, name))
+		client, err := b.startWhen(ctx, busClientSpec(p, name), (*server).reach)
 		if err != nil {
 			return err
 		}
 		defer client.stop()
-		if err := client.reach(ctx); err != nil {
-			return fmt.Errorf("%s: %w\n%s", name, err, client.output)
-		}
 		plain = append(plain, client)
 	}
 	disk, err := commits(b.dir)
@@ -98,7 +86,7 @@ func wrong(p *platform.Platform) error {
 // makes a connection for each start as well. What that costs is reported apart:
 // it is the difference to the same client without.
 func (b *bench) fixedRate(ctx context.Context, ours, bare, reusing *server, commit, slowCommit time.Duration) error {
-	token := b.mint.token(readClaims())
+	token := b.mint.token(good)
 	n := writeRate * 3 * b.seconds
 	rows := map[*server][]shots{}
 	for range b.fewer() {
@@ -155,24 +143,27 @@ func (b *bench) fixedRate(ctx context.Context, ours, bare, reusing *server, comm
 	return nil
 }
 
-// groupCommit counts commits while many writers press at once.
+// press lets many writers press at once, and counts commits a write.
+func (b *bench) press(ctx context.Context, s *server, n, writers int) (result shots, commits float64, err error) {
+	const counter = "bus_vm_outbox_commits_total"
+	before, err := b.metric(ctx, s, counter)
+	if err != nil {
+		return result, 0, err
+	}
+	if result, err = s.closedLoop(ctx, b.mint.token(good), n, writers); err != nil {
+		return result, 0, err
+	}
+	after, err := b.metric(ctx, s, counter)
+	return result, (after - before) / float64(n), err
+}
+
 func (b *bench) groupCommit(ctx context.Context, s *server) error {
-	before, err := b.metric(ctx, s, "bus_vm_outbox_commits_total")
+	result, commits, err := b.press(ctx, s, 4000*b.seconds, groupWriters)
 	if err != nil {
 		return err
 	}
-	n := 4000 * b.seconds
-	result, err := s.closedLoop(ctx, b.mint.token(readClaims()), n, groupWriters)
-	if err != nil {
-		return err
-	}
-	after, err := b.metric(ctx, s, "bus_vm_outbox_commits_total")
-	if err != nil {
-		return err
-	}
-	each := (after - before) / float64(n)
 	b.report.goal(fmt.Sprintf("group commit: < 0.1 commits a write at %d writers", groupWriters),
-		fmt.Sprintf("%.3f, at %.0f writes/s", each, float64(n)/result.took.Seconds()), each, 0.1, "")
+		fmt.Sprintf("%.3f, at %.0f writes/s", commits, result.throughput()), commits, 0.1, "")
 	return b.drained(ctx, s)
 }
 

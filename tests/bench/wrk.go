@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
@@ -76,7 +77,7 @@ func (b *bench) drive(ctx context.Context, s *server, l load) (sample, error) {
 	}
 	before, err := cpuTime(s.cmd.Process.Pid)
 	if err != nil {
-		return sample{}, fmt.Errorf("%s: %w", s.name, err)
+		return sample{}, err
 	}
 	began := time.Now()
 	cmd := wrkCommand(ctx, b.dir, s.url(), l)
@@ -89,7 +90,7 @@ func (b *bench) drive(ctx context.Context, s *server, l load) (sample, error) {
 	}
 	after, err := cpuTime(s.cmd.Process.Pid)
 	if err != nil {
-		return sample{}, fmt.Errorf("%s: %w", s.name, err)
+		return sample{}, err
 	}
 	busyAfter, err := busyTime()
 	if err != nil {
@@ -109,13 +110,8 @@ func (b *bench) drive(ctx context.Context, s *server, l load) (sample, error) {
 }
 
 func wrkCommand(ctx context.Context, dir, url string, l load) *exec.Cmd {
-	connections := l.connections
-	if connections == 0 {
-		connections = benchConnections
-	}
-	args := []string{
-		"-t", "1", "-c", strconv.Itoa(connections), "-d", strconv.Itoa(l.seconds), "--timeout", "10s",
-	}
+	connections := cmp.Or(l.connections, benchConnections)
+	args := []string{"-t", "1", "-c", strconv.Itoa(connections), "-d", strconv.Itoa(l.seconds), "--timeout", "10s"}
 	script, extra := plainFile, []string(nil)
 	switch {
 	case l.tokens != "":
