@@ -3,14 +3,12 @@ package faults
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
@@ -19,27 +17,19 @@ import (
 // write is not published again with a new one.
 func TestTokenRefusedAfterTheReply(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
-	put := func() {
-		tok := platform.Token(eventsSecret, platform.Claims{Scope: platform.ProviderScope, TTL: time.Hour + time.Duration(time.Now().UnixNano()%1000)*time.Second})
-		require.NoError(t, os.WriteFile(file+".n", []byte(tok), 0o600))
-		require.NoError(t, os.Rename(file+".n", file))
-	}
-	put()
-	b := newBetween(t, platform.StartRequest, func(n int64, w http.ResponseWriter, q *http.Request, pass pass) {
+	replaceFile(t, file, mint(platform.ProviderScope))
+	b := newBetween(t, platform.StartRequest, func(n int64, w http.ResponseWriter, pass pass) {
 		if n > 1 {
 			w.WriteHeader(pass())
 			return
 		}
 		pass()
 		time.Sleep(500 * time.Millisecond)
-		put()
+		replaceFile(t, file, mint(platform.ProviderScope))
 		w.WriteHeader(401)
 	})
-	r := newRig(t)
-	b.target = r.URL()
-	g := r.begin(within, r.home(), "BUS_EVENTS_API_URL="+b.URL, "BUS_API_TOKEN=", "BUS_API_TOKEN_FILE="+file)
-	r.connected()
-	r.wantWrite(g, start, http.StatusAccepted, "")
+	g := b.gateway("BUS_API_TOKEN=", "BUS_API_TOKEN_FILE="+file)
+	b.wantWrite(g, start, http.StatusAccepted, "")
 	g.stop() // after which nothing is under way
 	assert.EqualValues(t, 1, b.hits.Load(), "publishes")
 }
@@ -71,16 +61,12 @@ func TestOddPublishAnswers(t *testing.T) {
 		"cut header":      "HTTP/1.1 400 Bad\r\nConte",
 		"nothing":         "",
 	}, func(t *testing.T, text string) {
-		b := newBetween(t, platform.StartRequest, func(n int64, w http.ResponseWriter, q *http.Request, pass pass) {
+		b := newBetween(t, platform.StartRequest, func(_ int64, w http.ResponseWriter, pass pass) {
 			pass()
 			rawAnswer(w, text, 0)
 		})
-		r := newRig(t)
-		b.target = r.URL()
-		r.vmBehaves(slow)
-		g := r.begin(within, r.home(), "BUS_EVENTS_API_URL="+b.URL, "BUS_VM_TIMEOUT=5s")
-		r.connected()
-		w := r.write(g, start)
+		b.vmBehaves(slow)
+		w := b.write(b.gateway("BUS_VM_TIMEOUT=5s"), start)
 		if w.status != http.StatusAccepted {
 			assert.Equal(t, unknown, w.failure().Outcome, "only a 4xx says that nothing was done (contract §4): %s", w)
 		}
@@ -91,17 +77,13 @@ func TestOddPublishAnswers(t *testing.T) {
 // An answer whose body stalls says what its status says, and no later.
 func TestStalledPublishAnswers(t *testing.T) {
 	each(t, []int{400, 503}, func(t *testing.T, code int) {
-		b := newBetween(t, platform.StartRequest, func(n int64, w http.ResponseWriter, q *http.Request, pass pass) {
+		b := newBetween(t, platform.StartRequest, func(_ int64, w http.ResponseWriter, pass pass) {
 			if code == 503 {
 				pass()
 			}
 			rawAnswer(w, fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: 10\r\n\r\n", code), 30*time.Second)
 		})
-		r := newRig(t)
-		b.target = r.URL()
-		r.vmBehaves(platform.Behaviour{Names: []string{platform.StartRequest}, Silent: true})
-		g := r.begin(within, r.home(), "BUS_EVENTS_API_URL="+b.URL, "BUS_VM_TIMEOUT=12s")
-		r.connected()
-		r.wantTook(r.write(g, start), 0, soon)
+		b.vmBehaves(platform.Behaviour{Names: []string{platform.StartRequest}, Silent: true})
+		b.wantTook(b.write(b.gateway("BUS_VM_TIMEOUT=12s"), start), 0, soon)
 	})
 }

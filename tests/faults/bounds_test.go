@@ -57,7 +57,7 @@ func TestFaultsLeaveNothingBehind(t *testing.T) {
 		round()
 	}
 	var after map[string]float64
-	bounded := func() bool {
+	assert.True(t, eventually(func() bool {
 		after = measure()
 		for name, allowance := range allowances {
 			if before[name] == 0 || after[name] > before[name]+allowance {
@@ -65,8 +65,7 @@ func TestFaultsLeaveNothingBehind(t *testing.T) {
 			}
 		}
 		return true
-	}
-	assert.True(t, eventually(bounded))
+	}))
 	t.Logf("before %v, after %v", before, after)
 }
 

@@ -109,7 +109,7 @@ func (r *rig) check() {
 	r.checkReads(t, report)
 	breaches = append(breaches, r.Check(r.operations()...)...)
 	for _, g := range r.lives {
-		breaches = append(breaches, g.log.leaks(r.secrets...)...)
+		breaches = append(breaches, g.log.leaks()...)
 	}
 	for i, breach := range breaches {
 		if i == maxReported {

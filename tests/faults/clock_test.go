@@ -27,13 +27,8 @@ type steppedClock struct{ offset atomic.Int64 }
 func (c *steppedClock) now() time.Time       { return time.Now().Add(time.Duration(c.offset.Load())) }
 func (c *steppedClock) step(d time.Duration) { c.offset.Add(int64(d)) }
 
-// life is an outbox with its client, both running.
-type life struct {
-	*outbox.Outbox
-	stop func()
-}
-
-func (r *rig) live(dir string, clock *steppedClock) life {
+// live runs an outbox with its client; stop ends both.
+func (r *rig) live(dir string, clock *steppedClock) (box *outbox.Outbox, stop func()) {
 	r.t.Helper()
 	token, err := events.StaticToken(secret.New(r.ProviderToken()))
 	require.NoError(r.t, err)
@@ -41,21 +36,18 @@ func (r *rig) live(dir string, clock *steppedClock) life {
 		URL: r.URL(), Token: token, Replies: []string{usage.Reply}, Timeout: 3 * time.Second, Retry: true,
 	})
 	require.NoError(r.t, err)
-	box, err := outbox.Open(outbox.Config{Dir: dir, Sender: usage.NewPublisher(client), LateReply: 300 * time.Millisecond, Now: clock.now})
+	box, err = outbox.Open(outbox.Config{Dir: dir, Sender: usage.NewPublisher(client), LateReply: 300 * time.Millisecond, Now: clock.now})
 	require.NoError(r.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
 	go func() { ended <- box.Run(ctx) }()
 	go func() { ended <- client.Run(ctx) }()
-	var once sync.Once
-	stop := func() {
-		once.Do(func() {
-			cancel()
-			assert.NoError(r.t, errors.Join(<-ended, <-ended))
-		})
-	}
+	stop = sync.OnceFunc(func() {
+		cancel()
+		assert.NoError(r.t, errors.Join(<-ended, <-ended))
+	})
 	r.t.Cleanup(stop)
-	return life{box, stop}
+	return box, stop
 }
 
 // The wall clock is set forth and back under the outbox, within a life and
@@ -67,7 +59,7 @@ func TestClockStep(t *testing.T) {
 	r := newRig(t)
 	clock := &steppedClock{}
 	dir := dataDir(r.dir)
-	box := r.live(dir, clock)
+	box, stop := r.live(dir, clock)
 	op := func() lifecycle.Operation {
 		return lifecycle.Operation{
 			ID: uuid.NewString(), Action: lifecycle.Start, Account: uuid.NewString(), RequestID: uuid.NewString(), RequestedAt: clock.now(),
@@ -89,16 +81,16 @@ func TestClockStep(t *testing.T) {
 	// far behind.
 	open := op()
 	require.NoError(t, box.Requested(t.Context(), open))
-	box.stop()
+	stop()
 	clock.step(-3 * year)
-	box = r.live(dir, clock)
+	box, stop = r.live(dir, clock)
 	r.ended(open, "unknown")
 	next := op()
 	require.NoError(t, box.Requested(t.Context(), next))
 	require.NoError(t, box.Ended(next, lifecycle.Accepted, time.Second))
 	r.ended(next, "accepted")
 	assert.True(t, eventually(func() bool { return box.Stats().Records == 0 }), "left: %+v", box.Stats())
-	box.stop()
+	stop()
 	r.wantWrite(r.gateway(), start, 202, "")
 }
 

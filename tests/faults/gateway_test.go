@@ -29,7 +29,6 @@ import (
 // and exit code.
 type gateway struct {
 	t         *testing.T
-	inProcess bool
 	home      string // its directory: lives in one home follow each other
 	addr      string
 	admin     *http.Client
@@ -56,7 +55,7 @@ func launch(t *testing.T, k kind, home string, env []string) *gateway {
 	socket := filepath.Join(home, "admin.sock")
 	env = append([]string{"BUS_VM_ADDR=127.0.0.1:0", "BUS_VM_ADMIN_ADDR=unix:" + socket}, env...)
 	g := &gateway{
-		t: t, inProcess: k == within, home: home, log: newOutput(), ended: make(chan struct{}),
+		t: t, home: home, log: newOutput(), ended: make(chan struct{}),
 		admin: &http.Client{Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -64,7 +63,7 @@ func launch(t *testing.T, k kind, home string, env []string) *gateway {
 			},
 		}},
 	}
-	if g.inProcess {
+	if k == within {
 		ctx, cancel := context.WithCancel(context.Background())
 		g.interrupt, g.kill = cancel, cancel
 		go func() {
@@ -170,13 +169,12 @@ func (g *gateway) look(path string) string {
 func (g *gateway) awaitMetric(name string, holds func(float64) bool) {
 	g.t.Helper()
 	var last float64
-	if !eventually(func() bool {
+	ok := eventually(func() bool {
 		value, ok := g.metric(name)
 		last = value
 		return ok && holds(value)
-	}) {
-		g.t.Fatalf("%s stays %v:\n%s", name, last, tail(g.log.String()))
-	}
+	})
+	require.True(g.t, ok, "%s stays %v:\n%s", name, last, g.log)
 }
 
 func zero(v float64) bool { return v == 0 }
@@ -207,15 +205,12 @@ func (g *gateway) get(path string) answer {
 // ready is the status of /readyz.
 func (g *gateway) ready() int { return g.get("/readyz").status }
 
+func (g *gateway) wantLog(text string) {
+	g.t.Helper()
+	assert.True(g.t, strings.Contains(g.log.all(), text), "no %q in the log:\n%s", text, g.log)
+}
+
 func (g *gateway) awaitReady() {
 	g.t.Helper()
 	require.True(g.t, eventually(func() bool { return g.ready() == http.StatusOK }), "not ready:\n%s", g.log)
-}
-
-func tail(text string) string {
-	const bytes = 6000
-	if len(text) > bytes {
-		return fmt.Sprintf("… %d bytes …\n%s", len(text)-bytes, text[len(text)-bytes:])
-	}
-	return text
 }

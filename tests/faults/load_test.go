@@ -62,16 +62,15 @@ func (c *crowd) round(each func(i int) *call) (answered []*call) {
 	return answered
 }
 
-func (c *crowd) asked() (n int) {
-	for _, name := range c.names {
-		n += len(c.worker.Asked(name))
-	}
-	return n
-}
+// published and asked count the requests that left the gateway, and those that
+// reached the worker.
+func (c *crowd) published() int { return c.sum(c.Events.Accepted) }
 
-func (c *crowd) published() (n int) {
+func (c *crowd) asked() int { return c.sum(func(name string) int { return len(c.worker.Asked(name)) }) }
+
+func (c *crowd) sum(of func(name string) int) (n int) {
 	for _, name := range c.names {
-		n += c.Events.Accepted(name)
+		n += of(name)
 	}
 	return n
 }

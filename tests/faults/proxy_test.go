@@ -40,6 +40,6 @@ func TestEventsThroughAProxy(t *testing.T) {
 	g.awaitMetric("bus_vm_outbox_records", zero)
 	assert.GreaterOrEqual(t, streams.Load(), int64(len(requests)))
 	assert.GreaterOrEqual(t, publishes.Load(), int64(5))
-	assert.Contains(t, g.log.String(), "events.url is plain http to events.test")
+	g.wantLog("events.url is plain http to events.test")
 	g.stop()
 }

@@ -137,23 +137,6 @@ func TestStatusReplies(t *testing.T) {
 	r.expect("deaf", r.newRead(r.gateway(hurried), platform.Behaviour{Deaf: true}), http.StatusServiceUnavailable, unavailable)
 }
 
-// Of a denial, billing's usage is passed on within the same bounds.
-func TestBoundsOfBillingUsage(t *testing.T) {
-	r := newRig(t)
-	g := r.gateway()
-	for name, c := range foreign {
-		r.Billing.SetBehaviour(says(`{"allowed":false,"reason":"quota_exceeded","usage":` + c.object + `}`))
-		status, kind, usage := http.StatusPaymentRequired, "quota_exceeded", c.object
-		if !c.passed {
-			status, kind, usage = http.StatusBadGateway, "bad_gateway", ""
-		}
-		w := r.write(g, start)
-		r.expect(name, w, status, kind)
-		assert.True(t, string(w.failure().Usage) == usage, "%s: usage %.200s, want %.200s", name, w.failure().Usage, usage)
-	}
-	assert.Zero(t, r.Events.Accepted(platform.StartRequest), "starts published")
-}
-
 // A line with two correlation ids answers neither of them.
 func TestRepeatedCorrelationID(t *testing.T) {
 	r := newRig(t)

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -49,9 +48,6 @@ type rig struct {
 	lives  []*gateway
 	common []string // settings of all its gateways, before their own
 	other  *platform.Client
-
-	mu      sync.Mutex
-	secrets []string
 	// untraced: a test replaced the status payload, so reads do not say when
 	// they were observed.
 	untraced bool
@@ -67,7 +63,7 @@ func newRigOf(t *testing.T, config platform.Config) *rig {
 	config.Secret = eventsSecret
 	p, err := platform.Start(config)
 	require.NoError(t, err)
-	r := &rig{t: t, Platform: p, secrets: []string{eventsSecret, callerSecret}}
+	r := &rig{t: t, Platform: p}
 	t.Cleanup(func() { assert.NoError(t, p.Close()) })
 	r.dir, err = os.MkdirTemp(suite.dir, "r")
 	require.NoError(t, err)
@@ -84,19 +80,6 @@ func newRigOf(t *testing.T, config platform.Config) *rig {
 	return r
 }
 
-// maxSecrets bounds what is searched for as it is. All tokens are searched for
-// by their looks.
-const maxSecrets = 100
-
-// keepOut names a text that no log may hold.
-func (r *rig) keepOut(secret string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if secret != "" && len(r.secrets) < maxSecrets {
-		r.secrets = append(r.secrets, secret)
-	}
-}
-
 // vmBehaves sets the behaviours of the VM worker. Statuses always tell which
 // request they answer.
 func (r *rig) vmBehaves(behaviours ...platform.Behaviour) {
@@ -108,10 +91,8 @@ func (r *rig) vmBehaves(behaviours ...platform.Behaviour) {
 
 // environment is that of a gateway with its data in home.
 func (r *rig) environment(home string, settings []string) []string {
-	token := r.ProviderToken()
-	r.keepOut(token)
 	env := append([]string{"PATH=" + os.Getenv("PATH")}, defaults...)
-	env = append(env, "BUS_EVENTS_API_URL="+r.URL(), "BUS_API_TOKEN="+token, "BUS_VM_DATA_DIR="+dataDir(home))
+	env = append(env, "BUS_EVENTS_API_URL="+r.URL(), "BUS_API_TOKEN="+r.ProviderToken(), "BUS_VM_DATA_DIR="+dataDir(home))
 	env = append(env, r.common...)
 	return lastWins(append(env, settings...))
 }

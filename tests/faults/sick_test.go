@@ -72,14 +72,14 @@ func TestSickEvents(t *testing.T) {
 	})
 }
 
-// A write whose publish is refused has done nothing, and its record says so. A
+// A write whose publish is refused has done nothing; answer and record say so. A
 // 5xx refuses nothing: it may be a proxy's (see TestPublishAnsweredByAProxy).
 func TestRefusedPublishIsOnRecord(t *testing.T) {
 	r := newRig(t)
 	g := r.gateway()
 	for status, outcome := range map[int]string{400: notSent, 413: notSent, 429: notSent, 500: unknown, 503: unknown} {
 		r.Events.SetFaults(platform.Faults{Names: []string{platform.StartRequest}, PublishStatus: status})
-		r.wantRecord(r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable), "failed", outcome)
+		r.wantRecord(r.wantOutcome(r.write(g, start), http.StatusServiceUnavailable, unavailable, outcome), "failed", outcome)
 	}
 	r.Events.SetFaults(platform.Faults{})
 	r.wantWrite(g, start, http.StatusAccepted, "")

@@ -40,7 +40,7 @@ func stopping(w world) {
 func (r *rig) wantAudits(g *gateway) {
 	r.t.Helper()
 	published := r.publishedWrites()
-	log := g.log.String()
+	log := g.log.all()
 	for _, c := range r.book.writes {
 		if c.gateway != g {
 			continue

@@ -70,6 +70,5 @@ func TestStopGivesUp(t *testing.T) {
 // wantAudit wants the log to say how a write ended.
 func (r *rig) wantAudit(c *call, result string) {
 	r.t.Helper()
-	assert.Contains(r.t, c.gateway.log.String(),
-		fmt.Sprintf("msg=audit request_id=%s subject=%s action=%s result=%s ", c.requestID, c.account, c.action, result))
+	c.gateway.wantLog(fmt.Sprintf("msg=audit request_id=%s subject=%s action=%s result=%s ", c.requestID, c.account, c.action, result))
 }

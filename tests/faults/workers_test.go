@@ -61,6 +61,7 @@ func TestLifecycleWorker(t *testing.T) {
 		"an error with a code": {refuses(withCode), 502, "no_capacity", rejected},
 		"an error as text":     {refuses(asText), 502, "integration_error", rejected},
 		"an error inside":      {refuses(inPayload), 502, "no_capacity", rejected},
+		"in words of ours":     {refuses(platform.EventError{Code: unavailable, Message: "none left"}), 502, unavailable, rejected},
 	}
 	for _, payload := range []string{
 		`{"state":"starting"}`,
@@ -130,7 +131,7 @@ func TestLifecycleWorker(t *testing.T) {
 
 // Without a clear allowance nothing is published to the VM worker and nothing
 // is recorded. An allowance is the member allowed, once, and true; everything
-// else about it may be of any type.
+// else about it may be of any type. Of a denial, usage is passed on within bounds.
 func TestBillingWorker(t *testing.T) {
 	r := newRig(t)
 	g := r.two()
@@ -179,13 +180,23 @@ func TestBillingWorker(t *testing.T) {
 	} {
 		odd[payload] = oddity{says(payload), 502, kind, notSent}
 	}
+	usages := map[string]string{}
+	for _, c := range foreign {
+		payload := `{"allowed":false,"reason":"quota_exceeded","usage":` + c.object + `}`
+		if odd[payload] = (oddity{says(payload), 502, malformed, notSent}); c.passed {
+			odd[payload], usages[payload] = oddity{says(payload), 402, "quota_exceeded", notSent}, c.object
+		}
+	}
 	for name, c := range odd {
 		before := r.Events.Accepted(platform.StartRequest)
 		r.Billing.SetBehaviour(c.behaviour)
 		w := r.write(g.of(c), start)
 		r.expect(name, w, c.status, c.kind)
-		assert.Equal(t, c.outcome, w.failure().Outcome, name)
-		assert.Equal(t, c.status == 202, r.Events.Accepted(platform.StartRequest) == before+1, "%s: starts published", name)
+		assert.Equal(t, c.outcome, w.failure().Outcome, "%.200s", name)
+		assert.Equal(t, c.status == 202, r.Events.Accepted(platform.StartRequest) == before+1, "%.200s: starts published", name)
+		if usage, there := usages[name]; there {
+			assert.True(t, string(w.failure().Usage) == usage, "usage %.200s, want %.200s", w.failure().Usage, usage)
+		}
 	}
 }
 
