@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,7 +24,7 @@ type bench struct {
 type part struct {
 	name   string
 	growth bool // of the report on growth
-	run    func(*bench, context.Context) error
+	run    func(*bench, context.Context)
 }
 
 var parts = []part{
@@ -43,7 +42,7 @@ var parts = []part{
 }
 
 // selectParts returns the parts of a report: all of them, or only those named.
-func selectParts(growth bool, only string) (chosen []part, err error) {
+func selectParts(growth bool, only string) (chosen []part) {
 	var names []string
 	for _, p := range parts {
 		if p.growth == growth {
@@ -54,35 +53,60 @@ func selectParts(growth bool, only string) (chosen []part, err error) {
 		}
 	}
 	if only != "" && len(chosen) != len(strings.Split(only, ",")) {
-		return nil, fmt.Errorf("parts are %s, not %s", strings.Join(names, ","), only)
+		check(fmt.Errorf("parts are %s, not %s", strings.Join(names, ","), only))
 	}
-	return chosen, nil
+	return chosen
+}
+
+// failure is an error that ends the run: check throws it, caught catches it, so
+// that a measurement reads as what it does. It does not cross goroutines.
+type failure struct{ error }
+
+func check(err error) {
+	if err != nil {
+		panic(failure{err})
+	}
+}
+
+func must[T any](value T, err error) T {
+	check(err)
+	return value
+}
+
+// caught returns what run failed with.
+func caught(run func()) (err error) {
+	defer func() {
+		thrown := recover()
+		if failed, ok := thrown.(failure); ok {
+			err = failed.error
+		} else if thrown != nil {
+			panic(thrown)
+		}
+	}()
+	run()
+	return nil
 }
 
 // newBench looks for the tools, builds the programs and moves itself to the
 // core of the load.
-func newBench(ctx context.Context, o options) (_ *bench, err error) {
-	b := &bench{options: o, began: time.Now(), mint: newMint(), missing: map[string]bool{}}
-	if b.dir, err = os.MkdirTemp("", "bus-vm-bench-"); err != nil {
-		return nil, err
+func newBench(ctx context.Context, o options) *bench {
+	b := &bench{
+		options: o, began: time.Now(), dir: must(os.MkdirTemp("", "bus-vm-bench-")), mint: newMint(), missing: map[string]bool{},
 	}
-	defer func() {
-		if err != nil {
-			b.close()
+	err := caught(func() {
+		b.checkTools()
+		b.build(ctx)
+		writeScripts(b.dir)
+		if err := pinSelf(o.loadCore); err != nil {
+			check(fmt.Errorf("pin to core %d: %w; choose others with -server-core and -load-core", o.loadCore, err))
 		}
-	}()
-	if err := errors.Join(b.checkTools(), b.build(ctx), writeScripts(b.dir)); err != nil {
-		return nil, err
-	}
-	if err := pinSelf(o.loadCore); err != nil {
-		return nil, fmt.Errorf("pin to core %d: %w; choose others with -server-core and -load-core", o.loadCore, err)
-	}
-	machine, err := describeMachine(ctx)
+		b.report = newReport(describeMachine(ctx), o)
+	})
 	if err != nil {
-		return nil, err
+		b.close()
+		check(err)
 	}
-	b.report = newReport(machine, o)
-	return b, nil
+	return b
 }
 
 func (b *bench) close() { _ = os.RemoveAll(b.dir) }
@@ -99,27 +123,25 @@ var tools = []struct{ program, install, peer string }{
 	{"nginx", "apt-get install nginx-light", nginxPeer},
 }
 
-func (b *bench) checkTools() error {
+func (b *bench) checkTools() {
 	for _, t := range tools {
 		if _, err := exec.LookPath(t.program); err == nil {
 			continue
 		}
 		if t.peer == "" {
-			return fmt.Errorf("%s is missing (%s)", t.program, t.install)
+			check(fmt.Errorf("%s is missing (%s)", t.program, t.install))
 		}
 		b.missing[t.peer] = true
 		b.say("%s is missing (%s); going on without it", t.program, t.install)
 	}
-	return nil
 }
 
 // build builds the gateway and the peers with the flags of `just build`.
-func (b *bench) build(ctx context.Context) error {
+func (b *bench) build(ctx context.Context) {
 	b.say("building …")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", b.dir+"/", ".", "./tests/bench/peers/...")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build (run it from the root of the repository): %w\n%s", err, out)
+		check(fmt.Errorf("build (run it from the root of the repository): %w\n%s", err, out))
 	}
-	return nil
 }

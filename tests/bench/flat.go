@@ -23,11 +23,8 @@ const (
 )
 
 // flatMemory sends requests of all kinds and watches that memory stops growing.
-func (b *bench) flatMemory(ctx context.Context) error {
-	s, err := b.start(ctx, gatewaySpec)
-	if err != nil {
-		return err
-	}
+func (b *bench) flatMemory(ctx context.Context) {
+	s := b.start(ctx, gatewaySpec)
 	defer s.stop()
 	kinds := [][]byte{
 		statusRequest(b.mint.token(good)), statusRequest(b.mint.token(good)),
@@ -36,25 +33,17 @@ func (b *bench) flatMemory(ctx context.Context) error {
 		[]byte("GET /nothing/here HTTP/1.1\r\nHost: bench\r\n\r\n"),
 		[]byte("PUT /api/v1/vm/status HTTP/1.1\r\nHost: bench\r\nContent-Length: 2\r\n\r\n{}"),
 	}
-	if err := b.mixed(ctx, s, kinds, remembered, 1); err != nil {
-		return err
-	}
+	b.mixed(ctx, s, kinds, remembered, 1)
 	var memory []float64
 	for step := range flatSteps {
-		if err := b.mixed(ctx, s, kinds, b.flat/flatSteps, freshEvery); err != nil {
-			return err
-		}
-		now, err := resident(s.cmd.Process.Pid)
-		if err != nil {
-			return err
-		}
+		b.mixed(ctx, s, kinds, b.flat/flatSteps, freshEvery)
+		now := resident(s.cmd.Process.Pid)
 		memory = append(memory, float64(now)/1e6)
 		if step%5 == 4 {
 			b.say("memory after %d requests: %.1f MB", (step+1)*b.flat/flatSteps, memory[step])
 		}
 	}
 	b.reportFlat(memory)
-	return nil
 }
 
 func (b *bench) reportFlat(memory []float64) {
@@ -75,11 +64,11 @@ func (b *bench) reportFlat(memory []float64) {
 }
 
 // mixed sends n requests, one in every so many with a new token.
-func (b *bench) mixed(ctx context.Context, s *server, kinds [][]byte, n, every int) error {
+func (b *bench) mixed(ctx context.Context, s *server, kinds [][]byte, n, every int) {
 	var left atomic.Int64
 	left.Store(int64(n))
 	var minting sync.Mutex
-	return s.load(ctx, flatConnections, func(exchange func([]byte) (int, error)) error {
+	check(s.load(ctx, flatConnections, func(exchange func([]byte) (int, error)) error {
 		for i := int(left.Add(-1)); i >= 0; i = int(left.Add(-1)) {
 			request := kinds[i%len(kinds)]
 			if i%every == 0 {
@@ -92,5 +81,5 @@ func (b *bench) mixed(ctx context.Context, s *server, kinds [][]byte, n, every i
 			}
 		}
 		return nil
-	})
+	}))
 }

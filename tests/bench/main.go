@@ -37,14 +37,14 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx); err != nil {
+	if err := caught(func() { run(ctx) }); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context) {
 	o := options{flat: 1_000_000, idle: 10_000}
 	flag.IntVar(&o.serverCore, "server-core", 0, "core the servers run on")
 	flag.IntVar(&o.loadCore, "load-core", 1, "core the load runs on")
@@ -55,30 +55,24 @@ func run(ctx context.Context) error {
 	out := flag.String("out", "docs/bench", "directory to write the report to; empty to print it only")
 	quick := flag.Bool("quick", false, "less than a minute, coarse, printed only")
 	if flag.Parse(); flag.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
+		check(fmt.Errorf("unexpected argument %q", flag.Arg(0)))
 	}
 	if o.serverCore == o.loadCore {
-		return errors.New("server and load need a core each")
+		check(errors.New("server and load need a core each"))
 	}
 	if *quick {
 		o.rounds, o.seconds, o.flat, o.idle, *out = 2, 1, 50_000, 2000, ""
 	}
-	selected, err := selectParts(o.growth, *only)
-	if err != nil {
-		return err
-	}
-	b, err := newBench(ctx, o)
-	if err != nil {
-		return err
-	}
+	selected := selectParts(o.growth, *only)
+	b := newBench(ctx, o)
 	defer b.close()
 	for _, p := range selected {
 		began := time.Now()
 		b.say("%s …", p.name)
-		if err := p.run(b, ctx); err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
+		if err := caught(func() { p.run(b, ctx) }); err != nil {
+			check(fmt.Errorf("%s: %w", p.name, err))
 		}
 		b.say("%s took %s", p.name, time.Since(began).Round(100*time.Millisecond))
 	}
-	return b.report.publish(*out)
+	check(b.report.publish(*out))
 }

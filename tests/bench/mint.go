@@ -58,16 +58,14 @@ func (m *mint) forged() string {
 }
 
 // file writes n new tokens, one a line, over the last file of that name.
-func (m *mint) file(path string, n int, c claims) (string, error) {
-	file, err := os.Create(path)
-	if err != nil {
-		return "", err
-	}
+func (m *mint) file(path string, n int, c claims) string {
+	file := must(os.Create(path))
 	defer file.Close()
 	out := bufio.NewWriter(file)
 	for range n {
 		_, _ = out.WriteString(m.token(c)) // Flush tells
 		_ = out.WriteByte('\n')
 	}
-	return path, out.Flush()
+	check(out.Flush())
+	return path
 }

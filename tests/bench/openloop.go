@@ -45,7 +45,7 @@ func startRequest(token string) []byte {
 }
 
 // openLoop sends n writes, rate a second, whatever becomes of those before.
-func (s *server) openLoop(ctx context.Context, token string, n, rate, connections int) (shots, error) {
+func (s *server) openLoop(ctx context.Context, token string, n, rate, connections int) shots {
 	begin := time.Now().Add(10 * time.Millisecond)
 	due := make(chan time.Time, n)
 	go func() {
@@ -65,22 +65,19 @@ func (s *server) openLoop(ctx context.Context, token string, n, rate, connection
 }
 
 // closedLoop sends n writes, so many at a time.
-func (s *server) closedLoop(ctx context.Context, token string, n, writers int) (shots, error) {
+func (s *server) closedLoop(ctx context.Context, token string, n, writers int) shots {
 	var sent atomic.Int64
 	return s.shoot(ctx, token, n, writers, func() (time.Time, bool) { return time.Now(), sent.Add(1) <= int64(n) })
 }
 
 // shoot sends a write for each moment that next returns, over so many connections.
-func (s *server) shoot(ctx context.Context, token string, n, connections int, next func() (time.Time, bool)) (shots, error) {
+func (s *server) shoot(ctx context.Context, token string, n, connections int, next func() (time.Time, bool)) shots {
 	request := startRequest(token)
-	before, err := cpuTime(s.cmd.Process.Pid)
-	if err != nil {
-		return shots{}, err
-	}
+	before := cpuTime(s.cmd.Process.Pid)
 	began := time.Now()
 	var mu sync.Mutex
 	latency := make([]time.Duration, 0, n)
-	err = s.load(ctx, connections, func(exchange func([]byte) (int, error)) error {
+	check(s.load(ctx, connections, func(exchange func([]byte) (int, error)) error {
 		for at, more := next(); more; at, more = next() {
 			status, err := exchange(request)
 			if err != nil {
@@ -95,17 +92,11 @@ func (s *server) shoot(ctx context.Context, token string, n, connections int, ne
 			mu.Unlock()
 		}
 		return nil
-	})
+	}))
 	took := time.Since(began)
-	if err != nil {
-		return shots{}, err
-	}
-	after, err := cpuTime(s.cmd.Process.Pid)
-	if err != nil {
-		return shots{}, err
-	}
+	after := cpuTime(s.cmd.Process.Pid)
 	slices.Sort(latency)
-	return shots{latency: latency, took: took, cpu: after - before}, nil
+	return shots{latency: latency, took: took, cpu: after - before}
 }
 
 // load lets send make its requests over so many connections at the same time, one

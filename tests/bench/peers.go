@@ -34,15 +34,15 @@ type spec struct {
 	name string
 	// command returns the command that serves on addr, with nothing but its
 	// own in Env; dir holds the built programs and takes scratch files.
-	command func(dir, addr string) (*exec.Cmd, error)
+	command func(dir, addr string) *exec.Cmd
 	// wants is the document it answers; empty for wire.Document.
 	wants string
 }
 
 // gatewaySpec is the gateway as it ships: every setting at its default, but
 // the address.
-var gatewaySpec = spec{name: gatewayName, command: func(dir, addr string) (*exec.Cmd, error) {
-	return exec.Command(filepath.Join(dir, gateway), "--addr", addr), nil
+var gatewaySpec = spec{name: gatewayName, command: func(dir, addr string) *exec.Cmd {
+	return exec.Command(filepath.Join(dir, gateway), "--addr", addr)
 }}
 
 var peers = []spec{
@@ -55,8 +55,8 @@ var peers = []spec{
 }
 
 func program(name, file string) spec {
-	return spec{name: name, command: func(dir, addr string) (*exec.Cmd, error) {
-		return exec.Command(filepath.Join(dir, file), addr), nil
+	return spec{name: name, command: func(dir, addr string) *exec.Cmd {
+		return exec.Command(filepath.Join(dir, file), addr)
 	}}
 }
 
@@ -67,24 +67,20 @@ var (
 	nginxConfig string
 )
 
-func haproxy(dir, addr string) (*exec.Cmd, error) {
+func haproxy(dir, addr string) *exec.Cmd {
 	path := filepath.Join(dir, "haproxy.cfg")
-	if err := os.WriteFile(path, []byte(haproxyConfig), 0o600); err != nil {
-		return nil, err
-	}
+	check(os.WriteFile(path, []byte(haproxyConfig), 0o600))
 	cmd := exec.Command("haproxy", "-db", "-q", "-f", path)
 	cmd.Env = []string{"BENCH_ADDR=" + addr}
-	return cmd, nil
+	return cmd
 }
 
 // nginx has no variables for its own settings, so its file is filled in.
-func nginx(dir, addr string) (*exec.Cmd, error) {
+func nginx(dir, addr string) *exec.Cmd {
 	path := filepath.Join(dir, "nginx.conf")
 	text := strings.NewReplacer("BENCH_DIR", dir, "BENCH_ADDR", addr).Replace(nginxConfig)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		return nil, err
-	}
-	return exec.Command("nginx", "-p", dir, "-c", path), nil
+	check(os.WriteFile(path, []byte(text), 0o600))
+	return exec.Command("nginx", "-p", dir, "-c", path)
 }
 
 // pick returns the specs with the given names.

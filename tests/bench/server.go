@@ -35,49 +35,39 @@ type server struct {
 
 // start runs a server and returns once it answers a status read with exactly
 // the bytes all of them must answer with.
-func (b *bench) start(ctx context.Context, s spec) (*server, error) {
+func (b *bench) start(ctx context.Context, s spec) *server {
 	token := b.mint.token(good)
 	return b.startWhen(ctx, s, func(s *server) error { return s.check(ctx, token) })
 }
 
 // startWhen runs a server and returns once ready says nil.
-func (b *bench) startWhen(ctx context.Context, s spec, ready func(*server) error) (*server, error) {
-	running, err := b.launch(s)
-	if err != nil {
-		return nil, err
-	}
+func (b *bench) startWhen(ctx context.Context, s spec, ready func(*server) error) *server {
+	running := b.launch(s)
 	ctx, cancel := context.WithTimeout(ctx, comeUp)
 	defer cancel()
 	for {
-		if err = ready(running); err == nil {
-			return running, nil
+		err := ready(running)
+		if err == nil {
+			return running
 		}
 		if len(running.ended) > 0 || pause(ctx, comeUpPoll) != nil {
 			running.stop()
-			return nil, fmt.Errorf("%s does not come up: %w\n%s", s.name, err, running.output)
+			check(fmt.Errorf("%s does not come up: %w\n%s", s.name, err, running.output))
 		}
 	}
 }
 
 // launch runs a server and does not wait for it.
-func (b *bench) launch(s spec) (*server, error) {
-	addr, err := freeAddr()
-	if err != nil {
-		return nil, err
-	}
-	cmd, err := s.command(b.dir, addr)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s.name, err)
-	}
+func (b *bench) launch(s spec) *server {
+	addr := must(freeAddr())
+	cmd := s.command(b.dir, addr)
 	running := &server{spec: s, addr: addr, cmd: cmd, ended: make(chan error, 1), output: &bytes.Buffer{}}
 	cmd.Env = append(cmd.Env, "PATH=/usr/sbin:/usr/bin:/sbin:/bin", wire.SecretEnv+"="+benchSecret)
 	cmd.Stdout, cmd.Stderr = running.output, running.output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no server outlives this program
-	if err := startOn(b.serverCore, b.loadCore, cmd); err != nil {
-		return nil, fmt.Errorf("%s: %w", s.name, err)
-	}
+	check(startOn(b.serverCore, b.loadCore, cmd))
 	go func() { running.ended <- cmd.Wait() }()
-	return running, nil
+	return running
 }
 
 func freeAddr() (string, error) {
