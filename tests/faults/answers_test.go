@@ -37,7 +37,6 @@ func TestTokenRefusedAfterTheReply(t *testing.T) {
 // Of an event that was passed on, only a 4xx or accepted: false says that nothing
 // was done; whatever else is answered, the reply is waited for.
 func TestOddPublishAnswers(t *testing.T) {
-	slow := platform.Behaviour{Names: []string{platform.StartRequest}, Delay: 700 * time.Millisecond}
 	rows(t, map[string]string{
 		"101":             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
 		"000":             "HTTP/1.1 000 None\r\nContent-Length: 0\r\n\r\n",
@@ -65,7 +64,7 @@ func TestOddPublishAnswers(t *testing.T) {
 			pass()
 			rawAnswer(w, text, 0)
 		})
-		b.vmBehaves(slow)
+		b.vmBehaves(platform.Behaviour{Names: starts, Delay: 700 * time.Millisecond})
 		w := b.write(b.gateway("BUS_VM_TIMEOUT=5s"), start)
 		if w.status != http.StatusAccepted {
 			assert.Equal(t, unknown, w.failure().Outcome, "only a 4xx says that nothing was done (contract §4): %s", w)
@@ -83,7 +82,7 @@ func TestStalledPublishAnswers(t *testing.T) {
 			}
 			rawAnswer(w, fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: 10\r\n\r\n", code), 30*time.Second)
 		})
-		b.vmBehaves(platform.Behaviour{Names: []string{platform.StartRequest}, Silent: true})
+		b.vmBehaves(platform.Behaviour{Names: starts, Silent: true})
 		b.wantTook(b.write(b.gateway("BUS_VM_TIMEOUT=12s"), start), 0, soon)
 	})
 }

@@ -14,18 +14,6 @@ import (
 
 const unavailable = "backend_unavailable"
 
-func TestHealthy(t *testing.T) {
-	rows(t, map[string]kind{"within": within, "process": process}, func(t *testing.T, k kind) {
-		r := newRig(t)
-		g := r.begin(k, r.home())
-		r.connected()
-		r.wantWrite(g, start, http.StatusAccepted, "")
-		tr := r.callers(g, 4)
-		r.wantWrite(g, stop, http.StatusAccepted, "")
-		tr.end()
-	})
-}
-
 // Without an Events API, or with one that takes connections and says nothing,
 // the gateway starts, says that it is not ready, refuses everything before any
 // work, and is well as soon as the API is there.
@@ -124,7 +112,7 @@ func TestEventsGoAwayUnderTraffic(t *testing.T) {
 	}, func(t *testing.T, c row) {
 		r := newRig(t)
 		g := r.gateway(hurried)
-		tr := r.callers(g, 6)
+		end := r.callers(g, 6)
 		for round := 1; round <= 2; round++ {
 			r.awaitAccepted(platform.StartRequest, 10*round)
 			if c.down == nil {
@@ -137,7 +125,7 @@ func TestEventsGoAwayUnderTraffic(t *testing.T) {
 		}
 		r.await("workers", r.WaitReady)
 		r.connected()
-		tr.end()
+		end()
 		r.onlyStatuses(http.StatusAccepted, http.StatusServiceUnavailable)
 		r.back(g)
 	})

@@ -32,9 +32,9 @@ func TestFaultsLeaveNothingBehind(t *testing.T) {
 		} {
 			f.Names = names
 			r.Events.SetFaults(f)
-			tr := r.callers(g, 4)
+			end := r.callers(g, 4)
 			r.write(g, start)
-			tr.end()
+			end()
 			r.Events.CutStreams()
 		}
 		require.NoError(t, r.Events.Kill())

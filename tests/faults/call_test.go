@@ -163,25 +163,21 @@ func (r *rig) wantWrite(g *gateway, action string, status int, kind string) *cal
 	return r.want(r.write(g, action), status, kind)
 }
 
-// traffic is callers that start, stop and read at a steady pace.
-type traffic struct {
-	stop chan struct{}
-	done sync.WaitGroup
-}
-
-// How often each of them makes a write and a read.
+// How often each caller makes a write and a read.
 const (
 	steady = 25 * time.Millisecond
 	hectic = time.Millisecond
 )
 
-// callers lets n of them call g until end.
-func (r *rig) callers(g *gateway, n int) *traffic { return r.callersAt(steady, g, n) }
+// callers lets n callers start, stop and read at a steady pace, until end, which
+// waits until every call has been answered.
+func (r *rig) callers(g *gateway, n int) (end func()) { return r.callersAt(steady, g, n) }
 
-func (r *rig) callersAt(pace time.Duration, g *gateway, n int) *traffic {
-	tr := &traffic{stop: make(chan struct{})}
+func (r *rig) callersAt(pace time.Duration, g *gateway, n int) (end func()) {
+	quit := make(chan struct{})
+	var done sync.WaitGroup
 	for i := range n {
-		tr.done.Go(func() {
+		done.Go(func() {
 			tick := time.NewTicker(pace)
 			defer tick.Stop()
 			for turn := i; ; turn++ {
@@ -191,7 +187,7 @@ func (r *rig) callersAt(pace time.Duration, g *gateway, n int) *traffic {
 				r.read(g)
 				select {
 				case <-tick.C:
-				case <-tr.stop:
+				case <-quit:
 					return
 				case <-g.ended:
 					return
@@ -199,11 +195,8 @@ func (r *rig) callersAt(pace time.Duration, g *gateway, n int) *traffic {
 			}
 		})
 	}
-	return tr
-}
-
-// end waits until every call of theirs has been answered.
-func (tr *traffic) end() {
-	close(tr.stop)
-	tr.done.Wait()
+	return func() {
+		close(quit)
+		done.Wait()
+	}
 }

@@ -130,8 +130,7 @@ func TestLockedDataDirectory(t *testing.T) {
 	rows(t, map[string]kind{"within": within, "process": process}, func(t *testing.T, k kind) {
 		r := newRig(t)
 		first := r.gateway()
-		home := r.home()
-		second := r.launch(k, home, "BUS_VM_DATA_DIR="+dataDir(first.home))
+		second := r.launch(k, r.home(), "BUS_VM_DATA_DIR="+dataDir(first.home))
 		r.wantEnd(second, 1, dataDir(first.home), "in use by another process", "--data-dir")
 		r.wantWrite(first, start, http.StatusAccepted, "")
 	})

@@ -17,9 +17,7 @@ import (
 func TestAcceptanceAfterARefusal(t *testing.T) {
 	r := newRig(t)
 	g := r.gateway("BUS_VM_STATUS_MAX_AGE=1m", "BUS_VM_STATUS_REFRESH=1m", "BUS_VM_STATUS_REFRESH_MOVING=1m")
-	notMine := refuses(platform.EventError{Code: "not_mine", Message: "no"})
-	notMine.Names = []string{platform.StartRequest}
-	r.vmBehaves(notMine)
+	r.vmBehaves(toStarts(refuses(platform.EventError{Code: "not_mine", Message: "no"})))
 	for range 2 {
 		r.want(r.read(g), http.StatusOK, "")
 	}

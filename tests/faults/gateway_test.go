@@ -99,14 +99,18 @@ var (
 // serving waits until it listens; false means that it ended instead.
 func (g *gateway) serving() bool {
 	g.t.Helper()
+	match := g.awaitLog(servingLine)
+	if match != nil {
+		g.addr = match[1]
+	}
+	return match != nil
+}
+
+// awaitLog waits until a line of the log matches, or it has ended without one.
+func (g *gateway) awaitLog(pattern *regexp.Regexp) []string {
 	ctx, cancel := patiently()
 	defer cancel()
-	match := g.log.await(ctx, g.ended, servingLine)
-	if match == nil {
-		return false
-	}
-	g.addr = match[1]
-	return true
+	return g.log.await(ctx, g.ended, pattern)
 }
 
 func (g *gateway) hasEnded() bool {

@@ -63,7 +63,7 @@ func seeded(t *testing.T, runs, lives int, live func(world)) {
 }
 
 // callers lets some callers call g until end.
-func (w world) callers(g *gateway) *traffic {
+func (w world) callers(g *gateway) (end func()) {
 	return w.rig.callersAt([]time.Duration{steady, hectic}[w.dice.IntN(2)], g, 1+w.dice.IntN(10))
 }
 
@@ -75,9 +75,9 @@ func killing(w world) {
 	if atStart {
 		kill(g, life/8)
 	} else if g.serving() {
-		tr := w.callers(g)
+		end := w.callers(g)
 		kill(g, life)
-		tr.end()
+		end()
 	}
 	g.wait()
 	require.True(w.t, g.killed.Load(), "it ended by itself:\n%s", g.log)

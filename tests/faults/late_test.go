@@ -34,7 +34,7 @@ func TestReplyAfterTheDeadline(t *testing.T) {
 	}, func(t *testing.T, c row) {
 		r := newRig(t)
 		g := r.gateway(hurried, "BUS_VM_LATE_REPLY="+c.lateReply)
-		c.behaviour.Names, c.behaviour.Hold = []string{platform.StartRequest}, 1<<20
+		c.behaviour.Names, c.behaviour.Hold = starts, 1<<20
 		r.vmBehaves(c.behaviour)
 		writes := r.published(func() *call { return r.write(g, start) }, together)
 		for _, w := range writes {
@@ -65,9 +65,7 @@ func TestSenseAfterNonsense(t *testing.T) {
 	}, func(t *testing.T, c row) {
 		r := newRig(t)
 		g := r.gateway("BUS_VM_LATE_REPLY=20s")
-		nonsense := says(`{}`)
-		nonsense.Names = []string{platform.StartRequest}
-		r.vmBehaves(nonsense)
+		r.vmBehaves(toStarts(says(`{}`)))
 		w := r.wantWrite(g, start, http.StatusBadGateway, "bad_gateway")
 		r.publish(platform.ReplyName(platform.StartRequest), r.lifecyclePublishes()[0].CorrelationID, c.reply)
 		r.wantRecord(w, c.phase, c.outcome)
@@ -110,7 +108,7 @@ func TestRepliesToOtherRequests(t *testing.T) {
 	r := newRig(t)
 	g := r.gateway()
 	r.vmBehaves(platform.Behaviour{
-		Names: []string{platform.StartRequest}, Hold: inFlight, Duplicate: 1, Echo: true,
+		Names: starts, Hold: inFlight, Duplicate: 1, Echo: true,
 		Refuse: &platform.EventError{Code: "no_capacity", Message: "none left for"},
 	})
 	writes, callers := r.together(inFlight, func(int) *call { return r.write(g, start) })
@@ -147,7 +145,7 @@ func TestReplyBeforePublishReturns(t *testing.T) {
 	})
 	r.wantWrite(g, start, http.StatusAccepted, "")
 	// Even when the answer never comes.
-	r.Events.SetFaults(platform.Faults{Names: []string{platform.StartRequest}, CutPublish: true})
+	r.Events.SetFaults(platform.Faults{Names: starts, CutPublish: true})
 	r.wantWrite(g, start, http.StatusAccepted, "")
 	r.Events.SetFaults(platform.Faults{})
 	r.awaitAsked(platform.StartRequest, 2)

@@ -42,12 +42,12 @@ func TestLines(t *testing.T) {
 		}
 		g := r.gateway(timeout)
 		r.Events.SetFaults(c.faults)
-		tr := r.callers(g, callers)
+		end := r.callers(g, callers)
 		for range 3 {
 			r.write(g, start)
 			r.read(g)
 		}
-		tr.end()
+		end()
 		r.heal()
 		r.back(g)
 		if c.loses {

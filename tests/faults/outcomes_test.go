@@ -20,7 +20,6 @@ const (
 // program has to read the message. The rig holds it to what was published. Here
 // the API is at fault; TestLifecycleWorker and TestBillingWorker have the rest.
 func TestOutcomes(t *testing.T) {
-	starts := []string{platform.StartRequest}
 	type row struct {
 		timeout string
 		faults  platform.Faults

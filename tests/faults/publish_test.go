@@ -53,7 +53,7 @@ func TestRefusalWithLargeHeaders(t *testing.T) {
 		r := newRig(t)
 		// A static token that is refused would end the process.
 		g := r.gateway("BUS_EVENTS_TOKEN_REFRESH=1", "BUS_VM_TIMEOUT=10s")
-		refused := platform.Faults{Names: []string{platform.StartRequest}, PublishStatus: c.status, HeaderBytes: c.size}
+		refused := platform.Faults{Names: starts, PublishStatus: c.status, HeaderBytes: c.size}
 		r.Events.SetFaults(refused)
 		w := r.wantOutcome(r.write(g, start), http.StatusServiceUnavailable, unavailable, notSent)
 		r.wantTook(w, 0, soon)
@@ -95,8 +95,7 @@ func TestReplyOvertakesThePublish(t *testing.T) {
 	}, func(t *testing.T, c row) {
 		r := newRig(t)
 		g := r.gateway()
-		c.behaviour.Names = []string{platform.StartRequest}
-		r.vmBehaves(c.behaviour)
+		r.vmBehaves(toStarts(c.behaviour))
 		r.Events.SetFaults(platform.Faults{Names: []string{c.request}, AnswerDelay: delay})
 		r.wantTook(r.wantWrite(g, start, c.status, c.kind), 0, delay/2)
 		r.Events.SetFaults(platform.Faults{Names: []string{platform.StatusRequest}, AnswerDelay: delay})
@@ -117,7 +116,6 @@ func TestPublishAnsweredByAProxy(t *testing.T) {
 	}, func(t *testing.T, c row) {
 		r := newRig(t)
 		g := r.gateway("BUS_VM_TIMEOUT=12s", "BUS_VM_LATE_REPLY=20s")
-		starts := []string{platform.StartRequest}
 		r.Events.SetFaults(platform.Faults{Names: starts, AnswerStatus: c.status})
 		if !c.late {
 			r.vmBehaves(platform.Behaviour{Names: starts, Delay: 300 * time.Millisecond})

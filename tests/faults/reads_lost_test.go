@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -61,10 +60,10 @@ func TestSuspendedProcess(t *testing.T) {
 		// How long it is suspended is the fault itself.
 		time.Sleep(time.Until(suspended.Add(maxAge + 200*time.Millisecond)))
 		g.resume()
-		var answered sync.WaitGroup
-		for i, conn := range conns {
-			answered.Go(func() { reads[i].answer, reads[i].ended = receive(conn), time.Now() })
-		}
+		_, answered := r.together(callers, func(i int) *call {
+			reads[i].answer, reads[i].ended = receive(conns[i]), time.Now()
+			return reads[i]
+		})
 		answered.Wait()
 		trace, old := r.trace(), 0
 		for _, read := range reads {

@@ -82,8 +82,7 @@ func TestReadsDuringRepeatedWrites(t *testing.T) {
 	}, func(t *testing.T, c row) {
 		r := newRig(t)
 		g := r.gateway("BUS_VM_TIMEOUT=6s")
-		c.behaviour.Names = []string{platform.StartRequest}
-		r.vmBehaves(c.behaviour, platform.Behaviour{Names: []string{platform.StatusRequest}, Delay: slow})
+		r.vmBehaves(toStarts(c.behaviour), platform.Behaviour{Names: []string{platform.StatusRequest}, Delay: slow})
 		var callers sync.WaitGroup
 		began := time.Now()
 		callers.Go(func() {

@@ -52,9 +52,9 @@ func TestReplicaDies(t *testing.T) {
 	r.awaitAccepted(platform.StartRequest, 4)
 	mortal.kill()
 	mortal.wait()
-	theirs.end()
+	theirs()
 	r.vmBehaves()
-	ours.end()
+	ours()
 	for _, c := range r.book.writes {
 		if c.gateway == other {
 			r.expect("write", c, http.StatusAccepted, "")

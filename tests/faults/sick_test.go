@@ -59,9 +59,9 @@ func TestSickEvents(t *testing.T) {
 			r.Events.CutStreams(replies...)
 		}
 		before := r.Events.Accepted(platform.StartRequest)
-		tr := r.callers(g, 2)
+		end := r.callers(g, 2)
 		w := r.write(g, start)
-		tr.end()
+		end()
 		if c.status != 0 {
 			r.want(w, c.status, c.kind)
 			assert.True(t, c.published || r.Events.Accepted(platform.StartRequest) == before, "a start was published")
@@ -78,7 +78,7 @@ func TestRefusedPublishIsOnRecord(t *testing.T) {
 	r := newRig(t)
 	g := r.gateway()
 	for status, outcome := range map[int]string{400: notSent, 413: notSent, 429: notSent, 500: unknown, 503: unknown} {
-		r.Events.SetFaults(platform.Faults{Names: []string{platform.StartRequest}, PublishStatus: status})
+		r.Events.SetFaults(platform.Faults{Names: starts, PublishStatus: status})
 		r.wantRecord(r.wantOutcome(r.write(g, start), http.StatusServiceUnavailable, unavailable, outcome), "failed", outcome)
 	}
 	r.Events.SetFaults(platform.Faults{})

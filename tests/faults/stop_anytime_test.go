@@ -25,11 +25,11 @@ func stopping(w world) {
 	limit := []string{"10ms", "100ms", "400ms", "20s"}[w.dice.IntN(4)]
 	w.t.Logf("stopped after %v, within %s", life, limit)
 	g := w.begin(process, w.home, append(w.settings, "BUS_VM_SHUTDOWN_TIMEOUT="+limit)...)
-	tr := w.callers(g)
+	end := w.callers(g)
 	time.Sleep(life) // the moment is the fault itself
 	g.interrupt()
 	code := g.wait()
-	tr.end()
+	end()
 	assert.True(w.t, code == 0 || code == 1 && limit != "20s", "exit code %d:\n%s", code, g.log)
 	w.wantAudits(g)
 	g.killed.Store(true) // what came after it is not counted

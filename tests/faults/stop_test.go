@@ -17,7 +17,7 @@ import (
 // once they are released.
 func (r *rig) underWay(g *gateway, n int, how platform.Behaviour) (writes []*call, answered *sync.WaitGroup) {
 	r.t.Helper()
-	how.Names, how.Hold = []string{platform.StartRequest}, 1<<20
+	how.Names, how.Hold = starts, 1<<20
 	r.vmBehaves(how)
 	writes, answered = r.together(n, func(int) *call { return r.write(g, start) })
 	r.awaitAsked(platform.StartRequest, n)
@@ -31,9 +31,7 @@ func TestStopWaitsForReplies(t *testing.T) {
 		g := r.begin(k, r.home())
 		writes, answered := r.underWay(g, 10, platform.Behaviour{})
 		g.interrupt()
-		ctx, cancel := patiently()
-		defer cancel()
-		require.NotNil(t, g.log.await(ctx, g.ended, drainingLine), "not draining")
+		require.NotNil(t, g.awaitLog(drainingLine), "not draining")
 		r.VM.Release()
 		answered.Wait()
 		assert.Zero(t, g.wait(), "exit code")

@@ -29,7 +29,7 @@ func TestStaticTokenRefused(t *testing.T) {
 		},
 		"403 to a stream":       {process, []string{"BUS_API_TOKEN=" + mint("vm:read")}, platform.Faults{}, nil, []string{"listening to", "403", "vm:write"}},
 		"401 to a publish":      {within, nil, platform.Faults{PublishStatus: 401}, publishOnce, []string{"publishing", "401", "billing:entitlement:check"}},
-		"403 to a publish":      {within, nil, platform.Faults{PublishStatus: 403, Names: []string{platform.StartRequest}}, publishOnce, []string{"publishing bus.vm.start.request", "403", "vm:write"}},
+		"403 to a publish":      {within, nil, platform.Faults{PublishStatus: 403, Names: starts}, publishOnce, []string{"publishing bus.vm.start.request", "403", "vm:write"}},
 		"401 to a reconnect":    {within, nil, platform.Faults{ListenStatus: 401}, cutAll, []string{"listening to", "401"}},
 		"403, in a garbled way": {within, nil, platform.Faults{ListenStatus: 403, GarbageBody: true}, cutAll, []string{"listening to", "403"}},
 	}, func(t *testing.T, c row) {

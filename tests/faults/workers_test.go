@@ -42,6 +42,14 @@ func says(payload string) platform.Behaviour {
 
 func refuses(e platform.EventError) platform.Behaviour { return platform.Behaviour{Refuse: &e} }
 
+var starts = []string{platform.StartRequest}
+
+// toStarts limits a behaviour to starts.
+func toStarts(b platform.Behaviour) platform.Behaviour {
+	b.Names = starts
+	return b
+}
+
 const malformed = "bad_gateway"
 
 // The VM worker answers a start in every way it should not, and in some unusual
@@ -116,8 +124,7 @@ func TestLifecycleWorker(t *testing.T) {
 		odd[payload] = oddity{says(payload), 502, malformed, unknown}
 	}
 	for name, c := range odd {
-		c.behaviour.Names = []string{platform.StartRequest}
-		r.vmBehaves(c.behaviour)
+		r.vmBehaves(toStarts(c.behaviour))
 		w := r.write(g.of(c), start)
 		r.expect(name, w, c.status, c.kind)
 		assert.Equal(t, c.outcome, w.failure().Outcome, name)

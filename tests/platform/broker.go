@@ -51,7 +51,7 @@ func (b *broker) publish(ev *event) (listeners int) {
 	b.history[name] = append(b.history[name], ev)
 	var handed []*group
 	for _, s := range b.streams[name] {
-		if s.key.account != ev.account {
+		if s.key.account != ev.wire.Account {
 			continue
 		}
 		if s.group == nil {
@@ -82,7 +82,7 @@ func (b *broker) subscribe(s *stream, replay, follow bool) {
 		}
 	}
 	for _, ev := range b.history[s.key.name] {
-		if replay && ev.account == s.key.account && (g == nil || ev.seq > g.cursor) {
+		if replay && ev.wire.Account == s.key.account && (g == nil || ev.seq > g.cursor) {
 			s.push(ev)
 		}
 	}

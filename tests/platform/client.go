@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	idleConnections = 64
+	// maxConnections bounds what is published at a time.
+	maxConnections = 64
 	// maxErrorBody bounds what is read of a refusal.
 	maxErrorBody = 4 << 10
 )
@@ -39,7 +40,7 @@ type Message struct {
 // NewClient returns a client of the API at root, the service root.
 func NewClient(root, token string) *Client {
 	return &Client{collection: root + collection, token: token, http: &http.Client{
-		Transport: &http.Transport{MaxIdleConnsPerHost: idleConnections, DisableCompression: true},
+		Transport: &http.Transport{MaxConnsPerHost: maxConnections, MaxIdleConnsPerHost: maxConnections, DisableCompression: true},
 	}}
 }
 

@@ -7,10 +7,9 @@ import (
 
 // event is an accepted event inside the Events API.
 type event struct {
-	seq     uint64
-	wire    wire
-	account string
-	line    []byte // wire as JSON with its line end, shared and read-only
+	seq  uint64
+	wire wire
+	line []byte // wire as JSON with its line end, shared and read-only
 }
 
 // wire is one event as the Events API sends it, one JSON document a line, with

@@ -71,18 +71,28 @@ func (e *Events) admit(req *http.Request, name, general string) (account string,
 	return c.Subject, nil
 }
 
-// disturb applies the faults that strike before a request is looked at. It
-// returns false when the request has been dealt with. A stalled request waits
-// here, and continues under the faults that hold afterwards.
-func (r *run) disturb(w http.ResponseWriter, name string, by side) (_ Faults, goOn bool) {
+// unstalled returns the faults in force once none of them stalls; false means that
+// the server goes down.
+func (r *run) unstalled(name string, by side) (_ Faults, up bool) {
 	f, changed := r.faultsOf(name, by)
 	for f.Stall {
 		select {
 		case <-changed:
 		case <-r.ctx.Done():
-			panic(http.ErrAbortHandler)
+			return f, false
 		}
 		f, changed = r.faultsOf(name, by)
+	}
+	return f, true
+}
+
+// disturb applies the faults that strike before a request is looked at. It
+// returns false when the request has been dealt with. A stalled request waits
+// here, and continues under the faults that hold afterwards.
+func (r *run) disturb(w http.ResponseWriter, name string, by side) (_ Faults, goOn bool) {
+	f, up := r.unstalled(name, by)
+	if !up {
+		panic(http.ErrAbortHandler)
 	}
 	status := f.ListenStatus
 	if by == publishing {

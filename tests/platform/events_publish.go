@@ -55,7 +55,7 @@ func (r *run) publish(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 
-	ev := &event{account: account, wire: wire{
+	ev := &event{wire: wire{
 		ID: uuid.NewString(), Name: message.Name, CorrelationID: message.CorrelationID,
 		Account: account, CreatedAt: entry.At, Payload: message.Payload, Error: message.Error,
 	}}

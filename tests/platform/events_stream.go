@@ -130,16 +130,8 @@ func (s *sender) release() bool {
 
 // admit waits until ev may be sent and says whether it may at all.
 func (s *sender) admit(ev *event) (Faults, bool) {
-	f, changed := s.run.faultsOf(s.stream.key.name, listening)
-	for f.Stall {
-		select {
-		case <-changed:
-		case <-s.run.ctx.Done():
-			return f, false
-		}
-		f, changed = s.run.faultsOf(s.stream.key.name, listening)
-	}
-	if s.stream.dead.Load() {
+	f, up := s.run.unstalled(s.stream.key.name, listening)
+	if !up || s.stream.dead.Load() {
 		return f, false
 	}
 	if wait := f.Delay - time.Since(ev.wire.CreatedAt); wait > 0 {

@@ -104,7 +104,6 @@ func TestStopKillRestart(t *testing.T) {
 		require.Equal(t, url, p.URL())
 		send(t, p, ping, "new", 0)
 		require.Equal(t, c.want, listen(t, p, "", "delivery=broadcast&name="+ping+"&replay=true&follow=false").correlations(t, len(c.want)))
-		require.NoError(t, p.Events.Stop())
 		require.NoError(t, p.Events.Restart(false))
 	}
 }

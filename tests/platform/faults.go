@@ -88,11 +88,11 @@ type Faults struct {
 const reorderPause = 10 * time.Millisecond
 
 // side is what a client does with an event name.
-type side string
+type side int
 
 const (
-	publishing side = "publishing"
-	listening  side = "listening"
+	publishing side = iota
+	listening
 )
 
 func (f *Faults) concerns(name string, by side) bool {

@@ -6,7 +6,6 @@ import (
 )
 
 // signal lets goroutines wait until a condition over guarded state holds.
-// notify costs nothing while nobody waits.
 type signal struct {
 	mu     sync.Mutex
 	change chan struct{}

@@ -62,8 +62,7 @@ func Token(secret string, c Claims) string {
 	return text
 }
 
-// CallerToken is the token of an end user of the provider's HTTP API. account
-// is a UUID where the account is billed.
+// CallerToken is the token of an end user of the provider's HTTP API.
 func CallerToken(secret, account, scope string) string {
 	return Token(secret, Claims{Subject: account, Scope: scope})
 }

@@ -11,9 +11,8 @@ import (
 )
 
 const (
-	workerPublishers = 32
-	reconnectFirst   = 10 * time.Millisecond
-	reconnectMost    = 250 * time.Millisecond
+	reconnectFirst = 10 * time.Millisecond
+	reconnectMost  = 250 * time.Millisecond
 	// replyAttempt bounds one publish of a reply, replyPatience all of them.
 	replyAttempt  = 10 * time.Second
 	replyPatience = 30 * time.Second
@@ -42,8 +41,7 @@ type Worker struct {
 	// handle carries a request out and returns the reply's payload.
 	handle func(Request) (map[string]any, *EventError)
 
-	slots   chan struct{} // bounds concurrent publishes
-	changed signal        // asked or state behind handle changed
+	changed signal // asked or state behind handle changed
 
 	mu       sync.Mutex
 	dice     dice
@@ -65,7 +63,6 @@ func newWorker(e *Events, label, scope string, names ...string) *Worker {
 		echoAs: "details",
 		client: NewClient(e.URL(), Token(e.cfg.Secret, Claims{Scope: scope, TTL: serviceTokenTTL})),
 		log:    e.cfg.Logger,
-		slots:  make(chan struct{}, workerPublishers),
 		dice:   newDice(e.cfg.Seed, label, 0),
 	}
 	if e.tls != nil {
@@ -132,8 +129,7 @@ func (w *Worker) begin(task func(context.Context)) {
 	}
 }
 
-// Asked returns the requests with this name as they were delivered, duplicates
-// included.
+// Asked returns the requests with this name as delivered, duplicates included.
 func (w *Worker) Asked(name string) []Request {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -25,7 +25,8 @@ func (w *Worker) receive(ev wire) {
 		reply = w.perform(b, req)
 	}
 	answers := !b.Deaf && !b.Silent
-	w.log.Info(w.label+" worker", "name", req.Name, "correlation", short(req.CorrelationID), "answers", answers, "reply", reply.Payload, "error", reply.Error)
+	w.log.Info(w.label+" worker", "name", req.Name, "correlation", short(req.CorrelationID),
+		"answers", answers, "reply", reply.Payload, "error", reply.Error)
 
 	// Remembered and scheduled in one step: who waited for the request may
 	// release its reply, and who has the reply finds the request.
@@ -82,7 +83,11 @@ func (w *Worker) behaviourFor(req Request) Behaviour {
 
 // schedule sends reply when b says so. w.mu is held.
 func (w *Worker) schedule(b Behaviour, reply Message) {
-	send := func(ctx context.Context) { w.publish(ctx, reply, 1+b.Duplicate) }
+	send := func(ctx context.Context) {
+		for range 1 + b.Duplicate {
+			w.persist(ctx, reply)
+		}
+	}
 	if b.Hold > 0 {
 		w.held = append(w.held, send)
 		if len(w.held) >= b.Hold {
@@ -101,16 +106,7 @@ func (w *Worker) schedule(b Behaviour, reply Message) {
 	})
 }
 
-// publish sends reply so many times.
-func (w *Worker) publish(ctx context.Context, reply Message, times int) {
-	w.slots <- struct{}{}
-	defer func() { <-w.slots }()
-	for range times {
-		w.persist(ctx, reply)
-	}
-}
-
-// persist tries until the API accepts reply, waitLimit ends, or ctx does. A try
+// persist tries until the API accepts reply, replyPatience ends, or ctx does. A try
 // whose answer got lost makes a duplicate, as it would in production.
 func (w *Worker) persist(ctx context.Context, reply Message) {
 	ctx, cancel := context.WithTimeout(ctx, replyPatience)

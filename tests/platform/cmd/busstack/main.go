@@ -8,7 +8,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -64,28 +63,27 @@ func run(ctx context.Context) (err error) {
 	fmt.Printf("busstack ready at %s\n", p.URL())
 	show := make(chan os.Signal, 1)
 	signal.Notify(show, syscall.SIGUSR1)
-	for {
+	for ctx.Err() == nil {
 		select {
 		case <-show:
-			summarize(p, os.Stdout)
 		case <-ctx.Done():
-			summarize(p, os.Stdout)
-			return nil
 		}
+		summarize(p)
 	}
+	return nil
 }
 
 // summarize prints the usage records, and what is broken or still open.
-func summarize(p *platform.Platform, out io.Writer) {
-	fmt.Fprintln(out, "on record:")
+func summarize(p *platform.Platform) {
+	fmt.Println("on record:")
 	for _, r := range p.Usage.Records() {
-		fmt.Fprintf(out, "usage %s %s account=%s request=%s", r.OccurredAt.Format(time.RFC3339), r.EventType, r.Account, r.RequestID)
+		fmt.Printf("usage %s %s account=%s request=%s", r.OccurredAt.Format(time.RFC3339), r.EventType, r.Account, r.RequestID)
 		if outcome, ended := r.Data["outcome"]; ended {
-			fmt.Fprintf(out, " outcome=%v", outcome)
+			fmt.Printf(" outcome=%v", outcome)
 		}
-		fmt.Fprintln(out)
+		fmt.Println()
 	}
 	for _, breach := range p.Check() {
-		fmt.Fprintln(out, "breach", breach)
+		fmt.Println("breach", breach)
 	}
 }
