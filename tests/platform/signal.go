@@ -5,30 +5,7 @@ import (
 	"sync"
 )
 
-// bounded keeps the latest items, at least limit of them once it has seen so
-// many. The zero limit keeps nothing.
-type bounded[T any] struct {
-	items []T
-	limit int
-}
-
-func (b *bounded[T]) add(item T) {
-	// Dropping half at a time keeps add amortised O(1).
-	if len(b.items) >= 2*b.limit {
-		kept := b.items[len(b.items)-b.limit:]
-		b.items = append(make([]T, 0, 2*b.limit), kept...)
-	}
-	b.items = append(b.items, item)
-}
-
-// latest returns the last limit items, oldest first. The caller must not keep
-// it past the lock that guards b.
-func (b *bounded[T]) latest() []T {
-	return b.items[max(0, len(b.items)-b.limit):]
-}
-
 // signal lets goroutines wait until a condition over guarded state holds.
-// notify costs nothing while nobody waits.
 type signal struct {
 	mu     sync.Mutex
 	change chan struct{}
