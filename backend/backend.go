@@ -1,14 +1,17 @@
 // Package backend answers for the runtime behind the gateway: a static one
 // for local checks, or the real one through the Bus Events API.
 //
-// Other Fiber applications may bring their own Backend; routes needs nothing
-// but this interface.
+// New is the factory of the modes. Other Fiber applications may bring their own
+// Backend; routes needs nothing but this interface.
 package backend
 
 import (
 	"context"
+	"fmt"
 
+	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 )
 
 // Backend reads and drives one runtime. All methods are safe for concurrent
@@ -62,3 +65,27 @@ const (
 	BillingRequired = lifecycle.BillingRequired
 	QuotaExceeded   = lifecycle.QuotaExceeded
 )
+
+// The modes of New.
+const (
+	ModeStatic = "static"
+	ModeEvents = "events"
+)
+
+// Config configures New; only the part of the chosen mode counts.
+type Config struct {
+	Static StaticConfig
+	Client *events.Client  // see NewEvents
+	Status snapshot.Config // likewise
+}
+
+// New returns the backend of mode.
+func New(mode string, config Config) (Backend, error) {
+	switch mode {
+	case ModeStatic:
+		return NewStatic(config.Static), nil
+	case ModeEvents:
+		return NewEvents(config.Client, config.Status), nil
+	}
+	return nil, fmt.Errorf("unknown backend mode %q", mode)
+}

@@ -140,12 +140,16 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 	}
 
 	// 4. The runtime.
-	var machine backend.Backend = backend.NewStatic(backend.StaticConfig{State: c.Static.State, Transition: c.Static.Transition})
-	if c.Backend == config.Events {
-		machine = backend.NewEvents(client, snapshot.Config{
+	machine, err := backend.New(c.Backend, backend.Config{
+		Static: backend.StaticConfig{State: c.Static.State, Transition: c.Static.Transition},
+		Client: client,
+		Status: snapshot.Config{
 			Timeout: c.Timeout, MaxAge: c.Status.MaxAge, Refresh: c.Status.Refresh, RefreshMoving: c.Status.RefreshMoving,
 			Metrics: a.metrics,
-		})
+		},
+	})
+	if err != nil {
+		return err
 	}
 	a.add(machine.Run)
 
