@@ -45,7 +45,7 @@ var onlyFor = map[string][]string{
 	"github.com/gofiber":          {"routes", "middleware", "internal/server", "internal/app"},
 	module + "/internal/config":   {"internal/cli", "internal/doctor", "internal/server", "internal/app"},
 	module + "/internal/fastconn": {"internal/server"},
-	module + "/routes":            {"internal/server", "internal/app", "."},
+	module + "/routes":            {"internal/server", "internal/app"},
 	module + "/internal/app":      {".", "cmd/bus-api-provider-vm"},
 	"github.com/stretchr/testify": nil,
 	module + "/tests":             nil,

@@ -26,8 +26,12 @@ func golden(t *testing.T, name, got string) {
 	}
 	want, err := os.ReadFile(path)
 	require.NoError(t, err)
-	if got != string(want) {
-		t.Errorf("%s is stale; run: go test ./internal/cli -update\ngot\n%s", path, got)
+	is, wanted := strings.Split(got, "\n"), strings.Split(string(want), "\n")
+	for i := range max(len(is), len(wanted)) {
+		if i >= len(is) || i >= len(wanted) || is[i] != wanted[i] {
+			t.Fatalf("%s is stale from line %d on, where the code says now:\n%s\nrun: go test ./internal/cli -update", path, i+1,
+				strings.Join(is[min(i, len(is)):min(i+3, len(is))], "\n"))
+		}
 	}
 }
 

@@ -31,8 +31,8 @@ const LogJSON = "json"
 // tokens with it.
 const DevSecret = "not-a-secret-local-development-hs256-key"
 
-// Config is every setting, checked. Its tags are the table; a new setting is a
-// new field, and nothing else:
+// Config is every setting, checked. Its tags are the table, so a new setting is
+// a new field, its key in config.yaml, and its use; the rest is generated:
 //
 //	koanf    the name in the YAML file; the names on the way make the key
 //	file     "-" for what cannot be in the file
