@@ -47,6 +47,7 @@ var onlyFor = map[string][]string{
 	module + "/internal/fastconn": {"internal/server"},
 	module + "/routes":            {"internal/server", "internal/app"},
 	module + "/internal/app":      {".", "cmd/bus-api-provider-vm"},
+	"text/template":               {"deploy/manpage"}, // with it the linker keeps every method, 7 MB
 	"github.com/stretchr/testify": nil,
 	module + "/tests":             nil,
 	"testing":                     nil,

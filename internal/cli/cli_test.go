@@ -75,7 +75,7 @@ func TestMainOutcomes(t *testing.T) {
 		"a mistyped command":       {[]string{"tokn"}, nil, outcome{2, "", Name + ": unknown command \"tokn\"; did you mean token?\n" + hint}},
 		"flags and settings":       {[]string{"--unknown"}, nil, outcome{2, "", Name + ": 2 problems with the settings\n  unknown flag \"--unknown\"\n  " + noSecret + hint}},
 		"version with a flag":      {[]string{"version", "--dev"}, nil, outcome{2, "", Name + ": --dev: is a flag of bus-api-provider-vm, token, doctor; not of version\nSee bus-api-provider-vm version --help.\n"}},
-		"help in another form":     {[]string{"help", "--format", "xml"}, nil, outcome{2, "", Name + ": --format: \"xml\" is not accepted; want text, man, json, opencli\n" + helpHint}},
+		"help in another form":     {[]string{"help", "--format", "xml"}, nil, outcome{2, "", Name + ": --format: \"xml\" is not accepted; want text, json, opencli\n" + helpHint}},
 		"help about a topic":       {[]string{"help", "me"}, nil, outcome{2, "", Name + ": unknown command \"me\"; the commands are token, doctor, openapi, help, version\n" + helpHint}},
 		"help about two commands":  {[]string{"help", "token", "doctor"}, nil, outcome{2, "", Name + ": unexpected argument \"doctor\"\n" + helpHint}},
 		"a token of no scope":      {[]string{"token"}, secret, outcome{2, "", Name + ": --scope: is needed, for example \"vm:read vm:write\"\n" + mintHint}},

@@ -116,14 +116,14 @@ func commands() []command {
 		run:      runOpenAPI,
 	}, {
 		Name:    "help",
-		Summary: "Print help for people, the man page, or the OpenCLI document for programs. Reads no settings.",
-		Usage:   Name + " help [COMMAND] [--format text|man|json|opencli]",
+		Summary: "Print help for people, or the OpenCLI document for programs. Reads no settings.",
+		Usage:   Name + " help [COMMAND] [--format text|json|opencli]",
 		Examples: []example{
 			{"What the platform's dispatcher asks.", Name + " help --format opencli"},
 			{"One command, like its --help.", Name + " help token"},
 		},
 		Arguments: []argument{{Name: "command"}},
-		formats:   "text|man|json|opencli", run: runHelp,
+		formats:   "text|json|opencli", run: runHelp,
 	}, {
 		Name:     "version",
 		Summary:  "Print the version.",
@@ -190,8 +190,8 @@ func (c *command) complete() {
 	c.Arguments, c.ExitCodes, c.mode = append([]argument{}, c.Arguments...), exitCodes, cmp.Or(c.mode, 0o666)
 }
 
-// Head is the line of the help that names an option.
-func (o option) Head() string {
+// head is the line of the help that names an option.
+func (o option) head() string {
 	name, short := o.Name, ""
 	if name == "" {
 		return fmt.Sprintf("      %s=<%s>", o.setting.Env, o.ValueName)

@@ -1,49 +1,66 @@
 package cli
 
 import (
-	"embed"
+	"fmt"
 	"io"
 	"strings"
-	"text/template"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
-//go:embed help.tmpl man.tmpl
-var templates embed.FS
+const (
+	summary = "VM API provider: status, start and stop of one runtime behind nginx."
+	rules   = `
+Flags win over the environment, the environment over the file, the file over defaults.
+Booleans are 1 true yes on or 0 false no off; a bare integer as a duration is seconds.
+Exit codes: 0 success, 1 failed while running, 2 wrong flags, environment or file.
+`
+)
 
 // printHelp prints the help of c; that of serving lists the commands as well.
+// text/template would add 7 MB to the binary: the linker then keeps every method.
 func printHelp(w io.Writer, c command) error {
-	data := document("")
-	data["about"] = c
-	return render(w, "help.tmpl", data)
-}
-
-// render prints what a template makes of data.
-func render(w io.Writer, name string, data any) error {
-	page := template.Must(template.New(name).Funcs(template.FuncMap{"roff": roff}).ParseFS(templates, name))
-	return page.Execute(w, data)
-}
-
-// roff spells text so that a man page shows it as it is: a hyphen stays one
-// that can be copied, and no line is taken for a request.
-func roff(text string) string {
-	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, `"`, `\(dq`, "…", "...").Replace(text)
-	if strings.HasPrefix(text, ".") || strings.HasPrefix(text, "'") {
-		text = `\&` + text
+	about, usages, tail := c.Summary, []command{c}, ""
+	var b strings.Builder
+	if c.Name == Name {
+		about, usages, tail = Name+" — "+summary, commands(), rules
 	}
-	return text
+	fmt.Fprintf(&b, "%s\n\nUsage:\n", about)
+	for _, each := range usages {
+		fmt.Fprintf(&b, "  %s\n", each.Usage)
+		if c.Name == Name {
+			fmt.Fprintf(&b, "      %s\n", each.Summary)
+		}
+	}
+	b.WriteString("\nExamples:\n")
+	for _, e := range c.Examples {
+		fmt.Fprintf(&b, "  %s\n      %s\n", e.Command, e.Summary)
+	}
+	group := ""
+	for _, o := range c.Entries {
+		if o.Group != group {
+			group = o.Group
+			fmt.Fprintf(&b, "\n%s:\n", group)
+		}
+		fmt.Fprintf(&b, "%s\n          %s", o.head(), o.Description)
+		if o.Default != "" {
+			fmt.Fprintf(&b, " Default: %s.", o.Default)
+		}
+		b.WriteString("\n")
+	}
+	_, err := io.WriteString(w, b.String()+tail)
+	return err
 }
 
 // document is the OpenCLI document (opencli.org, 0.1) in the shape that the
 // platform's dispatcher reads: metadata is an object by name, examples are
-// objects. The man page shows it too.
+// objects. deploy/manpage makes the man page of it.
 func document(version string) map[string]any {
 	module := strings.TrimPrefix(Name, "bus-") // the dispatcher finds a binary by its prefix
 	return map[string]any{
 		"opencli": "0.1.0",
 		"info": map[string]string{
-			"title": Name, "version": version, "summary": "VM API provider: status, start and stop of one runtime behind nginx.",
+			"title": Name, "version": version, "summary": summary,
 			"description": "Answers GET /api/v1/vm/status and POST /api/v1/vm/start and /stop for bearer tokens with the scopes vm:read and " +
 				"vm:write, on a static backend for local checks or on the real runtime through the Bus Events API.",
 		},

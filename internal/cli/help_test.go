@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -84,28 +83,6 @@ func TestHelpNamesEveryFlagAndEnvironmentName(t *testing.T) {
 func TestOpenCLIDocument(t *testing.T) {
 	text := run(t, []string{"help", "--format", "opencli"}, nil, nil).stdout
 	golden(t, "opencli.json", strings.Replace(text, fmt.Sprintf("%q", version.String()), `"1.2.3"`, 1))
-}
-
-// TestManPage: it names every flag and variable of the help, and no line of it
-// is an accidental request of man(7).
-func TestManPage(t *testing.T) {
-	page := run(t, []string{"help", "--format", "man"}, nil, nil).stdout
-	plain := strings.NewReplacer(`\-`, "-", `\(dq`, `"`).Replace(page)
-	for word := range strings.FieldsSeq(run(t, []string{"help"}, nil, nil).stdout) {
-		name, _, _ := strings.Cut(strings.Trim(word, ",.;="), "=")
-		if (strings.HasPrefix(name, "--") || strings.HasPrefix(name, "BUS_")) && !strings.Contains(plain, name) {
-			t.Errorf("the man page lacks %s", name)
-		}
-	}
-	if example := `token --scope "vm:read vm:write"`; !strings.Contains(plain, example) {
-		t.Errorf("the man page lacks %s", example)
-	}
-	for line := range strings.Lines(page) {
-		request := strings.Fields(line + " .")[0]
-		if strings.ContainsAny(line[:1], ".'") && !slices.Contains([]string{".TH", ".SH", ".PP", ".TP", ".B", ".BR", ".I", ".EX", ".EE"}, request) {
-			t.Errorf("the man page has the request %s", line)
-		}
-	}
 }
 
 // TestOpenCLIReadsNothing: the document is the same in a hostile environment,

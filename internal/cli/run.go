@@ -114,11 +114,8 @@ func runHelp(_ context.Context, l *line, env Env) error {
 			return config.Refuse("", unknown)
 		}
 	}
-	switch l.text("--format") {
-	case "text":
+	if l.text("--format") == "text" {
 		return printHelp(env.Stdout, about)
-	case "man":
-		return render(env.Stdout, "man.tmpl", document(version.String()))
 	}
 	encoder := json.NewEncoder(env.Stdout)
 	encoder.SetEscapeHTML(false)
