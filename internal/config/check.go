@@ -62,7 +62,10 @@ func (c *Config) checkListeners() {
 	}
 	_, isUnix := address.Socket(c.Addr)
 	_, adminIsUnix := address.Socket(c.Admin.Addr)
-	if _, err := address.GroupID(c.Socket.Group); err != nil && c.Socket.Group != "" && (isUnix || adminIsUnix) {
+	if c.Socket.Group == "" || !isUnix && !adminIsUnix {
+		return // groups may be looked up over a network
+	}
+	if _, err := address.GroupID(c.Socket.Group); err != nil {
 		refuse("socket.group", "this machine has no group %.80q", c.Socket.Group)
 	}
 }

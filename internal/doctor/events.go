@@ -46,18 +46,35 @@ func (s Service) events(ctx context.Context, r *Report) {
 		})
 	}
 	all.Wait()
-	closed, why := map[string][]string{}, map[string]error{} // by what to do about it
+	closed := map[string][]string{} // why, by what to do about it
 	for i, err := range failures {
 		if err != nil {
 			do := remedy(err, newToken)
-			closed[do], why[do] = append(closed[do], s.Replies[i]), err
+			closed[do] = append(closed[do], strings.ReplaceAll(err.Error(), s.Replies[i], "it")+"\x00"+s.Replies[i])
 		}
 	}
 	for _, do := range slices.Sorted(maps.Keys(closed)) {
-		r.fail("events", strings.Join(closed[do], ", ")+": "+why[do].Error(), do)
+		r.fail("events", byReason(closed[do]), do)
 	}
 	r.ok("events", fmt.Sprintf("%d reply streams open", len(attempts)))
 	compareClocks(r, attempts)
+}
+
+// byReason lists streams that do not open, each with why, those of one reason
+// together.
+func byReason(failures []string) string {
+	streams, reasons := map[string][]string{}, []string{}
+	for _, failure := range failures {
+		why, stream, _ := strings.Cut(failure, "\x00")
+		if streams[why] == nil {
+			reasons = append(reasons, why)
+		}
+		streams[why] = append(streams[why], stream)
+	}
+	for i, why := range reasons {
+		reasons[i] = strings.Join(streams[why], ", ") + ": " + why
+	}
+	return strings.Join(reasons, "; ")
 }
 
 // inspectToken looks at the expiry and scopes of a token.

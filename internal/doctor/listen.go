@@ -2,10 +2,10 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -31,15 +31,26 @@ func (s Service) addresses(_ context.Context, r *Report) {
 
 // listener examines whether the service can listen on addr, or does already.
 func (s Service) listener(r *Report, name, addr string) {
-	detail := addr + " is free"
+	wanted := addr
 	path, isUnix := address.Socket(addr)
+	if answersLive(addr) {
+		if isUnix {
+			socketAccess(r, name, path)
+		}
+		r.ok(name, addr+" is in use by a service that is alive, probably this one")
+		return
+	}
+	if isUnix {
+		if err := taken(path); err != nil {
+			r.fail(name, err.Error(), "end it, or choose another address")
+			return
+		}
+		// Beside its place: the service may be starting, and listen there.
+		path = filepath.Join(filepath.Dir(path), fmt.Sprintf(".doctor%x", rand.Uint32()))
+		addr = address.UnixPrefix + path
+	}
 	l, err := s.Listen(addr)
-	switch {
-	case err == nil:
-		defer l.Close()
-	case (isUnix || errors.Is(err, syscall.EADDRINUSE)) && answersLive(addr):
-		detail = addr + " is in use by a service that is alive, probably this one"
-	default:
+	if err != nil {
 		detail, do := advice(err.Error(), "run this as the user of the service, who must be in the group that the socket is given to")
 		r.fail(name, detail, do)
 		return
@@ -47,7 +58,32 @@ func (s Service) listener(r *Report, name, addr string) {
 	if isUnix {
 		socketAccess(r, name, path)
 	}
-	r.ok(name, detail)
+	r.ok(name, wanted+" is free")
+	_ = l.Close()
+	for { // who has connected meanwhile is not left waiting
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_ = c.Close()
+	}
+}
+
+// taken is an error if something listens on a unix socket, or is no socket.
+func taken(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil // nothing is there; what else is wrong, listening tells
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%s exists and is no socket", path)
+	}
+	c, err := net.DialTimeout("unix", path, liveTimeout)
+	if err != nil {
+		return nil // a dead process left it, which the service replaces
+	}
+	_ = c.Close()
+	return fmt.Errorf("another process listens on unix socket %s", path)
 }
 
 // answersLive asks for /livez as any probe would.
@@ -76,15 +112,17 @@ func answersLive(addr string) bool {
 // to it, and who else.
 func socketAccess(r *Report, name, path string) {
 	const groupConnects, allConnect, groupEnters, allEnter fs.FileMode = 0o020, 0o002, 0o010, 0o001
-	mode, group := access(path)
+	mode, group, ok := access(path)
 	switch {
+	case !ok:
+		return // removed meanwhile
 	case mode&allConnect != 0:
 		r.warn(name, fmt.Sprintf("mode %04o lets every user of this machine connect", mode), "use --socket-mode 0660 and --socket-group")
 	case mode&groupConnects == 0:
 		r.warn(name, fmt.Sprintf("mode %04o keeps the group of the socket from connecting", mode), "use --socket-mode 0660")
 	}
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		if mode, owner := access(dir); mode&allEnter == 0 && (mode&groupEnters == 0 || owner != group) {
+		if mode, owner, ok := access(dir); ok && mode&allEnter == 0 && (mode&groupEnters == 0 || owner != group) {
 			r.warn(name, fmt.Sprintf("group %d cannot reach the socket: it may not enter %s", group, dir),
 				"chmod o+x "+dir+", or give the directory to that group")
 		}
@@ -94,14 +132,14 @@ func socketAccess(r *Report, name, path string) {
 	}
 }
 
-// access is the mode and the group of a file.
-func access(path string) (mode fs.FileMode, group uint32) {
+// access is the mode and the group of a file that can be looked at.
+func access(path string) (mode fs.FileMode, group uint32, ok bool) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return 0o771, 0 // removed meanwhile: nothing to find
+		return 0, 0, false
 	}
 	if owner, known := info.Sys().(*syscall.Stat_t); known {
 		group = owner.Gid
 	}
-	return info.Mode().Perm(), group
+	return info.Mode().Perm(), group, true
 }

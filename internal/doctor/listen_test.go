@@ -70,7 +70,9 @@ func TestAddresses(t *testing.T) {
 		requireChecks(t, c.about, "address", got, c.want)
 		requireChecks(t, c.about, "admin address", got, c.want)
 	}
-	require.NoFileExists(t, path("new"), "nothing is left behind")
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 3, "ours, theirs and the stale one: nothing comes, and nothing goes")
 	s := service()
 	s.Addr = ":0"
 	requireChecks(t, "off", "admin address", examine(s.addresses), found{OK, "off: .*", ""})

@@ -41,10 +41,14 @@ func (s Service) publicKeys(ctx context.Context, r *Report) {
 // secretFiles examines who else may read or replace them.
 func (s Service) secretFiles(_ context.Context, r *Report) {
 	const name, others, writable = "secret files", 0o007, 0o002
-	for _, path := range []string{s.JWT.SecretFile, s.Events.TokenFile} {
+	files := []string{s.JWT.SecretFile}
+	if s.Token != nil { // otherwise the platform may name a token file that nothing uses
+		files = append(files, s.Events.TokenFile)
+	}
+	for _, path := range files {
 		info, err := os.Stat(path)
 		switch {
-		case err != nil: // not given, or gone
+		case err != nil: // not given, or gone, which is told elsewhere
 		case info.Mode().Perm()&writable != 0:
 			r.fail(name, fmt.Sprintf("every user of this machine may replace %s", path), "chmod o-rwx "+path)
 		case info.Mode().Perm()&others != 0:

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/secret"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
@@ -29,8 +30,12 @@ func TestSecretFiles(t *testing.T) {
 	} {
 		s := service()
 		s.JWT.SecretFile, s.Events.TokenFile = c.secrets, c.token
+		s.Token = func() (secret.String, error) { return secret.String{}, nil }
 		requireChecks(t, about, "secret files", examine(s.secretFiles), c.want)
 	}
+	s := service()
+	s.Events.TokenFile = file(0o666) // that of the platform, where no backend needs Events
+	requireChecks(t, "a token that nothing uses", "secret files", examine(s.secretFiles), fine)
 }
 
 func TestPublicKeys(t *testing.T) {

@@ -93,6 +93,8 @@ func removeStale(path string) error {
 	case err == nil:
 		_ = c.Close()
 		return fmt.Errorf("another process listens on unix socket %s; end it, or choose another address", path)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // removed meanwhile
 	case !errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("cannot tell whether unix socket %s is in use: %w", path, err)
 	}
