@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
@@ -52,7 +51,11 @@ func Main(ctx context.Context, args []string, env Env) int {
 	}
 	fmt.Fprintf(env.Stderr, "%s: %v\n", Name, err)
 	if usage := (*config.Error)(nil); errors.As(err, &usage) {
-		fmt.Fprintf(env.Stderr, "See %s --help.\n", strings.TrimSuffix(Name+" "+line.command.Name, " "+Name))
+		about := Name
+		if line.command.Name != Name {
+			about += " " + line.command.Name
+		}
+		fmt.Fprintf(env.Stderr, "See %s --help.\n", about)
 		return ExitUsage
 	}
 	return ExitRuntime
@@ -66,8 +69,8 @@ func (l *line) run(ctx context.Context, env Env) (err error) {
 		return printHelp(env.Stdout, l.command)
 	case l.on("--version"):
 		return runVersion(ctx, l, env)
-	case l.command.keep == nil && len(l.wrong.Problems) > 0:
-		return l.wrong.OrNil() // others report the settings with it
+	case (l.unknown || l.command.keep == nil) && len(l.wrong.Problems) > 0:
+		return l.wrong.OrNil() // commands that read settings report them with it
 	}
 	if dir := l.text("--chdir"); dir != "" {
 		if err := os.Chdir(dir); err != nil {

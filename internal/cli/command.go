@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/token"
@@ -63,8 +64,19 @@ var exitCodes = []map[string]any{
 	{"code": ExitUsage, "description": "Wrong flags, environment or file."},
 }
 
+// described is what commands returns; each option has a whole setting in it.
+var described struct {
+	sync.Once
+	commands []command
+}
+
 // commands lists serving first; it has no name of its own on the command line.
 func commands() []command {
+	described.Do(func() { described.commands = describe() })
+	return described.commands
+}
+
+func describe() []command {
 	everything := func(string) bool { return true }
 	list := []command{{
 		Name:    Name,
@@ -137,6 +149,14 @@ func commands() []command {
 	return list
 }
 
+// title is how messages call c.
+func (c command) title() string {
+	if c.Name == Name {
+		return "serving"
+	}
+	return c.Name
+}
+
 // globalOptions are the platform's, for every command
 // (https://docs.busdk.com/cli/global-flags.html).
 func globalOptions(formats string) []option {
@@ -187,7 +207,11 @@ func (c *command) complete() {
 	for _, o := range globalOptions(cmp.Or(c.formats, "text|json")) {
 		add(o, "Every command")
 	}
-	c.Arguments, c.ExitCodes, c.mode = append([]argument{}, c.Arguments...), exitCodes, cmp.Or(c.mode, 0o666)
+	c.ExitCodes = exitCodes
+	c.mode = cmp.Or(c.mode, 0o666)
+	if c.Arguments == nil {
+		c.Arguments = []argument{} // the document wants a list
+	}
 }
 
 // head is the line of the help that names an option.

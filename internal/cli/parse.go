@@ -17,6 +17,7 @@ type line struct {
 	given    map[string]string // texts of flags by name, with its dashes
 	operands []string          // behind the command
 	wrong    config.Error
+	unknown  bool // there is no such command: what the settings say does not matter
 }
 
 // parse reads flags in front of the command and behind it alike. Everything
@@ -54,7 +55,7 @@ func parse(args []string) *line {
 	case len(l.operands) > 0 && len(l.wrong.Problems) == 0:
 		_, unknown := commandNamed(l.operands[0])
 		l.wrong.Add("", "", "%s", unknown)
-		l.command.keep = nil // what the settings say does not matter
+		l.unknown = true
 	}
 	if extra := l.operands[min(len(l.operands), len(l.command.Arguments)):]; len(extra) > 0 && len(l.wrong.Problems) == 0 {
 		l.wrong.Add("", "", "unexpected argument %q", extra[0])
@@ -76,12 +77,8 @@ func (l *line) readFlag(arg string, rest []string) []string {
 		l.wrong.Add("", "", "flag %s has one dash; use -%[1]s", name)
 		name = "-" + name
 	case name[1] != '-':
-		name, text = arg[:2], arg[2:]
+		name, text = l.readCluster(arg)
 		valued = text != ""
-		if o, known := l.known[name]; known && o.ValueName == "" && valued && text[0] != '=' {
-			l.given[o.Name] = "true"
-			return l.readFlag("-"+text, rest) // a cluster such as -vo file
-		}
 		text = strings.TrimPrefix(text, "=")
 	}
 	o, known := l.known[name]
@@ -101,6 +98,20 @@ func (l *line) readFlag(arg string, rest []string) []string {
 	return rest
 }
 
+// readCluster reads the flags without a value in front of the last of short ones,
+// such as -vo file, and returns the last with what follows it.
+func (l *line) readCluster(arg string) (name, text string) {
+	for {
+		name, text = arg[:2], arg[2:]
+		o, known := l.known[name]
+		if !known || o.ValueName != "" || text == "" || text[0] == '=' {
+			return name, text
+		}
+		l.given[o.Name] = "true"
+		arg = "-" + text
+	}
+}
+
 // checkFlags finds flags of another command, values that are not accepted, and
 // flags that want different levels of the log.
 func (l *line) checkFlags() {
@@ -110,7 +121,7 @@ func (l *line) checkFlags() {
 		o, taken := l.command.option(name)
 		switch {
 		case !taken:
-			l.wrong.Add(name, "", "is a flag of %s; not of %s", owners(name), l.command.Name)
+			l.wrong.Add(name, "", "is a flag of %s; not of %s", owners(name), l.command.title())
 		case o.setting.Key != "": // config reads it
 		case o.ValueName == "" && text != "true":
 			l.wrong.Add("", "", "flag %s takes no value", name)
@@ -131,7 +142,7 @@ func owners(flag string) string {
 	var names []string
 	for _, c := range commands() {
 		if _, takes := c.option(flag); takes {
-			names = append(names, c.Name)
+			names = append(names, c.title())
 		}
 	}
 	return strings.Join(names, ", ")
@@ -167,8 +178,8 @@ func (l *line) on(name string) bool { return l.given[name] == "true" }
 // of the log, messages and printed settings name what was typed.
 func (l *line) input(env Env) config.Input {
 	flags := map[string]config.Flag{}
-	for name, text := range l.given {
-		flag := config.Flag{Text: text, Place: "flag " + name}
+	for _, name := range slices.Sorted(maps.Keys(l.given)) {
+		flag := config.Flag{Text: l.given[name], Place: "flag " + name}
 		if level := l.known[name].level; level != "" {
 			name, flag.Text = "--log-level", level
 		}

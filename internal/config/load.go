@@ -28,7 +28,8 @@ func LoadJWT(in Input) (*Config, error) {
 	c, complete := parse(in)
 	found := c.origin.found
 	found.Problems = slices.DeleteFunc(found.Problems, func(p Problem) bool {
-		return setting(p.Key).Key != "" && !ForJWT(p.Key) && !slices.Contains(in.Wrong.Problems, p)
+		known, typed := setting(p.Key).Key != "", slices.Contains(in.Wrong.Problems, p)
+		return known && !typed && !ForJWT(p.Key)
 	})
 	if complete {
 		c.checkSecrets("sign a token with", "")
@@ -94,8 +95,8 @@ func (c *Config) SecretWarnings(secrets [][]byte) (warnings []string) {
 	return warnings
 }
 
-// Print writes the effective settings as a YAML file of settings, each with a
-// comment that says where its value came from. Secrets are redacted.
+// Print writes the effective settings as a YAML file in alphabetical order, each
+// with a comment that says where its value came from. Secrets are redacted.
 func (c *Config) Print(w io.Writer) error {
 	file := c.origin.merged.Raw()
 	for _, s := range Settings() {

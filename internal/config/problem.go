@@ -17,8 +17,14 @@ type Problem struct {
 }
 
 func (p Problem) String() string {
-	where := strings.TrimSpace(strings.TrimSuffix(p.Key+" ("+p.Source+")", " ()"))
-	return strings.TrimPrefix(where+": "+p.Text, ": ")
+	where := p.Key
+	if p.Source != "" {
+		where = strings.TrimSpace(where + " (" + p.Source + ")")
+	}
+	if where == "" {
+		return p.Text
+	}
+	return where + ": " + p.Text
 }
 
 // Refuse is an *Error of one problem, for what shows later that a setting

@@ -107,7 +107,12 @@ var proxyTarget = regexp.MustCompile(`^https?://(unix:[^:]+|[^/]+)`)
 // as --addr has it. A server outside of http, as nginx -T prints the files that
 // http includes, inherits from any http.
 func findPlaces(text, addr string) (found []place) {
-	conf, _ := parseBlock(nginxToken.FindAllString(text, -1))
+	var conf []directive
+	for tokens := nginxToken.FindAllString(text, -1); len(tokens) > 0; { // one more where a brace closes nothing
+		var block []directive
+		block, tokens = parseBlock(tokens)
+		conf = append(conf, block...)
+	}
 	base := settings{}
 	for _, d := range conf {
 		if d.name == "http" {
