@@ -1,15 +1,17 @@
 // Package backend answers for the runtime behind the gateway: a static one
 // for local checks, or the real one through the Bus Events API.
 //
-// New is the factory of the modes. Other Fiber applications may bring their
-// own Backend; routes needs nothing but this interface.
+// New is the factory of the modes. Other Fiber applications may bring their own
+// Backend; routes needs nothing but this interface.
 package backend
 
 import (
 	"context"
 	"fmt"
 
+	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 )
 
 // Backend reads and drives one runtime. All methods are safe for concurrent
@@ -34,40 +36,32 @@ type Backend interface {
 	Run(ctx context.Context) error
 }
 
-// Operation is one authorised lifecycle write, Action what it asks for, and
-// Outcome how it ended. Error is how the runtime, or billing, fails.
+// The vocabulary of a write, where other applications can import it.
 type (
 	Operation = lifecycle.Operation
 	Action    = lifecycle.Action
 	Outcome   = lifecycle.Outcome
 	Error     = lifecycle.Error
 	Kind      = lifecycle.Kind
+	Denial    = lifecycle.Denial
 )
 
-// The lifecycle writes.
+// Its values: the actions, the outcomes, the kinds of Error, and the platform's
+// reasons for a Denied.
 const (
 	Start = lifecycle.Start
 	Stop  = lifecycle.Stop
-)
 
-// The outcomes of a write.
-const (
-	Accepted = lifecycle.Accepted // the runtime took the operation on
-	Rejected = lifecycle.Rejected // the runtime answered, and said no
-	NotSent  = lifecycle.NotSent  // the operation never reached the runtime
-	Unknown  = lifecycle.Unknown  // sent, and no reply that can be read came back in time
-)
+	Accepted = lifecycle.Accepted
+	Rejected = lifecycle.Rejected
+	NotSent  = lifecycle.NotSent
+	Unknown  = lifecycle.Unknown
 
-// The kinds of Error.
-const (
-	Unavailable = lifecycle.Unavailable // no answer came, or the request could not be sent
-	Malformed   = lifecycle.Malformed   // the answer cannot be read
-	Rejection   = lifecycle.Rejection   // the answer is an error of the integration's own
-	Denied      = lifecycle.Denied      // billing does not allow it
-)
+	Unavailable = lifecycle.Unavailable
+	Malformed   = lifecycle.Malformed
+	Rejection   = lifecycle.Rejection
+	Denied      = lifecycle.Denied
 
-// The platform's reasons for a Denied.
-const (
 	BillingRequired = lifecycle.BillingRequired
 	QuotaExceeded   = lifecycle.QuotaExceeded
 )
@@ -81,16 +75,17 @@ const (
 // Config configures New; only the part of the chosen mode counts.
 type Config struct {
 	Static StaticConfig
-	Events EventsConfig
+	Client *events.Client  // see NewEvents
+	Status snapshot.Config // likewise
 }
 
 // New returns the backend of mode.
 func New(mode string, config Config) (Backend, error) {
 	switch mode {
 	case ModeStatic:
-		return NewStatic(config.Static)
+		return NewStatic(config.Static), nil
 	case ModeEvents:
-		return NewEvents(config.Events), nil
+		return NewEvents(config.Client, config.Status), nil
 	}
 	return nil, fmt.Errorf("unknown backend mode %q", mode)
 }

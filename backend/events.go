@@ -3,28 +3,13 @@ package backend
 import (
 	"context"
 	"errors"
-	"time"
 
-	"github.com/VictoriaMetrics/metrics"
 	"github.com/google/uuid"
 
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 )
-
-// EventsConfig configures the events backend.
-type EventsConfig struct {
-	// Client is the connection to Bus Events. It must subscribe to
-	// EventsReplies, and its owner runs it.
-	Client *events.Client
-	// MaxAge, Refresh, RefreshMoving: see snapshot.Config.
-	MaxAge, Refresh, RefreshMoving time.Duration
-	// Timeout bounds how long a read waits when there is no snapshot; default 30 s.
-	Timeout time.Duration
-	// Metrics gets the counters of the snapshot; nil for none.
-	Metrics *metrics.Set
-}
 
 // Events drives a real runtime: a worker on the Bus Events API answers for it.
 // Reads come from a snapshot, writes are one request and its reply each.
@@ -36,50 +21,42 @@ type Events struct {
 // runtime is who is asked, in messages to callers.
 const runtime = "runtime"
 
-// The requests of the backend, and the replies to them.
-var (
-	statusReply   = events.ReplyName(events.StatusRequest)
-	writeRequests = map[Action]string{Start: events.StartRequest, Stop: events.StopRequest}
-	writeReplies  = map[Action]string{
-		Start: events.ReplyName(events.StartRequest),
-		Stop:  events.ReplyName(events.StopRequest),
-	}
-)
+// statusReply answers the question for the status.
+var statusReply = events.ReplyName(events.StatusRequest)
 
-// targets are the states that writes lead to.
-var targets = map[Action]string{Start: "ready", Stop: "stopped"}
+// writes are the requests of the two actions, the replies to them, and the
+// states that they lead through and to.
+var writes = map[Action]struct{ request, reply, through, target string }{
+	Start: {events.StartRequest, events.ReplyName(events.StartRequest), "starting", "ready"},
+	Stop:  {events.StopRequest, events.ReplyName(events.StopRequest), "stopping", "stopped"},
+}
 
 // EventsReplies are the reply streams that NewEvents needs its client to
 // subscribe to.
 func EventsReplies() []string {
-	return []string{statusReply, writeReplies[Start], writeReplies[Stop]}
+	return []string{statusReply, writes[Start].reply, writes[Stop].reply}
 }
 
-// NewEvents returns an events backend. It must be called before its client runs.
-func NewEvents(config EventsConfig) *Events {
-	b := &Events{client: config.Client}
-	b.keeper = snapshot.New(snapshot.Config{
-		Fetch:         b.fetch,
-		MaxAge:        config.MaxAge,
-		Refresh:       config.Refresh,
-		RefreshMoving: config.RefreshMoving,
-		Timeout:       config.Timeout,
-		Streams:       len(writeReplies),
-		Metrics:       config.Metrics,
-	})
+// NewEvents returns an events backend. Client is the connection to Bus Events:
+// it must subscribe to EventsReplies, its owner runs it, but not before this.
+// NewEvents sets Fetch and Streams of config.
+func NewEvents(client *events.Client, config snapshot.Config) *Events {
+	b := &Events{client: client}
+	config.Fetch, config.Streams = b.fetch, len(writes)
+	b.keeper = snapshot.New(config)
 	// Replicas under one identity receive each other's replies. An accepted
 	// write invalidates what all of them show; another status than the shown one
 	// makes a refresh due.
-	config.Client.Observe(statusReply, func(e events.Envelope) {
+	client.Observe(statusReply, func(e events.Envelope) {
 		if status, err := decodeStatus(e); err == nil {
 			b.keeper.Hint(status.State)
 		}
 	})
-	for action, reply := range writeReplies {
-		config.Client.Observe(reply, func(e events.Envelope) { _, _ = b.decode(action, false)(e) })
+	for action, write := range writes {
+		client.Observe(write.reply, func(e events.Envelope) { _, _ = b.decode(action, false)(e) })
 	}
-	config.Client.OnStream(func(reply string, up bool) {
-		if reply == writeReplies[Start] || reply == writeReplies[Stop] {
+	client.OnStream(func(reply string, up bool) {
+		if reply == writes[Start].reply || reply == writes[Stop].reply {
 			b.keeper.Stream(up)
 		}
 	})
@@ -105,45 +82,30 @@ func (b *Events) fetch(ctx context.Context) (snapshot.Status, error) {
 		Name:          events.StatusRequest,
 		Reply:         statusReply,
 		CorrelationID: uuid.NewString(),
-		Payload: struct {
-			Runtime string `json:"runtime"`
-		}{lifecycle.Runtime},
-		Decode: decodeStatus,
+		Payload:       map[string]string{"runtime": lifecycle.Runtime},
+		Decode:        decodeStatus,
 	})
-	if err != nil {
-		err = lifecycle.Failure(err, runtime, false)
-	}
-	return status, err
+	return status, lifecycle.Failure(err, runtime, false)
 }
 
 // Reach waits for a moment if the stream of replies to action is lost.
 func (b *Events) Reach(ctx context.Context, action Action) error {
-	if err := b.client.Connected(ctx, writeReplies[action]); err != nil {
-		return lifecycle.Failure(err, runtime, false)
-	}
-	return nil
+	return lifecycle.Failure(b.client.Connected(ctx, writes[action].reply), runtime, false)
 }
 
 // Apply publishes op and returns what the worker said. It is never published
 // again: after a deadline or a malformed reply the outcome is unknown, and what
 // a later reply proves goes to op.Late.
 func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
-	request := events.Request[Outcome]{
-		Name:          writeRequests[op.Action],
-		Reply:         writeReplies[op.Action],
+	outcome, err := events.Do(ctx, b.client, events.Request[Outcome]{
+		Name:          writes[op.Action].request,
+		Reply:         writes[op.Action].reply,
 		CorrelationID: op.ID,
-		Payload: struct {
-			Runtime   string `json:"runtime"`
-			Account   string `json:"account_id"`
-			RequestID string `json:"request_id"`
-		}{lifecycle.Runtime, op.Account, op.RequestID},
-		Lifecycle: true,
-		Decode:    b.decode(op.Action, true),
-	}
-	if op.Late != nil {
-		request.Late = op.Late
-	}
-	outcome, err := events.Do(ctx, b.client, request)
+		Payload:       map[string]string{"runtime": lifecycle.Runtime, "account_id": op.Account, "request_id": op.RequestID},
+		Lifecycle:     true,
+		Decode:        b.decode(op.Action, true),
+		Late:          op.Late,
+	})
 	switch {
 	case err == nil:
 		return Accepted, nil
@@ -151,7 +113,7 @@ func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 		outcome = NotSent
 	case outcome != Rejected:
 		outcome = Unknown
-		b.keeper.Invalidate() // it may have been carried out
+		b.keeper.Invalidate("", false) // it may have been carried out
 	}
 	return outcome, lifecycle.Failure(err, runtime, outcome == Unknown)
 }
@@ -163,7 +125,7 @@ func (b *Events) decode(action Action, own bool) func(events.Envelope) (Outcome,
 		err := decodeWrite(e)
 		switch {
 		case err == nil:
-			b.keeper.Accepted(targets[action], own)
+			b.keeper.Invalidate(writes[action].target, own)
 			return Accepted, nil
 		case errors.Is(err, events.ErrMalformed):
 			return Unknown, err

@@ -17,8 +17,7 @@ const maxState = 256
 
 var (
 	errNoState     = fmt.Errorf("%w: no non-empty string state", events.ErrMalformed)
-	errStateLength = fmt.Errorf("%w: a state of more than %d characters", events.ErrMalformed, maxState)
-	errProvider    = fmt.Errorf("%w: a provider of more than %d characters", events.ErrMalformed, maxState)
+	errTooLong     = fmt.Errorf("%w: a state or provider of more than %d characters", events.ErrMalformed, maxState)
 	errNoAnswer    = fmt.Errorf("%w: neither a boolean accepted nor a state", events.ErrMalformed)
 	errNotAccepted = errors.New("the worker answered accepted: false")
 )
@@ -45,14 +44,11 @@ func readStatus(fields events.Fields) (snapshot.Status, error) {
 	if status.State, ok = fields.Text("state"); !ok || status.State == "" {
 		return snapshot.Status{}, errNoState
 	}
-	if utf8.RuneCountInString(status.State) > maxState {
-		return snapshot.Status{}, errStateLength
-	}
 	if provider, ok := fields.Text("provider"); ok && provider != "" {
-		if utf8.RuneCountInString(provider) > maxState {
-			return snapshot.Status{}, errProvider
-		}
 		status.Provider = provider
+	}
+	if max(utf8.RuneCountInString(status.State), utf8.RuneCountInString(status.Provider)) > maxState {
+		return snapshot.Status{}, errTooLong
 	}
 	if fields["details"].Kind() == '{' {
 		var err error
@@ -82,10 +78,8 @@ func decodeWrite(e events.Envelope) error {
 		}
 		return no
 	}
-	if _, err := readStatus(fields); errors.Is(err, errNoState) {
+	if _, err = readStatus(fields); errors.Is(err, errNoState) {
 		return errNoAnswer
-	} else if err != nil {
-		return err
 	}
-	return nil
+	return err
 }

@@ -3,9 +3,9 @@
 package middleware
 
 import (
-	"log/slog"
 	"testing"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -26,7 +26,7 @@ func TestWarmReadAllocatesNothing(t *testing.T) {
 	document := []byte(`{"status":{}}`)
 	app := fiber.New(fiber.Config{DisableStartupMessage: true})
 	app.Get("/",
-		RequestID(NewRequestIDs()), Errors(slog.New(slog.DiscardHandler)), NoStore(),
+		RequestID(), NewRouteMetrics(metrics.NewSet(), "x").Handler(), Errors(silent),
 		auth.Handler(), RequireScope(ScopeRead),
 		func(c *fiber.Ctx) error {
 			c.Response().SetBodyRaw(document)

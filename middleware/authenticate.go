@@ -1,8 +1,11 @@
+// Package middleware is what a request passes on its way to a route: who may do
+// what, how much of it, and what a failure looks like.
 package middleware
 
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"time"
@@ -14,10 +17,6 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/internal/token"
 )
-
-// Audience is what the tokens of this API are issued for, unless AuthConfig says
-// otherwise.
-const Audience = token.Audience
 
 type (
 	// AuthConfig configures NewAuthenticator.
@@ -72,11 +71,8 @@ func (a *Authenticator) Handler() fiber.Handler {
 		if len(values) > 1 {
 			return errAmbiguousToken
 		}
-		if len(values) == 0 {
-			return errMissingToken
-		}
-		bearer, ok := bearerToken(values[0])
-		if !ok {
+		bearer := bearerToken(values)
+		if len(bearer) == 0 {
 			return errMissingToken
 		}
 		id, err := a.verifier.Recall(utils.UnsafeString(bearer), a.now(c))
@@ -133,4 +129,68 @@ func (a *Authenticator) now(c *fiber.Ctx) time.Time {
 		return a.config.Now()
 	}
 	return c.Context().Time()
+}
+
+// realm names this API in challenges (RFC 9110 §11.5).
+const realm = `Bearer realm="bus-vm"`
+
+// The 401 answers. A request without a token gets a bare challenge, one with a
+// token learns that it was not accepted (RFC 6750 §3.1), and no more than that.
+var (
+	errMissingToken = challenge(CodeInvalidAuth, "missing_token", realm,
+		"Send a bearer token: Authorization: Bearer <jwt>.")
+	errExpiredToken = challenge(CodeInvalidAuth, "expired",
+		realm+`, error="invalid_token", error_description="the token has expired"`,
+		"The bearer token has expired. Get a new one.")
+	errAmbiguousToken = challenge(CodeInvalidAuth, "ambiguous_token", realm+`, error="invalid_token"`,
+		"Send exactly one Authorization header.")
+	errInvalidToken = invalidToken("malformed")
+)
+
+// refusals name the causes of a refused token for the operator; to the caller
+// they all look alike, but for an expiry.
+var refusals = []struct {
+	cause  error
+	answer *Error
+}{
+	{jwt.ErrTokenSignatureInvalid, invalidToken("signature")},
+	{token.ErrExpired, errExpiredToken},
+	{token.ErrNotYetValid, invalidToken("not_yet_valid")},
+	{token.ErrWrongAudience, invalidToken("audience")},
+	{token.ErrAlgorithm, invalidToken("algorithm")},
+	{token.ErrUnknownKey, invalidToken("unknown_key")},
+	{token.ErrNoKeysYet, Unavailable(0, "The public keys that verify tokens are not there yet.", nil)},
+	{token.ErrSubject, invalidToken("claims")},
+	{token.ErrExpiry, invalidToken("claims")},
+	{token.ErrClaimType, invalidToken("claims")},
+}
+
+// refusalFor is the 401 for a token that was refused because of cause.
+func refusalFor(cause error) *Error {
+	for _, refusal := range refusals {
+		if errors.Is(cause, refusal.cause) {
+			return refusal.answer
+		}
+	}
+	return errInvalidToken
+}
+
+func invalidToken(reason string) *Error {
+	return challenge(CodeInvalidAuth, reason, realm+`, error="invalid_token"`,
+		"The bearer token is not valid for this API.")
+}
+
+func challenge(code Code, reason, value, message string) *Error {
+	return &Error{Code: code, Reason: reason, Message: message, Headers: []Header{{fiber.HeaderWWWAuthenticate, value}}}
+}
+
+// bearerToken cuts the token out of the first Authorization value: the scheme in
+// any case, one or more spaces, then nothing but the token (RFC 6750 §2.1). Empty
+// for none.
+func bearerToken(values [][]byte) []byte {
+	const scheme = "Bearer "
+	if len(values) == 0 || len(values[0]) < len(scheme) || !bytes.EqualFold(values[0][:len(scheme)], []byte(scheme)) {
+		return nil
+	}
+	return bytes.TrimLeft(values[0][len(scheme):], " ")
 }

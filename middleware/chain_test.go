@@ -2,9 +2,7 @@ package middleware
 
 import (
 	"bufio"
-	"fmt"
 	"log/slog"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +15,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
 
 // testSecret signs what the tests of this package call a good token.
@@ -25,17 +24,24 @@ const testSecret = "a secret of the middleware tests, 40 bytes"
 // epoch is the moment at which the tests' clocks start.
 var epoch = time.Unix(1_800_000_000, 0)
 
+var silent = slog.New(slog.DiscardHandler)
+
 // chainOf is an application whose one path runs handlers behind a request id
 // and the error envelope, and ends with a plain 200.
 func chainOf(logger *slog.Logger, handlers ...fiber.Handler) fasthttp.RequestHandler {
 	app := fiber.New(fiber.Config{DisableStartupMessage: true})
 	all := slices.Concat(
-		[]fiber.Handler{RequestID(NewRequestIDs()), Errors(logger)},
+		[]fiber.Handler{RequestID(), Errors(logger)},
 		handlers,
 		[]fiber.Handler{func(c *fiber.Ctx) error { return c.SendString("passed") }},
 	)
 	app.All("/", all...)
 	return app.Handler()
+}
+
+// behind is a chain of handlers behind auth.
+func behind(auth *Authenticator, handlers ...fiber.Handler) fasthttp.RequestHandler {
+	return chainOf(silent, append([]fiber.Handler{auth.Handler()}, handlers...)...)
 }
 
 // newAuth is an Authenticator with testSecret at epoch, changed by edit.
@@ -54,18 +60,25 @@ func newAuth(t testing.TB, edit func(*AuthConfig)) *Authenticator {
 }
 
 // remembered is how many tokens the Authenticator with the metrics of set keeps.
-func remembered(t *testing.T, set *metrics.Set) (n int) {
-	t.Helper()
-	lines := samples(set, "bus_vm_token_cache_entries ")
-	require.Len(t, lines, 1)
-	_, err := fmt.Sscanf(lines[0], "bus_vm_token_cache_entries %d", &n)
-	require.NoError(t, err)
-	return n
+func remembered(set *metrics.Set) int {
+	return int(set.GetOrCreateGauge("bus_vm_token_cache_entries", nil).Get())
+}
+
+// signed is a token of newAuth with claims.
+func signed(claims hostile.Claims) string {
+	return hostile.Sign(testSecret, hostile.DefaultHeader, claims.String())
 }
 
 // goodToken is accepted by newAuth until an hour after epoch.
-func goodToken() string {
-	return hostile.Sign(testSecret, hostile.DefaultHeader, hostile.GoodClaims(epoch).String())
+func goodToken() string { return signed(hostile.GoodClaims(epoch)) }
+
+// tokenWith is a good token whose claim name is value, in raw JSON; "" is none.
+func tokenWith(name, value string) string {
+	claims := hostile.GoodClaims(epoch).Without(name)
+	if value != "" {
+		claims = claims.Add(`"` + name + `":` + value)
+	}
+	return signed(claims)
 }
 
 // ask sends one request, whose header lines and body are raw, and returns the
@@ -78,7 +91,7 @@ func ask(t testing.TB, handler fasthttp.RequestHandler, headers, body string) st
 	}
 	ctx := request(t, raw+"\r\n"+body)
 	handler(ctx)
-	return anonymous(ctx.Response.String())
+	return wire.Anonymous(ctx.Response.String())
 }
 
 // request parses raw the way the server does.
@@ -88,17 +101,6 @@ func request(t testing.TB, raw string) *fasthttp.RequestCtx {
 	err := ctx.Request.Read(bufio.NewReaderSize(strings.NewReader(raw), 64<<10))
 	require.NoError(t, err, "the request itself must be readable")
 	return ctx
-}
-
-var (
-	dateLine  = regexp.MustCompile(`Date: [^\r]*\r\n`)
-	madeID    = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
-	lineBreak = strings.NewReplacer("\r\n", "\n")
-)
-
-func anonymous(response string) string {
-	response = dateLine.ReplaceAllString(response, "")
-	return lineBreak.Replace(madeID.ReplaceAllString(response, "<id>"))
 }
 
 // bearer is the header line for token.

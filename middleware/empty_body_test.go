@@ -2,7 +2,6 @@ package middleware
 
 import (
 	"encoding/json"
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -11,7 +10,7 @@ import (
 
 // FuzzEmptyBody knows which bodies are empty.
 func TestEmptyBody(t *testing.T) {
-	handler := chainOf(slog.New(slog.DiscardHandler), EmptyBody())
+	handler := chainOf(silent, EmptyBody())
 	refusal := refused("400 Bad Request", "", "bad_request",
 		"This request takes no parameters: send no body, or an empty JSON object.")
 	for body, want := range map[string]string{

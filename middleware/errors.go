@@ -1,98 +1,79 @@
 package middleware
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/utils"
+	"github.com/valyala/fasthttp"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
 )
 
-// Code is what went wrong, in this gateway's words; the `error.type` of the
-// envelope unless Error.Type says otherwise.
-type Code string
+// Code is what went wrong, in this gateway's words: the `error.type` of the
+// envelope unless Error.Type says otherwise, and its HTTP status.
+type Code struct {
+	Type   string
+	Status int
+}
 
-// The codes.
-const (
-	CodeInvalidAuth         Code = "invalid_auth"
-	CodeInsufficientAccess  Code = "insufficient_access"
-	CodeBadRequest          Code = "bad_request"
-	CodePaymentRequired     Code = "billing_required"
-	CodeNotFound            Code = "not_found"
-	CodeMethodNotAllowed    Code = "method_not_allowed"
-	CodeRequestTimeout      Code = "request_timeout"
-	CodeRequestBodyTooLarge Code = "request_body_too_large"
-	CodeHeaderTooLarge      Code = "request_header_fields_too_large"
-	CodeTooManyRequests     Code = "too_many_requests"
-	CodeInternal            Code = "internal_error"
-	CodeBadGateway          Code = "bad_gateway"
-	CodeUnavailable         Code = "backend_unavailable"
+// The codes: the only place where a failure gets its HTTP status.
+var (
+	CodeInvalidAuth         = Code{"invalid_auth", http.StatusUnauthorized}
+	CodeInsufficientAccess  = Code{"insufficient_access", http.StatusForbidden}
+	CodeBadRequest          = Code{"bad_request", http.StatusBadRequest}
+	CodePaymentRequired     = Code{"billing_required", http.StatusPaymentRequired}
+	CodeNotFound            = Code{"not_found", http.StatusNotFound}
+	CodeMethodNotAllowed    = Code{"method_not_allowed", http.StatusMethodNotAllowed}
+	CodeRequestTimeout      = Code{"request_timeout", http.StatusRequestTimeout}
+	CodeRequestBodyTooLarge = Code{"request_body_too_large", http.StatusRequestEntityTooLarge}
+	CodeHeaderTooLarge      = Code{"request_header_fields_too_large", http.StatusRequestHeaderFieldsTooLarge}
+	CodeTooManyRequests     = Code{"too_many_requests", http.StatusTooManyRequests}
+	CodeInternal            = Code{"internal_error", http.StatusInternalServerError}
+	CodeBadGateway          = Code{"bad_gateway", http.StatusBadGateway}
+	CodeUnavailable         = Code{"backend_unavailable", http.StatusServiceUnavailable}
 )
-
-// statuses is the only place where a code becomes an HTTP status.
-var statuses = map[Code]int{
-	CodeInvalidAuth:         http.StatusUnauthorized,
-	CodeInsufficientAccess:  http.StatusForbidden,
-	CodeBadRequest:          http.StatusBadRequest,
-	CodePaymentRequired:     http.StatusPaymentRequired,
-	CodeNotFound:            http.StatusNotFound,
-	CodeMethodNotAllowed:    http.StatusMethodNotAllowed,
-	CodeRequestTimeout:      http.StatusRequestTimeout,
-	CodeRequestBodyTooLarge: http.StatusRequestEntityTooLarge,
-	CodeHeaderTooLarge:      http.StatusRequestHeaderFieldsTooLarge,
-	CodeTooManyRequests:     http.StatusTooManyRequests,
-	CodeInternal:            http.StatusInternalServerError,
-	CodeBadGateway:          http.StatusBadGateway,
-	CodeUnavailable:         http.StatusServiceUnavailable,
-}
-
-// kinds says which code a failure of a backend or of billing has.
-var kinds = map[backend.Kind]Code{
-	backend.Unavailable: CodeUnavailable,
-	backend.Malformed:   CodeBadGateway,
-	backend.Rejection:   CodeBadGateway,
-	backend.Denied:      CodePaymentRequired,
-}
 
 // retryAfter is when a caller may try again after a part behind the gateway
 // could not be used.
 const retryAfter = 5 * time.Second
 
-const internalMessage = "The server failed to answer this request."
-
 // Error is a failure on its way to a caller. Message goes to the caller, Cause
 // to the operator's log; neither holds a token, a secret or a byte of a request
 // header.
 type Error struct {
-	// Code decides the status.
+	// Code decides the status; without one it is 500.
 	Code Code
-	// Type replaces Code as error.type: billing's reason, or the type of an
-	// integration's own error; empty for none.
+	// Type replaces that of Code as error.type: billing's reason, or the type of
+	// an integration's own error; empty for none.
 	Type string
 	// Reason tells refusals of one code apart in metrics, as one of a few
 	// fixed words; empty means the code itself.
 	Reason string
 	// Message is one sentence for the caller.
 	Message string
-	// Extra holds further members of the error object, for example the
-	// `command` of a denial. It cannot replace the members of the envelope.
-	Extra map[string]any
+	// Denial holds further members of the error object, where billing said no.
+	Denial backend.Denial
 	// Headers are sent with the reply, for example WWW-Authenticate or Allow.
 	Headers []Header
-	// RetryAfter is sent as Retry-After in whole seconds when positive.
+	// RetryAfter is sent as Retry-After when positive, rounded up to whole
+	// seconds (RFC 9110 §10.2.3).
 	RetryAfter time.Duration
 	// Cause is for the operator's log only.
 	Cause error
 }
 
-// Header is one header of a reply, its name in canonical spelling
-// (net/textproto.CanonicalMIMEHeaderKey).
+// Header is one header of a reply.
 type Header struct{ Name, Value string }
 
 // NewError returns an Error that says all there is to say to its caller.
@@ -101,27 +82,17 @@ func NewError(code Code, message string) *Error { return &Error{Code: code, Mess
 // Unavailable is a 503 that asks the caller to come back after wait; 0 means
 // the 5 s of a part behind the gateway that cannot be used.
 func Unavailable(wait time.Duration, message string, cause error) *Error {
-	if wait <= 0 {
-		wait = retryAfter
-	}
-	return &Error{Code: CodeUnavailable, Message: message, RetryAfter: wait, Cause: cause}
+	return &Error{Code: CodeUnavailable, Message: message, RetryAfter: cmp.Or(wait, retryAfter), Cause: cause}
 }
 
 // Status is the HTTP status of the reply.
-func (e *Error) Status() int {
-	if status, ok := statuses[e.Code]; ok {
-		return status
-	}
-	return http.StatusInternalServerError
-}
+func (e *Error) Status() int { return cmp.Or(e.Code.Status, http.StatusInternalServerError) }
 
 // ErrorType is the `error.type` that the caller reads.
-func (e *Error) ErrorType() string {
-	if e.Type != "" {
-		return e.Type
-	}
-	return string(e.Code)
-}
+func (e *Error) ErrorType() string { return cmp.Or(e.Type, e.Code.Type) }
+
+// reason is what e is counted as: never its type, which may be an integration's word.
+func (e *Error) reason() string { return cmp.Or(e.Reason, e.Code.Type) }
 
 func (e *Error) Error() string {
 	text := e.ErrorType() + ": " + e.Message
@@ -134,54 +105,35 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Cause }
 
 // AsError turns any error into an *Error: one found in its chain, a
-// *backend.Error by its kind, Fiber's own by their code, and any other into an
-// internal error that keeps err as its cause.
+// *backend.Error by its kind, and any other into an internal error that keeps
+// err as its cause.
 func AsError(err error) *Error {
 	if e, ok := err.(*Error); ok { // as nearly all are
 		return e
 	}
-	var (
-		e *Error
-		b *backend.Error
-		f *fiber.Error
-	)
-	switch {
-	case errors.As(err, &e):
+	var e *Error
+	if errors.As(err, &e) {
 		return e
-	case errors.As(err, &b):
-		return fromBackend(b)
-	// The texts of Fiber's errors may carry request bytes and are dropped.
-	case errors.As(err, &f) && f.Code == fiber.StatusNotFound:
-		return NewError(CodeNotFound, "There is nothing at this path.")
-	case errors.As(err, &f) && f.Code == fiber.StatusMethodNotAllowed:
-		return NewError(CodeMethodNotAllowed, "This path does not take this method.")
 	}
-	return &Error{Code: CodeInternal, Message: internalMessage, Cause: err}
-}
-
-func fromBackend(b *backend.Error) *Error {
-	code, ok := kinds[b.Kind]
-	if !ok {
-		return &Error{Code: CodeInternal, Message: internalMessage, Cause: b}
+	var b *backend.Error
+	if errors.As(err, &b) {
+		e = &Error{Type: b.Type, Message: b.Message, Denial: b.Denial, Cause: b.Cause}
+		switch b.Kind {
+		case backend.Unavailable:
+			e.Code, e.RetryAfter = CodeUnavailable, retryAfter
+			return e
+		case backend.Malformed, backend.Rejection:
+			e.Code = CodeBadGateway
+			return e
+		case backend.Denied:
+			e.Code, e.Reason = CodePaymentRequired, b.Type
+			if b.Type != backend.BillingRequired && b.Type != backend.QuotaExceeded {
+				e.Reason = "denied" // any other word of billing's would be a time series of its own
+			}
+			return e
+		}
 	}
-	e := &Error{Code: code, Type: b.Type, Message: b.Message, Extra: b.Extra, Cause: b.Cause}
-	switch code {
-	case CodeUnavailable:
-		e.RetryAfter = retryAfter
-	case CodePaymentRequired:
-		e.Reason = deniedReason(b.Type)
-	}
-	return e
-}
-
-// deniedReason bounds billing's reasons to those that are counted apart: any
-// other word would be a time series of its own.
-func deniedReason(reason string) string {
-	switch reason {
-	case backend.BillingRequired, backend.QuotaExceeded:
-		return reason
-	}
-	return "denied"
+	return &Error{Code: CodeInternal, Message: "The server failed to answer this request.", Cause: err}
 }
 
 // Errors is the one place where a failed request becomes a reply: every error
@@ -191,11 +143,12 @@ func deniedReason(reason string) string {
 func Errors(logger *slog.Logger) fiber.Handler {
 	return func(c *fiber.Ctx) (err error) {
 		defer func() {
+			var stack []byte
 			if r := recover(); r != nil {
-				err = &panicError{value: r, stack: debug.Stack()}
+				err, stack = fmt.Errorf("panic: %v", r), debug.Stack()
 			}
 			if err != nil {
-				answer(c, logger, err)
+				answer(c, logger, AsError(err), stack)
 				err = nil
 			}
 		}()
@@ -203,16 +156,8 @@ func Errors(logger *slog.Logger) fiber.Handler {
 	}
 }
 
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
-
-func answer(c *fiber.Ctx, logger *slog.Logger, err error) {
-	e := AsError(err)
-	writeError(c.Context(), e, OutcomeOf(c))
+func answer(c *fiber.Ctx, logger *slog.Logger, e *Error, stack []byte) {
+	WriteError(c.Context(), e)
 	c.Locals(refusalKey{}, e)
 	// An error without a cause says all there is to say to its caller.
 	if e.Cause == nil {
@@ -226,9 +171,8 @@ func answer(c *fiber.Ctx, logger *slog.Logger, err error) {
 		slog.String("cause", e.Cause.Error()),
 		slog.String("do", remedy(e.Code)),
 	}
-	var p *panicError
-	if errors.As(err, &p) {
-		attrs = append(attrs, slog.String("stack", string(p.stack)))
+	if stack != nil {
+		attrs = append(attrs, slog.String("stack", string(stack)))
 	}
 	logger.LogAttrs(c.UserContext(), slog.LevelError, "request failed", attrs...)
 }
@@ -242,4 +186,80 @@ func remedy(code Code) string {
 		return "look at what the cause names: the Events API, the provider token, or the disk of the usage outbox; doctor and bus_vm_events_stream_up say what is missing"
 	}
 	return "look at the integration that answered"
+}
+
+// outcomeKey is where SetOutcome leaves the outcome of a write.
+type outcomeKey struct{}
+
+// SetOutcome names what has become of a write so far. The envelope of a failure
+// shows it as error.outcome, so that a program need not read the message.
+func SetOutcome(c *fiber.Ctx, outcome backend.Outcome) { c.Locals(outcomeKey{}, outcome) }
+
+// OutcomeOf returns what SetOutcome said last, empty before it.
+func OutcomeOf(c *fiber.Ctx) backend.Outcome { return outcomeOf(c.Context()) }
+
+func outcomeOf(ctx *fasthttp.RequestCtx) backend.Outcome {
+	outcome, _ := ctx.UserValue(outcomeKey{}).(backend.Outcome)
+	return outcome
+}
+
+// ordinaryEnvelope is room for any envelope without a denial, in bytes.
+const ordinaryEnvelope = 256
+
+// WriteError renders e onto a reply that has no body yet, at the fasthttp
+// level, where requests that never became a Fiber context fail too.
+func WriteError(ctx *fasthttp.RequestCtx, e *Error) {
+	header := &ctx.Response.Header
+	requestID := utils.UnsafeString(header.Peek(fiber.HeaderXRequestID)) // only copied
+	ctx.Response.ResetBody()
+	ctx.SetStatusCode(e.Status())
+	header.SetContentType(fiber.MIMEApplicationJSON)
+	header.Set(fiber.HeaderCacheControl, "no-store")
+	for _, h := range e.Headers {
+		header.Set(h.Name, h.Value)
+	}
+	if e.RetryAfter > 0 {
+		header.Set(fiber.HeaderRetryAfter, strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+	}
+	var ordinary [ordinaryEnvelope]byte
+	ctx.Response.AppendBody(e.appendEnvelope(ordinary[:0], outcomeOf(ctx), requestID))
+}
+
+// appendEnvelope appends {"error":{"type","message","outcome"?,…,"request_id"?}}
+// to b, compact. It is written by hand because a flood of refusals must cost
+// less than as many valid requests.
+func (e *Error) appendEnvelope(b []byte, outcome backend.Outcome, requestID string) []byte {
+	b = appendJSON(append(b, `{"error":{"type":`...), e.ErrorType())
+	b = appendJSON(append(b, `,"message":`...), e.Message)
+	if outcome != "" {
+		b = appendJSON(append(b, `,"outcome":`...), string(outcome))
+	}
+	if e.Code == CodePaymentRequired {
+		if denial := encode(e.Denial); len(denial) > len(`{}`) {
+			b = append(append(b, ','), denial[1:len(denial)-1]...)
+		}
+	}
+	if requestID != "" {
+		b = appendJSON(append(b, `,"request_id":`...), requestID)
+	}
+	return append(b, `}}`...)
+}
+
+// appendJSON quotes text, with the encoder only where JSON does not show it as
+// it is, as it does our own messages.
+func appendJSON(b []byte, text string) []byte {
+	if strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
+		return append(b, encode(text)...)
+	}
+	return append(append(append(b, '"'), text...), '"')
+}
+
+// encode is json.Marshal without its HTML escapes, which no reader here needs.
+// What cannot be encoded leaves nothing behind.
+func encode(value any) []byte {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(value)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }

@@ -3,6 +3,7 @@ package middleware
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
 
 // logTo writes a line a record, without what differs between two runs.
@@ -25,7 +27,7 @@ func logTo(b *bytes.Buffer) *slog.Logger {
 			case slog.TimeKey:
 				return slog.Attr{}
 			case "request_id":
-				return slog.String(a.Key, madeID.ReplaceAllString(a.Value.String(), "<id>"))
+				return slog.String(a.Key, wire.Anonymous(a.Value.String()))
 			case "stack":
 				return slog.Bool(a.Key, strings.Contains(a.Value.String(), "errors_test.go"))
 			}
@@ -60,7 +62,7 @@ func TestErrors(t *testing.T) {
 			refused("502 Bad Gateway", "", "no_capacity", "No room."),
 			`level=ERROR msg="request failed" request_id=<id> route=/ status=502 type=no_capacity cause="reply 7" do="look at the integration that answered"`},
 		{"of an integration, in words of this gateway", func(*fiber.Ctx) error {
-			return &backend.Error{Kind: backend.Rejection, Type: string(CodeUnavailable), Message: "No host.", Cause: errors.New("reply 7")}
+			return &backend.Error{Kind: backend.Rejection, Type: CodeUnavailable.Type, Message: "No host.", Cause: errors.New("reply 7")}
 		}, refused("502 Bad Gateway", "", "backend_unavailable", "No host."),
 			`level=ERROR msg="request failed" request_id=<id> route=/ status=502 type=backend_unavailable cause="reply 7" do="look at the integration that answered"`},
 		{"malformed", func(*fiber.Ctx) error { return &backend.Error{Kind: backend.Malformed, Message: "Malformed."} },
@@ -71,11 +73,8 @@ func TestErrors(t *testing.T) {
 			refused("503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "Away."), ""},
 		{"of an unknown kind", func(*fiber.Ctx) error { return &backend.Error{Kind: "x", Message: "m"} }, internal, fmt.Sprintf(internalLine, `"x: m"`)},
 		{"any other", func(*fiber.Ctx) error { return errors.New("disk") }, internal, fmt.Sprintf(internalLine, "disk")},
-		{"Fiber's 404", func(*fiber.Ctx) error { return fiber.NewError(404, "Cannot GET /canary") },
-			refused("404 Not Found", "", "not_found", "There is nothing at this path."), ""},
-		{"Fiber's 405", func(*fiber.Ctx) error { return fiber.ErrMethodNotAllowed },
-			refused("405 Method Not Allowed", "", "method_not_allowed", "This path does not take this method."), ""},
-		{"Fiber's 418", func(*fiber.Ctx) error { return fiber.NewError(418, "teapot") }, internal, fmt.Sprintf(internalLine, "teapot")},
+		{"Fiber's", func(*fiber.Ctx) error { return fiber.NewError(418, "teapot") }, internal, fmt.Sprintf(internalLine, "teapot")},
+		{"without a code", func(*fiber.Ctx) error { return &Error{Type: "x", Message: "m"} }, refused("500 Internal Server Error", "", "x", "m"), ""},
 		{"panic", func(*fiber.Ctx) error { panic("boom") }, internal, fmt.Sprintf(internalLine, `"panic: boom"`) + " stack=true"},
 		{"panic of an error", func(*fiber.Ctx) error { panic(errors.New("boom")) }, internal, fmt.Sprintf(internalLine, `"panic: boom"`) + " stack=true"},
 		{"panic of an error of this API", func(*fiber.Ctx) error { panic(notFound) }, internal, fmt.Sprintf(internalLine, `"panic: not_found: Not here."`) + " stack=true"},
@@ -100,6 +99,30 @@ func TestErrors(t *testing.T) {
 			log.Reset()
 			assert.Equal(t, c.want, ask(t, app, "", ""), "and it goes on")
 		})
+	}
+}
+
+func TestEnvelope(t *testing.T) {
+	denied := func(denial backend.Denial) *Error {
+		return &Error{Code: CodePaymentRequired, Type: "quota_exceeded", Message: "No.", Denial: denial}
+	}
+	for want, c := range map[string]struct { // the want is without an outcome
+		err       *Error
+		requestID string
+	}{
+		`{"error":{"type":"not_found","message":"Not here."}}`:                          {NewError(CodeNotFound, "Not here."), ""},
+		`{"error":{"type":"not_found","message":"Not here.","request_id":"r-1"}}`:       {NewError(CodeNotFound, "Not here."), "r-1"},
+		`{"error":{"type":"a\"b","message":"c\\\n\u0000<&>\u2028é","request_id":"\""}}`: {&Error{Type: "a\"b", Message: "c\\\n\x00<&>\u2028é"}, `"`},
+		`{"error":{"type":"\ufffd","message":"\ufffd("}}`:                               {&Error{Type: "\xff", Message: "\xc3("}, ""},
+		`{"error":{"type":"quota_exceeded","message":"No.","action":"a","command":"bus billing setup <&>","plan_id":"p","recommended_plan":"r","usage":{"b":2,"a":[1]},"request_id":"r-1"}}`: {
+			denied(backend.Denial{Action: "a", Command: "bus billing setup <&>", PlanID: "p", RecommendedPlan: "r", Usage: json.RawMessage(`{ "b" : 2, "a" : [ 1 ] }`)}), "r-1"},
+		`{"error":{"type":"quota_exceeded","message":"No.","usage":0}}`:      {denied(backend.Denial{Usage: json.RawMessage("0")}), ""},
+		`{"error":{"type":"quota_exceeded","message":"No."}}`:                {denied(backend.Denial{Usage: json.RawMessage("{")}), ""},
+		`{"error":{"type":"internal_error","message":"causes stay inside"}}`: {&Error{Code: CodeInternal, Message: "causes stay inside", Cause: errors.New("canary"), Headers: []Header{{"canary", "canary"}}, Reason: "canary"}, ""},
+		`{"error":{"type":"","message":""}}`:                                 {&Error{}, ""},
+	} {
+		assert.Equal(t, want, string(c.err.appendEnvelope(nil, "", c.requestID)))
+		assert.True(t, json.Valid([]byte(want)))
 	}
 }
 

@@ -2,8 +2,6 @@ package middleware
 
 import (
 	"fmt"
-	"log/slog"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,8 +10,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/valyala/fasthttp"
-
-	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
 var busy = refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unavailable", "Too many operations are under way.")
@@ -23,7 +19,7 @@ var busy = refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unava
 func TestLimitWrites(t *testing.T) {
 	const limit = 3
 	entered, leave := make(chan struct{}), make(chan struct{})
-	handler := chainOf(slog.New(slog.DiscardHandler), LimitWrites(limit), func(c *fiber.Ctx) error {
+	handler := chainOf(silent, LimitWrites(limit), func(c *fiber.Ctx) error {
 		entered <- struct{}{}
 		<-leave
 		if c.Get("X-Panic") != "" {
@@ -51,18 +47,13 @@ func TestLimitWrites(t *testing.T) {
 	}
 }
 
-// tokenFor is a token of newAuth for one subject.
-func tokenFor(subject string) string {
-	return hostile.Sign(testSecret, hostile.DefaultHeader, hostile.GoodClaims(epoch).Set("sub", `"`+subject+`"`).String())
-}
-
 // Each subject has its own pace: a burst of one second's worth, then one for
 // each fraction of a second; Retry-After says when, in whole seconds.
 func TestLimitSubject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		handler := chainOf(slog.New(slog.DiscardHandler), newAuth(t, nil).Handler(), LimitSubject(2))
+		handler := behind(newAuth(t, nil), LimitSubject(2))
 		tooMany := refused("429 Too Many Requests", "Retry-After: 1\n", "too_many_requests", "This account acts too often.")
-		a, b := bearer(tokenFor("a")), bearer(tokenFor("b"))
+		a, b := bearer(tokenWith("sub", `"a"`)), bearer(tokenWith("sub", `"b"`))
 		for _, c := range []struct {
 			name string
 			wait time.Duration
@@ -92,7 +83,7 @@ func TestLimitSubject(t *testing.T) {
 // are not kept: a flood of subjects neither crosses nor forgets in turn.
 func TestLimitSubjectKeepsSubjectsApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // whose clock stands still
-		handler := chainOf(slog.New(slog.DiscardHandler), newAuth(t, nil).Handler(), LimitSubject(1))
+		handler := behind(newAuth(t, nil), LimitSubject(1))
 		const subjects = 200
 		ctx := new(fasthttp.RequestCtx) // one context for all, as on one connection
 		call := func(subject string) int {
@@ -100,7 +91,7 @@ func TestLimitSubjectKeepsSubjectsApart(t *testing.T) {
 			ctx.Response.Reset()
 			ctx.Request.Header.SetMethod("POST")
 			ctx.Request.SetRequestURI("/")
-			ctx.Request.Header.Set("Authorization", strings.TrimSuffix(strings.TrimPrefix(bearer(tokenFor(subject)), "Authorization: "), "\r\n"))
+			ctx.Request.Header.Set("Authorization", "Bearer "+tokenWith("sub", `"`+subject+`"`))
 			handler(ctx)
 			return ctx.Response.StatusCode()
 		}

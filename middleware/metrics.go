@@ -15,41 +15,24 @@ import (
 // seconds.
 var latencyBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300}
 
-// What alerts count the increase of must be there, at zero, before it is first
-// seen: the first sample of a series is no increase.
-var (
-	alertedCodes   = []int{http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable}
-	alertedReasons = []string{reasonBusy}
-)
-
-// statusCodes bounds the table of counters by status code.
-const statusCodes = 600
-
-// RouteMetrics counts the requests of one route. A nil *RouteMetrics counts
-// nothing.
+// RouteMetrics counts the requests of one route.
 type RouteMetrics struct {
-	set      *metrics.Set
-	route    string
-	byCode   [statusCodes]atomic.Pointer[metrics.Counter]
-	byReason atomic.Pointer[map[string]*metrics.Counter] // replaced whole, never nil
+	byCode   *counters[int]
+	byReason *counters[string]
 	duration *metrics.PrometheusHistogram
 	inFlight atomic.Int64
 }
 
 // NewRouteMetrics registers the metrics of route, a short fixed word, in set.
 func NewRouteMetrics(set *metrics.Set, route string) *RouteMetrics {
-	m := &RouteMetrics{set: set, route: route}
-	m.byReason.Store(&map[string]*metrics.Counter{})
-	m.duration = set.NewPrometheusHistogramExt(
-		fmt.Sprintf(`bus_vm_http_request_duration_seconds{route=%q}`, route), latencyBuckets)
+	m := &RouteMetrics{
+		byCode: newCounters(set, fmt.Sprintf(`bus_vm_http_requests_total{route=%q,code="%%d"}`, route),
+			http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable),
+		byReason: newCounters(set, `bus_vm_refusals_total{reason=%q}`, reasonBusy),
+		duration: set.NewPrometheusHistogramExt(fmt.Sprintf(`bus_vm_http_request_duration_seconds{route=%q}`, route), latencyBuckets),
+	}
 	set.NewGauge(fmt.Sprintf(`bus_vm_http_requests_in_flight{route=%q}`, route),
 		func() float64 { return float64(m.inFlight.Load()) })
-	for _, code := range alertedCodes {
-		m.counter(code)
-	}
-	for _, reason := range alertedReasons {
-		m.refusals(reason)
-	}
 	return m
 }
 
@@ -65,10 +48,10 @@ func (m *RouteMetrics) Handler() fiber.Handler {
 		m.inFlight.Add(-1)
 		m.duration.Update(time.Since(c.Context().Time()).Seconds())
 		code := c.Response().StatusCode()
-		m.counter(code).Inc()
+		m.byCode.of(code).Inc()
 		if code >= http.StatusBadRequest {
 			if e, ok := c.Locals(refusalKey{}).(*Error); ok {
-				m.refused(e)
+				m.byReason.of(e.reason()).Inc()
 			}
 		}
 		return err
@@ -77,45 +60,37 @@ func (m *RouteMetrics) Handler() fiber.Handler {
 
 // Refuse counts a request that was refused before it reached its route.
 func (m *RouteMetrics) Refuse(e *Error) {
-	if m == nil {
-		return
-	}
-	m.counter(e.Status()).Inc()
-	m.refused(e)
+	m.byCode.of(e.Status()).Inc()
+	m.byReason.of(e.reason()).Inc()
 }
 
-func (m *RouteMetrics) refused(e *Error) {
-	reason := e.Reason
-	if reason == "" {
-		reason = string(e.Code) // never the type, which may be an integration's word
-	}
-	m.refusals(reason).Inc()
+// counters are one metric by the few values of a label, without a lock or an
+// allocation where the value was seen before.
+type counters[K comparable] struct {
+	set   *metrics.Set
+	name  string                                 // formatted with the value
+	known atomic.Pointer[map[K]*metrics.Counter] // replaced whole
 }
 
-// refusals is the counter of one reason, made when it is first seen. Reasons
-// are words of this gateway, and few.
-func (m *RouteMetrics) refusals(reason string) *metrics.Counter {
+// newCounters makes those that alerts count the increase of: they must be there,
+// at zero, before they are first seen, as the first sample is no increase.
+func newCounters[K comparable](set *metrics.Set, name string, alerted ...K) *counters[K] {
+	c := &counters[K]{set: set, name: name}
+	c.known.Store(&map[K]*metrics.Counter{})
+	for _, value := range alerted {
+		c.of(value)
+	}
+	return c
+}
+
+func (c *counters[K]) of(value K) *metrics.Counter {
 	for {
-		known := m.byReason.Load()
-		if counter := (*known)[reason]; counter != nil {
+		known := c.known.Load()
+		if counter := (*known)[value]; counter != nil {
 			return counter
 		}
 		more := maps.Clone(*known)
-		more[reason] = m.set.GetOrCreateCounter(fmt.Sprintf(`bus_vm_refusals_total{reason=%q}`, reason))
-		m.byReason.CompareAndSwap(known, &more)
+		more[value] = c.set.GetOrCreateCounter(fmt.Sprintf(c.name, value))
+		c.known.CompareAndSwap(known, &more)
 	}
-}
-
-// counter is the counter of one status code, made when it is first seen.
-func (m *RouteMetrics) counter(code int) *metrics.Counter {
-	if code < 0 || code >= statusCodes {
-		code = http.StatusInternalServerError
-	}
-	if counter := m.byCode[code].Load(); counter != nil {
-		return counter
-	}
-	counter := m.set.GetOrCreateCounter(
-		fmt.Sprintf(`bus_vm_http_requests_total{route=%q,code="%d"}`, m.route, code))
-	m.byCode[code].Store(counter)
-	return counter
 }

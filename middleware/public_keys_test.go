@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +43,7 @@ func setOf(t testing.TB, signers ...*hostile.Signer) *jwks.Set {
 // withKeys is a chain behind an Authenticator with keys and testSecret.
 func withKeys(t testing.TB, keys PublicKeys) (*Authenticator, fasthttp.RequestHandler) {
 	auth := newAuth(t, func(c *AuthConfig) { c.PublicKeys = keys })
-	return auth, chainOf(slog.New(slog.DiscardHandler), auth.Handler())
+	return auth, behind(auth)
 }
 
 func TestPublicKeysVerify(t *testing.T) {
@@ -144,7 +143,7 @@ func TestPublicKeysAreNoSecrets(t *testing.T) {
 			} {
 				token := hostile.Sign(secret, header, claims)
 				for _, auth := range []*Authenticator{beside, alone} {
-					handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
+					handler := behind(auth)
 					assert.Equal(t, invalid, ask(t, handler, bearer(token), ""), "%s of %s with %s", name, signer.Algorithm, header)
 				}
 			}

@@ -1,9 +1,11 @@
 package middleware
 
 import (
-	"crypto/rand"
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
 	"sync/atomic"
 
 	"github.com/gofiber/fiber/v2"
@@ -16,45 +18,35 @@ var requestIDHeader = []byte("X-Request-Id")
 // maxRequestID bounds an inbound X-Request-Id, in bytes.
 const maxRequestID = 128
 
-// RequestIDs hands out request ids: 16 hex digits drawn once, then 16 that
-// count. They are unique, not secret.
-type RequestIDs struct {
-	prefix  [16]byte // in hex
-	counter atomic.Uint64
-}
-
-// NewRequestIDs draws the prefix of this process.
-func NewRequestIDs() *RequestIDs {
-	ids := &RequestIDs{}
-	var drawn [8]byte
-	_, _ = rand.Read(drawn[:]) // never fails: crypto/rand ends the process instead
-	hex.Encode(ids.prefix[:], drawn[:])
-	return ids
-}
-
-// Append appends a fresh id to b.
-func (r *RequestIDs) Append(b []byte) []byte {
-	b = append(b, r.prefix[:]...)
-	var count [8]byte
-	binary.BigEndian.PutUint64(count[:], r.counter.Add(1))
-	return hex.AppendEncode(b, count[:])
-}
+// idCharacters can stand in a log line or a header unquoted.
+const idCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:=+/"
 
 // RequestID takes the caller's X-Request-Id when it is well-formed, else makes
 // one, and answers with it.
-func RequestID(ids *RequestIDs) fiber.Handler {
+func RequestID() fiber.Handler {
 	return func(c *fiber.Ctx) error {
-		ids.Answer(c.Context())
+		SetRequestID(c.Context(), c.Request().Header.Peek(fiber.HeaderXRequestID))
 		return c.Next()
 	}
 }
 
-// Answer sets X-Request-Id of the reply, as RequestID does.
-func (r *RequestIDs) Answer(ctx *fasthttp.RequestCtx) {
-	id := ctx.Request.Header.Peek(fiber.HeaderXRequestID)
-	if !wellFormedID(id) {
-		var buffer [32]byte
-		id = r.Append(buffer[:0])
+// The ids that this process makes: 16 hex digits drawn once, then 16 that count.
+// They are unique, not secret.
+var (
+	idPrefix = fmt.Sprintf("%016x", rand.Uint64())
+	idCount  atomic.Uint64
+)
+
+// SetRequestID sets X-Request-Id of the reply: id when it is well-formed, else
+// one of this process.
+func SetRequestID(ctx *fasthttp.RequestCtx, id []byte) {
+	var digits [32]byte
+	if len(id) == 0 || len(id) > maxRequestID || len(bytes.TrimLeft(id, idCharacters)) > 0 {
+		copy(digits[:], idPrefix)
+		var count [8]byte
+		binary.BigEndian.PutUint64(count[:], idCount.Add(1))
+		hex.Encode(digits[16:], count[:])
+		id = digits[:]
 	}
 	ctx.Response.Header.SetCanonical(requestIDHeader, id)
 }
@@ -62,31 +54,3 @@ func (r *RequestIDs) Answer(ctx *fasthttp.RequestCtx) {
 // RequestIDOf returns the id of this request. The string is valid only until
 // the handler returns.
 func RequestIDOf(c *fiber.Ctx) string { return c.GetRespHeader(fiber.HeaderXRequestID) }
-
-// wellFormedID accepts what can stand in a log line or a header unquoted.
-func wellFormedID(id []byte) bool {
-	if len(id) == 0 || len(id) > maxRequestID {
-		return false
-	}
-	for _, c := range id {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case c == '-', c == '_', c == '.', c == ':', c == '=', c == '+', c == '/':
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-// The header of every reply, in the spelling of the wire.
-var cacheControlHeader, noStoreValue = []byte(fiber.HeaderCacheControl), []byte("no-store")
-
-// NoStore keeps every reply out of caches (RFC 9111 §5.2.2.5): a state or a
-// refusal is true for this caller and this moment only.
-func NoStore() fiber.Handler {
-	return func(c *fiber.Ctx) error {
-		c.Response().Header.SetCanonical(cacheControlHeader, noStoreValue)
-		return c.Next()
-	}
-}

@@ -2,7 +2,6 @@ package middleware
 
 import (
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -14,27 +13,33 @@ import (
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
-// A remembered token is refused the moment it expires, is not valid before
-// nbf when the clock steps back.
-func TestRememberedTokensStillExpire(t *testing.T) {
-	now := epoch
-	auth := newAuth(t, func(c *AuthConfig) { c.Now = func() time.Time { return now } })
-	handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
-	claims := hostile.GoodClaims(epoch).Set("exp", "1800000030").Add(`"nbf":1800000000`)
-	token := hostile.Sign(testSecret, hostile.DefaultHeader, claims.String())
-	for _, c := range []struct {
+// A token is valid from nbf until exp and not a moment more, seen for the first
+// time as remembered, when the clock steps back too. Leeway moves both.
+func TestDatesAreExact(t *testing.T) {
+	const short = time.Millisecond
+	for leeway, steps := range map[time.Duration][]struct {
 		after time.Duration
 		want  string
 	}{
-		{0, passed},
-		{29*time.Second + 999*time.Millisecond, passed},
-		{30 * time.Second, expired},
-		{29 * time.Second, passed},
-		{-time.Millisecond, invalid},
-		{time.Hour, expired},
+		0: {
+			{20*time.Second - short, invalid}, {20 * time.Second, passed}, {40*time.Second - short, passed}, {40 * time.Second, expired},
+			{39 * time.Second, passed}, {20*time.Second - short, invalid}, {time.Hour, expired},
+		},
+		10 * time.Second: {
+			{10*time.Second - short, invalid}, {10 * time.Second, passed}, {50*time.Second - short, passed}, {50 * time.Second, expired},
+			{49 * time.Second, passed}, {9 * time.Second, invalid}, {time.Hour, expired},
+		},
 	} {
-		now = epoch.Add(c.after)
-		assert.Equal(t, c.want, ask(t, handler, bearer(token), ""), c.after)
+		now := epoch
+		handler := behind(newAuth(t, func(c *AuthConfig) {
+			c.Leeway = leeway
+			c.Now = func() time.Time { return now }
+		}))
+		token := bearer(signed(hostile.GoodClaims(epoch).Set("exp", "1800000040").Add(`"nbf":1800000020`)))
+		for _, c := range steps {
+			now = epoch.Add(c.after)
+			assert.Equal(t, c.want, ask(t, handler, token, ""), "leeway %s, %s", leeway, c.after)
+		}
 	}
 }
 
@@ -42,12 +47,12 @@ func TestRememberedTokensStillExpire(t *testing.T) {
 func TestTokensNeverShare(t *testing.T) {
 	set := metrics.NewSet()
 	auth := newAuth(t, func(c *AuthConfig) { c.Metrics = set })
-	handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler(), identify)
+	handler := behind(auth, identify)
 	const tokens = 300
 	token := make([]string, tokens)
 	for i := range token {
 		subject := fmt.Sprintf(`"caller-%d"`, i)
-		token[i] = hostile.Sign(testSecret, hostile.DefaultHeader, hostile.GoodClaims(epoch).Set("sub", subject).String())
+		token[i] = signed(hostile.GoodClaims(epoch).Set("sub", subject))
 	}
 	for i := range token {
 		for range 3 {
@@ -55,7 +60,7 @@ func TestTokensNeverShare(t *testing.T) {
 			require.Equal(t, fmt.Sprintf("caller-%d|vm:read|vm:write", i), body)
 		}
 	}
-	assert.Equal(t, tokens, remembered(t, set))
+	assert.Equal(t, tokens, remembered(set))
 
 	// All but the signature is that of a remembered token.
 	forged := []byte(token[0])

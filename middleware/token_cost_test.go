@@ -4,7 +4,6 @@ package middleware
 
 import (
 	"fmt"
-	"log/slog"
 	"runtime"
 	"strings"
 	"testing"
@@ -56,8 +55,8 @@ func costOf(t *testing.T, handler fasthttp.RequestHandler, token string, status 
 func newTokenCost(t *testing.T, claims hostile.Claims) cost {
 	t.Helper()
 	auth := newAuth(t, func(c *AuthConfig) { c.CacheSize = 1 })
-	verified := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
-	other := request(t, "GET / HTTP/1.1\r\nHost: x\r\n"+bearer(hostile.Sign(testSecret, hostile.DefaultHeader, claims.Add(`"jti":"2"`).String()))+"\r\n")
+	verified := behind(auth)
+	other := request(t, "GET / HTTP/1.1\r\nHost: x\r\n"+bearer(signed(claims.Add(`"jti":"2"`)))+"\r\n")
 	both := func(ctx *fasthttp.RequestCtx) {
 		verified(ctx)
 		if ctx.Response.StatusCode() == fiber.StatusOK {
@@ -66,7 +65,7 @@ func newTokenCost(t *testing.T, claims hostile.Claims) cost {
 			verified(other)
 		}
 	}
-	c := costOf(t, both, hostile.Sign(testSecret, hostile.DefaultHeader, claims.Add(`"jti":"1"`).String()), fiber.StatusOK)
+	c := costOf(t, both, signed(claims.Add(`"jti":"1"`)), fiber.StatusOK)
 	return cost{c.bytes / 2, c.allocs / 2}
 }
 
@@ -98,7 +97,7 @@ func TestRefusalsAreCheap(t *testing.T) {
 		accepted := newTokenCost(t, flat)
 		text := good.Add(size.extra).String()
 		sign := func(claims hostile.Claims) string {
-			return hostile.Sign(testSecret, hostile.DefaultHeader, claims.String())
+			return signed(claims)
 		}
 		hs256 := map[string]string{
 			"another secret": hostile.Sign("another secret, of at least 32 bytes", hostile.DefaultHeader, text),
@@ -129,7 +128,7 @@ func TestRefusalsAreCheap(t *testing.T) {
 			hs256["a header of "+name] = hostile.Sign("x", `{"alg":"HS256","x":`+header+`}`, text)
 		}
 		t.Run(size.name, func(t *testing.T) {
-			secretsOnly := chainOf(slog.New(slog.DiscardHandler), newAuth(t, nil).Handler())
+			secretsOnly := behind(newAuth(t, nil))
 			_, withKey := withKeys(t, setOf(t, ec))
 			t.Log("accepted:", accepted)
 			for name, token := range hs256 {

@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,37 +23,56 @@ func signedWith(secrets [][]byte) string {
 }
 
 // A rotation at any step of a verification leaves nothing behind that the new
-// secret did not verify. The authenticator reads the clock before the cache and
+// keys did not verify. The authenticator reads the clock before the cache and
 // before it remembers a token: those are the steps.
 func TestRotationDuringVerification(t *testing.T) {
-	for step := 1; step <= 2; step++ {
-		var auth *Authenticator
-		reads := -10 // the first use leaves a mark
-		set := metrics.NewSet()
-		auth = newAuth(t, func(c *AuthConfig) {
-			c.Secrets, c.Metrics = oldSecret, set
-			c.Now = func() time.Time {
-				if reads++; reads == step {
-					require.NoError(t, auth.SetSecrets(newSecret))
+	before, after := hostile.NewSigner("EdDSA", "before"), hostile.NewSigner("EdDSA", "after")
+	for name, c := range map[string]struct {
+		token  string
+		rotate func(*Authenticator) error
+	}{
+		"secret":     {signedWith(oldSecret), func(a *Authenticator) error { return a.SetSecrets(newSecret) }},
+		"public key": {before.Token(hostile.GoodClaims(epoch)), func(a *Authenticator) error { return a.SetPublicKeys(setOf(t, after)) }},
+	} {
+		for step := 1; step <= 2; step++ {
+			var auth *Authenticator
+			reads := -10 // the first use leaves a mark
+			set := metrics.NewSet()
+			auth = newAuth(t, func(config *AuthConfig) {
+				config.Secrets, config.PublicKeys, config.Metrics = oldSecret, setOf(t, before), set
+				config.Now = func() time.Time {
+					if reads++; reads == step {
+						require.NoError(t, c.rotate(auth))
+					}
+					return epoch
 				}
-				return epoch
-			}
-		})
-		handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
-		require.Equal(t, passed, ask(t, handler, bearer(signedWith(oldSecret)), ""))
-		reads = 0
-		ask(t, handler, bearer(signedWith(oldSecret)), "") // may go either way
-		require.GreaterOrEqual(t, reads, step)
-		assert.Zero(t, remembered(t, set), "step %d", step)
-		assert.Equal(t, invalid, ask(t, handler, bearer(signedWith(oldSecret)), ""), "step %d", step)
+			})
+			handler := behind(auth)
+			require.Equal(t, passed, ask(t, handler, bearer(c.token), ""))
+			reads = 0
+			ask(t, handler, bearer(c.token), "") // may go either way
+			require.GreaterOrEqual(t, reads, step)
+			assert.Zero(t, remembered(set), "%s, step %d", name, step)
+			assert.Equal(t, invalid, ask(t, handler, bearer(c.token), ""), "%s, step %d", name, step)
+		}
 	}
+}
+
+// A key under an id that stays is replaced: the id alone is no proof.
+func TestPublicKeyReplacedUnderItsID(t *testing.T) {
+	before, after := hostile.NewSigner("ES256", "k"), hostile.NewSigner("ES256", "k")
+	auth, handler := withKeys(t, setOf(t, before))
+	assert.Equal(t, passed, ask(t, handler, bearer(before.Token(hostile.GoodClaims(epoch))), ""))
+	require.NoError(t, auth.SetPublicKeys(setOf(t, after)))
+	assert.Equal(t, invalid, ask(t, handler, bearer(before.Token(hostile.GoodClaims(epoch))), ""))
+	assert.Equal(t, passed, ask(t, handler, bearer(after.Token(hostile.GoodClaims(epoch))), ""))
 }
 
 // While secrets change, a request that starts after a change is judged by the
 // secrets that stand, whatever was in flight.
 func TestRotationAmongConcurrentRequests(t *testing.T) {
 	auth := newAuth(t, func(c *AuthConfig) { c.Secrets, c.CacheSize = oldSecret, 64 })
-	handler := chainOf(slog.New(slog.DiscardHandler), auth.Handler())
+	handler := behind(auth)
 	headers := []string{bearer(signedWith(oldSecret)), bearer(signedWith(newSecret))}
 
 	// settled is the index of the secret that stands, -1 while it changes.

@@ -2,6 +2,7 @@ package routes_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -45,9 +46,7 @@ func (l *log) take(kind string) []string {
 	return lines
 }
 
-func (l *log) logger() *slog.Logger { return l.loggerFrom(slog.LevelDebug) }
-
-func (l *log) loggerFrom(level slog.Level) *slog.Logger {
+func (l *log) logger(level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{
 		Level: level,
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -66,62 +65,45 @@ func TestAudit(t *testing.T) {
 	var l log
 	w := serve(t, func(w *world, c *routes.Config) {
 		everything(w, c)
-		c.Logger = l.logger()
+		c.Logger = l.logger(slog.LevelDebug)
 	})
 	const begun = " operation=<id> requested_event=<id> ended_event=<id>"
-	write := func(headers, body string) func() {
-		return func() { w.call(t, "POST", "/api/v1/vm/start", headers, body) }
-	}
-	outcome := func(outcome backend.Outcome, err error) func() {
-		return func() {
-			w.runtime.apply = ends(outcome, err)
-			write(both(), "")()
-			w.runtime.apply = ends(backend.Accepted, nil)
-		}
-	}
 	line := func(result, more string) []string {
 		return []string{"request_id=<id> subject=<id> action=start result=" + result + more}
 	}
 	for _, c := range []struct {
-		name string
-		do   func()
-		want []string
+		name           string
+		apply          func(context.Context, backend.Operation) (backend.Outcome, error)
+		ended, billing error
+		headers, body  string
+		want           []string
 	}{
-		{"accepted", outcome(backend.Accepted, nil), line("accepted", begun)},
-		{"not sent", outcome(backend.NotSent, away("x", nil)), line("failed", " status=503 reason=backend_unavailable"+begun)},
-		{"no reply", outcome(backend.Unknown, away("x", nil)), line("unknown", " status=503 reason=backend_unavailable"+begun)},
-		{"rejected", outcome(backend.Rejected, rejection("no_capacity", "x", nil)), line("failed", " status=502 reason=no_capacity"+begun)},
-		{"any error", outcome(backend.Unknown, errors.New("x")), line("unknown", " status=500 reason=internal_error"+begun)},
-		{"panic", func() {
-			w.runtime.apply = func(context.Context, backend.Operation) (backend.Outcome, error) { panic("x") }
-			write(both(), "")()
-			w.runtime.apply = ends(backend.Accepted, nil)
-		}, line("unknown", " status=500 reason=internal_error"+begun)},
-		{"end not recorded", func() {
-			w.records.ended = func(backend.Operation, lifecycle.Outcome) error { return errors.New("x") }
-			write(both(), "")()
-			w.records.ended = func(backend.Operation, lifecycle.Outcome) error { return nil }
-		}, line("unknown", " status=503 reason=backend_unavailable"+begun)},
-		{"bad body", write(both(), "x"), line("refused", " status=400 reason=bad_request")},
-		{"no scope", write(bearer(token(account, "vm:read")), ""), line("refused", " status=403 reason=insufficient_access")},
-		{"denied", func() {
-			w.billing.answer = deny
-			write(both(), "")()
-			w.billing.answer = func(context.Context, string, string) error { return nil }
-		}, line("refused", " status=402 reason=quota_exceeded")},
-		{"billing broken", func() {
-			w.billing.answer = func(context.Context, string, string) error { return errors.New("x") }
-			write(both(), "")()
-			w.billing.answer = func(context.Context, string, string) error { return nil }
-		}, line("failed", " status=500 reason=internal_error")},
-		{"no token", write("", ""), nil},
-		{"bad token", write(bearer("x.y.z"), ""), nil},
-		{"status", func() { w.call(t, "GET", "/api/v1/vm/status", both(), "") }, nil},
-		{"other method", func() { w.call(t, "DELETE", "/api/v1/vm/start", both(), "") }, nil},
+		{name: "accepted", want: line("accepted", begun)},
+		{name: "not sent", apply: ends(backend.NotSent, away("x", nil)), want: line("failed", " status=503 reason=backend_unavailable"+begun)},
+		{name: "no reply", apply: ends(backend.Unknown, away("x", nil)), want: line("unknown", " status=503 reason=backend_unavailable"+begun)},
+		{name: "rejected", apply: ends(backend.Rejected, rejection("no_capacity", "x", nil)), want: line("failed", " status=502 reason=no_capacity"+begun)},
+		{name: "any error", apply: ends(backend.Unknown, errors.New("x")), want: line("unknown", " status=500 reason=internal_error"+begun)},
+		{name: "panic", apply: panics, want: line("unknown", " status=500 reason=internal_error"+begun)},
+		{name: "end not recorded", ended: errors.New("x"), want: line("unknown", " status=503 reason=backend_unavailable"+begun)},
+		{name: "bad body", body: "x", want: line("refused", " status=400 reason=bad_request")},
+		{name: "no scope", headers: bearer(token(account, "vm:read")), want: line("refused", " status=403 reason=insufficient_access")},
+		{name: "denied", billing: deny(t.Context(), "", ""), want: line("refused", " status=402 reason=quota_exceeded")},
+		{name: "billing broken", billing: errors.New("x"), want: line("failed", " status=500 reason=internal_error")},
+		{name: "no token", headers: "X-None: 1\r\n"},
+		{name: "bad token", headers: bearer("x.y.z")},
 	} {
-		c.do()
+		w.runtime.apply = ends(backend.Accepted, nil)
+		if c.apply != nil {
+			w.runtime.apply = c.apply
+		}
+		w.records.ended = func(backend.Operation, lifecycle.Outcome) error { return c.ended }
+		w.billing.answer = func(context.Context, string, string) error { return c.billing }
+		w.call(t, "POST", "/api/v1/vm/start", cmp.Or(c.headers, both()), c.body)
 		assert.Equal(t, c.want, l.take("msg=audit"), c.name)
 	}
+	w.call(t, "GET", "/api/v1/vm/status", both(), "")
+	w.call(t, "DELETE", "/api/v1/vm/start", both(), "")
+	assert.Empty(t, l.take("msg=audit"))
 }
 
 // Reads are logged at level debug only.
@@ -131,7 +113,7 @@ func TestReadsAreLoggedAtDebug(t *testing.T) {
 		slog.LevelInfo:  nil,
 	} {
 		var l log
-		w := serve(t, func(_ *world, c *routes.Config) { c.Logger = l.loggerFrom(level) })
+		w := serve(t, func(_ *world, c *routes.Config) { c.Logger = l.logger(level) })
 		assert.Equal(t, state, w.call(t, "GET", "/api/v1/vm/status", both(), ""))
 		assert.Equal(t, want, l.take("msg=read"), level)
 	}

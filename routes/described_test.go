@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/routes"
 	"github.com/busdk/bus-api-provider-vm/tests/contract"
 	"github.com/busdk/bus-api-provider-vm/tests/wire"
@@ -21,7 +20,7 @@ import (
 func TestDescribedBugs(t *testing.T) {
 	w := serve(t, func(_ *world, c *routes.Config) { c.Ready = func() error { panic("canary") } })
 	w.runtime.status = func(context.Context) ([]byte, error) { panic("canary") }
-	w.runtime.apply = func(context.Context, backend.Operation) (backend.Outcome, error) { panic("canary") }
+	w.runtime.apply = panics
 	cases, err := contract.Cases()
 	require.NoError(t, err)
 	made := 0

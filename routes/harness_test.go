@@ -1,6 +1,7 @@
 package routes_test
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -10,12 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	settings "github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
 	"github.com/busdk/bus-api-provider-vm/middleware"
@@ -86,6 +89,8 @@ func ends(outcome backend.Outcome, err error) func(context.Context, backend.Oper
 	return func(context.Context, backend.Operation) (backend.Outcome, error) { return outcome, err }
 }
 
+func panics(context.Context, backend.Operation) (backend.Outcome, error) { panic("canary") }
+
 // What a backend or billing may fail with; cause makes a log line.
 func away(message string, cause error) error {
 	return &backend.Error{Kind: backend.Unavailable, Message: message, Cause: cause}
@@ -125,7 +130,7 @@ type billing struct {
 	answer func(ctx context.Context, account, scope string) error
 }
 
-func (b *billing) CheckEntitlement(ctx context.Context, account, scope string) error {
+func (b *billing) check(ctx context.Context, account, scope string) error {
 	b.add("entitlement " + scope)
 	return b.answer(ctx, account, scope)
 }
@@ -164,15 +169,12 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 	if with != nil {
 		with(w, &config)
 	}
-	logger := config.Logger
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
 	s := server.New(server.Config{
-		HeaderBytes: 16 << 10, ReadTimeout: 20 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: 20 * time.Second,
-		MaxConnections: 256, ShutdownTimeout: 20 * time.Second, Logger: logger,
+		Server:   settings.Server{HeaderBytes: 16 << 10, ReadTimeout: 20 * time.Second, IdleTimeout: 20 * time.Second, MaxConnections: 256},
+		Shutdown: settings.Shutdown{Timeout: 20 * time.Second},
+		Logger:   cmp.Or(config.Logger, slog.New(slog.DiscardHandler)), Metrics: metrics.NewSet(),
 	}, func(router fiber.Router) { routes.Mount(router, config) })
-	listener, err := server.Listen(server.ListenConfig{Addr: "127.0.0.1:0"})
+	listener, err := server.Listen("127.0.0.1:0", settings.Socket{})
 	require.NoError(t, err)
 	w.addr = listener.Addr()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -186,7 +188,7 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 }
 
 // everything makes the routes know billing and usage.
-func everything(w *world, c *routes.Config) { c.Entitlement, c.Usage = w.billing, w.records }
+func everything(w *world, c *routes.Config) { c.Entitlement, c.Usage = w.billing.check, w.records }
 
 // token is good for an hour.
 func token(subject, scope string) string {

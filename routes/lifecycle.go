@@ -36,26 +36,20 @@ var errPanicked = errors.New("panic")
 // writes carries out the starts, or the stops.
 type writes struct {
 	Config
-	action   backend.Action
-	accepted []byte // the body of a 202
-}
-
-func newWrites(action backend.Action, config Config) *writes {
-	return &writes{config, action, []byte(`{"accepted":true,"action":"` + string(action) + `"}`)}
+	action backend.Action
 }
 
 // audited runs before the checks, so that what they refuse has an audit line
 // too.
-func (w *writes) audited(c *fiber.Ctx) error {
-	err := errPanicked
+func (w *writes) audited(c *fiber.Ctx) (err error) {
+	err = errPanicked
 	defer func() { w.audit(c, err) }()
-	err = c.Next()
-	return err
+	return c.Next()
 }
 
 // checked runs after the checks of the caller and of the request: from here on
 // a failure says what became of the write.
-func (w *writes) checked(c *fiber.Ctx) error {
+func checked(c *fiber.Ctx) error {
 	middleware.SetOutcome(c, backend.NotSent)
 	return c.Next()
 }
@@ -95,7 +89,7 @@ func (w *writes) execute(c *fiber.Ctx) error {
 	if err := w.apply(ctx, c, op); err != nil {
 		return err
 	}
-	return sendJSON(c, fiber.StatusAccepted, w.accepted)
+	return sendJSON(c, fiber.StatusAccepted, []byte(`{"accepted":true,"action":"`+w.action+`"}`))
 }
 
 // apply asks the runtime and records the end. Until the runtime has answered

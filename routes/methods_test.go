@@ -1,6 +1,7 @@
 package routes_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -66,7 +67,7 @@ func TestOtherPaths(t *testing.T) {
 			path+"%2f",
 			path+"%3f",
 			"/%"+"61pi"+path[1:],
-			path[:len(path)-1]+"%"+hexOf(path[len(path)-1]),
+			fmt.Sprintf("%s%%%02x", path[:len(path)-1], path[len(path)-1]),
 			path[:len(path)-1],
 			"/x"+path,
 		)
@@ -82,9 +83,4 @@ func TestOtherPaths(t *testing.T) {
 	}
 	assert.Equal(t, notFound, w.call(t, "GET", "/"+hostile.Canary, "X-"+hostile.Canary+": "+hostile.Canary+"\r\n", ""))
 	assert.Empty(t, w.take())
-}
-
-func hexOf(c byte) string {
-	const digits = "0123456789abcdef"
-	return string([]byte{digits[c>>4], digits[c&15]})
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
@@ -20,9 +21,8 @@ var (
 )
 
 func deny(context.Context, string, string) error {
-	return &backend.Error{Kind: backend.Denied, Type: backend.QuotaExceeded, Message: "The plan is used up.", Extra: map[string]any{
-		"action": "upgrade", "command": "bus billing setup", "plan_id": "small", "recommended_plan": "large",
-		"usage": map[string]any{"hours": 7},
+	return &backend.Error{Kind: backend.Denied, Type: backend.QuotaExceeded, Message: "The plan is used up.", Denial: backend.Denial{
+		Action: "upgrade", Command: "bus billing setup", PlanID: "small", RecommendedPlan: "large", Usage: []byte(`{"hours":7}`),
 	}}
 }
 
@@ -89,8 +89,8 @@ func TestWhoIsAsked(t *testing.T) {
 		asked   []string
 	}{
 		{"no claims", nil, "caller", started, write},
-		{"billing", func(w *world, c *routes.Config) { c.Entitlement = w.billing }, account, started, append([]string{"entitlement vm:write"}, write...)},
-		{"billing, no account", func(w *world, c *routes.Config) { c.Entitlement = w.billing }, "caller", noAccount, nil},
+		{"billing", func(w *world, c *routes.Config) { c.Entitlement = w.billing.check }, account, started, append([]string{"entitlement vm:write"}, write...)},
+		{"billing, no account", func(w *world, c *routes.Config) { c.Entitlement = w.billing.check }, "caller", noAccount, nil},
 		{"usage", func(w *world, c *routes.Config) { c.Usage = w.records }, account, started, recorded},
 		{"usage, no account", func(w *world, c *routes.Config) { c.Usage = w.records }, "caller", noAccount, nil},
 		{"both", everything, account, started, append([]string{"entitlement vm:write"}, recorded...)},
@@ -105,32 +105,55 @@ func TestWhoIsAsked(t *testing.T) {
 	}
 }
 
-// Whatever billing answers but yes, nothing is recorded or done; and it is
-// asked for each write again, about the caller and the scope.
+// Whatever billing answers but yes, nothing is recorded or done; it is asked for
+// each write again, about the caller and the scope, and each answer is counted by
+// what it means. A caller whom billing is not asked about counts for nothing.
 func TestEntitlementAnswers(t *testing.T) {
-	w := serve(t, everything)
+	set := metrics.NewSet()
+	w := serve(t, func(w *world, c *routes.Config) {
+		everything(w, c)
+		c.Metrics = set
+	})
+	unavailable := failed(backend.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "No answer.")
+	internal := failed(backend.NotSent, "500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")
 	for _, c := range []struct {
 		name string
 		err  error
 		want string
 	}{
 		{"denied", deny(t.Context(), "", ""), denied},
-		{"no answer", away("No answer.", nil), failed(backend.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "No answer.")},
+		{"denied in its own word", &backend.Error{Kind: backend.Denied, Type: "any_word", Message: "No."},
+			failed(backend.NotSent, "402 Payment Required", "", "any_word", "No.")},
+		{"no answer", away("No answer.", nil), unavailable},
+		{"no answer, with a cause", away("No answer.", errors.New("canary")), unavailable},
+		{"an error of its own", rejection("any_word", "x", nil), failed(backend.NotSent, "502 Bad Gateway", "", "any_word", "x")},
 		{"malformed", malformed("Malformed."), failed(backend.NotSent, "502 Bad Gateway", "", "bad_gateway", "Malformed.")},
-		{"any error", errors.New("canary"), failed(backend.NotSent, "500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")},
+		{"any error", errors.New("canary"), internal},
+		{"a panic", nil, internal},
+		{"yes", nil, answered("202 Accepted", "", `{"accepted":true,"action":"stop"}`)},
 	} {
 		w.billing.answer = func(_ context.Context, who, scope string) error {
 			w.add(who + " " + scope)
+			if c.name == "a panic" {
+				panic("canary")
+			}
 			return c.err
 		}
 		for range 2 {
 			assert.Equal(t, c.want, w.call(t, "POST", "/api/v1/vm/stop", both(), ""), c.name)
-			assert.Equal(t, []string{"entitlement vm:write", account + " vm:write"}, w.take(), c.name)
+			asked := []string{"entitlement vm:write", account + " vm:write"}
+			if c.name == "yes" {
+				asked = append(asked, "requested stop", "apply stop", "ended stop accepted")
+			}
+			assert.Equal(t, asked, w.take(), c.name)
 		}
 	}
-	w.billing.answer = func(context.Context, string, string) error { panic("canary") }
-	assert.Contains(t, w.call(t, "POST", "/api/v1/vm/stop", both(), ""), "HTTP/1.1 500 ")
-	assert.Equal(t, []string{"entitlement vm:write"}, w.take())
+	w.call(t, "POST", "/api/v1/vm/start", both(), "x")
+	w.call(t, "POST", "/api/v1/vm/start", "", "")
+	w.call(t, "GET", "/api/v1/vm/status", both(), "")
+	for result, want := range map[string]uint64{"allowed": 2, "denied": 4, "unanswered": 4, "failed": 6} {
+		assert.Equal(t, want, set.GetOrCreateCounter(`bus_vm_entitlement_answers_total{result="`+result+`"}`).Get(), result)
+	}
 }
 
 // Each step of a write that waits for somebody ends at its own deadline.

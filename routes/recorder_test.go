@@ -69,20 +69,6 @@ func TestEndedFails(t *testing.T) {
 	assert.Equal(t, []string{"requested stop", "apply stop", "ended stop rejected"}, w.take())
 }
 
-// A panic of the runtime ends as unknown, once, and costs its request a 500.
-func TestApplyPanics(t *testing.T) {
-	w := serve(t, withUsage)
-	w.runtime.apply = func(context.Context, backend.Operation) (backend.Outcome, error) { panic("canary") }
-	want := failed(backend.Unknown, "500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")
-	for range 2 {
-		assert.Equal(t, want, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
-		assert.Equal(t, []string{"requested start", "apply start", "ended start unknown"}, w.take())
-	}
-	w.records.ended = func(backend.Operation, lifecycle.Outcome) error { return errors.New("canary") }
-	assert.Equal(t, want, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
-	assert.Equal(t, []string{"requested start", "apply start", "ended start unknown"}, w.take())
-}
-
 // A result that comes after an unknown outcome is recorded in its place,
 // although the request is long over.
 func TestLateResults(t *testing.T) {

@@ -71,58 +71,81 @@ func Mount(router fiber.Router, config Config) {
 		config.Timeout = defaultTimeout
 	}
 
-	ids := middleware.NewRequestIDs()
-	edge := func(route string) []fiber.Handler {
-		return []fiber.Handler{
-			middleware.RequestID(ids),
+	edge := func(route string, handlers ...fiber.Handler) []fiber.Handler {
+		return slices.Concat([]fiber.Handler{
+			middleware.RequestID(),
 			middleware.NewRouteMetrics(config.Metrics, route).Handler(),
 			middleware.Errors(config.Logger),
-			middleware.NoStore(),
-		}
+		}, handlers)
 	}
-	read := []fiber.Handler{
-		config.Auth.Handler(),
-		middleware.RequireScope(middleware.ScopeRead),
-	}
-	write := []fiber.Handler{
-		config.Auth.Handler(),
-		middleware.RequireScope(middleware.ScopeWrite),
-	}
+	auth := config.Auth.Handler()
+	router.Get(StatusPath, edge("status", auth, middleware.RequireScope(middleware.ScopeRead), status(config))...)
+
+	checks := []fiber.Handler{auth, middleware.RequireScope(middleware.ScopeWrite)}
 	if config.Entitlement != nil || config.Usage != nil {
-		write = append(write, middleware.RequireAccount())
+		checks = append(checks, middleware.RequireAccount())
 	}
-	write = append(write, middleware.EmptyBody())
-	var limits, entitled []fiber.Handler
+	checks = append(checks, middleware.EmptyBody(), checked)
 	if config.WritesPerSecond > 0 {
-		limits = append(limits, middleware.LimitSubject(config.WritesPerSecond))
+		checks = append(checks, middleware.LimitSubject(config.WritesPerSecond))
 	}
 	if config.WritesInFlight > 0 {
-		limits = append(limits, middleware.LimitWrites(config.WritesInFlight))
+		checks = append(checks, middleware.LimitWrites(config.WritesInFlight))
 	}
-	if config.Entitlement != nil {
-		entitled = append(entitled, middleware.RequireEntitlement(middleware.EntitlementConfig{
-			Checker: config.Entitlement, Scope: middleware.ScopeWrite, Timeout: config.Timeout, Metrics: config.Metrics,
-		}))
-	}
-
-	router.Get(StatusPath, chain(edge("status"), read, status(config.Backend, config.Logger))...)
 	for path, action := range map[string]backend.Action{StartPath: backend.Start, StopPath: backend.Stop} {
-		w := newWrites(action, config)
-		router.Post(path, slices.Concat(edge(string(action)), []fiber.Handler{w.audited}, write,
-			[]fiber.Handler{w.checked}, limits, []fiber.Handler{w.reach}, entitled, []fiber.Handler{w.execute})...)
+		w := &writes{config, action}
+		handlers := slices.Concat([]fiber.Handler{w.audited}, checks, []fiber.Handler{w.reach})
+		if config.Entitlement != nil {
+			handlers = append(handlers,
+				middleware.RequireEntitlement(config.Entitlement, middleware.ScopeWrite, config.Timeout, config.Metrics))
+		}
+		router.Post(path, edge(string(action), append(handlers, w.execute)...)...)
 	}
-	router.Get(OpenAPIPath, chain(edge("openapi"), nil, description)...)
-	router.Get(ReadyPath, chain(edge("readyz"), nil, ready(config))...)
-	router.Get(LivePath, chain(edge("livez"), nil, live)...)
+	router.Get(OpenAPIPath, edge("openapi", always(OpenAPI))...)
+	router.Get(ReadyPath, edge("readyz", ready(config))...)
+	router.Get(LivePath, edge("livez", always(okDocument))...)
 
 	// Whatever other method reaches these paths is refused with Allow.
 	refused := edge("refused")
 	for path := range allowed {
-		router.All(path, chain(refused, nil, wrongMethod(path))...)
+		refusal := Refusal(path)
+		router.All(path, slices.Concat(refused, []fiber.Handler{func(*fiber.Ctx) error { return refusal }})...)
 	}
 }
 
-// chain returns a new slice, so that two chains never share their tail.
-func chain(edge, checks []fiber.Handler, last fiber.Handler) []fiber.Handler {
-	return slices.Concat(edge, checks, []fiber.Handler{last})
+// allowed lists the methods of each path, as Allow shows them.
+var allowed = map[string]string{
+	StatusPath:  "GET, HEAD",
+	StartPath:   "POST",
+	StopPath:    "POST",
+	OpenAPIPath: "GET, HEAD",
+	ReadyPath:   "GET, HEAD",
+	LivePath:    "GET, HEAD",
+}
+
+var errNotFound = middleware.NewError(middleware.CodeNotFound, "There is nothing at this path.")
+
+// Refusal is the error for a method that is not taken: 405 on a path of this
+// API, with the methods that are (RFC 9110 §15.5.6), 404 elsewhere.
+func Refusal(path string) *middleware.Error {
+	methods, ok := allowed[path]
+	if !ok {
+		return errNotFound
+	}
+	e := middleware.NewError(middleware.CodeMethodNotAllowed, "This path takes only "+methods+".")
+	e.Headers = []middleware.Header{{Name: fiber.HeaderAllow, Value: methods}}
+	return e
+}
+
+// NotFound ends the chain of an application that serves nothing else: every
+// path that Mount did not register is a 404 in the envelope.
+func NotFound(logger *slog.Logger, counter *middleware.RouteMetrics) []fiber.Handler {
+	return []fiber.Handler{
+		middleware.RequestID(),
+		middleware.Errors(logger),
+		func(*fiber.Ctx) error {
+			counter.Refuse(errNotFound)
+			return errNotFound
+		},
+	}
 }

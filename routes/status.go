@@ -2,26 +2,26 @@ package routes
 
 import (
 	"context"
+	_ "embed"
 	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
 // status answers with the bytes of the latest snapshot as they are. It is logged
 // at debug only: readers poll.
-func status(b backend.Backend, logger *slog.Logger) fiber.Handler {
+func status(config Config) fiber.Handler {
 	return func(c *fiber.Ctx) error {
-		document, err := b.Status(c.UserContext())
+		document, err := config.Backend.Status(c.UserContext())
 		if err != nil {
 			return err
 		}
-		if logger.Enabled(context.Background(), slog.LevelDebug) {
-			logger.LogAttrs(context.Background(), slog.LevelDebug, "read",
+		if config.Logger.Enabled(context.Background(), slog.LevelDebug) {
+			config.Logger.LogAttrs(context.Background(), slog.LevelDebug, "read",
 				slog.String("request_id", strings.Clone(middleware.RequestIDOf(c))),
 				slog.String("subject", middleware.CallerIdentity(c).Subject),
 				slog.Duration("duration", time.Since(c.Context().Time())))
@@ -30,11 +30,47 @@ func status(b backend.Backend, logger *slog.Logger) fiber.Handler {
 	}
 }
 
-// sendJSON answers with a document that is not changed any more.
+// readyRetryAfter is when a probe of an unready instance may look again.
+const readyRetryAfter = time.Second
+
+var okDocument = []byte(`{"ok":true}`)
+
+// ready answers whether this instance should get traffic. It takes no token. It
+// shows the reason itself: a probe has no other reader, and reasons name streams
+// and stages, never secrets.
+func ready(config Config) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		if config.Ready != nil {
+			if err := config.Ready(); err != nil {
+				return middleware.Unavailable(readyRetryAfter, "Not ready: "+err.Error()+".", nil)
+			}
+		}
+		return sendJSON(c, fiber.StatusOK, okDocument)
+	}
+}
+
+// OpenAPI is the description of this API, an OpenAPI 3.1 document. It is served
+// without a token: it holds nothing but what the documentation says.
+//
+//go:embed openapi.json
+var OpenAPI []byte
+
+// always answers as long as the process can answer at all.
+func always(document []byte) fiber.Handler {
+	return func(c *fiber.Ctx) error { return sendJSON(c, fiber.StatusOK, document) }
+}
+
+// The header of every reply, in the spelling of the wire.
+var cacheControl, noStore = []byte(fiber.HeaderCacheControl), []byte("no-store")
+
+// sendJSON answers with a document that is not changed any more. It is kept out
+// of caches, as refusals are (RFC 9111 §5.2.2.5): a state is true for this caller
+// and this moment only.
 func sendJSON(c *fiber.Ctx, code int, document []byte) error {
 	response := &c.Context().Response
 	response.SetStatusCode(code)
 	response.Header.SetContentType(fiber.MIMEApplicationJSON)
+	response.Header.SetCanonical(cacheControl, noStore)
 	response.SetBodyRaw(document)
 	return nil
 }

@@ -4,6 +4,7 @@ package address
 
 import (
 	"net"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -29,9 +30,10 @@ func Valid(addr string) bool {
 	return err == nil && notNumeric == nil
 }
 
-// IsLoopback reports whether an address is out of reach for other machines.
+// IsLoopback reports whether an address, or none, is out of reach for other
+// machines.
 func IsLoopback(addr string) bool {
-	if _, isUnix := Socket(addr); isUnix {
+	if _, isUnix := Socket(addr); isUnix || addr == "" {
 		return true
 	}
 	host, _, err := net.SplitHostPort(addr)
@@ -53,31 +55,35 @@ func Overlap(one, other string) bool {
 	path, isUnix := Socket(one)
 	otherPath, otherIsUnix := Socket(other)
 	if isUnix || otherIsUnix {
-		return isUnix && otherIsUnix && filepath.Clean(path) == filepath.Clean(otherPath)
+		return isUnix == otherIsUnix && filepath.Clean(path) == filepath.Clean(otherPath)
 	}
-	host, port, err := net.SplitHostPort(one)
-	otherHost, otherPort, otherErr := net.SplitHostPort(other)
-	if err != nil || otherErr != nil || number(port) != number(otherPort) || number(port) == "" {
-		return false
-	}
-	return isAny(host) || isAny(otherHost) || plain(host) == plain(otherHost)
+	host, port := split(one)
+	otherHost, otherPort := split(other)
+	return port != "" && port == otherPort && (host == "" || otherHost == "" || host == otherHost)
 }
 
-// number is a port without leading zeros; empty for 0.
-func number(port string) string { return strings.TrimLeft(port, "0") }
-
-func isAny(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "" || ip != nil && ip.IsUnspecified()
+// split returns one spelling of a host, empty for all of them, and of a port,
+// empty for 0 and for what is no address.
+func split(addr string) (host, port string) {
+	host, port, _ = net.SplitHostPort(addr)
+	if host = strings.ToLower(host); host == localhost {
+		host = "127.0.0.1"
+	}
+	if ip := net.ParseIP(host); ip.IsUnspecified() {
+		host = ""
+	} else if ip != nil {
+		host = ip.String()
+	}
+	return host, strings.TrimLeft(port, "0")
 }
 
-// plain is one spelling of a host.
-func plain(host string) string {
-	if strings.EqualFold(host, localhost) {
-		return "127.0.0.1"
+// GroupID is the number of a group that a unix socket may be given to; it may
+// be given as a number already.
+func GroupID(group string) (int, error) {
+	if known, err := user.LookupGroup(group); err == nil {
+		group = known.Gid
+	} else if _, notNumber := strconv.ParseUint(group, 10, 31); notNumber != nil {
+		return 0, err
 	}
-	if ip := net.ParseIP(host); ip != nil {
-		return ip.String()
-	}
-	return strings.ToLower(host)
+	return strconv.Atoi(group)
 }

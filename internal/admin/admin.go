@@ -4,21 +4,24 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/pprof"
+	_ "net/http/pprof" // registers /debug/pprof/ on http.DefaultServeMux
+	"runtime"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
-	"github.com/busdk/bus-api-provider-vm/internal/outbox"
-	"github.com/busdk/bus-api-provider-vm/internal/usage"
+	"github.com/busdk/bus-api-provider-vm/internal/version"
 )
 
 // The bounds of an operator's connection. A profile may take its time, so
@@ -29,99 +32,154 @@ const (
 	headerBytes = 16 << 10
 )
 
-// Config says what is shown. Metrics is required.
+// Config says what is shown; Metrics and Logger are required.
 type Config struct {
 	Metrics *metrics.Set
 	Checks  []Check
-	// Records lists usage records; nil turns /debug/usage off.
-	Records func() []usage.Record
-	// Outbox tells of the usage outbox; nil turns /debug/outbox off.
-	Outbox func() (outbox.Report, error)
+	// Documents are further JSON documents, by path.
+	Documents map[string]func() (any, error)
 	// Pprof turns /debug/pprof/ on. Profiles show the inside of the process.
 	Pprof bool
-	// Logger gets what net/http has to say; default none.
+	// Logger gets what net/http has to say.
 	Logger *slog.Logger
 }
 
-// Server is the admin listener.
-type Server struct {
-	http        http.Server
-	connections sync.WaitGroup
+// Check is one condition of readiness.
+type Check struct {
+	Name  string
+	Ready func() error // nil when met, else why not
 }
 
-// New returns a server; nothing is served before Run.
-func New(config Config) *Server {
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
-	registerBuild(config.Metrics)
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metrics", config.metrics)
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, map[string]bool{"ok": true}) })
-	mux.HandleFunc("GET /readyz", config.ready)
-	if config.Records != nil {
-		mux.HandleFunc("GET /debug/usage", func(w http.ResponseWriter, _ *http.Request) {
-			answer(w, http.StatusOK, map[string]any{"records": config.Records()})
-		})
-	}
-	if config.Outbox != nil {
-		mux.HandleFunc("GET /debug/outbox", config.outbox)
-	}
-	if config.Pprof {
-		mux.HandleFunc("/debug/pprof/", pprof.Index)
-		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	}
-	s := &Server{http: http.Server{
-		Handler:        mux,
+// Serve serves on l until ctx ends, then cuts the connections and returns when
+// the last of them is done. A profile that is being taken ends early.
+func Serve(ctx context.Context, l net.Listener, config Config) error {
+	var connections sync.WaitGroup // http.Server.Close leaves their goroutines
+	server := http.Server{
+		Handler:        config.handler(),
 		ReadTimeout:    readTimeout,
 		IdleTimeout:    idleTimeout,
 		MaxHeaderBytes: headerBytes,
 		ErrorLog:       slog.NewLogLogger(config.Logger.Handler(), slog.LevelWarn),
-	}}
-	s.http.ConnState = s.count
-	return s
-}
-
-// Run serves on l until ctx ends, then cuts the connections and returns when
-// the last of them is done. A profile that is being taken ends early.
-func (s *Server) Run(ctx context.Context, l net.Listener) error {
-	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
-	stop := context.AfterFunc(ctx, func() { _ = s.http.Close() })
-	defer stop()
-	err := s.http.Serve(l)
-	_ = s.http.Close() // where serving failed by itself
-	s.connections.Wait()
+		BaseContext:    func(net.Listener) context.Context { return ctx },
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew:
+				connections.Add(1)
+			case http.StateClosed, http.StateHijacked:
+				connections.Done()
+			}
+		},
+	}
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	err := server.Serve(l)
+	_ = server.Close() // where serving failed by itself
+	connections.Wait()
 	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("admin listener on %s: %w", l.Addr(), err)
 	}
 	return nil
 }
 
-// count follows the goroutines of connections, which http.Server.Close leaves.
-func (s *Server) count(_ net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		s.connections.Add(1)
-	case http.StateClosed, http.StateHijacked:
-		s.connections.Done()
+func (c Config) handler() http.Handler {
+	build := fmt.Sprintf("bus_vm_build_info{version=%q,goversion=%q}", version.String(), runtime.Version())
+	c.Metrics.NewGauge(build, func() float64 { return 1 })
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", c.metrics)
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answerOK(w, http.StatusOK) })
+	mux.HandleFunc("GET /readyz", c.ready)
+	for path, read := range c.Documents {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+			document, err := read()
+			if err != nil {
+				answer(w, http.StatusInternalServerError, map[string]string{"error": err.Error()})
+				return
+			}
+			answer(w, http.StatusOK, document)
+		})
 	}
+	if c.Pprof {
+		mux.Handle("/debug/pprof/", http.DefaultServeMux)
+	}
+	return mux
 }
 
-func (c Config) outbox(w http.ResponseWriter, _ *http.Request) {
-	report, err := c.Outbox()
-	if err != nil {
-		answer(w, http.StatusInternalServerError, map[string]string{"error": err.Error()})
+// ready answers like the public /readyz; with ?verbose each check has a line.
+func (c Config) ready(w http.ResponseWriter, r *http.Request) {
+	status, lines := http.StatusOK, ""
+	for _, check := range c.Checks {
+		if err := check.Ready(); err != nil {
+			status = http.StatusServiceUnavailable
+			lines += fmt.Sprintf("[-] %s: %v\n", check.Name, err)
+		} else {
+			lines += fmt.Sprintf("[+] %s ok\n", check.Name)
+		}
+	}
+	if !r.URL.Query().Has("verbose") {
+		answerOK(w, status)
 		return
 	}
-	answer(w, http.StatusOK, report)
+	begin(w, "text/plain; charset=utf-8", status)
+	_, _ = io.WriteString(w, lines)
+}
+
+func answerOK(w http.ResponseWriter, status int) {
+	answer(w, status, map[string]bool{"ok": status == http.StatusOK})
 }
 
 func answer(w http.ResponseWriter, status int, document any) {
-	w.Header().Set("Content-Type", "application/json")
+	begin(w, "application/json", status)
+	_ = json.NewEncoder(w).Encode(document) // the operator went away
+}
+
+func begin(w http.ResponseWriter, contentType string, status int) {
+	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(document) // the operator went away
+}
+
+func (c Config) metrics(w http.ResponseWriter, _ *http.Request) {
+	var samples bytes.Buffer
+	c.Metrics.WritePrometheus(&samples)
+	metrics.WriteProcessMetrics(&samples)
+	metrics.WriteFDMetrics(&samples)
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	describe(w, samples.String())
+}
+
+// describe writes samples with HELP and TYPE in front of each family, which the
+// library leaves out: it knows types for all sets of a process or for none, and
+// no words at all. Samples of one family stand together in what it writes. Of
+// the process and the Go runtime only what Families lists is shown.
+func describe(w io.Writer, samples string) {
+	var b bytes.Buffer
+	families, described := bySample(), ""
+	for line := range strings.Lines(samples) {
+		name, _, _ := strings.Cut(line, " ")
+		name, _, _ = strings.Cut(name, "{")
+		f, known := families[name]
+		switch {
+		case !known && !strings.HasPrefix(line, prefix):
+			continue
+		case known && f.Name != described:
+			fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", f.Name, f.Help, f.Name, f.Kind)
+			described = f.Name
+		}
+		b.WriteString(line)
+	}
+	_, _ = w.Write(b.Bytes()) // the operator went away
+}
+
+// bySample indexes Families by the names of their samples.
+func bySample() map[string]Family {
+	index := make(map[string]Family)
+	for _, f := range Families() {
+		if f.Kind != histogram {
+			index[f.Name] = f
+			continue
+		}
+		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+			index[f.Name+suffix] = f
+		}
+	}
+	return index
 }

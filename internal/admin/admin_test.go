@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"runtime/trace"
@@ -17,7 +18,6 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/internal/admin"
 	"github.com/busdk/bus-api-provider-vm/internal/outbox"
-	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -26,29 +26,23 @@ const waitLimit = 20 * time.Second
 
 // running is a server on a socket.
 type running struct {
-	addr   net.Addr
+	addr   string
 	client *http.Client
 	cancel context.CancelFunc
 	ended  chan error
 }
 
-// serve runs a server on network and addr until the test ends, or ends it.
-func serve(t *testing.T, network, addr string, config admin.Config) *running {
+// serve runs a server until the test ends, or ends it.
+func serve(t *testing.T, config admin.Config) *running {
 	t.Helper()
-	if config.Metrics == nil {
-		config.Metrics = metrics.NewSet()
-	}
-	l, err := net.Listen(network, addr)
+	config.Metrics, config.Logger = metrics.NewSet(), slog.New(slog.DiscardHandler)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
-	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
-		return net.Dial(l.Addr().Network(), l.Addr().String())
-	}}
-	r := &running{l.Addr(), &http.Client{Transport: transport, Timeout: waitLimit}, cancel, make(chan error, 1)}
-	server := admin.New(config)
-	go func() { r.ended <- server.Run(ctx, l) }()
+	r := &running{l.Addr().String(), &http.Client{Transport: &http.Transport{}, Timeout: waitLimit}, cancel, make(chan error, 1)}
+	go func() { r.ended <- admin.Serve(ctx, l, config) }()
 	t.Cleanup(func() {
-		transport.CloseIdleConnections()
+		r.client.CloseIdleConnections()
 		r.stop(t)
 	})
 	return r
@@ -75,7 +69,7 @@ type reply struct {
 
 func (r *running) ask(t *testing.T, method, path string) reply {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, "http://admin"+path, nil)
+	request, err := http.NewRequestWithContext(t.Context(), method, "http://"+r.addr+path, nil)
 	require.NoError(t, err)
 	response, err := r.client.Do(request)
 	require.NoError(t, err)
@@ -92,7 +86,7 @@ const (
 
 func TestHealth(t *testing.T) {
 	var down error
-	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{Checks: []admin.Check{
+	r := serve(t, admin.Config{Checks: []admin.Check{
 		{Name: "not draining", Ready: func() error { return nil }},
 		{Name: "reply streams", Ready: func() error { return down }},
 	}})
@@ -119,45 +113,53 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-func TestOutbox(t *testing.T) {
+func TestDocuments(t *testing.T) {
 	var broken error
-	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{Outbox: func() (outbox.Report, error) {
-		return outbox.Report{Records: 3, DamagedFiles: []string{"f"}, ParkedRecords: []outbox.ParkedRecord{{Row: 7, Reason: "x"}}}, broken
+	report := outbox.Report{Records: 3, DamagedFiles: []string{"f"}, ParkedRecords: []outbox.ParkedRecord{{Row: 7, Reason: "x"}}}
+	r := serve(t, admin.Config{Documents: map[string]func() (any, error){
+		"/debug/outbox": func() (any, error) { return report, broken },
 	}})
-	got := r.ask(t, "GET", "/debug/outbox")
 	assert.JSONEq(t, `{"records":3,"parked_records":0,"oldest_record_age_seconds":0,"damaged_files":["f"],
-		"parked":[{"row":7,"reason":"x","parked_at":"0001-01-01T00:00:00.000000Z","record":null}]}`, got.Body)
+		"parked":[{"row":7,"reason":"x","parked_at":"0001-01-01T00:00:00Z","record":null}]}`, r.ask(t, "GET", "/debug/outbox").Body)
 	broken = errors.New("closed")
 	assert.Equal(t, reply{500, document, "no-store", "{\"error\":\"closed\"}\n"}, r.ask(t, "GET", "/debug/outbox"))
 }
 
-// Ending does not wait for a trace that was to take ten minutes.
-func TestEndCutsATraceShort(t *testing.T) {
-	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{Pprof: true})
+// Ending waits neither for a trace that was to take ten minutes, nor for a
+// connection that is silent or kept alive.
+func TestEndCutsConnections(t *testing.T) {
+	r := serve(t, admin.Config{Pprof: true})
+	silent, err := net.Dial("tcp", r.addr)
+	require.NoError(t, err)
+	defer silent.Close()
+	assert.Equal(t, 200, r.ask(t, "GET", "/livez").Status)
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
-		response, err := r.client.Get("http://admin/debug/pprof/trace?seconds=600")
+		response, err := r.client.Get("http://" + r.addr + "/debug/pprof/trace?seconds=600")
 		if err == nil {
 			_, _ = io.Copy(io.Discard, response.Body)
 			response.Body.Close()
 		}
 	}()
 	require.Eventually(t, trace.IsEnabled, waitLimit, time.Millisecond)
+	assert.Equal(t, 200, r.ask(t, "GET", "/livez").Status)
 	r.stop(t)
 	<-answered
 	assert.False(t, trace.IsEnabled())
 }
 
-// Run returns after the last of its handlers, not before.
+// Serve returns after the last of its handlers, not before.
 func TestEndWaitsForHandlers(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
-	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{Records: func() []usage.Record {
-		close(entered)
-		<-release
-		return nil
+	r := serve(t, admin.Config{Documents: map[string]func() (any, error){
+		"/debug/usage": func() (any, error) {
+			close(entered)
+			<-release
+			return nil, nil
+		},
 	}})
-	c, err := net.Dial("tcp", r.addr.String())
+	c, err := net.Dial("tcp", r.addr)
 	require.NoError(t, err)
 	defer c.Close()
 	_, err = io.WriteString(c, "GET /debug/usage HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -173,15 +175,5 @@ func TestEndWaitsForHandlers(t *testing.T) {
 	default:
 	}
 	close(release)
-	r.stop(t)
-}
-
-// A silent connection does not keep it from ending either.
-func TestEndCutsIdleConnections(t *testing.T) {
-	r := serve(t, "tcp", "127.0.0.1:0", admin.Config{})
-	silent, err := net.Dial("tcp", r.addr.String())
-	require.NoError(t, err)
-	defer silent.Close()
-	assert.Equal(t, 200, r.ask(t, "GET", "/livez").Status) // and is kept alive
 	r.stop(t)
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 var update = flag.Bool("update", false, "rewrite the table of metrics in docs/operations.md")
@@ -14,25 +16,17 @@ var update = flag.Bool("update", false, "rewrite the table of metrics in docs/op
 func TestRunbookListsTheMetrics(t *testing.T) {
 	const path, begin, end = "../../docs/operations.md", "<!-- metrics:begin -->\n", "<!-- metrics:end -->"
 	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	before, rest, ok := strings.Cut(string(text), begin)
 	was, after, closed := strings.Cut(rest, end)
-	if !ok || !closed {
-		t.Fatalf("%s has no place for the table", path)
-	}
+	require.True(t, ok && closed, "%s has no place for the table", path)
 	table := "| metric | kind | what |\n|---|---|---|\n"
 	for _, f := range Families() {
 		table += fmt.Sprintf("| `%s` | %s | %s |\n", f.Name, f.Kind, f.Help)
 	}
-	if was == table {
+	if *update {
+		require.NoError(t, os.WriteFile(path, []byte(before+begin+table+end+after), 0o644))
 		return
 	}
-	if !*update {
-		t.Fatalf("%s is stale; run: go test ./internal/admin -update", path)
-	}
-	if err := os.WriteFile(path, []byte(before+begin+table+end+after), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	require.Equal(t, table, was, "%s is stale; run: go test ./internal/admin -update", path)
 }

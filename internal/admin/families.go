@@ -3,7 +3,6 @@ package admin
 // prefix is that of everything this service measures about itself.
 const prefix = "bus_vm_"
 
-// The kinds of a Family.
 const (
 	counter   = "counter"
 	gauge     = "gauge"
@@ -83,13 +82,4 @@ func Families() []Family {
 		{"go_memstats_next_gc_bytes", gauge, "Heap at which the next garbage collection starts."},
 		{"go_info", gauge, "Always 1; its label is the version of Go."},
 	}
-}
-
-// byName indexes Families.
-func byName() map[string]Family {
-	index := make(map[string]Family)
-	for _, f := range Families() {
-		index[f.Name] = f
-	}
-	return index
 }

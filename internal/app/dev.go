@@ -1,12 +1,13 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
-	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/token"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -16,21 +17,20 @@ import (
 const devTokenTTL = 12 * time.Hour
 
 // greet prints what one needs to try the API at once: a token and the calls.
-func greet(w io.Writer, c *config.Config, addr net.Addr) error {
-	secrets, err := c.JWTSecrets()
-	if err != nil {
-		return err
-	}
-	jwt, err := token.Mint(secrets[0], token.Claims{
+func (a *app) greet(w io.Writer, addr net.Addr) error {
+	jwt, err := token.Mint(a.secrets[0], token.Claims{
 		Subject:  token.DevSubject,
-		Audience: c.JWT.Audiences[0],
+		Audience: a.config.JWT.Audiences[0],
 		Scope:    middleware.ScopeRead + " " + middleware.ScopeWrite,
 		TTL:      devTokenTTL,
 	}, time.Now())
 	if err != nil {
 		return fmt.Errorf("mint a development token: %w", err)
 	}
-	curl, base := curlFor(addr)
+	curl, base := "curl -sS", "http://"+addr.String()
+	if addr.Network() == "unix" {
+		curl, base = "curl -sS --unix-socket "+addr.String(), "http://localhost"
+	}
 	_, err = fmt.Fprintf(w, `Development mode: static backend, published secret, this machine only.
 Ctrl-C ends it. Try, in another terminal:
 
@@ -44,10 +44,13 @@ TOKEN=%s
 	return err
 }
 
-// curlFor returns the curl command and the base URL that reach addr.
-func curlFor(addr net.Addr) (command, base string) {
-	if addr.Network() == "unix" {
-		return "curl -sS --unix-socket " + addr.String(), "http://localhost"
+// until ends a service with --dev whose terminal is gone.
+func until(hangup <-chan os.Signal) func(context.Context) error {
+	return func(ctx context.Context) error {
+		select {
+		case <-hangup:
+		case <-ctx.Done():
+		}
+		return nil
 	}
-	return "curl -sS", "http://" + addr.String()
 }

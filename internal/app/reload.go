@@ -1,142 +1,176 @@
 package app
 
 import (
-	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"slices"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
-	"github.com/busdk/bus-api-provider-vm/internal/events"
-	"github.com/busdk/bus-api-provider-vm/internal/reload"
-	"github.com/busdk/bus-api-provider-vm/internal/secret"
-	"github.com/busdk/bus-api-provider-vm/internal/systemd"
 )
-
-// changes puts in force what may change while the service runs. Each thing
-// keeps its last good state by itself: a slip in the YAML file does not keep a
-// stolen secret valid. The reloader alone uses it.
-type changes struct {
-	app      *app
-	settings *config.Config // the last good ones
-	token    secret.String  // of the provider, as last inspected
-}
 
 // follow adds the part that follows changed files and SIGHUP. It comes before
 // everything that reads those files, so that no change is missed.
 func (a *app) follow(hangup <-chan os.Signal) {
-	c := &changes{app: a, settings: a.config}
-	c.token, _ = c.readTokenFile() // connecting inspects it, and tells what is wrong
-	r := reload.New(reload.Config{
-		Files:   c.files,
-		Apply:   c.apply,
-		Signals: hangup,
-		Logger:  a.logger,
-		Metrics: a.metrics,
-	})
-	a.add(part{run: r.Run})
+	f := &follower{files: a.followed, apply: a.reload, hangup: hangup, logger: a.logger}
+	f.prepare(a.metrics)
+	a.add(f.run)
 }
 
-// files are the files whose content is followed.
-func (c *changes) files() []string {
-	started := c.app.config
-	return []string{c.settings.File, c.settings.JWT.SecretFile, started.JWT.JWKSFile, started.Events.TokenFile}
+// followed are the files whose content is followed.
+func (a *app) followed() []string {
+	return []string{a.latest.File, a.latest.JWT.SecretFile, a.config.JWT.JWKSFile, a.config.Events.TokenFile}
 }
 
-// apply reads everything again. Checking the settings includes the files of
-// secrets and keys, so its error says what those of the others would; a bad
-// token of the provider is told once the settings are right.
-func (c *changes) apply() error {
-	systemd.Reloading()
-	defer systemd.Ready()
-	next, err := c.settings.Reload()
+// reload reads everything again and puts in force what may change while the
+// service runs. Each thing keeps its last good state by itself: a slip in the
+// YAML file does not keep a stolen secret valid.
+//
+// Checking the settings includes the files of secrets and keys, so its error
+// says what those of the others would; a bad token of the provider is told once
+// the settings are right.
+func (a *app) reload() error {
+	notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+	defer notify(daemon.SdNotifyReady)
+	next, err := a.latest.Reload()
 	if err == nil {
-		c.adopt(next)
+		a.adopt(next)
 	}
-	if c.app.remoteKeys != nil {
-		c.app.remoteKeys.Refresh()
+	if a.publicKeys != nil {
+		a.publicKeys.Refresh()
 	}
-	return cmp.Or(err, errors.Join(c.rollSecrets(), c.app.loadPublicKeys(), c.checkProviderToken()))
+	return cmp.Or(err, errors.Join(a.rollSecrets(), a.loadPublicKeys(), a.checkProviderToken()))
 }
 
 // adopt takes over the settings that are followed, and names the others.
-func (c *changes) adopt(next *config.Config) {
-	a := c.app
+func (a *app) adopt(next *config.Config) {
 	a.level.Set(next.Log.Level)
 	if keys := a.config.NeedRestart(next); len(keys) > 0 {
 		a.logger.Warn("changed settings wait for a restart", "settings", keys, "do", "restart the service to put them in force")
 	}
 	for _, warning := range next.Warnings {
-		if !slices.Contains(c.settings.Warnings, warning) {
+		if !slices.Contains(a.latest.Warnings, warning) {
 			a.logger.Warn(warning)
 		}
 	}
-	c.settings = next
+	a.latest = next
 }
 
-// rollSecrets replaces the secrets if they are others than before: replacing
-// them forgets every verified token.
-func (c *changes) rollSecrets() error {
-	secrets, err := c.settings.JWTSecrets()
-	if err != nil {
-		return err
-	}
-	if slices.EqualFunc(secrets, c.app.secrets, bytes.Equal) {
-		return nil
-	}
-	if err := c.app.auth.SetSecrets(secrets); err != nil {
-		return err
-	}
-	c.app.secrets = secrets
-	c.app.logger.Info("JWT secrets in force", "secrets", len(secrets))
-	return nil
+// lookInterval is between two looks at the files. A change is followed after
+// one to two of them.
+const lookInterval = time.Second
+
+// follower notices that files behind the settings changed, or that an operator
+// asks with SIGHUP, and has everything read again.
+//
+// Files are compared by content, once a second. That costs next to nothing for
+// a few small files, and unlike notifications, or time stamps and inodes, it
+// sees every way in which files are replaced: written in place, renamed over,
+// switched by a symbolic link (Kubernetes), mounted again (systemd credentials),
+// on any file system, within the resolution of its clock. A change counts once
+// two looks in a row agree on it, so a file that is being written is not taken
+// for finished.
+type follower struct {
+	files  func() []string  // the paths to look at now; empty ones do no harm
+	apply  func() error     // reads everything again; its error names what keeps its last good state
+	hangup <-chan os.Signal // asks for that at once, changed or not; nil for never
+	logger *slog.Logger
+
+	applied            fingerprint // the files as they were before the last reload
+	success, timestamp *metrics.Gauge
 }
 
-// checkProviderToken looks at the file of the provider's token, which its user
-// in internal/events follows by itself, so that it counts as a bad reload too.
-// Another token than before is inspected as at start.
-func (c *changes) checkProviderToken() error {
-	token, err := c.readTokenFile()
-	if err != nil || token == c.token {
-		return err
-	}
-	c.token = token
-	c.app.inspect(token, neededReplies(c.app.config))
-	return nil
+// prepare takes the files as they are now for applied: it comes before they are
+// read for the first time.
+func (f *follower) prepare(set *metrics.Set) {
+	f.applied = look(f.files())
+	f.success = set.NewGauge("bus_vm_reload_success", nil)
+	f.timestamp = set.NewGauge("bus_vm_reload_timestamp_seconds", nil)
+	f.succeeded()
 }
 
-// readTokenFile reads the provider's token again; zero without a file that is
-// needed.
-func (c *changes) readTokenFile() (secret.String, error) {
-	if c.app.config.Events.TokenFile == "" || !c.app.config.NeedsEvents() {
-		return secret.String{}, nil
-	}
-	return events.FileToken(c.app.config.Events.TokenFile, slog.New(slog.DiscardHandler)).Token()
-}
-
-// until ends a service with --dev whose terminal is gone.
-func until(hangup <-chan os.Signal) func(context.Context) error {
-	return func(ctx context.Context) error {
+// run follows changes until ctx ends, and returns nil then.
+func (f *follower) run(ctx context.Context) error {
+	tick := time.NewTicker(lookInterval)
+	defer tick.Stop()
+	last := f.applied
+	for {
 		select {
-		case <-hangup:
 		case <-ctx.Done():
+			return nil
+		case <-f.hangup:
+			last = look(f.files())
+			f.reload(last, "SIGHUP")
+		case <-tick.C:
+			now := look(f.files())
+			if now == last && now != f.applied {
+				f.reload(now, "a file changed")
+			}
+			last = now
 		}
-		return nil
 	}
 }
 
-// newLogger writes to w in the form and from the level that c asks for. The
-// level can be changed while the logger is in use.
-func newLogger(c *config.Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {
-	level := &slog.LevelVar{}
-	level.Set(c.Log.Level)
-	options := &slog.HandlerOptions{Level: level, AddSource: c.Log.Source}
-	if c.Log.Format == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(w, options)), level
+// reload applies the files that gave seen. A failure is not tried again until
+// the files change once more or a signal comes.
+func (f *follower) reload(seen fingerprint, why string) {
+	f.applied = seen
+	if err := f.apply(); err != nil {
+		f.success.Set(0)
+		f.logger.Error("reload failed; what was wrong stays as it was before", "why", why, "cause", err,
+			"do", "put right what the cause names; it is read again when it changes, or on SIGHUP")
+		return
 	}
-	return slog.New(slog.NewTextHandler(w, options)), level
+	f.succeeded()
+	f.logger.Info("reloaded", "why", why)
+}
+
+func (f *follower) succeeded() {
+	f.success.Set(1)
+	f.timestamp.Set(float64(time.Now().Unix()))
+}
+
+// fingerprint is that of the paths and contents of files.
+type fingerprint [sha256.Size]byte
+
+// look takes the fingerprint of the files at paths. That a file cannot be read
+// is a state like any other, so its coming and going are changes.
+func look(paths []string) fingerprint {
+	digest := sha256.New()
+	for _, path := range paths {
+		n, err := read(digest, path)
+		fmt.Fprintf(digest, "%q %d %v\n", path, n, err)
+	}
+	return fingerprint(digest.Sum(nil))
+}
+
+// maxLook bounds how much of a file is compared, in bytes. All of them are
+// bounded far below by their readers.
+const maxLook = 1 << 20
+
+// read copies a file to w. Others than regular ones, such as the pipe of a
+// shell, can be read once only and are left alone.
+func read(w io.Writer, path string) (int64, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return 0, errors.New("not a regular file")
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	return io.Copy(w, io.LimitReader(file, maxLook))
 }

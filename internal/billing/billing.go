@@ -12,35 +12,25 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
-// asked is who is asked, in messages to callers.
-const asked = "billing integration"
-
 // reasonShape is what any other reason must look like to be passed on.
 var reasonShape = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 
-// Reply is the reply stream that a Checker needs its client to subscribe to.
+// Reply is the reply stream that NewChecker needs its client to subscribe to.
 var Reply = events.ReplyName(events.EntitlementRequest)
 
-// Checker asks over Events. Its answers are never kept.
-type Checker struct{ client *events.Client }
-
-// NewChecker returns a Checker that asks through client.
-func NewChecker(client *events.Client) *Checker { return &Checker{client} }
-
-// CheckEntitlement returns nil when account may use scope now; see
-// middleware.EntitlementChecker.
-func (c *Checker) CheckEntitlement(ctx context.Context, account, scope string) error {
-	_, err := events.Do(ctx, c.client, events.Request[struct{}]{
-		Name:          events.EntitlementRequest,
-		Reply:         Reply,
-		CorrelationID: uuid.NewString(),
-		Payload: struct {
-			Account string `json:"account_id"`
-			Scope   string `json:"scope"`
-		}{account, scope},
-		Decode: func(e events.Envelope) (struct{}, error) { return struct{}{}, decode(e) },
-	})
-	return lifecycle.Failure(err, asked, false)
+// NewChecker returns a middleware.EntitlementChecker that asks through client.
+// Its answers are never kept.
+func NewChecker(client *events.Client) func(ctx context.Context, account, scope string) error {
+	return func(ctx context.Context, account, scope string) error {
+		_, err := events.Do(ctx, client, events.Request[struct{}]{
+			Name:          events.EntitlementRequest,
+			Reply:         Reply,
+			CorrelationID: uuid.NewString(),
+			Payload:       map[string]string{"account_id": account, "scope": scope},
+			Decode:        func(e events.Envelope) (struct{}, error) { return struct{}{}, decode(e) },
+		})
+		return lifecycle.Failure(err, "billing integration", false)
+	}
 }
 
 // decode returns nil when a reply allows, a Denied when it does not, and any
@@ -57,7 +47,7 @@ func decode(e events.Envelope) error {
 	case allowed:
 		return nil
 	}
-	d := &lifecycle.Error{Kind: lifecycle.Denied, Extra: map[string]any{}}
+	d := &lifecycle.Error{Kind: lifecycle.Denied}
 	if d.Type, _ = fields.Text("reason"); !reasonShape.MatchString(d.Type) {
 		d.Type = lifecycle.BillingRequired
 	}
@@ -69,13 +59,15 @@ func decode(e events.Envelope) error {
 	default:
 		d.Message = "This account needs a billing plan before it can do this."
 	}
-	for _, name := range []string{"action", "command", "plan_id", "recommended_plan"} {
-		if text, _ := fields.Text(name); text != "" {
-			d.Extra[name] = events.Clean(text)
-		}
+	for name, field := range map[string]*string{
+		"action": &d.Denial.Action, "command": &d.Denial.Command,
+		"plan_id": &d.Denial.PlanID, "recommended_plan": &d.Denial.RecommendedPlan,
+	} {
+		text, _ := fields.Text(name)
+		*field = events.Clean(text)
 	}
 	if fields["usage"] != nil {
-		if d.Extra["usage"], err = fields.PassedOn("usage"); err != nil {
+		if d.Denial.Usage, err = fields.PassedOn("usage"); err != nil {
 			return err
 		}
 	}

@@ -37,7 +37,7 @@ func TestDenial(t *testing.T) {
 			assert.Equal(t, lifecycle.Denied, got.Kind)
 			assert.Equal(t, c.reason, got.Type)
 			assert.Equal(t, c.message, got.Message)
-			extra, err := json.Marshal(got.Extra)
+			extra, err := json.Marshal(got.Denial)
 			require.NoError(t, err)
 			assert.JSONEq(t, c.extra, string(extra))
 		})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/doctor"
 )
 
 // Name is the binary, as users and the platform's dispatcher call it.
@@ -31,15 +32,14 @@ type Env struct {
 	Now            func() time.Time
 	Hangup         <-chan os.Signal // SIGHUP; nil for none
 
-	// What the commands do beyond the command line.
-	Serve   Serve
-	Examine Examine
+	// Serve runs the service until ctx ends. A *config.Error in its error is a
+	// matter of usage, every other error one of running.
+	Serve func(ctx context.Context, c *config.Config, env Env) error
+	// Examine looks at everything that serving with c would need, and at the
+	// file nginxConf, empty for none. Its error is like that of Serve.
+	Examine func(ctx context.Context, c *config.Config, nginxConf string) (doctor.Report, error)
 	OpenAPI []byte // the description of the API
 }
-
-// Serve runs the service until ctx ends. A *config.Error in its error is a
-// matter of usage, every other error one of running.
-type Serve func(ctx context.Context, c *config.Config, env Env) error
 
 // Main runs the command in args (without the name of the program) and returns
 // the exit code. A failure makes one message on Stderr.
@@ -52,8 +52,8 @@ func Main(ctx context.Context, args []string, env Env) int {
 	fmt.Fprintf(env.Stderr, "%s: %v\n", Name, err)
 	if usage := (*config.Error)(nil); errors.As(err, &usage) {
 		about := Name
-		if line.command.name != Name {
-			about += " " + line.command.name
+		if line.command.Name != Name {
+			about += " " + line.command.Name
 		}
 		fmt.Fprintf(env.Stderr, "See %s --help.\n", about)
 		return ExitUsage
@@ -65,25 +65,27 @@ func Main(ctx context.Context, args []string, env Env) int {
 // over everything else, since they are asked for when something is wrong.
 func (l *line) run(ctx context.Context, env Env) (err error) {
 	switch {
-	case l.on("help"):
+	case l.on("--help"):
 		return printHelp(env.Stdout, l.command)
-	case l.on("version"):
-		return printVersion(env.Stdout)
+	case l.on("--version"):
+		return runVersion(ctx, l, env)
+	case (l.unknown || l.command.keep == nil) && len(l.wrong.Problems) > 0:
+		return l.wrong.OrNil() // commands that read settings report them with it
 	}
-	if dir := l.text("chdir"); dir != "" {
+	if dir := l.text("--chdir"); dir != "" {
 		if err := os.Chdir(dir); err != nil {
-			return cmp.Or(l.wrong, fmt.Errorf("--chdir: %w", err))
+			return cmp.Or(l.wrong.OrNil(), fmt.Errorf("--chdir: %w", err))
 		}
 	}
 	// Questions are answered however quiet, since they are asked to see the answer.
-	question := l.command.name == "help" || l.command.name == "version" || l.on("print-config")
-	switch path := l.text("output"); {
-	case l.on("quiet") && !question:
+	question := l.command.Name == "help" || l.command.Name == "version" || l.on("--print-config")
+	switch path := l.text("--output"); {
+	case l.on("--quiet") && !question:
 		env.Stdout = io.Discard
-	case path != "" && (l.wrong == nil || l.command.name == "doctor"): // whose report says what is wrong
-		file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, l.command.mode)
-		if err != nil {
-			return cmp.Or(l.wrong, fmt.Errorf("--output: %w", err))
+	case path != "" && (len(l.wrong.Problems) == 0 || l.command.Name == "doctor"): // whose report says what is wrong
+		file, failed := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, l.command.mode)
+		if failed != nil {
+			return cmp.Or(l.wrong.OrNil(), fmt.Errorf("--output: %w", failed))
 		}
 		defer func() { err = errors.Join(err, file.Close()) }()
 		env.Stdout = file

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/token"
@@ -27,7 +28,7 @@ type outcome struct {
 }
 
 // run runs Main; a nil serve must not be reached.
-func run(t *testing.T, args, environ []string, serve Serve) outcome {
+func run(t *testing.T, args, environ []string, serve func(context.Context, *config.Config, Env) error) outcome {
 	t.Helper()
 	var stdout, stderr strings.Builder
 	if serve == nil {
@@ -56,7 +57,7 @@ func TestMainOutcomes(t *testing.T) {
 	const set = " with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE"
 	const noSecretToSign = "jwt.secret: no secret to sign a token" + set + "; for local checks use --dev\n"
 	const noSecret = "jwt.secret: no secret to verify tokens" + set + ", or --jwks-file or --jwks-url for public keys; for local checks use --dev\n"
-	versionLine := Name + " " + version.String() + " (" + version.Platform() + ")\n"
+	versionLine := Name + " " + version.String() + " (" + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + ")\n"
 	for name, tc := range map[string]struct {
 		args, environ []string
 		want          outcome
@@ -80,6 +81,7 @@ func TestMainOutcomes(t *testing.T) {
 		"a token of no scope":      {[]string{"token"}, secret, outcome{2, "", Name + ": --scope: is needed, for example \"vm:read vm:write\"\n" + mintHint}},
 		"a token, all wrong":       {[]string{"token", "--ttl", "soon"}, nil, outcome{2, "", Name + ": 3 problems with the settings\n  --ttl: \"soon\" is not accepted; want a duration such as 1h; a bare integer is seconds\n  --scope: is needed, for example \"vm:read vm:write\"\n  " + noSecretToSign + mintHint}},
 		"a token that never was":   {[]string{"token", "--scope=x", "--ttl=0"}, secret, outcome{2, "", Name + ": the lifetime is less than a second\n" + mintHint}},
+		"a token, two levels":      {[]string{"token", "--scope=x", "-v", "-q"}, secret, outcome{2, "", Name + ": log.level (flags --quiet, --verbose): want at most one of them\n" + mintHint}},
 		"an empty subject":         {[]string{"token", "--scope=x", "--sub="}, secret, outcome{2, "", Name + ": the subject is empty\n" + mintHint}},
 		"a token as if to serve":   {[]string{"token", "--scope=x", "--addr=:1"}, secret, outcome{2, "", Name + ": --addr: is a flag of serving, doctor; not of token\n" + mintHint}},
 		"--version, flags wrong":   {[]string{"--version", "--unknown", "--color=x", "-C", "/nonexistent"}, secret, outcome{0, versionLine, ""}},
@@ -88,9 +90,7 @@ func TestMainOutcomes(t *testing.T) {
 		"a flag without its value": {[]string{"--addr"}, secret, outcome{2, "", Name + ": flag --addr needs a value\n" + hint}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := run(t, tc.args, tc.environ, nil); got != tc.want {
-				t.Errorf("got  %+v\nwant %+v", got, tc.want)
-			}
+			require.Equal(t, tc.want, run(t, tc.args, tc.environ, nil))
 		})
 	}
 }
@@ -121,29 +121,9 @@ func TestServeOutcomes(t *testing.T) {
 	}
 }
 
-// TestDispatcherLine is what a .bus file runs, in the dispatcher's environment.
-func TestDispatcherLine(t *testing.T) {
-	environ := []string{
-		"BUS_VM_JWT_SECRET=" + testSecret, "BUS_API_TOKEN=t",
-		"BUS_EVENTS_API_URL=http://127.0.0.1:8081/local/v1", "BUS_EVENTS_TOKEN_FILE=.bus/tokens/local-events.jwt",
-	}
-	got := run(t, []string{"--backend", "events", "--events-url", "http://127.0.0.1:8081/local/v1"}, environ,
-		func(_ context.Context, c *config.Config, _ Env) error {
-			if c.Backend != config.Events || c.Events.URL != "http://127.0.0.1:8081/local/v1" || c.Events.Token.Reveal() != "t" {
-				t.Errorf("served with %+v", c)
-			}
-			return nil
-		})
-	if (got != outcome{}) {
-		t.Errorf("got %+v", got)
-	}
-}
-
 func TestTokenRoundTrip(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secrets")
-	if err := os.WriteFile(file, []byte("# the first signs\n"+testSecret+"\nanother\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(file, []byte("# the first signs\n"+testSecret+"\nanother\n"), 0o600))
 	for name, tc := range map[string]struct {
 		args, environ []string
 		secret        string
@@ -173,12 +153,9 @@ func TestTokenRoundTrip(t *testing.T) {
 			}
 			claims := jwt.MapClaims{}
 			parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithTimeFunc(func() time.Time { return time.Unix(1_800_000_000, 0) }))
-			if _, err := parser.ParseWithClaims(strings.TrimSpace(got.stdout), claims, func(*jwt.Token) (any, error) { return []byte(tc.secret), nil }); err != nil {
-				t.Fatal(err)
-			}
-			if !reflect.DeepEqual(claims, tc.want) {
-				t.Errorf("got %v, want %v", claims, tc.want)
-			}
+			_, err := parser.ParseWithClaims(strings.TrimSpace(got.stdout), claims, func(*jwt.Token) (any, error) { return []byte(tc.secret), nil })
+			require.NoError(t, err)
+			require.Equal(t, tc.want, claims)
 		})
 	}
 }

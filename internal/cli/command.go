@@ -1,27 +1,54 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"os"
-	"slices"
 	"strings"
+	"sync"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
-	"github.com/busdk/bus-api-provider-vm/internal/nearest"
 	"github.com/busdk/bus-api-provider-vm/internal/token"
 )
 
-// command describes one command: its flags, its help and its part of the
-// OpenCLI document derive from it.
+// command is one command, in the words of the OpenCLI document (opencli.org,
+// 0.1). Parsing, help, man page and document all derive from it.
 type command struct {
-	name, summary, usage string
-	examples             []example
-	options              []option // of this command alone
-	arguments            []documentArgument
-	keep                 func(key string) bool // the settings it obeys
-	formats              string                // of its result, such as text|json
-	mode                 os.FileMode           // of a file with its result
-	run                  func(ctx context.Context, l *line, env Env) error
+	Name      string           `json:"name"`
+	Summary   string           `json:"summary"`
+	Usage     string           `json:"usage"`
+	Arguments []argument       `json:"arguments"`
+	Options   []option         `json:"options"` // every flag that it takes
+	Examples  []example        `json:"examples"`
+	ExitCodes []map[string]any `json:"exitCodes"`
+
+	Entries []option              `json:"-"` // the options, and the settings without a flag
+	keep    func(key string) bool // the settings it obeys; nil for none
+	formats string                // of its result; text|json has no effect where there is one form only
+	mode    os.FileMode           // of a file with its result
+	run     func(ctx context.Context, l *line, env Env) error
+}
+
+// option is a flag; without a ValueName it takes no value.
+type option struct {
+	Name        string     `json:"name"` // with its dashes; empty for a setting without a flag
+	Aliases     []string   `json:"aliases,omitempty"`
+	Description string     `json:"description"`
+	Group       string     `json:"group"`
+	Required    bool       `json:"required,omitempty"`
+	ValueName   string     `json:"valueName,omitempty"` // what the dispatcher reads
+	Default     string     `json:"default,omitempty"`
+	Arguments   []argument `json:"arguments,omitempty"` // what the standard has for the value
+
+	setting config.Setting // zero for none
+	level   string         // of the log, which it stands for
+}
+
+type argument struct {
+	Name           string   `json:"name"`
+	Required       bool     `json:"required"`
+	AcceptedValues []string `json:"acceptedValues,omitempty"`
 }
 
 // example is a line to paste, and when to.
@@ -30,192 +57,184 @@ type example struct {
 	Command string `json:"command"`
 }
 
-// option is a flag that is no setting; without a valueName it takes no value.
-type option struct {
-	flag, short, valueName, fallback, usage string
-	level                                   string // of the log, which it stands for
-	required                                bool
+// exitCodes are the same for every command.
+var exitCodes = []map[string]any{
+	{"code": ExitOK, "description": "Success."},
+	{"code": ExitRuntime, "description": "Failed while running."},
+	{"code": ExitUsage, "description": "Wrong flags, environment or file."},
 }
 
-// words are the values that are accepted, if there are only so many.
-func (o option) words() []string { return strings.Split(o.valueName, "|") }
+// described is what commands returns; each option has a whole setting in it.
+var described struct {
+	sync.Once
+	commands []command
+}
 
 // commands lists serving first; it has no name of its own on the command line.
 func commands() []command {
-	return []command{serveCommand(), tokenCommand(), doctorCommand(), openAPICommand(), helpCommand(), versionCommand()}
+	described.Do(func() { described.commands = describe() })
+	return described.commands
 }
 
-// commandNamed is a command that has a name on the command line.
-func commandNamed(name string) (command, bool) {
-	named := commands()[1:]
-	at := slices.IndexFunc(named, func(c command) bool { return c.name == name })
-	if at < 0 {
-		return command{}, false
-	}
-	return named[at], true
-}
-
-// unknownCommand names the one that may have been meant, or all of them.
-func unknownCommand(name string) config.Problem {
-	var known []string
-	for _, c := range commands()[1:] {
-		known = append(known, c.name)
-	}
-	text := "; the commands are " + strings.Join(known, ", ")
-	if near := nearest.Name(name, known); near != "" {
-		text = "; did you mean " + near + "?"
-	}
-	return config.Problem{Text: "unknown command " + quote(name) + text}
-}
-
-// The keeps of commands that obey every setting, and of those that work in any
-// environment.
-func allSettings(string) bool { return true }
-func noSettings(string) bool  { return false }
-
-// globalOptions are the platform's, for every command
-// (https://docs.busdk.com/cli/global-flags.html).
-func (c command) globalOptions() []option {
-	return []option{
-		{flag: "verbose", short: "v", level: "debug", usage: "Same as --log-level debug; may be repeated."},
-		{flag: "quiet", short: "q", level: "error", usage: "Same as --log-level error, and results are not printed."},
-		{flag: "trace", level: "debug", usage: "Same as --verbose, with the place in the source on each line of the log."},
-		{flag: "color", valueName: "auto|always|never", fallback: "auto", usage: "Accepted, as on every command of the platform: nothing here is coloured."},
-		{flag: "no-color", usage: "Same as --color never."},
-		{flag: "chdir", short: "C", valueName: "directory", usage: "Change to this directory before anything is read."},
-		{flag: "output", short: "o", valueName: "file", usage: "Write results to this file instead of standard output."},
-		{flag: "format", short: "f", valueName: c.formats, fallback: "text", usage: "Form of the result, where there is more than one."},
-		{flag: "version", short: "V", usage: "Print the version and exit, whatever else is asked."},
-		{flag: "help", short: "h", usage: "Print this help and exit, whatever else is asked."},
-	}
-}
-
-// option finds an option of c, the global ones included.
-func (c command) option(flag string) (option, bool) {
-	options := slices.Concat(c.options, c.globalOptions())
-	at := slices.IndexFunc(options, func(o option) bool { return o.flag == flag })
-	if at < 0 {
-		return option{}, false
-	}
-	return options[at], true
-}
-
-// settings are the settings that c obeys.
-func (c command) settings() []config.Setting {
-	return slices.DeleteFunc(config.Settings(), func(s config.Setting) bool { return !c.keep(s.Key) })
-}
-
-// takes reports a flag of c.
-func (c command) takes(flag string) bool {
-	_, isOption := c.option(flag)
-	return isOption || slices.ContainsFunc(c.settings(), func(s config.Setting) bool { return s.Flag == flag })
-}
-
-// title is how messages call c.
-func (c command) title() string {
-	if c.name == Name {
-		return "serving"
-	}
-	return c.name
-}
-
-// owners lists the commands that take a flag.
-func owners(flag string) string {
-	var titles []string
-	for _, c := range commands() {
-		if c.takes(flag) {
-			titles = append(titles, c.title())
-		}
-	}
-	return strings.Join(titles, ", ")
-}
-
-const oneFormat = "text|json" // accepted without effect where a result has one form only
-
-func serveCommand() command {
-	return command{
-		name:    Name,
-		summary: "Serve the VM API.",
-		usage:   Name + " [flags]",
-		examples: []example{
+func describe() []command {
+	everything := func(string) bool { return true }
+	list := []command{{
+		Name:    Name,
+		Summary: "Serve the VM API.",
+		Usage:   Name + " [flags]",
+		Examples: []example{
 			{"Try it on this machine; prints a token and three curl lines.", Name + " --dev"},
 			{"Static backend with a secret of your own.", "BUS_VM_JWT_SECRET=… " + Name + " --addr 127.0.0.1:8085 --backend static"},
 			{"Real runtime through Bus Events.", "BUS_VM_JWT_SECRET=… " + Name + ` --backend events --events-url "$BUS_EVENTS_API_URL" --token-file provider.token`},
 			{"Look at the settings before serving with them.", Name + " --config config.yaml --print-config"},
 		},
-		options: []option{
-			{flag: "check-config", usage: "Check the settings and exit: 0 when they are right, 2 when not."},
-			{flag: "print-config", usage: "Print the effective settings and where each comes from, without secrets, and exit."},
+		Options: []option{
+			{Name: "--check-config", Description: "Check the settings and exit: 0 when they are right, 2 when not."},
+			{Name: "--print-config", Description: "Print the effective settings and where each comes from, without secrets, and exit."},
 		},
-		keep: allSettings, formats: oneFormat, mode: 0o666, run: runServe,
-	}
-}
-
-func tokenCommand() command {
-	return command{
-		name:    "token",
-		summary: "Print one HS256 token for development and smoke checks, signed with the first JWT secret.",
-		usage:   Name + ` token --scope "vm:read vm:write" [--sub SUBJECT] [--ttl 1h] [--audience AUDIENCE]`,
-		examples: []example{
+		keep: everything, run: runServe,
+	}, {
+		Name:    "token",
+		Summary: "Print one HS256 token for development and smoke checks, signed with the first JWT secret.",
+		Usage:   Name + ` token --scope "vm:read vm:write" [--sub SUBJECT] [--ttl 1h] [--audience AUDIENCE]`,
+		Examples: []example{
 			{"A token for a service started with --dev.", Name + ` token --dev --scope "vm:read vm:write"`},
 			{"A token that lives five minutes.", "BUS_VM_JWT_SECRET=… " + Name + ` token --scope vm:read --ttl 5m`},
 		},
-		options: []option{
-			{flag: "scope", valueName: "scopes", required: true, usage: "Scopes, separated by spaces."},
-			{flag: "sub", valueName: "subject", fallback: token.DevSubject, usage: "Subject: the account of the caller; a UUID where billing or usage is on."},
-			{flag: "ttl", valueName: "duration", fallback: "1h", usage: "Time until the token expires."},
-			{flag: "audience", valueName: "audience", usage: "Audience; the first of jwt.audiences without it."},
+		Options: []option{
+			{Name: "--scope", ValueName: "scopes", Required: true, Description: "Scopes, separated by spaces."},
+			{Name: "--sub", ValueName: "subject", Default: token.DevSubject, Description: "Subject: the account of the caller; a UUID where billing or usage is on."},
+			{Name: "--ttl", ValueName: "duration", Default: "1h", Description: "Time until the token expires."},
+			{Name: "--audience", ValueName: "audience", Description: "Audience; the first of jwt.audiences without it."},
 		},
-		keep: config.ForJWT, formats: oneFormat, mode: 0o600, run: runToken,
-	}
-}
-
-func doctorCommand() command {
-	return command{
-		name:    "doctor",
-		summary: "Look at everything that serving needs, before traffic does, and say what to do. Changes nothing.",
-		usage:   Name + " doctor [flags] [--nginx-conf FILE] [--format text|json]",
-		examples: []example{
+		keep: config.ForJWT, mode: 0o600, run: runToken,
+	}, {
+		Name:    "doctor",
+		Summary: "Look at everything that serving needs, before traffic does, and say what to do. Changes nothing.",
+		Usage:   Name + " doctor [flags] [--nginx-conf FILE] [--format text|json]",
+		Examples: []example{
 			{"Before the first start, and whenever something is wrong.", Name + " doctor --config config.yaml"},
 			{"With the whole configuration of nginx.", "nginx -T > nginx.txt; " + Name + " doctor --config config.yaml --nginx-conf nginx.txt"},
 		},
-		options: []option{
-			{flag: "nginx-conf", valueName: "file", usage: "Configuration of the nginx in front, or what nginx -T prints."},
+		Options: []option{
+			{Name: "--nginx-conf", ValueName: "file", Description: "Configuration of the nginx in front, or what nginx -T prints."},
 		},
-		keep: allSettings, formats: "text|json", mode: 0o666, run: runDoctor,
-	}
-}
-
-func openAPICommand() command {
-	return command{
-		name:     "openapi",
-		summary:  "Print the description of the API (OpenAPI 3.1).",
-		usage:    Name + " openapi",
-		examples: []example{{"For a generator of clients.", Name + " openapi --output openapi.json"}},
-		keep:     noSettings, formats: oneFormat, mode: 0o666, run: runOpenAPI,
-	}
-}
-
-func helpCommand() command {
-	return command{
-		name:    "help",
-		summary: "Print help for people, or the OpenCLI document for programs. Reads no settings.",
-		usage:   Name + " help [COMMAND] [--format text|json|opencli]",
-		examples: []example{
+		keep: everything, run: runDoctor,
+	}, {
+		Name:     "openapi",
+		Summary:  "Print the description of the API (OpenAPI 3.1).",
+		Usage:    Name + " openapi",
+		Examples: []example{{"For a generator of clients.", Name + " openapi --output openapi.json"}},
+		run:      runOpenAPI,
+	}, {
+		Name:    "help",
+		Summary: "Print help for people, or the OpenCLI document for programs. Reads no settings.",
+		Usage:   Name + " help [COMMAND] [--format text|json|opencli]",
+		Examples: []example{
 			{"What the platform's dispatcher asks.", Name + " help --format opencli"},
 			{"One command, like its --help.", Name + " help token"},
 		},
-		arguments: []documentArgument{{Name: "command"}},
-		keep:      noSettings, formats: "text|json|opencli", mode: 0o666, run: runHelp,
+		Arguments: []argument{{Name: "command"}},
+		formats:   "text|json|opencli", run: runHelp,
+	}, {
+		Name:     "version",
+		Summary:  "Print the version.",
+		Usage:    Name + " version",
+		Examples: []example{{"Which build is this?", Name + " version"}},
+		run:      runVersion,
+	}}
+	for i := range list {
+		list[i].complete()
+	}
+	return list
+}
+
+// title is how messages call c.
+func (c command) title() string {
+	if c.Name == Name {
+		return "serving"
+	}
+	return c.Name
+}
+
+// globalOptions are the platform's, for every command
+// (https://docs.busdk.com/cli/global-flags.html).
+func globalOptions(formats string) []option {
+	return []option{
+		{Name: "--verbose", Aliases: []string{"-v"}, level: "debug", Description: "Same as --log-level debug; may be repeated."},
+		{Name: "--quiet", Aliases: []string{"-q"}, level: "error", Description: "Same as --log-level error, and results are not printed."},
+		{Name: "--trace", level: "debug", Description: "Same as --verbose, with the place in the source on each line of the log."},
+		{Name: "--color", ValueName: "auto|always|never", Default: "auto", Description: "Accepted, as on every command of the platform: nothing here is coloured."},
+		{Name: "--no-color", Description: "Same as --color never."},
+		{Name: "--chdir", Aliases: []string{"-C"}, ValueName: "directory", Description: "Change to this directory before anything is read."},
+		{Name: "--output", Aliases: []string{"-o"}, ValueName: "file", Description: "Write results to this file instead of standard output."},
+		{Name: "--format", Aliases: []string{"-f"}, ValueName: formats, Default: "text", Description: "Form of the result, where there is more than one."},
+		{Name: "--version", Aliases: []string{"-V"}, Description: "Print the version and exit, whatever else is asked."},
+		{Name: "--help", Aliases: []string{"-h"}, Description: "Print this help and exit, whatever else is asked."},
 	}
 }
 
-func versionCommand() command {
-	return command{
-		name:     "version",
-		summary:  "Print the version.",
-		usage:    Name + " version",
-		examples: []example{{"Which build is this?", Name + " version"}},
-		keep:     noSettings, formats: oneFormat, mode: 0o666, run: runVersion,
+// complete adds the settings and the global options to those of c alone, in the
+// order of the help.
+func (c *command) complete() {
+	own := c.Options
+	c.Options = []option{}
+	add := func(o option, group string) {
+		o.Group = group
+		if o.ValueName != "" {
+			o.Arguments = []argument{{Name: o.ValueName, Required: true}}
+		}
+		if words := strings.Split(o.ValueName, "|"); len(words) > 1 {
+			o.Arguments[0].AcceptedValues = words
+		}
+		c.Entries = append(c.Entries, o)
+		if o.Name != "" {
+			c.Options = append(c.Options, o)
+		}
 	}
+	for _, s := range config.Settings() {
+		o := option{Name: s.Flag, Description: s.Help, ValueName: s.Value, Default: s.Default, setting: s}
+		if s.Flag != "" && s.Value == "bool" { // --dev is complete, --dev=no is taken too
+			o.ValueName, o.Default = "", ""
+		}
+		if c.keep != nil && c.keep(s.Key) {
+			add(o, s.Group)
+		}
+	}
+	for _, o := range own {
+		add(o, "This command")
+	}
+	for _, o := range globalOptions(cmp.Or(c.formats, "text|json")) {
+		add(o, "Every command")
+	}
+	c.ExitCodes = exitCodes
+	c.mode = cmp.Or(c.mode, 0o666)
+	if c.Arguments == nil {
+		c.Arguments = []argument{} // the document wants a list
+	}
+}
+
+// head is the line of the help that names an option.
+func (o option) head() string {
+	name, short := o.Name, ""
+	if name == "" {
+		return fmt.Sprintf("      %s=<%s>", o.setting.Env, o.ValueName)
+	}
+	if o.ValueName != "" {
+		name += " <" + o.ValueName + ">"
+	}
+	if len(o.Aliases) > 0 {
+		short = o.Aliases[0] + ", "
+	}
+	return strings.TrimRight(fmt.Sprintf("  %-4s%-36s %s", short, name, o.setting.Env), " ")
+}
+
+// option finds an option of c.
+func (c command) option(name string) (option, bool) {
+	for _, o := range c.Options {
+		if o.Name == name {
+			return o, true
+		}
+	}
+	return option{}, false
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/doctor"
 )
@@ -63,12 +65,8 @@ func TestDoctorOutcomes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, given := examined(t, c.args, doctor.Report{Checks: c.checks}, c.err)
-			if got != c.want {
-				t.Errorf("got  %+v\nwant %+v", got, c.want)
-			}
-			if given != c.given {
-				t.Errorf("looked at %q, want %q", given, c.given)
-			}
+			require.Equal(t, c.want, got)
+			require.Equal(t, c.given, given, "what was looked at")
 		})
 	}
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -9,118 +8,103 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
-const summary = "VM API provider: status, start and stop of one runtime behind nginx."
-
-// printHelp prints the help of c; that of serving lists the commands as well.
-func printHelp(w io.Writer, c command) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\nUsage:\n", cmp.Or(topSummary(c), c.summary))
-	if c.name == Name {
-		for _, each := range commands() {
-			fmt.Fprintf(&b, "  %s\n      %s\n", each.usage, each.summary)
-		}
-	} else {
-		fmt.Fprintf(&b, "  %s\n", c.usage)
-	}
-	b.WriteString("\nExamples:\n")
-	for _, e := range c.examples {
-		fmt.Fprintf(&b, "  %s\n      %s\n", e.Command, e.Summary)
-	}
-	writeSettings(&b, c.settings())
-	writeOptions(&b, groupCommand, c.options)
-	writeOptions(&b, groupGlobal, c.globalOptions())
-	if c.name == Name {
-		b.WriteString(helpTail)
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-func topSummary(c command) string {
-	if c.name != Name {
-		return ""
-	}
-	return Name + " — " + summary
-}
-
-const helpTail = `
+const (
+	summary = "VM API provider: status, start and stop of one runtime behind nginx."
+	rules   = `
 Flags win over the environment, the environment over the file, the file over defaults.
 Booleans are 1 true yes on or 0 false no off; a bare integer as a duration is seconds.
 Exit codes: 0 success, 1 failed while running, 2 wrong flags, environment or file.
 `
-
-// The groups of options that are no settings.
-const (
-	groupCommand = "This command"
-	groupGlobal  = "Every command"
 )
 
-// writeSettings writes the settings by group, those without a flag by their
-// environment name.
-func writeSettings(b *strings.Builder, settings []config.Setting) {
+// printHelp prints the help of c; that of serving lists the commands as well.
+// text/template would add 7 MB to the binary: the linker then keeps every method.
+func printHelp(w io.Writer, c command) error {
+	about, usages, tail := c.Summary, []command{c}, ""
+	var b strings.Builder
+	if c.Name == Name {
+		about, usages, tail = Name+" — "+summary, commands(), rules
+	}
+	fmt.Fprintf(&b, "%s\n\nUsage:\n", about)
+	for _, each := range usages {
+		fmt.Fprintf(&b, "  %s\n", each.Usage)
+		if c.Name == Name {
+			fmt.Fprintf(&b, "      %s\n", each.Summary)
+		}
+	}
+	b.WriteString("\nExamples:\n")
+	for _, e := range c.Examples {
+		fmt.Fprintf(&b, "  %s\n      %s\n", e.Command, e.Summary)
+	}
 	group := ""
-	for _, s := range settings {
-		if s.Group != group {
-			group = s.Group
-			fmt.Fprintf(b, "\n%s:\n", group)
+	for _, o := range c.Entries {
+		if o.Group != group {
+			group = o.Group
+			fmt.Fprintf(&b, "\n%s:\n", group)
 		}
-		switch {
-		case s.Flag == "":
-			writeEntry(b, "      "+s.Env+"="+placeholder(s.Value), "", s.Help, s.Default)
-		case valueName(s) == "":
-			writeEntry(b, flagHead(s.Flag, "", ""), s.Env, s.Help, "")
-		default:
-			writeEntry(b, flagHead(s.Flag, "", s.Value), s.Env, s.Help, s.Default)
+		fmt.Fprintf(&b, "%s\n          %s", o.head(), o.Description)
+		if o.Default != "" {
+			fmt.Fprintf(&b, " Default: %s.", o.Default)
+		}
+		b.WriteString("\n")
+	}
+	_, err := io.WriteString(w, b.String()+tail)
+	return err
+}
+
+// document is the OpenCLI document (opencli.org, 0.1) in the shape that the
+// platform's dispatcher reads: metadata is an object by name, examples are
+// objects. deploy/manpage makes the man page of it.
+func document(version string) map[string]any {
+	module := strings.TrimPrefix(Name, "bus-") // the dispatcher finds a binary by its prefix
+	return map[string]any{
+		"opencli": "0.1.0",
+		"info": map[string]string{
+			"title": Name, "version": version, "summary": summary,
+			"description": "Answers GET /api/v1/vm/status and POST /api/v1/vm/start and /stop for bearer tokens with the scopes vm:read and " +
+				"vm:write, on a static backend for local checks or on the real runtime through the Bus Events API.",
+		},
+		"commands": commands(),
+		"metadata": map[string]any{
+			"io.busdk.profile": map[string]string{"version": "0.1", "module": module},
+			"io.busdk.environment": map[string]any{
+				"version": "0.1", "sourceModule": module, "variables": variables(),
+				"precedence": []string{"flags", "environment", "file", "platform environment", "defaults"},
+			},
+		},
+	}
+}
+
+// variables describes every environment name that a setting knows, which the
+// platform's tools list, check and redact. Every schema type is string there.
+func variables() (list []map[string]any) {
+	for _, s := range config.Settings() {
+		for _, name := range []string{s.Env, s.Ambient} {
+			if name == "" {
+				continue
+			}
+			description, schema, mapsTo := s.Help, map[string]any{"type": "string"}, []map[string]string{}
+			if name == s.Ambient {
+				description += " Counts only where nothing else sets it."
+			}
+			if len(s.Choices) > 0 {
+				schema["enum"] = s.Choices
+			}
+			if s.Flag != "" {
+				mapsTo = append(mapsTo, map[string]string{"kind": "flag", "name": s.Flag})
+			}
+			if !s.NotInFile {
+				mapsTo = append(mapsTo, map[string]string{"kind": "config", "name": s.Key})
+			}
+			v := map[string]any{
+				"name": name, "description": description, "secret": s.Secret, "schema": schema, "mapsTo": mapsTo,
+				"safeHandling": map[string]bool{"printable": !s.Secret, "storeInDotenv": true, "redactInLogs": s.Secret},
+			}
+			if s.Default != "" {
+				v["default"] = s.Default
+			}
+			list = append(list, v)
 		}
 	}
-}
-
-func writeOptions(b *strings.Builder, group string, options []option) {
-	if len(options) > 0 {
-		fmt.Fprintf(b, "\n%s:\n", group)
-	}
-	for _, o := range options {
-		writeEntry(b, flagHead(o.flag, o.short, o.valueName), "", o.usage, o.fallback)
-	}
-}
-
-// valueName is what a flag wants after it; --dev wants nothing.
-func valueName(s config.Setting) string {
-	if s.Value == "bool" {
-		return ""
-	}
-	return s.Value
-}
-
-func placeholder(name string) string {
-	if strings.Contains(name, "|") {
-		return name
-	}
-	return "<" + name + ">"
-}
-
-// flagHead aligns long flags whether or not there is a short one.
-func flagHead(flag, short, value string) string {
-	head := "      --" + flag
-	if short != "" {
-		head = "  -" + short + ", --" + flag
-	}
-	if value != "" {
-		head += " " + placeholder(value)
-	}
-	return head
-}
-
-// envColumn is where environment names begin.
-const envColumn = 42
-
-// writeEntry writes one flag or name, and below it what it does.
-func writeEntry(b *strings.Builder, head, env, usage, fallback string) {
-	if env != "" {
-		head = fmt.Sprintf("%-*s %s", envColumn, head, env)
-	}
-	if fallback != "" {
-		usage += " Default: " + fallback + "."
-	}
-	fmt.Fprintf(b, "%s\n          %s\n", head, usage)
+	return list
 }

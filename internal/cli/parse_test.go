@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
@@ -15,33 +17,32 @@ func TestFlagsThatAreWrong(t *testing.T) {
 		args []string
 		want string
 	}{
-		"all unknown ones":        {[]string{"--one", "--two=2", "-x"}, "3 problems with the settings\n  unknown flag \"--one\"\n  unknown flag \"--two\"\n  unknown flag \"-x\""},
-		"a secret has no flag":    {[]string{"--jwt-secret", "hunter2"}, `unknown flag "--jwt-secret"; did you mean --jwt-secret-file?`},
-		"nor is its value shown":  {[]string{"--jwt-secret=hunter2"}, `unknown flag "--jwt-secret"; did you mean --jwt-secret-file?`},
-		"nor behind a short flag": {[]string{"-xsecret"}, `unknown flag "-x"`},
-		"nor in a cluster":        {[]string{"-vxsecret"}, `unknown flag "-x"`},
-		"a flag of Go tests":      {[]string{"-test.v"}, `unknown flag "-t"`},
-		"mistyped":                {[]string{"--adr", ":1"}, `unknown flag "--adr"; did you mean --addr?`},
-		"the beginning of one":    {[]string{"--data", "x"}, `unknown flag "--data"; did you mean --data-dir?`},
-		"one dash":                {[]string{"-addr", ":1"}, `flag -addr has one dash; use --addr`},
-		"one dash, a value":       {[]string{"-config=x", "-C", "/"}, `flag -config has one dash; use --config`},
-		"one dash, mistyped":      {[]string{"-tmeout", "1s"}, `unknown flag "-t"; did you mean --timeout?`},
-		"no value":                {[]string{"--addr"}, "flag --addr needs a value"},
-		"no value, short":         {[]string{"-C"}, "flag --chdir needs a value"},
-		"bad syntax":              {[]string{"--=hunter2"}, `bad flag syntax "--"`},
-		"a value too many":        {[]string{"--quiet=yes"}, "flag --quiet takes no value"},
-		"a lone dash":             {[]string{"-"}, `unknown command "-"; the commands are token, doctor, openapi, help, version`},
-		"of another command":      {[]string{"--scope", "x"}, "--scope: is a flag of token; not of serving"},
-		"a colour":                {[]string{"--color", "red"}, `--color: "red" is not accepted; want auto, always, never`},
-		"a format":                {[]string{"-f", "tsv"}, `--format: "tsv" is not accepted; want text, json`},
-		"loud and quiet":          {[]string{"-v", "-q"}, "log.level (flags --quiet, --verbose): want at most one of them"},
-		"two levels":              {[]string{"--log-level=info", "--trace"}, "log.level (flags --log-level, --trace): want at most one of them"},
-		"behind two dashes":       {[]string{"version", "--", "--help"}, `unexpected argument "--help"`},
+		"all unknown ones":            {[]string{"--one", "--two=2", "-x"}, "3 problems with the settings\n  unknown flag \"--one\"\n  unknown flag \"--two\"\n  unknown flag \"-x\""},
+		"a secret has no flag":        {[]string{"--jwt-secret", "hunter2"}, `unknown flag "--jwt-secret"; did you mean --jwt-secret-file?`},
+		"nor is its value shown":      {[]string{"--jwt-secret=hunter2"}, `unknown flag "--jwt-secret"; did you mean --jwt-secret-file?`},
+		"nor behind a short flag":     {[]string{"-xsecret"}, `unknown flag "-x"`},
+		"nor in a cluster":            {[]string{"-vxsecret"}, `unknown flag "-x"`},
+		"a flag of Go tests":          {[]string{"-test.v"}, `unknown flag "-t"`},
+		"mistyped":                    {[]string{"--adr", ":1"}, `unknown flag "--adr"; did you mean --addr?`},
+		"the beginning of one":        {[]string{"--data", "x"}, `unknown flag "--data"; did you mean --data-dir?`},
+		"one dash":                    {[]string{"-addr", ":1"}, `flag -addr has one dash; use --addr`},
+		"one dash, a value":           {[]string{"-config=x", "-C", "/"}, `flag -config has one dash; use --config`},
+		"one dash, mistyped":          {[]string{"-tmeout", "1s"}, `unknown flag "-t"; did you mean --timeout?`},
+		"no value":                    {[]string{"--addr"}, "flag --addr needs a value"},
+		"no value, short":             {[]string{"-C"}, "flag --chdir needs a value"},
+		"bad syntax":                  {[]string{"--=hunter2"}, `bad flag syntax "--"`},
+		"a value too many":            {[]string{"--quiet=yes"}, "flag --quiet takes no value"},
+		"a lone dash":                 {[]string{"-"}, `unknown command "-"; the commands are token, doctor, openapi, help, version`},
+		"of another command":          {[]string{"--scope", "x"}, "--scope: is a flag of token; not of serving"},
+		"a long name behind one dash": {[]string{"-vchdir"}, `unknown flag "-c"; did you mean --chdir?`},
+		"a colour":                    {[]string{"--color", "red"}, `--color: "red" is not accepted; want auto, always, never`},
+		"a format":                    {[]string{"-f", "tsv"}, `--format: "tsv" is not accepted; want text, json`},
+		"loud and quiet":              {[]string{"-v", "-q"}, "log.level (flags --quiet, --verbose): want at most one of them"},
+		"two levels":                  {[]string{"--log-level=info", "--trace"}, "log.level (flags --log-level, --trace): want at most one of them"},
+		"behind two dashes":           {[]string{"version", "--", "--help"}, `unexpected argument "--help"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := parse(tc.args).wrong; err == nil || err.Error() != tc.want {
-				t.Errorf("got %v, want %s", err, tc.want)
-			}
+			require.EqualError(t, parse(tc.args).wrong.OrNil(), tc.want)
 		})
 	}
 }
@@ -57,8 +58,8 @@ func TestGlobalFlags(t *testing.T) {
 				if command == "" {
 					args = flags
 				}
-				if l := parse(args); l.wrong != nil || command != "" && l.command.name != command {
-					t.Errorf("%q: %v, command %s", args, l.wrong, l.command.name)
+				if l := parse(args); l.wrong.OrNil() != nil || command != "" && l.command.Name != command {
+					t.Errorf("%q: %v, command %s", args, l.wrong, l.command.Name)
 				}
 			}
 		}
@@ -110,20 +111,14 @@ func TestOutput(t *testing.T) {
 			}
 		}
 	}
-	if _, err := os.Stat("nothing"); err == nil {
-		t.Error("a quiet command made its file")
-	}
+	require.NoFileExists(t, "nothing", "a quiet command made its file")
 }
 
 func TestDirectoryComesFirst(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if err := os.WriteFile("settings.yaml", []byte("addr: 127.0.0.1:1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile("settings.yaml", []byte("addr: 127.0.0.1:1\n"), 0o600))
 	directory, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Chdir("/")
 	got := run(t, []string{"--config", "settings.yaml", "--print-config", "--chdir", directory}, []string{"BUS_VM_JWT_SECRET=" + testSecret}, nil)
 	if got.code != 0 || !strings.Contains(got.stdout, "addr: 127.0.0.1:1 # file settings.yaml line 1\n") {

@@ -2,9 +2,10 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"runtime"
 	"strings"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
@@ -15,17 +16,16 @@ import (
 
 // runServe serves, or answers one of the questions about the settings.
 func runServe(ctx context.Context, l *line, env Env) error {
-	// Settings are read in spite of wrong flags, to report everything at once.
 	c, err := config.Load(l.input(env))
-	if err := config.Join(l.wrong, err); err != nil {
+	if err != nil {
 		return err
 	}
-	c.Log.Source = l.on("trace")
+	c.Log.Source = l.on("--trace")
 	switch {
-	case l.on("print-config"):
+	case l.on("--print-config"):
 		printWarnings(env.Stderr, c)
 		return c.Print(env.Stdout)
-	case l.on("check-config"):
+	case l.on("--check-config"):
 		printWarnings(env.Stderr, c)
 		_, err := fmt.Fprintln(env.Stdout, "configuration ok")
 		return err
@@ -37,19 +37,19 @@ func runServe(ctx context.Context, l *line, env Env) error {
 // It is signed with the first JWT secret, which every instance that shares the
 // secrets accepts. Settings that serving alone needs may be missing or wrong.
 func runToken(_ context.Context, l *line, env Env) error {
-	c, err := config.LoadJWT(l.input(env))
-	claims := token.Claims{Subject: l.text("sub"), Audience: l.text("audience"), Scope: l.text("scope")}
+	claims := token.Claims{Subject: l.text("--sub"), Audience: l.text("--audience"), Scope: l.text("--scope")}
 	var ok bool
-	if claims.TTL, ok = config.ParseDuration(l.text("ttl")); !ok {
-		l.refuse("--ttl", quote(l.text("ttl"))+" is not accepted; want a duration such as 1h; a bare integer is seconds")
+	if claims.TTL, ok = config.ParseDuration(l.text("--ttl")); !ok {
+		l.wrong.Add("--ttl", "", "%q is not accepted; want a duration such as 1h; a bare integer is seconds", l.text("--ttl"))
 	}
 	if strings.TrimSpace(claims.Scope) == "" {
-		l.refuse("--scope", `is needed, for example "vm:read vm:write"`)
+		l.wrong.Add("--scope", "", `is needed, for example "vm:read vm:write"`)
 	}
-	if err := config.Join(l.wrong, err); err != nil {
+	c, err := config.LoadJWT(l.input(env))
+	if err != nil {
 		return err
 	}
-	if !l.flags.Changed("audience") {
+	if _, said := l.given["--audience"]; !said {
 		claims.Audience = c.JWT.Audiences[0]
 	}
 	secrets, err := c.JWTSecrets()
@@ -65,21 +65,13 @@ func runToken(_ context.Context, l *line, env Env) error {
 	return err
 }
 
-func (l *line) refuse(flag, text string) { l.wrong = config.Join(l.wrong, config.Refuse(flag, text)) }
-
-func quote(text string) string { return fmt.Sprintf("%q", text) }
-
-// Examine looks at everything that serving with c would need, and at the file
-// nginxConf, empty for none. Its error is that of Serve.
-type Examine func(ctx context.Context, c *config.Config, nginxConf string) (doctor.Report, error)
-
 // runDoctor prints what was found. Wrong settings are a matter of usage, like
 // everywhere; then they are all that is looked at.
 func runDoctor(ctx context.Context, l *line, env Env) error {
 	c, err := config.Load(l.input(env))
 	var report doctor.Report
-	if err = config.Join(l.wrong, err); err == nil {
-		report, err = env.Examine(ctx, c, l.text("nginx-conf"))
+	if err == nil {
+		report, err = env.Examine(ctx, c, l.text("--nginx-conf"))
 	}
 	var wrong *config.Error
 	if errors.As(err, &wrong) {
@@ -93,7 +85,7 @@ func runDoctor(ctx context.Context, l *line, env Env) error {
 	}
 	write := report.WriteText
 	switch {
-	case l.text("format") == "json":
+	case l.text("--format") == "json":
 		write = report.WriteJSON
 	case err != nil: // what is wrong with the settings is said on stderr
 		return err
@@ -107,10 +99,7 @@ func runDoctor(ctx context.Context, l *line, env Env) error {
 	return err
 }
 
-func runOpenAPI(_ context.Context, l *line, env Env) error {
-	if l.wrong != nil {
-		return l.wrong
-	}
+func runOpenAPI(_ context.Context, _ *line, env Env) error {
 	_, err := env.Stdout.Write(env.OpenAPI)
 	return err
 }
@@ -118,30 +107,23 @@ func runOpenAPI(_ context.Context, l *line, env Env) error {
 // runHelp answers from what is compiled in, so that it works in any
 // environment.
 func runHelp(_ context.Context, l *line, env Env) error {
-	about := serveCommand()
+	about := commands()[0]
 	if len(l.operands) > 0 {
-		var known bool
-		if about, known = commandNamed(l.operands[0]); !known {
-			l.wrong = config.Join(l.wrong, &config.Error{Problems: []config.Problem{unknownCommand(l.operands[0])}})
+		var unknown string
+		if about, unknown = commandNamed(l.operands[0]); unknown != "" {
+			return config.Refuse("", unknown)
 		}
 	}
-	switch {
-	case l.wrong != nil:
-		return l.wrong
-	case l.text("format") == "text":
+	if l.text("--format") == "text" {
 		return printHelp(env.Stdout, about)
 	}
-	return printOpenCLI(env.Stdout, version.String())
+	encoder := json.NewEncoder(env.Stdout)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(document(version.String()))
 }
 
-func runVersion(_ context.Context, l *line, env Env) error {
-	if l.wrong != nil {
-		return l.wrong
-	}
-	return printVersion(env.Stdout)
-}
-
-func printVersion(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s %s (%s)\n", Name, version.String(), version.Platform())
+func runVersion(_ context.Context, _ *line, env Env) error {
+	_, err := fmt.Fprintf(env.Stdout, "%s %s (%s %s/%s)\n", Name, version.String(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }

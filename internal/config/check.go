@@ -9,7 +9,6 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/address"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/jwks"
-	"github.com/busdk/bus-api-provider-vm/internal/nearest"
 )
 
 // The keys that the code speaks of more than once.
@@ -17,7 +16,6 @@ const (
 	keyConfig          = "config"
 	keyDev             = "dev"
 	keyAddr            = "addr"
-	keyDataDir         = "data_dir"
 	keyBackend         = "backend"
 	keyUsageBackend    = "usage.backend"
 	keyEventsURL       = "events.url"
@@ -31,56 +29,57 @@ const (
 	keyAdminAddr       = "admin.addr"
 )
 
-// refuse reports the value of a setting, with its place.
-func (c *Config) refuse(found *Error, key, format string, args ...any) {
-	found.add(key, c.origin.at(key).Place, format, args...)
-}
-
 // check applies the rules between settings.
-func (c *Config) check(found *Error) {
-	c.checkListeners(found)
-	c.checkEvents(found)
-	c.checkSecrets(found, "verify tokens with", ", or --jwks-file or --jwks-url for public keys")
-	c.checkJWKS(found)
+func (c *Config) check() {
+	c.checkListeners()
+	c.checkEvents()
+	c.checkSecrets("verify tokens with", ", or --jwks-file or --jwks-url for public keys")
+	c.checkJWKS()
 	for _, order := range [][2]string{
 		{"events.listener_retry_min", "events.listener_retry_max"}, {"status.refresh", "status.max_age"}, {"status.refresh_moving", "status.max_age"},
 	} {
 		low, high := c.origin.at(order[0]), c.origin.at(order[1])
 		least, ok := ParseDuration(low.Text)
 		if most, alsoOK := ParseDuration(high.Text); ok && alsoOK && least > most {
-			c.refuse(found, low.Key, "%s is more than %s, which is %s (%s)", low.Text, high.Key, high.Text, high.Place)
+			c.origin.refuse(low.Key, "%s is more than %s, which is %s (%s)", low.Text, high.Key, high.Text, high.Place)
 		}
 	}
 }
 
 // checkListeners finds what would end a start later, and what --dev forbids.
-func (c *Config) checkListeners(found *Error) {
-	const local = "; want a loopback address or a unix socket"
-	if c.Dev && !address.IsLoopback(c.Addr) {
-		c.refuse(found, keyAddr, "%s is not accepted with --dev, whose secret everybody knows"+local, quote(c.Addr))
-	}
-	if c.Dev && c.Admin.Addr != "" && !address.IsLoopback(c.Admin.Addr) {
-		c.refuse(found, keyAdminAddr, "%s is not accepted with --dev"+local, quote(c.Admin.Addr))
+func (c *Config) checkListeners() {
+	refuse := c.origin.refuse
+	for _, listener := range [][2]string{{keyAddr, c.Addr}, {keyAdminAddr, c.Admin.Addr}} {
+		if c.Dev && !address.IsLoopback(listener[1]) {
+			refuse(listener[0], "%.80q is not accepted with --dev, whose secret everybody knows; want a loopback address or a unix socket", listener[1])
+		}
 	}
 	if c.Dev && c.Backend != Static {
-		c.refuse(found, keyBackend, "%s is not accepted with --dev; want %s", c.Backend, Static)
+		refuse(keyBackend, "%s is not accepted with --dev; want %s", c.Backend, Static)
 	}
 	if address.Overlap(c.Addr, c.Admin.Addr) {
-		c.refuse(found, keyAdminAddr, "%s is taken by %s, which is %s (%s)", quote(c.Admin.Addr), keyAddr, quote(c.Addr), c.origin.at(keyAddr).Place)
+		refuse(keyAdminAddr, "%.80q is taken by %s, which is %.80q (%s)", c.Admin.Addr, keyAddr, c.Addr, c.origin.at(keyAddr).Place)
 	}
 	_, isUnix := address.Socket(c.Addr)
 	_, adminIsUnix := address.Socket(c.Admin.Addr)
 	if c.Socket.Group == "" || !isUnix && !adminIsUnix {
-		return
+		return // groups may be looked up over a network
 	}
 	if _, err := address.GroupID(c.Socket.Group); err != nil {
-		c.refuse(found, "socket.group", "this machine has no group %s", quote(c.Socket.Group))
+		refuse("socket.group", "this machine has no group %.80q", c.Socket.Group)
 	}
 }
 
 // checkEvents asks for what Events needs. Where nothing needs Events, the names
 // that the dispatcher sets for every process are not judged.
-func (c *Config) checkEvents(found *Error) {
+func (c *Config) checkEvents() {
+	chosen := c.NeedsEvents() || c.origin.at(keyEventsURL).Layer != layerEnv
+	if _, err := events.CollectionURL(c.Events.URL); err != nil && c.Events.URL != "" && chosen {
+		c.origin.refuse(keyEventsURL, "is not accepted; want %s", setting(keyEventsURL).Allowed) // not repeated: it may hold a password
+	}
+	if !c.NeedsEvents() {
+		return
+	}
 	var users []string
 	for _, user := range [][2]string{{keyBackend, c.Backend}, {"billing.backend", c.Billing.Backend}, {keyUsageBackend, c.Usage.Backend}} {
 		if user[1] == Events {
@@ -88,55 +87,50 @@ func (c *Config) checkEvents(found *Error) {
 		}
 	}
 	needed := "is needed by " + strings.Join(users, ", ") + " = " + Events
-	_, err := events.CollectionURL(c.Events.URL)
-	switch {
-	case c.Events.URL == "" && c.NeedsEvents():
-		found.add(keyEventsURL, "", "%s; set --events-url, BUS_EVENTS_API_URL or the key in the file", needed)
-	case c.Events.URL != "" && err != nil && (c.NeedsEvents() || c.origin.at(keyEventsURL).Layer != layerEnv):
-		c.refuse(found, keyEventsURL, "is not accepted; want %s", setting(keyEventsURL).Allowed) // not repeated: it may hold a password
+	if c.Events.URL == "" {
+		c.origin.found.Add(keyEventsURL, "", "%s; set --events-url, BUS_EVENTS_API_URL or the key in the file", needed)
 	}
 	switch file := c.Events.TokenFile; {
-	case !c.NeedsEvents():
 	case file == "" && c.Events.Token.IsZero():
 		needed += "; set BUS_API_TOKEN, --token-file or BUS_API_TOKEN_FILE"
-		if name := setting(keyEventsTokenFile).Ambient; c.origin.input.variable(name) != "" {
-			needed += " (" + name + " names a file that does not exist)"
+		if _, place := c.origin.input.environment(setting(keyEventsTokenFile).Ambient); place != "" {
+			needed += " (" + place + " names a file that does not exist)"
 		}
-		found.add(keyEventsToken, "", "%s", needed)
+		c.origin.found.Add(keyEventsToken, "", "%s", needed)
 	case file != "" && !exists(file):
-		c.refuse(found, keyEventsTokenFile, "the file does not exist or cannot be reached; want a file that holds the provider's token")
+		c.origin.refuse(keyEventsTokenFile, "the file does not exist or cannot be reached; want a file that holds the provider's token")
 	}
 }
 
 // checkSecrets refuses two places for one secret, and none where one is needed
 // for purpose; instead is what else would do, empty for nothing.
-func (c *Config) checkSecrets(found *Error, purpose, instead string) {
+func (c *Config) checkSecrets(purpose, instead string) {
 	plain, file := c.origin.given(keyJWTSecret), c.origin.given(keyJWTSecretFile)
 	switch {
 	case plain && file:
-		c.refuse(found, keyJWTSecretFile, "want either this or %s (%s), not both", keyJWTSecret, c.origin.at(keyJWTSecret).Place)
+		c.origin.refuse(keyJWTSecretFile, "want either this or %s (%s), not both", keyJWTSecret, c.origin.at(keyJWTSecret).Place)
 		return
 	case !plain && !file && (!c.hasPublicKeys() || instead == ""):
-		found.add(keyJWTSecret, "", "no secret to %s; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE%s; for local checks use --dev", purpose, instead)
+		c.origin.found.Add(keyJWTSecret, "", "no secret to %s; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE%s; for local checks use --dev", purpose, instead)
 		return
 	}
 	secrets, err := c.JWTSecrets()
 	if wrong := (*Error)(nil); errors.As(err, &wrong) {
-		c.refuse(found, wrong.Problems[0].Key, "%s", wrong.Problems[0].Text)
+		c.origin.refuse(wrong.Problems[0].Key, "%s", wrong.Problems[0].Text)
 	}
 	c.Warnings = append(c.Warnings, c.SecretWarnings(secrets)...)
 }
 
 // checkJWKS reads a file of public keys, and looks at a URL without asking it.
-func (c *Config) checkJWKS(found *Error) {
+func (c *Config) checkJWKS() {
 	if c.JWT.JWKSFile != "" && c.JWT.JWKSURL != "" {
-		c.refuse(found, keyJWKSURL, "want either this or %s (%s), not both", keyJWKSFile, c.origin.at(keyJWKSFile).Place)
+		c.origin.refuse(keyJWKSURL, "want either this or %s (%s), not both", keyJWKSFile, c.origin.at(keyJWKSFile).Place)
 	}
 	if _, err := jwks.ReadFile(c.JWT.JWKSFile); c.JWT.JWKSFile != "" && err != nil {
-		c.refuse(found, keyJWKSFile, "no public keys in the file: %v", err)
+		c.origin.refuse(keyJWKSFile, "no public keys in the file: %v", err)
 	}
 	if err := jwks.CheckURL(c.JWT.JWKSURL); c.JWT.JWKSURL != "" && err != nil {
-		c.refuse(found, keyJWKSURL, "is not accepted; %v", err)
+		c.origin.refuse(keyJWKSURL, "is not accepted; %v", err)
 	}
 }
 
@@ -146,8 +140,14 @@ func (c *Config) hasPublicKeys() bool { return c.JWT.JWKSFile != "" || c.JWT.JWK
 // warn collects what is allowed and unwise.
 func (c *Config) warn() {
 	warn := func(words ...string) { c.Warnings = append(c.Warnings, strings.Join(words, "")) }
-	if names := c.origin.input.unknownNames(); len(names) > 0 {
-		warn("the environment has names that no setting knows: ", strings.Join(names, ", "), "; correct them, or take them out: they change nothing")
+	var known []string
+	for _, s := range Settings() {
+		known = append(known, s.Env)
+	}
+	for _, each := range slices.Sorted(slices.Values(c.origin.input.Environ)) {
+		if name, _, _ := strings.Cut(each, "="); strings.HasPrefix(name, "BUS_VM_") && !slices.Contains(known, name) {
+			warn("the environment has ", name, ", which is no setting and changes nothing", Suggest(name, known))
+		}
 	}
 	if u, err := url.Parse(c.Events.URL); c.NeedsEvents() && err == nil && u.Scheme == "http" && !address.IsLoopbackHost(strings.ToLower(u.Hostname())) {
 		warn(keyEventsURL, " is plain http to ", u.Host, ": the provider's token can be read on the way; use https, or a network that is yours alone")
@@ -155,29 +155,8 @@ func (c *Config) warn() {
 	if c.Backend == Static && !address.IsLoopback(c.Addr) {
 		warn("backend static answers for no real machine, and ", c.Addr, " can be reached by other machines")
 	}
-	if c.Admin.Addr != "" && !address.IsLoopback(c.Admin.Addr) {
+	if !address.IsLoopback(c.Admin.Addr) {
 		warn(keyAdminAddr, " ", c.Admin.Addr, " can be reached by other machines, and asks for no token; ",
 			"use a loopback address or a unix socket, or let a firewall decide who may")
 	}
-}
-
-// unknownNames lists what in the environment looks like a setting of this
-// service and is none, each with what it may stand for.
-func (in Input) unknownNames() (unknown []string) {
-	var known []string
-	for _, s := range table() {
-		known = append(known, s.Env)
-	}
-	for _, each := range in.Environ {
-		name, _, _ := strings.Cut(each, "=")
-		if !strings.HasPrefix(name, "BUS_VM_") || slices.Contains(known, name) {
-			continue
-		}
-		if near := nearest.Name(name, known); near != "" {
-			name += " (did you mean " + near + "?)"
-		}
-		unknown = append(unknown, name)
-	}
-	slices.Sort(unknown)
-	return slices.Compact(unknown)
 }

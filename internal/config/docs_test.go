@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"text/template"
+
+	"github.com/stretchr/testify/require"
 )
 
 var update = flag.Bool("update", false, "rewrite the generated files")
@@ -14,67 +17,45 @@ var update = flag.Bool("update", false, "rewrite the generated files")
 func golden(t *testing.T, path, got string) {
 	t.Helper()
 	if *update {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		rewriteShared(t, path, got)
-		return
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
 	}
 	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s is stale; run: go test ./internal/config -update\ngot\n%s", path, got)
+	require.NoError(t, err)
+	is, wanted := strings.Split(got, "\n"), strings.Split(string(want), "\n")
+	for i := range max(len(is), len(wanted)) {
+		if i >= len(is) || i >= len(wanted) || is[i] != wanted[i] {
+			t.Fatalf("%s is stale from line %d on, where the code says now:\n%s\nrun: go test ./internal/config -update", path, i+1,
+				strings.Join(is[min(i, len(is)):min(i+3, len(is))], "\n"))
+		}
 	}
 }
 
-func rewriteShared(t *testing.T, path, text string) {
+// rendered is a template of testdata with the settings.
+func rendered(t *testing.T, name string) string {
 	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
+	codes := func(text string) string {
+		if text != "" {
+			text = "`" + strings.ReplaceAll(text, "|", "\\|") + "`"
+		}
+		return text
 	}
+	page := template.Must(template.New(name).Funcs(template.FuncMap{"code": codes}).ParseFiles(filepath.Join("testdata", name)))
+	var b strings.Builder
+	require.NoError(t, page.Execute(&b, Settings()))
+	return b.String()
 }
 
 func TestReferenceIsFresh(t *testing.T) {
-	golden(t, filepath.Join("..", "..", "docs", "settings.md"), Reference())
+	golden(t, filepath.Join("..", "..", "docs", "settings.md"), rendered(t, "settings.tmpl"))
 }
 
-// TestReadmeTableIsFresh holds the README to the table once it has the markers.
+// TestReadmeTableIsFresh compares what is between the markers.
 func TestReadmeTableIsFresh(t *testing.T) {
 	path := filepath.Join("..", "..", "README.md")
 	text, err := os.ReadFile(path)
-	if os.IsNotExist(err) {
-		return
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	head, rest, begins := strings.Cut(string(text), TableBegin+"\n")
-	block, tail, ends := strings.Cut(rest, TableEnd)
-	if !begins {
-		return
-	}
-	if !ends {
-		t.Fatalf("README.md has %s without %s", TableBegin, TableEnd)
-	}
-	if *update {
-		rewriteShared(t, path, head+TableBegin+"\n"+CompactTable()+TableEnd+tail)
-		return
-	}
-	if block != CompactTable() {
-		t.Error("the settings in README.md are stale; run: go test ./internal/config -update")
-	}
-}
-
-func TestReferenceNamesEverything(t *testing.T) {
-	for what, text := range map[string]string{"Reference": Reference(), "CompactTable": CompactTable()} {
-		for _, s := range Settings() {
-			for _, name := range []string{s.flagName(), s.Env, s.fileKey()} {
-				if !strings.Contains(text, codes(name)) {
-					t.Errorf("%s lacks %s", what, name)
-				}
-			}
-		}
-	}
+	require.NoError(t, err)
+	head, rest, begins := strings.Cut(string(text), "<!-- settings:begin -->\n")
+	_, tail, ends := strings.Cut(rest, "<!-- settings:end -->")
+	require.True(t, begins && ends, "README.md lacks the markers of the settings")
+	golden(t, path, head+"<!-- settings:begin -->\n"+rendered(t, "table.tmpl")+"<!-- settings:end -->"+tail)
 }

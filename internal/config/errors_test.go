@@ -7,12 +7,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
 	path := writeFile(t, "config.yaml", "adr: here\nstatus:\n  max_age: old\n")
 	_, err := Load(Input{
-		Flags: flagsOf(t, "--addr", "nowhere"),
+		Flags: flagsOf("--addr=nowhere"),
 		Environ: []string{
 			"BUS_VM_CONFIG=" + path, "BUS_VM_BACKEND=cloud", "BUS_VM_USAGE_BACKEND=events", "BUS_EVENTS_LISTENER_RETRY_MIN=1m",
 		},
@@ -99,18 +101,18 @@ func TestRulesBetweenSettings(t *testing.T) {
 		"dev with another secret": {
 			args: []string{"--dev"}, environ: withSecret(),
 		},
-		"dev on ::1":       {args: []string{"--dev", "--addr", "[::1]:8085"}},
-		"dev on localhost": {args: []string{"--dev", "--addr", "localhost:8085"}},
-		"dev on a socket":  {args: []string{"--dev", "--addr", "unix:/run/vm.sock"}},
+		"dev on ::1":       {args: []string{"--dev", "--addr=[::1]:8085"}},
+		"dev on localhost": {args: []string{"--dev", "--addr=localhost:8085"}},
+		"dev on a socket":  {args: []string{"--dev", "--addr=unix:/run/vm.sock"}},
 		"dev for everyone": {
-			args: []string{"--dev", "--addr", ":8085", "--admin-addr", "0.0.0.0:9090"},
+			args: []string{"--dev", "--addr=:8085", "--admin-addr=0.0.0.0:9090"},
 			want: []Problem{
 				{"addr", "flag --addr", `":8085" is not accepted with --dev, whose secret everybody knows; want a loopback address or a unix socket`},
-				{"admin.addr", "flag --admin-addr", `"0.0.0.0:9090" is not accepted with --dev; want a loopback address or a unix socket`},
+				{"admin.addr", "flag --admin-addr", `"0.0.0.0:9090" is not accepted with --dev, whose secret everybody knows; want a loopback address or a unix socket`},
 			},
 		},
 		"dev on a name that is not localhost": {
-			args: []string{"--dev", "--addr", "localhost.example:1"},
+			args: []string{"--dev", "--addr=localhost.example:1"},
 			want: []Problem{{"addr", "flag --addr", `"localhost.example:1" is not accepted with --dev, whose secret everybody knows; want a loopback address or a unix socket`}},
 		},
 		"dev with events": {
@@ -119,17 +121,21 @@ func TestRulesBetweenSettings(t *testing.T) {
 			want:    []Problem{{"backend", "flag --backend", "events is not accepted with --dev; want static"}},
 		},
 		"events whole": {
-			args:    []string{"--backend", "events", "--events-url", "http://127.0.0.1:8081/local/v1/"},
+			args:    []string{"--backend=events", "--events-url=http://127.0.0.1:8081/local/v1/"},
 			environ: withSecret("BUS_API_TOKEN=t"),
 		},
+		"events as the dispatcher runs it": {
+			args:    []string{"--backend=events", "--events-url=http://127.0.0.1:8081/local/v1"},
+			environ: withSecret("BUS_API_TOKEN=t", "BUS_EVENTS_API_URL=http://127.0.0.1:8081/local/v1", "BUS_EVENTS_TOKEN_FILE=.bus/tokens/absent.jwt"),
+		},
 		"events with the dispatcher's environment alone": {
-			args:    []string{"--billing-backend", "events"},
+			args:    []string{"--billing-backend=events"},
 			environ: withSecret("BUS_EVENTS_API_URL=http://127.0.0.1:8081/local/v1", "BUS_EVENTS_TOKEN_FILE=.bus/tokens/absent.jwt"),
 			want: []Problem{{"events.token", "", "is needed by billing.backend = events; set BUS_API_TOKEN, --token-file or BUS_API_TOKEN_FILE" +
-				" (BUS_EVENTS_TOKEN_FILE names a file that does not exist)"}},
+				" (environment BUS_EVENTS_TOKEN_FILE names a file that does not exist)"}},
 		},
 		"events with a token file that is not there": {
-			args:    []string{"--usage-backend", "events", "--events-url", "http://h", "--token-file", "/nonexistent/token"},
+			args:    []string{"--usage-backend=events", "--events-url=http://h", "--token-file=/nonexistent/token"},
 			environ: withSecret(),
 			want:    []Problem{{"events.token_file", "flag --token-file", "the file does not exist or cannot be reached; want a file that holds the provider's token"}},
 		},
@@ -137,7 +143,7 @@ func TestRulesBetweenSettings(t *testing.T) {
 			environ: withSecret("BUS_EVENTS_API_URL=%zz", "BUS_EVENTS_TOKEN_FILE=absent"),
 		},
 		"a URL that no one needs, from a flag": {
-			args: []string{"--events-url", "ftp://h"}, environ: withSecret(),
+			args: []string{"--events-url=ftp://h"}, environ: withSecret(),
 			want: []Problem{{"events.url", "flag --events-url", "is not accepted; want an absolute http or https URL without user, query or fragment"}},
 		},
 		"refresh beyond the age": {
@@ -145,33 +151,31 @@ func TestRulesBetweenSettings(t *testing.T) {
 			want:    []Problem{{"status.refresh", "default", "2s is more than status.max_age, which is 1 (environment BUS_VM_STATUS_MAX_AGE)"}},
 		},
 		"one address twice": {
-			args: []string{"--addr", "0.0.0.0:8085", "--admin-addr", "127.0.0.1:8085"}, environ: withSecret(),
+			args: []string{"--addr=0.0.0.0:8085", "--admin-addr=127.0.0.1:8085"}, environ: withSecret(),
 			want: []Problem{{"admin.addr", "flag --admin-addr", `"127.0.0.1:8085" is taken by addr, which is "0.0.0.0:8085" (flag --addr)`}},
 		},
 		"one socket twice": {
-			args: []string{"--addr", "unix:/run/vm.sock"}, environ: withSecret("BUS_VM_ADMIN_ADDR=unix:/run/vm.sock"),
+			args: []string{"--addr=unix:/run/vm.sock"}, environ: withSecret("BUS_VM_ADMIN_ADDR=unix:/run/vm.sock"),
 			want: []Problem{{"admin.addr", "environment BUS_VM_ADMIN_ADDR", `"unix:/run/vm.sock" is taken by addr, which is "unix:/run/vm.sock" (flag --addr)`}},
 		},
 		"a group of a socket": {
-			args: []string{"--addr", "unix:/run/vm.sock", "--socket-group", "root"}, environ: withSecret(),
+			args: []string{"--addr=unix:/run/vm.sock", "--socket-group=root"}, environ: withSecret(),
 		},
 		"a group that does not exist": {
-			args: []string{"--admin-addr", "unix:/run/vm.sock", "--socket-group", "no-such-group"}, environ: withSecret(),
+			args: []string{"--admin-addr=unix:/run/vm.sock", "--socket-group=no-such-group"}, environ: withSecret(),
 			want: []Problem{{"socket.group", "flag --socket-group", `this machine has no group "no-such-group"`}},
 		},
 		"a group without a socket": {
-			args: []string{"--socket-group", "no-such-group"}, environ: withSecret(),
+			args: []string{"--socket-group=no-such-group"}, environ: withSecret(),
 		},
 		"both forms of the secret": {
-			args: []string{"--jwt-secret-file", "/nonexistent"}, environ: withSecret(),
+			args: []string{"--jwt-secret-file=/nonexistent"}, environ: withSecret(),
 			want: []Problem{{"jwt.secret_file", "flag --jwt-secret-file", "want either this or jwt.secret (environment BUS_VM_JWT_SECRET), not both"}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Load(Input{Flags: flagsOf(t, tc.args...), Environ: tc.environ})
-			if want := (&Error{tc.want}).orNil(); !reflect.DeepEqual(err, want) {
-				t.Errorf("got  %v\nwant %v", err, want)
-			}
+			_, err := Load(Input{Flags: flagsOf(tc.args...), Environ: tc.environ})
+			require.Equal(t, (&Error{Problems: tc.want}).OrNil(), err)
 		})
 	}
 }

@@ -1,9 +1,11 @@
 package config
 
 import (
-	"reflect"
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestFileIsReadStrictly(t *testing.T) {
@@ -24,8 +26,8 @@ func TestFileIsReadStrictly(t *testing.T) {
 		"an empty audience":     {"jwt:\n  audiences:\n  - a\n  - ~\n", []string{"jwt.audiences (file PATH line 3): want names without spaces or commas, at least one"}},
 		"an audience of two":    {"jwt: {audiences: ['a b']}\n", []string{"jwt.audiences (file PATH line 1): want names without spaces or commas, at least one"}},
 		"audiences as sections": {"jwt: {audiences: [{a: b}]}\n", []string{"jwt.audiences (file PATH line 1): want names without spaces or commas, at least one"}},
-		"a key twice":           {"timeout: 1s\ntimeout: 2s\n", []string{"timeout (file PATH line 2): stands twice in the file"}},
-		"a section twice":       {"log: {level: info}\nlog: {format: json}\n", []string{"log (file PATH line 2): stands twice in the file"}},
+		"a key twice":           {"timeout: 1s\ntimeout: 2s\n", []string{"timeout (file PATH line 2): is twice in the file"}},
+		"a section twice":       {"log: {level: info}\nlog: {format: json}\n", []string{"log (file PATH line 2): is twice in the file"}},
 		"unknown below":         {"\njwt:\n  secrets: hunter2\n", []string{`jwt (file PATH line 3): unknown key "secrets"; did you mean secret?`}},
 		"a dotted key":          {"jwt.leeway: 1s\n", []string{`(file PATH line 1): unknown key "jwt.leeway"; did you mean leeway in the section jwt?`}},
 		"another section":       {"max_age: 1s\n", []string{`(file PATH line 1): unknown key "max_age"; did you mean max_age in the section status?`}},
@@ -36,7 +38,7 @@ func TestFileIsReadStrictly(t *testing.T) {
 		"a list":                {"timeout: [1s]\n", []string{"timeout (file PATH line 1): want one value: a duration from 1ms to 24h, such as 1m30s; a bare integer is seconds"}},
 		"a mapping":             {"jwt:\n  secret:\n    hunter2: 1\n", []string{"jwt.secret (file PATH line 3): want one value: raw text, or base64: and the secret in base64; below 32 bytes with a warning"}},
 		"tabs":                  {"log:\n\tlevel: info\n", []string{`(file PATH line 2): a tab cannot indent YAML; want spaces`}},
-		"an open list":          {"addr: [x\n", []string{`(file PATH line 1): not YAML: did not find expected ',' or ']'`}},
+		"an open list":          {"addr: [x\n", []string{`(file PATH): not YAML: line 1: did not find expected ',' or ']'`}},
 		"a secret as an alias":  {"jwt:\n  secret: *hunter2\n", []string{`(file PATH): not YAML: unknown anchor … referenced`}},
 		"an alias":              {"billing: &none {backend: none}\nusage: *none\n", nil},
 	} {
@@ -54,7 +56,7 @@ func TestFileIsReadStrictly(t *testing.T) {
 	}
 }
 
-const topKeys = "addr, admin, backend, billing, data_dir, events, jwt, limits, log, server, shutdown, socket, static, status, timeout, usage"
+const topKeys = "data_dir, addr, socket, server, limits, backend, billing, usage, timeout, events, jwt, static, status, shutdown, admin, log"
 
 func TestFileValuesAreTexts(t *testing.T) {
 	path := writeFile(t, "config.yaml", `
@@ -76,30 +78,24 @@ jwt: {secret: 00012345678901234567890123456789012, audiences: [b, a]}
 
 func TestFileThatCannotBeReadHidesNothingElse(t *testing.T) {
 	directory := t.TempDir()
-	got := problemsOf(t, Input{Flags: flagsOf(t, "--config", directory, "--timeout=x")})
+	got := problemsOf(t, Input{Flags: flagsOf("--config="+directory, "--timeout=x")})
 	want := []Problem{
-		{"config", "flag --config", quote(directory) + ": is a directory"},
+		{"config", "flag --config", fmt.Sprintf("%q: is a directory", directory)},
 		{"timeout", "flag --timeout", `"x" is not accepted; want a duration from 1ms to 24h, such as 1m30s; a bare integer is seconds`},
 	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got  %+v\nwant %+v", got, want)
-	}
+	require.Equal(t, want, got)
 	got = problemsOf(t, Input{Environ: []string{"BUS_VM_CONFIG=/nonexistent"}})
 	want = []Problem{{"config", "environment BUS_VM_CONFIG", `"/nonexistent": no such file or directory`}}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got  %+v\nwant %+v", got, want)
-	}
+	require.Equal(t, want, got)
 }
 
 func TestReloadReadsTheFileAgain(t *testing.T) {
 	path := writeFile(t, "config.yaml", "log: {level: info}\ntimeout: 1s\n")
-	in := Input{Flags: flagsOf(t, "--timeout=5s"), Environ: withSecret("BUS_VM_CONFIG=" + path)}
+	in := Input{Flags: flagsOf("--timeout=5s"), Environ: withSecret("BUS_VM_CONFIG=" + path)}
 	first := loaded(t, in)
 	rewrite(t, path, "log: {level: debug}\ntimeout: 2s\n")
 	second, err := first.Reload()
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	if first.Log.Level.String() != "INFO" || second.Log.Level.String() != "DEBUG" || second.Timeout != first.Timeout {
 		t.Errorf("first %v, second %v", first.Log, second.Log)
 	}

@@ -1,13 +1,12 @@
 package config
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
-	"reflect"
+	"strings"
 	"testing"
 
-	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
 )
 
 // testSecret is long enough to make no warning.
@@ -18,20 +17,19 @@ func withSecret(more ...string) []string {
 	return append([]string{"BUS_VM_JWT_SECRET=" + testSecret}, more...)
 }
 
-// flagsOf parses args, which must be right as such.
-func flagsOf(t *testing.T, args ...string) *pflag.FlagSet {
-	t.Helper()
-	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	for _, s := range Settings() {
-		if s.Flag != "" {
-			flags.String(s.Flag, "", s.Help)
+// flagsOf makes flags of --name=text; --name is true, and --verbose another one.
+func flagsOf(args ...string) map[string]Flag {
+	flags := map[string]Flag{}
+	for _, arg := range args {
+		typed, text, valued := strings.Cut(arg, "=")
+		switch {
+		case typed == "--verbose":
+			flags["--log-level"] = Flag{"debug", "flag " + typed}
+		case !valued:
+			flags[typed] = Flag{"true", "flag " + typed}
+		default:
+			flags[typed] = Flag{text, "flag " + typed}
 		}
-	}
-	flags.Lookup("dev").NoOptDefVal = "true"
-	flags.Bool("verbose", false, "")
-	flags.Lookup("verbose").Annotations = map[string][]string{Sets: {"log-level", "debug"}}
-	if err := flags.Parse(args); err != nil {
-		t.Fatal(err)
 	}
 	return flags
 }
@@ -40,19 +38,20 @@ func flagsOf(t *testing.T, args ...string) *pflag.FlagSet {
 func writeFile(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	rewrite(t, path, text)
 	return path
+}
+
+func rewrite(t *testing.T, path, text string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 }
 
 // loaded is a Load that must succeed.
 func loaded(t *testing.T, in Input) *Config {
 	t.Helper()
 	c, err := Load(in)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return c
 }
 
@@ -61,9 +60,7 @@ func problemsOf(t *testing.T, in Input) []Problem {
 	t.Helper()
 	_, err := Load(in)
 	var e *Error
-	if !errors.As(err, &e) {
-		t.Fatalf("Load returned %v, want an *Error", err)
-	}
+	require.ErrorAs(t, err, &e)
 	return e.Problems
 }
 
@@ -72,14 +69,13 @@ func same(t *testing.T, got, want *Config) {
 	t.Helper()
 	a, b := *got, *want
 	a.origin, b.origin = nil, nil
-	if !reflect.DeepEqual(a, b) {
-		t.Errorf("got  %+v\nwant %+v", a, b)
-	}
+	require.Equal(t, b, a)
 }
 
-func rewrite(t *testing.T, path, text string) {
+// printed is what Print writes.
+func printed(t *testing.T, c *Config) string {
 	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	var b strings.Builder
+	require.NoError(t, c.Print(&b))
+	return b.String()
 }

@@ -2,8 +2,9 @@ package config
 
 import (
 	"path/filepath"
-	"reflect"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // publicKey is the key of RFC 8037 appendix A.2 as a set.
@@ -16,25 +17,25 @@ func TestJWKSSettings(t *testing.T) {
 		args, environ []string
 		want          []Problem
 	}{
-		"a file and no secret":    {[]string{"--jwks-file", good}, nil, nil},
+		"a file and no secret":    {[]string{"--jwks-file=" + good}, nil, nil},
 		"a file and a secret":     {nil, withSecret("BUS_VM_JWKS_FILE=" + good), nil},
 		"a URL and no secret":     {nil, []string{"BUS_VM_JWKS_URL=https://id.example/jwks?v=1"}, nil},
-		"a URL on loopback":       {[]string{"--jwks-url", "http://[::1]:1/x"}, nil, nil},
-		"both":                    {[]string{"--jwks-file", good, "--jwks-url", "https://a"}, nil, []Problem{{keyJWKSURL, "flag --jwks-url", "want either this or jwt.jwks_file (flag --jwks-file), not both"}}},
-		"no file":                 {[]string{"--jwks-file", filepath.Join(t.TempDir(), "absent")}, nil, []Problem{{keyJWKSFile, "flag --jwks-file", "no public keys in the file: no such file or directory"}}},
-		"a file without a key":    {[]string{"--jwks-file", bad}, nil, []Problem{{keyJWKSFile, "flag --jwks-file", "no public keys in the file: the document has no key for RS256, ES256 or EdDSA"}}},
-		"http elsewhere":          {[]string{"--jwks-url", "http://hunter2@id.example/jwks"}, nil, []Problem{{keyJWKSURL, "flag --jwks-url", noURL}}},
-		"a bad secret beside it":  {[]string{"--jwks-file", good}, []string{"BUS_VM_JWT_SECRET=base64:!"}, []Problem{{keyJWTSecret, "environment BUS_VM_JWT_SECRET", "what follows base64: is not base64"}}},
-		"two secrets beside it":   {[]string{"--jwks-file", good, "--jwt-secret-file", good}, withSecret(), []Problem{{keyJWTSecretFile, "flag --jwt-secret-file", "want either this or jwt.secret (environment BUS_VM_JWT_SECRET), not both"}}},
+		"a URL on loopback":       {[]string{"--jwks-url=http://[::1]:1/x"}, nil, nil},
+		"both":                    {[]string{"--jwks-file=" + good, "--jwks-url=https://a"}, nil, []Problem{{keyJWKSURL, "flag --jwks-url", "want either this or jwt.jwks_file (flag --jwks-file), not both"}}},
+		"no file":                 {[]string{"--jwks-file=" + filepath.Join(t.TempDir(), "absent")}, nil, []Problem{{keyJWKSFile, "flag --jwks-file", "no public keys in the file: no such file or directory"}}},
+		"a file without a key":    {[]string{"--jwks-file=" + bad}, nil, []Problem{{keyJWKSFile, "flag --jwks-file", "no public keys in the file: the document has no key for RS256, ES256 or EdDSA"}}},
+		"http elsewhere":          {[]string{"--jwks-url=http://hunter2@id.example/jwks"}, nil, []Problem{{keyJWKSURL, "flag --jwks-url", noURL}}},
+		"a bad secret beside it":  {[]string{"--jwks-file=" + good}, []string{"BUS_VM_JWT_SECRET=base64:!"}, []Problem{{keyJWTSecret, "environment BUS_VM_JWT_SECRET", "what follows base64: is not base64"}}},
+		"two secrets beside it":   {[]string{"--jwks-file=" + good, "--jwt-secret-file=" + good}, withSecret(), []Problem{{keyJWTSecretFile, "flag --jwt-secret-file", "want either this or jwt.secret (environment BUS_VM_JWT_SECRET), not both"}}},
 		"nothing to verify with":  {nil, nil, []Problem{{keyJWTSecret, "", "no secret to verify tokens with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE, or --jwks-file or --jwks-url for public keys; for local checks use --dev"}}},
 		"an empty name, no value": {nil, withSecret("BUS_VM_JWKS_URL="), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in := Input{Flags: flagsOf(t, tc.args...), Environ: tc.environ}
+			in := Input{Flags: flagsOf(tc.args...), Environ: tc.environ}
 			if tc.want == nil {
 				loaded(t, in)
-			} else if got := problemsOf(t, in); !reflect.DeepEqual(got, tc.want) {
-				t.Errorf("got %+v, want %+v", got, tc.want)
+			} else {
+				require.Equal(t, tc.want, problemsOf(t, in))
 			}
 		})
 	}
@@ -64,12 +65,8 @@ func TestNeedRestart(t *testing.T) {
 	} {
 		rewrite(t, path, text)
 		after, err := before.Reload()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := before.NeedRestart(after); !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: got %q, want %q", text, got, want)
-		}
+		require.NoError(t, err)
+		require.Equal(t, want, before.NeedRestart(after), text)
 	}
 	rewrite(t, path, "events: {token: hunter2, token_refresh: yes}")
 	before = loaded(t, Input{Environ: withSecret("BUS_VM_CONFIG=" + path)})

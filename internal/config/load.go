@@ -4,35 +4,37 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/busdk/bus-api-provider-vm/internal/secret"
 	"github.com/busdk/bus-api-provider-vm/internal/token"
 )
-
-// redacted stands for a secret in every output.
-const redacted = "[redacted]"
 
 // Load reads and checks all settings. Its error is an *Error with everything
 // that is wrong.
 func Load(in Input) (*Config, error) {
-	c, found, complete := parse(in, func(string) bool { return true })
+	c, complete := parse(in)
 	if complete {
-		c.check(found)
+		c.check()
 		c.warn()
 	}
-	return c, found.orNil()
+	return c, c.origin.found.OrNil()
 }
 
 // LoadJWT reads the settings that signing a token takes and ignores what may be
-// wrong with the others. Everything else in the Config is at its default.
+// wrong with the others.
 func LoadJWT(in Input) (*Config, error) {
-	c, found, complete := parse(in, ForJWT)
+	c, complete := parse(in)
+	found := c.origin.found
+	found.Problems = slices.DeleteFunc(found.Problems, func(p Problem) bool {
+		known, typed := setting(p.Key).Key != "", slices.Contains(in.Wrong.Problems, p)
+		return known && !typed && !ForJWT(p.Key)
+	})
 	if complete {
-		c.checkSecrets(found, "sign a token with", "")
+		c.checkSecrets("sign a token with", "")
 	}
-	return c, found.orNil()
+	return c, found.OrNil()
 }
 
 // ForJWT reports the settings that LoadJWT obeys.
@@ -47,8 +49,8 @@ func (c *Config) Reload() (*Config, error) { return Load(c.origin.input) }
 // NeedRestart lists the keys of the settings that differ in next and that a
 // running service does not follow.
 func (c *Config) NeedRestart(next *Config) (keys []string) {
-	for _, s := range table() {
-		followed := s.followed || s.Key == keyEventsToken && c.Events.TokenRefresh
+	for _, s := range Settings() {
+		followed := s.Reload == "file" || s.Reload == "both" || s.Reload == "refused" && c.Events.TokenRefresh
 		if !followed && c.origin.at(s.Key).Text != next.origin.at(s.Key).Text {
 			keys = append(keys, s.Key)
 		}
@@ -61,20 +63,19 @@ func (c *Config) NeedRestart(next *Config) (keys []string) {
 // instead. The secret file is read each time. Errors name the setting, never a
 // secret.
 func (c *Config) JWTSecrets() (secrets [][]byte, err error) {
-	if c.JWT.SecretFile != "" {
-		if secrets, err = token.ReadSecrets(c.JWT.SecretFile); err != nil {
-			return nil, Refuse(keyJWTSecretFile, err.Error())
-		}
-		return secrets, nil
+	key := keyJWTSecret
+	switch {
+	case c.JWT.SecretFile != "":
+		key = keyJWTSecretFile
+		secrets, err = token.ReadSecrets(c.JWT.SecretFile)
+	case !c.JWT.Secret.IsZero() || !c.hasPublicKeys():
+		secrets = make([][]byte, 1)
+		secrets[0], err = token.ParseSecret(c.JWT.Secret.Reveal())
 	}
-	if c.JWT.Secret.IsZero() && c.hasPublicKeys() {
-		return nil, nil
-	}
-	secret, err := token.ParseSecret(c.JWT.Secret.Reveal())
 	if err != nil {
-		return nil, Refuse(keyJWTSecret, err.Error())
+		return nil, Refuse(key, err.Error())
 	}
-	return [][]byte{secret}, nil
+	return secrets, nil
 }
 
 // SecretWarnings says what is unwise about secrets of JWTSecrets.
@@ -94,39 +95,30 @@ func (c *Config) SecretWarnings(secrets [][]byte) (warnings []string) {
 	return warnings
 }
 
-// Print writes the effective settings as a YAML file of settings, each with a
-// comment that says where its value came from. Secrets are redacted.
+// Print writes the effective settings as a YAML file in alphabetical order, each
+// with a comment that says where its value came from. Secrets are redacted.
 func (c *Config) Print(w io.Writer) error {
-	var b strings.Builder
-	section := ""
-	for _, s := range table() {
-		e := c.origin.at(s.Key)
+	file := c.origin.merged.Raw()
+	for _, s := range Settings() {
 		if s.NotInFile {
-			fmt.Fprintf(&b, "# --%s: %q (%s)\n", s.Flag, e.Text, e.Place)
-			continue
+			e := c.origin.at(s.Key)
+			fmt.Fprintf(w, "# %s: %q (%s)\n", s.Flag, e.Text, e.Place)
+			delete(file, s.Key)
 		}
-		if s.Secret && e.Text != "" {
-			e.Text = redacted
-		}
-		value := &yaml.Node{Kind: yaml.ScalarNode, Value: e.Text, LineComment: e.Place}
-		if !s.unquoted {
-			value.Tag = "!!str" // quoted where it would be read as something else
-		}
-		name, last, below := strings.Cut(s.Key, ".")
-		if below && name != section {
-			section = name
-			fmt.Fprintf(&b, "%s:\n", section)
-		}
-		indent := ""
-		if below {
-			name, indent = last, "  "
-		}
-		line, err := yaml.Marshal(map[string]*yaml.Node{name: value})
-		if err != nil {
-			return err
-		}
-		b.WriteString(indent + strings.ReplaceAll(strings.TrimSuffix(string(line), "\n"), "\n", "\n"+indent) + "\n")
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	encoder := yaml.NewEncoder(w)
+	encoder.SetIndent(2)
+	return encoder.Encode(file)
+}
+
+// MarshalYAML shows an entry with its place.
+func (e entry) MarshalYAML() (any, error) {
+	value, s := &yaml.Node{Kind: yaml.ScalarNode, Value: e.Text, LineComment: e.Place}, setting(e.Key)
+	if s.Secret && e.Text != "" {
+		value.Value = secret.Redacted
+	}
+	if !s.kind.plain {
+		value.Tag = "!!str" // quoted where it would be read as something else
+	}
+	return value, nil
 }

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // samples returns two texts that s accepts and that are not its default.
@@ -50,8 +52,8 @@ func TestPrecedence(t *testing.T) {
 			sources = append(sources, source{"environment " + s.Env, environ(s.Env)})
 		}
 		if s.Flag != "" {
-			sources = append(sources, source{"flag --" + s.Flag, func(in *Input, text string) {
-				in.Flags = flagsOf(t, "--"+s.Flag+"="+text)
+			sources = append(sources, source{"flag " + s.Flag, func(in *Input, text string) {
+				in.Flags = flagsOf(s.Flag + "=" + text)
 			}})
 		}
 		for i, stronger := range sources {
@@ -61,16 +63,14 @@ func TestPrecedence(t *testing.T) {
 					sources[i-1].put(&in, low)
 				}
 				stronger.put(&in, high)
-				got, found, _ := parse(in, all)
-				if err := found.orNil(); err != nil {
-					t.Fatal(err)
-				}
+				got, _ := parse(in)
+				require.NoError(t, got.origin.found.OrNil())
 				if s.Key != keyConfig {
 					got.File = "" // of the case itself
 				}
-				want, _, _ := parse(Input{}, all)
-				want.origin.put(entry{Key: s.Key, Text: high})
-				want.origin.unmarshal(want, all, &Error{})
+				want, _ := parse(Input{})
+				_ = want.origin.merged.Set(s.Key, entry{Key: s.Key, Text: high})
+				want.origin.unmarshal(want)
 				same(t, got, want)
 				if name := got.origin.at(s.Key).Place; !strings.HasPrefix(name, stronger.name) {
 					t.Errorf("the source is called %q, want %q", name, stronger.name)
@@ -91,7 +91,7 @@ func nested(key, text string) string {
 
 // TestFlagsThatStandForOthers: such as -v for --log-level debug.
 func TestFlagsThatStandForOthers(t *testing.T) {
-	got := loaded(t, Input{Flags: flagsOf(t, "--verbose"), Environ: withSecret("BUS_VM_LOG_LEVEL=warn")})
+	got := loaded(t, Input{Flags: flagsOf("--verbose"), Environ: withSecret("BUS_VM_LOG_LEVEL=warn")})
 	if place := got.origin.at("log.level").Place; got.Log.Level != slog.LevelDebug || place != "flag --verbose" {
 		t.Errorf("the level is %s from %s", got.Log.Level, place)
 	}
@@ -110,5 +110,3 @@ func TestEmptyValuesCountAsUnset(t *testing.T) {
 	want.File = path
 	same(t, got, want)
 }
-
-func all(string) bool { return true }

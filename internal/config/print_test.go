@@ -6,24 +6,20 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 )
 
 func TestPrint(t *testing.T) {
 	path := writeFile(t, "config.yaml", "timeout: 5\nevents: {token_file: x}\nstatic: {state: 'no'}\n")
 	c := loaded(t, Input{
-		Flags: flagsOf(t, "--dev", "--verbose", "--config", path),
+		Flags: flagsOf("--dev", "--verbose", "--config="+path),
 		Environ: []string{
 			"BUS_API_TOKEN=hunter2", "BUS_VM_SOCKET_GROUP=a # b", "STATE_DIRECTORY=/var/lib/vm",
 			"BUS_VM_SOCKET_MODE=0600",
 		},
 	})
-	var b strings.Builder
-	if err := c.Print(&b); err != nil {
-		t.Fatal(err)
-	}
-	got := strings.ReplaceAll(b.String(), path, "PATH")
-	golden(t, filepath.Join("testdata", "print-config.yaml"), got)
+	golden(t, filepath.Join("testdata", "print-config.yaml"), strings.ReplaceAll(printed(t, c), path, "PATH"))
 }
 
 // TestPrintedSettingsLoadAgain: what was printed is a file of settings that
@@ -34,16 +30,10 @@ func TestPrintedSettingsLoadAgain(t *testing.T) {
 			continue
 		}
 		_, high := samples(t, s)
-		first, _, _ := parse(Input{Environ: []string{s.Env + "=" + high}}, all)
-		var b strings.Builder
-		if err := first.Print(&b); err != nil {
-			t.Fatal(err)
-		}
-		path := writeFile(t, "printed.yaml", b.String())
-		second, found, _ := parse(Input{Environ: []string{"BUS_VM_CONFIG=" + path}}, all)
-		if err := found.orNil(); err != nil {
-			t.Fatalf("%s: %v", s.Key, err)
-		}
+		first, _ := parse(Input{Environ: []string{s.Env + "=" + high}})
+		path := writeFile(t, "printed.yaml", printed(t, first))
+		second, _ := parse(Input{Environ: []string{"BUS_VM_CONFIG=" + path}})
+		require.NoError(t, second.origin.found.OrNil(), s.Key)
 		second.File = ""
 		same(t, second, first)
 	}
@@ -53,20 +43,16 @@ func TestPrintedSettingsLoadAgain(t *testing.T) {
 func TestSampleFile(t *testing.T) {
 	path := filepath.Join("..", "..", "config.yaml")
 	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	sample := map[string]any{}
-	if err := yaml.Unmarshal(text, &sample); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, yaml.Unmarshal(text, &sample))
 	for _, s := range Settings() {
 		in, name := sample, s.Key
 		if section, last, below := strings.Cut(s.Key, "."); below {
 			in, name = sample[section].(map[string]any), last
 		}
-		if _, there := in[name]; !there && !s.NotInFile {
-			t.Errorf("config.yaml lacks %s", s.Key)
+		if !s.NotInFile {
+			require.Contains(t, in, name, "config.yaml lacks %s", s.Key)
 		}
 	}
 	for _, environ := range [][]string{nil, {"STATE_DIRECTORY=/var/lib/vm", "BUS_API_JWT_SECRET=" + testSecret}} {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -12,23 +11,20 @@ type Error struct{ Problems []Problem }
 
 // Problem is one thing that is wrong. It never holds the value of a secret.
 type Problem struct {
-	// Key is the setting, empty when the problem belongs to none.
-	Key string
-	// Source says where the value came from, empty when it was not set.
-	Source string
-	// Text says what is wrong and what is allowed.
-	Text string
+	Key    string // the setting, empty when the problem belongs to none
+	Source string // where the value came from, empty when it was not set
+	Text   string // what is wrong and what is allowed
 }
 
 func (p Problem) String() string {
-	text := p.Key
+	where := p.Key
 	if p.Source != "" {
-		text = strings.TrimPrefix(text+" ("+p.Source+")", " ")
+		where = strings.TrimSpace(where + " (" + p.Source + ")")
 	}
-	if text == "" {
+	if where == "" {
 		return p.Text
 	}
-	return text + ": " + p.Text
+	return where + ": " + p.Text
 }
 
 // Refuse is an *Error of one problem, for what shows later that a setting
@@ -46,41 +42,48 @@ func (e *Error) Error() string {
 	return text
 }
 
-func (e *Error) add(key, source, format string, args ...any) {
+// Add is for a problem of the setting key, with where its value came from, both
+// as in Problem.
+func (e *Error) Add(key, source, format string, args ...any) {
 	e.Problems = append(e.Problems, Problem{key, source, fmt.Sprintf(format, args...)})
 }
 
-// orNil is e if there are problems.
-func (e *Error) orNil() error {
+// OrNil is e if there are problems.
+func (e *Error) OrNil() error {
 	if len(e.Problems) == 0 {
 		return nil
 	}
 	return e
 }
 
-// Join puts the problems of several *Error together; nil errors count for
-// nothing, and of errors of another type the first is returned.
-func Join(errs ...error) error {
-	var all Error
-	for _, err := range errs {
-		var e *Error
-		switch {
-		case errors.As(err, &e):
-			all.Problems = append(all.Problems, e.Problems...)
-		case err != nil:
-			return err
+// Suggest ends a message about a mistyped name with the known one that it most
+// likely stands for: one that begins with it, or differs from it in a third of
+// its letters at most. It is empty when there is none.
+func Suggest(name string, known []string) (words string) {
+	typed := strings.TrimLeft(name, "-")
+	least := len(typed)/3 + 1
+	for _, candidate := range known {
+		bare := strings.TrimLeft(candidate, "-")
+		wrong := difference(typed, bare)
+		if len(typed) > 2 && strings.HasPrefix(bare, typed) {
+			wrong = min(wrong, 1)
+		}
+		if wrong < least {
+			words, least = "; did you mean "+candidate+"?", wrong
 		}
 	}
-	return all.orNil()
+	return words
 }
 
-// maxQuoted bounds a value in a message, in bytes.
-const maxQuoted = 80
-
-// quote shows a value that is no secret.
-func quote(text string) string {
-	if len(text) > maxQuoted {
-		text = strings.ToValidUTF8(text[:maxQuoted], "") + "…"
+// difference is the number of letters between the beginning and the end that
+// two names share: one for a slip, two for letters that changed places.
+func difference(a, b string) int {
+	head, tail, shorter := 0, 0, min(len(a), len(b))
+	for head < shorter && a[head] == b[head] {
+		head++
 	}
-	return fmt.Sprintf("%q", text)
+	for tail < shorter-head && a[len(a)-1-tail] == b[len(b)-1-tail] {
+		tail++
+	}
+	return max(len(a), len(b)) - head - tail
 }

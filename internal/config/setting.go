@@ -2,7 +2,7 @@ package config
 
 import (
 	"cmp"
-	"encoding"
+	"log/slog"
 	"math"
 	"os"
 	"reflect"
@@ -20,10 +20,9 @@ import (
 
 // Setting is one field of Config: what its tags and its type say.
 type Setting struct {
-	Key                string   // path in the YAML file, such as `jwt.leeway`
-	Flag, Env, Ambient string   // names, the flag without dashes; empty for none
-	Default, Group     string   // texts
-	Help               string   // one sentence, with its full stop
+	Key, Group         string   // the key is the path in the YAML file, such as `jwt.leeway`
+	Flag, Env, Ambient string   // names, the flag with its dashes; empty for none
+	Default, Help      string   // texts
 	NotInFile, Secret  bool     // secrets appear in no output
 	Reload             string   // what a running service follows; empty for nothing
 	Value              string   // stands for the value in help; `bool` for a flag that is complete without one
@@ -31,31 +30,17 @@ type Setting struct {
 	Choices            []string // the values of a setting that has only so many
 
 	credential string // the file that LoadCredential= of a systemd unit brings
-	followed   bool   // a new value needs no restart
-	unquoted   bool   // needs no quotes in YAML
-	list       bool   // may be a list in YAML
-	parse      func(text string) (any, bool)
-}
-
-// reloads are the words of the tag reload. Flags and the environment of a
-// process never change, so only files are in question; they are followed within
-// two seconds, or at once on SIGHUP.
-var reloads = map[string]string{
-	"file":    "the value in the YAML file is followed",
-	"content": "what it points at is followed; another value needs a restart",
-	"refused": "with `events.token_refresh`, the value in the YAML file is read again when it is refused",
-	"both":    "the value in the YAML file and what it points at are followed",
+	low, high  string // bounds, included
+	kind       kind
 }
 
 // Settings returns the table in the order of the documents.
-func Settings() []Setting { return slices.Clone(table()) }
-
-var table = sync.OnceValue(func() []Setting { return settingsOf(reflect.TypeFor[Config](), "", "") })
+var Settings = sync.OnceValue(func() []Setting { return settingsOf(reflect.TypeFor[Config](), "", "") })
 
 // setting returns the one with key; its Key is empty when there is none.
 func setting(key string) (s Setting) {
-	if at := slices.IndexFunc(table(), func(s Setting) bool { return s.Key == key }); at >= 0 {
-		s = table()[at]
+	if at := slices.IndexFunc(Settings(), func(s Setting) bool { return s.Key == key }); at >= 0 {
+		s = Settings()[at]
 	}
 	return s
 }
@@ -67,63 +52,26 @@ func settingsOf(t reflect.Type, prefix, group string) (list []Setting) {
 		tag := field.Tag.Get
 		key := prefix + tag("koanf")
 		group = cmp.Or(tag("group"), group)
-		switch {
-		case tag("help") != "":
-			s := Setting{
-				Key: key, Flag: tag("flag"), Env: tag("env"), Ambient: tag("ambient"), Default: tag("default"), Group: group,
-				Help: tag("help"), NotInFile: tag("file") == "-", Reload: reloads[tag("reload")], Value: tag("value"),
-				Allowed: tag("want"), Choices: strings.Fields(tag("oneof")), credential: tag("credential"),
-				followed: tag("reload") == "file" || tag("reload") == "both",
+		if tag("help") == "" {
+			if field.Type.Kind() == reflect.Struct {
+				list = append(list, settingsOf(field.Type, key+".", group)...)
 			}
-			if key == keyAudiences {
-				s.Default = token.Audience
-			}
-			s.setType(field.Type, tag("min"), tag("max"))
-			list = append(list, s)
-		case field.Type.Kind() == reflect.Struct:
-			list = append(list, settingsOf(field.Type, key+".", group)...)
+			continue
 		}
+		s := Setting{
+			Key: key, Group: group, Flag: tag("flag"), Env: tag("env"), Ambient: tag("ambient"), Default: tag("default"), Help: tag("help"),
+			NotInFile: tag("file") == "-", Reload: tag("reload"), Choices: strings.Fields(tag("oneof")),
+			credential: tag("credential"), low: cmp.Or(tag("min"), "1ms"), high: cmp.Or(tag("max"), "24h"), kind: kinds[field.Type],
+		}
+		if key == keyAudiences {
+			s.Default = token.Audience
+		}
+		s.Secret = s.kind.value == "secret"
+		s.Value = cmp.Or(strings.Join(s.Choices, "|"), tag("value"), s.kind.value)
+		s.Allowed = cmp.Or(strings.Join(s.Choices, ", "), tag("want"), strings.NewReplacer("LOW", s.low, "HIGH", s.high).Replace(s.kind.allowed))
+		list = append(list, s)
 	}
 	return list
-}
-
-// setType settles how texts become values of type t. They are parsed here and
-// nowhere else: decoders that convert by themselves turn the duration 30 into
-// 30 ns and the mode 0123 into 83.
-func (s *Setting) setType(t reflect.Type, low, high string) {
-	switch {
-	case t == reflect.TypeFor[time.Duration]():
-		low, high = cmp.Or(low, "1ms"), cmp.Or(high, "24h")
-		s.Value, s.Allowed = "duration", "a duration from "+low+" to "+high+", such as 1m30s; a bare integer is seconds"
-		s.parse, s.unquoted = within(low, high, ParseDuration), true
-	case t == reflect.TypeFor[int]():
-		s.Value, s.Allowed = "count", "an integer from "+low+" to "+high
-		s.parse, s.unquoted = within(low, high, parseCount), true
-	case t == reflect.TypeFor[os.FileMode]():
-		s.Value, s.Allowed = "mode", "an octal file mode from 0000 to 0777"
-		s.parse, s.unquoted = within("0000", "0777", parseMode), true
-	case t == reflect.TypeFor[bool]():
-		s.Value, s.Allowed = "bool", "1, true, yes, on, or 0, false, no, off"
-		s.parse, s.unquoted = func(text string) (any, bool) { return parseBool(text) }, true
-	case t == reflect.TypeFor[secret.String]():
-		s.Value, s.Secret = "secret", true
-		// The placeholder of printed settings never becomes a secret.
-		s.parse = func(text string) (any, bool) { return secret.New(text), text != redacted }
-	case t == reflect.TypeFor[[]string]():
-		s.Value, s.Allowed, s.list = "list", "a list, or names separated by commas or spaces", true
-		s.parse = func(text string) (any, bool) { return splitList(text), len(splitList(text)) > 0 }
-	case reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
-		s.parse = func(text string) (any, bool) {
-			value := reflect.New(t)
-			err := value.Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(text))
-			return value.Elem().Interface(), err == nil
-		}
-	default:
-		s.parse = func(text string) (any, bool) { return text, s.Value != "address" || text == "" || address.Valid(text) }
-	}
-	if len(s.Choices) > 0 {
-		s.Value, s.Allowed = strings.Join(s.Choices, "|"), strings.Join(s.Choices, ", ")
-	}
 }
 
 // read parses a text. A setting with a default is never empty.
@@ -131,16 +79,42 @@ func (s Setting) read(text string) (value any, ok bool) {
 	if text == "" && s.Default != "" || len(s.Choices) > 0 && !slices.Contains(s.Choices, text) {
 		return nil, false
 	}
-	return s.parse(text)
+	return s.kind.parse(s, text)
 }
 
-// within bounds what parse accepts: low and high are included.
-func within[T cmp.Ordered](low, high string, parse func(string) (T, bool)) func(string) (any, bool) {
-	least, _ := parse(low)
-	most, _ := parse(high)
-	return func(text string) (any, bool) {
+// kind is what a type of field says about its settings. Texts are parsed here
+// and nowhere else: decoders that convert by themselves turn the duration 30
+// into 30 ns and the mode 0123 into 83.
+type kind struct {
+	value, allowed string // as in Setting
+	plain          bool   // needs no quotes in YAML
+	parse          func(s Setting, text string) (any, bool)
+}
+
+var kinds = map[reflect.Type]kind{
+	reflect.TypeFor[time.Duration](): {"duration", "a duration from LOW to HIGH, such as 1m30s; a bare integer is seconds", true, within(ParseDuration)},
+	reflect.TypeFor[int]():           {"count", "an integer from LOW to HIGH", true, within(parseCount)},
+	reflect.TypeFor[os.FileMode]():   {"mode", "an octal file mode from LOW to HIGH", true, within(parseMode)},
+	reflect.TypeFor[bool]():          {"bool", "1, true, yes, on, or 0, false, no, off", true, parseBool},
+	reflect.TypeFor[slog.Level]():    {parse: parseLevel},
+	reflect.TypeFor[[]string](): {value: "list", allowed: "a list, or names separated by commas or spaces", parse: func(_ Setting, text string) (any, bool) {
+		return splitList(text), len(splitList(text)) > 0
+	}},
+	reflect.TypeFor[string](): {parse: func(s Setting, text string) (any, bool) {
+		return text, s.Value != "address" || text == "" || address.Valid(text)
+	}},
+	reflect.TypeFor[secret.String](): {value: "secret", parse: func(_ Setting, text string) (any, bool) {
+		return secret.New(text), text != secret.Redacted // the placeholder in printed settings becomes no secret
+	}},
+}
+
+// within is a parser that accepts what lies between the bounds of a setting.
+func within[T cmp.Ordered](parse func(string) (T, bool)) func(Setting, string) (any, bool) {
+	return func(s Setting, text string) (any, bool) {
+		low, _ := parse(s.low)
+		high, _ := parse(s.high)
 		value, ok := parse(text)
-		return value, ok && least <= value && value <= most
+		return value, ok && low <= value && value <= high
 	}
 }
 
@@ -151,10 +125,6 @@ func ParseDuration(text string) (d time.Duration, ok bool) {
 	}
 	d, err := time.ParseDuration(text)
 	return d, err == nil && d >= 0
-}
-
-func splitList(text string) []string {
-	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 }
 
 func parseCount(text string) (int, bool) {
@@ -168,12 +138,17 @@ func parseMode(text string) (os.FileMode, bool) {
 	return os.FileMode(mode), err == nil
 }
 
-func parseBool(text string) (v, ok bool) {
-	switch strings.ToLower(text) {
-	case "1", "true", "yes", "on":
-		return true, true
-	case "0", "false", "no", "off":
-		return false, true
-	}
-	return false, false
+func parseBool(_ Setting, text string) (any, bool) {
+	on := slices.Contains([]string{"1", "true", "yes", "on"}, strings.ToLower(text))
+	return on, on || slices.Contains([]string{"0", "false", "no", "off"}, strings.ToLower(text))
+}
+
+func splitList(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+}
+
+func parseLevel(_ Setting, text string) (any, bool) {
+	var level slog.Level
+	err := level.UnmarshalText([]byte(text))
+	return level, err == nil
 }

@@ -3,6 +3,8 @@ package config
 import (
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 func TestTableNamesEverySettingOnce(t *testing.T) {
@@ -24,6 +26,20 @@ func TestTableNamesEverySettingOnce(t *testing.T) {
 			once("flag " + s.Flag)
 		}
 	}
+}
+
+func TestSuggest(t *testing.T) {
+	known := []string{"--addr", "--admin-addr", "timeout", "--log-level", "log-format", "BUS_VM_TIMEOUT"}
+	for name, want := range map[string]string{
+		"adr": "--addr", "--addr": "--addr", "Addr": "--addr", "tiemout": "timeout", "log": "--log-level", "log-f": "log-format",
+		"BUS_VM_TIMEOT": "BUS_VM_TIMEOUT", "": "", "x": "", "ad": "", "colour": "", "timeouts-of-all": "", strings.Repeat("a", 1<<20): "",
+	} {
+		if want != "" {
+			want = "; did you mean " + want + "?"
+		}
+		require.Equal(t, want, Suggest(name, known), name[:min(20, len(name))])
+	}
+	require.Empty(t, Suggest("addr", nil))
 }
 
 func TestTableRowsAreWhole(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
 const (
@@ -19,107 +21,77 @@ const (
 	spaceBroken = 16 << 20
 	// syncUnwise is a sync that callers would feel: a start waits for four.
 	syncUnwise = 100 * time.Millisecond
-	// probeBytes is about what one usage record takes.
-	probeBytes = 4096
 )
 
-// dataDir does in the data directory what the outbox does there, with a file of
-// its own. A directory that is missing is looked at in its parent, where the
-// service will make it.
-func (c Config) dataDir(context.Context) (found []Check) {
-	const name = "data directory"
-	if c.DataDir == "" {
-		return nil
+// unfitDisks are those where files are gone with the machine, or where locks and
+// syncs are another machine's promise, by the numbers of Linux (statfs(2)). No
+// other system has these numbers.
+var unfitDisks = map[uint32]string{
+	0x01021994: "is in memory (tmpfs): records are lost with the machine",
+	0x858458f6: "is in memory (ramfs): records are lost with the machine",
+	0x6969:     "is on NFS, whose locks and syncs depend on its server",
+	0x517b:     "is on SMB, whose locks and syncs depend on its server",
+	0xff534d42: "is on CIFS, whose locks and syncs depend on its server",
+}
+
+const dataDirectory = "data directory"
+
+// dataDir writes a file of its own in the data directory. A directory that is
+// missing is examined in the nearest one above it, where the service will make it.
+func (s Service) dataDir(_ context.Context, r *Report) {
+	if s.Usage.Backend != config.Events {
+		return
 	}
-	dir, missing, err := existing(c.DataDir)
-	if err != nil {
-		return []Check{{name, Failed, err.Error(), "make the directory and give it to the user of the service, or choose another --data-dir"}}
-	}
-	took, err := probe(dir)
-	if err != nil {
-		return []Check{{name, Failed, err.Error(), "make " + dir + " writable for the user of the service, free space on its disk, or choose another --data-dir"}}
-	}
-	if took > syncUnwise {
-		found = append(found, Check{name, Warning, fmt.Sprintf("a sync takes %s, and a start or stop waits for several", took.Round(time.Millisecond)), "choose a faster disk for --data-dir"})
+	dir := s.DataDir
+	for _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist); _, err = os.Stat(dir) {
+		dir = filepath.Dir(dir)
 	}
 	var disk unix.Statfs_t
-	if err := unix.Statfs(dir, &disk); err != nil {
-		return append(found, Check{name, Warning, "its disk cannot be looked at: " + err.Error(), "look at df " + dir})
+	took, err := timeSync(dir)
+	if err == nil {
+		err = unix.Statfs(dir, &disk)
 	}
-	found = append(found, judgeDisk(dir, &disk)...)
-	detail := fmt.Sprintf("%s: written and synced in %s, %d MB free", dir, took.Round(10*time.Microsecond), free(&disk)>>20)
-	if missing {
-		detail = c.DataDir + " is going to be made; " + detail
-	}
-	return orOK(found, name, detail)
-}
-
-// judgeDisk looks at the kind of disk that dir is on, and at its free space.
-func judgeDisk(dir string, disk *unix.Statfs_t) (found []Check) {
-	const name = "data directory"
-	if why := unfitDisk(disk); why != "" {
-		found = append(found, Check{name, Warning, dir + " " + why, "choose a local disk for --data-dir"})
-	}
-	status := OK
-	switch {
-	case free(disk) < spaceBroken:
-		status = Failed
-	case free(disk) < spaceUnwise:
-		status = Warning
-	}
-	if status != OK {
-		found = append(found, Check{name, status, fmt.Sprintf("%d MB are free", free(disk)>>20), "free space on the disk of " + dir})
-	}
-	return found
-}
-
-// free is what this user may still write, in bytes.
-func free(disk *unix.Statfs_t) uint64 { return uint64(disk.Bavail) * uint64(disk.Bsize) }
-
-// existing is dir, or the nearest directory above it that exists.
-func existing(dir string) (at string, missing bool, err error) {
-	at, err = filepath.Abs(dir)
 	if err != nil {
-		return "", false, err
+		r.fail(dataDirectory, err.Error(), "make "+dir+" a directory that is writable for the user of the service, free space on its disk, or choose another --data-dir")
+		return
 	}
-	for {
-		info, err := os.Stat(at)
-		switch {
-		case err == nil && info.IsDir():
-			return at, missing, nil
-		case err == nil:
-			return "", false, fmt.Errorf("%s is no directory", at)
-		case !errors.Is(err, fs.ErrNotExist):
-			return "", false, err
-		}
-		at, missing = filepath.Dir(at), true
+	if took > syncUnwise {
+		r.warn(dataDirectory, fmt.Sprintf("a sync takes %s, and a start or stop waits for several", took.Round(time.Millisecond)), "choose a faster disk for --data-dir")
+	}
+	free := uint64(disk.Bavail) * uint64(disk.Bsize)
+	judgeDisk(r, dir, uint32(disk.Type), free)
+	detail := fmt.Sprintf("%s: written and synced in %s, %d MB free", dir, took.Round(10*time.Microsecond), free>>20)
+	if dir != s.DataDir {
+		detail = s.DataDir + " is going to be made; " + detail
+	}
+	r.ok(dataDirectory, detail)
+}
+
+// judgeDisk examines the kind of disk that dir is on, and the bytes that this
+// user may still write.
+func judgeDisk(r *Report, dir string, kind uint32, free uint64) {
+	if why := unfitDisks[kind]; why != "" {
+		r.warn(dataDirectory, dir+" "+why, "choose a local disk for --data-dir")
+	}
+	detail, do := fmt.Sprintf("%d MB are free", free>>20), "free space on the disk of "+dir
+	switch {
+	case free < spaceBroken:
+		r.fail(dataDirectory, detail, do)
+	case free < spaceUnwise:
+		r.warn(dataDirectory, detail, do)
 	}
 }
 
-// probe creates, writes, syncs, renames and removes a file in dir, and returns
-// how long the two syncs took on the average.
-func probe(dir string) (took time.Duration, err error) {
+// timeSync creates, writes, syncs and removes a file in dir, and returns how
+// long the sync took.
+func timeSync(dir string) (took time.Duration, err error) {
 	f, err := os.CreateTemp(dir, ".doctor-*")
 	if err != nil {
 		return 0, err
 	}
-	path := f.Name()
-	defer func() { err = errors.Join(err, os.Remove(path)) }()
-	_, err = f.Write(make([]byte, probeBytes))
+	_, err = f.Write(make([]byte, 4096)) // about what one usage record takes
 	began := time.Now()
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return 0, err
-	}
-	if err := os.Rename(path, path+"-renamed"); err != nil {
-		return 0, err
-	}
-	path += "-renamed"
-	d, err := os.Open(dir)
-	if err != nil {
-		return 0, err
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return 0, err
-	}
-	return time.Since(began) / 2, nil
+	err = errors.Join(err, f.Sync())
+	took = time.Since(began)
+	return took, errors.Join(err, f.Close(), os.Remove(f.Name()))
 }

@@ -1,62 +1,37 @@
-// Package doctor looks at everything that serving would need, before traffic
-// does, and says what to do about what it finds. It changes nothing that stays:
-// it asks no runtime, publishes nothing and takes no reply from others, so it
-// may run beside the service.
+// Package doctor examines everything that serving would need, before traffic
+// does, and says what to do about what it finds. It changes nothing that stays,
+// publishes nothing and takes no reply from others, so it may run beside the
+// service.
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
+	"net"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
-// Config says what to look at. It is filled from settings that are right in
-// themselves.
-type Config struct {
-	// Warnings are what is unwise about the settings, SecretWarnings about the
-	// JWT secrets, of which there are so many.
-	Warnings, SecretWarnings []string
-	Secrets                  int
-	// SecretFiles are files that hold secrets; empty names are passed over.
-	SecretFiles []string
-	// JWKSURL is where public keys come from; empty for nowhere or a file, which
-	// the settings have been checked with.
-	JWKSURL string
-
-	Addr  string // as --addr
-	Admin string // as --admin-addr; empty for off
-	// Socket is about the unix sockets among the two.
-	Socket         Socket
-	MaxConnections int
-
-	Events *Events // nil where no backend needs it
-	// DataDir is where the usage outbox is; empty without one.
-	DataDir string
-	Nginx   *Nginx // nil when no configuration is given
-
-	// Now is the clock; default time.Now.
-	Now func() time.Time
-}
-
-// Socket is what a unix socket is given.
-type Socket struct {
-	Mode  os.FileMode
-	Group string // empty for the process's own
-	// GroupID finds the number of Group.
-	GroupID func(nameOrNumber string) (int, error)
-}
-
-// Events is what is needed of the Bus Events API.
-type Events struct {
-	URL     string
+// Service is what is examined: valid settings, and what is made of them.
+type Service struct {
+	*config.Config
+	// Listen listens on an address as the service does. Its errors say what is
+	// wrong and, after a semicolon, what to do, like the warnings of a Config.
+	Listen func(addr string) (net.Listener, error)
+	// Token is where the provider's token comes from, nil where no backend needs
+	// Events; Replies are the streams that must open.
 	Token   func() (secret.String, error)
-	Replies []string // the streams that must open
+	Replies []string
+	// NginxConf is a file with the configuration of the nginx in front: what
+	// nginx -T prints, or a file that holds all that counts. Empty for none.
+	NginxConf string
 }
 
 // Status is how a check went.
@@ -69,7 +44,7 @@ const (
 	Failed  Status = "failed"
 )
 
-// Check is one thing that was looked at.
+// Check is one thing that was examined.
 type Check struct {
 	Name   string `json:"name"`
 	Status Status `json:"status"`
@@ -79,51 +54,44 @@ type Check struct {
 	Do string `json:"do,omitempty"`
 }
 
-// lookTimeout bounds each look over the network.
-const lookTimeout = 10 * time.Second
+// networkTimeout bounds each exchange over the network.
+const networkTimeout = 10 * time.Second
 
-// Examine looks at everything in c. It takes at most about the timeout of one
-// look, and ends early with ctx.
-func Examine(ctx context.Context, c Config) Report {
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	var r Report
-	for _, look := range []func(context.Context) []Check{
-		c.settings, c.secrets, c.publicKeys, c.secretFiles,
-		c.address, c.adminAddress, c.limits,
-		c.providerToken, c.events, c.dataDir, c.nginx,
+// Examine examines everything that s needs. It takes about networkTimeout at
+// most, and ends early with ctx.
+func Examine(ctx context.Context, s Service) (r Report) {
+	for _, examine := range []func(context.Context, *Report){
+		s.settings, s.publicKeys, s.secretFiles, s.addresses, s.limits, s.events, s.dataDir, s.nginx,
 	} {
-		r.Checks = append(r.Checks, look(ctx)...)
+		examine(ctx, &r)
 	}
 	return r
-}
-
-func ok(name, detail string) []Check { return []Check{{name, OK, detail, ""}} }
-
-// orOK is found, or one OK check when nothing was.
-func orOK(found []Check, name, detail string) []Check {
-	if len(found) > 0 {
-		return found
-	}
-	return ok(name, detail)
 }
 
 // Report is all that was found.
 type Report struct{ Checks []Check }
 
-// Result is the worst status.
-func (r Report) Result() Status {
-	worst := OK
-	for _, check := range r.Checks {
-		if check.Status == Failed {
-			return Failed
-		}
-		if check.Status == Warning {
-			worst = Warning
-		}
+// add adds a check, once.
+func (r *Report) add(check Check) {
+	if !slices.Contains(r.Checks, check) {
+		r.Checks = append(r.Checks, check)
 	}
-	return worst
+}
+
+func (r *Report) fail(name, detail, do string) { r.add(Check{name, Failed, detail, do}) }
+func (r *Report) warn(name, detail, do string) { r.add(Check{name, Warning, detail, do}) }
+
+// ok says that a check is passed, unless it has found something.
+func (r *Report) ok(name, detail string) {
+	if !slices.ContainsFunc(r.Checks, func(c Check) bool { return c.Name == name }) {
+		r.add(Check{name, OK, detail, ""})
+	}
+}
+
+// advice splits a message that says what to do after a semicolon.
+func advice(message, otherwise string) (detail, do string) {
+	detail, do, _ = strings.Cut(message, "; ")
+	return detail, cmp.Or(do, otherwise)
 }
 
 // Count is how many checks went so.
@@ -136,20 +104,23 @@ func (r Report) Count(status Status) (n int) {
 	return n
 }
 
-// MarshalJSON makes {"result","checks":[{"name","status","detail","do"?}]}.
-func (r Report) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Result Status  `json:"result"`
-		Checks []Check `json:"checks"`
-	}{r.Result(), r.Checks})
-}
-
-// WriteJSON writes the document for programs.
+// WriteJSON writes the document for programs:
+// {"result","checks":[{"name","status","detail","do"?}]}. The result is the
+// worst status.
 func (r Report) WriteJSON(w io.Writer) error {
+	result := OK
+	for _, worse := range []Status{Warning, Failed} {
+		if r.Count(worse) > 0 {
+			result = worse
+		}
+	}
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(r)
+	return encoder.Encode(struct {
+		Result Status  `json:"result"`
+		Checks []Check `json:"checks"`
+	}{result, r.Checks})
 }
 
 // shown is how people read a status.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,101 +19,102 @@ var replies = []string{
 	platform.ReplyName(platform.EntitlementRequest), platform.ReplyName(platform.UsageRequest),
 }
 
-func constant(token string) func() (secret.String, error) {
-	return func() (secret.String, error) { return secret.New(token), nil }
-}
+// newToken is the remedy for any token that is refused or will be.
+const newToken = "issue a provider token with the scopes billing:entitlement:check usage:write vm:read vm:write, and .*"
 
-func minted(scope string, ttl time.Duration) string {
-	return platform.Token(platform.DevSecret, platform.Claims{Scope: scope, TTL: ttl})
-}
-
-func TestProviderToken(t *testing.T) {
-	const name, all = "provider token", platform.ProviderScope
-	look := func(token func() (secret.String, error)) []Check {
-		return Config{Events: &Events{Token: token, Replies: replies}, Now: time.Now}.providerToken(background())
+// eventsChecks is what is found with a token, by name.
+func eventsChecks(url, token string) []Check {
+	s := service()
+	s.Events.URL, s.Replies = url, replies
+	s.Token = func() (secret.String, error) {
+		if token == "" {
+			return secret.String{}, errors.New("the token file: gone")
+		}
+		return secret.New(token), nil
 	}
-	do := "issue a provider token with the scopes billing:entitlement:check usage:write vm:read vm:write, and .*"
-	requireChecks(t, "not needed", name, Config{}.providerToken(background()))
-	requireChecks(t, "good", name, look(constant(minted(all, 48*time.Hour))), found{OK, "expires at .*; has the scopes .*", ""})
-	requireChecks(t, "opaque", name, look(constant("opaque")), found{OK, ".*no JWT.*", ""})
-	requireChecks(t, "soon", name, look(constant(minted(all, time.Hour))), found{Warning, "expires at .*, within a day", do})
-	requireChecks(t, "expired", name, look(constant(minted(all, -time.Hour))), found{Failed, "the token has expired at .*", do})
-	requireChecks(t, "scopes", name, look(constant(minted("vm:read vm:writer", 48*time.Hour))), found{Failed, "it lacks the scopes billing:entitlement:check usage:write vm:write", do})
-	requireChecks(t, "all at once", name, look(constant(minted("vm:read", -time.Hour))), found{Failed, "the token has expired.*", do}, found{Failed, "it lacks.*", do})
-	requireChecks(t, "none", name, look(func() (secret.String, error) { return secret.String{}, errors.New("the token file: gone") }), found{Failed, "the token file: gone", do})
+	return examine(s.events)
 }
 
 // The real API of the tests, well and in trouble.
-func TestEventsAPI(t *testing.T) {
+func TestEvents(t *testing.T) {
 	p, err := platform.Start(platform.Config{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, p.Close()) }()
-	good := p.ProviderToken()
-	look := func(url, token string) []Check {
-		return Config{Events: &Events{URL: url, Token: constant(token), Replies: replies}}.events(background())
+	minted := func(scope string, ttl time.Duration) string {
+		return platform.Token(platform.DevSecret, platform.Claims{Scope: scope, TTL: ttl})
 	}
-	fine, agrees := found{OK, "4 reply streams open", ""}, "agrees with the Events API"
-	expect := func(about string, got []Check, want ...found) {
-		t.Helper()
-		last := len(got) - 1
-		if got[last].Name == "clock" {
-			require.Equal(t, Check{"clock", OK, agrees, ""}, got[last], about)
-			got = got[:last]
+	const scopes = platform.ProviderScope
+	good := minted(scopes, 48*time.Hour)
+	all := strings.Join(replies, ", ") + ": "
+	open := found{OK, "4 reply streams open", ""}
+	refused := func(status string) found { return found{Failed, all + ".*" + status + ".*", newToken} }
+	fine := found{OK, "expires at .*; has the scopes .*", ""}
+	expired := found{Failed, "the token has expired at .*", newToken}
+	away := func() { require.NoError(t, p.Events.Stop()) }
+	fail := func(status int) func() {
+		return func() { p.Events.SetFaults(platform.Faults{ListenStatus: status}) }
+	}
+	for _, c := range []struct {
+		about, root, token string
+		first              func()
+		streams            found
+		tokens             []found
+	}{
+		{"well", "", good, nil, open, []found{fine}},
+		{"by another root", platform.LocalRoot + "/", good, nil, open, []found{fine}},
+		{"an old path", "/elsewhere", good, nil, found{Failed, all + ".*404 Not Found.*", "correct --events-url.*"}, []found{fine}},
+		{"expires soon", "", minted(scopes, time.Hour), nil, open, []found{{Warning, "expires at .*, within a day", newToken}}},
+		{"expired", "", minted(scopes, -time.Hour), nil, refused("401 Unauthorized"), []found{expired}},
+		{"opaque", "", "opaque", nil, refused("401 Unauthorized"), []found{{OK, ".*no JWT.*", ""}}},
+		{"other scopes", "", minted("vm:reader", 48*time.Hour), nil,
+			found{Failed, replies[0] + `: .*403.*"vm:read".*; .*` + replies[3] + `: .*403.*"usage:write".*`, newToken},
+			[]found{{Failed, "it lacks the scopes billing:entitlement:check usage:write vm:read vm:write", newToken}}},
+		{"one scope short, expired", "", minted("vm:read", -time.Hour), nil, refused("401 Unauthorized"),
+			[]found{expired, {Failed, "it lacks the scopes .*", newToken}}},
+		{"one scope short", "", minted("vm:read vm:write usage:write", 48*time.Hour), nil, found{Failed, replies[2] + ": .*403.*", newToken},
+			[]found{{Failed, "it lacks the scopes billing:entitlement:check", newToken}}},
+		{"in trouble", "", good, fail(500), found{Failed, all + ".*500 .*", "look at the log of the Events API"}, []found{fine}},
+		{"away", "", good, away, found{Failed, all + ".*refused", "start the Events API, .*"}, []found{fine}},
+	} {
+		if c.first != nil {
+			c.first()
 		}
-		requireChecks(t, about, "events", got, want...)
-	}
-	expect("well", look(p.URL(), good), fine)
-	expect("by another root", look(p.URL()+platform.LocalRoot+"/", good), fine)
-	for _, reply := range replies {
-		require.NoError(t, p.Events.WaitGone(background(), reply), "the streams are closed again")
-	}
-	require.Empty(t, p.Check(), "a request was published")
-
-	const newToken = "issue a provider token with the scopes .*"
-	each := func(detail, do string) (want []found) {
-		for _, reply := range replies {
-			want = append(want, found{Failed, reply + ": " + detail, do})
+		got := eventsChecks(p.URL()+c.root, c.token)
+		requireChecks(t, c.about, "provider token", got, c.tokens...)
+		requireChecks(t, c.about, "events", got, c.streams)
+		if c.about != "away" {
+			requireChecks(t, c.about, "clock", got, found{OK, "agrees with the Events API", ""})
+			for _, reply := range replies {
+				require.NoError(t, p.Events.WaitGone(t.Context(), reply), "the streams are closed again")
+			}
+			require.Empty(t, p.Check(), "a request was published")
 		}
-		return want
 	}
-	expect("a token of no scope", look(p.URL(), minted("other", time.Hour)), each(".*403 Forbidden.*", newToken)...)
-	expect("an expired token", look(p.URL(), minted(platform.ProviderScope, -time.Hour)), each(".*401 Unauthorized.*", newToken)...)
-	expect("one scope short", look(p.URL(), minted("vm:read vm:write usage:write", time.Hour)),
-		found{Failed, replies[2] + ": .*403.*", "issue a provider token with the scopes billing:entitlement:check, .*"})
-	expect("an old path", look(p.URL()+"/elsewhere", good), found{Failed, "no stream opens: .*404 Not Found.*", "correct --events-url.*"})
-	p.Events.SetFaults(platform.Faults{ListenStatus: 500})
-	expect("in trouble", look(p.URL(), good), found{Failed, "no stream opens: .*500 .*", "look at the log of the Events API"})
-	p.Events.SetFaults(platform.Faults{})
-	require.NoError(t, p.Events.Stop())
-	expect("away", look(p.URL(), good), found{Failed, "no stream opens: .*refused", "start the Events API, .*"})
-	requireChecks(t, "without a token", "events", Config{Events: &Events{
-		URL: p.URL(), Replies: replies, Token: func() (secret.String, error) { return secret.String{}, errors.New("x") },
-	}}.events(background()))
+	require.Empty(t, examine(service().events), "not needed")
+	requireChecks(t, "no token", "provider token", eventsChecks(p.URL(), ""), found{Failed, "the token file: gone", newToken})
 }
 
 func TestClock(t *testing.T) {
-	var ahead time.Duration
+	var date func() string
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+		w.Header()["Date"] = nil
+		if date != nil {
+			w.Header().Set("Date", date())
+		}
 		w.Header().Set("Content-Type", "application/x-ndjson")
 	}))
 	defer api.Close()
+	requireChecks(t, "an API that does not tell its time", "clock", eventsChecks(api.URL, "x"))
 	const do = "synchronise the clocks.*"
-	for _, c := range []struct {
-		ahead time.Duration
-		want  found
-	}{
-		{0, found{OK, "agrees with the Events API", ""}},
-		{time.Second, found{OK, "agrees with the Events API", ""}},
-		{20 * time.Second, found{Warning, "(19|20)s apart from the Events API", do + "--jwt-leeway"}},
-		{-20 * time.Second, found{Warning, "(19|20)s apart from the Events API", do + "--jwt-leeway"}},
-		{time.Hour, found{Failed, "(59m59s|1h0m0s) apart from the Events API", do}},
-		{-time.Hour, found{Failed, "(59m59s|1h0m0s) apart from the Events API", do}},
+	for ahead, want := range map[time.Duration]found{
+		0:                 {OK, "agrees with the Events API", ""},
+		time.Second:       {OK, "agrees with the Events API", ""},
+		20 * time.Second:  {Warning, "(19|20)s apart from the Events API", do + "--jwt-leeway"},
+		-20 * time.Second: {Warning, "(19|20)s apart from the Events API", do + "--jwt-leeway"},
+		time.Hour:         {Failed, "(59m59s|1h0m0s) apart from the Events API", do},
+		-time.Hour:        {Failed, "(59m59s|1h0m0s) apart from the Events API", do},
 	} {
-		ahead = c.ahead
-		got := Config{Events: &Events{URL: api.URL, Token: constant("x"), Replies: replies[:2]}}.events(background())
-		require.Equal(t, "events", got[0].Name)
-		requireChecks(t, c.ahead.String(), "clock", got[1:], c.want)
+		date = func() string { return time.Now().Add(ahead).UTC().Format(http.TimeFormat) }
+		requireChecks(t, ahead.String(), "clock", eventsChecks(api.URL, "x"), want)
 	}
-	require.Empty(t, clock([]attempt{{}}), "an API that does not tell its time")
 }

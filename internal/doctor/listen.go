@@ -2,74 +2,103 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/busdk/bus-api-provider-vm/internal/address"
 )
 
-// livePatience bounds the question who listens already.
-const livePatience = 2 * time.Second
+// liveTimeout bounds the question whether this service listens already.
+const liveTimeout = 2 * time.Second
 
-func (c Config) address(ctx context.Context) []Check {
-	return c.listener(ctx, "address", "--addr", c.Addr)
+func (s Service) addresses(_ context.Context, r *Report) {
+	s.listener(r, "address", s.Addr)
+	if s.Admin.Addr == "" {
+		r.ok("admin address", "off: nothing can watch this service")
+		return
+	}
+	s.listener(r, "admin address", s.Admin.Addr)
 }
 
-func (c Config) adminAddress(ctx context.Context) []Check {
-	if c.Admin == "" {
-		return ok("admin address", "off: nothing can watch this service")
+// listener examines whether the service can listen on addr, or does already.
+func (s Service) listener(r *Report, name, addr string) {
+	wanted := addr
+	path, isUnix := address.Socket(addr)
+	if answersLive(addr) {
+		if isUnix {
+			socketAccess(r, name, path)
+		}
+		r.ok(name, addr+" is in use by a service that is alive, probably this one")
+		return
 	}
-	return c.listener(ctx, "admin address", "--admin-addr", c.Admin)
+	if isUnix {
+		if err := taken(path); err != nil {
+			r.fail(name, err.Error(), "end it, or choose another address")
+			return
+		}
+		// Beside its place: the service may be starting, and listen there.
+		path = filepath.Join(filepath.Dir(path), fmt.Sprintf(".doctor%x", rand.Uint32()))
+		addr = address.UnixPrefix + path
+	}
+	l, err := s.Listen(addr)
+	if err != nil {
+		detail, do := advice(err.Error(), "run this as the user of the service, who must be in the group that the socket is given to")
+		r.fail(name, detail, do)
+		return
+	}
+	if isUnix {
+		socketAccess(r, name, path)
+	}
+	r.ok(name, wanted+" is free")
+	_ = l.Close()
+	for { // who has connected meanwhile is not left waiting
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_ = c.Close()
+	}
 }
 
-// listener looks whether addr can be listened on, or is by this service.
-func (c Config) listener(ctx context.Context, name, flag, addr string) []Check {
-	if path, isUnix := address.Socket(addr); isUnix {
-		return c.unixSocket(ctx, name, flag, path)
+// taken is an error if something listens on a unix socket, or is no socket.
+func taken(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil // nothing is there; what else is wrong, listening tells
 	}
-	l, err := net.Listen("tcp", addr)
-	if err == nil {
-		_ = l.Close()
-		return ok(name, addr+" is free")
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%s exists and is no socket", path)
 	}
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return inUse(ctx, name, flag, "tcp", addr)
+	c, err := net.DialTimeout("unix", path, liveTimeout)
+	if err != nil {
+		return nil // a dead process left it, which the service replaces
 	}
-	return []Check{{name, Failed, cause(err), "choose an address of this machine as " + flag + ", and a port that this user may use"}}
-}
-
-// inUse tells this service from another that has the address.
-func inUse(ctx context.Context, name, flag, network, addr string) []Check {
-	if answersLive(ctx, network, addr) {
-		return ok(name, addr+" is in use by a service that is alive, probably this one")
-	}
-	return []Check{{name, Failed, addr + " is in use by something that is not this service", "end what uses it, or choose another " + flag}}
+	_ = c.Close()
+	return fmt.Errorf("another process listens on unix socket %s", path)
 }
 
 // answersLive asks for /livez as any probe would.
-func answersLive(ctx context.Context, network, addr string) bool {
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, addr)
-	}}
-	ctx, cancel := context.WithTimeout(ctx, livePatience)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/livez", nil)
-	if err != nil {
-		return false
+func answersLive(addr string) bool {
+	network, target := "tcp", addr
+	if path, isUnix := address.Socket(addr); isUnix {
+		network, target = "unix", path
 	}
-	reply, err := transport.RoundTrip(request)
+	client := http.Client{Timeout: liveTimeout, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, target)
+		},
+	}}
+	reply, err := client.Get("http://localhost/livez")
 	if err != nil {
 		return false
 	}
@@ -79,86 +108,38 @@ func answersLive(ctx context.Context, network, addr string) bool {
 	return err == nil && strings.TrimSpace(string(body)) == document
 }
 
-// unixSocket looks at the directory of a socket, at what stands in its place,
-// and at who will be able to connect.
-func (c Config) unixSocket(ctx context.Context, name, flag, path string) []Check {
-	dir := filepath.Dir(path)
-	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-		return []Check{{name, Failed, fmt.Sprintf("no socket can be made in %s: %v", dir, err),
-			"make the directory and give it to the user of the service, or use RuntimeDirectory= of systemd"}}
-	}
-	info, err := os.Lstat(path)
+// socketAccess examines whether nginx, in the group of the socket, may connect
+// to it, and who else.
+func socketAccess(r *Report, name, path string) {
+	const groupConnects, allConnect, groupEnters, allEnter fs.FileMode = 0o020, 0o002, 0o010, 0o001
+	mode, group, ok := access(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return []Check{{name, Failed, err.Error(), "make the directory readable for the user of the service"}}
-	case info.Mode().Type() != fs.ModeSocket:
-		return []Check{{name, Failed, path + " exists and is no socket", "remove it, or choose another " + flag}}
-	default:
-		if connection, err := net.DialTimeout("unix", path, livePatience); err == nil {
-			_ = connection.Close()
-			if found := inUse(ctx, name, flag, "unix", path); found[0].Status == Failed {
-				return found
-			}
+	case !ok:
+		return // removed meanwhile
+	case mode&allConnect != 0:
+		r.warn(name, fmt.Sprintf("mode %04o lets every user of this machine connect", mode), "use --socket-mode 0660 and --socket-group")
+	case mode&groupConnects == 0:
+		r.warn(name, fmt.Sprintf("mode %04o keeps the group of the socket from connecting", mode), "use --socket-mode 0660")
+	}
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		if mode, owner, ok := access(dir); ok && mode&allEnter == 0 && (mode&groupEnters == 0 || owner != group) {
+			r.warn(name, fmt.Sprintf("group %d cannot reach the socket: it may not enter %s", group, dir),
+				"chmod o+x "+dir+", or give the directory to that group")
+		}
+		if dir == filepath.Dir(dir) {
+			return
 		}
 	}
-	return orOK(c.socketAccess(name, path), name, fmt.Sprintf("%s, mode %04o", path, c.Socket.Mode))
 }
 
-// socketAccess looks at the group and mode that the socket is going to have.
-func (c Config) socketAccess(name, path string) (found []Check) {
-	const groupMayConnect, allMayConnect = 0o020, 0o002
-	group, own := os.Getegid(), "the group of the service"
-	if c.Socket.Group != "" {
-		own = "group " + c.Socket.Group
-		var err error
-		if group, err = c.Socket.GroupID(c.Socket.Group); err != nil {
-			return []Check{{name, Failed, err.Error(), "correct --socket-group: it is the group that nginx runs with"}}
-		}
-		if groups, err := os.Getgroups(); err == nil && os.Geteuid() != 0 && group != os.Getegid() && !slices.Contains(groups, group) {
-			found = append(found, Check{name, Failed, "the user of the service is not in " + own + ", so it may not give the socket to it",
-				"add SupplementaryGroups=" + c.Socket.Group + " to the unit, or the user to the group"})
-		}
-	}
-	switch {
-	case c.Socket.Mode&allMayConnect != 0:
-		found = append(found, Check{name, Warning, fmt.Sprintf("mode %04o lets every user of this machine connect", c.Socket.Mode), "use --socket-mode 0660 and --socket-group"})
-	case c.Socket.Mode&groupMayConnect == 0:
-		found = append(found, Check{name, Warning, fmt.Sprintf("mode %04o keeps %s from connecting", c.Socket.Mode, own), "use --socket-mode 0660"})
-	}
-	if dir := closedTo(filepath.Dir(path), group); dir != "" {
-		found = append(found, Check{name, Warning, own + " cannot reach the socket: it may not enter " + dir, "chmod o+x " + dir + ", or give the directory to that group"})
-	}
-	return found
-}
-
-// closedTo is the first directory on the way to dir that group may not enter,
-// empty for none.
-func closedTo(dir string, group int) string {
-	const groupEnters, allEnter = 0o010, 0o001
-	parent := filepath.Dir(dir)
-	if parent != dir {
-		if closed := closedTo(parent, group); closed != "" {
-			return closed
-		}
-	}
-	info, err := os.Stat(dir)
+// access is the mode and the group of a file that can be looked at.
+func access(path string) (mode fs.FileMode, group uint32, ok bool) {
+	info, err := os.Stat(path)
 	if err != nil {
-		return ""
+		return 0, 0, false
 	}
-	mode := info.Mode().Perm()
-	owner, known := info.Sys().(*syscall.Stat_t)
-	if mode&allEnter != 0 || mode&groupEnters != 0 && known && int(owner.Gid) == group {
-		return ""
+	if owner, known := info.Sys().(*syscall.Stat_t); known {
+		group = owner.Gid
 	}
-	return dir
-}
-
-// cause is an error of package net without the words around it.
-func cause(err error) string {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Addr != nil {
-		return op.Addr.String() + ": " + op.Err.Error()
-	}
-	return err.Error()
+	return info.Mode().Perm(), group, true
 }

@@ -1,10 +1,13 @@
 package doctor
 
 import (
-	"os"
-	"path/filepath"
+	"maps"
+	"net"
+	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/busdk/bus-api-provider-vm/internal/address"
 )
 
 // directive is one of nginx: a name, arguments, and perhaps a block.
@@ -14,158 +17,171 @@ type directive struct {
 	block []directive
 }
 
-// parseNginx reads directives as nginx does, but forgives what it cannot know:
-// a block that is never closed ends with the text.
-func parseNginx(text string) []directive {
-	p := &nginxParser{words: splitNginx(text)}
-	var all []directive
-	for len(p.words) > 0 { // after a brace too many it goes on
-		all = append(all, p.block()...)
-	}
-	return all
-}
+// nginxToken is a comment, one of ; { }, a word in quotes, or another word: a
+// backslash takes the character behind it along, ${ the text up to its brace.
+// Backslashes stay: nothing that is examined here has any.
+var nginxToken = regexp.MustCompile(`#[^\n]*|[;{}]|"(?s:\\.|[^"])*"?|'(?s:\\.|[^'])*'?|(?s:\$\{[^}]*\}|\\.|[^\s;{}])+`)
 
-type nginxParser struct{ words []nginxWord }
-
-// nginxWord is a word, or one of ; { } when it is not quoted.
-type nginxWord struct {
-	text   string
-	quoted bool
-}
-
-func (w nginxWord) is(mark string) bool { return !w.quoted && w.text == mark }
-
-func (p *nginxParser) next() nginxWord {
-	w := p.words[0]
-	p.words = p.words[1:]
-	return w
-}
-
-// block reads up to the brace that closes it.
-func (p *nginxParser) block() (all []directive) {
+// parseBlock reads up to the brace that closes a block, or to the end; rest is
+// what follows it.
+func parseBlock(tokens []string) (block []directive, rest []string) {
 	var words []string
-	for len(p.words) > 0 {
-		switch w := p.next(); {
-		case w.is("}"):
-			return all
-		case w.is(";"), w.is("{"):
+	for len(tokens) > 0 {
+		token := tokens[0]
+		tokens = tokens[1:]
+		switch token[0] {
+		case '#':
+		case '}':
+			return block, tokens
+		case ';', '{':
 			var inner []directive
-			if w.is("{") {
-				inner = p.block()
+			if token == "{" {
+				inner, tokens = parseBlock(tokens)
 			}
 			if len(words) > 0 {
-				all = append(all, directive{words[0], words[1:], inner})
+				block = append(block, directive{words[0], words[1:], inner})
 			}
 			words = nil
+		case '"', '\'':
+			words = append(words, strings.TrimSuffix(token[1:], token[:1]))
 		default:
-			words = append(words, w.text)
+			words = append(words, token)
 		}
+	}
+	return block, nil
+}
+
+// settings are the directives in force, by name, the innermost and last of each:
+// their arguments.
+type settings map[string]string
+
+// within are the settings in force within a block.
+func (s settings) within(block []directive) settings {
+	inner := maps.Clone(s)
+	for _, d := range block {
+		if d.block == nil {
+			inner[d.name] = strings.Join(d.args, " ")
+		}
+	}
+	return inner
+}
+
+// statement is a directive with what surrounds it.
+type statement struct {
+	directive
+	location string // for people, such as `location /api/v1/vm/`
+	inForce  settings
+}
+
+// flatten lists the directives of a block and of those within it.
+func flatten(block []directive, outer settings, location string) (all []statement) {
+	inForce := outer.within(block)
+	for _, d := range block {
+		all = append(all, statement{d, location, inForce})
+		within := location
+		if d.name == "location" {
+			within = "location " + strings.Join(d.args, " ")
+		}
+		all = append(all, flatten(d.block, inForce, within)...)
 	}
 	return all
 }
 
-// splitNginx cuts text into words. A word that begins with a quote ends with
-// it; a backslash takes the character behind it as it is; # begins a comment
-// where a word could begin; ${ belongs to a word.
-func splitNginx(text string) (words []nginxWord) {
-	const blank, marks = " \t\r\n", ";{}"
-	for i := 0; i < len(text); {
-		switch c := text[i]; {
-		case strings.IndexByte(blank, c) >= 0:
-			i++
-		case c == '#':
-			end := strings.IndexByte(text[i:], '\n')
-			if end < 0 {
-				return words
-			}
-			i += end
-		case strings.IndexByte(marks, c) >= 0:
-			words = append(words, nginxWord{string(c), false})
-			i++
-		case c == '"' || c == '\'':
-			word, length := quotedWord(text[i:])
-			words = append(words, nginxWord{word, true})
-			i += length
-		default:
-			var word strings.Builder
-			for ; i < len(text) && strings.IndexByte(blank+marks, text[i]) < 0; i++ {
-				if text[i] == '\\' && i+1 < len(text) {
-					i++
-				} else if strings.HasPrefix(text[i:], "${") {
-					end := strings.IndexByte(text[i:], '}')
-					if end > 0 {
-						word.WriteString(text[i : i+end])
-						i += end
-					}
-				}
-				word.WriteByte(text[i])
-			}
-			words = append(words, nginxWord{word.String(), false})
+// place is a proxy_pass with those of its upstreams that have the address looked
+// for.
+type place struct {
+	statement
+	upstreams []upstream
+}
+
+// upstream is a group of servers, or a single one that proxy_pass names.
+type upstream struct {
+	name    string
+	servers []string
+	inForce settings
+}
+
+var proxyTarget = regexp.MustCompile(`^https?://(unix:[^:]+|[^/]+)`)
+
+// findPlaces returns the places of a configuration that pass requests on to addr,
+// as --addr has it. A server outside of http, as nginx -T prints the files that
+// http includes, inherits from any http.
+func findPlaces(text, addr string) (found []place) {
+	var conf []directive
+	for tokens := nginxToken.FindAllString(text, -1); len(tokens) > 0; { // one more where a brace closes nothing
+		var block []directive
+		block, tokens = parseBlock(tokens)
+		conf = append(conf, block...)
+	}
+	base := settings{}
+	for _, d := range conf {
+		if d.name == "http" {
+			base = base.within(d.block)
 		}
 	}
-	return words
-}
-
-// quotedWord reads the word that text begins with, and its length with quotes.
-func quotedWord(text string) (word string, length int) {
-	var b strings.Builder
-	for i := 1; i < len(text); i++ {
-		switch {
-		case text[i] == text[0]:
-			return b.String(), i + 1
-		case text[i] == '\\' && i+1 < len(text) && (text[i+1] == text[0] || text[i+1] == '\\'):
-			i++
-		}
-		b.WriteByte(text[i])
-	}
-	return b.String(), len(text)
-}
-
-const (
-	// dumpMark begins each file in the output of nginx -T.
-	dumpMark = "# configuration file "
-	// maxIncludes bounds files that include each other.
-	maxIncludes = 200
-)
-
-// readNginx reads a configuration file with what it includes, or the output of
-// nginx -T, which holds that already.
-func readNginx(path string) ([]directive, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	all := parseNginx(string(text))
-	if strings.HasPrefix(string(text), dumpMark) || strings.Contains(string(text), "\n"+dumpMark) {
-		return all, nil
-	}
-	left := maxIncludes
-	return include(all, filepath.Dir(path), &left), nil
-}
-
-// include puts the files of include directives in their place. What cannot be
-// read is passed over: nginx itself says so better.
-func include(block []directive, dir string, left *int) (all []directive) {
-	for _, d := range block {
-		if d.name != "include" || len(d.args) != 1 {
-			d.block = include(d.block, dir, left)
-			all = append(all, d)
+	all := flatten(conf, base, "")
+	for _, s := range all {
+		target := proxyTarget.FindStringSubmatch(strings.Join(s.args, " "))
+		if s.name != "proxy_pass" || target == nil {
 			continue
 		}
-		pattern := d.args[0]
-		if !filepath.IsAbs(pattern) {
-			pattern = filepath.Join(dir, pattern)
-		}
-		files, _ := filepath.Glob(pattern) // a bad pattern matches nothing
-		slices.Sort(files)
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil || *left == 0 {
-				continue
+		at := place{statement: s}
+		for _, host := range hosts(all, target[1]) {
+			up := findUpstream(all, host)
+			if slices.ContainsFunc(up.servers, func(server string) bool { return sameListener(server, addr) }) {
+				at.upstreams = append(at.upstreams, up)
 			}
-			*left--
-			all = append(all, include(parseNginx(string(text)), dir, left)...)
+		}
+		if len(at.upstreams) > 0 {
+			found = append(found, at)
 		}
 	}
-	return all
+	return found
+}
+
+// hosts is what the host of a proxy_pass may be: itself, or the values of its
+// variable in a map.
+func hosts(all []statement, host string) (values []string) {
+	name, isVariable := strings.CutPrefix(host, "$")
+	if !isVariable {
+		return []string{host}
+	}
+	for _, s := range all {
+		if s.name == "map" && len(s.args) == 2 && s.args[1] == "$"+strings.Trim(name, "{}") {
+			for _, value := range s.block {
+				values = append(values, value.args...)
+			}
+		}
+	}
+	return values
+}
+
+// findUpstream is the upstream of that name, or the server.
+func findUpstream(all []statement, host string) upstream {
+	for _, s := range all {
+		if s.name != "upstream" || !slices.Equal(s.args, []string{host}) {
+			continue
+		}
+		up := upstream{name: host, inForce: settings{}.within(s.block)}
+		for _, d := range s.block {
+			if d.name == "server" && len(d.args) > 0 {
+				up.servers = append(up.servers, d.args[0])
+			}
+		}
+		return up
+	}
+	return upstream{name: host, servers: []string{host}}
+}
+
+// sameListener reports a server of nginx that is addr. Of a TCP address the port
+// counts: names and interfaces differ between machines.
+func sameListener(server, addr string) bool {
+	if strings.HasPrefix(addr, address.UnixPrefix) || strings.HasPrefix(server, address.UnixPrefix) {
+		return server == addr
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	if _, other, err := net.SplitHostPort(server); err == nil {
+		return other == port
+	}
+	return port == "80" // where nginx connects without one
 }

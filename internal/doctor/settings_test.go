@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -9,41 +10,91 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/secret"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
 func TestSecretFiles(t *testing.T) {
-	file := func(mode os.FileMode) string {
-		path := filepath.Join(t.TempDir(), "secret")
-		require.NoError(t, os.WriteFile(path, []byte("x"), mode))
-		require.NoError(t, os.Chmod(path, mode)) // whatever the umask
-		return path
+	file := func(mode os.FileMode) string { return writeFile(t, filepath.Join(t.TempDir(), "secret"), "x", mode) }
+	fine := found{OK, "none that other users can read", ""}
+	for about, c := range map[string]struct {
+		secrets, token string
+		want           found
+	}{
+		"none":     {"", "", fine},
+		"closed":   {file(0o440), file(0o600), fine},
+		"readable": {file(0o644), "", found{Warning, "every user of this machine may read .*/secret", "chmod o-rwx .*/secret"}},
+		"writable": {file(0o600), file(0o606), found{Failed, "every user of this machine may replace .*", "chmod .*"}},
+		"absent":   {"/nonexistent/secret", "", fine},
+	} {
+		s := service()
+		s.JWT.SecretFile, s.Events.TokenFile = c.secrets, c.token
+		s.Token = func() (secret.String, error) { return secret.String{}, nil }
+		requireChecks(t, about, "secret files", examine(s.secretFiles), c.want)
 	}
-	look := func(paths ...string) []Check { return Config{SecretFiles: paths}.secretFiles(background()) }
-	requireChecks(t, "none", "secret files", look("", ""))
-	requireChecks(t, "closed", "secret files", look("", file(0o600), file(0o440)), found{OK, "other users cannot read them", ""})
-	requireChecks(t, "readable", "secret files", look(file(0o644)), found{Warning, "every user of this machine may read .*/secret", "chmod o-rwx .*/secret"})
-	requireChecks(t, "writable", "secret files", look(file(0o606), file(0o600)), found{Failed, "every user of this machine may replace .*", "chmod .*"})
-	requireChecks(t, "absent", "secret files", look("/nonexistent/secret"), found{Failed, ".*no such file.*", "make the file readable.*"})
+	s := service()
+	s.Events.TokenFile = file(0o666) // that of the platform, where no backend needs Events
+	requireChecks(t, "a token that nothing uses", "secret files", examine(s.secretFiles), fine)
 }
 
 func TestPublicKeys(t *testing.T) {
 	good, rsa := hostile.NewSigner("ES256", "a"), hostile.NewSigner("RS256", "b")
-	document := func(status int, text string) string {
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(status)
-			_, _ = w.Write([]byte(text))
-		}))
-		t.Cleanup(s.Close)
-		return s.URL
+	for document, want := range map[string]found{
+		hostile.JWKS(good.JWK(), rsa.JWK()):                                             {OK, "2 in the JWKS", ""},
+		hostile.JWKS(good.JWK(), `{"kty":"OKP","crv":"X25519","kid":"odd","x":"AAAA"}`): {Warning, `key "odd" is not used: .*`, "nothing, unless.*"},
+		hostile.JWKS(): {Failed, "no keys from the JWKS: the document has no key for RS256, .*", "open --jwks-url.*"},
+	} {
+		api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, document) }))
+		s := service()
+		s.JWT.JWKSURL = api.URL
+		requireChecks(t, document, "public keys", examine(s.publicKeys), want)
+		api.Close()
+		requireChecks(t, "away", "public keys", examine(s.publicKeys), found{Failed, "no keys from the JWKS: .*refused", "open --jwks-url.*"})
 	}
-	look := func(url string) []Check { return Config{JWKSURL: url}.publicKeys(background()) }
-	requireChecks(t, "no JWKS", "public keys", look(""))
-	requireChecks(t, "good", "public keys", look(document(200, hostile.JWKS(good.JWK(), rsa.JWK()))), found{OK, "2 in the JWKS", ""})
-	requireChecks(t, "one of no use", "public keys", look(document(200, hostile.JWKS(good.JWK(), `{"kty":"OKP","crv":"X25519","kid":"odd","x":"AAAA"}`))),
-		found{Warning, `key "odd" is not used: .*`, "nothing, unless.*"})
-	requireChecks(t, "none of use", "public keys", look(document(200, hostile.JWKS())), found{Failed, "no keys from the JWKS: the document has no key for RS256, .*", "open --jwks-url.*"})
-	requireChecks(t, "an error", "public keys", look(document(500, "")), found{Failed, "no keys from the JWKS: .*500", "open --jwks-url.*"})
-	requireChecks(t, "no JSON", "public keys", look(document(200, "<html>")), found{Failed, "no keys from the JWKS: .*", "open --jwks-url.*"})
-	requireChecks(t, "connection refused", "public keys", look("http://127.0.0.1:1/keys"), found{Failed, "no keys from the JWKS: .*refused", "open --jwks-url.*"})
+	requireChecks(t, "no JWKS", "public keys", examine(service().publicKeys))
+}
+
+func TestDataDir(t *testing.T) {
+	dir := t.TempDir()
+	file := writeFile(t, filepath.Join(dir, "file"), "", 0o600)
+	for _, c := range []struct {
+		about, dir string
+		want       found
+	}{
+		{"there", dir, found{OK, dir + `: written and synced in \S+, \d+ MB free`, ""}},
+		{"not there yet", filepath.Join(dir, "a", "b"), found{OK, `.*/a/b is going to be made; ` + dir + `: written.*`, ""}},
+		{"a file", file, found{Failed, ".*not a directory", "make " + file + " a directory.*"}},
+		{"below a file", filepath.Join(file, "a"), found{Failed, ".*not a directory", "make .* a directory.*"}},
+		{"not writable by any user", "/proc/self", found{Failed, "open /proc/self/.*", "make /proc/self a directory that is writable.*"}},
+	} {
+		s := service()
+		s.Usage.Backend, s.DataDir = config.Events, c.dir
+		got := examine(s.dataDir)
+		if c.want.status == OK && got[0].Status == Warning {
+			continue // of a slow, full or volatile disk; the table below has those
+		}
+		requireChecks(t, c.about, "data directory", got, c.want)
+	}
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 1, "nothing is left behind, and nothing is made")
+
+	const ext4, tmpfs, nfs = 0xef53, 0x01021994, 0x6969
+	full := found{Failed, "0 MB are free", "free space on the disk of /data"}
+	for about, c := range map[string]struct {
+		kind uint32
+		free uint64
+		want []found
+	}{
+		"roomy":           {ext4, spaceUnwise, nil},
+		"narrow":          {ext4, spaceUnwise - 1, []found{{Warning, "255 MB are free", "free space.*"}}},
+		"full":            {ext4, 0, []found{full}},
+		"in memory":       {tmpfs, spaceUnwise, []found{{Warning, "/data is in memory .*", "choose a local disk.*"}}},
+		"remote and full": {nfs, 4096, []found{{Warning, "/data is on NFS.*", "choose a local disk.*"}, full}},
+	} {
+		var r Report
+		judgeDisk(&r, "/data", c.kind, c.free)
+		requireChecks(t, about, "data directory", r.Checks, c.want...)
+	}
 }

@@ -3,6 +3,7 @@ package events
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -33,13 +34,13 @@ const (
 	headerTimeout = 10 * time.Second
 	// maxHeader bounds the headers of an answer, in bytes.
 	maxHeader = 64 << 10
-	// maxReason is read of a refusal's body, in bytes.
-	maxReason = 4 << 10
+	// maxAnswer is read of the body of an answer that is no stream, in bytes.
+	maxAnswer = 64 << 10
 )
 
 // newTransport returns one whose every connection is used once, and which
 // decompresses nothing. It obeys the proxy variables (http.ProxyFromEnvironment).
-func newTransport(config *tls.Config) *http.Transport {
+func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: (&net.Dialer{
@@ -48,7 +49,8 @@ func newTransport(config *tls.Config) *http.Transport {
 				Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
 			},
 		}).DialContext,
-		TLSClientConfig:        config,
+		// A resumed session saves half the cost of a fresh one.
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)},
 		TLSHandshakeTimeout:    handshakeTimeout,
 		ResponseHeaderTimeout:  headerTimeout,
 		MaxResponseHeaderBytes: maxHeader,
@@ -57,10 +59,40 @@ func newTransport(config *tls.Config) *http.Transport {
 	}
 }
 
-// tlsConfig is for all connections: a resumed session saves half the cost of a
-// fresh one.
-func tlsConfig() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
+// historyOnly is what asks for the history of a stream alone, beside its name.
+const historyOnly = "&replay=true&follow=false"
+
+// subscribe asks for the stream of reply, in the way that options say.
+func (c *Client) subscribe(ctx context.Context, reply, options string, token secret.String) (*http.Response, error) {
+	target := c.collection + "/stream?name=" + url.QueryEscape(reply) + "&delivery=broadcast" + options
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Authorization", "Bearer "+token.Reveal())
+	request.Header.Set("Accept", "application/x-ndjson")
+	request.Header.Set("User-Agent", userAgent)
+	return c.transport.RoundTrip(request)
+}
+
+// checkStream returns why an answer to subscribe is no stream: a status other
+// than 200 is a *RefusedError.
+func checkStream(answer *http.Response, reply string, token secret.String) error {
+	if answer.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // what came is enough
+		return newRefusal(reply, answer.StatusCode, body, token)
+	}
+	if kind := answer.Header.Get("Content-Type"); !isLines(kind) {
+		return fmt.Errorf("the answer is %q instead of application/x-ndjson; check the Events URL", clean(kind, maxType))
+	}
+	return nil
+}
+
+// isLines reports whether a content type may be lines of JSON: what servers
+// write for it, or the default of those that write nothing.
+func isLines(contentType string) bool {
+	kind, _, err := mime.ParseMediaType(cmp.Or(contentType, "text/plain"))
+	return err == nil && (strings.Contains(kind, "json") || kind == "text/plain")
 }
 
 // connection is one open answer to a listener. A Read that yields nothing for
@@ -69,72 +101,41 @@ type connection struct {
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	body     io.ReadCloser
-	remote   string // the host at the other end, as an address
+	opened   time.Time
+	remote   net.IP // the other end; nil where that is no IP address
 	watchdog *time.Timer
 	silence  time.Duration // the longest that is allowed
 	received func()        // called for each successful read
 }
 
-// subscription is what listen opens.
-type subscription struct {
-	transport  http.RoundTripper
-	collection string
-	query      url.Values
-	token      secret.String
-	silence    time.Duration
-	received   func()
-}
-
-// listen opens the stream that s asks for. A status other than 200 is a
-// *RefusedError. The connection ends with ctx.
-func listen(ctx context.Context, s subscription) (*connection, error) {
-	c := &connection{silence: headerTimeout, received: func() {}}
-	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	traced := httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) { c.remote = hostOf(info.Conn.RemoteAddr()) },
-	})
-	request, err := http.NewRequestWithContext(traced, http.MethodGet, s.collection+"/stream?"+s.query.Encode(), nil)
+// listen opens the stream of reply, in the way that options say. The connection
+// ends with ctx.
+func (c *Client) listen(ctx context.Context, reply, options string, silence time.Duration, received func()) (*connection, error) {
+	token, err := c.config.Token.Token()
 	if err != nil {
-		c.cancel(nil)
 		return nil, err
 	}
-	request.Header.Set("Authorization", "Bearer "+s.token.Reveal())
-	request.Header.Set("Accept", "application/x-ndjson")
-	request.Header.Set("User-Agent", userAgent)
-	reply, err := s.transport.RoundTrip(request)
+	conn := &connection{silence: silence, received: received}
+	conn.ctx, conn.cancel = context.WithCancelCause(ctx)
+	traced := httptrace.WithClientTrace(conn.ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		if address, ok := info.Conn.RemoteAddr().(*net.TCPAddr); ok {
+			conn.remote = address.IP
+		}
+	}})
+	answer, err := c.subscribe(traced, reply, options, token)
 	if err != nil {
-		c.cancel(nil)
+		conn.cancel(nil)
 		return nil, err
 	}
-	c.body = reply.Body
-	c.watchdog = time.AfterFunc(c.silence, func() { c.cancel(errSilent) })
-	if reply.StatusCode != http.StatusOK {
-		defer c.Close()
-		return nil, &RefusedError{Event: s.query.Get("name"), Status: reply.StatusCode, Reason: c.reason()}
+	conn.body = answer.Body
+	conn.watchdog = time.AfterFunc(headerTimeout, func() { conn.cancel(errSilent) })
+	if err := checkStream(answer, reply, token); err != nil {
+		conn.Close()
+		return nil, err
 	}
-	if kind := reply.Header.Get("Content-Type"); !isLines(kind) {
-		c.Close()
-		return nil, fmt.Errorf("the answer is %q instead of application/x-ndjson; check the Events URL", clean(kind, maxType))
-	}
-	c.silence, c.received = s.silence, s.received
-	c.watchdog.Reset(c.silence)
-	return c, nil
-}
-
-// isLines reports whether a content type may be lines of JSON: what servers
-// write for it, or the default of those that write nothing.
-func isLines(contentType string) bool {
-	if contentType == "" {
-		return true
-	}
-	kind, _, err := mime.ParseMediaType(contentType)
-	return err == nil && (strings.Contains(kind, "json") || kind == "text/plain")
-}
-
-// reason reads why the Events API refused.
-func (c *connection) reason() string {
-	body, _ := io.ReadAll(io.LimitReader(c, maxReason)) // what came is enough
-	return refusalReason(body)
+	conn.opened = time.Now()
+	conn.watchdog.Reset(silence)
+	return conn, nil
 }
 
 func (c *connection) Read(p []byte) (int, error) {
@@ -162,65 +163,27 @@ const lineBuffer = 32 << 10
 // errLineTooLong reports a line that was skipped; the next call goes on after it.
 var errLineTooLong = errors.New("line too long")
 
-// lineReader cuts NDJSON into lines of at most limit bytes, CR LF and white
-// space around a line not counted among its text.
-type lineReader struct {
-	in    *bufio.Reader
-	limit int
-}
-
-func newLineReader(in io.Reader, limit int) *lineReader {
-	return &lineReader{in: bufio.NewReaderSize(in, lineBuffer), limit: limit}
-}
-
-// next returns the next line that is not blank, valid until the next call. A
-// last line that has no end is returned with the error that cut it, which for
-// an orderly end is io.EOF.
-func (r *lineReader) next() ([]byte, error) {
+// nextLine returns the next line of NDJSON that is not blank, without the white
+// space around it, valid until the next call. A last line that has no end is
+// returned with the error that cut it, which for an orderly end is io.EOF. Of a
+// line of more than limit bytes, its end not counted, no more is kept in memory.
+func nextLine(in *bufio.Reader, limit int) ([]byte, error) {
 	for {
-		line, err := r.raw()
+		line, err := in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			line = bytes.Clone(line) // the reader goes on to use its buffer
+		}
+		for errors.Is(err, bufio.ErrBufferFull) {
+			var part []byte
+			if part, err = in.ReadSlice('\n'); len(line) <= limit {
+				line = append(line, part...)
+			}
+		}
+		if len(bytes.TrimRight(line, "\r\n")) > limit {
+			return nil, cmp.Or(err, errLineTooLong)
+		}
 		if line = bytes.TrimSpace(line); len(line) > 0 || err != nil {
 			return line, err
-		}
-	}
-}
-
-// raw returns the next line with its end.
-func (r *lineReader) raw() ([]byte, error) {
-	line, err := r.in.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		line, err = r.gather(line)
-	}
-	if err == nil && len(bytes.TrimRight(line, "\r\n")) > r.limit {
-		return nil, errLineTooLong
-	}
-	return line, err
-}
-
-// gather reads on to the end of a line that begins with first.
-func (r *lineReader) gather(first []byte) ([]byte, error) {
-	line := bytes.Clone(first)
-	for {
-		part, err := r.in.ReadSlice('\n')
-		line = append(line, part...)
-		switch {
-		case !errors.Is(err, bufio.ErrBufferFull):
-			return line, err
-		case len(line) > r.limit:
-			return nil, r.skip()
-		}
-	}
-}
-
-// skip reads on to the end of an overlong line.
-func (r *lineReader) skip() error {
-	for {
-		_, err := r.in.ReadSlice('\n')
-		if err == nil {
-			return errLineTooLong
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return err
 		}
 	}
 }
@@ -237,48 +200,30 @@ type Attempt struct {
 // Skew is how far the Events API's clock is ahead of this machine's, as far as
 // the answer proves it: zero for anything within its time and resolution.
 func (a Attempt) Skew() time.Duration {
-	const resolution = time.Second
-	switch {
-	case a.Date.IsZero():
+	if a.Date.IsZero() {
 		return 0
-	case a.Date.After(a.Answered):
-		return a.Date.Sub(a.Answered)
-	case a.Date.Add(resolution).Before(a.Asked):
-		return a.Date.Add(resolution).Sub(a.Asked)
 	}
-	return 0
+	const resolution = time.Second
+	return max(a.Date.Sub(a.Answered), 0) + min(a.Date.Add(resolution).Sub(a.Asked), 0)
 }
 
 // Try opens the stream of reply once, the way a Client does, and closes it
 // again. A broadcast listener takes nothing from others. The error is ErrURL, a
 // *RefusedError, or why there was no connection; the Attempt is filled as far
 // as it came.
-func Try(ctx context.Context, rawURL string, token secret.String, reply string) (Attempt, error) {
+func Try(ctx context.Context, rawURL string, token secret.String, reply string) (a Attempt, _ error) {
 	collection, err := CollectionURL(rawURL)
 	if err != nil {
-		return Attempt{}, err
+		return a, err
 	}
-	transport := &timed{RoundTripper: newTransport(tlsConfig())}
-	query := url.Values{"name": {reply}, "delivery": {"broadcast"}}
-	connection, err := listen(ctx, subscription{transport, collection, query, token, headerTimeout, func() {}})
-	if err == nil {
-		connection.Close()
+	c := &Client{collection: collection, transport: newTransport()}
+	a.Asked = time.Now()
+	answer, err := c.subscribe(ctx, reply, "", token)
+	a.Answered = time.Now()
+	if err != nil {
+		return a, err
 	}
-	return transport.attempt, err
-}
-
-// timed notes the clocks of one exchange.
-type timed struct {
-	http.RoundTripper
-	attempt Attempt
-}
-
-func (t *timed) RoundTrip(request *http.Request) (*http.Response, error) {
-	t.attempt.Asked = time.Now()
-	reply, err := t.RoundTripper.RoundTrip(request)
-	t.attempt.Answered = time.Now()
-	if err == nil {
-		t.attempt.Date, _ = http.ParseTime(reply.Header.Get("Date")) // zero where it is none
-	}
-	return reply, err
+	defer answer.Body.Close()
+	a.Date, _ = http.ParseTime(answer.Header.Get("Date")) // zero where it is none
+	return a, checkStream(answer, reply, token)
 }

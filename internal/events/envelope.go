@@ -2,6 +2,7 @@ package events
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,33 +81,25 @@ func ReadFields(raw []byte, names ...string) (Fields, error) {
 
 // decides reports the members of a payload that say what the answer is.
 func decides(name string) bool {
-	switch name {
-	case "allowed", "accepted", "state", "status", "error":
-		return true
-	}
-	return false
+	return slices.Contains([]string{"allowed", "accepted", "state", "status", "error"}, name)
 }
 
 var errNoObject = fmt.Errorf("%w: no JSON object", ErrMalformed)
 
 // readFields also returns which of names are repeated.
 func readFields(raw []byte, names []string) (fields Fields, repeated []string, _ error) {
-	in := jsontext.NewDecoder(bytes.NewBuffer(raw), tolerant...)
-	if open, err := in.ReadToken(); err != nil || open.Kind() != '{' {
+	if value := jsontext.Value(raw); value.Kind() != '{' || !value.IsValid(tolerant...) {
 		return nil, nil, errNoObject
 	}
+	in := jsontext.NewDecoder(bytes.NewBuffer(raw), tolerant...)
+	_, _ = in.ReadToken() // the opening brace; errors are ruled out
 	fields = make(Fields, len(names))
 	seen := make([]bool, len(names))
 	for in.PeekKind() == '"' {
-		name, err := in.ReadToken()
-		if err != nil {
-			return nil, nil, errNoObject
-		}
+		name, _ := in.ReadToken()
 		at := slices.Index(names, name.String())
-		value, err := in.ReadValue()
+		value, _ := in.ReadValue()
 		switch {
-		case err != nil:
-			return nil, nil, errNoObject
 		case at < 0:
 		case seen[at]:
 			repeated = append(repeated, names[at])
@@ -118,21 +111,12 @@ func readFields(raw []byte, names []string) (fields Fields, repeated []string, _
 			}
 		}
 	}
-	if _, err := in.ReadToken(); err != nil { // the closing brace
-		return nil, nil, errNoObject
-	}
-	if _, err := in.ReadToken(); !errors.Is(err, io.EOF) {
-		return nil, nil, errNoObject // more follows
-	}
 	return fields, repeated, nil
 }
 
 // Text returns a string member; false where it is absent, of another type, or
 // no valid UTF-8.
 func (f Fields) Text(name string) (string, bool) {
-	if f[name].Kind() != '"' {
-		return "", false
-	}
 	text, err := jsontext.AppendUnquote(nil, f[name])
 	return string(text), err == nil
 }
@@ -157,21 +141,21 @@ const (
 // hold. Its error wraps ErrMalformed.
 func (f Fields) PassedOn(name string) (json.RawMessage, error) {
 	malformed := func(why string) error { return fmt.Errorf("%w: %s: %s", ErrMalformed, name, why) }
-	var compact bytes.Buffer
-	switch err := json.Compact(&compact, f[name]); {
+	value := f[name].Clone()
+	switch err := value.Compact(jsontext.AllowDuplicateNames(true)); {
 	case err != nil:
-		return nil, malformed("no JSON")
-	case compact.Len() > maxPassedOn:
+		return nil, malformed("no JSON, or not valid UTF-8")
+	case len(value) > maxPassedOn:
 		return nil, malformed("too large")
 	}
-	in := jsontext.NewDecoder(bytes.NewReader(compact.Bytes()), jsontext.AllowDuplicateNames(true))
+	in := jsontext.NewDecoder(bytes.NewReader(value), jsontext.AllowDuplicateNames(true))
 	for {
 		token, err := in.ReadToken()
 		switch {
 		case errors.Is(err, io.EOF):
-			return compact.Bytes(), nil
+			return json.RawMessage(value), nil
 		case err != nil:
-			return nil, malformed("not valid UTF-8")
+			return nil, malformed("no JSON")
 		case in.StackDepth() > maxLevels:
 			return nil, malformed("nested too deeply")
 		case token.Kind() == '0':
@@ -235,50 +219,30 @@ func remoteError(raw []byte) *RemoteError {
 	case string:
 		message = value
 	case map[string]any:
-		if kind = text(value["type"]); kind == "" {
-			kind = text(value["code"])
-		}
-		message = text(value["message"])
+		kind, message = cmp.Or(text(value["type"]), text(value["code"])), text(value["message"])
 	}
-	e := &RemoteError{Type: clean(kind, maxType), Message: clean(message, maxMessage)}
-	if e.Type == "" {
-		e.Type = UnnamedError
+	return &RemoteError{
+		Type:    cmp.Or(clean(kind, maxType), UnnamedError),
+		Message: cmp.Or(clean(message, maxMessage), unnamedMessage),
 	}
-	if e.Message == "" {
-		e.Message = unnamedMessage
-	}
-	return e
 }
 
 func text(value any) string {
-	switch value := value.(type) {
-	case string:
-		return value
-	case json.Number:
-		return value.String()
+	switch value.(type) {
+	case string, json.Number:
+		return fmt.Sprint(value)
 	}
 	return ""
 }
 
 func isEmpty(value any) bool {
-	switch value := value.(type) {
-	case nil:
-		return true
-	case bool:
-		return !value
-	case string:
-		return value == ""
-	case json.Number:
-		return value == "0"
-	case map[string]any:
-		for _, member := range value {
-			if !isEmpty(member) {
-				return false
-			}
+	object, ok := value.(map[string]any)
+	for _, member := range object {
+		if !isEmpty(member) {
+			return false
 		}
-		return true
 	}
-	return false
+	return ok || value == nil || value == false || value == "" || value == json.Number("0")
 }
 
 // tokenLike finds credentials in free text: what follows `Bearer`, what begins
@@ -305,9 +269,8 @@ func clean(s string, limit int) string {
 		return r
 	}, s)
 	s = strings.TrimSpace(tokenLike.ReplaceAllString(s, "[redacted]"))
-	for len(s) > limit {
-		s = s[:limit]
-		s = strings.ToValidUTF8(s, "")
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "")
 	}
 	return s
 }

@@ -7,15 +7,16 @@ import (
 	"testing"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestDecode(t *testing.T) {
 	f := func(line string, want Envelope) {
 		t.Helper()
 		got, ok := decode([]byte(line))
-		if !ok || !reflect.DeepEqual(got, want) {
-			t.Errorf("decode(%s) = %+v, %v; want %+v", line, got, ok, want)
-		}
+		assert.True(t, ok, line)
+		assert.Equal(t, want, got, line)
 	}
 	f(`{"name":"n","correlationId":"c","payload":{"a":1}}`, Envelope{Name: "n", CorrelationID: "c", Payload: jsontext.Value(`{"a":1}`)})
 	f(`{"name":"n","correlation_id":"c"}`, Envelope{Name: "n", CorrelationID: "c"})
@@ -44,9 +45,7 @@ func TestEventErrors(t *testing.T) {
 	f := func(line string, want *RemoteError) {
 		t.Helper()
 		e, ok := decode([]byte(line))
-		if !ok {
-			t.Fatalf("%s is no envelope", line)
-		}
+		require.True(t, ok, line)
 		var got *RemoteError
 		err := e.Err()
 		if errors.As(err, &got); (err == nil) != (got == nil) || !reflect.DeepEqual(got, want) {
@@ -86,11 +85,7 @@ func TestCleanLeavesNoTokenAndNoControls(t *testing.T) {
 		"signed " + jwt[3:20] + "." + jwt[3:20] + "." + jwt[3:20]: "signed [redacted]",
 		"frameworks-based keyboards at host.example.org":          "frameworks-based keyboards at host.example.org",
 	} {
-		if got := clean(in, maxMessage); got != want {
-			t.Errorf("clean(%q) = %q, want %q", in, got, want)
-		}
+		assert.Equal(t, want, clean(in, maxMessage), in)
 	}
-	if got := clean(strings.Repeat("x", 99)+jwt, 110); strings.Contains(got, "ey") {
-		t.Errorf("a token at the bound shows in %q", got)
-	}
+	assert.NotContains(t, clean(strings.Repeat("x", 99)+jwt, 110), "ey", "a token at the bound")
 }

@@ -14,74 +14,64 @@
 // A stream that is merely silent may be half-open. Four things find out: TCP
 // keep-alive, for a peer that is gone (30 s); a request that ran into its
 // deadline while the stream was silent, for a server or proxy that is stuck; a
-// publish that reaches the Events API at another address, for a name that has
-// moved; and Config.IdleWatchdog for a stream without requests. See
+// publish that finds other addresses behind the name of the Events API, for one
+// that has moved; and idleWatchdog for a stream without requests. See
 // docs/adr/0003-reconnect.md.
 package events
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"net/http"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 )
 
 // Config is what a Client is made of. URL, Token and Replies are required; a
-// zero duration or size stands for its default.
+// zero duration stands for its default.
 type Config struct {
 	// URL is what CollectionURL accepts.
 	URL string
 	// Token is the provider's own.
-	Token TokenSource
+	Token *TokenSource
 	// Replies are the event names to listen to.
 	Replies []string
 
 	// Timeout bounds a Request whose context has no deadline; default 30 s.
 	Timeout time.Duration
-	// ConnectWait is how long after the loss of their reply stream requests
-	// still wait for it to come back; default 3 s.
-	ConnectWait time.Duration
 	// LateReply is how long after ErrNoReply a late reply is of use; zero
 	// means not at all.
 	LateReply time.Duration
 
 	// Retry says whether a lost stream is opened again; if not, Run ends with
 	// the loss. RetryMin (default 1 s) and RetryMax (default 30 s) bound the
-	// delay, which starts over once a stream lived HealthyAfter (default 30 s).
-	Retry                            bool
-	RetryMin, RetryMax, HealthyAfter time.Duration
-	// IdleWatchdog is how long a stream may be silent before it is opened
-	// again; default 5 min. Blank lines from a server count as signs of life.
-	IdleWatchdog time.Duration
-	// MaxLine bounds a line of a stream, in bytes; default 4 MiB.
-	MaxLine int
+	// delay, which starts over once a stream was healthy.
+	Retry              bool
+	RetryMin, RetryMax time.Duration
 
-	// Seed is where the jitter starts; zero means anywhere.
-	Seed uint64
 	// Logger gets losses and returns of streams; nil for none.
 	Logger *slog.Logger
 	// Metrics gets bus_vm_events_…; nil for none.
 	Metrics *metrics.Set
 }
 
-// The defaults of Config. ConnectWait outlasts the first delay, which is at
-// most 2 × RetryMin: one short loss refuses no request.
 const (
-	defaultTimeout      = 30 * time.Second
-	defaultConnectWait  = 3 * time.Second
-	defaultRetryMin     = time.Second
-	defaultRetryMax     = 30 * time.Second
-	defaultHealthyAfter = 30 * time.Second
-	defaultIdleWatchdog = 5 * time.Minute
-	defaultMaxLine      = 4 << 20
+	// connectWait is how long after the loss of their reply stream requests
+	// still wait for it to come back. It outlasts the first delay, which is at
+	// most 2 × RetryMin by default: one short loss refuses no request.
+	connectWait = 3 * time.Second
+	// healthyAfter is how long a stream lives that was healthy.
+	healthyAfter = 30 * time.Second
+	// idleWatchdog is how long a stream may be silent before it is opened
+	// again. Blank lines from a server count as signs of life.
+	idleWatchdog = 5 * time.Minute
+	// maxLine bounds a line of a stream, in bytes.
+	maxLine = 4 << 20
 )
 
 // Client talks to one Events API. Its methods are safe for concurrent use,
@@ -89,23 +79,21 @@ const (
 type Client struct {
 	config     Config
 	collection string
-	transport  *http.Transport
-	publisher  *publisher
-	publishes  publishCounts
-	inFlight   atomic.Int64
-	// lookup asks for the addresses of the host that connections are made to.
-	lookup func(context.Context) ([]string, error)
+	// transport opens streams. Lifecycle requests go out on a fresh connection
+	// each: an idle one may have been closed by its server, and then it is
+	// unknown whether the request was read. All others share connections.
+	transport, fresh, shared *http.Transport
+	publishes                map[string]*metrics.Counter // by result
+	inFlight                 *metrics.Gauge
 
 	streams     map[string]*stream // by reply name
 	streamHooks []func(reply string, up bool)
-	fatal       chan error // one slot: why Run must end
-	ended       context.Context
-	end         context.CancelFunc // of ended, when the streams have ended
+	running     context.Context // ends with Run, or before it for what makes Run end
+	end         context.CancelCauseFunc
 
-	mu       sync.Mutex
-	closed   bool           // Run has ended: nothing new is started
-	lookedUp time.Time      // when lookup was last called
-	others   sync.WaitGroup // publishes, receivers of late replies, lookups
+	mu     sync.Mutex
+	closed bool           // the streams have ended: nothing new is started
+	others sync.WaitGroup // publishes and receivers of late replies
 }
 
 // New returns a Client that subscribes to nothing before Run. Its error is ErrURL, or
@@ -118,51 +106,25 @@ func New(config Config) (*Client, error) {
 	if config.Token == nil || len(config.Replies) == 0 {
 		return nil, errors.New("BUG: an Events client needs a Token and Replies")
 	}
-	config.setDefaults()
-	secured := tlsConfig()
+	config.Timeout = cmp.Or(config.Timeout, 30*time.Second)
+	config.RetryMin = cmp.Or(config.RetryMin, time.Second)
+	config.RetryMax = cmp.Or(config.RetryMax, 30*time.Second)
+	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
+	config.Metrics = cmp.Or(config.Metrics, metrics.NewSet())
 	c := &Client{
 		config:     config,
 		collection: collection,
-		transport:  newTransport(secured),
-		publishes:  newPublishCounts(config.Metrics),
+		inFlight:   config.Metrics.GetOrCreateGauge("bus_vm_events_requests_in_flight", nil),
+		publishes:  counters(config.Metrics, "publishes_total{result=%q}", "accepted", "refused", "not_sent", "unknown"),
 		streams:    make(map[string]*stream),
-		fatal:      make(chan error, 1),
 	}
-	c.publisher = newPublisher(collection, secured, c.connectedTo)
-	c.lookup = c.lookupHost
-	c.ended, c.end = context.WithCancel(context.Background())
-	for i, reply := range config.Replies {
-		s := &stream{client: c, reply: reply, seed: config.Seed + uint64(i), pending: newPending(), ready: newReady()}
-		s.counts = newStreamCounts(config.Metrics, reply, s.ready.up.Load)
-		c.streams[reply] = s
+	c.running, c.end = context.WithCancelCause(context.Background())
+	c.transport = newTransport()
+	c.fresh, c.shared = publishTransports(c.transport)
+	for _, reply := range config.Replies {
+		c.streams[reply] = newStream(c, reply)
 	}
-	config.Metrics.GetOrCreateGauge("bus_vm_events_requests_in_flight", func() float64 { return float64(c.inFlight.Load()) })
 	return c, nil
-}
-
-func (c *Config) setDefaults() {
-	setDefault(&c.Timeout, defaultTimeout)
-	setDefault(&c.ConnectWait, defaultConnectWait)
-	setDefault(&c.RetryMin, defaultRetryMin)
-	setDefault(&c.RetryMax, defaultRetryMax)
-	setDefault(&c.HealthyAfter, defaultHealthyAfter)
-	setDefault(&c.IdleWatchdog, defaultIdleWatchdog)
-	setDefault(&c.MaxLine, defaultMaxLine)
-	if c.Seed == 0 {
-		c.Seed = rand.Uint64()
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Metrics == nil {
-		c.Metrics = metrics.NewSet()
-	}
-}
-
-func setDefault[T time.Duration | int](field *T, value T) {
-	if *field <= 0 {
-		*field = value
-	}
 }
 
 // Observe calls see for every live envelope on the stream of reply that answers
@@ -190,28 +152,13 @@ func (c *Client) tell(reply string, up bool) {
 // Missing returns the reply streams that were never up, or have been down for
 // grace, in the order of Config.Replies.
 func (c *Client) Missing(grace time.Duration) []string {
-	var missing []string
-	for _, reply := range c.config.Replies {
-		if c.streams[reply].ready.missing(grace) {
-			missing = append(missing, reply)
-		}
-	}
-	return missing
+	return slices.DeleteFunc(slices.Clone(c.config.Replies), func(reply string) bool { return !c.streams[reply].missing(grace) })
 }
 
 // Connected waits for the stream of reply as Do does, and returns an
 // ErrNotConnected when it would not publish. It waits no longer than Run lasts.
 func (c *Client) Connected(ctx context.Context, reply string) error {
-	if c.streams[reply].ready.up.Load() {
-		return nil
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(c.ended, cancel)()
-	if c.streams[reply].ready.wait(ctx, c.config.ConnectWait) {
-		return nil
-	}
-	return fmt.Errorf("%w: %s", ErrNotConnected, reply)
+	return c.streams[reply].wait(ctx)
 }
 
 // Run keeps the streams open. It returns after all of its children: nil when
@@ -219,30 +166,22 @@ func (c *Client) Connected(ctx context.Context, reply string) error {
 // a token that will not change, and the loss of a stream when Config.Retry is
 // off. Requests that still wait end with ErrNoReply then. Run is called once.
 func (c *Client) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	defer context.AfterFunc(ctx, func() { c.end(nil) })()
 	var streams sync.WaitGroup
 	for _, s := range c.streams {
-		streams.Go(func() {
-			if err := s.run(ctx); err != nil {
-				c.fail(err)
-			}
-		})
+		streams.Go(func() { s.run(c.running) })
 	}
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-c.fatal:
-	}
-	cancel()
+	<-c.running.Done()
 	streams.Wait()
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
-	c.end()
 	c.others.Wait()
-	c.publisher.close()
-	return err
+	c.shared.CloseIdleConnections()
+	if cause := context.Cause(c.running); cause != context.Canceled {
+		return cause
+	}
+	return nil
 }
 
 // background runs f in a goroutine that Run waits for; false means that Run has
@@ -254,25 +193,4 @@ func (c *Client) background(f func()) bool {
 		c.others.Go(f)
 	}
 	return !c.closed
-}
-
-// fail makes Run end with err, unless it ends already.
-func (c *Client) fail(err error) {
-	select {
-	case c.fatal <- err:
-	default:
-	}
-}
-
-// lookupHost asks for the addresses of the proxy, or else of the Events API.
-func (c *Client) lookupHost(ctx context.Context) ([]string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.collection, nil)
-	if err != nil {
-		return nil, err
-	}
-	target := request.URL
-	if proxy, err := c.transport.Proxy(request); err == nil && proxy != nil {
-		target = proxy
-	}
-	return net.DefaultResolver.LookupHost(ctx, target.Hostname())
 }

@@ -3,18 +3,22 @@ package events
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/valyala/fasthttp/fasthttputil"
 	"go.uber.org/goleak"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
@@ -32,10 +36,12 @@ type fake struct {
 	published chan published     // every publish that was read
 	opened    chan *fakeStream   // every stream that was opened, replays too
 	requests  chan *http.Request // every GET, before anything else
-	// publish answers in place of 202, when set; so does listen, when it
-	// returns true.
+	// publish answers a publish, with 202 unless set; listen, when set, answers a
+	// GET and returns true, or returns false.
 	publish func(http.ResponseWriter, *http.Request, published)
 	listen  func(http.ResponseWriter, *http.Request) bool
+	// dial is how clients connect, when set.
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	mu      sync.Mutex
 	history map[string][]string
@@ -62,8 +68,9 @@ func (s *fakeStream) end() { s.once.Do(func() { close(s.cut) }) }
 // newFake starts a fake, after it was prepared.
 func newFake(t *testing.T, prepare ...func(*fake)) *fake {
 	f := &fake{
-		t: t, before: goleak.IgnoreCurrent(), published: make(chan published, 20000), opened: make(chan *fakeStream, 1000), requests: make(chan *http.Request, 1000),
-		history: make(map[string][]string), streams: make(map[*fakeStream]string),
+		t: t, before: goleak.IgnoreCurrent(),
+		published: make(chan published, 20000), opened: make(chan *fakeStream, 1000), requests: make(chan *http.Request, 1000),
+		publish: accept, history: make(map[string][]string), streams: make(map[*fakeStream]string),
 	}
 	f.Server = httptest.NewUnstartedServer(f)
 	for _, p := range prepare {
@@ -75,6 +82,20 @@ func newFake(t *testing.T, prepare ...func(*fake)) *fake {
 	return f
 }
 
+// inBubble runs test in a synctest bubble, with a fake that is reached without
+// a network.
+func inBubble(t *testing.T, test func(t *testing.T, f *fake), prepare ...func(*fake)) {
+	synctest.Test(t, func(t *testing.T) {
+		listener := fasthttputil.NewInmemoryListener()
+		inMemory := func(f *fake) {
+			f.Listener.Close()
+			f.Listener = listener
+			f.dial = func(context.Context, string, string) (net.Conn, error) { return listener.Dial() }
+		}
+		test(t, newFake(t, append([]func(*fake){inMemory}, prepare...)...))
+	})
+}
+
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == http.MethodPost && r.URL.Path == "/root/api/v1/events":
@@ -84,11 +105,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			f.t.Errorf("a bad publish: %q, %v, %v", body, err, r.Header)
 		}
 		f.published <- p
-		if f.publish != nil {
-			f.publish(w, r, p)
-			return
-		}
-		accept(w, p)
+		f.publish(w, r, p)
 	case r.Method == http.MethodGet && r.URL.Path == "/root/api/v1/events/stream":
 		f.requests <- r
 		if f.listen == nil || !f.listen(w, r) {
@@ -99,7 +116,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func accept(w http.ResponseWriter, p published) {
+func accept(w http.ResponseWriter, _ *http.Request, p published) {
 	w.WriteHeader(http.StatusAccepted)
 	fmt.Fprintf(w, `{"accepted":true,"id":"1","name":%q}`, p.Name)
 }
@@ -186,28 +203,26 @@ type running struct {
 	err  chan error // what Run returned
 }
 
-// settings are short, so that what has to time out does so soon.
-func settings(url string) Config {
-	token, _ := StaticToken(secret.New("provider-token"))
-	return Config{
-		URL: url, Token: token, Replies: []string{startReply},
-		Timeout: waitLimit, ConnectWait: waitLimit, LateReply: waitLimit, Retry: true,
-		RetryMin: time.Millisecond, RetryMax: 4 * time.Millisecond, Seed: 1,
-	}
-}
-
-// start runs a client; change may adapt its settings, before the client first
-// reaches the fake. At the end of the test nothing of either is left.
+// start runs a client; change may adapt its settings, which are short so that
+// what has to time out does so soon, before the client first reaches the fake.
+// At the end of the test nothing of either is left.
 func start(t *testing.T, f *fake, change func(*Config), prepare ...func(*Client)) *running {
 	t.Helper()
-	config := settings(f.URL + "/root")
-	config.Metrics = metrics.NewSet()
+	token, err := StaticToken(secret.New("provider-token"))
+	require.NoError(t, err)
+	config := Config{
+		URL: f.URL + "/root", Token: token, Replies: []string{startReply}, Metrics: metrics.NewSet(),
+		Timeout: waitLimit, LateReply: waitLimit, Retry: true, RetryMin: time.Millisecond, RetryMax: 4 * time.Millisecond,
+	}
 	if change != nil {
 		change(&config)
 	}
 	c, err := New(config)
-	if err != nil {
-		t.Fatal(err)
+	require.NoError(t, err)
+	for _, transport := range []*http.Transport{c.transport, c.shared, c.fresh} {
+		if f.dial != nil {
+			transport.DialContext = f.dial
+		}
 	}
 	for _, p := range prepare {
 		p(c)
@@ -221,13 +236,9 @@ func start(t *testing.T, f *fake, change func(*Config), prepare ...func(*Client)
 		<-ended
 		f.stop()
 		for _, s := range c.streams {
-			if len(s.pending.waiting) != 0 {
-				t.Errorf("%d requests of %s are still pending", len(s.pending.waiting), s.reply)
-			}
+			assert.Empty(t, s.pending.waiting, "still pending")
 		}
-		if n := c.inFlight.Load(); n != 0 {
-			t.Errorf("%d requests are still in flight", n)
-		}
+		assert.Zero(t, c.inFlight.Get(), "still in flight")
 		goleak.VerifyNone(t, f.before)
 	})
 	return r
@@ -242,6 +253,22 @@ type outcome struct {
 // ask starts a start request in the background.
 func (r *running) ask(id string) <-chan outcome {
 	return r.request(context.Background(), startRequest(id))
+}
+
+// sent asks for a start and waits until that is published.
+func (r *running) sent(t *testing.T, id string) <-chan outcome {
+	t.Helper()
+	reply := r.ask(id)
+	want(t, r.fake.published)
+	return reply
+}
+
+// roundTrip asks for a start that is answered with {"n":n}.
+func (r *running) roundTrip(t *testing.T, id string, n int) {
+	t.Helper()
+	reply := r.sent(t, id)
+	r.fake.reply(startReply, id, n)
+	wantN(t, reply, n)
 }
 
 // startRequest is a start that takes its reply as it is.
@@ -280,22 +307,18 @@ func want[T any](t *testing.T, c <-chan T) T {
 }
 
 // wantN checks that a request was answered with {"n":n}.
-func wantN(t *testing.T, c <-chan outcome, n int) Envelope {
+func wantN(t *testing.T, c <-chan outcome, n int) {
 	t.Helper()
 	o := want(t, c)
-	if got := string(o.envelope.Payload); o.err != nil || got != fmt.Sprintf(`{"n":%d}`, n) {
-		t.Errorf("got %s, %v; want n %d", got, o.err, n)
-	}
-	return o.envelope
+	assert.NoError(t, o.err)
+	assert.Equal(t, fmt.Sprintf(`{"n":%d}`, n), string(o.envelope.Payload))
 }
 
 // wantErr checks that a request failed with target, and returns the error.
 func wantErr(t *testing.T, c <-chan outcome, target error) error {
 	t.Helper()
 	o := want(t, c)
-	if !errors.Is(o.err, target) {
-		t.Errorf("got %s, %v; want %v", o.envelope.Payload, o.err, target)
-	}
+	assert.ErrorIs(t, o.err, target)
 	return o.err
 }
 
@@ -311,6 +334,14 @@ func (r *running) counter(name string) int {
 		}
 	}
 	return 0
+}
+
+// wantReplies checks how many replies were counted as what.
+func (r *running) wantReplies(t *testing.T, kinds map[string]int) {
+	t.Helper()
+	for kind, n := range kinds {
+		assert.Equal(t, n, r.counter(fmt.Sprintf("bus_vm_events_replies_total{event=%q,match=%q}", startReply, kind)), kind)
+	}
 }
 
 // wantCounter waits until a metric has the value n: a publish is counted when

@@ -1,21 +1,25 @@
 package events
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/stretchr/testify/assert"
 )
 
 // readLines returns all lines, "…" for each one that was too long, and the
 // error that ended them.
 func readLines(in io.Reader, limit int) (lines []string, _ error) {
-	r := newLineReader(in, limit)
+	r := bufio.NewReaderSize(in, lineBuffer)
 	for {
-		line, err := r.next()
+		line, err := nextLine(r, limit)
 		if errors.Is(err, errLineTooLong) {
 			lines = append(lines, "…")
 			continue
@@ -52,12 +56,26 @@ func TestLines(t *testing.T) {
 	f(long+long, 2*lineBuffer) // cut inside a line too long
 }
 
+func TestALineThatIsTooLongIsNotKept(t *testing.T) {
+	part := strings.Repeat("x", 64<<10)
+	var parts []io.Reader
+	for range 1000 {
+		parts = append(parts, strings.NewReader(part))
+	}
+	in := bufio.NewReaderSize(io.MultiReader(append(parts, strings.NewReader("\n"))...), lineBuffer)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := nextLine(in, 2*lineBuffer)
+	runtime.ReadMemStats(&after)
+	assert.Equal(t, errLineTooLong, err)
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20), "bytes taken")
+}
+
 func TestALineThatIsCutComesWithItsCause(t *testing.T) {
 	broken := errors.New("broken")
 	got, err := readLines(io.MultiReader(strings.NewReader("a\n{\"na"), iotest.ErrReader(broken)), 99)
-	if err != broken || !slices.Equal(got, []string{"a", `{"na`}) {
-		t.Errorf("got %q, %v", got, err)
-	}
+	assert.Equal(t, broken, err)
+	assert.Equal(t, []string{"a", `{"na`}, got)
 }
 
 // FuzzLines compares with splitting the whole input at once, and holds the
@@ -70,8 +88,10 @@ func FuzzLines(f *testing.F) {
 		lines := bytes.SplitAfter(in, []byte{'\n'})
 		for _, line := range lines {
 			ended := bytes.HasSuffix(line, []byte{'\n'})
-			if ended && len(bytes.TrimRight(line, "\r\n")) > int(limit) {
-				want = append(want, "…")
+			if len(bytes.TrimRight(line, "\r\n")) > int(limit) {
+				if ended {
+					want = append(want, "…")
+				}
 			} else if line = bytes.TrimSpace(line); len(line) > 0 {
 				want = append(want, string(line))
 			}

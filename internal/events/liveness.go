@@ -3,191 +3,123 @@ package events
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/backoff"
 )
 
-// ready tells requests whether their reply stream is up.
-type ready struct {
-	up atomic.Bool
-
-	mu      sync.Mutex
-	changed chan struct{} // closed when the stream comes up
-	since   time.Time     // when it was last lost
-	opened  bool          // whether it was ever up
-}
-
-func newReady() *ready {
-	return &ready{changed: make(chan struct{}), since: time.Now()}
-}
-
-func (r *ready) set() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.up.Store(true)
-	r.opened = true
-	close(r.changed)
-}
-
-func (r *ready) clear() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.up.Store(false)
-	r.changed = make(chan struct{})
-	r.since = time.Now()
-}
-
-// wait returns once the stream is up. It gives up, returning false, when ctx
-// ends or the stream has been lost for longer than timeout: in a long outage no
-// request waits.
-func (r *ready) wait(ctx context.Context, timeout time.Duration) bool {
-	r.mu.Lock()
-	changed, left := r.changed, timeout-time.Since(r.since)
-	r.mu.Unlock()
-	timer := time.NewTimer(max(left, 0))
-	defer timer.Stop()
-	select {
-	case <-changed:
-		return true
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return r.up.Load()
-}
-
-// missing reports a stream that was never up, or has been lost for grace.
-func (r *ready) missing(grace time.Duration) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return !r.up.Load() && (!r.opened || time.Since(r.since) >= grace)
-}
-
-// Why a connection that still seems good is given up.
+// errReopen is why a connection that still seems good is given up. That is our
+// own choice, and the server may be well: no pause, no alarm.
 var (
-	errSilent    = errors.New("the stream was silent for too long")
-	errSuspected = errors.New("a request found no reply on a silent stream")
-	errMoved     = errors.New("the name of the Events API has moved to another address")
+	errReopen    = errors.New("the stream is opened again")
+	errSilent    = fmt.Errorf("%w: it was silent for too long", errReopen)
+	errSuspected = fmt.Errorf("%w: a request found no reply while it was silent", errReopen)
+	errMoved     = fmt.Errorf("%w: the name of the Events API has moved to another address", errReopen)
 )
 
 // maxSuspectPause bounds the pause between two suspicions of a silent stream.
 const maxSuspectPause = 15 * time.Minute
 
-// lookupTimeout bounds asking for the addresses of the Events API.
-const lookupTimeout = 5 * time.Second
+// liveness is whether a stream is up, and what hints that it is half-open.
+type liveness struct {
+	mu       sync.Mutex
+	conn     *connection   // the one that is followed; nil without one
+	back     chan struct{} // closed when there is one
+	openings int
+	lost     time.Time // when the last one was lost; at first, when all began
+	received time.Time // when one last brought something
 
-// stalls detects half-open streams by requests that find no reply while the
-// stream is silent. A dead worker looks the same from here, so a stream that
-// stays silent is suspected less and less often.
-type stalls struct {
-	mu     sync.Mutex
-	cancel context.CancelCauseFunc // ends the open connection; nil without one
-	opened time.Time
-	remote string // the address at its other end
-
-	count    int
-	received uint64    // what had been received at the last suspicion
-	until    time.Time // no further one before this, unless something is received
+	suspicions int       // since something was received
+	trusted    time.Time // no further one before this
+	moved      time.Time // when the stream was last opened again for errMoved
 }
 
-func (s *stalls) begin(opened time.Time, remote string, cancel context.CancelCauseFunc) {
+// open says that conn is followed from now on.
+func (s *stream) open(conn *connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.opened, s.remote, s.cancel = opened, remote, cancel
+	s.conn = conn
+	s.isUp.Set(1)
+	close(s.back)
+	if s.openings++; s.openings > 1 {
+		s.reconnects.Inc()
+	}
 }
 
-func (s *stalls) end() {
+// lose says that the connection has ended.
+func (s *stream) lose() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cancel = nil
+	s.conn, s.back, s.lost = nil, make(chan struct{}), time.Now()
+	s.isUp.Set(0)
 }
 
-// suspect says that a request of requestedAt found no reply in time, when the
-// stream had received so many reads at that time. If none came since, the
-// stream may be half-open, and is opened again.
-func (s *stream) suspect(requestedAt time.Time, received uint64) {
-	d := &s.stalls
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.cancel == nil || d.opened.After(requestedAt) || s.received.Load() != received {
-		return
+// missing reports a stream that was never up, or has been lost for grace.
+func (s *stream) missing(grace time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn == nil && (s.openings == 0 || time.Since(s.lost) >= grace)
+}
+
+// wait returns once the stream is up. It gives up, with an ErrNotConnected, when
+// ctx or Run ends or the stream has been lost for longer than connectWait: in a
+// long outage no request waits.
+func (s *stream) wait(ctx context.Context) error {
+	s.mu.Lock()
+	up, back, left := s.conn != nil, s.back, connectWait-time.Since(s.lost)
+	s.mu.Unlock()
+	if up {
+		return nil
 	}
-	if d.received != received {
-		d.count, d.received, d.until = 0, received, time.Time{}
+	select {
+	case <-back:
+		return nil
+	case <-time.After(max(left, 0)):
+	case <-ctx.Done():
+	case <-s.client.running.Done():
 	}
+	return fmt.Errorf("%w: %s", ErrNotConnected, s.reply)
+}
+
+// heard says that the connection brought something.
+func (s *stream) heard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.received, s.suspicions, s.trusted = time.Now(), 0, time.Time{}
+}
+
+// suspect says that a request that began then found no reply in time. If nothing
+// came since, the stream may be half-open, and is opened again. A dead worker
+// looks the same from here, so a stream that stays silent is suspected less and
+// less often.
+func (s *stream) suspect(began time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	now := time.Now()
-	if now.Before(d.until) {
+	if s.conn == nil || s.conn.opened.After(began) || s.received.After(began) || now.Before(s.trusted) {
 		return
 	}
-	d.until = now.Add(s.delay(d.count, s.client.config.RetryMax, maxSuspectPause))
-	d.count++
-	d.cancel(errSuspected)
+	s.trusted = now.Add(backoff.Delay(s.suspicions, s.client.config.RetryMax, maxSuspectPause, rand.Float64()))
+	s.suspicions++
+	s.conn.cancel(errSuspected)
 }
 
-// connectedTo is told where a publish is connected. A stream whose own address
-// is another one, which the name does not have any more, is opened again: replies
-// will come from where the publish went. The name is looked up once in RetryMax
-// at most, so that a name with changing answers costs little.
-func (c *Client) connectedTo(remote net.Addr) {
-	host := hostOf(remote)
-	elsewhere := false
-	for _, s := range c.streams {
-		elsewhere = elsewhere || s.stalls.isElsewhere(host)
-	}
-	if !elsewhere || !c.mayLookUp(time.Now()) {
+// resolved says which addresses the name of the Events API, or of its proxy, has
+// now. A stream to none of them is opened again: replies will come from where
+// publishes go. That happens once in RetryMax at most, so that a name with
+// changing answers costs little.
+func (s *stream) resolved(addresses []net.IPAddr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil || s.conn.remote == nil || len(addresses) == 0 || time.Since(s.moved) < s.client.config.RetryMax ||
+		slices.ContainsFunc(addresses, func(a net.IPAddr) bool { return a.IP.Equal(s.conn.remote) }) {
 		return
 	}
-	c.background(func() {
-		ctx, cancel := context.WithTimeout(c.ended, lookupTimeout)
-		defer cancel()
-		addresses, err := c.lookup(ctx)
-		if err != nil {
-			return
-		}
-		for _, s := range c.streams {
-			if s.stalls.isElsewhere(addresses...) {
-				s.stalls.endWith(errMoved)
-			}
-		}
-	})
-}
-
-func (c *Client) mayLookUp(now time.Time) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now.Sub(c.lookedUp) < c.config.RetryMax {
-		return false
-	}
-	c.lookedUp = now
-	return true
-}
-
-// isElsewhere reports an open connection to none of addresses.
-func (s *stalls) isElsewhere(addresses ...string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.cancel != nil && s.remote != "" && !slices.Contains(addresses, s.remote)
-}
-
-// endWith ends the open connection.
-func (s *stalls) endWith(cause error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cancel != nil {
-		s.cancel(cause)
-	}
-}
-
-// hostOf is the host of a network address, without its port.
-func hostOf(address net.Addr) string {
-	if address == nil {
-		return ""
-	}
-	host, _, err := net.SplitHostPort(address.String())
-	if err != nil {
-		return ""
-	}
-	return host
+	s.moved = time.Now()
+	s.conn.cancel(errMoved)
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"pgregory.net/rapid"
 )
 
@@ -14,16 +15,16 @@ import (
 func TestPending(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const wanted = 10 * time.Second
-		p := newPending()
+		p := &pending{waiting: make(map[string]*call)}
 		now := time.Unix(1e9, 0)
 		calls := make(map[string]*call)
-		state, yes := make(map[string]matching), make(map[string]bool)
+		state, yes := make(map[string]string), make(map[string]bool)
 		id := func() string { return fmt.Sprint(rapid.IntRange(0, 9).Draw(t, "id")) }
 		step := func() time.Time { now = now.Add(time.Second); return now }
 
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
-				c := &call{id: id(), late: func(result) {}}
+				c := &call{id: id(), began: now, late: func(result) {}}
 				if ok := p.add(c); ok != (state[c.id] != matched) {
 					t.Fatalf("add(%s) = %v while %s", c.id, ok, state[c.id])
 				} else if ok {
@@ -32,7 +33,7 @@ func TestPending(t *testing.T) {
 			},
 			"remove": func(t *rapid.T) {
 				id := id()
-				if c := calls[id]; c != nil && p.remove(c) != (state[id] == matched) {
+				if c := calls[id]; c != nil && p.giveUp(c, time.Time{}) != (state[id] == matched) {
 					t.Fatalf("remove(%s) while %s", id, state[id])
 				} else if c != nil && state[id] == matched {
 					delete(state, id)
@@ -49,91 +50,87 @@ func TestPending(t *testing.T) {
 			},
 			"reply": func(t *rapid.T) {
 				id := id()
-				var r result
-				r.err = rapid.SampledFrom([]error{nil, ErrMalformed, &RemoteError{"no", "no"}}).Draw(t, "err")
-				was := state[id]
-				kind, c, settled := p.find(id)
-				want := was
-				switch was {
-				case "":
+				was, c, until := state[id], calls[id], time.Time{}
+				answer := rapid.SampledFrom([]error{nil, ErrMalformed, &RemoteError{"no", "no"}}).Draw(t, "err")
+				replayed := rapid.Bool().Draw(t, "replayed")
+				decoded, got := 0, 0
+				if c != nil {
+					until = c.until
+					c.decode = func(Envelope) result { decoded++; return result{nil, answer} }
+					got = len(c.done)
+				}
+				kind, observe, tell := p.deliver(Envelope{CorrelationID: id}, step(), wanted, replayed)
+				want, open := was, was == matched || was == givenUp
+				switch {
+				case !open && replayed:
+					want = history
+				case was == "":
 					want = unmatched
-				case givenUp:
+				case was == givenUp:
 					want = late
 				}
-				if kind != want || (c != nil) != (want == matched || want == late) {
-					t.Fatalf("find(%s) = %s, %v, want %s", id, kind, c, want)
+				if kind != want || decoded != map[bool]int{true: 1}[open] {
+					t.Fatalf("a reply to %s was %s, and decoded %d times, while %s", id, kind, decoded, was)
 				}
-				if settled != (want == duplicate && yes[id]) {
-					t.Fatalf("find(%s) = settled %v while %s", id, settled, was)
+				if observe != (kind == unmatched || kind == duplicate && !yes[id]) {
+					t.Fatalf("observe %v while %s is %s", observe, id, was)
 				}
-				if c == nil {
+				malformed := errors.Is(answer, ErrMalformed)
+				if (tell != nil) != (kind == late && !malformed && !now.After(until)) {
+					t.Fatalf("tell %v of %v while %s is %s until %v at %v", tell != nil, answer, id, was, until, now)
+				}
+				if !open {
 					return
 				}
-				expired := step().After(c.until)
-				kind, tell := p.settle(c, r, now, now.Add(wanted))
-				if kind != want || tell != (want == late && !errors.Is(r.err, ErrMalformed) && !expired) || len(c.done) != map[bool]int{true: 1, false: len(c.done)}[want == matched] {
-					t.Fatalf("settle(%s, %v) = %s, %v while %s until %v at %v", id, r.err, kind, tell, was, c.until, now)
+				if kind == matched && len(c.done) != 1 || kind == late && len(c.done) != got {
+					t.Fatalf("%d replies wait for the caller of %s, which was %s", len(c.done), id, was)
 				}
-				if state[id], yes[id] = duplicate, r.err == nil; errors.Is(r.err, ErrMalformed) {
+				if state[id], yes[id] = duplicate, answer == nil; malformed {
 					state[id] = givenUp
 				}
 			},
 			"": func(t *rapid.T) {
-				waiting, wantedLate := 0, false
+				waiting, open := 0, 0
 				for id, c := range calls {
 					if state[id] == matched {
 						waiting++
 					}
-					wantedLate = wantedLate || state[id] == givenUp && now.Before(c.until)
+					if state[id] == matched || state[id] == givenUp && now.Before(c.until) {
+						open++
+					}
 				}
 				if len(p.waiting) != waiting {
 					t.Fatalf("%d wait, want %d", len(p.waiting), waiting)
 				}
-				if got, want := p.missing(p.mark(), now), waiting > 0 || wantedLate; got != want {
-					t.Fatalf("missing = %v, want %v", got, want)
+				if got := len(p.wanted(now.Add(1), now)); got != open {
+					t.Fatalf("%d are wanted, not %d", got, open)
 				}
-				if p.missing(0, now) {
-					t.Fatal("something is missing from before everything")
+				if len(p.wanted(time.Unix(1e9, 0), now)) != 0 {
+					t.Fatal("something is wanted from before everything")
 				}
 			},
 		})
 	})
 }
 
-// A request that is removed or forgotten while its reply is decoded is left alone.
-func TestSettleAfterRemove(t *testing.T) {
-	p := newPending()
-	c := &call{id: "a"}
-	p.add(c)
-	p.remove(c)
-	if kind, tell := p.settle(c, result{}, time.Now(), time.Now()); kind != unmatched || tell || len(c.done) != 0 {
-		t.Errorf("got %s, %v", kind, tell)
-	}
-}
-
 // givenUp is what a late reply's request is until it comes.
-const givenUp matching = "given up"
+const givenUp = "given up"
 
-func TestOldestFirst(t *testing.T) {
-	r := newOldestFirst[int](3)
-	for i := range 5 {
+func TestRecent(t *testing.T) {
+	var r recent[int]
+	for i := range 5 * remembered {
 		r.put(fmt.Sprint(i), i)
-	}
-	r.remove("3")
-	r.put("2", 22) // the slot of the first 2 is stale now
-	r.put("5", 5)  // and must not take the second one with it
-	want := map[string]int{"4": 4, "2": 22, "5": 5}
-	for i := range 6 {
-		id := fmt.Sprint(i)
-		got, ok := r.get(id)
-		if value, known := want[id]; ok != known || got != value {
-			t.Errorf("get(%s) = %d, %v; want %d, %v", id, got, ok, value, known)
+		for _, j := range []int{i, i - remembered + 1, i - 2*remembered} {
+			if got, ok := r.get(fmt.Sprint(j)); j >= 0 && (ok && got != j || ok != (j > i-2*remembered)) {
+				t.Fatalf("after %d: get(%d) = %d, %v", i, j, got, ok)
+			}
 		}
 	}
-	for i := range 1000 {
-		r.put(fmt.Sprint(i), i)
-	}
-	if len(r.items) != 3 || len(r.order) != 3 {
-		t.Errorf("%d items in %d slots, want 3", len(r.items), len(r.order))
-	}
+	last := fmt.Sprint(5*remembered - 1)
+	r.put(last, 1)
+	got, _ := r.get(last)
+	assert.Equal(t, 1, got, "the second value")
+	r.remove(last)
+	_, ok := r.get(last)
+	assert.False(t, ok, "it was not removed")
 }

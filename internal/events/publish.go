@@ -3,11 +3,9 @@ package events
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
@@ -24,122 +22,110 @@ const (
 	// maxConnIdle is below the keep-alive time of common servers (5 s and up),
 	// so that a connection is seldom used while its server closes it.
 	maxConnIdle = 4 * time.Second
-	// maxPublishAnswer bounds what is read of the body of an answer, in bytes,
-	// and bodyTimeout how long that may take: the status has said it.
-	maxPublishAnswer = 64 << 10
-	bodyTimeout      = time.Second
+	// bodyTimeout bounds how long the body of an answer may take: the status has
+	// said it.
+	bodyTimeout = time.Second
 )
 
-// errUnsent marks a publish that found no connection: nothing was sent.
-var errUnsent = errors.New("not sent")
-
-// publisher posts to the collection. Lifecycle requests go out on a connection
-// of their own each: an idle one may have been closed by its server, and then it
-// is unknown whether the request was read. All others share connections;
-// one that fails on a used connection is sent again on a fresh one.
-type publisher struct {
-	collection    string
-	shared, fresh *http.Transport
-	connected     func(remote net.Addr) // called for each new connection
-}
-
-func newPublisher(collection string, config *tls.Config, connected func(net.Addr)) *publisher {
-	shared := newTransport(config)
-	shared.ResponseHeaderTimeout = 0 // the context bounds it
-	shared.MaxConnsPerHost = maxPublishConns
-	fresh := shared.Clone()
-	fresh.DialContext = (&net.Dialer{Timeout: dialTimeout, KeepAlive: -1}).DialContext // used once, and soon
+// publishTransports are like streams, apart from what a publish needs: the one
+// has a fresh connection for each, the other shares them.
+func publishTransports(streams *http.Transport) (fresh, shared *http.Transport) {
+	fresh = streams.Clone()
+	fresh.ResponseHeaderTimeout = 0 // the context bounds it
+	fresh.MaxConnsPerHost = maxPublishConns
+	shared = fresh.Clone()
 	shared.DisableKeepAlives = false
 	shared.IdleConnTimeout = maxConnIdle
 	shared.MaxIdleConnsPerHost = maxPublishConns
-	return &publisher{collection, shared, fresh, connected}
+	return fresh, shared
 }
 
-// answer is what the Events API said to a publish.
-type answer struct {
-	status   int
-	accepted bool
-	reason   string // of a refusal; cleaned
+// publish posts the event of request. Its error wraps ErrNotSent or ErrRefused;
+// any other means that the outcome is unknown.
+func (c *Client) publish(ctx context.Context, request *call, pending *pending) error {
+	err := c.publishOnce(ctx, request)
+	// A refused token means that the event was not accepted, so sending it
+	// again with another token cannot make two of it; unless the reply, which
+	// came meanwhile, proves the refusal wrong.
+	if c.tokenRefused(err) && pending.waits(request) {
+		err = c.publishOnce(ctx, request)
+	}
+	return err
 }
 
-// post sends body, on a connection of its own if fresh, and returns the answer.
-// An error that wraps errUnsent means that nothing was sent; after any other the
-// outcome is unknown. It returns soon after ctx ends.
-func (p *publisher) post(ctx context.Context, token secret.String, body []byte, fresh bool) (answer, error) {
+// publishAgain posts the event of request in the background, whatever comes of
+// it.
+func (c *Client) publishAgain(request *call) {
+	c.background(func() {
+		ctx, cancel := context.WithDeadline(c.running, request.deadline)
+		defer cancel()
+		_ = c.publishOnce(ctx, request)
+	})
+}
+
+func (c *Client) publishOnce(ctx context.Context, request *call) error {
+	token, err := c.config.Token.Token()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotSent, err)
+	}
+	status, text, err := c.post(ctx, token, request.body, request.lifecycle)
+	if err != nil {
+		return err
+	}
+	accepted := status/100 == 2
+	if fields, err := ReadFields(text, "accepted"); err == nil && accepted {
+		if said, ok := fields.Bool("accepted"); ok {
+			accepted = said
+		}
+	}
+	switch {
+	case accepted:
+		return nil
+	case status/100 == 4 || status/100 == 2: // or accepted: false
+		return newRefusal(request.name, status, text, token)
+	}
+	// A proxy may have passed the event on all the same.
+	return fmt.Errorf("the publish of %s was answered %d %s", request.name, status, http.StatusText(status))
+}
+
+// post sends body and returns the answer. An error that wraps ErrNotSent means
+// that nothing was sent; after any other the outcome is unknown. It returns soon
+// after ctx ends.
+func (c *Client) post(ctx context.Context, token secret.String, body []byte, lifecycle bool) (status int, text []byte, _ error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var sent, reused atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			sent.Store(true)
-			if reused.Store(info.Reused); !info.Reused {
-				p.connected(info.Conn.RemoteAddr())
+	var sent atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
+		DNSDone: func(info httptrace.DNSDoneInfo) {
+			for _, s := range c.streams {
+				s.resolved(info.Addrs)
 			}
 		},
 	})
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.collection, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(traced, http.MethodPost, c.collection, bytes.NewReader(body))
 	if err != nil {
-		return answer{}, fmt.Errorf("%w: %w", errUnsent, err)
+		return 0, nil, fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
 	request.Header.Set("Authorization", "Bearer "+token.Reveal())
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", userAgent)
-	transport := p.shared
-	if fresh {
-		transport = p.fresh
+	transport := c.fresh
+	if !lifecycle {
+		transport = c.shared
+		// Its server may close a shared connection at this moment. So marked, the
+		// transport sends the request again then (see http.Transport).
+		request.Header["Idempotency-Key"] = nil
 	}
-	reply, err := transport.RoundTrip(request) // a Client would follow redirects
-	if err != nil && reused.Load() && ctx.Err() == nil {
-		// Its server may have closed the connection at this moment. Whatever
-		// shares connections may be asked twice.
-		request = request.Clone(ctx)
-		request.Body = io.NopCloser(bytes.NewReader(body))
-		reply, err = p.fresh.RoundTrip(request)
-	}
+	answer, err := transport.RoundTrip(request) // a Client would follow redirects
 	switch {
 	case err != nil && !sent.Load():
-		return answer{}, fmt.Errorf("%w: %w", errUnsent, err)
+		return 0, nil, fmt.Errorf("%w: %w", ErrNotSent, err)
 	case err != nil:
-		return answer{}, fmt.Errorf("reading the answer: %s", clean(err.Error(), maxMessage))
+		return 0, nil, errors.New("reading the answer: " + clean(err.Error(), maxMessage))
 	}
-	defer reply.Body.Close()
-	late := time.AfterFunc(bodyTimeout, cancel)
-	text, _ := io.ReadAll(io.LimitReader(reply.Body, maxPublishAnswer)) // what came is enough
-	late.Stop()
-	return judge(reply.StatusCode, text), nil
-}
-
-// judge reads an answer: every 2xx accepts, unless its body says otherwise.
-func judge(status int, body []byte) answer {
-	a := answer{status: status}
-	if status >= http.StatusOK && status < http.StatusMultipleChoices {
-		a.accepted = true
-		if fields, err := ReadFields(body, "accepted"); err == nil {
-			if accepted, ok := fields.Bool("accepted"); ok {
-				a.accepted = accepted
-			}
-		}
-	}
-	if !a.accepted {
-		a.reason = refusalReason(body)
-	}
-	return a
-}
-
-// refusalReason reads the event error in the body of a refusal; empty where
-// there is none.
-func refusalReason(body []byte) string {
-	fields, err := ReadFields(body, "error")
-	if err != nil {
-		return ""
-	}
-	if failure := remoteError(fields["error"]); failure != nil {
-		return failure.Error()
-	}
-	return ""
-}
-
-func (p *publisher) close() {
-	p.shared.CloseIdleConnections()
-	p.fresh.CloseIdleConnections()
+	defer answer.Body.Close()
+	defer time.AfterFunc(bodyTimeout, cancel).Stop()
+	text, _ = io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // what came is enough
+	return answer.StatusCode, text, nil
 }

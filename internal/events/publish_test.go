@@ -2,45 +2,56 @@ package events
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
-func TestAPublishThatCannotConnectIsNotSent(t *testing.T) {
-	f := newFake(t)
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
-	r := start(t, f, nil, func(c *Client) {
-		c.publisher.fresh.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, closed.Addr().String())
-		}
+// What finds no connection was not sent: none can be dialled, the server is not
+// trusted, or there is no time left.
+func TestPublishesThatCannotConnect(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake) {
+		r := start(t, f, nil)
+		want(t, f.opened)
+		r.fresh.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed }
+		wantErr(t, r.ask("a"), ErrNotSent)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, _, err := r.post(ctx, secret.New("t"), nil, false)
+		assert.ErrorIs(t, err, ErrNotSent, "with a context that has ended")
 	})
-	wantErr(t, r.ask("a"), ErrNotSent)
-	ctx, cancel := context.WithCancel(context.Background())
-	want(t, f.opened)
-	cancel()
-	if _, err := r.publisher.post(ctx, tokenOf("t"), nil, false); !errors.Is(err, errUnsent) {
-		t.Errorf("with a context that has ended: %v", err)
-	}
+	inBubble(t, func(t *testing.T, f *fake) {
+		r := start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Second, time.Second })
+		wantErr(t, r.ask("a"), ErrNotConnected)
+		_, _, err := r.post(t.Context(), secret.New("t"), []byte("{}"), false)
+		assert.ErrorIs(t, err, ErrNotSent, "an untrusted server")
+		assert.Equal(t, []string{startReply}, r.Missing(time.Hour), "never up")
+		assert.Empty(t, f.requests, "sent to an untrusted server")
+		assert.Empty(t, f.published, "sent to an untrusted server")
+	}, func(f *fake) {
+		f.Config.ErrorLog = log.New(io.Discard, "", 0)
+		f.StartTLS()
+	})
 }
 
 // Lifecycle requests have a connection each, all others share.
 func TestConnectionsOfPublishes(t *testing.T) {
 	for _, lifecycle := range []bool{false, true} {
-		opened := make(chan net.Conn, 1000)
+		var opened atomic.Int32
 		f := newFake(t, func(f *fake) {
-			f.Config.ConnState = func(c net.Conn, state http.ConnState) {
+			f.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 				if state == http.StateNew {
-					opened <- c
+					opened.Add(1)
 				}
 			}
 		})
@@ -53,7 +64,7 @@ func TestConnectionsOfPublishes(t *testing.T) {
 			f.reply(startReply, fmt.Sprint(i), i)
 			wantN(t, reply, i)
 		}
-		got := len(opened)
+		got := opened.Load()
 		if lifecycle && got != 51 || !lifecycle && got > 5 { // the stream's and theirs
 			t.Errorf("lifecycle %v: %d connections were opened", lifecycle, got)
 		}
@@ -67,19 +78,15 @@ func TestASharedConnectionThatEndsInUse(t *testing.T) {
 	var seen sync.Map // by address of the client
 	f.publish = func(w http.ResponseWriter, r *http.Request, p published) {
 		if _, again := seen.LoadOrStore(r.RemoteAddr, true); again {
-			conn, _, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			conn.Close()
-			return
+			panic(http.ErrAbortHandler)
 		}
-		accept(w, p)
+		accept(w, r, p)
 	}
 	r := start(t, f, nil)
 	for i, publishes := range []int{1, 2, 1, 2} {
-		reply := r.request(t.Context(), plainRequest(fmt.Sprint(i)))
+		request := startRequest(fmt.Sprint(i))
+		request.Lifecycle = false
+		reply := r.request(t.Context(), request)
 		for range publishes {
 			want(t, f.published)
 		}
@@ -92,27 +99,16 @@ func TestASharedConnectionThatEndsInUse(t *testing.T) {
 // After an answer that leaves the outcome unknown the caller waits 2 s for the
 // reply, and no longer.
 func TestProofIsWaitedForBriefly(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+	inBubble(t, func(t *testing.T, f *fake) {
 		f.publish = func(w http.ResponseWriter, _ *http.Request, _ published) { w.WriteHeader(503) }
-		r := start(t, f, nil, overPipes)
+		r := start(t, f, nil)
 		began := time.Now()
 		received := make(chan Envelope, 1)
 		reply := r.request(t.Context(), lateTo(startRequest("a"), received))
 		want(t, f.published)
-		if err := wantErr(t, reply, ErrNoReply); !strings.Contains(err.Error(), "503 Service Unavailable") {
-			t.Errorf("got %v", err)
-		}
-		if took := time.Since(began); took != proofWait {
-			t.Errorf("it took %v", took)
-		}
+		assert.ErrorContains(t, wantErr(t, reply, ErrNoReply), "503 Service Unavailable")
+		assert.Equal(t, proofWait, time.Since(began))
 		f.reply(startReply, "a", 1)
 		want(t, received)
 	})
-}
-
-// plainRequest is one whose publish shares its connection with others.
-func plainRequest(id string) Request[Envelope] {
-	request := startRequest(id)
-	request.Lifecycle = false
-	return request
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
 )
 
 // queryOf is what a request to the fake asked for beside name and delivery.
@@ -36,40 +38,24 @@ func TestAReplyFromTheGapIsFoundByReplay(t *testing.T) {
 			first := want(t, f.opened)
 			for i := range 3 { // history, to be replayed later
 				id := fmt.Sprint("old", i)
-				reply := r.ask(id)
-				want(t, f.published)
-				f.reply(startReply, id, i)
+				r.roundTrip(t, id, i)
 				f.reply(startReply, "other", i)
-				wantN(t, reply, i)
 				want(t, seen)
 			}
 
-			reply := r.ask("a")
-			want(t, f.published)
-			f.mu.Lock() // published while there is no subscriber
-			delete(f.streams, first)
-			f.mu.Unlock()
-			f.reply(startReply, "a", 7)
+			reply := r.sent(t, "a")
 			first.lines <- last
-			first.end()
+			f.loseReply(first, "a", 7)
 			wantN(t, reply, 7)
 
-			if len(seen) != 0 {
-				t.Errorf("history was seen: %+v", <-seen)
-			}
+			assert.Empty(t, seen, "history was seen")
 			for i, query := range []string{"", "", "follow=false&replay=true"} {
-				if got := queryOf(want(t, f.requests)); got != query {
-					t.Errorf("listener %d asked for %q, want %q", i, got, query)
-				}
+				assert.Equal(t, query, queryOf(want(t, f.requests)), "listener %d", i)
 			}
 			for range 2 {
-				if got := want(t, gaps); got != startReply {
-					t.Errorf("gap in %s", got)
-				}
+				assert.Equal(t, startReply, want(t, gaps))
 			}
-			if n := r.counter(`bus_vm_events_stream_reconnects_total{event="bus.vm.start.response"}`); n != 1 {
-				t.Errorf("%d reconnects, want 1", n)
-			}
+			assert.Equal(t, 1, r.counter(`bus_vm_events_stream_reconnects_total{event="bus.vm.start.response"}`))
 		})
 	}
 }
@@ -77,22 +63,14 @@ func TestAReplyFromTheGapIsFoundByReplay(t *testing.T) {
 func TestNothingInFlightNothingReplayed(t *testing.T) {
 	f := newFake(t)
 	r := start(t, f, nil)
-	reply := r.ask("a")
-	want(t, f.published)
-	f.reply(startReply, "a", 1)
-	wantN(t, reply, 1)
+	r.roundTrip(t, "a", 1)
 	for range 3 {
 		want(t, f.opened).end()
 	}
 	want(t, f.opened)
-	reply = r.ask("b")
-	want(t, f.published)
-	f.reply(startReply, "b", 2)
-	wantN(t, reply, 2)
+	r.roundTrip(t, "b", 2)
 	for len(f.requests) > 0 {
-		if got := queryOf(<-f.requests); got != "" {
-			t.Errorf("a listener asked for %q", got)
-		}
+		assert.Empty(t, queryOf(<-f.requests))
 	}
 }
 
@@ -116,13 +94,10 @@ func TestAFailedReplayIsTriedAgain(t *testing.T) {
 	}
 	r := start(t, f, nil)
 	first := want(t, f.opened)
-	reply := r.ask("a")
-	want(t, f.published)
+	reply := r.sent(t, "a")
 	f.loseReply(first, "a", 1)
 	wantN(t, reply, 1)
-	if n := replays.Load(); n != 3 {
-		t.Errorf("%d replays, want 3", n)
-	}
+	assert.EqualValues(t, 3, replays.Load(), "replays")
 }
 
 func TestContentTypesOfAStream(t *testing.T) {
@@ -130,9 +105,7 @@ func TestContentTypesOfAStream(t *testing.T) {
 		"": true, "application/x-ndjson": true, "application/json; charset=utf-8": true, "application/jsonl": true,
 		"text/plain; charset=utf-8": true, "text/html": false, "text/event-stream": false, ";": false,
 	} {
-		if got := isLines(kind); got != want {
-			t.Errorf("isLines(%q) = %v, want %v", kind, got, want)
-		}
+		assert.Equal(t, want, isLines(kind), kind)
 	}
 }
 
@@ -157,18 +130,15 @@ func TestAStreamThatCannotBeOpenedIsTriedAgain(t *testing.T) {
 			f := newFake(t)
 			var tries atomic.Int32
 			f.listen = func(w http.ResponseWriter, _ *http.Request) bool {
-				if tries.Add(1) <= 3 {
+				broken := tries.Add(1) <= 3
+				if broken {
 					fault(w)
-					return true
 				}
-				return false
+				return broken
 			}
 			r := start(t, f, nil)
-			reply := r.ask("a")
-			want(t, f.published)
-			if n := tries.Load(); n != 4 {
-				t.Errorf("published after %d tries to listen, want 4", n)
-			}
+			reply := r.sent(t, "a")
+			assert.EqualValues(t, 4, tries.Load(), "tries to listen")
 			f.reply(startReply, "a", 1)
 			wantN(t, reply, 1)
 		})

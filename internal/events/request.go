@@ -31,7 +31,7 @@ type Request[T any] struct {
 	// Decode reads a reply, once, before Do or Late have it. After an error
 	// that wraps ErrMalformed the request stays open for a reply that can be
 	// read. It is called by Run, one reply of a stream at a time, and must
-	// return soon.
+	// return soon: requests for the same reply stream wait for it.
 	Decode func(Envelope) (T, error)
 	// Late, when set, is called at most once, with what Decode made of a reply
 	// that came after Do had returned ErrNoReply or ErrMalformed, within
@@ -45,70 +45,70 @@ type Request[T any] struct {
 // wrap ErrNotConnected, ErrNotSent or ErrRefused (nothing was carried out), or
 // ErrNoReply (unknown). A lifecycle request is published twice only after a
 // refused token was replaced.
-func Do[T any](ctx context.Context, c *Client, r Request[T]) (T, error) {
-	var none T
+func Do[T any](ctx context.Context, c *Client, r Request[T]) (value T, _ error) {
 	body, err := json.Marshal(struct {
 		Name          string `json:"name"`
 		CorrelationID string `json:"correlationId"`
 		Payload       any    `json:"payload"`
 	}{r.Name, r.CorrelationID, r.Payload})
 	if err != nil {
-		return none, fmt.Errorf("BUG: the payload of %s: %w", r.Name, err)
+		return value, fmt.Errorf("BUG: the payload of %s: %w", r.Name, err)
 	}
-	request := &call{id: r.CorrelationID, decode: func(e Envelope) result {
-		value, err := r.Decode(e)
-		return result{value, err}
-	}}
+	request := &call{
+		id: r.CorrelationID, name: r.Name, body: body, lifecycle: r.Lifecycle,
+		decode: func(e Envelope) result {
+			value, err := r.Decode(e)
+			return result{value, err}
+		},
+	}
 	if r.Late != nil {
 		request.late = func(late result) { value, _ := late.value.(T); r.Late(value) }
 	}
-	got := c.exchange(ctx, r.Name, r.Reply, request, body, r.Lifecycle)
-	value, _ := got.value.(T)
+	got := c.exchange(ctx, request, c.streams[r.Reply])
+	value, _ = got.value.(T)
 	return value, got.err
 }
 
-// exchange publishes body and waits for the reply at the same time: the reply
-// may overtake the answer to the publish.
-func (c *Client) exchange(ctx context.Context, name, reply string, request *call, body []byte, lifecycle bool) result {
+// exchange publishes request and waits for the reply, which comes on s, at the
+// same time: the reply may overtake the answer to the publish.
+func (c *Client) exchange(ctx context.Context, request *call, s *stream) result {
 	fail := func(format string, args ...any) result { return result{err: fmt.Errorf(format, args...)} }
-	s := c.streams[reply]
 	if s == nil || request.id == "" {
-		return fail("BUG: a request needs a reply stream and a correlation id: %q, %q", reply, request.id)
+		return fail("BUG: %s needs a reply stream and a correlation id", request.name)
 	}
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.config.Timeout)
-		defer cancel()
+	var limited bool
+	if request.deadline, limited = ctx.Deadline(); !limited {
+		request.deadline = time.Now().Add(c.config.Timeout)
 	}
-	if err := c.Connected(ctx, reply); err != nil {
+	ctx, cancel := context.WithDeadline(ctx, request.deadline)
+	defer cancel()
+	defer context.AfterFunc(c.running, cancel)()
+	if err := s.wait(ctx); err != nil {
 		return result{err: err}
 	}
-	requestedAt, received := time.Now(), s.received.Load()
+	request.began = time.Now()
 	if !s.pending.add(request) {
 		return fail("BUG: a request with correlation id %q waits already", request.id)
 	}
-	c.inFlight.Add(1)
-	defer c.inFlight.Add(-1)
+	c.inFlight.Inc()
+	defer c.inFlight.Dec()
 
 	// The publish has a context of its own: the reply may come first, and then
 	// its answer is still read, so that a shared connection can be used again.
-	deadline, _ := ctx.Deadline()
-	publishing, stopPublish := context.WithDeadline(c.ended, deadline)
+	publishing, stopPublish := context.WithDeadline(c.running, request.deadline)
 	published := make(chan error, 1)
 	if !c.background(func() {
 		defer stopPublish()
-		published <- c.publish(publishing, name, body, lifecycle, func() bool { return s.pending.waits(request) })
+		published <- c.publish(publishing, request, s.pending)
 	}) {
-		stopPublish()
-		s.pending.remove(request)
-		return fail("%w: the client has ended", ErrNotConnected)
+		published <- fmt.Errorf("%w: the client has ended", ErrNotSent)
 	}
 
 	var cause error
 	select {
 	case r := <-request.done:
-		c.publishes.count(nil) // the reply proves it
-		if lifecycle {
+		c.publishes["accepted"].Inc() // the reply proves it
+		if request.lifecycle {
 			stopPublish()
 		}
 		return r
@@ -116,97 +116,48 @@ func (c *Client) exchange(ctx context.Context, name, reply string, request *call
 	case <-ctx.Done():
 		stopPublish()
 		cause = <-published // soon
-	case <-c.ended.Done():
-		cause = <-published // likewise
 	}
-	c.publishes.count(cause)
-	var proof <-chan time.Time
+	proof := ctx
 	switch {
+	case cause == nil:
+		c.publishes["accepted"].Inc()
 	case errors.Is(cause, ErrNotSent), errors.Is(cause, ErrRefused):
-		if !s.pending.remove(request) {
+		if errors.Is(cause, ErrNotSent) {
+			c.publishes["not_sent"].Inc()
+		} else {
+			c.publishes["refused"].Inc()
+		}
+		if !s.pending.giveUp(request, time.Time{}) {
 			return <-request.done // the reply proves the refusal wrong
 		}
 		return result{err: cause}
-	case cause != nil:
-		timer := time.NewTimer(proofWait)
-		defer timer.Stop()
-		proof = timer.C
+	default:
+		c.publishes["unknown"].Inc()
+		proof, cancel = context.WithTimeout(ctx, proofWait)
+		defer cancel()
 	}
-	for waiting := true; waiting; {
-		select {
-		case r := <-request.done:
-			return r
-		case <-request.missed:
-			// Its reply may have been lost with the stream. A question may be
-			// asked twice, and has the same reply.
-			if !lifecycle {
-				c.background(func() {
-					again, stop := context.WithDeadline(c.ended, deadline)
-					defer stop()
-					_ = c.publishOnce(again, name, body, false)
-				})
-			}
-			continue
-		case <-proof:
-		case <-ctx.Done():
-		case <-c.ended.Done():
-		}
-		waiting = false
+	select {
+	case r := <-request.done:
+		return r
+	case <-proof.Done():
 	}
 	if !s.pending.giveUp(request, time.Now().Add(c.config.LateReply)) {
 		return <-request.done
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		s.suspect(requestedAt, received)
+		s.suspect(request.began)
 	}
 	if cause != nil {
-		return fail("%w to %s: %w", ErrNoReply, name, cause)
+		return fail("%w to %s: %w", ErrNoReply, request.name, cause)
 	}
-	return fail("%w to %s", ErrNoReply, name)
-}
-
-// publish posts one event. Its error wraps ErrNotSent or ErrRefused; any other
-// means that the outcome is unknown.
-func (c *Client) publish(ctx context.Context, name string, body []byte, lifecycle bool, waits func() bool) error {
-	err := c.publishOnce(ctx, name, body, lifecycle)
-	// A refused token means that the event was not accepted, so sending it
-	// again with another token cannot make two of it; unless the reply, which
-	// came meanwhile, proves the refusal wrong.
-	changed, final := c.tokenRefused(err)
-	if final != nil {
-		c.fail(final)
-	}
-	if changed && waits() {
-		err = c.publishOnce(ctx, name, body, lifecycle)
-	}
-	return err
-}
-
-func (c *Client) publishOnce(ctx context.Context, name string, body []byte, lifecycle bool) error {
-	token, err := c.config.Token.Token()
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotSent, err)
-	}
-	reply, err := c.publisher.post(ctx, token, body, lifecycle)
-	switch {
-	case errors.Is(err, errUnsent):
-		return fmt.Errorf("%w: %w", ErrNotSent, err)
-	case err != nil:
-		return err
-	case reply.accepted:
-		return nil
-	case reply.status/100 == 4 || reply.status/100 == 2: // or accepted: false
-		return withToken(&RefusedError{Event: name, Status: reply.status, Reason: reply.reason}, token, "publishing")
-	}
-	// A proxy may have passed the event on all the same.
-	return fmt.Errorf("the publish of %s was answered %d %s", name, reply.status, http.StatusText(reply.status))
+	return fail("%w to %s", ErrNoReply, request.name)
 }
 
 // What Do returns, to be told apart with errors.Is; a *RemoteError, with
 // errors.As.
 var (
 	// ErrNotConnected: the reply stream is down, and has been for longer than
-	// Config.ConnectWait. Nothing was published.
+	// a few seconds (connectWait). Nothing was published.
 	ErrNotConnected = errors.New("the reply stream is not connected")
 	// ErrNotSent: the publish could not begin: no connection, no token, or no
 	// time left. Nothing was published.
@@ -233,10 +184,26 @@ type RefusedError struct {
 	Status int
 	// Reason is the API's own text, cleaned as in RemoteError; may be empty.
 	Reason string
+
+	token secret.String // what was used
+}
+
+// newRefusal reads the event error in the body of a refusal, if there is one.
+func newRefusal(event string, status int, body []byte, token secret.String) *RefusedError {
+	e := &RefusedError{Event: event, Status: status, token: token}
+	fields, _ := ReadFields(body, "error")
+	if failure := remoteError(fields["error"]); failure != nil {
+		e.Reason = failure.Error()
+	}
+	return e
 }
 
 func (e *RefusedError) Error() string {
-	text := fmt.Sprintf("the Events API refused %s with %d %s", e.Event, e.Status, http.StatusText(e.Status))
+	return "the Events API refused " + e.Event + " with " + e.answer()
+}
+
+func (e *RefusedError) answer() string {
+	text := fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status))
 	if e.Reason != "" {
 		text += " (" + e.Reason + ")"
 	}
@@ -246,42 +213,24 @@ func (e *RefusedError) Error() string {
 // Is makes a RefusedError an ErrRefused.
 func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
 
-// tokenRefusal is a RefusedError that concerns the token.
-type tokenRefusal struct {
-	*RefusedError
-	token secret.String
-	doing string // what it was refused for
-}
-
-func (e *tokenRefusal) Unwrap() error { return e.RefusedError }
-
-// withToken makes a tokenRefusal of an error that is one, and leaves others.
-func withToken(err error, token secret.String, doing string) error {
+// tokenRefused deals with err if it is a refusal of the token. It reports
+// whether there is another token now, so that err may be a thing of the past. If
+// there never will be, it makes Run end, with one line for the operator.
+func (c *Client) tokenRefused(err error) (changed bool) {
 	var refusal *RefusedError
-	if errors.As(err, &refusal) && (refusal.Status == http.StatusUnauthorized || refusal.Status == http.StatusForbidden) {
-		return &tokenRefusal{refusal, token, doing}
+	if !errors.As(err, &refusal) || refusal.Status != http.StatusUnauthorized && refusal.Status != http.StatusForbidden {
+		return false
 	}
-	return err
-}
-
-// tokenRefused deals with err if it is a tokenRefusal: either the token has
-// changed and err may be a thing of the past, or it may change later, or, if
-// final is set, it never will. That is one line for the operator.
-func (c *Client) tokenRefused(err error) (changed bool, final error) {
-	var refusal *tokenRefusal
-	if !errors.As(err, &refusal) {
-		return false, nil
+	changed, final := c.config.Token.Refused(refusal.token)
+	if final != nil {
+		doing := "publishing"
+		if c.streams[refusal.Event] != nil {
+			doing = "listening to"
+		}
+		c.end(fmt.Errorf("%w in BUS_API_TOKEN: %s %s was answered %s; it needs the scope %q, and all that is enabled needs %q; "+
+			"put a valid token there, or use --token-file to replace it while running",
+			final, doing, refusal.Event, refusal.answer(),
+			strings.Join(ScopesFor(refusal.Event), " "), strings.Join(ScopesFor(c.config.Replies...), " ")))
 	}
-	changed, final = c.config.Token.Refused(refusal.token)
-	if final == nil {
-		return changed, nil
-	}
-	reason := ""
-	if refusal.Reason != "" {
-		reason = " (" + refusal.Reason + ")"
-	}
-	return false, fmt.Errorf("%w in BUS_API_TOKEN: %s %s was answered %d %s%s; it needs the scope %q, and all that is enabled needs %q; "+
-		"put a valid token there, or use --token-file to replace it while running",
-		final, refusal.doing, refusal.Event, refusal.Status, http.StatusText(refusal.Status), reason,
-		strings.Join(ScopesFor(refusal.Event), " "), strings.Join(ScopesFor(c.config.Replies...), " "))
+	return changed
 }

@@ -5,109 +5,83 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestTheDelayGrowsUntilAStreamWasHealthy(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
-		log := newWaits()
-		start(t, f, func(c *Config) {
-			c.RetryMin, c.RetryMax, c.HealthyAfter = time.Second, 8*time.Second, time.Minute
-			c.Logger = slog.New(log)
-		}, overPipes)
-		within := func(lowest, highest time.Duration) {
-			t.Helper()
-			if got := want(t, log.list); got < lowest || got > highest {
-				t.Errorf("waited %v, want %v to %v", got, lowest, highest)
-			}
-		}
+	inBubble(t, func(t *testing.T, f *fake) {
+		start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Second, 8*time.Second })
 		s := want(t, f.opened)
-		for _, floor := range []time.Duration{1, 2, 4, 4} {
-			time.Sleep(time.Minute - time.Nanosecond) // not quite healthy
+		for _, c := range []struct{ lived, floor time.Duration }{
+			{healthyAfter - time.Nanosecond, time.Second},
+			{healthyAfter - time.Nanosecond, 2 * time.Second},
+			{healthyAfter - time.Nanosecond, 4 * time.Second},
+			{healthyAfter - time.Nanosecond, 4 * time.Second},
+			{healthyAfter, time.Second},
+			{0, 2 * time.Second},
+		} {
+			time.Sleep(c.lived)
 			s.end()
-			within(floor*time.Second, 2*floor*time.Second)
+			lost := time.Now()
 			s = want(t, f.opened)
+			assert.InDelta(t, 1.5*c.floor.Seconds(), time.Since(lost).Seconds(), c.floor.Seconds()/2, "after %v", c.lived)
 		}
-		time.Sleep(time.Minute)
-		s.end()
-		within(time.Second, 2*time.Second)
-		s = want(t, f.opened)
-		s.end()
-		within(2*time.Second, 4*time.Second)
 	})
 }
 
 func TestRequestsWaitOnlyForAShortLoss(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
-		lost := make(chan struct{}, 1)
+	inBubble(t, func(t *testing.T, f *fake) {
+		var away atomic.Bool
 		f.listen = func(w http.ResponseWriter, _ *http.Request) bool {
-			select {
-			case <-lost:
-				lost <- struct{}{}
+			if away.Load() {
 				w.WriteHeader(http.StatusServiceUnavailable)
-				return true
-			default:
-				return false
 			}
+			return away.Load()
 		}
-		r := start(t, f, func(c *Config) {
-			c.ConnectWait = 3 * time.Second
-			c.RetryMin, c.RetryMax = time.Second, time.Second
-		}, overPipes)
+		r := start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Second, time.Second })
 		s := want(t, f.opened)
-		lost <- struct{}{}
+		away.Store(true)
 		s.end()
 		want(t, s.ended)
 		synctest.Wait()
 
 		begin := time.Now()
 		wantErr(t, r.ask("a"), ErrNotConnected)
-		if waited := time.Since(begin); waited != 3*time.Second {
-			t.Errorf("a request waited %v after the loss, want 3 s", waited)
-		}
+		assert.Equal(t, 3*time.Second, time.Since(begin), "after the loss")
 		begin = time.Now()
 		wantErr(t, r.ask("b"), ErrNotConnected)
-		if waited := time.Since(begin); waited != 0 {
-			t.Errorf("a request waited %v in a long outage", waited)
-		}
-		if len(f.published) != 0 {
-			t.Error("something was published")
-		}
+		assert.Zero(t, time.Since(begin), "in a long outage")
+		assert.Empty(t, f.published)
 
-		<-lost
+		away.Store(false)
 		want(t, f.opened).end() // a short loss, which refuses no request
 		synctest.Wait()
-		reply := r.ask("c")
-		want(t, f.published)
-		f.reply(startReply, "c", 1)
-		wantN(t, reply, 1)
+		r.roundTrip(t, "c", 1)
 	})
 }
 
 func TestTheWatchdogReopensASilentStream(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
-		r := start(t, f, func(c *Config) { c.IdleWatchdog = time.Minute; c.RetryMin, c.RetryMax = time.Hour, time.Hour }, overPipes)
+	inBubble(t, func(t *testing.T, f *fake) {
+		r := start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Hour, time.Hour })
 		s := want(t, f.opened)
-		begin := time.Now()
 		for range 5 { // a sign of life in time
-			time.Sleep(time.Minute - time.Second)
+			time.Sleep(idleWatchdog - time.Second)
 			s.lines <- "\n"
 		}
 		synctest.Wait()
-		if len(f.opened) != 0 {
-			t.Fatalf("opened again after %v in spite of blank lines", time.Since(begin))
-		}
-		begin = time.Now()
+		require.Empty(t, f.opened, "in spite of blank lines")
+		begin := time.Now()
 		next := <-f.opened
-		if waited := time.Since(begin); waited != time.Minute {
-			t.Errorf("opened again after %v, want 1 min", waited)
-		}
+		assert.Equal(t, idleWatchdog, time.Since(begin))
 		want(t, s.ended)
 		synctest.Wait()
-		reply := r.ask("a")
-		want(t, f.published)
+		reply := r.sent(t, "a")
 		next.lines <- `{"correlationId":"a","payload":{"n":1}}` + "\n"
 		wantN(t, reply, 1)
 	})
@@ -115,59 +89,35 @@ func TestTheWatchdogReopensASilentStream(t *testing.T) {
 
 // A worker that never answers must not make a good stream flap.
 func TestASilentStreamIsDoubtedLessAndLess(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
-		r := start(t, f, func(c *Config) {
-			c.Timeout, c.IdleWatchdog = 10*time.Second, time.Hour
-			c.RetryMin, c.RetryMax = time.Second, 30*time.Second
-		}, overPipes)
+	inBubble(t, func(t *testing.T, f *fake) {
+		r := start(t, f, func(c *Config) { c.Timeout, c.RetryMin, c.RetryMax = 10*time.Second, time.Second, 30*time.Second })
 		s := want(t, f.opened)
 		reopened := func(requests int) (n int) {
 			for range requests {
-				o := <-r.ask(time.Now().String())
-				if o.err == nil {
-					t.Errorf("answered: %+v", o)
-				}
-				synctest.Wait()
-				for len(f.opened) > 0 {
-					s = <-f.opened
-					n++
-				}
+				wantErr(t, r.ask(time.Now().String()), ErrNoReply)
+			}
+			for synctest.Wait(); len(f.opened) > 0; n++ {
+				s = <-f.opened
 			}
 			return n
 		}
-		if n := reopened(1); n != 1 {
-			t.Errorf("the first suspicion opened %d streams, want 1", n)
-		}
-		if n := reopened(359); n < 5 || n > 9 { // 1, 2, 4, 8, 15, 15 … minutes apart, at most
-			t.Errorf("an hour of silence opened %d streams", n)
-		}
+		assert.Equal(t, 1, reopened(1), "the first suspicion")
+		// ½, 1 and 2 minutes apart, or up to twice that, then with the watchdog.
+		assert.InDelta(t, 15, reopened(359), 5, "an hour of silence")
 		s.lines <- "\n"
 		synctest.Wait()
-		if n := reopened(1); n != 1 {
-			t.Errorf("silence after a sign of life opened %d streams, want 1", n)
-		}
-	})
-}
+		assert.Equal(t, 1, reopened(1), "silence after a sign of life")
 
-func TestSilenceIsNoDoubtWhileSomethingIsHeard(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
-		r := start(t, f, func(c *Config) { c.Timeout = 10 * time.Second }, overPipes)
-		s := want(t, f.opened)
-		reply := r.ask("a")
-		want(t, f.published)
+		reply := r.sent(t, "a") // no silence: another requester's reply is heard
+		time.Sleep(time.Second)
 		f.reply(startReply, "other", 1)
 		wantErr(t, reply, ErrNoReply)
-		synctest.Wait()
-		select {
-		case <-s.ended:
-			t.Error("a stream that carried another requester's reply was suspected")
-		default:
-		}
+		assert.Zero(t, reopened(0))
 	})
 }
 
 func TestAStalledReplayHoldsNobodyUp(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+	inBubble(t, func(t *testing.T, f *fake) {
 		stalled := 0
 		f.listen = func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Query().Get("replay") != "true" || stalled > 0 {
@@ -179,38 +129,29 @@ func TestAStalledReplayHoldsNobodyUp(t *testing.T) {
 			<-r.Context().Done()
 			return true
 		}
-		r := start(t, f, nil, overPipes)
+		r := start(t, f, nil)
 		first := want(t, f.opened)
-		missed := r.ask("missed")
-		want(t, f.published)
+		missed := r.sent(t, "missed")
 		f.loseReply(first, "missed", 1)
 		want(t, f.opened)
 		begin := time.Now()
-		reply := r.ask("b")
-		want(t, f.published)
-		f.reply(startReply, "b", 2)
-		wantN(t, reply, 2)
-		if waited := time.Since(begin); waited != 0 {
-			t.Errorf("a stalled replay held a reply up for %v", waited)
-		}
+		r.roundTrip(t, "b", 2)
+		assert.Zero(t, time.Since(begin), "a stalled replay held a reply up")
 		wantN(t, missed, 1)
-		if waited := time.Since(begin); waited < headerTimeout || waited > headerTimeout+10*time.Millisecond {
-			t.Errorf("the replay was tried again after %v, want %v", waited, headerTimeout)
-		}
+		assert.InDelta(t, headerTimeout.Seconds(), time.Since(begin).Seconds(), 0.01, "until the replay was tried again")
 	})
 }
 
 // Some server may not know follow=false; the replay ends all the same.
 func TestAReplayEndsWhenNothingIsMissing(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+	inBubble(t, func(t *testing.T, f *fake) {
 		f.listen = func(_ http.ResponseWriter, r *http.Request) bool {
 			r.URL.RawQuery = strings.ReplaceAll(r.URL.RawQuery, "follow=false", "")
 			return false
 		}
-		r := start(t, f, nil, overPipes)
+		r := start(t, f, nil)
 		first := want(t, f.opened)
-		reply := r.ask("a")
-		want(t, f.published)
+		reply := r.sent(t, "a")
 		f.loseReply(first, "a", 1)
 		wantN(t, reply, 1)
 		begin := time.Now()
@@ -219,14 +160,12 @@ func TestAReplayEndsWhenNothingIsMissing(t *testing.T) {
 			replay = want(t, f.opened)
 		}
 		want(t, replay.ended)
-		if waited := time.Since(begin); waited != 0 {
-			t.Errorf("the replay ended %v after it had found everything", waited)
-		}
+		assert.Zero(t, time.Since(begin), "after it had found everything")
 	})
 }
 
 func TestAnOutageIsLoggedOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake, overPipes func(*Client)) {
+	inBubble(t, func(t *testing.T, f *fake) {
 		var text strings.Builder
 		tries := 0
 		f.listen = func(w http.ResponseWriter, _ *http.Request) bool {
@@ -235,8 +174,9 @@ func TestAnOutageIsLoggedOnce(t *testing.T) {
 			}
 			return tries <= 5
 		}
-		r := start(t, f, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&text, nil)) }, overPipes)
+		r := start(t, f, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&text, nil)) })
 		want(t, f.opened)
+		synctest.Wait()
 		r.stop()
 		want(t, r.err)
 		lines := strings.Split(strings.TrimSpace(text.String()), "\n")

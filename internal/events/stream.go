@@ -1,135 +1,154 @@
 package events
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
+	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/busdk/bus-api-provider-vm/internal/backoff"
 )
 
 // stream keeps one reply stream open and hands out what comes on it.
 type stream struct {
-	client  *Client
-	reply   string
-	seed    uint64
-	pending *pending
-	ready   *ready
-	counts  streamCounts
-
+	liveness
+	client    *Client
+	reply     string
+	pending   *pending
 	observers []func(Envelope)
-	delivery  sync.Mutex    // held while one envelope is delivered
-	received  atomic.Uint64 // reads of the followed stream that brought something
-	stalls    stalls
+	down      time.Time // since when it cannot be opened, which was logged; zero otherwise
+
+	isUp                *metrics.Gauge
+	reconnects, replays *metrics.Counter
+	replies, skipped    map[string]*metrics.Counter
 }
 
-// run opens the stream again whenever it ends. It returns nil when ctx ends,
-// and an error when the stream cannot or must not be opened again.
-func (s *stream) run(ctx context.Context) error {
-	config := &s.client.config
-	var down outage
+func newStream(c *Client, reply string) *stream {
+	set, event := c.config.Metrics, fmt.Sprintf("{event=%q", reply)
+	return &stream{
+		liveness:   liveness{back: make(chan struct{}), lost: time.Now()},
+		client:     c,
+		reply:      reply,
+		pending:    &pending{waiting: make(map[string]*call)},
+		isUp:       set.GetOrCreateGauge("bus_vm_events_stream_up"+event+"}", nil),
+		reconnects: set.GetOrCreateCounter("bus_vm_events_stream_reconnects_total" + event + "}"),
+		replays:    set.GetOrCreateCounter("bus_vm_events_stream_replays_total" + event + "}"),
+		replies:    counters(set, "replies_total"+event+",match=%q}", matched, late, duplicate, unmatched, history),
+		skipped:    counters(set, "skipped_lines_total"+event+",reason=%q}", "malformed", "other_event", "too_long"),
+	}
+}
+
+// run opens the stream again whenever it ends, until ctx does or the stream
+// cannot or must not be opened again, which ends the client.
+func (s *stream) run(ctx context.Context) {
 	refreshed := false // the last attempt followed a change of token
 	for attempt := 0; ; attempt++ {
-		lived, err := s.follow(ctx, &down)
+		lived, err := s.follow(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
-		if errors.Is(err, errSilent) || errors.Is(err, errSuspected) || errors.Is(err, errMoved) {
-			// Our own choice, and the server may be well: no pause, no alarm.
-			config.Logger.Debug("events stream is opened again", "event", s.reply, "cause", err)
+		if errors.Is(err, errReopen) {
+			s.client.config.Logger.Debug("events stream ended", "event", s.reply, "cause", err)
 			attempt = -1
 			continue
 		}
-		changed, final := s.client.tokenRefused(err)
+		changed := s.client.tokenRefused(err)
 		switch {
-		case final != nil:
-			return final
+		case ctx.Err() != nil:
+			return
 		case changed && !refreshed:
 			refreshed = true
 			continue
-		case !config.Retry:
-			return fmt.Errorf("the stream %s is lost, and BUS_EVENTS_LISTENER_RETRY is off: %w", s.reply, err)
+		case !s.client.config.Retry:
+			s.client.end(fmt.Errorf("the stream %s is lost, and BUS_EVENTS_LISTENER_RETRY is off: %w", s.reply, err))
+			return
 		}
 		refreshed = false
-		if lived >= config.HealthyAfter {
+		if lived >= healthyAfter {
 			attempt = 0
 		}
-		wait := s.delay(attempt, config.RetryMin, config.RetryMax)
-		down.log(config.Logger, s.reply, err, wait)
-		if !pause(ctx, wait) {
-			return nil
+		first := s.down.IsZero()
+		s.down = cmp.Or(s.down, time.Now())
+		if !s.backOff(ctx, attempt, first, "events stream is down, requests that need it are refused until it is back; "+
+			"check the Events API, its URL and the token", err) {
+			return
 		}
+	}
+}
+
+// backOff logs why attempt has failed, as a warning only the first time, and
+// waits until the next one; false means that ctx ended first.
+func (s *stream) backOff(ctx context.Context, attempt int, first bool, message string, cause error) bool {
+	config := &s.client.config
+	wait := backoff.Delay(attempt, config.RetryMin, config.RetryMax, rand.Float64())
+	level := slog.LevelDebug
+	if first {
+		level = slog.LevelWarn
+	}
+	// A broken server's bytes may be in the cause.
+	config.Logger.Log(ctx, level, message, "event", s.reply, "cause", clean(cause.Error(), maxMessage), "wait", wait)
+	select {
+	case <-time.After(wait):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
 // follow opens the stream and delivers what comes until it ends, which is
 // always an error. It returns how long the stream was open.
-func (s *stream) follow(ctx context.Context, down *outage) (lived time.Duration, _ error) {
-	conn, err := s.listen(ctx, url.Values{}, s.client.config.IdleWatchdog, func() { s.received.Add(1) })
+func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
+	conn, err := s.client.listen(ctx, s.reply, "", idleWatchdog, s.heard)
 	if err != nil {
 		return 0, err
 	}
-	opened := time.Now()
-	// Who asked before this point may have been answered in the gap; who asks
-	// from now on is answered on conn.
-	mark := s.pending.mark()
 	s.client.tell(s.reply, true)
-	s.stalls.begin(opened, conn.remote, conn.cancel)
-	s.ready.set()
-	s.counts.opened()
-	down.end(s.client.config.Logger, s.reply)
+	s.open(conn)
+	if !s.down.IsZero() {
+		s.client.config.Logger.Info("events stream is up again", "event", s.reply, "outage", time.Since(s.down).Round(time.Millisecond))
+		s.down = time.Time{}
+	}
 
 	var replay sync.WaitGroup
-	replay.Go(func() { s.catchUp(conn.ctx, mark) })
-	err = s.deliverLines(conn, func(e Envelope) error { s.deliver(e, false); return nil })
+	replay.Go(func() { s.catchUp(conn) })
+	err = s.deliverLines(conn, func(e Envelope) bool { s.deliver(e, false); return true })
 
 	s.client.tell(s.reply, false)
-	s.ready.clear()
-	s.stalls.end()
+	s.lose()
 	conn.Close()
 	replay.Wait()
-	return time.Since(opened), err
+	return time.Since(conn.opened), err
 }
 
-// listen opens the stream, in the way that query asks for.
-func (s *stream) listen(ctx context.Context, query url.Values, silence time.Duration, received func()) (*connection, error) {
-	token, err := s.client.config.Token.Token()
-	if err != nil {
-		return nil, err
-	}
-	query.Set("name", s.reply)
-	query.Set("delivery", "broadcast")
-	conn, err := listen(ctx, subscription{s.client.transport, s.client.collection, query, token, silence, received})
-	return conn, withToken(err, token, "listening to")
-}
-
-// deliverLines reads lines of in and hands their envelopes to deliver until
-// one of them fails. Lines that are no envelope of this stream are counted and
-// skipped.
-func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) error) error {
-	lines := newLineReader(in, s.client.config.MaxLine)
+// deliverLines reads lines of in and hands their envelopes to deliver as long
+// as that returns true. Lines that are no envelope of this stream are counted
+// and skipped. The error is io.EOF at an end that is in order.
+func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) bool) error {
+	lines := bufio.NewReaderSize(in, lineBuffer)
 	for {
-		line, err := lines.next()
+		line, err := nextLine(lines, maxLine)
 		if errors.Is(err, errLineTooLong) {
-			s.counts.tooLong.Inc()
+			s.skipped["too_long"].Inc()
 			continue
 		}
 		if len(line) > 0 {
 			switch e, ok := decode(line); {
 			case !ok:
-				s.counts.malformed.Inc()
+				s.skipped["malformed"].Inc()
 			case e.Name != "" && e.Name != s.reply:
-				s.counts.foreign.Inc()
+				s.skipped["other_event"].Inc()
 			default:
 				e.Name = s.reply
-				if err := deliver(e); err != nil {
-					return err
+				if !deliver(e) {
+					return io.EOF
 				}
 			}
 		}
@@ -140,132 +159,65 @@ func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) error) error 
 }
 
 // deliver gives e to the request that it answers, which decodes it, or to the
-// observers if it answers none of this process, or one that was refused before.
-// Of a replay, only the answers to
-// this process's requests count: all others are history of an unknown age. It
-// reports whether e answered a request.
+// observers. Of a replay, only the answers to this process's requests count: all
+// others are history of an unknown age. It reports whether e counted.
 func (s *stream) deliver(e Envelope, replayed bool) bool {
-	s.delivery.Lock()
-	defer s.delivery.Unlock()
-	kind, request, settled := s.pending.find(e.CorrelationID)
-	if replayed && request == nil {
-		s.counts.history.Inc()
-		return false
-	}
-	tell := false
-	var r result
-	switch {
-	case request != nil:
-		r = request.decode(e)
-		now := time.Now()
-		kind, tell = s.pending.settle(request, r, now, now.Add(s.client.config.LateReply))
-	case !settled:
-		for _, observe := range s.observers {
-			observe(e)
+	kind, observe, tell := s.pending.deliver(e, time.Now(), s.client.config.LateReply, replayed)
+	if observe {
+		for _, see := range s.observers {
+			see(e)
 		}
 	}
-	s.counts.replies[kind].Inc()
-	if tell {
+	s.replies[kind].Inc()
+	if tell != nil {
 		// It may have to write to a slow disk: the stream does not wait for it.
 		// There are at most as many at a time as requests were given up.
-		s.client.background(func() { request.late(r) })
+		s.client.background(tell)
 	}
-	return true
+	return kind != history
 }
 
-// errCaughtUp ends a replay early: no reply is missing any more.
-var errCaughtUp = errors.New("caught up")
-
-// catchUp looks in the history of the stream for replies to the requests from
-// before mark, beside the stream that is followed meanwhile. It tries until it
-// has read all of the history, or nothing is missing any more, or ctx ends.
-func (s *stream) catchUp(ctx context.Context, mark uint64) {
-	config := &s.client.config
-	for attempt := 0; s.pending.missing(mark, time.Now()); attempt++ {
-		err := s.replay(ctx, mark)
-		if ctx.Err() != nil {
+// catchUp looks in the history of the stream for replies that were sent before
+// conn was opened, beside conn, which is followed meanwhile: who asks from then
+// on is answered on it. It tries until it has read all of the history, or
+// nothing is missing any more, or conn ends.
+func (s *stream) catchUp(conn *connection) {
+	missing := func() []*call { return s.pending.wanted(conn.opened, time.Now()) }
+	for attempt := 0; len(missing()) > 0; attempt++ {
+		err := s.replay(conn.ctx, missing)
+		s.client.tokenRefused(err)
+		if conn.ctx.Err() != nil {
 			return
 		}
 		if err == nil {
-			s.pending.tellMissed(mark)
+			// Their replies may have been lost with the stream. A question may be
+			// asked twice, and has the same reply.
+			for _, c := range missing() {
+				if !c.lifecycle {
+					s.client.publishAgain(c)
+				}
+			}
 			return
 		}
-		if _, final := s.client.tokenRefused(err); final != nil {
-			s.client.fail(final)
-			return
-		}
-		wait := s.delay(attempt, config.RetryMin, config.RetryMax)
-		level := slog.LevelWarn
-		if attempt > 0 {
-			level = slog.LevelDebug
-		}
-		config.Logger.Log(ctx, level, "events replay failed, and is tried again; requests from before the stream came back may find no reply until it succeeds",
-			"event", s.reply, "cause", clean(err.Error(), maxMessage), "wait", wait)
-		if !pause(ctx, wait) {
+		if !s.backOff(conn.ctx, attempt, attempt == 0, "events replay failed, and is tried again; "+
+			"requests from before the stream came back may find no reply until it succeeds", err) {
 			return
 		}
 	}
 }
 
-// replay reads the history once. It is finite (`follow=false`), so the
-// followed stream itself carries nothing old.
-func (s *stream) replay(ctx context.Context, mark uint64) error {
-	s.counts.replays.Inc()
-	query := url.Values{"replay": {"true"}, "follow": {"false"}}
-	conn, err := s.listen(ctx, query, headerTimeout, func() {})
+// replay reads the history once, as long as replies are missing. It is finite
+// (`follow=false`), so the followed stream itself carries nothing old.
+func (s *stream) replay(ctx context.Context, missing func() []*call) error {
+	s.replays.Inc()
+	conn, err := s.client.listen(ctx, s.reply, historyOnly, headerTimeout, func() {})
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	err = s.deliverLines(conn, func(e Envelope) error {
-		if s.deliver(e, true) && !s.pending.missing(mark, time.Now()) {
-			return errCaughtUp
-		}
-		return nil
-	})
-	if errors.Is(err, io.EOF) || errors.Is(err, errCaughtUp) {
+	err = s.deliverLines(conn, func(e Envelope) bool { return !s.deliver(e, true) || len(missing()) > 0 })
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
-}
-
-// delay is a backoff whose chance is the stream's own.
-func (s *stream) delay(attempt int, lowest, highest time.Duration) time.Duration {
-	return backoff.Delay(attempt, lowest, highest, backoff.Chance(s.seed, attempt))
-}
-
-// pause waits; false means that ctx ended first.
-func pause(ctx context.Context, wait time.Duration) bool {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// outage logs the loss of a stream once, however many attempts it takes to
-// open it again. Its zero value is the time before the first attempt.
-type outage struct{ since time.Time }
-
-func (o *outage) log(logger *slog.Logger, event string, cause error, wait time.Duration) {
-	why := clean(cause.Error(), maxMessage) // a broken server's bytes may be in it
-	if !o.since.IsZero() {
-		logger.Debug("events stream is still down", "event", event, "cause", why, "wait", wait)
-		return
-	}
-	o.since = time.Now()
-	logger.Warn("events stream is down, requests that need it are refused until it is back; check the Events API, its URL and the token",
-		"event", event, "cause", why, "wait", wait)
-}
-
-func (o *outage) end(logger *slog.Logger, event string) {
-	if o.since.IsZero() {
-		logger.Debug("events stream is up", "event", event)
-		return
-	}
-	logger.Info("events stream is up again", "event", event, "outage", time.Since(o.since).Round(time.Millisecond))
-	o.since = time.Time{}
 }

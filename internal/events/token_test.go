@@ -1,13 +1,21 @@
 package events
 
 import (
+	"encoding/base64"
 	"errors"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
@@ -20,33 +28,19 @@ func TestStaticToken(t *testing.T) {
 		}
 	}
 	source, err := StaticToken(secret.New("abc.def-._~+/=="))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if token, err := source.Token(); err != nil || token.Reveal() != "abc.def-._~+/==" {
-		t.Errorf("got %q, %v", token.Reveal(), err)
-	}
-	if changed, err := source.Refused(secret.New("abc")); changed || !errors.Is(err, ErrTokenRefused) {
-		t.Errorf("Refused: %v, %v", changed, err)
-	}
+	require.NoError(t, err)
+	holds(t, source, "abc.def-._~+/==")
+	changed, err := source.Refused(secret.New("abc"))
+	assert.False(t, changed)
+	assert.ErrorIs(t, err, ErrTokenRefused)
 }
 
 func TestRereadToken(t *testing.T) {
 	var next string
 	var failure error
 	source := RereadToken(func() (secret.String, error) { return secret.New(next), failure })
-	holds := func(want string) {
-		t.Helper()
-		if token, err := source.Token(); token.Reveal() != want || (err == nil) != (want != "") {
-			t.Errorf("Token() = %q, %v; want %q", token.Reveal(), err, want)
-		}
-	}
-	refused := func(token string, want bool) {
-		t.Helper()
-		if changed, err := source.Refused(secret.New(token)); changed != want || err != nil {
-			t.Errorf("Refused(%q) = %v, %v; want %v", token, changed, err, want)
-		}
-	}
+	holds := func(want string) { t.Helper(); holds(t, source, want) }
+	refused := func(token string, want bool) { t.Helper(); refused(t, source, token, want) }
 	holds("")
 	next = "one"
 	holds("one")
@@ -67,58 +61,115 @@ func TestRereadToken(t *testing.T) {
 	holds("four")
 }
 
-func TestFileToken(t *testing.T) {
+func TestFileToken(t *testing.T) { synctest.Test(t, testFileToken) }
+
+func testFileToken(t *testing.T) {
 	var log strings.Builder
 	path := filepath.Join(t.TempDir(), "token")
-	source := FileToken(path, slog.New(slog.NewTextHandler(&log, nil))).(*fileToken)
-	now := time.Now()
-	source.now = func() time.Time { return now }
+	source := FileToken(path, slog.New(slog.NewTextHandler(&log, nil)))
 	replace := func(content string) { // as a careful writer does
 		t.Helper()
-		if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(path+".new", path); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(path+".new", []byte(content), 0o600))
+		require.NoError(t, os.Rename(path+".new", path))
 	}
-	holds := func(want string) {
-		t.Helper()
-		if token, err := source.Token(); err != nil || token.Reveal() != want {
-			t.Errorf("Token() = %q, %v; want %q", token.Reveal(), err, want)
-		}
-	}
+	holds := func(want string) { t.Helper(); holds(t, source, want) }
 
-	if _, err := source.Token(); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("no file: %v", err)
-	}
+	_, err := source.Token()
+	assert.ErrorIs(t, err, os.ErrNotExist)
 	replace("  \n")
-	if _, err := source.Token(); !errors.Is(err, errNoToken) || !strings.Contains(err.Error(), path) {
-		t.Errorf("empty file: %v", err)
-	}
+	_, err = source.Token()
+	assert.EqualError(t, err, "the token file "+path+": the token is empty")
 	replace("one\n")
 	holds("one")
 	replace("two")
 	holds("one") // looked at less than a second ago
-	now = now.Add(fileCheckInterval)
+	time.Sleep(fileCheckInterval)
 	holds("two")
 
 	replace("not a token")
 	for range 3 {
-		now = now.Add(fileCheckInterval)
+		time.Sleep(fileCheckInterval)
 		holds("two")
 	}
-	if lines := strings.Count(log.String(), "level=WARN"); lines != 1 || strings.Contains(log.String(), "not a token") {
-		t.Errorf("%d warnings: %s", lines, &log)
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	now = now.Add(fileCheckInterval)
+	assert.Equal(t, 1, strings.Count(log.String(), "level=WARN"), &log)
+	assert.NotContains(t, log.String(), "not a token")
+	require.NoError(t, os.Remove(path))
+	time.Sleep(fileCheckInterval)
 	holds("two")
 	replace("three")
-	if changed, err := source.Refused(secret.New("two")); !changed || err != nil {
-		t.Errorf("Refused = %v, %v", changed, err)
-	}
+	refused(t, source, "two", true)
 	holds("three")
+}
+
+func TestATokenFileThatIsAPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, syscall.Mkfifo(path, 0o600))
+	_, err := FileToken(path, nil).Token()
+	assert.ErrorContains(t, err, "the token is empty")
+	writer, err := os.OpenFile(path, os.O_RDWR, 0) // says nothing
+	require.NoError(t, err)
+	defer writer.Close()
+	_, err = FileToken(path, nil).Token()
+	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+}
+
+// holds checks the token of source, or that it has none.
+func holds(t *testing.T, source *TokenSource, want string) {
+	t.Helper()
+	token, err := source.Token()
+	assert.Equal(t, want, token.Reveal())
+	assert.Equal(t, want == "", err != nil, "%v", err)
+}
+
+// refused refuses token, and checks whether source has another one then.
+func refused(t *testing.T, source *TokenSource, token string, want bool) {
+	t.Helper()
+	changed, err := source.Refused(secret.New(token))
+	assert.NoError(t, err)
+	assert.Equal(t, want, changed, token)
+}
+
+// A source that always has another token must not turn into a storm.
+func TestEverChangingTokensAreRefusedWithBackoff(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake) {
+		f.listen = func(w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(http.StatusUnauthorized)
+			return true
+		}
+		n := 0
+		start(t, f, func(c *Config) {
+			c.RetryMin, c.RetryMax = time.Hour, time.Hour
+			c.Token = RereadToken(func() (secret.String, error) { n++; return secret.New(strings.Repeat("x", n)), nil })
+		})
+		synctest.Wait()
+		assert.Len(t, f.requests, 2, "with one token, and at once with the next")
+	})
+}
+
+func TestInspectToken(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	f := func(claims string, expires time.Time, scopes []string, want error) {
+		t.Helper()
+		token := "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
+		gotExpires, gotScopes, err := InspectToken(secret.New(token), now)
+		if !gotExpires.Equal(expires) || !slices.Equal(gotScopes, scopes) || !errors.Is(err, want) || (err == nil) != (want == nil) {
+			t.Errorf("%s: %v, %q, %v; want %v, %q, %v", claims, gotExpires, gotScopes, err, expires, scopes, want)
+		}
+	}
+	both := []string{"vm:read", "vm:write"}
+	f(`{"exp":1795435201,"scope":"vm:read vm:write"}`, now.Add(time.Second), both, nil)
+	f(`{"exp":1795435200,"scope":" vm:read  vm:write "}`, now, both, ErrTokenExpired)
+	f(`{"exp":0,"scope":"vm:read vm:write"}`, time.Unix(0, 0), both, ErrTokenExpired)
+	f(`{"exp":1795435201.9}`, now.Add(time.Second), nil, nil)
+	f(`{"exp":1e300}`, time.Time{}, nil, nil)
+	f(`{}`, time.Time{}, nil, nil)
+	f(`{"exp":"soon"}`, time.Time{}, nil, errTokenOpaque)
+	f(`{"scope":["vm:read"]}`, time.Time{}, nil, errTokenOpaque)
+	f(`not json`, time.Time{}, nil, errTokenOpaque)
+
+	for _, token := range []string{"", "opaque", "a.b", "a.b.c.d", "a.!.c"} {
+		if _, _, err := InspectToken(secret.New(token), now); !errors.Is(err, errTokenOpaque) {
+			t.Errorf("%q: %v", token, err)
+		}
+	}
 }

@@ -10,6 +10,7 @@
 package fastconn
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -56,7 +57,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{Conn: socket, deadlines: deadlines{config: &l.config, socket: socket}, silent: l.config.Silent}
+	c := &Conn{Conn: socket, config: &l.config, silent: l.config.Silent}
 	if err := c.open(); err != nil {
 		_ = socket.Close()
 		return nil, err
@@ -68,12 +69,17 @@ func (l *listener) Accept() (net.Conn, error) {
 // writes, others may close it. Deadlines are its own, so fasthttp must set none.
 type Conn struct {
 	net.Conn
-	deadlines
 	transport
+	config *Config
 	silent func(net.Conn) // nil once a first request has begun
 
+	readUntil time.Time // when the wait for bytes ends
+	armed     time.Time // when its timer fires
+	begun     bool      // the first byte of a request has arrived
+	reading   bool      // readUntil is that of the request
+	sending   bool      // the deadline of a reply is set
+
 	closing sync.Once
-	closed  error       // what closing returned
 	linger  atomic.Bool // set before Close
 }
 
@@ -109,14 +115,14 @@ func (c *Conn) Read(p []byte) (int, error) {
 func (c *Conn) LingerOnClose() { c.linger.Store(true) }
 
 // Close ends the connection once.
-func (c *Conn) Close() error {
+func (c *Conn) Close() (err error) {
 	c.closing.Do(func() {
 		if c.linger.Load() {
 			c.discard()
 		}
-		c.closed = c.Conn.Close()
+		err = c.Conn.Close()
 	})
-	return c.closed
+	return err
 }
 
 // discard sends the end of the reply, then drops what still arrives.
@@ -128,4 +134,70 @@ func (c *Conn) discard() {
 	if c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
 		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
 	}
+}
+
+// An ordinary request arrives in one piece and its reply leaves in one, so the
+// clock is read only when either does not. That leaves the wait between
+// requests: a timer that would only fire too early is left and set again when
+// it fires, once in a time-out instead of once for each request.
+
+// RequestDone ends a request: from now on its reply may be sent, and the
+// connection be idle. An error of the socket comes up again when it is read or
+// written.
+func (c *Conn) RequestDone(now time.Time) {
+	c.begun, c.reading = false, false
+	_ = c.wait(now.Add(c.config.IdleTimeout))
+	c.StartReply()
+}
+
+// StartReply clears the deadline of an earlier reply.
+func (c *Conn) StartReply() {
+	if c.sending {
+		c.sending = false
+		_ = c.Conn.SetWriteDeadline(time.Time{})
+	}
+}
+
+// replied starts the idle time again if the reply before it was slow.
+func (c *Conn) replied() {
+	if c.sending {
+		c.StartReply()
+		_ = c.wait(time.Now().Add(c.config.IdleTimeout))
+	}
+}
+
+// needMore sets the deadline of a request that did not arrive in one piece.
+func (c *Conn) needMore() error {
+	if c.reading {
+		return nil
+	}
+	c.reading = true
+	return c.wait(time.Now().Add(c.config.ReadTimeout))
+}
+
+// noRoom sets the deadline of a reply that did not leave in one piece.
+func (c *Conn) noRoom() error {
+	if c.sending {
+		return nil
+	}
+	c.sending = true
+	return c.Conn.SetWriteDeadline(time.Now().Add(c.config.WriteTimeout))
+}
+
+func (c *Conn) wait(until time.Time) error {
+	c.readUntil = until
+	if !c.armed.IsZero() && !until.Before(c.armed) {
+		return nil
+	}
+	return c.arm()
+}
+
+func (c *Conn) arm() error {
+	c.armed = c.readUntil
+	return c.Conn.SetReadDeadline(c.armed)
+}
+
+// early reports that the timer fired before the deadline.
+func (c *Conn) early(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) && !c.armed.Equal(c.readUntil)
 }

@@ -15,15 +15,36 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+const (
+	// minModulus is what RFC 7518 §3.3 demands, maxModulus bounds what one
+	// verification may cost, in bits.
+	minModulus = 2048
+	maxModulus = 8192
+	// coordinateSize is the size of a coordinate of P-256, in bytes.
+	coordinateSize = 32
+	// uncompressedPoint marks both coordinates (SEC 1 §2.3.3).
+	uncompressedPoint = 4
+)
+
 // Why a key is skipped, as RFC 7517 §5 asks for what is not understood or out
 // of range.
 var (
-	errMembers   = errors.New("a member is missing or has a wrong type")
-	errType      = errors.New("its type is not RSA, EC or OKP")
-	errCurve     = errors.New("its curve is not P-256 or Ed25519")
+	errMembers   = errors.New("it is no object, or a member has a wrong type")
+	errType      = errors.New("its type and curve are not RSA, EC with P-256 or OKP with Ed25519")
 	errUse       = errors.New("it is not for signatures")
 	errAlgorithm = errors.New("its algorithm is not RS256, ES256 or EdDSA, or does not belong to its type")
+	errModulus   = errors.New("its modulus is not an odd number of 2048 to 8192 bits, in base64url")
+	errExponent  = errors.New("its exponent is not an odd number from 3 to 2^31-1, in base64url")
+	errSameID    = errors.New("a key before it has the same kid and algorithm")
+	errPoint     = errors.New("its coordinates are no point of the curve, in base64url")
 )
+
+// secretMembers are what only the owner of a key may know, whatever else the
+// key says of itself (RFC 7518 §6.2.2, §6.3.2, §6.4).
+var secretMembers = map[string]error{
+	"k": errSymmetric, "d": errPrivate, "p": errPrivate, "q": errPrivate,
+	"dp": errPrivate, "dq": errPrivate, "qi": errPrivate, "oth": errPrivate,
+}
 
 // wireKey holds the members of RFC 7517 §4, RFC 7518 §6 and RFC 8037 §2 that
 // count here. Names match exactly.
@@ -42,122 +63,64 @@ type wireKey struct {
 
 // parseKey reads one key. Beside errSymmetric and errPrivate its errors mean
 // that the key is to be skipped; its id is returned all the same.
-func parseKey(value jsontext.Value) (key, error) {
-	if err := checkPublic(value); err != nil {
-		return key{}, err
+func parseKey(value jsontext.Value) (k key, err error) {
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(value, &members); err != nil {
+		return k, errMembers
+	}
+	for name := range members {
+		if err := secretMembers[name]; err != nil {
+			return k, err
+		}
 	}
 	var w wireKey
 	if err := json.Unmarshal(value, &w); err != nil {
-		return key{}, errMembers
+		return k, errMembers
 	}
-	k := key{id: w.ID}
+	k.id = w.ID
 	// Both members may restrict a key, and either alone can exclude it
 	// (RFC 7517 §4.2, §4.3).
 	if w.Use != "" && w.Use != "sig" || w.Operations != nil && !slices.Contains(w.Operations, "verify") {
 		return k, errUse
 	}
-	decode, err := w.kind(&k)
-	if err != nil {
-		return k, err
-	}
-	if w.Algorithm != "" && w.Algorithm != k.algorithm {
-		return k, errAlgorithm
-	}
-	k.public, err = decode()
-	return k, err
-}
-
-// kind sets the one algorithm that keys like w are for, and returns how they
-// are decoded.
-func (w *wireKey) kind(k *key) (decode func() (publicKey, error), err error) {
 	switch {
 	case w.Type == "RSA":
 		k.algorithm = RS256
-		return w.rsa, nil
+		k.public, err = w.rsa()
 	case w.Type == "EC" && w.Curve == "P-256":
 		k.algorithm = ES256
-		return w.p256, nil
+		k.public, err = w.p256()
 	case w.Type == "OKP" && w.Curve == "Ed25519":
 		k.algorithm = EdDSA
-		return w.ed25519, nil
-	case w.Type == "EC", w.Type == "OKP":
-		return nil, errCurve
+		k.public, err = w.ed25519()
+	default:
+		err = errType
 	}
-	return nil, errType
+	if err == nil && w.Algorithm != "" && w.Algorithm != k.algorithm {
+		err = errAlgorithm
+	}
+	return k, err
 }
-
-// checkPublic refuses what only the owner of a key may know, whatever else the
-// key says of itself (RFC 7518 §6.2.2, §6.3.2, §6.4).
-func checkPublic(value jsontext.Value) error {
-	var members map[string]jsontext.Value
-	if err := json.Unmarshal(value, &members); err != nil {
-		return errMembers
-	}
-	if members["k"] != nil {
-		return errSymmetric
-	}
-	for _, name := range []string{"d", "p", "q", "dp", "dq", "qi", "oth"} {
-		if members[name] != nil {
-			return errPrivate
-		}
-	}
-	return nil
-}
-
-const (
-	// minModulus is what RFC 7518 §3.3 demands, maxModulus bounds what one
-	// verification may cost, in bits.
-	minModulus = 2048
-	maxModulus = 8192
-	// coordinateSize is the size of a coordinate of P-256, in bytes.
-	coordinateSize = 32
-	// uncompressedPoint marks both coordinates (SEC 1 §2.3.3).
-	uncompressedPoint = 4
-)
-
-var (
-	errModulus  = errors.New("its modulus is not an odd number of 2048 to 8192 bits")
-	errExponent = errors.New("its exponent is not an odd number from 3 to 2^31-1")
-	errPoint    = errors.New("its coordinates are no point of the curve")
-	errBase64   = errors.New("a member is not base64url without padding")
-)
 
 // rsa decodes an RSA key (RFC 7518 §6.3.1). Leading zero bytes, which some
 // issuers write, change nothing.
 func (w *wireKey) rsa() (publicKey, error) {
-	n, err := decode(w.N)
-	if err != nil {
-		return nil, err
-	}
-	e, err := decode(w.E)
-	if err != nil {
-		return nil, err
-	}
-	modulus, exponent := new(big.Int).SetBytes(n), new(big.Int).SetBytes(e)
+	modulus, exponent := new(big.Int).SetBytes(decode(w.N)), new(big.Int).SetBytes(decode(w.E))
 	if bits := modulus.BitLen(); bits < minModulus || bits > maxModulus || modulus.Bit(0) == 0 {
 		return nil, errModulus
 	}
-	if exponent.Cmp(big.NewInt(3)) < 0 || exponent.Cmp(big.NewInt(math.MaxInt32)) > 0 || exponent.Bit(0) == 0 {
+	e := exponent.Int64()
+	if !exponent.IsInt64() || e < 3 || e > math.MaxInt32 || e%2 == 0 {
 		return nil, errExponent
 	}
-	return &rsa.PublicKey{N: modulus, E: int(exponent.Int64())}, nil
+	return &rsa.PublicKey{N: modulus, E: int(e)}, nil
 }
 
 // p256 decodes a key on P-256, its coordinates in full size (RFC 7518 §6.2.1).
 func (w *wireKey) p256() (publicKey, error) {
-	point := []byte{uncompressedPoint}
-	for _, text := range []string{w.X, w.Y} {
-		coordinate, err := decode(text)
-		if err != nil {
-			return nil, err
-		}
-		if len(coordinate) != coordinateSize {
-			return nil, errPoint
-		}
-		point = append(point, coordinate...)
-	}
-	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
-	if err != nil {
+	x, y := decode(w.X), decode(w.Y)
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{uncompressedPoint}, x, y))
+	if err != nil || len(x) != coordinateSize {
 		return nil, errPoint
 	}
 	return public, nil
@@ -165,24 +128,19 @@ func (w *wireKey) p256() (publicKey, error) {
 
 // ed25519 decodes an Ed25519 key (RFC 8037 §2).
 func (w *wireKey) ed25519() (publicKey, error) {
-	public, err := decode(w.X)
-	if err != nil {
-		return nil, err
-	}
+	public := ed25519.PublicKey(decode(w.X))
 	if len(public) != ed25519.PublicKeySize {
 		return nil, errPoint
 	}
-	return ed25519.PublicKey(public), nil
+	return public, nil
 }
 
-// decode reads base64url without padding (RFC 7515 §2); nothing is an error.
-func decode(text string) ([]byte, error) {
-	if text == "" {
-		return nil, errMembers
-	}
+// decode reads base64url without padding (RFC 7515 §2); nil for anything else,
+// which is no key either.
+func decode(text string) []byte {
 	data, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil {
-		return nil, errBase64
+		return nil
 	}
-	return data, nil
+	return data
 }

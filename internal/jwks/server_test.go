@@ -8,7 +8,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,41 +19,27 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// publisher is a real server whose answer can be exchanged, and which keeps the
-// requests it got.
+// publisher is a real server whose answer can be exchanged.
 type publisher struct {
 	*httptest.Server
-	mu     sync.Mutex
-	answer http.HandlerFunc
-	asked  []http.Header
+	answer atomic.Pointer[http.HandlerFunc]
+	asked  atomic.Int64
 	served chan struct{} // one for each request, once it is answered
 }
 
 func publish(t testing.TB, start func(http.Handler) *httptest.Server, answer http.HandlerFunc) *publisher {
-	p := &publisher{answer: answer, served: make(chan struct{}, 100)}
+	p := &publisher{served: make(chan struct{}, 100)}
+	p.now(answer)
 	p.Server = start(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		p.mu.Lock()
-		p.asked = append(p.asked, request.Header.Clone())
-		answer := p.answer
-		p.mu.Unlock()
+		p.asked.Add(1)
 		defer func() { p.served <- struct{}{} }()
-		answer(w, request)
+		(*p.answer.Load())(w, request)
 	}))
 	t.Cleanup(p.Close)
 	return p
 }
 
-func (p *publisher) now(answer http.HandlerFunc) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.answer = answer
-}
-
-func (p *publisher) requests() []http.Header {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]http.Header(nil), p.asked...)
-}
+func (p *publisher) now(answer http.HandlerFunc) { p.answer.Store(&answer) }
 
 // document answers with text and further headers, as `Name: value`.
 func document(text string, headers ...string) http.HandlerFunc {
@@ -70,10 +56,9 @@ func status(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 }
 
-// fetcher is a Remote with everything around it.
+// fetcher is a Source with everything around it.
 type fetcher struct {
-	*Remote
-	store   *Store
+	*Source
 	metrics *metrics.Set
 	lines   lines
 	used    chan []string // the ids of each set that came into force
@@ -88,26 +73,15 @@ func (l lines) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-func newFetcher(t testing.TB, url string, edit func(*RemoteConfig)) *fetcher {
+func newFetcher(t testing.TB, url string) *fetcher {
 	t.Helper()
 	f := &fetcher{metrics: metrics.NewSet(), lines: make(lines, 100), used: make(chan []string, 100)}
 	logger := slog.New(slog.NewTextHandler(f.lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	f.store = NewStore(StoreConfig{
-		Use:     func(set *Set) error { f.used <- set.IDs(); return nil },
-		Logger:  logger,
-		Metrics: f.metrics,
-	})
-	config := RemoteConfig{URL: url, Store: f.store, Logger: logger, Metrics: f.metrics}
-	if edit != nil {
-		edit(&config)
-	}
-	var err error
-	f.Remote, err = NewRemote(config)
-	require.NoError(t, err)
+	f.Source = New(url, func(set *Set) { f.used <- set.IDs() }, logger, f.metrics)
 	return f
 }
 
-// during runs the Remote while do runs, and waits for its end.
+// during runs the Source while do runs, and waits for its end.
 func (f *fetcher) during(t testing.TB, do func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

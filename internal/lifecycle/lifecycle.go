@@ -3,7 +3,13 @@
 // billing, usage and outbox, and imports events to tell its failures.
 package lifecycle
 
-import "time"
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/events"
+)
 
 // Runtime is the one runtime behind this gateway, as the platform names it.
 const Runtime = "default"
@@ -38,13 +44,11 @@ type Operation struct {
 // Outcome says how an operation ended.
 type Outcome string
 
+// The outcomes of a write.
 const (
-	// Accepted: the runtime took the operation on.
-	Accepted Outcome = "accepted"
-	// Rejected: the runtime answered, and said no.
-	Rejected Outcome = "rejected"
-	// NotSent: the operation never reached the runtime.
-	NotSent Outcome = "not_sent"
+	Accepted Outcome = "accepted" // the runtime took the operation on
+	Rejected Outcome = "rejected" // the runtime answered, and said no
+	NotSent  Outcome = "not_sent" // the operation never reached the runtime
 	// Unknown: the operation was sent, and no reply that can be read came back
 	// in time; the runtime may still act on it.
 	Unknown Outcome = "unknown"
@@ -53,4 +57,88 @@ const (
 // Known reports one of the outcomes above.
 func (o Outcome) Known() bool {
 	return o == Accepted || o == Rejected || o == NotSent || o == Unknown
+}
+
+// Kind classifies the failure of a part behind the gateway, so that one table
+// can say how callers learn of it.
+type Kind string
+
+// The kinds of Error.
+const (
+	Unavailable Kind = "unavailable" // no answer came, or the request could not be sent
+	Malformed   Kind = "malformed"   // an integration's answer cannot be read
+	Rejection   Kind = "rejected"    // an integration answered, and said no
+	Denied      Kind = "denied"      // billing does not allow it
+)
+
+// The platform's reasons for a Denied.
+const (
+	BillingRequired = "billing_required"
+	QuotaExceeded   = "quota_exceeded"
+)
+
+// Error is a failure of the runtime or of billing in the terms of the domain.
+// What it says to callers is bounded and free of secrets; see internal/events.
+type Error struct {
+	Kind Kind
+	// Type is an integration's own word for a Rejection, billing's reason for a
+	// Denied; empty where there is none.
+	Type string
+	// Message is one sentence for the caller.
+	Message string
+	// Denial is what billing says beside a Denied.
+	Denial Denial
+	// Cause is for the operator's log alone; nil where Message says it all.
+	Cause error
+}
+
+// Denial is what a caller who was denied something can do about it, in the
+// words of billing, each empty where it says nothing. Usage is any JSON value.
+type Denial struct {
+	Action          string          `json:"action,omitempty"`
+	Command         string          `json:"command,omitempty"`
+	PlanID          string          `json:"plan_id,omitempty"`
+	RecommendedPlan string          `json:"recommended_plan,omitempty"`
+	Usage           json.RawMessage `json:"usage,omitempty"`
+}
+
+func (e *Error) Error() string {
+	text := string(e.Kind) + ": " + e.Message
+	if e.Cause != nil {
+		text += ": " + e.Cause.Error()
+	}
+	return text
+}
+
+func (e *Error) Unwrap() error { return e.Cause }
+
+// Failure tells why a request over Events failed, where that is no bug of this
+// gateway; who names the integration that was asked, for example "runtime". An
+// *Error and an integration's own error are passed on, everything else is told
+// in the gateway's words. mayAct says whether a request without a reply that can be
+// read may still be acted upon: a question never is.
+func Failure(err error, who string, mayAct bool) error {
+	var remote *events.RemoteError
+	var told *Error
+	kind, message := Unavailable, ""
+	switch {
+	case errors.As(err, &told):
+		return told
+	case errors.As(err, &remote):
+		return &Error{Kind: Rejection, Type: remote.Type, Message: remote.Message, Cause: err}
+	case errors.Is(err, events.ErrMalformed):
+		kind, message = Malformed, "answered with something malformed."
+	case errors.Is(err, events.ErrNoReply) && mayAct:
+		message = "did not answer in time."
+	case errors.Is(err, events.ErrNoReply):
+		message = "did not answer in time; nothing was done."
+	case errors.Is(err, events.ErrNotConnected), errors.Is(err, events.ErrNotSent), errors.Is(err, events.ErrRefused):
+		mayAct, message = false, "cannot be reached now; nothing was done."
+	default:
+		return err
+	}
+	if mayAct {
+		message += " It may still act on the request."
+	}
+	return &Error{Kind: kind, Message: "The " + who + " " + message, Cause: err}
 }

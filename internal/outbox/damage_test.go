@@ -2,15 +2,15 @@ package outbox
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
+	"regexp"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -23,11 +23,7 @@ func backlog(t *testing.T, n int) (dir string, ops []lifecycle.Operation) {
 	t.Helper()
 	dir = t.TempDir()
 	o := start(t, Config{Dir: dir, Sender: newSink((&gate{err: errDown}).answer)})
-	for range n {
-		op := newOperation()
-		ops = append(ops, op)
-		o.pair(op, lifecycle.Accepted)
-	}
+	ops = o.pairs(n)
 	o.stop()
 	return dir, ops
 }
@@ -44,6 +40,13 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 		"cut in the middle":    func(d []byte) []byte { return d[:len(d)/2/page*page+100] },
 		"both metas checksums": func(d []byte) []byte { d[60], d[page+60] = d[60]+1, d[page+60]+1; return d },
 		"pages zeroed":         func(d []byte) []byte { clear(d[2*page:]); return d },
+		"another database": func([]byte) []byte {
+			path := filepath.Join(t.TempDir(), "db")
+			db, err := bbolt.Open(path, 0o600, nil)
+			require.NoError(t, err)
+			require.NoError(t, db.Close())
+			return read(t, path)
+		},
 		"pages of noise": func(d []byte) []byte {
 			r := rand.New(rand.NewPCG(1, 2))
 			for i := 2 * page; i < len(d); i++ {
@@ -56,52 +59,22 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 			dir, _ := backlog(t, 50)
 			path := filepath.Join(dir, fileName)
 			damaged := damage(read(t, path))
-			if err := os.WriteFile(path, damaged, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.WriteFile(path, damaged, 0o600))
 			var log bytes.Buffer
 			s := newSink(nil)
 			o := start(t, Config{Dir: dir, Sender: s, Logger: logTo(&log)})
 			found, err := filepath.Glob(path + ".damaged-*")
-			if err != nil || len(found) != 1 {
-				t.Fatalf("set aside: %q, %v", found, err)
-			}
-			if report, err := o.Report(); err != nil || !slices.Equal(report.DamagedFiles, found) {
-				t.Errorf("reported as damaged: %q, %v; want %q", report.DamagedFiles, err, found)
-			}
-			if !bytes.Equal(read(t, found[0]), damaged) {
-				t.Error("the file that was set aside is not what was found")
-			}
-			if line := log.String(); strings.Count(line, "\n") != 1 || !strings.Contains(line, found[0]) || !strings.Contains(line, "ERROR") {
-				t.Errorf("log: %s", line)
-			}
-			op := newOperation()
-			o.pair(op, lifecycle.Accepted)
+			require.NoError(t, err)
+			require.Len(t, found, 1)
+			report, err := o.Report()
+			require.NoError(t, err)
+			assert.Equal(t, found, report.DamagedFiles)
+			assert.True(t, bytes.Equal(read(t, found[0]), damaged), "the file that was set aside is not what was found")
+			assert.Regexp(t, "^.*ERROR.*"+regexp.QuoteMeta(found[0])+".*\n$", log.String())
+			ops := o.pairs(1)
 			s.await(t, 2)
-			checkPairs(t, s, []lifecycle.Operation{op})
+			checkPairs(t, s, ops)
 		})
-	}
-}
-
-func TestSetAsideNeverOverwrites(t *testing.T) {
-	dir := t.TempDir()
-	o := mustOpen(t, Config{Dir: dir, Sender: newSink(nil)})
-	mustClose(t, o)
-	path := filepath.Join(dir, fileName)
-	at := newOperation().RequestedAt
-	seen := map[string]bool{}
-	for range 3 {
-		if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		aside, err := setAside(path, at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seen[aside] = true
-	}
-	if len(seen) != 3 {
-		t.Errorf("set aside as %v", seen)
 	}
 }
 
@@ -120,31 +93,23 @@ func TestFlippedBytes(t *testing.T) {
 			data[at+i] = byte(r.Uint32())
 		}
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, fileName), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fileName), data, 0o600))
 		s := newSink(nil)
-		o, err := Open(Config{Dir: dir, Sender: s})
-		if err != nil {
-			t.Fatalf("round %d, bytes at %d: %v", round, at, err)
-		}
-		o.store.db.NoSync = true
-		running := run(t, o)
-		op := newOperation()
-		running.pair(op, lifecycle.Accepted)
-		running.stop()
+		t.Logf("round %d, bytes at %d", round, at)
+		o := start(t, Config{Dir: dir, Sender: s}, noSync)
+		o.pair(newOperation(), lifecycle.Accepted)
+		o.stop()
 		if found, _ := filepath.Glob(filepath.Join(dir, fileName+".damaged-*")); len(found) > 0 {
 			aside++
 		}
 	}
-	if aside == 0 {
-		t.Error("no damage was noticed")
-	}
+	assert.NotZero(t, aside, "no damage was noticed")
 }
 
 // One row that makes no sense does not cost the others.
 func TestUnreadableRowIsParked(t *testing.T) {
-	dir, ops := backlog(t, 3)
+	dir, _ := backlog(t, 3)
+	left := 5
 	o := mustOpen(t, Config{Dir: dir, Sender: newSink(nil)})
 	broken := requestedKey(o.operations.Front().Next().Value.(*operation).number)
 	raw := []byte(`{"record":{"event_type":`)
@@ -155,23 +120,21 @@ func TestUnreadableRowIsParked(t *testing.T) {
 	for range 2 {
 		s := newSink(nil)
 		o := start(t, Config{Dir: dir, Sender: s})
-		if want := 5; ops != nil {
-			s.await(t, want)
-		}
-		report, err := o.Report()
-		if err != nil || len(report.ParkedRecords) > 1 || ops == nil && (len(report.ParkedRecords) == 0 || report.ParkedRecords[0].Row != broken) {
-			t.Errorf("report %+v, %v; want row %d", report, err, broken)
-		}
+		s.await(t, left)
+		left = 0 // the second start has nothing to deliver
 		o.stop()
-		if got, want := o.Stats(), (Stats{Records: 1, Parked: 1}); got != want {
-			t.Errorf("stats %+v, want %+v", got, want)
-		}
-		ops = nil // the second start has nothing to deliver
+		assert.Equal(t, Stats{Records: 1, Parked: 1}, o.Stats())
 	}
 	found, err := inspect(filepath.Join(dir, fileName))
-	if err != nil || found.stuck != 1 || len(found.rows) != 0 {
-		t.Errorf("in the file: %+v, %v", found, err)
-	}
+	require.NoError(t, err)
+	assert.Equal(t, 1, found.stuck)
+	assert.Empty(t, found.rows)
+	o = mustOpen(t, Config{Dir: dir, Sender: newSink(nil)})
+	defer mustClose(t, o)
+	report, err := o.Report()
+	require.NoError(t, err)
+	require.Len(t, report.ParkedRecords, 1)
+	assert.Equal(t, ParkedRecord{Row: broken, Reason: "the row cannot be read", ParkedAt: report.ParkedRecords[0].ParkedAt}, report.ParkedRecords[0])
 }
 
 func TestImpossibleRowsAreDamage(t *testing.T) {
@@ -186,41 +149,16 @@ func TestImpossibleRowsAreDamage(t *testing.T) {
 			o := mustOpen(t, Config{Dir: dir, Sender: newSink(nil)})
 			edit(t, o, func(tx *bbolt.Tx) error { return change(tx.Bucket([]byte(recordsBucket))) })
 			mustClose(t, o)
-			if _, err := inspect(filepath.Join(dir, fileName)); !errors.Is(err, errDamaged) {
-				t.Errorf("got %v, want %v", err, errDamaged)
-			}
+			_, err := inspect(filepath.Join(dir, fileName))
+			assert.ErrorIs(t, err, errDamaged)
 		})
-	}
-}
-
-func TestForeignFileIsSetAside(t *testing.T) {
-	dir := t.TempDir()
-	db, err := bbolt.Open(filepath.Join(dir, fileName), 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucket([]byte("something else"))
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	mustClose(t, mustOpen(t, Config{Dir: dir, Sender: newSink(nil)}))
-	if found, _ := filepath.Glob(filepath.Join(dir, fileName+".damaged-*")); len(found) != 1 {
-		t.Error("a file of another kind was not set aside")
 	}
 }
 
 // A start that was killed while it made or compacted the file leaves a copy.
 func TestLeftoverOfAKilledStart(t *testing.T) {
 	dir, ops := backlog(t, 3)
-	if err := os.WriteFile(filepath.Join(dir, freshName), []byte(fmt.Sprint(ops)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, freshName), []byte(fmt.Sprint(ops)), 0o600))
 	s := newSink(nil)
 	start(t, Config{Dir: dir, Sender: s})
 	s.await(t, 6)

@@ -3,10 +3,14 @@ package outbox
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
@@ -17,28 +21,19 @@ func TestDeliversWhatWasRecorded(t *testing.T) {
 		s := newSink(nil)
 		o := start(t, Config{Dir: t.TempDir(), Sender: s})
 		op := newOperation()
-		if err := o.Requested(t.Context(), op); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Requested(t.Context(), op))
 		synctest.Wait()
 		time.Sleep(3 * time.Second)
-		if err := o.Ended(op, lifecycle.Accepted, 3*time.Second); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Ended(op, lifecycle.Accepted, 3*time.Second))
 		synctest.Wait()
 		want := []usage.Record{
 			usage.NewRequested(op),
 			usage.NewEnded(op, lifecycle.Accepted, 3*time.Second, time.Now()),
 		}
-		if got := s.records(); !equal(got, want) {
-			t.Fatalf("delivered\n%+v\nwant\n%+v", got, want)
-		}
-		if got, want := o.Stats(), (Stats{}); got != want {
-			t.Errorf("left over: %+v", got)
-		}
-		time.Sleep(settleAfter)
-		synctest.Wait()
-		wantRows(t, o.Outbox, 0, 0)
+		require.Equal(t, want, s.records())
+		assert.Zero(t, o.Stats(), "left over")
+		after(settleAfter)
+		wantRows(t, o, 0, 0)
 	})
 }
 
@@ -49,25 +44,16 @@ func TestOutageKeepsOrderAndBacksOff(t *testing.T) {
 		g := &gate{err: errDown}
 		s := newSink(g.answer)
 		o := start(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: 30 * time.Second})
-		var ops []lifecycle.Operation
-		for range 100 {
-			op := newOperation()
-			ops = append(ops, op)
-			o.pair(op, lifecycle.Accepted)
-		}
-		time.Sleep(time.Hour)
-		synctest.Wait()
+		ops := o.pairs(100)
+		after(time.Hour)
 		// One attempt at a time, at most RetryMax apart, at least half of it
 		// once the pause has grown; the first round may be up to maxSending.
-		if s.tries < 120 || s.tries > 240+maxSending {
-			t.Errorf("%d attempts in an hour's outage", s.tries)
-		}
-		if got, want := o.Stats(), (Stats{Records: 200, OldestAge: time.Hour}); got.Records != want.Records || got.OldestAge < want.OldestAge {
-			t.Errorf("stats %+v, want %+v", got, want)
-		}
+		assert.GreaterOrEqual(t, s.tries, 120)
+		assert.LessOrEqual(t, s.tries, 240+maxSending)
+		assert.Equal(t, 200, o.Stats().Records)
+		assert.GreaterOrEqual(t, o.Stats().OldestAge, time.Hour)
 		g.set(nil)
-		time.Sleep(2 * time.Minute)
-		synctest.Wait()
+		after(2 * time.Minute)
 		checkPairs(t, s, ops)
 	})
 }
@@ -92,15 +78,10 @@ func TestPoisonedRecordDoesNotHoldUpOthers(t *testing.T) {
 			o.pair(op, lifecycle.Accepted)
 			time.Sleep(100 * time.Millisecond)
 		}
-		time.Sleep(time.Second)
-		synctest.Wait()
+		after(time.Second)
 		checkPairs(t, s, ops)
-		if got := o.Stats().Records; got != 2 {
-			t.Errorf("%d records wait, want the poisoned pair", got)
-		}
-		if tries := int(o.count.retries.Get()); tries < 5 || tries > 15 {
-			t.Errorf("the poisoned record was tried %d times in 31 s, want a growing delay", tries)
-		}
+		assert.Equal(t, 2, o.Stats().Records)
+		assert.InDelta(t, 10, o.count.retries.Get(), 5, "attempts at the poisoned record in 31 s: the delay grows")
 	})
 }
 
@@ -126,49 +107,23 @@ func TestRefusedRecordsAreParked(t *testing.T) {
 				dir := t.TempDir()
 				o := start(t, Config{Dir: dir, Sender: s})
 				o.pair(newOperation(), lifecycle.Accepted)
-				time.Sleep(time.Minute)
-				synctest.Wait()
+				after(time.Minute)
 				wantEvents(t, s.records(), c.want...)
-				if got, want := o.Stats(), (Stats{Records: c.parked, Parked: c.parked}); got != want {
-					t.Errorf("stats %+v, want %+v", got, want)
-				}
-				if s.tries != 2 {
-					t.Errorf("%d attempts, want one a record", s.tries)
-				}
-				wantRows(t, o.Outbox, 0, c.parked)
+				assert.Equal(t, Stats{Records: c.parked, Parked: c.parked}, o.Stats())
+				assert.Equal(t, 2, s.tries, "one attempt a record")
+				wantRows(t, o, 0, c.parked)
 				o.stop()
 
 				// The next start offers them again, and an integration that has
 				// come to its senses gets them.
 				s.answer, s.taken = nil, nil
 				o = start(t, Config{Dir: dir, Sender: s})
-				time.Sleep(time.Second)
-				synctest.Wait()
-				if got := len(s.records()); got != c.parked {
-					t.Errorf("%d parked records delivered after a restart, want %d", got, c.parked)
-				}
-				wantRows(t, o.Outbox, 0, 0)
+				after(time.Second)
+				assert.Equal(t, c.parked, len(s.records()))
+				wantRows(t, o, 0, 0)
 			})
 		})
 	}
-}
-
-func TestParkedAgainAfterRestart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSink(func(context.Context, usage.Record) error { return usage.ErrRefused })
-		dir := t.TempDir()
-		for n := 1; n <= 3; n++ {
-			o := start(t, Config{Dir: dir, Sender: s})
-			o.pair(newOperation(), lifecycle.Accepted)
-			time.Sleep(time.Second)
-			synctest.Wait()
-			if got, want := o.Stats(), (Stats{Records: 2 * n, Parked: 2 * n}); got != want {
-				t.Errorf("run %d: stats %+v, want %+v", n, got, want)
-			}
-			wantRows(t, o.Outbox, 0, 2*n)
-			o.stop()
-		}
-	})
 }
 
 func TestSendsSeveralOperationsAtATimeAndBoundsThem(t *testing.T) {
@@ -187,17 +142,9 @@ func TestSendsSeveralOperationsAtATimeAndBoundsThem(t *testing.T) {
 			return nil
 		})
 		o := start(t, Config{Dir: t.TempDir(), Sender: s})
-		var ops []lifecycle.Operation
-		for range 3 * maxSending {
-			op := newOperation()
-			ops = append(ops, op)
-			o.pair(op, lifecycle.Accepted)
-		}
-		time.Sleep(10 * time.Second)
-		synctest.Wait()
-		if most != maxSending {
-			t.Errorf("at most %d at a time, want %d", most, maxSending)
-		}
+		ops := o.pairs(3 * maxSending)
+		after(10 * time.Second)
+		assert.Equal(t, maxSending, most, "at a time")
 		checkPairs(t, s, ops)
 	})
 }
@@ -214,9 +161,7 @@ func TestStopCutsASendShort(t *testing.T) {
 		o.pair(op, lifecycle.Accepted)
 		synctest.Wait()
 		o.stop()
-		if got := o.count.retries.Get(); got != 0 {
-			t.Errorf("%d retries counted for a send that the stop cut short", got)
-		}
+		assert.EqualValues(t, 0, o.count.retries.Get())
 		s.answer = nil
 		start(t, Config{Dir: dir, Sender: s})
 		synctest.Wait()
@@ -224,21 +169,104 @@ func TestStopCutsASendShort(t *testing.T) {
 	})
 }
 
-// checkPairs checks every guarantee and, for each operation, both records
-// once, `requested` first.
-func checkPairs(t *testing.T, s *sink, ops []lifecycle.Operation) {
-	t.Helper()
-	if len(s.broken) > 0 {
-		t.Error(s.broken)
-	}
-	at := map[string][]int{}
-	for i, r := range s.records() {
-		at[r.EventID] = append(at[r.EventID], i)
-	}
-	for _, op := range ops {
-		begin, end := at[usage.EventID(op.ID, usage.PhaseRequested)], at[usage.EventID(op.ID, usage.PhaseEnded)]
-		if len(begin) != 1 || len(end) != 1 || begin[0] > end[0] {
-			t.Errorf("operation %s: requested delivered at %v, its end at %v", op.ID, begin, end)
+// steady is an outbox whose delays are not jittered: always the shortest.
+func steady(o *Outbox) { o.chance = func() float64 { return 0 } }
+
+// The oldest record fails always and everything pauses with it: the next one
+// to be tried has to be another.
+func TestPauseOfAllEndsBeforeTheOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		poisoned, op := newOperation(), newOperation()
+		id := usage.EventID(poisoned.ID, usage.PhaseRequested)
+		both := make(chan struct{})
+		s := newSink(func(_ context.Context, r usage.Record) error {
+			<-both
+			if r.EventID == id {
+				return errDown
+			}
+			return nil
+		})
+		o := start(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: time.Second}, steady)
+		o.pair(poisoned, lifecycle.Accepted)
+		synctest.Wait()
+		both <- struct{}{} // the first attempt fails before the other is there
+		synctest.Wait()
+		close(both)
+		o.pair(op, lifecycle.Accepted)
+		after(3 * time.Second)
+		checkPairs(t, s, []lifecycle.Operation{op})
+	})
+}
+
+// What was underway together fails together: that is one failure, and the
+// pause is the shortest.
+func TestOneOutageIsOneFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fail := make(chan struct{})
+		var mu sync.Mutex
+		var tries []time.Time
+		s := newSink(func(context.Context, usage.Record) error {
+			mu.Lock()
+			tries = append(tries, time.Now())
+			first := len(tries) <= maxSending
+			mu.Unlock()
+			if first {
+				<-fail
+				return errDown
+			}
+			return nil
+		})
+		o := start(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: time.Hour}, steady)
+		ops := o.pairs(2 * maxSending)
+		synctest.Wait()
+		failed := time.Now()
+		close(fail)
+		after(time.Minute)
+		checkPairs(t, s, ops)
+		if len(tries) <= maxSending {
+			t.Fatalf("%d attempts", len(tries))
 		}
-	}
+		if again := slices.MaxFunc(tries, time.Time.Compare).Sub(failed); again > 3*time.Second {
+			t.Errorf("the last record went %s after the failure", again)
+		}
+		assert.Equal(t, time.Second, tries[maxSending].Sub(failed), "the next attempt came ")
+	})
+}
+
+// The delays of a record start again with the next record of its operation.
+func TestAttemptsAreOfARecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{err: errDown}
+		s := newSink(g.answer)
+		o := start(t, Config{Dir: t.TempDir(), Sender: s, RetryMin: time.Second, RetryMax: time.Hour}, steady)
+		op := newOperation()
+		require.NoError(t, o.Requested(t.Context(), op))
+		time.Sleep(10 * time.Minute) // the delay has grown to several minutes
+		g.set(nil)
+		after(time.Hour)
+		wantEvents(t, s.records(), requestedEvent)
+		g.set(errDown)
+		require.NoError(t, o.Ended(op, lifecycle.Accepted, 0))
+		synctest.Wait()
+		g.set(nil)
+		after(3 * time.Second)
+		wantEvents(t, s.records(), requestedEvent, finishedEvent)
+	})
+}
+
+// What is held for long does not stand before what is due soon.
+func TestSoonestFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{}
+		s := newSink(g.answer)
+		o := start(t, Config{Dir: t.TempDir(), Sender: s, LateReply: lateReply}, steady)
+		o.pair(newOperation(), lifecycle.Unknown)
+		synctest.Wait()
+		g.set(errDown)
+		o.pair(newOperation(), lifecycle.Accepted)
+		synctest.Wait()
+		g.set(nil)
+		after(lateReply / 10)
+		wantEvents(t, s.records(), requestedEvent, requestedEvent, finishedEvent)
+	})
 }

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -22,23 +24,22 @@ type faultyDisk struct {
 	late bool
 }
 
-func newFaultyDisk(o *Outbox) *faultyDisk {
-	d := &faultyDisk{}
+func (d *faultyDisk) attach(o *Outbox) {
 	update := o.store.update
 	o.store.update = func(f func(*bbolt.Tx) error) error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if d.err == nil {
-			return update(f)
+		if d.err != nil && !d.late {
+			return d.err
 		}
-		if d.late {
-			if err := update(f); err != nil {
-				return err
-			}
-		}
-		return d.err
+		return errors.Join(update(f), d.err)
 	}
-	return d
+}
+
+func startFaulty(t *testing.T, config Config, prepare ...func(*Outbox)) (*running, *faultyDisk) {
+	t.Helper()
+	d := &faultyDisk{}
+	return start(t, config, append([]func(*Outbox){d.attach}, prepare...)...), d
 }
 
 func (d *faultyDisk) set(err error, late bool) {
@@ -47,151 +48,115 @@ func (d *faultyDisk) set(err error, late bool) {
 	d.err, d.late = err, late
 }
 
-var faults = map[string]struct {
-	err  error
-	late bool
-}{
-	"full":                    {syscall.ENOSPC, false},
-	"failed before the sync":  {syscall.EIO, false},
-	"failed in the last sync": {syscall.EIO, true},
+// fill makes the disk full, or gives it room again.
+func (d *faultyDisk) fill(full bool) {
+	d.set(nil, false)
+	if full {
+		d.set(syscall.ENOSPC, false)
+	}
+}
+
+// eachFault runs f in a bubble for each way in which a disk fails.
+func eachFault(t *testing.T, f func(t *testing.T, err error, late bool)) {
+	for name, fault := range map[string]struct {
+		err  error
+		late bool
+	}{
+		"full":                    {syscall.ENOSPC, false},
+		"failed before the sync":  {syscall.EIO, false},
+		"failed in the last sync": {syscall.EIO, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { f(t, fault.err, fault.late) })
+		})
+	}
 }
 
 // What callers are told while the disk fails, and that all of it recovers.
 func TestDiskFails(t *testing.T) {
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newSink(nil)
-				o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s, LateReply: lateReply})
-				disk := newFaultyDisk(o)
-				run(t, o)
-				ended, held, refused := newOperation(), newOperation(), newOperation()
-				if err := o.Requested(t.Context(), held); err != nil {
-					t.Fatal(err)
-				}
-				if err := o.Ended(held, lifecycle.Unknown, 0); err != nil {
-					t.Fatal(err)
-				}
-				if err := o.Requested(t.Context(), ended); err != nil {
-					t.Fatal(err)
-				}
-				synctest.Wait() // delivered, and not deleted yet
-				disk.set(fault.err, fault.late)
-				wantCannotWrite(t, fault.err, "the first Requested", o.Requested(t.Context(), refused))
-				wantCannotWrite(t, fault.err, "Requested", o.Requested(t.Context(), refused))
-				wantCannotWrite(t, fault.err, "Ended", o.Ended(ended, lifecycle.Accepted, 0))
-				wantCannotWrite(t, fault.err, "Ended of a held one", o.Ended(held, lifecycle.Accepted, 0))
-				wantCannotWrite(t, fault.err, "Healthy", o.Healthy())
-				time.Sleep(2 * lateReply)
-				synctest.Wait()
-				wantEvents(t, s.records(), requestedEvent, requestedEvent)
-				wantCannotWrite(t, fault.err, "Healthy after a while", o.Healthy())
+	eachFault(t, func(t *testing.T, fault error, late bool) {
+		s := newSink(nil)
+		o, disk := startFaulty(t, Config{Dir: t.TempDir(), Sender: s, LateReply: lateReply})
+		ended, held, refused := newOperation(), newOperation(), newOperation()
+		require.NoError(t, o.Requested(t.Context(), held))
+		require.NoError(t, o.Ended(held, lifecycle.Unknown, 0))
+		require.NoError(t, o.Requested(t.Context(), ended))
+		synctest.Wait() // delivered, and not deleted yet
+		disk.set(fault, late)
+		wantCannotWrite(t, fault, "the first Requested", o.Requested(t.Context(), refused))
+		wantCannotWrite(t, fault, "Requested", o.Requested(t.Context(), refused))
+		wantCannotWrite(t, fault, "Ended", o.Ended(ended, lifecycle.Accepted, 0))
+		wantCannotWrite(t, fault, "Ended of a held one", o.Ended(held, lifecycle.Accepted, 0))
+		wantCannotWrite(t, fault, "Healthy", o.Healthy())
+		after(2 * lateReply)
+		wantEvents(t, s.records(), requestedEvent, requestedEvent)
+		wantCannotWrite(t, fault, "Healthy after a while", o.Healthy())
 
-				disk.set(nil, false)
-				time.Sleep(probeEvery)
-				synctest.Wait()
-				if err := o.Healthy(); err != nil {
-					t.Errorf("not healthy with a healthy disk: %v", err)
-				}
-				checkPairs(t, s, []lifecycle.Operation{ended, held})
-				wantEvents(t, s.records()[2:], finishedEvent, finishedEvent)
-				time.Sleep(time.Minute)
-				synctest.Wait()
-				wantRows(t, o, 0, 0)
-				if got := o.Stats(); got != (Stats{}) {
-					t.Errorf("left over: %+v", got)
-				}
-				wantNoProbe(t, o)
-			})
-		})
-	}
-}
+		disk.set(nil, false)
+		after(probeEvery)
+		assert.NoError(t, o.Healthy(), "not healthy with a healthy disk")
+		checkPairs(t, s, []lifecycle.Operation{ended, held})
+		wantEvents(t, s.records()[2:], finishedEvent, finishedEvent)
 
-// The end fails together with its commit instead of finding a broken outbox.
-func TestEndFailsWithItsCommit(t *testing.T) {
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newSink(nil)
-				o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
-				disk := newFaultyDisk(o)
-				run(t, o)
-				op := newOperation()
-				if err := o.Requested(t.Context(), op); err != nil {
-					t.Fatal(err)
-				}
-				synctest.Wait()
-				disk.set(fault.err, fault.late)
-				wantCannotWrite(t, fault.err, "Ended", o.Ended(op, lifecycle.Accepted, time.Second))
-				disk.set(nil, false)
-				time.Sleep(probeEvery)
-				synctest.Wait()
-				wantEvents(t, s.records(), requestedEvent, finishedEvent)
-			})
-		})
-	}
+		// An end fails together with its commit instead of finding a broken outbox.
+		last := newOperation()
+		require.NoError(t, o.Requested(t.Context(), last))
+		synctest.Wait()
+		disk.set(fault, late)
+		wantCannotWrite(t, fault, "Ended", o.Ended(last, lifecycle.Accepted, time.Second))
+		disk.set(nil, false)
+		after(probeEvery)
+		wantEvents(t, s.records()[4:], requestedEvent, finishedEvent)
+		after(time.Minute)
+		wantRows(t, o, 0, 0)
+		assert.Zero(t, o.Stats(), "left over")
+	})
 }
 
 // What a failed commit left in the file is an operation whose caller was
 // refused: the process may die before the disk heals.
 func TestDiskFailsAndProcessDies(t *testing.T) {
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				dir, s := t.TempDir(), newSink(nil)
-				o := mustOpen(t, Config{Dir: dir, Sender: s})
-				disk := newFaultyDisk(o)
-				r := run(t, o)
-				op, refused := newOperation(), newOperation()
-				if err := o.Requested(t.Context(), op); err != nil {
-					t.Fatal(err)
-				}
-				synctest.Wait()
-				disk.set(fault.err, fault.late)
-				wantCannotWrite(t, fault.err, "Requested", o.Requested(t.Context(), refused))
-				wantCannotWrite(t, fault.err, "Ended", o.Ended(op, lifecycle.Accepted, 0))
-				r.stop()
+	eachFault(t, func(t *testing.T, fault error, late bool) {
+		dir, s := t.TempDir(), newSink(nil)
+		o, disk := startFaulty(t, Config{Dir: dir, Sender: s})
+		op, refused := newOperation(), newOperation()
+		require.NoError(t, o.Requested(t.Context(), op))
+		synctest.Wait()
+		disk.set(fault, late)
+		wantCannotWrite(t, fault, "Requested", o.Requested(t.Context(), refused))
+		wantCannotWrite(t, fault, "Ended", o.Ended(op, lifecycle.Accepted, 0))
+		o.stop()
 
-				start(t, Config{Dir: dir, Sender: s})
-				time.Sleep(time.Second)
-				synctest.Wait()
-				// The acknowledgement of the first delivery could not be written
-				// either, so it comes again.
-				want := []string{requestedEvent, requestedEvent, unknownEvent}
-				if fault.late {
-					// The stop's last try is in the file, though its sync failed.
-					want = []string{requestedEvent, finishedEvent}
-				}
-				wantEvents(t, s.records(), want...)
-			})
-		})
-	}
+		start(t, Config{Dir: dir, Sender: s})
+		after(time.Second)
+		// The acknowledgement of the first delivery could not be written
+		// either, so it comes again.
+		want := []string{requestedEvent, requestedEvent, unknownEvent}
+		if late {
+			// The stop's last try is in the file, though its sync failed.
+			want = []string{requestedEvent, finishedEvent}
+		}
+		wantEvents(t, s.records(), want...)
+	})
 }
 
 func TestCancelledDuringAFailingCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSink(nil)
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
-		disk := newFaultyDisk(o)
-		proceed := slowDisk(o)
-		run(t, o)
+		proceed := make(slowDisk)
+		o, disk := startFaulty(t, Config{Dir: t.TempDir(), Sender: s}, proceed.attach)
 		disk.set(syscall.EIO, true)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := o.Requested(ctx, newOperation()); !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatalf("got %v", err)
-		}
+		require.ErrorIs(t, o.Requested(ctx, newOperation()), context.DeadlineExceeded)
 		proceed <- struct{}{}
 		synctest.Wait()
 		disk.set(nil, false)
 		close(proceed)
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		after(time.Minute)
 		wantEvents(t, s.records())
 		wantRows(t, o, 0, 0)
-		if got := o.Stats(); got != (Stats{}) {
-			t.Errorf("left over: %+v", got)
-		}
+		assert.Zero(t, o.Stats(), "left over")
 	})
 }
 
@@ -200,10 +165,8 @@ func TestCancelledDuringAFailingCommit(t *testing.T) {
 func TestQueueBehindAFailingCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSink(nil)
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
-		disk := newFaultyDisk(o)
-		proceed := slowDisk(o)
-		run(t, o)
+		proceed := make(slowDisk)
+		o, disk := startFaulty(t, Config{Dir: t.TempDir(), Sender: s}, proceed.attach)
 		disk.set(syscall.EIO, false)
 		answers := make(chan error, 3)
 		for range cap(answers) {
@@ -222,8 +185,7 @@ func TestQueueBehindAFailingCommit(t *testing.T) {
 		}
 		disk.set(nil, false)
 		close(proceed)
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		after(time.Minute)
 		wantEvents(t, s.records())
 		wantRows(t, o, 0, 0)
 	})
@@ -235,23 +197,17 @@ func TestDeliveryGoesOnWithoutTheDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{err: errDown}
 		s := newSink(g.answer)
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
-		disk := newFaultyDisk(o)
-		run(t, o)
+		o, disk := startFaulty(t, Config{Dir: t.TempDir(), Sender: s})
 		op := newOperation()
-		if err := o.Requested(t.Context(), op); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, o.Requested(t.Context(), op))
 		synctest.Wait()
 		disk.set(syscall.ENOSPC, false)
 		wantCannotWrite(t, syscall.ENOSPC, "Ended", o.Ended(op, lifecycle.Accepted, 0))
 		g.set(nil)
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		after(time.Minute)
 		wantEvents(t, s.records(), requestedEvent)
 		disk.set(nil, false)
-		time.Sleep(probeEvery)
-		synctest.Wait()
+		after(probeEvery)
 		wantEvents(t, s.records(), requestedEvent, finishedEvent)
 	})
 }
@@ -262,33 +218,14 @@ func TestDamageWhileRunning(t *testing.T) {
 	o.store.update = func(func(*bbolt.Tx) error) error { panic("page 7 already freed") }
 	done := make(chan error, 1)
 	go func() { done <- o.Run(context.Background()) }()
-	if err := o.Requested(t.Context(), newOperation()); !errors.Is(err, ErrCannotWrite) {
-		t.Errorf("Requested: got %v", err)
-	}
-	if err := <-done; !errors.Is(err, errDamaged) {
-		t.Errorf("Run: got %v", err)
-	}
-	if err := o.Healthy(); err == nil {
-		t.Error("healthy with a damaged file")
-	}
-	if err := o.release(); err != nil {
-		t.Error(err)
-	}
+	assert.ErrorIs(t, o.Requested(t.Context(), newOperation()), ErrCannotWrite)
+	assert.ErrorIs(t, <-done, errDamaged)
+	assert.Error(t, o.Healthy(), "healthy with a damaged file")
+	assert.NoError(t, o.release())
 }
 
 func wantCannotWrite(t *testing.T, cause error, what string, err error) {
 	t.Helper()
-	if !errors.Is(err, ErrCannotWrite) || !errors.Is(err, cause) {
-		t.Errorf("%s: got %v, want %v: %v", what, err, ErrCannotWrite, cause)
-	}
-}
-
-func wantNoProbe(t *testing.T, o *Outbox) {
-	t.Helper()
-	_ = o.store.db.View(func(tx *bbolt.Tx) error {
-		if tx.Bucket([]byte(metaBucket)).Get([]byte(probeKey)) != nil {
-			t.Error("the probe bytes are still in the file")
-		}
-		return nil
-	})
+	assert.ErrorIs(t, err, ErrCannotWrite, what)
+	assert.ErrorIs(t, err, cause, what)
 }

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"go.etcd.io/bbolt"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -28,22 +29,17 @@ func TestConcurrentWritersShareCommits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const writers, each = 200, 5
 		s := newSink(nil)
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
-		withSyncTime(o)
-		r := run(t, o)
+		o := start(t, Config{Dir: t.TempDir(), Sender: s}, withSyncTime)
 		var all sync.WaitGroup
 		for range writers {
 			all.Go(func() {
 				for range each {
-					r.pair(newOperation(), lifecycle.Accepted)
+					o.pair(newOperation(), lifecycle.Accepted)
 				}
 			})
 		}
 		all.Wait()
-		commits := float64(o.count.commits.Get())
-		if perWrite := commits / (writers * each); perWrite >= 0.1 {
-			t.Errorf("%.3f commits a write", perWrite)
-		}
+		assert.Less(t, float64(o.count.commits.Get())/(writers*each), 0.1, "commits a write")
 		s.await(t, 2*writers*each)
 	})
 }
@@ -55,49 +51,33 @@ func TestCrowdIsWaitedFor(t *testing.T) {
 			writers, each = 200, 5
 			work          = 50 * time.Millisecond
 		)
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: newSink(nil)})
-		withSyncTime(o)
-		r := run(t, o)
+		o := start(t, Config{Dir: t.TempDir(), Sender: newSink(nil)}, withSyncTime)
 		var all sync.WaitGroup
 		for i := range writers {
 			all.Go(func() {
 				time.Sleep(work * time.Duration(i) / writers)
 				for range each {
 					op, begin := newOperation(), time.Now()
-					if err := r.Requested(t.Context(), op); err != nil {
-						t.Error(err)
-					}
+					assert.NoError(t, o.Requested(t.Context(), op))
 					time.Sleep(work)
-					if err := r.Ended(op, lifecycle.Accepted, work); err != nil {
-						t.Error(err)
-					}
-					if took := time.Since(begin) - work; took > 2*(gatherFor+2*syncTime) {
-						t.Errorf("the two records took %s", took)
-					}
+					assert.NoError(t, o.Ended(op, lifecycle.Accepted, work))
+					assert.LessOrEqual(t, time.Since(begin)-work, 2*(gatherFor+2*syncTime), "the two records took long")
 				}
 			})
 		}
 		all.Wait()
-		if perWrite := float64(o.count.commits.Get()) / (writers * each); perWrite >= 0.1 {
-			t.Errorf("%.3f commits a write", perWrite)
-		}
-		if o.open != 0 {
-			t.Errorf("%d operations count as open", o.open)
-		}
+		assert.Less(t, float64(o.count.commits.Get())/(writers*each), 0.1, "commits a write")
+		assert.Zero(t, o.open, "operations that count as open")
 	})
 }
 
 func TestLoneWriterWaitsForNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: newSink(nil)})
-		withSyncTime(o)
-		r := run(t, o)
+		o := start(t, Config{Dir: t.TempDir(), Sender: newSink(nil)}, withSyncTime)
 		for range 10 {
 			begin := time.Now()
-			r.pair(newOperation(), lifecycle.Accepted)
-			if took := time.Since(begin); took != 2*syncTime {
-				t.Errorf("a lone write took %s, want two commits", took)
-			}
+			o.pair(newOperation(), lifecycle.Accepted)
+			assert.Equal(t, 2*syncTime, time.Since(begin), "a lone write is two commits")
 			time.Sleep(time.Second) // the acknowledgements have a commit of their own
 		}
 	})
@@ -119,13 +99,9 @@ func TestOldestFirst(t *testing.T) {
 		}
 		for range len(first) {
 			r := <-first
-			if !want[r.EventID] {
-				t.Errorf("%+v was sent before older ones, or twice", r)
-			}
+			assert.True(t, want[r.EventID], "%+v was sent before older ones, or twice", r)
 			delete(want, r.EventID)
 		}
-		if len(want) > 0 {
-			t.Errorf("%d of the oldest were not sent", len(want))
-		}
+		assert.Empty(t, want, "the oldest that were not sent")
 	})
 }

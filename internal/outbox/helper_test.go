@@ -8,9 +8,12 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -109,9 +112,7 @@ func events(records []usage.Record) []string {
 
 func wantEvents(t testing.TB, got []usage.Record, want ...string) {
 	t.Helper()
-	if !slices.Equal(events(got), want) {
-		t.Fatalf("delivered\n%q\nwant\n%q", events(got), want)
-	}
+	require.Equal(t, append([]string{}, want...), events(got))
 }
 
 const (
@@ -133,18 +134,17 @@ type running struct {
 func mustOpen(t testing.TB, config Config) *Outbox {
 	t.Helper()
 	o, err := Open(config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return o
 }
 
-func start(t testing.TB, config Config) *running {
+// start opens an outbox and runs it, with its disk as prepare has it.
+func start(t testing.TB, config Config, prepare ...func(*Outbox)) *running {
 	t.Helper()
-	return run(t, mustOpen(t, config))
-}
-
-func run(t testing.TB, o *Outbox) *running {
+	o := mustOpen(t, config)
+	for _, p := range prepare {
+		p(o)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{Outbox: o, t: t, end: cancel, done: make(chan error, 1)}
 	go func() { r.done <- o.Run(ctx) }()
@@ -152,25 +152,39 @@ func run(t testing.TB, o *Outbox) *running {
 	return r
 }
 
+// noSync makes commits quick, where nothing is killed.
+func noSync(o *Outbox) { o.store.db.NoSync = true }
+
+// after lets d pass in the bubble, and everything that is due be done.
+func after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // stop ends Run and waits for it.
 func (r *running) stop() {
 	r.once.Do(func() {
 		r.end()
-		if err := <-r.done; err != nil {
-			r.t.Errorf("Run: %v", err)
-		}
+		assert.NoError(r.t, <-r.done, "Run")
 	})
 }
 
 // pair records a whole operation.
 func (r *running) pair(op lifecycle.Operation, outcome lifecycle.Outcome) {
 	r.t.Helper()
-	if err := r.Requested(context.Background(), op); err != nil {
-		r.t.Fatal(err)
+	require.NoError(r.t, r.Requested(context.Background(), op))
+	require.NoError(r.t, r.Ended(op, outcome, time.Second))
+}
+
+// pairs records n accepted operations.
+func (r *running) pairs(n int) (ops []lifecycle.Operation) {
+	r.t.Helper()
+	for range n {
+		op := newOperation()
+		ops = append(ops, op)
+		r.pair(op, lifecycle.Accepted)
 	}
-	if err := r.Ended(op, outcome, time.Second); err != nil {
-		r.t.Fatal(err)
-	}
+	return ops
 }
 
 // gate is a Sender's answer that fails until it is opened.
@@ -195,23 +209,28 @@ func (g *gate) answer(context.Context, usage.Record) error {
 
 func equal(a, b []usage.Record) bool { return reflect.DeepEqual(a, b) }
 
-// rowsOf counts what is in the file.
-func rowsOf(t testing.TB, o *Outbox) (records, parked int) {
+func wantRows(t testing.TB, o *running, records, parked int) {
 	t.Helper()
-	err := o.store.db.View(func(tx *bbolt.Tx) error {
-		records = tx.Bucket([]byte(recordsBucket)).Stats().KeyN
-		parked = tx.Bucket([]byte(parkedBucket)).Stats().KeyN
+	require.NoError(t, o.store.db.View(func(tx *bbolt.Tx) error {
+		assert.Equal(t, records, tx.Bucket([]byte(recordsBucket)).Stats().KeyN, "records in the file")
+		assert.Equal(t, parked, tx.Bucket([]byte(parkedBucket)).Stats().KeyN, "parked ones in the file")
 		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return records, parked
+	}))
 }
 
-func wantRows(t testing.TB, o *Outbox, records, parked int) {
+// checkPairs checks every guarantee and, for each operation, both records
+// once, `requested` first.
+func checkPairs(t *testing.T, s *sink, ops []lifecycle.Operation) {
 	t.Helper()
-	if r, p := rowsOf(t, o); r != records || p != parked {
-		t.Errorf("the file holds %d records and %d parked, want %d and %d", r, p, records, parked)
+	assert.Empty(t, s.broken)
+	at := map[string][]int{}
+	for i, r := range s.records() {
+		at[r.EventID] = append(at[r.EventID], i)
+	}
+	for _, op := range ops {
+		begin, end := at[usage.EventID(op.ID, usage.PhaseRequested)], at[usage.EventID(op.ID, usage.PhaseEnded)]
+		if len(begin) != 1 || len(end) != 1 || begin[0] > end[0] {
+			t.Errorf("operation %s: requested delivered at %v, its end at %v", op.ID, begin, end)
+		}
 	}
 }

@@ -6,9 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 
 // errNewer: a newer release wrote the file.
@@ -72,7 +78,7 @@ func readAll(tx *bbolt.Tx) (contents, error) {
 	if meta == nil || records == nil || parked == nil {
 		return found, fmt.Errorf("%w: buckets are missing", errDamaged)
 	}
-	if err := errors.Join(readSchema(meta), walk(meta, maxRow, func([]byte, []byte) {})); err != nil {
+	if err := errors.Join(readSchema(meta), walk(meta, maxRow, func(_, _ []byte) error { return nil })); err != nil {
 		return found, err
 	}
 	err := readRows(records, maxRow, &found, func(k uint64, value []byte) {
@@ -87,7 +93,7 @@ func readAll(tx *bbolt.Tx) (contents, error) {
 		return found, err
 	}
 	return found, readRows(parked, maxParkedRow, &found, func(k uint64, value []byte) {
-		var p parkedRow
+		var p ParkedRecord
 		if json.Unmarshal(value, &p) != nil || p.Record == nil {
 			found.stuck++
 			return
@@ -110,26 +116,21 @@ func readSchema(meta *bbolt.Bucket) error {
 }
 
 func readRows(b *bbolt.Bucket, limit int, found *contents, each func(k uint64, value []byte)) error {
-	misplaced := false
-	err := walk(b, limit, func(k, value []byte) {
+	return walk(b, limit, func(k, value []byte) error {
 		if len(k) != 8 {
-			misplaced = true
-			return
+			return fmt.Errorf("%w: a key has no 8 bytes", errDamaged)
 		}
 		// Numbers of what was delivered come again; those in the file must not.
 		number := binary.BigEndian.Uint64(k)
 		found.next = max(found.next, number/2+1)
 		each(number, value)
+		return nil
 	})
-	if misplaced {
-		return fmt.Errorf("%w: a key has no 8 bytes", errDamaged)
-	}
-	return err
 }
 
 // walk visits every row in order and reads each byte of it, so that a length
 // or an address that leads out of the file is found here and nowhere later.
-func walk(b *bbolt.Bucket, limit int, each func(k, value []byte)) error {
+func walk(b *bbolt.Bucket, limit int, each func(k, value []byte) error) error {
 	var last []byte
 	c := b.Cursor()
 	for k, value := c.First(); k != nil; k, value = c.Next() {
@@ -141,7 +142,64 @@ func walk(b *bbolt.Bucket, limit int, each func(k, value []byte)) error {
 			return fmt.Errorf("%w: keys are out of order", errDamaged)
 		}
 		last = k
-		each(k, value)
+		if err := each(k, value); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// load fills the index with what a previous process left: records to deliver,
+// parked ones to offer once more, and open operations to close.
+func (o *Outbox) load(found contents) {
+	// Stamps on disk are wall time of another process; ages and delays run on
+	// the monotonic clock of this one.
+	wall, now := o.config.Now(), time.Now()
+	var op *operation
+	for _, k := range slices.Sorted(maps.Keys(found.rows)) {
+		if op == nil || op.number != k/2 {
+			op = &operation{number: k / 2, requested: settled, terminal: settled}
+			op.element = o.operations.PushBack(op)
+		}
+		r := found.rows[k]
+		since := now.Add(-max(0, wall.Sub(r.Record.OccurredAt)))
+		o.room++
+		switch {
+		case k == requestedKey(op.number):
+			op.requested, op.requestedSince = waiting, since
+		case r.Open:
+			op.terminal = absent
+			o.queueEnd(&ending{op: op, record: closed(r.Record, wall)})
+		default:
+			op.terminal, op.terminalSince = waiting, since
+			// Replies to the previous process do not reach this one, and the
+			// integration may have seen the record: it is final.
+			op.outcome, op.handed = r.Record.Data.Outcome, true
+		}
+	}
+	for _, k := range found.unreadable {
+		o.log.Error("a usage record on disk cannot be read and is parked as it is", "dir", o.config.Dir, "row", k,
+			"do", "keep a copy of the outbox file and report it: this record is not billed")
+		o.settleAs(settlement{key: k, reason: "the row cannot be read"}, now)
+	}
+	o.parked = found.stuck + len(found.unreadable)
+	o.room += o.parked
+	o.next = found.next
+	for e := o.operations.Front(); e != nil; e = e.Next() {
+		o.plan(e.Value.(*operation), now)
+	}
+	if n := len(found.rows); n > 0 {
+		o.log.Info("usage records of the previous run are delivered now",
+			"records", n, "closed_with_unknown_outcome", len(o.queue.endings))
+	}
+}
+
+// closed is the terminal record of an operation whose process died: the reserved
+// one, ended now.
+func closed(reserved usage.Record, now time.Time) usage.Record {
+	took := max(0, now.Sub(reserved.OccurredAt)).Milliseconds()
+	reserved.OccurredAt = usage.At(now)
+	reserved.Data.Outcome = lifecycle.Unknown
+	reserved.Data.DurationMS = &took
+	return reserved
 }

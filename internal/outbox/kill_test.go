@@ -15,6 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
@@ -142,16 +146,13 @@ func TestKill(t *testing.T) {
 		killed(t, dir, time.Duration(random.Int64N(int64(killAfter))), heard)
 	}
 	s := newSink(nil)
-	o := mustOpen(t, Config{Dir: dir, Sender: s})
-	left := o.Stats().Records
-	last := run(t, o)
+	left := 0
+	o := start(t, Config{Dir: dir, Sender: s}, func(o *Outbox) { left = o.Stats().Records })
 	for _, record := range s.await(t, left) {
 		heard.deliver(record)
 	}
-	last.stop()
-	if got := o.Stats(); got != (Stats{}) {
-		t.Errorf("still undelivered: %+v", got)
-	}
+	o.stop()
+	assert.Zero(t, o.Stats(), "still undelivered")
 	heard.check(t)
 }
 
@@ -161,12 +162,8 @@ func killed(t *testing.T, dir string, after time.Duration, heard *told) {
 	cmd := child(t, "work", dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
 	lines := bufio.NewReader(out)
 	var once sync.Once
 	for {
@@ -227,4 +224,16 @@ func number(t *testing.T, env string, otherwise int) int {
 		t.Fatal(fmt.Errorf("%s: %w", env, err))
 	}
 	return n
+}
+
+// TestMain lets the test binary play the processes that the tests kill.
+func TestMain(m *testing.M) {
+	if play := children[os.Getenv(childEnv)]; play != nil {
+		if err := play(os.Getenv(childDirEnv)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
 }

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"log/slog"
 	"time"
 
@@ -9,9 +10,9 @@ import (
 
 // Defaults of Config.
 const (
-	DefaultMaxRecords = 100_000
-	DefaultRetryMin   = 200 * time.Millisecond
-	DefaultRetryMax   = 30 * time.Second
+	defaultMaxRecords = 100_000
+	defaultRetryMin   = 200 * time.Millisecond
+	defaultRetryMax   = 30 * time.Second
 )
 
 // Files of the data directory.
@@ -76,21 +77,11 @@ const (
 )
 
 func (c Config) withDefaults() Config {
-	if c.MaxRecords == 0 {
-		c.MaxRecords = DefaultMaxRecords
-	}
-	if c.RetryMin == 0 {
-		c.RetryMin = DefaultRetryMin
-	}
-	if c.RetryMax == 0 {
-		c.RetryMax = DefaultRetryMax
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Metrics == nil {
-		c.Metrics = metrics.NewSet()
-	}
+	c.MaxRecords = cmp.Or(c.MaxRecords, defaultMaxRecords)
+	c.RetryMin = cmp.Or(c.RetryMin, defaultRetryMin)
+	c.RetryMax = cmp.Or(c.RetryMax, defaultRetryMax)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	c.Metrics = cmp.Or(c.Metrics, metrics.NewSet())
 	if c.Now == nil {
 		c.Now = time.Now
 	}

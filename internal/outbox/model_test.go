@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -65,9 +65,7 @@ func TestModel(t *testing.T) {
 		// The embedded interface hides the methods that a bubble does not allow.
 		rapid.Check(struct{ rapid.TB }{t}, func(rt *rapid.T) {
 			dir, err := os.MkdirTemp(t.TempDir(), "")
-			if err != nil {
-				rt.Fatal(err)
-			}
+			require.NoError(rt, err)
 			g := &gate{}
 			m := &model{t: rt, dir: dir, gate: g, sink: newSink(g.answer)}
 			m.start(t)
@@ -86,18 +84,14 @@ func TestModel(t *testing.T) {
 }
 
 func (m *model) start(t *testing.T) {
-	o := mustOpen(t, Config{Dir: m.dir, Sender: m.sink, MaxRecords: modelRecords, LateReply: modelLate,
-		RetryMin: 5 * time.Millisecond, RetryMax: 50 * time.Millisecond})
-	o.store.db.NoSync = true
-	m.disk = newFaultyDisk(o)
-	m.real = run(t, o)
+	m.real, m.disk = startFaulty(t, Config{Dir: m.dir, Sender: m.sink, MaxRecords: modelRecords, LateReply: modelLate,
+		RetryMin: 5 * time.Millisecond, RetryMax: 50 * time.Millisecond}, noSync)
 	m.tick()
 }
 
 // tick lets the real outbox do all it can, and the model likewise.
 func (m *model) tick() {
-	time.Sleep(tick)
-	synctest.Wait()
+	after(tick)
 	now := time.Now()
 	for _, x := range m.ops {
 		if x.unwritten != "" && !m.full {
@@ -134,9 +128,7 @@ func (m *model) request(*rapid.T) {
 	case m.full:
 		want = ErrCannotWrite
 	}
-	if err := m.real.Requested(context.Background(), op); !errors.Is(err, want) {
-		m.t.Fatalf("Requested: got %v, want %v", err, want)
-	}
+	require.ErrorIs(m.t, m.real.Requested(context.Background(), op), want)
 	if want == nil {
 		m.ops = append(m.ops, &modelOperation{op: op, requested: pending})
 	}
@@ -160,9 +152,7 @@ func (m *model) end(rt *rapid.T) {
 	if takes && m.full {
 		want = ErrCannotWrite
 	}
-	if err := m.real.Ended(x.op, outcome, time.Second); !errors.Is(err, want) {
-		m.t.Fatalf("Ended: got %v, want %v", err, want)
-	}
+	require.ErrorIs(m.t, m.real.Ended(x.op, outcome, time.Second), want)
 	switch {
 	case takes && m.full:
 		x.unwritten = outcome
@@ -186,11 +176,7 @@ func (m *model) setIntegration(rt *rapid.T) {
 
 func (m *model) setDisk(rt *rapid.T) {
 	m.full = rapid.Bool().Draw(rt, "full")
-	if m.full {
-		m.disk.set(syscall.ENOSPC, false)
-	} else {
-		m.disk.set(nil, false)
-	}
+	m.disk.fill(m.full)
 	m.tick()
 }
 

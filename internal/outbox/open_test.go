@@ -5,9 +5,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -22,20 +23,12 @@ func TestModes(t *testing.T) {
 		filepath.Join(dir, lockName): 0o600,
 	} {
 		info, err := os.Stat(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := info.Mode(); got != want {
-			t.Errorf("%s: mode %s, want %s", path, got, want)
-		}
+		require.NoError(t, err)
+		assert.Equal(t, want, info.Mode())
 	}
-	if o.store.db.NoSync || o.store.db.NoGrowSync {
-		t.Error("commits are not synced")
-	}
+	assert.False(t, o.store.db.NoSync || o.store.db.NoGrowSync, "commits are not synced")
 	for range 2 {
-		if err := o.Close(); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, o.Close())
 	}
 	mustClose(t, mustOpen(t, Config{Dir: dir, Sender: newSink(nil)}))
 }
@@ -44,16 +37,12 @@ func TestSecondProcessIsLockedOut(t *testing.T) {
 	dir := t.TempDir()
 	o := mustOpen(t, Config{Dir: dir, Sender: newSink(nil)})
 	out, err := child(t, "open", dir).CombinedOutput()
-	if err == nil {
-		t.Fatal("a second process opened the directory")
-	}
-	if text := string(out); !strings.Contains(text, dir+" is in use by another process") || !strings.Contains(text, "--data-dir") {
-		t.Errorf("it says %q", text)
-	}
+	require.Error(t, err, "a second process opened the directory")
+	assert.Contains(t, string(out), dir+" is in use by another process")
+	assert.Contains(t, string(out), "--data-dir")
 	mustClose(t, o)
-	if out, err := child(t, "open", dir).CombinedOutput(); err != nil {
-		t.Errorf("after the first has gone: %v: %s", err, out)
-	}
+	out, err = child(t, "open", dir).CombinedOutput()
+	assert.NoError(t, err, string(out))
 }
 
 func TestNewerSchemaIsRefused(t *testing.T) {
@@ -65,12 +54,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	mustClose(t, o)
 	before := read(t, filepath.Join(dir, fileName))
 	_, err := Open(Config{Dir: dir, Sender: newSink(nil)})
-	if err == nil || !strings.Contains(err.Error(), "its schema is 2, this release knows up to 1") {
-		t.Fatalf("got %v", err)
-	}
-	if !bytes.Equal(before, read(t, filepath.Join(dir, fileName))) {
-		t.Error("the file was changed")
-	}
+	require.ErrorContains(t, err, "its schema is 2, this release knows up to 1")
+	assert.True(t, bytes.Equal(before, read(t, filepath.Join(dir, fileName))), "the file was changed")
 	wantFiles(t, dir, fileName, lockName)
 }
 
@@ -78,74 +63,51 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 func TestStartShrinksTheFile(t *testing.T) {
 	const grown = 16 << 20
 	dir, s := t.TempDir(), newSink(nil)
-	o := mustOpen(t, Config{Dir: dir, Sender: s})
-	blob := func(change func(b *bbolt.Bucket) error) {
-		edit(t, o, func(tx *bbolt.Tx) error { return change(tx.Bucket([]byte(metaBucket))) })
-	}
-	blob(func(b *bbolt.Bucket) error { return b.Put([]byte("blob"), make([]byte, grown)) })
-	blob(func(b *bbolt.Bucket) error { return b.Delete([]byte("blob")) })
-	r := run(t, o)
+	o := start(t, Config{Dir: dir, Sender: s}, func(o *Outbox) {
+		edit(t, o, func(tx *bbolt.Tx) error {
+			return tx.Bucket([]byte(metaBucket)).Put([]byte("blob"), make([]byte, grown))
+		})
+		edit(t, o, func(tx *bbolt.Tx) error { return tx.Bucket([]byte(metaBucket)).Delete([]byte("blob")) })
+	})
 	op := newOperation()
-	if err := o.Requested(t.Context(), op); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, o.Requested(t.Context(), op))
 	s.await(t, 1)
-	r.stop()
-	before := size(t, dir)
+	o.stop()
+	before := len(read(t, filepath.Join(dir, fileName)))
 	start(t, Config{Dir: dir, Sender: s})
 	s.await(t, 2)
 	checkPairs(t, s, []lifecycle.Operation{op})
-	if after := size(t, dir); before < grown || after > before/100 {
-		t.Errorf("the file had %d bytes, and %d after the start", before, after)
-	}
+	assert.GreaterOrEqual(t, before, grown)
+	assert.Less(t, len(read(t, filepath.Join(dir, fileName))), before/100)
 	wantFiles(t, dir, fileName, lockName)
-}
-
-func size(t *testing.T, dir string) int64 {
-	t.Helper()
-	info, err := os.Stat(filepath.Join(dir, fileName))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return info.Size()
 }
 
 func mustClose(t testing.TB, o *Outbox) {
 	t.Helper()
-	if err := o.Close(); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, o.Close())
 }
 
 func edit(t *testing.T, o *Outbox, change func(tx *bbolt.Tx) error) {
 	t.Helper()
-	if err := o.store.db.Update(change); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, o.store.db.Update(change))
 }
 
 func read(t *testing.T, path string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return data
 }
 
 func wantFiles(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	var have []string
 	for _, e := range entries {
 		have = append(have, e.Name())
 	}
-	if strings.Join(have, " ") != strings.Join(want, " ") {
-		t.Errorf("the directory holds %q, want %q", have, want)
-	}
+	assert.Equal(t, want, have)
 }
 
 func logTo(b *bytes.Buffer) *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }

@@ -17,6 +17,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -39,8 +40,6 @@ var (
 	// ErrClosed: Run has ended. An operation that is still open is closed with
 	// an unknown outcome at the next start.
 	ErrClosed = errors.New("the usage outbox is closed")
-	// ErrDuplicate: an operation with this ID waits already.
-	ErrDuplicate = errors.New("the operation is in the usage outbox already")
 )
 
 // Sender hands one record to the usage integration. Nil means acknowledged; an
@@ -96,8 +95,6 @@ type Outbox struct {
 	cause error
 	// probeAt is when the disk is tried again after a failure.
 	probeAt time.Time
-	// probed: the last commit left probe bytes behind, to be deleted.
-	probed bool
 	// committing is since when a commit is running; zero when none is.
 	committing time.Time
 
@@ -113,13 +110,9 @@ type Outbox struct {
 	waiting    schedule // deliverable later, soonest first
 	pace       pace
 
-	// What the next transaction takes with it.
-	requests  []*request
-	endings   []*ending
-	settled   []settlement
-	settledAt time.Time // of the first in settled
-	orphans   []uint64
-	gathering time.Time // since when it waits for more to come; zero when it does not
+	queue     batch     // what the next transaction takes along
+	settledAt time.Time // of the first in queue.settled
+	gathering time.Time // since when the queue waits for more to come; zero when it does not
 }
 
 // Open locks the data directory, sets a damaged file aside and reads what is
@@ -173,4 +166,46 @@ func wake(signal chan<- struct{}) {
 	case signal <- struct{}{}:
 	default:
 	}
+}
+
+// Run writes and delivers until ctx ends. It returns after its children, with
+// the file closed and everything queued on disk or reported; what is not
+// delivered waits for the next start. Nil means that ctx ended it.
+//
+// An error means that the file broke while it was open: the process should
+// end, because the next start copies the file or sets it aside.
+func (o *Outbox) Run(ctx context.Context) error {
+	o.mu.Lock()
+	again := o.ran || o.closed
+	o.ran = true
+	o.mu.Unlock()
+	if again {
+		return fmt.Errorf("%w: Run is called once", ErrClosed)
+	}
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop, written := make(chan struct{}), make(chan error, 1)
+	go func() {
+		err := o.write(stop)
+		cancel()
+		written <- err
+	}()
+	// Delivery ends first, so that what it had acknowledged is deleted by the
+	// writer's last transaction. From then on nothing is added to that transaction, so
+	// that the writer answers everyone who waits before it returns.
+	delivered := o.deliver(ctx)
+	o.mu.Lock()
+	o.closed = true
+	o.mu.Unlock()
+	close(stop)
+	damage := errors.Join(delivered, <-written)
+	if damage != nil {
+		// The file stays open: bbolt may have died with its lock held, and the
+		// end of the process closes it.
+		o.log.Error("the usage outbox found its file damaged", "dir", o.config.Dir, "cause", damage,
+			"do", "restart the process: it copies what can be read to a new file, or else sets the file aside and says where")
+		return damage
+	}
+	return o.release()
 }

@@ -7,10 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"go.etcd.io/bbolt"
-
-	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 
 // Report is what an operator may want to know of an outbox, as JSON.
@@ -24,15 +24,6 @@ type Report struct {
 	// ParkedRecords are the oldest parked rows on disk, at most reportRows.
 	// After a restart they include those that are being offered again.
 	ParkedRecords []ParkedRecord `json:"parked"`
-}
-
-// ParkedRecord is a row that will not be delivered as things are.
-type ParkedRecord struct {
-	Row      uint64     `json:"row"`
-	Reason   string     `json:"reason"`
-	ParkedAt usage.Time `json:"parked_at"`
-	// Record is nil where the row cannot be read.
-	Record *usage.Record `json:"record"`
 }
 
 // Report reads the parked rows from disk.
@@ -49,12 +40,12 @@ func (o *Outbox) Report() (Report, error) {
 		return o.store.db.View(func(tx *bbolt.Tx) error {
 			c := tx.Bucket([]byte(parkedBucket)).Cursor()
 			for k, value := c.First(); k != nil && len(report.ParkedRecords) < reportRows; k, value = c.Next() {
-				var row parkedRow
-				if err := json.Unmarshal(value, &row); err != nil {
-					row.Reason = "the parked row cannot be read"
+				var parked ParkedRecord
+				if err := json.Unmarshal(value, &parked); err != nil {
+					parked.Reason = "the parked row cannot be read"
 				}
-				report.ParkedRecords = append(report.ParkedRecords,
-					ParkedRecord{binary.BigEndian.Uint64(k), row.Reason, row.ParkedAt, row.Record})
+				parked.Row, parked.Raw = binary.BigEndian.Uint64(k), nil
+				report.ParkedRecords = append(report.ParkedRecords, parked)
 			}
 			return nil
 		})
@@ -76,4 +67,86 @@ func (o *Outbox) damagedFiles() []string {
 		}
 	}
 	return found
+}
+
+// Healthy returns nil while the outbox takes writes, else why not: it is
+// closed, the disk refused the last write, or has been busy with one for long.
+// A full outbox is healthy: the usage integration is what is not.
+func (o *Outbox) Healthy() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.closed:
+		return ErrClosed
+	case o.cause != nil:
+		return o.cannotWrite()
+	case !o.committing.IsZero() && time.Since(o.committing) > stallAfter:
+		return fmt.Errorf("%w: the disk has been busy with one write for %s",
+			ErrCannotWrite, time.Since(o.committing).Round(time.Second))
+	}
+	return nil
+}
+
+// Stats is a snapshot of what the outbox holds.
+type Stats struct {
+	// Records counts places of MaxRecords: undelivered records, the room of
+	// terminal records to come, and Parked.
+	Records int
+	// Parked counts records that the usage integration refused.
+	Parked int
+	// OldestAge is how long the oldest record has waited that could be
+	// delivered now or is being retried.
+	OldestAge time.Duration
+}
+
+// Stats returns the current figures.
+func (o *Outbox) Stats() Stats {
+	now := time.Now()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := Stats{Records: o.room, Parked: o.parked}
+	for e := o.operations.Front(); e != nil; e = e.Next() {
+		op := e.Value.(*operation)
+		_, at, since := op.head()
+		held := op.requested == settled && now.Before(op.heldUntil)
+		if *at == sending || op.deliverable() && !held {
+			s.OldestAge = now.Sub(since)
+			break
+		}
+	}
+	return s
+}
+
+type counters struct {
+	commits, failures, writes, full    *metrics.Counter
+	delivered, retries, replaced, late *metrics.Counter
+}
+
+// register makes the metrics of o. Each commit is two syncs of the file.
+func (o *Outbox) register(set *metrics.Set) counters {
+	gauge := func(name string, value func(Stats) float64) {
+		set.NewGauge("bus_vm_outbox_"+name, func() float64 { return value(o.Stats()) })
+	}
+	gauge("records", func(s Stats) float64 { return float64(s.Records) })
+	gauge("parked_records", func(s Stats) float64 { return float64(s.Parked) })
+	gauge("oldest_record_age_seconds", func(s Stats) float64 { return s.OldestAge.Seconds() })
+	set.NewGauge("bus_vm_outbox_damaged_files", func() float64 { return float64(len(o.damagedFiles())) })
+	set.NewGauge("bus_vm_outbox_max_records", func() float64 { return float64(o.config.MaxRecords) })
+	set.NewGauge("bus_vm_outbox_healthy", func() float64 {
+		if o.Healthy() != nil {
+			return 0
+		}
+		return 1
+	})
+	counter := func(name string) *metrics.Counter { return set.NewCounter("bus_vm_outbox_" + name + "_total") }
+	return counters{
+		commits:   counter("commits"),
+		failures:  counter("commit_failures"),
+		writes:    counter("writes"),
+		full:      counter("full"),
+		delivered: counter("delivered"),
+		retries:   counter("retries"),
+		replaced:  counter("unknown_replaced"),
+		late:      counter("late_ignored"),
+	}
 }

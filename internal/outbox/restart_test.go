@@ -6,6 +6,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
@@ -22,15 +25,11 @@ func TestRestart(t *testing.T) {
 		begin := func() lifecycle.Operation {
 			op := newOperation()
 			ops = append(ops, op)
-			if err := o.Requested(t.Context(), op); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, o.Requested(t.Context(), op))
 			return op
 		}
 		end := func(op lifecycle.Operation, outcome lifecycle.Outcome) {
-			if err := o.Ended(op, outcome, time.Second); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, o.Ended(op, outcome, time.Second))
 		}
 		open, held := begin(), begin()
 		end(held, lifecycle.Unknown)
@@ -47,9 +46,7 @@ func TestRestart(t *testing.T) {
 		o = start(t, Config{Dir: dir, Sender: s, LateReply: lateReply})
 		synctest.Wait()
 		closed := time.Now()
-		if got, want := o.Stats().Records, 8; got != want {
-			t.Errorf("%d records wait, want %d", got, want)
-		}
+		assert.Equal(t, 8, o.Stats().Records)
 		o.stop()
 
 		time.Sleep(time.Minute)
@@ -57,53 +54,35 @@ func TestRestart(t *testing.T) {
 		o = start(t, Config{Dir: dir, Sender: s, LateReply: lateReply})
 		synctest.Wait()
 		checkPairs(t, s, ops)
-		if got := o.Stats(); got != (Stats{}) {
-			t.Errorf("left over: %+v", got)
-		}
+		assert.Zero(t, o.Stats(), "left over")
 		want := map[string]usage.Record{}
-		for op, at := range map[lifecycleID]time.Time{id(open): closed, id(openUnsent): closed, id(held): died, id(heldUnsent): died} {
-			took := time.Second
-			if at == closed {
-				took = at.Sub(died)
+		ended := func(outcome lifecycle.Outcome, took time.Duration, at time.Time, ops ...lifecycle.Operation) {
+			for _, op := range ops {
+				r := usage.NewEnded(op, outcome, took, at)
+				want[r.EventID] = r
 			}
-			r := usage.NewEnded(find(ops, op), lifecycle.Unknown, took, at)
-			want[r.EventID] = r
 		}
-		r := usage.NewEnded(endedUnsent, lifecycle.Accepted, time.Second, died)
-		want[r.EventID] = r
+		ended(lifecycle.Unknown, closed.Sub(died), closed, open, openUnsent)
+		ended(lifecycle.Unknown, time.Second, died, held, heldUnsent)
+		ended(lifecycle.Accepted, time.Second, died, endedUnsent)
 		for _, got := range s.records() {
-			if w, ended := want[got.EventID]; ended && !equal([]usage.Record{got}, []usage.Record{w}) {
-				t.Errorf("delivered\n%+v\nwant\n%+v", got, w)
+			if w, ended := want[got.EventID]; ended {
+				assert.Equal(t, w, got)
 			}
 		}
 	})
-}
-
-type lifecycleID string
-
-func id(op lifecycle.Operation) lifecycleID { return lifecycleID(op.ID) }
-
-func find(ops []lifecycle.Operation, id lifecycleID) lifecycle.Operation {
-	for _, op := range ops {
-		if op.ID == string(id) {
-			return op
-		}
-	}
-	panic("no such operation")
 }
 
 // Requests that come before Run wait for it.
 func TestRequestedBeforeRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSink(nil)
-		o := mustOpen(t, Config{Dir: t.TempDir(), Sender: s})
 		done := make(chan error, 1)
-		go func() { done <- o.Requested(context.Background(), newOperation()) }()
-		synctest.Wait()
-		run(t, o)
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
+		start(t, Config{Dir: t.TempDir(), Sender: s}, func(o *Outbox) {
+			go func() { done <- o.Requested(context.Background(), newOperation()) }()
+			synctest.Wait()
+		})
+		require.NoError(t, <-done)
 		synctest.Wait()
 		wantEvents(t, s.records(), requestedEvent)
 	})

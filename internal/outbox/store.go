@@ -24,7 +24,7 @@ const schema = 1
 const (
 	metaBucket    = "meta"
 	recordsBucket = "records" // 8-byte big-endian key → row
-	parkedBucket  = "parked"  // the same keys → parkedRow
+	parkedBucket  = "parked"  // the same keys → ParkedRecord
 	schemaKey     = "schema"
 	probeKey      = "probe"
 )
@@ -36,13 +36,16 @@ type row struct {
 	Record usage.Record `json:"record"`
 }
 
-// parkedRow is a record that will not be delivered as things are.
-type parkedRow struct {
-	Reason   string        `json:"reason"`
-	ParkedAt usage.Time    `json:"parked_at"`
-	Record   *usage.Record `json:"record,omitempty"`
-	// Raw is a row that could not be read, as it was found.
-	Raw []byte `json:"raw,omitempty"`
+// ParkedRecord is a row that will not be delivered as things are, on disk and in
+// a Report.
+type ParkedRecord struct {
+	Row      uint64    `json:"row"`
+	Reason   string    `json:"reason"`
+	ParkedAt time.Time `json:"parked_at"`
+	// Record is nil where the row cannot be read. Raw is the row as it was found
+	// then, on disk alone.
+	Record *usage.Record `json:"record"`
+	Raw    []byte        `json:"raw,omitempty"`
 }
 
 // store is the file. Only the writer calls commit; read may be called at any time.
@@ -81,11 +84,8 @@ func apply(tx *bbolt.Tx, b *batch, now time.Time) error {
 		value, err := json.Marshal(row{Record: e.record})
 		errs = append(errs, err, records.Put(key(terminalKey(e.op.number)), value))
 	}
-	switch {
-	case b.probe:
+	if b.probe {
 		errs = append(errs, meta.Put([]byte(probeKey), make([]byte, probeBytes)))
-	case b.unprobe:
-		errs = append(errs, meta.Delete([]byte(probeKey)))
 	}
 	return errors.Join(errs...)
 }
@@ -100,7 +100,7 @@ func (s settlement) apply(tx *bbolt.Tx, now time.Time) error {
 	if have == nil { // parked by a previous process, and refused again
 		return nil
 	}
-	p := parkedRow{Reason: s.reason, ParkedAt: usage.At(now)}
+	p := ParkedRecord{Row: s.key, Reason: s.reason, ParkedAt: now.UTC()}
 	var r row
 	if json.Unmarshal(have, &r) == nil {
 		p.Record = &r.Record
@@ -121,7 +121,7 @@ func (s *store) read(k uint64) (r usage.Record, err error) {
 				r = have.Record
 				return err
 			}
-			var have parkedRow
+			var have ParkedRecord
 			err := json.Unmarshal(tx.Bucket([]byte(parkedBucket)).Get(key(k)), &have)
 			if err == nil && have.Record != nil {
 				r = *have.Record

@@ -2,6 +2,8 @@ package outbox
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 )
 
@@ -13,8 +15,6 @@ type batch struct {
 	orphans  []uint64
 	// probe: write probe bytes too, because the last transaction failed.
 	probe bool
-	// unprobe: delete the probe bytes of an earlier one.
-	unprobe bool
 }
 
 // write is the writer: it alone changes the file. It takes everything that has
@@ -63,33 +63,33 @@ func (o *Outbox) take(now time.Time, hurry bool) (*batch, time.Duration) {
 	if wait := o.gather(now); wait > 0 && !hurry {
 		return nil, wait
 	}
-	b := &batch{probe: o.cause != nil, unprobe: o.probed}
-	b.requests = o.takeRequests()
-	urgent := b.probe || len(b.requests)+len(o.endings)+len(o.orphans) > 0
-	if !urgent && !hurry && len(o.settled) < settleCount {
-		if len(o.settled) == 0 {
-			return nil, idle
-		}
+	b := o.queue
+	b.probe = o.cause != nil
+	urgent := b.probe || len(b.requests)+len(b.endings)+len(b.orphans) > 0
+	if !urgent && !hurry && len(b.settled) > 0 && len(b.settled) < settleCount {
 		if wait := o.settledAt.Add(settleAfter).Sub(now); wait > 0 {
 			return nil, wait
 		}
 	}
-	if !urgent && len(o.settled) == 0 {
+	if !urgent && len(b.settled) == 0 {
 		return nil, idle
 	}
-	b.endings, o.endings = o.endings, nil
-	b.settled, o.settled = o.settled, nil
-	b.orphans, o.orphans = o.orphans, nil
+	some := min(len(b.requests), maxRequests)
+	o.queue = batch{requests: b.requests[some:]}
+	b.requests = b.requests[:some:some]
+	for _, r := range b.requests {
+		r.taken = true
+	}
 	o.committing = now
 	o.gathering = time.Time{}
-	return b, 0
+	return &b, 0
 }
 
 // gather is how long the writer still waits for the rest of a crowd; not at all
 // where there is none (see crowd). The caller holds mu.
 func (o *Outbox) gather(now time.Time) time.Duration {
-	queued := len(o.requests) + len(o.endings)
-	underWay := o.open + len(o.endings)
+	queued := len(o.queue.requests) + len(o.queue.endings)
+	underWay := o.open + len(o.queue.endings)
 	if queued == 0 || underWay < crowd || 2*queued >= underWay || o.cause != nil {
 		return 0
 	}
@@ -97,21 +97,6 @@ func (o *Outbox) gather(now time.Time) time.Duration {
 		o.gathering = now
 	}
 	return o.gathering.Add(gatherFor).Sub(now)
-}
-
-// takeRequests returns the oldest requests that are not withdrawn.
-func (o *Outbox) takeRequests() []*request {
-	var some []*request
-	for len(o.requests) > 0 && len(some) < maxRequests {
-		r := o.requests[0]
-		o.requests[0] = nil
-		o.requests = o.requests[1:]
-		if r.state == queued {
-			r.state = taken
-			some = append(some, r)
-		}
-	}
-	return some
 }
 
 // committed brings the index in line with the disk and answers who waits.
@@ -129,7 +114,6 @@ func (o *Outbox) committed(b *batch, err error, now time.Time) {
 		o.log.Info("the usage outbox can write again", "dir", o.config.Dir)
 	}
 	o.cause = nil
-	o.probed = b.probe
 	for _, r := range b.requests {
 		o.began(r, now)
 	}
@@ -137,4 +121,48 @@ func (o *Outbox) committed(b *batch, err error, now time.Time) {
 		o.ended(e, now)
 	}
 	wake(o.wakeDelivery)
+}
+
+// refused keeps everything of b that must not be lost for the next try, and
+// tells the callers that it is not on disk.
+//
+// A commit that failed in its last sync may be on disk all the same, so the
+// operations it was to begin become orphans: the next commit deletes their
+// rows, whether they exist or not. If the process dies first, the restart
+// closes them like any open operation.
+func (o *Outbox) refused(b *batch, cause error, now time.Time) {
+	o.count.failures.Inc()
+	if o.cause == nil {
+		o.log.Error("the usage outbox cannot write; start and stop are refused until it can", "dir", o.config.Dir, "cause", cause,
+			"do", "free space on the disk of the data directory, or repair it: no restart is needed")
+	}
+	o.cause = cause
+	o.probeAt = now.Add(probeEvery)
+	o.queue.settled = append(b.settled, o.queue.settled...)
+	o.queue.orphans = append(b.orphans, o.queue.orphans...)
+	o.queue.endings = append(b.endings, o.queue.endings...)
+	for _, r := range b.requests {
+		o.queue.orphans = append(o.queue.orphans, r.op.number)
+	}
+	for _, r := range slices.Concat(b.requests, o.queue.requests) {
+		o.forget(r.op)
+		r.done <- o.cannotWrite()
+	}
+	o.queue.requests = nil
+	for _, e := range o.queue.endings {
+		e.answer(o.cannotWrite())
+	}
+}
+
+func (o *Outbox) cannotWrite() error { return fmt.Errorf("%w: %w", ErrCannotWrite, o.cause) }
+
+// reportUnwritten says what a stop leaves behind.
+func (o *Outbox) reportUnwritten() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.queue.endings) == 0 {
+		return
+	}
+	o.log.Error("usage outcomes could not be written before the stop", "dir", o.config.Dir, "operations", len(o.queue.endings), "cause", o.cause,
+		"do", "free the disk before the next start, which closes their operations with an unknown outcome")
 }

@@ -4,11 +4,11 @@ package secret
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"unique"
 )
 
-const redacted = "[redacted]"
+// Redacted stands for a secret in every output.
+const Redacted = "[redacted]"
 
 // String is a secret text: every way of printing it yields a placeholder,
 // Reveal alone yields the text. Two of them are equal (==) when their texts
@@ -41,14 +41,11 @@ func (s String) String() string {
 	if s.IsZero() {
 		return ""
 	}
-	return redacted
+	return Redacted
 }
 
 // Format covers every verb of fmt, those included that make no sense of a text.
 func (s String) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
-// LogValue covers slog.
-func (s String) LogValue() slog.Value { return slog.StringValue(s.String()) }
-
-// MarshalText covers JSON, YAML and every other text encoding.
+// MarshalText covers slog, JSON, YAML and every other text encoding.
 func (s String) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -3,30 +3,24 @@ package server
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"strconv"
 	"testing"
 	"time"
 
-	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/require"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
-const benchSecret = "not-a-secret-of-the-benchmarks-32"
-
 // The whole of a status read but the kernel: parsing, the chain, the reply.
 func BenchmarkStatus(b *testing.B) {
 	claims := hostile.GoodClaims(time.Now())
-	good := hostile.Sign(benchSecret, hostile.DefaultHeader, claims.String())
+	good := hostile.Sign(secret, hostile.DefaultHeader, claims.String())
 	forged := hostile.Sign("another secret of thirty-two bytes", hostile.DefaultHeader, claims.String())
-	late := hostile.Sign(benchSecret, hostile.DefaultHeader, claims.Set("exp", "1700000000").String())
-	unscoped := hostile.Sign(benchSecret, hostile.DefaultHeader, claims.Set("scope", `"vm:write"`).String())
+	late := hostile.Sign(secret, hostile.DefaultHeader, claims.Set("exp", "1700000000").String())
+	unscoped := hostile.Sign(secret, hostile.DefaultHeader, claims.Set("scope", `"vm:write"`).String())
 	for _, c := range []struct {
 		name   string
 		status int
@@ -35,7 +29,7 @@ func BenchmarkStatus(b *testing.B) {
 		{"warm", 200, func(int) string { return good }},
 		{"new token", 200, func(i int) string {
 			subject := strconv.Quote(fmt.Sprintf("00000000-0000-4000-8000-%012x", i))
-			return hostile.Sign(benchSecret, hostile.DefaultHeader, claims.Set("sub", subject).String())
+			return hostile.Sign(secret, hostile.DefaultHeader, claims.Set("sub", subject).String())
 		}},
 		{"no token", 401, func(int) string { return "" }},
 		{"bad signature", 401, func(int) string { return forged }},
@@ -47,10 +41,11 @@ func BenchmarkStatus(b *testing.B) {
 			// cache holds, so that one is new again when its turn comes.
 			requests := make([][]byte, min(b.N, 4096))
 			for i := range requests {
-				requests[i] = statusRequest(c.token(i))
+				requests[i] = []byte(statusRequest(c.token(i)))
 			}
 			conn := &memoryConn{requests: requests, left: b.N, status: strconv.Itoa(c.status)}
-			server := benchServer(b, 1024)
+			server := prepare(b, nil, nil)
+			server.app.Handler() // builds the routes, as listening does
 			b.ReportAllocs()
 			b.ResetTimer()
 			require.NoError(b, server.app.Server().ServeConn(conn))
@@ -59,31 +54,12 @@ func BenchmarkStatus(b *testing.B) {
 	}
 }
 
-// benchServer is a server over the static backend that remembers so many tokens.
-func benchServer(tb testing.TB, remembered int) *Server {
-	logger := slog.New(slog.DiscardHandler)
-	auth, err := middleware.NewAuthenticator(middleware.AuthConfig{
-		Secrets: [][]byte{[]byte(benchSecret)}, CacheSize: remembered, Logger: logger,
-	})
-	require.NoError(tb, err)
-	static, err := backend.New(backend.ModeStatic, backend.Config{})
-	require.NoError(tb, err)
-	server := New(Config{
-		HeaderBytes: 16 << 10, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: time.Minute,
-		MaxConnections: 100, Logger: logger,
-	}, func(router fiber.Router) {
-		routes.Mount(router, routes.Config{Backend: static, Auth: auth, Logger: logger})
-	})
-	server.app.Handler() // builds the routes, as listening does
-	return server
-}
-
-func statusRequest(token string) []byte {
+func statusRequest(token string) string {
 	authorization := ""
 	if token != "" {
 		authorization = "Authorization: Bearer " + token + "\r\n"
 	}
-	return []byte("GET " + routes.StatusPath + " HTTP/1.1\r\nHost: bench\r\n" + authorization + "\r\n")
+	return "GET " + routes.StatusPath + " HTTP/1.1\r\nHost: bench\r\n" + authorization + "\r\n"
 }
 
 // memoryConn is a keep-alive connection whose peer sends the next request as

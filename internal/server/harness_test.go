@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"log/slog"
 	"net"
@@ -8,14 +9,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
+	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
 
 // fasthttp keeps the date of its replies in one goroutine for ever.
@@ -23,10 +27,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
 }
 
+const secret = "not-a-secret-of-the-server-tests-32"
+
 // running is a server that serves until its test ends.
 type running struct {
 	*Server
-	net.Listener
+	net.Listener // of this machine, over TCP, unless edit has set another
 	// stop asks it to end; ended then delivers what Run returned.
 	stop  context.CancelFunc
 	ended chan error
@@ -34,17 +40,9 @@ type running struct {
 
 // start serves the API and what mount adds to it. The test fails if the server
 // does not end cleanly.
-func start(t *testing.T, edit func(*Config), mount func(fiber.Router)) *running {
-	t.Helper()
-	listener, err := Listen(ListenConfig{Addr: "127.0.0.1:0"})
-	require.NoError(t, err)
-	return startOn(t, listener, edit, mount)
-}
-
-func startOn(t *testing.T, listener net.Listener, edit func(*Config), mount func(fiber.Router)) *running {
+func start(t *testing.T, edit func(*running), mount func(fiber.Router)) *running {
 	t.Helper()
 	r := prepare(t, edit, mount)
-	r.Listener = listener
 	r.serve(t)
 	t.Cleanup(func() {
 		r.stop()
@@ -54,31 +52,35 @@ func startOn(t *testing.T, listener net.Listener, edit func(*Config), mount func
 }
 
 // prepare makes a server that does not serve yet.
-func prepare(t *testing.T, edit func(*Config), mount func(fiber.Router)) *running {
-	t.Helper()
-	auth, err := middleware.NewAuthenticator(middleware.AuthConfig{Secrets: [][]byte{[]byte("secret")}})
-	require.NoError(t, err)
-	static, err := backend.New(backend.ModeStatic, backend.Config{})
-	require.NoError(t, err)
-	config := Config{
-		HeaderBytes:     16 << 10,
-		ReadTimeout:     10 * time.Second,
-		WriteTimeout:    10 * time.Second,
-		IdleTimeout:     10 * time.Second,
-		MaxConnections:  256,
-		ShutdownTimeout: 10 * time.Second,
-		Logger:          slog.New(slog.DiscardHandler),
-	}
-	if edit != nil {
-		edit(&config)
-	}
+func prepare(tb testing.TB, edit func(*running), mount func(fiber.Router)) *running {
+	tb.Helper()
+	logger := slog.New(slog.DiscardHandler)
+	// Fewer tokens are remembered than BenchmarkStatus sends.
+	auth, err := middleware.NewAuthenticator(middleware.AuthConfig{Secrets: [][]byte{[]byte(secret)}, CacheSize: 1024, Logger: logger})
+	require.NoError(tb, err)
+	static := backend.NewStatic(backend.StaticConfig{})
 	r := &running{ended: make(chan error, 1)}
-	r.Server = New(config, func(router fiber.Router) {
+	r.Server = New(Config{
+		Server: config.Server{
+			HeaderBytes: 16 << 10, ReadTimeout: 10 * time.Second, IdleTimeout: 10 * time.Second, MaxConnections: 256,
+		},
+		Shutdown: config.Shutdown{Timeout: 10 * time.Second},
+		Logger:   logger,
+		Metrics:  metrics.NewSet(),
+	}, func(router fiber.Router) {
 		if mount != nil {
 			mount(router)
 		}
-		routes.Mount(router, routes.Config{Backend: static, Auth: auth, Ready: func() error { return r.Ready() }})
+		routes.Mount(router, routes.Config{Backend: static, Auth: auth, Logger: logger, Ready: func() error { return r.Ready() }})
 	})
+	if edit != nil {
+		edit(r)
+	}
+	if r.Listener == nil {
+		r.Listener, err = Listen("127.0.0.1:0", config.Socket{})
+		require.NoError(tb, err)
+		tb.Cleanup(func() { _ = r.Listener.Close() })
+	}
 	r.app.Server().MaxIdleWorkerDuration = 10 * time.Millisecond // goleak waits for it
 	return r
 }
@@ -89,14 +91,32 @@ func (r *running) serve(t *testing.T) {
 	go func() { r.ended <- r.Run(ctx, r.Listener) }()
 }
 
+// dial connects, and returns where to read the answers from.
+func (r *running) dial(t *testing.T) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c := wire.Dial(t, r.Addr())
+	return c, bufio.NewReader(c)
+}
+
+const (
+	getLive      = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+	liveAndClose = "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+)
+
+// The answers to getLive, to liveAndClose, and to the former by wire.Next.
+var (
+	live     = answer("200 OK", "", `{"ok":true}`)
+	lastLive = answer("200 OK", "Connection: close", `{"ok":true}`)
+	nextLive = "HTTP/1.1 200 OK\nContent-Length: 11\nCache-Control: no-store\nContent-Type: application/json\nX-Request-Id: <id>\n\n{\"ok\":true}"
+)
+
 // answer is a whole answer with a JSON body; headers are further lines.
 func answer(status, headers, body string) string {
-	length := len(body)
 	if headers != "" {
 		headers += "\n"
 	}
 	return "HTTP/1.1 " + status + "\nContent-Type: application/json\nContent-Length: " +
-		strconv.Itoa(length) + "\nX-Request-Id: <id>\nCache-Control: no-store\n" + headers + "\n" + body
+		strconv.Itoa(len(body)) + "\nX-Request-Id: <id>\nCache-Control: no-store\n" + headers + "\n" + body
 }
 
 // refusal is the whole answer to a request that was refused before any route.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/address"
+	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
 const (
@@ -23,29 +24,45 @@ const (
 	maxBacklog = 4096
 )
 
-// ListenConfig says where to listen.
-type ListenConfig struct {
-	// Addr is host:port, or unix:/path.
-	Addr string
-	// SocketMode and SocketGroup are given to a unix socket, so that nginx
-	// may connect; an empty group leaves the process's own.
-	SocketMode  os.FileMode
-	SocketGroup string
+// Listen opens a listener on addr, which is host:port or unix:/path, that serves
+// its backlog when it closes. A unix socket that a dead process left behind is
+// replaced; one in use is an error.
+func Listen(addr string, socket config.Socket) (net.Listener, error) {
+	listen := listenTCP
+	if path, isUnix := address.Socket(addr); isUnix {
+		addr = path
+		listen = func(path string) (net.Listener, error) { return listenUnix(path, socket) }
+	}
+	l, err := listen(addr)
+	if err != nil {
+		return nil, err
+	}
+	return &listener{Listener: l, backlog: make(chan net.Conn, maxBacklog)}, nil
 }
 
-// Listen opens a listener that serves its backlog when it closes. A unix socket
-// that a dead process left behind is replaced; one in use is an error.
-func Listen(config ListenConfig) (net.Listener, error) {
-	path, isUnix := address.Socket(config.Addr)
-	if !isUnix {
-		var plain net.ListenConfig
-		plain.SetMultipathTCP(false) // nothing is gained by it behind a proxy
-		l, err := plain.Listen(context.Background(), "tcp", config.Addr)
-		if err != nil {
-			return nil, fmt.Errorf("listen on %s: %w", config.Addr, withRemedy(err))
-		}
-		return &listener{Listener: l, backlog: make(chan net.Conn, maxBacklog)}, nil
+func listenTCP(addr string) (net.Listener, error) {
+	var plain net.ListenConfig
+	plain.SetMultipathTCP(false) // nothing is gained by it behind a proxy
+	l, err := plain.Listen(context.Background(), "tcp", addr)
+	if err == nil {
+		return l, nil
 	}
+	remedy := "choose an address of this machine, and a port that this user may use"
+	if errors.Is(err, syscall.EADDRINUSE) {
+		remedy = "end what uses it, or choose another address"
+	}
+	return nil, fmt.Errorf("listen on %s: %w; %s", addr, withoutAddress(err), remedy)
+}
+
+// withoutAddress is an error of net without the address, which ours begin with.
+func withoutAddress(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
+}
+
+func listenUnix(path string, socket config.Socket) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
@@ -53,69 +70,49 @@ func Listen(config ListenConfig) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on unix socket %s: %w; its directory must exist and be writable for this user", path, withoutAddress(err))
 	}
-	if err := permit(path, config); err != nil {
+	if err := permit(path, socket); err != nil {
 		_ = l.Close()
 		return nil, err
 	}
-	return &listener{Listener: l, backlog: make(chan net.Conn, maxBacklog)}, nil
-}
-
-// withRemedy says what to do about an error of listening on host:port.
-func withRemedy(err error) error {
-	err = withoutAddress(err)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w; end what uses it, or choose another address", err)
-	}
-	return fmt.Errorf("%w; choose an address of this machine, and a port that this user may use", err)
-}
-
-// withoutAddress is an error of net without the address, which ours begin with.
-func withoutAddress(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err
-	}
-	return err
+	return l, nil
 }
 
 // removeStale removes the socket file of a process that is gone.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("look at unix socket %s: %w", path, err)
-	}
-	if info.Mode().Type() != fs.ModeSocket {
+	case info.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("%s exists and is no socket; remove it, or choose another address", path)
 	}
 	c, err := net.DialTimeout("unix", path, staleDial)
-	if err == nil {
+	switch {
+	case err == nil:
 		_ = c.Close()
 		return fmt.Errorf("another process listens on unix socket %s; end it, or choose another address", path)
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // removed meanwhile
+	case !errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("cannot tell whether unix socket %s is in use: %w", path, err)
 	}
 	return os.Remove(path)
 }
 
 // permit gives the socket file its mode and group.
-func permit(path string, config ListenConfig) error {
-	if config.SocketGroup != "" {
-		gid, err := address.GroupID(config.SocketGroup)
+func permit(path string, socket config.Socket) error {
+	if socket.Group != "" {
+		gid, err := address.GroupID(socket.Group)
 		if err != nil {
 			return fmt.Errorf("group of unix socket %s: %w; set --socket-group to a group of this machine", path, err)
 		}
 		if err := os.Chown(path, -1, gid); err != nil {
-			return fmt.Errorf("give unix socket %s to group %s: %w", path, config.SocketGroup, err)
+			return fmt.Errorf("give unix socket %s to group %s: %w", path, socket.Group, err)
 		}
 	}
-	if err := os.Chmod(path, config.SocketMode); err != nil {
-		return fmt.Errorf("set the mode of unix socket %s: %w", path, err)
-	}
-	return nil
+	return os.Chmod(path, socket.Mode)
 }
 
 // listener serves its backlog when it closes. Closing a socket resets the
@@ -128,7 +125,6 @@ type listener struct {
 	net.Listener
 	once    sync.Once
 	backlog chan net.Conn // filled and closed by Close
-	closed  error
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -142,18 +138,18 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 
 // Close stops listening, once.
-func (l *listener) Close() error {
+func (l *listener) Close() (closed error) {
 	l.once.Do(func() {
 		defer close(l.backlog)
 		// The listener's own closing takes until Accept has noticed, and clients
 		// would connect meanwhile: a duplicate keeps the socket until it is empty.
 		socket, err := duplicate(l.Listener)
-		l.closed = l.Listener.Close()
+		closed = l.Listener.Close()
 		if err == nil {
 			l.drain(socket)
 		}
 	})
-	return l.closed
+	return closed
 }
 
 // duplicate returns another descriptor of the socket that l listens on.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,15 +17,9 @@ import (
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
-// overloadedRetryAfter is when a refused client may come back.
-const overloadedRetryAfter = time.Second
-
-var errOverloaded = overloaded()
-
-func overloaded() *middleware.Error {
-	e := middleware.Unavailable(overloadedRetryAfter, "This server has too many connections.", nil)
-	e.Reason = "connections"
-	return e
+var errOverloaded = &middleware.Error{
+	Code: middleware.CodeUnavailable, Reason: "connections", Message: "This server has too many connections.",
+	RetryAfter: time.Second,
 }
 
 // screen stops what Fiber would answer past the envelope, or process although
@@ -32,14 +27,14 @@ func overloaded() *middleware.Error {
 func (s *Server) screen(ctx *fasthttp.RequestCtx) *middleware.Error {
 	if e := ambiguous(ctx.Request.Header.RawHeaders()); e != nil {
 		ctx.SetConnectionClose() // whatever follows may be part of this request
-		lingerOnClose(ctx)
+		onConnection(ctx, (*fastconn.Conn).LingerOnClose)
 		return e
 	}
 	if ctx.ConnRequestNum() == 1 && int(s.app.Server().GetOpenConnectionsCount()) > s.config.MaxConnections {
 		ctx.SetConnectionClose()
 		return errOverloaded
 	}
-	if !knownMethod(ctx.Method()) {
+	if !ctx.IsGet() && !slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
 		// Like Fiber, by the path as it was sent: // is not /.
 		return routes.Refusal(string(ctx.URI().PathOriginal()))
 	}
@@ -49,11 +44,10 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *middleware.Error {
 // refuse answers a request that could not be read. It never shows why in
 // fasthttp's words: they may hold bytes of the request.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
-	lingerOnClose(ctx)
-	startReply(ctx)
+	onConnection(ctx, (*fastconn.Conn).LingerOnClose)
+	onConnection(ctx, (*fastconn.Conn).StartReply)
 	ctx.Response.SkipBody = ctx.IsHead()
-	var id [32]byte
-	ctx.Response.Header.SetBytesV(fiber.HeaderXRequestID, s.ids.Append(id[:0]))
+	middleware.SetRequestID(ctx, nil)
 	e := unreadable(err)
 	middleware.WriteError(ctx, e)
 	s.unrouted.Refuse(e)
@@ -64,22 +58,16 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 // waits with a buffer.
 func (s *Server) refuseSilence(c net.Conn) {
 	var ctx fasthttp.RequestCtx
-	ctx.Init2(c, silent{}, true)
+	ctx.Init2(c, silent, true)
 	s.refuse(&ctx, os.ErrDeadlineExceeded)
 	ctx.SetConnectionClose()
 	_, _ = ctx.Response.WriteTo(c)
 }
 
-// startReply is called for what is sent by no handler.
-func startReply(ctx *fasthttp.RequestCtx) {
+// onConnection calls do with the connection of ctx; a benchmark's is another.
+func onConnection(ctx *fasthttp.RequestCtx, do func(*fastconn.Conn)) {
 	if c, ok := ctx.Conn().(*fastconn.Conn); ok {
-		c.StartReply()
-	}
-}
-
-func lingerOnClose(ctx *fasthttp.RequestCtx) {
-	if c, ok := ctx.Conn().(*fastconn.Conn); ok {
-		c.LingerOnClose()
+		do(c)
 	}
 }
 
@@ -149,13 +137,4 @@ func ambiguous(raw []byte) *middleware.Error {
 
 func isName(name []byte, header string) bool {
 	return len(name) == len(header) && strings.EqualFold(string(name), header)
-}
-
-// knownMethod reports the methods Fiber routes.
-func knownMethod(method []byte) bool {
-	switch string(method) {
-	case "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH":
-		return true
-	}
-	return false
 }

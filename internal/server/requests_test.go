@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bufio"
 	"slices"
 	"strings"
 	"testing"
@@ -53,7 +52,7 @@ func TestBadRequests(t *testing.T) {
 func TestOddRequests(t *testing.T) {
 	server := start(t, nil, nil)
 	const end = "Host: x\r\nConnection: close\r\n\r\n"
-	live := answer("200 OK", "Connection: close", `{"ok":true}`)
+	live := lastLive
 	notFound := refusal("404 Not Found", "not_found", "There is nothing at this path.")
 	onlyGet := withAllow("GET, HEAD")
 	onlyPost := withAllow("POST")
@@ -137,10 +136,8 @@ func TestRequestIDs(t *testing.T) {
 // one; nothing behind it is.
 func TestPipelining(t *testing.T) {
 	server := start(t, nil, nil)
-	live := answer("200 OK", "", `{"ok":true}`)
-	lastLive := answer("200 OK", "Connection: close", `{"ok":true}`)
 	notFound := strings.Replace(refusal("404 Not Found", "not_found", "There is nothing at this path."), "Connection: close\n", "", 1)
-	last := strings.Replace(getLive, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1)
+	const last = liveAndClose
 	bad := "GET /livez HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n"
 	twice := "POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + getLive
 	withBody := "POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n" + getLive + "........"
@@ -164,9 +161,7 @@ func TestPipelining(t *testing.T) {
 
 // A connection outlives the refusals that leave its framing whole.
 func TestKeepAliveAfterRefusals(t *testing.T) {
-	server := start(t, nil, nil)
-	c := wire.Dial(t, server.Addr())
-	answers := bufio.NewReader(c)
+	c, answers := start(t, nil, nil).dial(t)
 	for _, request := range []struct{ raw, want string }{
 		{"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 "},
 		{"QUERY /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 405 "},

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"net"
@@ -16,13 +15,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
 
-const (
-	getLive  = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
-	getReady = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
-	getHold  = "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n"
-
-	holdAndClose = "GET /hold HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-)
+const holdAndClose = "GET /hold HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 // held is a route whose requests wait in it.
 type held struct {
@@ -47,58 +40,6 @@ Connection: close
 
 held`
 
-// The way to the end, step by step, as clients see it.
-func TestDrain(t *testing.T) {
-	hold := newHeld()
-	r := prepare(t, func(c *Config) { c.ShutdownDelay = 300 * time.Millisecond }, hold.mount)
-	var err error
-	r.Listener, err = Listen(ListenConfig{Addr: "127.0.0.1:0"})
-	require.NoError(t, err)
-	r.serve(t)
-
-	kept := wire.Dial(t, r.Addr())
-	answers := bufio.NewReader(kept)
-	wire.Send(t, kept, getLive)
-	live := answer("200 OK", "", `{"ok":true}`)
-	assert.Equal(t, sorted(live), wire.Next(t, answers, "GET"), "before")
-	require.NoError(t, r.Ready())
-	inFlight := wire.Dial(t, r.Addr())
-	wire.Send(t, inFlight, getHold)
-	<-hold.entered
-
-	// Draining: not ready any more, and still answering, on old connections as
-	// on new ones, each for the last time.
-	r.stop()
-	require.Eventually(t, func() bool { return r.Ready() != nil }, time.Second, time.Millisecond)
-	lastLive := answer("200 OK", "Connection: close", `{"ok":true}`)
-	assert.Equal(t, lastLive, wire.Anonymous(wire.Exchange(t, r.Addr(), getLive)))
-	assert.Equal(t, lastLive, wire.Anonymous(exchangeOn(t, kept, getLive)))
-	notReady := strings.Replace(refusal("503 Service Unavailable", "backend_unavailable", "Not ready: shutting down."),
-		"Connection:", "Retry-After: 1\nConnection:", 1)
-	assert.Equal(t, notReady, wire.Anonymous(wire.Exchange(t, r.Addr(), getReady)))
-
-	// Closed to new clients, while what is in flight may finish.
-	require.Eventually(t, func() bool { return refused(r.Addr()) }, 5*time.Second, time.Millisecond)
-	select {
-	case err := <-r.ended:
-		t.Fatalf("ended (%v) with a request in flight", err)
-	default:
-	}
-	close(hold.release)
-	assert.Equal(t, wasHeld, wire.Anonymous(wire.Rest(t, inFlight)))
-	assert.NoError(t, <-r.ended)
-}
-
-func exchangeOn(t *testing.T, c net.Conn, raw string) string {
-	wire.Send(t, c, raw)
-	return wire.Rest(t, c)
-}
-
-// sorted puts the headers of answer in the order that wire.Next has them.
-func sorted(answer string) string {
-	return wire.Next(nopTB{}, bufio.NewReader(strings.NewReader(strings.ReplaceAll(answer, "\n", "\r\n"))), "GET")
-}
-
 func refused(addr net.Addr) bool {
 	c, err := net.Dial(addr.Network(), addr.String())
 	if err == nil {
@@ -110,16 +51,13 @@ func refused(addr net.Addr) bool {
 // A request that takes longer than the shutdown timeout is reported.
 func TestDrainTimesOut(t *testing.T) {
 	hold := newHeld()
-	r := prepare(t, func(c *Config) { c.ShutdownTimeout = 50 * time.Millisecond }, hold.mount)
-	var err error
-	r.Listener, err = Listen(ListenConfig{Addr: "127.0.0.1:0"})
-	require.NoError(t, err)
+	r := prepare(t, func(r *running) { r.config.Shutdown.Timeout = 50 * time.Millisecond }, hold.mount)
 	r.serve(t)
 	inFlight := wire.Dial(t, r.Addr())
 	wire.Send(t, inFlight, holdAndClose)
 	<-hold.entered
 	r.stop()
-	err = <-r.ended
+	err := <-r.ended
 	assert.EqualError(t, err, "requests in flight did not finish within 50ms (connections left: 1): context deadline exceeded")
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
 	assert.True(t, refused(r.Addr()))
@@ -127,40 +65,27 @@ func TestDrainTimesOut(t *testing.T) {
 	assert.Contains(t, wire.Rest(t, inFlight), "held")
 }
 
-// An end that was asked for before serving began is an end all the same.
+// An end that was asked for before serving began is an end all the same, and
+// clients that had connected by then are answered: they wait in the backlog of a
+// server that has hardly started.
 func TestShutdownBeforeServe(t *testing.T) {
-	for range 20 {
+	for round := range 20 {
 		r := prepare(t, nil, nil)
-		listener, err := Listen(ListenConfig{Addr: "127.0.0.1:0"})
-		require.NoError(t, err)
-		ended, cancel := context.WithCancel(t.Context())
-		cancel()
-		assert.NoError(t, r.Run(ended, listener))
-		assert.ErrorIs(t, r.Ready(), errDraining)
-		assert.True(t, refused(listener.Addr()))
-	}
-}
-
-// Clients that had connected when the end came are answered, however early it
-// came: they wait in the backlog of a server that has hardly started.
-func TestBacklogIsServed(t *testing.T) {
-	for range 10 {
-		r := prepare(t, nil, nil)
-		listener, err := Listen(ListenConfig{Addr: "127.0.0.1:0"})
-		require.NoError(t, err)
-		clients := make([]net.Conn, 20)
+		clients := make([]net.Conn, round%2*20)
 		for i := range clients {
-			clients[i] = wire.Dial(t, listener.Addr())
+			clients[i] = wire.Dial(t, r.Addr())
 			wire.Send(t, clients[i], getLive)
 		}
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
-		assert.NoError(t, r.Run(ended, listener))
+		assert.NoError(t, r.Run(ended, r.Listener))
+		assert.ErrorIs(t, r.Ready(), errDraining)
+		assert.True(t, refused(r.Addr()))
 		for _, c := range clients {
 			// One that was answered just before the end was asked for may not
 			// have been told.
 			got := strings.Replace(wire.Anonymous(wire.Rest(t, c)), "Connection: close\n", "", 1)
-			assert.Equal(t, answer("200 OK", "", `{"ok":true}`), got)
+			assert.Equal(t, live, got)
 		}
 	}
 }
@@ -170,14 +95,12 @@ func TestBacklogIsServed(t *testing.T) {
 func TestLeftovers(t *testing.T) {
 	hold := newHeld()
 	r := prepare(t, nil, hold.mount)
-	listener, err := Listen(ListenConfig{Addr: "127.0.0.1:0"})
-	require.NoError(t, err)
 	served := make(chan error, 1)
-	go func() { served <- r.app.Listener(listener) }()
-	last := wire.Dial(t, listener.Addr())
+	go func() { served <- r.app.Listener(r.Listener) }()
+	last := wire.Dial(t, r.Addr())
 	wire.Send(t, last, holdAndClose)
 	<-hold.entered
-	require.NoError(t, listener.Close())
+	require.NoError(t, r.Listener.Close())
 	require.NoError(t, <-served)
 
 	soon, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
@@ -192,12 +115,10 @@ func TestLeftovers(t *testing.T) {
 func TestListenerFails(t *testing.T) {
 	for _, broken := range []error{net.ErrClosed, errors.New("broken")} {
 		r := prepare(t, nil, nil)
-		inner, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		err = r.Run(t.Context(), failing{inner, broken})
+		err := r.Run(t.Context(), failing{r.Listener, broken})
 		require.ErrorIs(t, err, broken)
-		assert.Contains(t, err.Error(), "serve on "+inner.Addr().String()+": ")
-		assert.True(t, refused(inner.Addr()), "the listener is closed")
+		assert.Contains(t, err.Error(), "serve on "+r.Addr().String()+": ")
+		assert.True(t, refused(r.Addr()), "the listener is closed")
 	}
 }
 
@@ -207,9 +128,3 @@ type failing struct {
 }
 
 func (f failing) Accept() (net.Conn, error) { return nil, f.err }
-
-// nopTB lets helpers be used outside of a test's own flow.
-type nopTB struct{ testing.TB }
-
-func (nopTB) Helper()               {}
-func (nopTB) Fatalf(string, ...any) { panic("a test's own text is not HTTP") }

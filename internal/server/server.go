@@ -3,7 +3,14 @@
 package server
 
 import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
 	"log/slog"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -11,6 +18,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
+	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/fastconn"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -24,48 +32,34 @@ const maxBody = 64 << 10
 // envelope. What comes on top of them gets fasthttp's own 503, in plain text.
 const overflow = 64
 
-// Config bounds what a client may cost.
+// writeTimeout bounds sending a reply; the time to make it does not count.
+const writeTimeout = 10 * time.Second
+
+// Config is what a server is made with.
 type Config struct {
-	// HeaderBytes bounds the request line and the headers together.
-	HeaderBytes int
-	// ReadTimeout bounds a whole request, from its first byte on.
-	ReadTimeout time.Duration
-	// WriteTimeout bounds sending a reply; the time to make it does not count.
-	WriteTimeout time.Duration
-	// IdleTimeout is how long a connection may be idle between requests.
-	IdleTimeout time.Duration
-	// MaxConnections bounds the connections served at once; at least 1.
-	MaxConnections int
-	// ShutdownDelay keeps serving after the end was asked for, while /readyz
-	// says 503, so that a balancer notices first.
-	ShutdownDelay time.Duration
-	// ShutdownTimeout bounds how long requests in flight may take to finish.
-	ShutdownTimeout time.Duration
+	config.Server
+	Shutdown config.Shutdown
 	// Logger gets the failures of connections.
 	Logger *slog.Logger
-	// Metrics gets the connections and the requests that reach no route; nil
-	// for none.
+	// Metrics gets the connections and the requests that reach no route.
 	Metrics *metrics.Set
 }
 
 // Server is one Fiber application and its way to end.
 type Server struct {
-	config   Config
-	app      *fiber.App
-	ids      *middleware.RequestIDs
-	unrouted *middleware.RouteMetrics // requests that reach no route
-	draining atomic.Bool
+	config       Config
+	writeTimeout time.Duration
+	app          *fiber.App
+	unrouted     *middleware.RouteMetrics // requests that reach no route
+	draining     atomic.Bool
 }
 
 // New returns a server whose routes are registered by mount.
 func New(config Config, mount func(fiber.Router)) *Server {
-	if config.Metrics == nil {
-		config.Metrics = metrics.NewSet()
-	}
 	s := &Server{
-		config:   config,
-		ids:      middleware.NewRequestIDs(),
-		unrouted: middleware.NewRouteMetrics(config.Metrics, "none"),
+		config:       config,
+		writeTimeout: writeTimeout,
+		unrouted:     middleware.NewRouteMetrics(config.Metrics, "none"),
 	}
 	s.app = fiber.New(fiber.Config{
 		AppName:                 "bus-api-provider-vm",
@@ -79,31 +73,20 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		// A form is a body like any other, read only behind authentication.
 		DisablePreParseMultipartForm: true,
 		DisableStartupMessage:        true,
-		// Behind routes.NotFound nothing returns an error to Fiber.
-		ErrorHandler: func(c *fiber.Ctx, err error) error {
-			middleware.WriteError(c.Context(), middleware.AsError(err))
-			return nil
-		},
 	})
 	mount(s.app)
 	for _, handler := range routes.NotFound(config.Logger, s.unrouted) {
 		s.app.Use(handler)
 	}
-	s.tighten()
-	config.Metrics.NewGauge("bus_vm_http_connections", func() float64 { return float64(max(0, s.app.Server().GetOpenConnectionsCount())) })
-	config.Metrics.NewGauge("bus_vm_http_max_connections", func() float64 { return float64(config.MaxConnections) })
-	return s
-}
 
-// tighten sets what Fiber leaves at fasthttp's defaults.
-func (s *Server) tighten() {
+	// What Fiber leaves at fasthttp's defaults.
 	server := s.app.Server()
 	server.CloseOnShutdown = true
 	server.SecureErrorLogMessage = true // parse errors would quote headers
-	server.Logger = silent{}            // it logs peers' mistakes, one line each
+	server.Logger = silent              // it logs peers' mistakes, one line each
 	server.ErrorHandler = s.refuse
 	server.ExpectHandler = func(ctx *fasthttp.RequestCtx) int {
-		startReply(ctx)
+		onConnection(ctx, (*fastconn.Conn).StartReply) // which no handler makes
 		return fiber.StatusContinue
 	}
 	next := server.Handler
@@ -112,7 +95,7 @@ func (s *Server) tighten() {
 			ctx.SetConnectionClose()
 		}
 		if e := s.screen(ctx); e != nil {
-			s.ids.Answer(ctx)
+			middleware.SetRequestID(ctx, ctx.Request.Header.Peek(fiber.HeaderXRequestID))
 			middleware.WriteError(ctx, e)
 			s.unrouted.Refuse(e)
 		} else {
@@ -122,10 +105,110 @@ func (s *Server) tighten() {
 			c.RequestDone(ctx.Time().Add(time.Since(ctx.Time())))
 		}
 	}
+
+	config.Metrics.NewGauge("bus_vm_http_connections", func() float64 { return float64(max(0, server.GetOpenConnectionsCount())) })
+	config.Metrics.NewGauge("bus_vm_http_max_connections", func() float64 { return float64(config.MaxConnections) })
+	return s
 }
 
 // silent drops fasthttp's own log: it reports broken requests, which their
 // sender already got an answer to.
-type silent struct{}
+var silent = log.New(io.Discard, "", 0)
 
-func (silent) Printf(string, ...any) {}
+// errDraining is why an instance that is about to end is not ready.
+var errDraining = errors.New("shutting down")
+
+// leftoverPoll is how often the last open connections are counted.
+const leftoverPoll = 5 * time.Millisecond
+
+// Ready is nil until the end was asked for.
+func (s *Server) Ready() error {
+	if s.draining.Load() {
+		return errDraining
+	}
+	return nil
+}
+
+// Run serves on l until ctx ends, then drains in this order:
+//
+//  1. /readyz says 503 and every reply closes its connection;
+//  2. the shutdown delay passes, so that a balancer notices;
+//  3. the listener closes, with its backlog still served;
+//  4. requests in flight finish, for at most the shutdown timeout.
+//
+// It returns nil when all of them did.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	served := make(chan error, 1)
+	fast := fastconn.NewListener(l, fastconn.Config{
+		ReadTimeout: s.config.ReadTimeout, WriteTimeout: s.writeTimeout, IdleTimeout: s.config.IdleTimeout,
+		Silent: s.refuseSilence,
+	})
+	go func() { served <- s.app.Listener(fast) }()
+
+	select {
+	case err := <-served:
+		return stoppedServing(l, err)
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	s.config.Logger.Info("draining", "delay", s.config.Shutdown.Delay, "timeout", s.config.Shutdown.Timeout)
+	select {
+	case err := <-served:
+		return stoppedServing(l, err)
+	case <-time.After(s.config.Shutdown.Delay):
+	}
+
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Shutdown.Timeout)
+	defer cancel()
+	err := s.app.ShutdownWithContext(limit)
+	_ = l.Close() // a shutdown that came before Serve knew its listener has not
+	stopped := <-served
+	if err = cmp.Or(err, stopped); err == nil {
+		err = s.leftovers(limit)
+	}
+	if err != nil {
+		return fmt.Errorf("requests in flight did not finish within %s (connections left: %d): %w",
+			s.config.Shutdown.Timeout, s.connections(), err)
+	}
+	s.config.Logger.Info("drained")
+	return nil
+}
+
+// lastAnswers bounds how long requests may take to be answered once nothing
+// that they wait for is there any more.
+const lastAnswers = time.Second
+
+// AwaitLast gives the requests that outlasted Run a moment to be answered. Call
+// it when what they wait for has ended, so that they say so instead of losing
+// their connection.
+func (s *Server) AwaitLast() {
+	limit, cancel := context.WithTimeout(context.Background(), lastAnswers)
+	defer cancel()
+	_ = s.leftovers(limit) // Run has told of them
+}
+
+// leftovers waits for connections that the closing listener still handed over
+// while the shutdown was already counting.
+func (s *Server) leftovers(limit context.Context) error {
+	tick := time.NewTicker(leftoverPoll)
+	defer tick.Stop()
+	for s.connections() > 0 {
+		select {
+		case <-limit.Done():
+			return limit.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// connections counts those still served, once Serve has returned: fasthttp
+// leaves one out for the listener, which is gone by then.
+func (s *Server) connections() int32 { return s.app.Server().GetOpenConnectionsCount() + 1 }
+
+// stoppedServing closes a listener that failed, or that was closed: then
+// fasthttp gives no reason.
+func stoppedServing(l net.Listener, err error) error {
+	_ = l.Close()
+	return fmt.Errorf("serve on %s: %w", l.Addr(), cmp.Or(err, net.ErrClosed))
+}

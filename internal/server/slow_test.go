@@ -27,7 +27,7 @@ const (
 	tolerance = 20 * time.Millisecond
 )
 
-func quick(c *Config) { c.ReadTimeout, c.IdleTimeout = readTimeout, readTimeout }
+func quick(r *running) { r.config.ReadTimeout, r.config.IdleTimeout = readTimeout, readTimeout }
 
 // A request that stops half-way gets a 408 when the time for it is over,
 // wherever it stopped.
@@ -72,58 +72,11 @@ func TestRequestsThatStop(t *testing.T) {
 	}
 }
 
-// A client that sends a byte now and then gets no more time than any other.
-func TestRequestsThatDrip(t *testing.T) {
-	server := start(t, quick, nil)
-	for _, raw := range []string{
-		"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: ",
-		"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n",
-	} {
-		t.Run(raw[:4], func(t *testing.T) {
-			t.Parallel()
-			c := wire.Dial(t, server.Addr())
-			wire.Send(t, c, raw)
-			done := make(chan struct{})
-			dripped := make(chan struct{})
-			go func() {
-				defer close(dripped)
-				tick := time.NewTicker(readTimeout / 10)
-				defer tick.Stop()
-				for {
-					select {
-					case <-done:
-						return
-					case <-tick.C:
-						_, _ = c.Write([]byte(" ")) // fails once the server has closed
-					}
-				}
-			}()
-			began := time.Now()
-			answer, err := bufio.NewReader(c).ReadString('\n')
-			close(done)
-			<-dripped
-			require.NoError(t, err)
-			assert.Equal(t, "HTTP/1.1 408 Request Timeout\r\n", answer)
-			assert.Less(t, time.Since(began), soon)
-			wire.Rest(t, c)
-		})
-	}
-}
-
-// An idle connection closes without a word, and so does one whose client ends
-// it, between requests.
-func TestIdleConnections(t *testing.T) {
-	server := start(t, quick, nil)
-	c := wire.Dial(t, server.Addr())
-	answers := bufio.NewReader(c)
-	for range 3 {
-		wire.Send(t, c, getLive)
-		assert.Equal(t, sorted(answer("200 OK", "", `{"ok":true}`)), wire.Next(t, answers, "GET"))
-	}
-	assert.Empty(t, wire.Rest(t, c), "idle for too long")
-
+// A connection that its client ends between requests closes without a word.
+func TestConnectionsThatEnd(t *testing.T) {
+	server := start(t, nil, nil)
 	for _, sent := range []string{"", "\r\n", "\r\n\r\n"} {
-		c = wire.Dial(t, server.Addr())
+		c := wire.Dial(t, server.Addr())
 		wire.Send(t, c, sent)
 		require.NoError(t, c.(*net.TCPConn).CloseWrite())
 		assert.Empty(t, wire.Rest(t, c), "ended by the client after %q", sent)
@@ -131,7 +84,8 @@ func TestIdleConnections(t *testing.T) {
 }
 
 // A connection that was busy for longer than any of its time-outs has all of
-// them again when it pauses, for its next request and within it.
+// them again when it pauses, for its next request and within it; an idle one
+// closes without a word.
 func TestBusyConnectionsThatStop(t *testing.T) {
 	server := start(t, quick, nil)
 	for name, c := range map[string]struct{ sent, want string }{
@@ -140,13 +94,12 @@ func TestBusyConnectionsThatStop(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client := wire.Dial(t, server.Addr())
-			answers := bufio.NewReader(client)
+			client, answers := server.dial(t)
 			tick := time.NewTicker(readTimeout / 5)
 			defer tick.Stop()
 			for busy := time.Now(); time.Since(busy) < 3*readTimeout; <-tick.C {
 				wire.Send(t, client, getLive)
-				require.Equal(t, sorted(answer("200 OK", "", `{"ok":true}`)), wire.Next(t, answers, "GET"))
+				require.Equal(t, nextLive, wire.Next(t, answers, "GET"))
 			}
 			wire.Send(t, client, getLive)
 			wire.Next(t, answers, "GET")
@@ -179,7 +132,7 @@ func TestRequestsThatEndEarly(t *testing.T) {
 // continue.
 func TestAnswersAfterIdleTime(t *testing.T) {
 	const writeTimeout = 300 * time.Millisecond
-	server := start(t, func(c *Config) { c.WriteTimeout = writeTimeout }, nil)
+	server := start(t, func(r *running) { r.writeTimeout = writeTimeout }, nil)
 	post := "POST /livez HTTP/1.1\r\nHost: x\r\n"
 	for name, c := range map[string]struct{ sent, want string }{
 		"bad":       {"GET /livez HTTP/1.1\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"},
@@ -189,8 +142,7 @@ func TestAnswersAfterIdleTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client := wire.Dial(t, server.Addr())
-			answers := bufio.NewReader(client)
+			client, answers := server.dial(t)
 			wire.Send(t, client, getLive)
 			wire.Next(t, answers, "GET")
 			<-time.After(2 * writeTimeout)
@@ -224,48 +176,45 @@ func readLarge(t *testing.T, answers *bufio.Reader) {
 	require.EqualValues(t, len(large), n)
 }
 
-// The idle time begins when a slow reply is through.
-func TestIdleTimeBeginsBehindTheReply(t *testing.T) {
-	const idle = 500 * time.Millisecond
-	server := start(t, func(c *Config) { c.IdleTimeout = idle }, mountLarge)
-	client := wire.Dial(t, server.Addr())
-	answers := bufio.NewReader(client)
-	wire.Send(t, client, getLarge)
-	time.Sleep(idle * 4 / 5)
-	readLarge(t, answers)
-	ended := time.Now()
-	assert.Empty(t, wire.Rest(t, client))
-	assert.GreaterOrEqual(t, time.Since(ended), idle-tolerance)
-	assert.Less(t, time.Since(ended), soon)
-}
-
-// A request that came while a reply was going out is answered, however long
-// that took.
-func TestRequestDuringASlowReply(t *testing.T) {
-	const idle = 300 * time.Millisecond
-	server := start(t, func(c *Config) { c.IdleTimeout = idle }, mountLarge)
-	client := wire.Dial(t, server.Addr())
-	answers := bufio.NewReader(client)
-	wire.Send(t, client, getLarge)
-	time.Sleep(idle / 3)
-	wire.Send(t, client, getLive)
-	time.Sleep(2 * idle)
-	readLarge(t, answers)
-	assert.Equal(t, sorted(answer("200 OK", "", `{"ok":true}`)), wire.Next(t, answers, "GET"))
-}
-
-// The time of a slow reply is over for whatever is sent after it.
-func TestContinueBehindASlowReply(t *testing.T) {
-	const write = 300 * time.Millisecond
-	server := start(t, func(c *Config) { c.WriteTimeout = write }, mountLarge)
-	client := wire.Dial(t, server.Addr())
-	answers := bufio.NewReader(client)
-	wire.Send(t, client, getLarge+"POST /livez HTTP/1.1\r\nHost: x\r\n")
-	time.Sleep(write / 3)
-	readLarge(t, answers)
-	time.Sleep(2 * write)
-	wire.Send(t, client, "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
-	line, err := answers.ReadString('\n')
-	require.NoError(t, err)
-	assert.Equal(t, "HTTP/1.1 100 Continue\r\n", line)
+// The time-outs begin behind a slow reply: of idle time, of sending the next
+// reply, and for a request that came meanwhile.
+func TestSlowReplies(t *testing.T) {
+	const limit = 300 * time.Millisecond
+	for name, c := range map[string]struct {
+		edit func(*running)
+		try  func(t *testing.T, client net.Conn, answers *bufio.Reader)
+	}{
+		"idle": {func(r *running) { r.config.IdleTimeout = limit }, func(t *testing.T, client net.Conn, answers *bufio.Reader) {
+			time.Sleep(limit * 4 / 5)
+			readLarge(t, answers)
+			ended := time.Now()
+			assert.Empty(t, wire.Rest(t, client))
+			assert.GreaterOrEqual(t, time.Since(ended), limit-tolerance)
+			assert.Less(t, time.Since(ended), soon)
+		}},
+		"a request meanwhile": {func(r *running) { r.config.IdleTimeout = limit }, func(t *testing.T, client net.Conn, answers *bufio.Reader) {
+			time.Sleep(limit / 3)
+			wire.Send(t, client, getLive)
+			time.Sleep(2 * limit)
+			readLarge(t, answers)
+			assert.Equal(t, nextLive, wire.Next(t, answers, "GET"))
+		}},
+		"100 Continue": {func(r *running) { r.writeTimeout = limit }, func(t *testing.T, client net.Conn, answers *bufio.Reader) {
+			wire.Send(t, client, "POST /livez HTTP/1.1\r\nHost: x\r\n")
+			time.Sleep(limit / 3)
+			readLarge(t, answers)
+			time.Sleep(2 * limit)
+			wire.Send(t, client, "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+			line, err := answers.ReadString('\n')
+			require.NoError(t, err)
+			assert.Equal(t, "HTTP/1.1 100 Continue\r\n", line)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, answers := start(t, c.edit, mountLarge).dial(t)
+			wire.Send(t, client, getLarge)
+			c.try(t, client, answers)
+		})
+	}
 }

@@ -1,7 +1,11 @@
+// Package snapshot keeps the latest known status of the runtime as the bytes
+// that answer a read.
 package snapshot
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,35 +13,44 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 )
 
-// Config configures a Keeper. Fetch is required.
+// Status is what a caller may see of the runtime.
+type Status struct {
+	// State is shown as it is; known ones are ready, starting, stopping,
+	// stopped and unavailable.
+	State string `json:"state"`
+	// Provider names what runs the runtime, for example static or upcloud.
+	Provider string `json:"provider"`
+	// Details is a JSON object, or nil for none.
+	Details json.RawMessage `json:"details,omitempty"`
+}
+
+// Render returns {"status":{"state","provider","details"?}}, compact.
+func (s Status) Render() ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(map[string]Status{"status": s})
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}
+
+// Config configures a Keeper. All of it is required.
 type Config struct {
 	// Fetch asks the runtime for its status. What it returns was observed
 	// after the call began. Its errors are shown to readers as they are.
 	Fetch func(ctx context.Context) (Status, error)
-	// MaxAge is how old a shown status may be, counted from when it was asked
-	// for; default 10 s.
+	// MaxAge is how old a shown status may be, counted from when it was asked for.
 	MaxAge time.Duration
 	// Refresh and RefreshMoving are how long after it was asked for a status
-	// that is read is asked for again, at rest (default 2 s) and while the
-	// state moves (default 500 ms).
+	// that is read is asked for again, at rest and while the state moves.
 	Refresh, RefreshMoving time.Duration
-	// Timeout bounds how long a reader waits when there is nothing to show;
-	// default 30 s.
+	// Timeout bounds how long a reader waits when there is nothing to show.
 	Timeout time.Duration
 	// Streams is how many streams tell of accepted writes, all lost at first;
 	// see Keeper.Stream.
 	Streams int
-	// Metrics gets bus_vm_snapshot_…; nil for none.
+	// Metrics gets bus_vm_snapshot_….
 	Metrics *metrics.Set
 }
-
-// The defaults of Config.
-const (
-	defaultMaxAge        = 10 * time.Second
-	defaultRefresh       = 2 * time.Second
-	defaultRefreshMoving = 500 * time.Millisecond
-	defaultTimeout       = 30 * time.Second
-)
 
 const (
 	// refreshWait is how long a reader waits for a refresh before it takes a
@@ -64,19 +77,17 @@ type Keeper struct {
 
 	mu       sync.Mutex
 	asked    uint64        // requests begun
-	floor    uint64        // the lowest request whose answer may be shown
-	began    time.Time     // of the request in flight; zero without one
+	began    time.Time     // of the latest of them
 	last     answer        // to the latest request that has ended
+	floor    uint64        // the lowest request whose answer may be shown
+	wanted   uint64        // the latest request that a reader needs
 	lost     int           // streams of accepted writes that are not open
 	changed  chan struct{} // closed and replaced when a request has ended
-	waiting  int           // readers that wait
-	wanted   uint64        // the latest request that one of them needs
-	hinted   bool          // another requester saw another state than the shown one
 	watching watch
 	ended    bool // Run has returned
 }
 
-// shown is a status on display. Only its read flag changes.
+// shown is a status on display. Of it only read changes, and refresh, which mu guards.
 type shown struct {
 	document []byte
 	state    string
@@ -98,13 +109,6 @@ type answer struct {
 
 // New returns a Keeper; it shows nothing before Run.
 func New(config Config) *Keeper {
-	setDefault(&config.MaxAge, defaultMaxAge)
-	setDefault(&config.Refresh, defaultRefresh)
-	setDefault(&config.RefreshMoving, defaultRefreshMoving)
-	setDefault(&config.Timeout, defaultTimeout)
-	if config.Metrics == nil {
-		config.Metrics = metrics.NewSet()
-	}
 	refreshes := func(result string) *metrics.Counter {
 		return config.Metrics.NewCounter(`bus_vm_snapshot_refreshes_total{result="` + result + `"}`)
 	}
@@ -126,12 +130,6 @@ func New(config Config) *Keeper {
 		return 0
 	})
 	return k
-}
-
-func setDefault(d *time.Duration, value time.Duration) {
-	if *d <= 0 {
-		*d = value
-	}
 }
 
 // since is how long t is past by the monotonic and by the wall clock, whichever
@@ -172,8 +170,6 @@ func (k *Keeper) wait(ctx context.Context) ([]byte, error) {
 	defer k.mu.Unlock()
 	need := k.need()
 	k.wanted = max(k.wanted, need)
-	k.waiting++
-	defer func() { k.waiting-- }()
 	k.signal()
 	for older := false; ; {
 		var err error
@@ -212,18 +208,27 @@ func (k *Keeper) need() uint64 {
 	switch {
 	case k.last.err != nil && k.last.number >= k.floor && since(k.last.from) < failureHold:
 		return k.last.number
-	case !k.began.IsZero() && k.asked >= k.floor && k.lost == 0 && since(k.began) < k.config.MaxAge:
+	case k.asked > k.last.number && k.asked >= k.floor && k.lost == 0 && since(k.began) < k.config.MaxAge:
 		return k.asked
 	}
 	return k.asked + 1
 }
 
-// Invalidate drops whatever was asked for before now: a write may have been
-// accepted. When it returns, no Read that begins shows it any more.
-func (k *Keeper) Invalidate() {
+// Invalidate drops whatever was asked for before now: a write was accepted that
+// leads to target, or, if that is empty, may have been. When it returns, no Read
+// that begins shows it any more. After an accepted write of this process's own,
+// the status is watched until it gets to target, a write to another state is
+// accepted, or watchFor has passed.
+func (k *Keeper) Invalidate(target string, own bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.invalidate()
+	switch {
+	case own:
+		k.watching = watch{state: target, since: time.Now()}
+	case target != "" && target != k.watching.state:
+		k.watching = watch{}
+	}
 }
 
 // invalidate holds mu.
@@ -232,20 +237,6 @@ func (k *Keeper) invalidate() {
 	k.current.Store(nil)
 	k.invalidations.Inc()
 	k.signal()
-}
-
-// Accepted is Invalidate for a write that was accepted, which leads to state.
-// After one of this process's own, the status is watched until it gets there, a
-// write to another state is accepted, or watchFor has passed.
-func (k *Keeper) Accepted(state string, own bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.invalidate()
-	if own {
-		k.watching = watch{state: state, since: time.Now()}
-	} else if state != k.watching.state {
-		k.watching = watch{}
-	}
 }
 
 // Stream says that one of Config.Streams has opened, or is lost. While one is
@@ -264,12 +255,12 @@ func (k *Keeper) Stream(open bool) {
 
 // Hint says that another requester was told state. It is not shown, since
 // nothing says when it was observed, but if it is another one the next refresh
-// is due.
+// is due as while the state moves.
 func (k *Keeper) Hint(state string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if s := k.current.Load(); s != nil && s.state != state {
-		k.hinted = true
+		s.refresh = min(s.refresh, k.config.RefreshMoving)
 		k.signal()
 	}
 }

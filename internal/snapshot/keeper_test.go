@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/require"
 )
 
@@ -40,12 +41,29 @@ func (f *fakeRuntime) fetch(ctx context.Context) (Status, error) {
 	}
 }
 
-// inBubble runs f beside a running Keeper, under a clock that only moves when
-// everybody waits.
-func inBubble(t *testing.T, f func(t *testing.T, k *Keeper, r *fakeRuntime)) {
+// The settings of the tests' Keepers.
+const (
+	maxAge        = 10 * time.Second
+	refresh       = 2 * time.Second
+	refreshMoving = 500 * time.Millisecond
+	timeout       = 30 * time.Second
+)
+
+func newKeeper(fetch func(context.Context) (Status, error), streams int) *Keeper {
+	return New(Config{
+		Fetch: fetch, MaxAge: maxAge, Refresh: refresh, RefreshMoving: refreshMoving, Timeout: timeout,
+		Streams: streams, Metrics: metrics.NewSet(),
+	})
+}
+
+// inBubble runs f beside a running Keeper without streams, under a clock that
+// only moves when everybody waits.
+func inBubble(t *testing.T, f func(t *testing.T, k *Keeper, r *fakeRuntime)) { inBubbleOf(t, 0, f) }
+
+func inBubbleOf(t *testing.T, streams int, f func(t *testing.T, k *Keeper, r *fakeRuntime)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &fakeRuntime{state: "ready"}
-		k := New(Config{Fetch: r.fetch})
+		k := newKeeper(r.fetch, streams)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- k.Run(ctx) }()
@@ -114,7 +132,7 @@ func TestFailingBackendIsShownUntilTheMaximumAge(t *testing.T) {
 		read(t, k)
 		read(t, k)
 		r.set("", gone)
-		for start := time.Now(); time.Since(start) < defaultMaxAge-time.Millisecond; time.Sleep(time.Millisecond) {
+		for start := time.Now(); time.Since(start) < maxAge-time.Millisecond; time.Sleep(time.Millisecond) {
 			require.Equal(t, document("ready"), read(t, k))
 		}
 		require.LessOrEqual(t, r.asked.Load(), int64(8), "retries are paced like refreshes")
@@ -130,14 +148,8 @@ func TestFailingBackendIsShownUntilTheMaximumAge(t *testing.T) {
 // While a stream of accepted writes is lost, each read needs a request that
 // began after it did; those that wait share one.
 func TestLostStream(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := &fakeRuntime{state: "ready", delay: time.Second}
-		k := New(Config{Fetch: r.fetch, Streams: 2})
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- k.Run(ctx) }()
-		defer func() { cancel(); <-done }()
-
+	inBubbleOf(t, 2, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		r.delay = time.Second
 		require.Equal(t, document("ready"), read(t, k), "before the streams open")
 		require.Equal(t, document("ready"), read(t, k))
 		require.EqualValues(t, 2, r.asked.Load(), "nothing is kept")
@@ -175,7 +187,7 @@ func TestAgeIsComparedAtTheRead(t *testing.T) {
 	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
 		read(t, k)
 		read(t, k)
-		for _, age := range []time.Duration{defaultMaxAge, time.Hour} {
+		for _, age := range []time.Duration{maxAge, time.Hour} {
 			old := &shown{document: []byte("old"), askedAt: time.Now().Add(-age), fresh: 2 * time.Hour}
 			old.read.Store(true)
 			k.current.Store(old)
@@ -195,7 +207,7 @@ func TestHint(t *testing.T) {
 		read(t, k)
 		r.set("stopped", nil)
 		k.Hint("ready")
-		time.Sleep(defaultRefreshMoving)
+		time.Sleep(refreshMoving)
 		synctest.Wait()
 		require.Equal(t, document("ready"), read(t, k), "no news")
 		k.Hint("stopped")
@@ -219,14 +231,15 @@ func TestWatch(t *testing.T) {
 		want int64
 	}{
 		"to the target":       {func(_ *Keeper, r *fakeRuntime) { time.Sleep(10 * time.Second); r.set("ready", nil) }, 21},
-		"another's write":     {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Accepted("stopped", false) }, 20},
-		"another of the same": {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Accepted("ready", false) }, 120 + 9*30},
+		"another's write":     {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Invalidate("stopped", false) }, 20},
+		"another of the same": {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Invalidate("ready", false) }, 120 + 9*30},
+		"an unknown outcome":  {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Invalidate("", false) }, 120 + 9*30},
 		"for ten minutes":     {func(*Keeper, *fakeRuntime) {}, 120 + 9*30},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
 				r.set("starting", nil)
-				k.Accepted("ready", true)
+				k.Invalidate("ready", true)
 				c.then(k, r)
 				time.Sleep(time.Hour)
 				require.InDelta(t, c.want, r.asked.Load(), 2)
@@ -234,7 +247,7 @@ func TestWatch(t *testing.T) {
 		})
 	}
 	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
-		k.Accepted("ready", false)
+		k.Invalidate("ready", false)
 		time.Sleep(time.Hour)
 		require.Zero(t, r.asked.Load(), "a write of others is not watched")
 	})
@@ -243,7 +256,7 @@ func TestWatch(t *testing.T) {
 // A reader that waits when Run ends, or comes later, is not kept until the time-out.
 func TestEndOfRunEndsWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := New(Config{Fetch: func(context.Context) (Status, error) { return Status{}, errors.New("away") }})
+		k := newKeeper(func(context.Context) (Status, error) { return Status{}, errors.New("away") }, 0)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- k.Run(ctx) }()
@@ -258,7 +271,7 @@ func TestEndOfRunEndsWaiting(t *testing.T) {
 		require.Zero(t, time.Since(began))
 	})
 	synctest.Test(t, func(t *testing.T) {
-		k := New(Config{Fetch: (&fakeRuntime{}).fetch})
+		k := newKeeper((&fakeRuntime{}).fetch, 0)
 		read := make(chan error)
 		go func() { _, err := k.Read(t.Context()); read <- err }()
 		synctest.Wait()

@@ -60,15 +60,12 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) due() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.waiting > 0 && k.wanted > k.asked {
+	if k.wanted > k.asked {
 		return 0
 	}
 	interval := idleWait
 	if s := k.current.Load(); s != nil && s.read.Load() {
 		interval = s.refresh
-		if k.hinted {
-			interval = min(interval, k.config.RefreshMoving)
-		}
 	}
 	if k.watching.state != "" {
 		switch watched := since(k.watching.since); {
@@ -104,7 +101,6 @@ func (k *Keeper) refresh(ctx context.Context) {
 
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.began = time.Time{}
 	if got.err = err; err != nil {
 		got.from = time.Now()
 	}
@@ -124,22 +120,17 @@ func (k *Keeper) refresh(ctx context.Context) {
 		if status.State == k.watching.state {
 			k.watching = watch{}
 		}
-		if k.lost == 0 {
-			k.show(status.State, got)
+		if k.lost > 0 {
+			break
 		}
+		next := &shown{document: got.document, state: status.State, askedAt: got.from, refresh: k.config.Refresh}
+		if moving[status.State] {
+			next.refresh = k.config.RefreshMoving
+		}
+		// One that took long to arrive still serves those who come right after it.
+		next.fresh = max(next.refresh, since(got.from)+k.config.RefreshMoving)
+		k.current.Store(next)
 	}
 	close(k.changed)
 	k.changed = make(chan struct{})
-}
-
-// show puts a status on display. The caller holds mu.
-func (k *Keeper) show(state string, got answer) {
-	next := &shown{document: got.document, state: state, askedAt: got.from, refresh: k.config.Refresh}
-	if moving[state] {
-		next.refresh = k.config.RefreshMoving
-	}
-	// One that took long to arrive still serves those who come right after it.
-	next.fresh = max(next.refresh, since(got.from)+k.config.RefreshMoving)
-	k.hinted = false
-	k.current.Store(next)
 }

@@ -85,7 +85,7 @@ func TestNoInterleavingShowsAStateOlderThanAnAcceptedWrite(t *testing.T) {
 func play(t *testing.T, seed uint64, history []move) string {
 	w := &world{slowest: time.Second, seed: seed}
 	const streams = 2
-	k := New(Config{Fetch: w.fetch, Streams: streams})
+	k := newKeeper(w.fetch, streams)
 	for range streams {
 		k.Stream(true)
 	}
@@ -105,7 +105,7 @@ func play(t *testing.T, seed uint64, history []move) string {
 		case "write":
 			w.do(func() { w.accepted++ })
 			if lost == 0 || m.amount%2 == 0 { // while a stream is lost, a write of others goes unseen
-				k.Accepted("some state", m.amount%2 == 0)
+				k.Invalidate("some state", m.amount%2 == 0)
 			}
 		case "read":
 			document, err := k.Read(ctx)
@@ -141,7 +141,7 @@ func play(t *testing.T, seed uint64, history []move) string {
 			w.do(func() { w.fails = true; w.disturbed++ })
 		case "recover":
 			w.do(func() { w.fails, w.slowest = false, time.Second })
-			time.Sleep(defaultTimeout + time.Minute) // what is under way ends
+			time.Sleep(timeout + time.Minute) // what is under way ends
 			good = true
 		case "stream is lost":
 			if lost < streams {

@@ -131,7 +131,7 @@ func (s *Store) clockSlack() time.Duration {
 type Parked struct {
 	EventID string          `json:"event_id"`
 	Reason  string          `json:"reason"`
-	RetryAt usage.Time      `json:"retry_at"`
+	RetryAt time.Time       `json:"retry_at"`
 	Record  json.RawMessage `json:"record"`
 }
 

@@ -24,19 +24,14 @@ const (
 )
 
 // cache remembers who a verified token belongs to. Its key is the whole token:
-// never a hash of it, which another token may share. otter evicts beyond its
-// bound, which is on memory: a token with a thousand scopes takes the room of
-// many. Refusals are never kept.
+// never a hash of it, which another token may share. Its bound is on memory: a
+// token with a thousand scopes takes the room of many. Refusals are never kept.
 //
 // A token is remembered when it is verified for the second time: one that comes
-// once costs no memory, so a flood of such tokens evicts no other.
-//
-// An entry ends after rememberFor, or with its token, and is removed by a timer
-// that is there only while there are entries. otter's own expiry would read the
-// clock at each lookup, and needs a goroutine for an idle cache.
+// once costs no memory, so a flood of such tokens evicts no other. A timer, set
+// only while there are entries, removes those that have ended (docs/adr/0006).
 type cache struct {
 	entries *otter.Cache[string, *Identity]
-	now     func() time.Time
 	// seen has a mark for tokens that were verified once. Marks are short and
 	// overwrite each other: all they decide is what is worth remembering.
 	seen     []atomic.Uint32
@@ -44,13 +39,10 @@ type cache struct {
 	sweeping atomic.Bool  // a timer is set
 }
 
-// newCache returns a cache of size ordinary tokens, swept by the clock now.
-func newCache(size int, now func() time.Time) (*cache, error) {
-	entries, err := otter.New(&otter.Options[string, *Identity]{MaximumWeight: uint64(size), Weigher: weigh})
-	if err != nil {
-		return nil, err
-	}
-	return &cache{entries: entries, now: now, seen: make([]atomic.Uint32, size), seed: maphash.MakeSeed()}, nil
+// newCache returns a cache of size ordinary tokens.
+func newCache(size int) *cache {
+	entries := otter.Must(&otter.Options[string, *Identity]{MaximumWeight: uint64(size), Weigher: weigh})
+	return &cache{entries: entries, seen: make([]atomic.Uint32, size), seed: maphash.MakeSeed()}
 }
 
 func weigh(token string, id *Identity) uint32 {
@@ -70,11 +62,11 @@ func (c *cache) get(token string, now time.Time) *Identity {
 // put remembers id, to whom the verified token belongs, until the token expires
 // or for rememberFor, if the token was put before. It owns id from here on.
 func (c *cache) put(token string, id *Identity, now time.Time) {
-	seconds := min(id.expiresAt-unixSeconds(now), rememberFor.Seconds())
-	if seconds <= 0 || !c.seenBefore(token) {
+	lasts := time.Duration(min(id.ExpiresAt-unixSeconds(now), rememberFor.Seconds()) * float64(time.Second))
+	if lasts <= 0 || !c.seenBefore(token) {
 		return
 	}
-	id.verifiedUntil = now.Add(time.Duration(seconds * float64(time.Second)))
+	id.verifiedUntil = now.Add(lasts)
 	c.entries.Set(strings.Clone(token), id) // token is a part of the request
 	c.sweepLater()
 }
@@ -98,7 +90,7 @@ func (c *cache) sweepLater() {
 // then its token is verified once more.
 func (c *cache) sweep() {
 	c.sweeping.Store(false) // first, so that a put from here on sets the timer
-	now := c.now()
+	now := time.Now()
 	for token, id := range c.entries.All() {
 		if !now.Before(id.verifiedUntil) {
 			c.entries.Invalidate(token)

@@ -16,26 +16,17 @@ import (
 // 9999, far below any overflow of the arithmetic on them.
 const latestDate = 253402300799
 
-// Why claims are refused.
-const (
-	ErrSubject       = refusal("the claim sub is missing, empty or no string")
-	ErrExpiry        = refusal("the claim exp is missing or no number")
-	ErrExpired       = refusal("the token has expired")
-	ErrNotYetValid   = refusal("the token is not valid yet")
-	ErrWrongAudience = refusal("the token is meant for another audience")
+// Why claims are refused. No reason to refuse a token repeats a part of it.
+var (
+	ErrSubject       = errors.New("the claim sub is missing or empty")
+	ErrExpiry        = errors.New("the claim exp is missing, or a date is out of range")
+	ErrClaimType     = errors.New("one of the claims sub, aud, scope, exp and nbf has a wrong type")
+	ErrExpired       = errors.New("the token has expired")
+	ErrNotYetValid   = errors.New("the token is not valid yet")
+	ErrWrongAudience = errors.New("the token is meant for another audience")
 
-	errNotJSON        = refusal("the claims are not one JSON object with unique names")
-	errNotBeforeType  = refusal("the claim nbf is no number")
-	errAudienceType   = refusal("the claim aud is neither a string nor a list of strings")
-	errScopeType      = refusal("the claim scope is no string")
-	errDateOutOfRange = refusal("a date is out of range")
+	errNotJSON = errors.New("the claims are not one JSON object with unique names")
 )
-
-// refusal is a reason to refuse a token. It names what is wrong, never what
-// was sent.
-type refusal string
-
-func (r refusal) Error() string { return string(r) }
 
 // RawClaims is what golang-jwt decodes the claims of a token into, before it
 // verifies the signature: their text. Accept reads it, after the signature. A
@@ -55,130 +46,68 @@ func (c *RawClaims) UnmarshalJSON(data []byte) error {
 
 // claims are those that matter here.
 type claims struct {
-	subject   string
-	audience  []string
-	scope     string
-	expiresAt float64 // seconds since the epoch; RFC 7519 §2 allows fractions
-	notBefore float64 // 0 when absent
+	Subject  string   `json:"sub"`
+	Audience audience `json:"aud"`
+	Scope    string   `json:"scope"`
+	validity
 }
 
-// read reads claims strictly: names match exactly, a repeated name or a wrong
-// type is refused. encoding/json would take AUD for aud, and the last of two.
-func (c *claims) read(text []byte) error {
-	if err := json.Unmarshal(text, c); err != nil {
-		if reason, ok := errors.AsType[refusal](err); ok {
-			return reason
-		}
-		return errNotJSON // the text of err may quote the claims
+// validity is from when to when a token is valid, in seconds since the epoch,
+// of which RFC 7519 §2 allows fractions.
+type validity struct {
+	ExpiresAt float64 `json:"exp"`
+	NotBefore float64 `json:"nbf"` // 0 when absent
+}
+
+// audience is a string or a list of strings (RFC 7519 §4.1.3).
+type audience []string
+
+// UnmarshalJSONFrom takes half of the time of jwt.ClaimStrings.
+func (a *audience) UnmarshalJSONFrom(in *jsontext.Decoder) error {
+	if in.PeekKind() != '"' {
+		return json.UnmarshalDecode(in, (*[]string)(a))
 	}
+	*a = make(audience, 1)
+	return json.UnmarshalDecode(in, &(*a)[0])
+}
+
+// strict refuses null, which json would take for the zero value.
+var strict = json.WithUnmarshalers(json.JoinUnmarshalers(
+	json.UnmarshalFromFunc(notNull[string]), json.UnmarshalFromFunc(notNull[float64])))
+
+func notNull[T any](in *jsontext.Decoder, _ *T) error {
+	if in.PeekKind() == 'n' {
+		return ErrClaimType
+	}
+	return errors.ErrUnsupported // json.UnmarshalFromFunc: go on as usual
+}
+
+// readClaims reads claims strictly: names match exactly, a repeated name, in
+// members that do not matter as well, invalid UTF-8 and a wrong type are refused.
+// encoding/json would take AUD for aud, and the last of two.
+func readClaims(text []byte) (c claims, err error) {
+	err = json.Unmarshal(text, &c, strict)
+	_, wrongType := errors.AsType[*json.SemanticError](err)
 	switch {
-	case strings.TrimSpace(c.subject) == "":
-		return ErrSubject
-	case c.audience == nil:
-		return errAudienceType
-	case c.expiresAt == 0:
-		return ErrExpiry
+	case wrongType:
+		return c, ErrClaimType
+	case err != nil:
+		return c, errNotJSON // the text of err may quote the claims
+	case strings.TrimSpace(c.Subject) == "":
+		return c, ErrSubject
+	case c.ExpiresAt <= 0, c.ExpiresAt > latestDate, math.Abs(c.NotBefore) > latestDate:
+		return c, ErrExpiry
 	}
-	return nil
+	return c, nil
 }
 
-// UnmarshalJSONFrom reads one JSON object. The decoder refuses repeated names
-// and invalid UTF-8, in members that do not matter as well.
-func (c *claims) UnmarshalJSONFrom(in *jsontext.Decoder) error {
-	if start, err := in.ReadToken(); err != nil || start.Kind() != '{' {
-		return errNotJSON
-	}
-	for in.PeekKind() != '}' {
-		name, err := in.ReadToken()
-		if err != nil {
-			return err
-		}
-		switch name.String() {
-		case "sub":
-			c.subject, err = readString(in, ErrSubject)
-		case "aud":
-			c.audience, err = readAudience(in)
-		case "scope":
-			c.scope, err = readString(in, errScopeType)
-		case "exp":
-			c.expiresAt, err = readDate(in, ErrExpiry)
-			if err == nil && c.expiresAt <= 0 {
-				err = errDateOutOfRange
-			}
-		case "nbf":
-			c.notBefore, err = readDate(in, errNotBeforeType)
-		default:
-			err = in.SkipValue()
-		}
-		if err != nil {
-			return err
-		}
-	}
-	_, err := in.ReadToken()
-	return err
-}
-
-func readString(in *jsontext.Decoder, wrongType refusal) (string, error) {
-	value, err := in.ReadToken()
-	if err != nil {
-		return "", err
-	}
-	if value.Kind() != '"' {
-		return "", wrongType
-	}
-	return value.String(), nil
-}
-
-// readAudience takes a string or a list of strings (RFC 7519 §4.1.3).
-func readAudience(in *jsontext.Decoder) ([]string, error) {
-	if in.PeekKind() != '[' {
-		audience, err := readString(in, errAudienceType)
-		return []string{audience}, err
-	}
-	if _, err := in.ReadToken(); err != nil {
-		return nil, err
-	}
-	list := []string{}
-	for in.PeekKind() != ']' {
-		audience, err := readString(in, errAudienceType)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, audience)
-	}
-	_, err := in.ReadToken()
-	return list, err
-}
-
-// readDate takes a NumericDate: a number of seconds, at most latestDate.
-func readDate(in *jsontext.Decoder, wrongType refusal) (float64, error) {
-	value, err := in.ReadToken()
-	if err != nil {
-		return 0, err
-	}
-	if value.Kind() != '0' {
-		return 0, wrongType
-	}
-	seconds, err := value.Float()
-	if err != nil || math.Abs(seconds) > latestDate {
-		return 0, errDateOutOfRange
-	}
-	return seconds, nil
-}
-
-// scopes splits at the ASCII space only (RFC 6749 §3.3).
-func (c *claims) scopes() []string {
-	return strings.FieldsFunc(c.scope, func(r rune) bool { return r == ' ' })
-}
-
-// checkDates refuses a token at the very moment of exp (RFC 7519 §4.1.4: "on
-// or after"), and before nbf.
-func checkDates(expiresAt, notBefore float64, now time.Time, leeway time.Duration) error {
-	seconds, slack := unixSeconds(now), leeway.Seconds()
-	if seconds >= expiresAt+slack {
+// check refuses a token at the very moment of exp (RFC 7519 §4.1.4: "on or
+// after"), and before nbf.
+func (v validity) check(now time.Time, leeway time.Duration) error {
+	switch seconds, slack := unixSeconds(now), leeway.Seconds(); {
+	case seconds >= v.ExpiresAt+slack:
 		return ErrExpired
-	}
-	if seconds < notBefore-slack {
+	case seconds < v.NotBefore-slack:
 		return ErrNotYetValid
 	}
 	return nil

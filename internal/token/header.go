@@ -3,6 +3,8 @@ package token
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
+	"io"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -19,14 +21,13 @@ const (
 )
 
 // Why the form of a token is refused.
-const (
-	errParts       = refusal("the token has not three parts")
-	errBase64      = refusal("a part of the token is not canonical base64url")
-	errHeaderSize  = refusal("the token header is too large")
-	errHeader      = refusal("the token header is not one JSON object with unique names, alg a string")
-	errCritical    = refusal("the token header demands an extension that is not known here")
-	errKeyID       = refusal("the kid of the token is no string")
-	errClaimsDepth = refusal("the claims are nested too deep")
+var (
+	errParts       = errors.New("the token has not three parts")
+	errBase64      = errors.New("a part of the token is not canonical base64url")
+	errHeaderSize  = errors.New("the token header is too large")
+	errHeader      = errors.New("the token header is not one JSON object with unique names, alg and kid strings")
+	errCritical    = errors.New("the token header demands an extension that is not known here")
+	errClaimsDepth = errors.New("the claims are nested too deep")
 )
 
 var strictBase64 = base64.RawURLEncoding.Strict()
@@ -35,9 +36,10 @@ var strictBase64 = base64.RawURLEncoding.Strict()
 // other member is looked at, so nothing that a header points at (jku, x5u,
 // jwk) is ever fetched or opened.
 type header struct {
-	segment   string // as the token has it
-	algorithm string
-	keyID     string // empty for none
+	segment   string         // as the token has it
+	Algorithm string         `json:"alg"`
+	KeyID     string         `json:"kid"` // empty for none
+	Critical  jsontext.Value `json:"crit"`
 }
 
 // readHeader decodes the header segment of a token and holds it to what
@@ -48,72 +50,47 @@ func readHeader(segment string) (*header, error) {
 		return nil, errHeaderSize
 	}
 	text, err := strictBase64.DecodeString(segment)
-	if err != nil {
+	if err != nil || !canonical(segment) {
 		return nil, errBase64
 	}
 	if bytes.Count(text, []byte("{"))+bytes.Count(text, []byte("["))+bytes.Count(text, []byte(",")) > maxHeaderValues {
 		return nil, errHeaderSize
 	}
-	var wire struct {
-		Algorithm string         `json:"alg"`
-		KeyID     jsontext.Value `json:"kid"`
-		Critical  jsontext.Value `json:"crit"`
-	}
-	if err := json.Unmarshal(text, &wire); err != nil {
+	h := &header{segment: strings.Clone(segment)}
+	if err := json.Unmarshal(text, h, strict); err != nil {
 		return nil, errHeader
 	}
-	if wire.Critical != nil {
+	if h.Critical != nil {
 		return nil, errCritical
-	}
-	h := &header{segment: strings.Clone(segment), algorithm: wire.Algorithm}
-	if wire.KeyID != nil {
-		if wire.KeyID.Kind() != '"' || json.Unmarshal(wire.KeyID, &h.keyID) != nil {
-			return nil, errKeyID
-		}
 	}
 	return h, nil
 }
 
-// checkClaims refuses claims that are not canonical base64url, or nested too
-// deep. It decodes them piece by piece, without an allocation, and is exact up
-// to the first syntax error, where a JSON decoder stops.
-func checkClaims(segment string) error {
-	var coded [1024]byte
-	var text [768]byte
-	depth, quoted, escaped := 0, false, false
-	for len(segment) > 0 {
-		n := copy(coded[:], segment)
-		segment = segment[n:]
-		n, err := strictBase64.Decode(text[:], coded[:n])
-		if err != nil {
-			return errBase64
-		}
-		for _, c := range text[:n] {
-			switch {
-			case escaped:
-				escaped = false
-			case quoted && c == '\\':
-				escaped = true
-			case c == '"':
-				quoted = !quoted
-			case quoted:
-			case c == '{' || c == '[':
-				if depth++; depth > maxClaimsDepth {
-					return errClaimsDepth
-				}
-			case c == '}' || c == ']':
-				depth--
-			}
-		}
+// checkDepth refuses claims that are nested too deep or no JSON at all, without
+// making anything of them.
+func checkDepth(segment string) error {
+	text, err := strictBase64.DecodeString(segment)
+	if err != nil {
+		return errBase64
 	}
-	return nil
+	in := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true))
+	for err == nil && in.StackDepth() <= maxClaimsDepth {
+		_, err = in.ReadToken()
+	}
+	switch {
+	case err == nil:
+		return errClaimsDepth
+	case errors.Is(err, io.EOF):
+		return nil
+	}
+	return errNotJSON
 }
 
-// canonical reports whether the unused last bits of a base64url segment are
-// zero, so that no two spellings of one token verify. Go's lenient decoder,
-// which golang-jwt uses, ignores them.
+// canonical reports whether a base64url segment has the one spelling of its
+// bytes: without line breaks, and with zeros for the unused last bits. Go's
+// lenient decoder, which golang-jwt uses, ignores both.
 func canonical(segment string) bool {
 	var last [3]byte
 	_, err := strictBase64.Decode(last[:], []byte(segment[len(segment)&^3:]))
-	return err == nil
+	return err == nil && !strings.ContainsAny(segment, "\r\n")
 }

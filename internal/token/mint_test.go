@@ -1,35 +1,56 @@
 package token
 
 import (
-	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
-)
 
-var (
-	secret = []byte("a-secret-of-the-tests-that-is-long-enough")
-	now    = time.Unix(1_800_000_000, 999_999_999)
-	whole  = Claims{Subject: DevSubject, Audience: "ai.hg.fi/api", Scope: "vm:read vm:write", TTL: time.Hour}
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestMintRefusesWhatNobodyCouldUse(t *testing.T) {
-	for name, tc := range map[string]struct {
-		secret []byte
-		change func(*Claims)
-		want   error
+	for _, c := range []struct {
+		claims Claims
+		want   string
 	}{
-		"no secret":   {nil, func(*Claims) {}, ErrNoSecret},
-		"no subject":  {secret, func(c *Claims) { c.Subject = "" }, ErrNoSubject},
-		"no audience": {secret, func(c *Claims) { c.Audience = "" }, ErrNoAudience},
-		"no scope":    {secret, func(c *Claims) { c.Scope = "" }, ErrNoScope},
-		"no lifetime": {secret, func(c *Claims) { c.TTL = time.Second - 1 }, ErrTTL},
+		{Claims{"", Audience, "vm:read", time.Hour}, "the subject is empty"},
+		{Claims{DevSubject, "", "vm:read", time.Hour}, "the audience is empty"},
+		{Claims{DevSubject, Audience, "vm:read", time.Second - 1}, "the lifetime is less than a second"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			c := whole
-			tc.change(&c)
-			if got, err := Mint(tc.secret, c, now); got != "" || !errors.Is(err, tc.want) {
-				t.Errorf("got %q, %v, want %v", got, err, tc.want)
-			}
-		})
+		got, err := Mint([]byte(testSecret), c.claims, epoch)
+		assert.Empty(t, got)
+		assert.EqualError(t, err, c.want)
+	}
+}
+
+func TestSecretTexts(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain": "plain", "cGxhaW4=": "cGxhaW4=", " spaced ": " spaced ",
+		"base64:cGxhaW4=": "plain", "base64:cGxhaW4": "plain", "base64:+/+/": "\xfb\xff\xbf",
+	} {
+		got, err := ParseSecret(text)
+		assert.NoError(t, err, text)
+		assert.Equal(t, want, string(got), text)
+	}
+	const empty, notBase64 = "the secret is empty", "what follows base64: is not base64"
+	for text, want := range map[string]string{
+		"": empty, "base64:": empty, "base64:====": empty,
+		"base64:-_-_": notBase64, "base64:a": notBase64, "base64:hunter2!": notBase64,
+	} {
+		_, err := ParseSecret(text)
+		assert.EqualError(t, err, want, text)
+	}
+}
+
+// Neither a byte order mark nor a comment behind one becomes a part of a key.
+func TestSecretFileWithByteOrderMark(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secrets")
+	for _, text := range []string{"\ufefffirst\nsecond\n", "\ufeff# two\nfirst\nsecond\n"} {
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		got, err := ReadSecrets(file)
+		require.NoError(t, err)
+		assert.Equal(t, [][]byte{[]byte("first"), []byte("second")}, got, "%q", text)
 	}
 }

@@ -3,6 +3,7 @@
 package token
 
 import (
+	"cmp"
 	"log/slog"
 	"slices"
 	"strings"
@@ -50,11 +51,11 @@ type Config struct {
 type Identity struct {
 	// Subject is the stable identity id of the token (`sub`).
 	Subject string
-	// Scopes are the granted scopes, split at the ASCII space.
+	// Scopes are the granted scopes, split at the ASCII space (RFC 6749 §3.3).
 	Scopes []string
 
-	expiresAt, notBefore float64   // seconds since the epoch
-	verifiedUntil        time.Time // when the signature is checked again
+	validity
+	verifiedUntil time.Time // when the signature is checked again
 }
 
 // Verifier verifies bearer tokens and remembers the ones it verified. A token
@@ -76,15 +77,8 @@ func NewVerifier(config Config) (*Verifier, error) {
 	if len(config.Audiences) == 0 {
 		config.Audiences = []string{Audience}
 	}
-	if config.CacheSize <= 0 {
-		config.CacheSize = defaultCacheSize
-	}
-	if config.Metrics == nil {
-		config.Metrics = metrics.NewSet()
-	}
-	if config.Now == nil {
-		config.Now = time.Now
-	}
+	config.CacheSize = cmp.Or(config.CacheSize, defaultCacheSize)
+	config.Metrics = cmp.Or(config.Metrics, metrics.NewSet())
 	v := &Verifier{
 		config: config,
 		hits:   config.Metrics.NewCounter(`bus_vm_token_cache_requests_total{result="hit"}`),
@@ -100,39 +94,6 @@ func NewVerifier(config Config) (*Verifier, error) {
 	return v, nil
 }
 
-// SetSecrets replaces the secrets with copies of secrets. Tokens that only a
-// removed one verified are refused from then on, remembered or not. There may
-// be none if there are public keys; then HS256 is refused.
-func (v *Verifier) SetSecrets(secrets [][]byte) error {
-	set, err := newSecrets(secrets)
-	if err != nil {
-		return err
-	}
-	return v.replace(func(ring *keyRing) { ring.secrets = set })
-}
-
-// SetPublicKeys replaces the public keys, likewise.
-func (v *Verifier) SetPublicKeys(public PublicKeys) error {
-	return v.replace(func(ring *keyRing) { ring.public = public })
-}
-
-// replace begins a generation of keys with the present ones, edited.
-func (v *Verifier) replace(edit func(*keyRing)) error {
-	v.setting.Lock()
-	defer v.setting.Unlock()
-	ring := *v.ring.Load()
-	edit(&ring)
-	if ring.secrets == nil && ring.public == nil {
-		return ErrNoKeys
-	}
-	var err error
-	if ring.verified, err = newCache(v.config.CacheSize, v.config.Now); err != nil {
-		return err
-	}
-	v.ring.Store(&ring)
-	return nil
-}
-
 // Recall returns the caller of a token that was verified a moment ago and is
 // valid now, nil for a token that it does not know.
 func (v *Verifier) Recall(token string, now time.Time) (*Identity, error) {
@@ -142,7 +103,7 @@ func (v *Verifier) Recall(token string, now time.Time) (*Identity, error) {
 		return nil, nil
 	}
 	v.hits.Inc()
-	return id, checkDates(id.expiresAt, id.notBefore, now, v.config.Leeway)
+	return id, id.check(now, v.config.Leeway)
 }
 
 // Check refuses, before anything but the header is decoded, what no key of
@@ -165,20 +126,19 @@ func (v *Verifier) Check(token string) (string, error) {
 		v.lastHeader.Store(header)
 	}
 	ring := v.ring.Load()
-	switch _, err := ring.find(header.algorithm, header.keyID); {
-	case err == ErrUnknownKey && v.config.UnknownKey != nil:
+	_, err := ring.find(header.Algorithm, header.KeyID)
+	if err == ErrUnknownKey && v.config.UnknownKey != nil {
 		v.config.UnknownKey()
-		return "", err
+	}
+	switch {
 	case err != nil:
 		return "", err
-	case header.algorithm == hs256 && !ring.secrets.signed(token[:len(token)-len(signature)-1], signature):
+	case header.Algorithm == hs256 && !ring.signed(token[:len(token)-len(signature)-1], signature):
 		return "", jwt.ErrTokenSignatureInvalid
 	case !canonical(claims), !canonical(signature):
 		return "", errBase64
-	case strings.IndexByte(token, '\n') >= 0, strings.IndexByte(token, '\r') >= 0:
-		return "", errBase64 // Go's decoders skip line breaks, strict ones too
-	case header.algorithm != hs256:
-		return token, checkClaims(claims)
+	case header.Algorithm != hs256:
+		return token, checkDepth(claims)
 	}
 	return token, nil
 }
@@ -197,21 +157,20 @@ func (v *Verifier) Key(token *jwt.Token) (any, error) {
 // remembers it: should that one have been replaced meanwhile, nothing stays.
 func (v *Verifier) Accept(token *jwt.Token, now time.Time) (*Identity, error) {
 	raw := token.Claims.(*RawClaims)
-	var claims claims
-	if err := claims.read(raw.text); err != nil {
+	claims, err := readClaims(raw.text)
+	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(claims.audience, func(name string) bool { return slices.Contains(v.config.Audiences, name) }) {
+	if !slices.ContainsFunc(claims.Audience, func(name string) bool { return slices.Contains(v.config.Audiences, name) }) {
 		return nil, ErrWrongAudience
 	}
-	if err := checkDates(claims.expiresAt, claims.notBefore, now, v.config.Leeway); err != nil {
+	if err := claims.check(now, v.config.Leeway); err != nil {
 		return nil, err
 	}
 	id := &Identity{
-		Subject:   claims.subject,
-		Scopes:    claims.scopes(),
-		expiresAt: claims.expiresAt,
-		notBefore: claims.notBefore,
+		Subject:  claims.Subject,
+		Scopes:   strings.FieldsFunc(claims.Scope, func(r rune) bool { return r == ' ' }),
+		validity: claims.validity,
 	}
 	raw.verifiedBy.verified.put(token.Raw, id, now)
 	return id, nil

@@ -9,22 +9,15 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
-// MemoryRecords is how many of the latest records a Memory keeps.
-const MemoryRecords = 1000
+// memoryRecords is how many of the latest records a Memory keeps.
+const memoryRecords = 1000
 
 // Memory keeps the latest records for local checks and forgets the oldest. It
-// survives nothing. All methods are safe for concurrent use.
+// survives nothing. Its zero value is empty; all methods are safe for concurrent use.
 type Memory struct {
-	limit int
-	now   func() time.Time
-
 	mu      sync.Mutex
-	records []Record // oldest first, at most limit
+	records []Record // oldest first
 }
-
-// NewMemory returns an empty Memory of MemoryRecords records; now stamps the
-// terminal ones.
-func NewMemory(now func() time.Time) *Memory { return &Memory{limit: MemoryRecords, now: now} }
 
 // Requested keeps the `requested` record of op. It never fails.
 func (m *Memory) Requested(_ context.Context, op lifecycle.Operation) error {
@@ -40,7 +33,7 @@ func (m *Memory) Requested(_ context.Context, op lifecycle.Operation) error {
 func (m *Memory) Ended(op lifecycle.Operation, outcome lifecycle.Outcome, took time.Duration) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := NewEnded(op, outcome, took, m.now())
+	r := NewEnded(op, outcome, took, time.Now())
 	at := slices.IndexFunc(m.records, func(have Record) bool { return have.EventID == r.EventID })
 	switch {
 	case at < 0:
@@ -52,7 +45,7 @@ func (m *Memory) Ended(op lifecycle.Operation, outcome lifecycle.Outcome, took t
 }
 
 func (m *Memory) add(r Record) {
-	if len(m.records) == m.limit {
+	if len(m.records) == memoryRecords {
 		m.records = slices.Delete(m.records, 0, 1)
 	}
 	m.records = append(m.records, r)

@@ -41,9 +41,9 @@ type Record struct {
 	// EventID is a UUID, the same for every delivery of the record.
 	EventID string `json:"event_id"`
 	// AccountID is the billing account, a UUID.
-	AccountID  string `json:"account_id"`
-	OccurredAt Time   `json:"occurred_at"`
-	Data       Data   `json:"data"`
+	AccountID  string    `json:"account_id"`
+	OccurredAt time.Time `json:"occurred_at"`
+	Data       Data      `json:"data"`
 }
 
 // Data is what a record says about its operation.
@@ -79,6 +79,10 @@ func NewEnded(op lifecycle.Operation, outcome lifecycle.Outcome, took time.Durat
 	r.Data.DurationMS = &ms
 	return r
 }
+
+// At is a clock reading as records have it, in UTC to the microsecond: six digits
+// are what the usual parsers keep.
+func At(t time.Time) time.Time { return t.Round(0).UTC().Truncate(time.Microsecond) }
 
 func record(op lifecycle.Operation, phase Phase, suffix string, at time.Time) Record {
 	return Record{

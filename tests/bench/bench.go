@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +13,6 @@ import (
 // bench is one run of the benchmark.
 type bench struct {
 	options
-	stderr  io.Writer
 	began   time.Time
 	dir     string // programs, scripts and tokens of this run
 	mint    *mint
@@ -25,89 +22,97 @@ type bench struct {
 
 // part is something that can be measured by itself.
 type part struct {
-	name string
-	run  func(*bench, context.Context) error
+	name   string
+	growth bool // of the report on growth
+	run    func(*bench, context.Context)
 }
 
 var parts = []part{
-	{"warm", (*bench).warm},
-	{"cold", (*bench).cold},
-	{"refused", (*bench).refused},
-	{"memory", (*bench).connections},
-	{"flat", (*bench).flatMemory},
-	{"startup", (*bench).startup},
-	{"events", (*bench).eventsStatus},
-	{"writes", (*bench).writes},
+	{"warm", false, (*bench).warm},
+	{"cold", false, (*bench).cold},
+	{"refused", false, (*bench).refused},
+	{"memory", false, (*bench).connections},
+	{"flat", false, (*bench).flatMemory},
+	{"startup", false, (*bench).startup},
+	{"events", false, (*bench).eventsStatus},
+	{"writes", false, (*bench).writes},
+	{"by-connections", true, (*bench).growConnections},
+	{"by-tokens", true, (*bench).growTokens},
+	{"by-writes", true, (*bench).growWrites},
 }
 
-var growthParts = []part{
-	{"by-connections", (*bench).growConnections},
-	{"by-tokens", (*bench).growTokens},
-	{"by-writes", (*bench).growWrites},
-}
-
-func partNames() (names []string) {
-	for _, p := range slices.Concat(parts, growthParts) {
-		names = append(names, p.name)
-	}
-	return names
-}
-
-func selectParts(o options) ([]part, error) {
-	all := parts
-	if o.growth {
-		all = growthParts
-	}
-	if o.only == "" {
-		return all, nil
-	}
-	var chosen []part
-	for name := range strings.SplitSeq(o.only, ",") {
-		i := slices.IndexFunc(all, func(p part) bool { return p.name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("no part %q here; parts are %s", name, strings.Join(partNames(), ", "))
+// selectParts returns the parts of a report: all of them, or only those named.
+func selectParts(growth bool, only string) (chosen []part) {
+	var names []string
+	for _, p := range parts {
+		if p.growth == growth {
+			names = append(names, p.name)
+			if only == "" || slices.Contains(strings.Split(only, ","), p.name) {
+				chosen = append(chosen, p)
+			}
 		}
-		chosen = append(chosen, all[i])
 	}
-	return chosen, nil
+	if only != "" && len(chosen) != len(strings.Split(only, ",")) {
+		check(fmt.Errorf("parts are %s, not %s", strings.Join(names, ","), only))
+	}
+	return chosen
+}
+
+// failure is an error that ends the run: check throws it, caught catches it, so
+// that a measurement reads as what it does. It does not cross goroutines.
+type failure struct{ error }
+
+func check(err error) {
+	if err != nil {
+		panic(failure{err})
+	}
+}
+
+func must[T any](value T, err error) T {
+	check(err)
+	return value
+}
+
+// caught returns what run failed with.
+func caught(run func()) (err error) {
+	defer func() {
+		thrown := recover()
+		if failed, ok := thrown.(failure); ok {
+			err = failed.error
+		} else if thrown != nil {
+			panic(thrown)
+		}
+	}()
+	run()
+	return nil
 }
 
 // newBench looks for the tools, builds the programs and moves itself to the
 // core of the load.
-func newBench(ctx context.Context, o options, stderr io.Writer) (_ *bench, err error) {
-	b := &bench{options: o, stderr: stderr, began: time.Now(), mint: newMint(), missing: map[string]bool{}}
-	if b.dir, err = os.MkdirTemp("", "bus-vm-bench-"); err != nil {
-		return nil, err
+func newBench(ctx context.Context, o options) *bench {
+	b := &bench{
+		options: o, began: time.Now(), dir: must(os.MkdirTemp("", "bus-vm-bench-")), mint: newMint(), missing: map[string]bool{},
 	}
-	defer func() {
-		if err != nil {
-			b.close()
+	err := caught(func() {
+		b.checkTools()
+		b.build(ctx)
+		writeScripts(b.dir)
+		if err := pinSelf(o.loadCore); err != nil {
+			check(fmt.Errorf("pin to core %d: %w; choose others with -server-core and -load-core", o.loadCore, err))
 		}
-	}()
-	if err := b.checkTools(); err != nil {
-		return nil, err
-	}
-	if err := b.build(ctx); err != nil {
-		return nil, err
-	}
-	if err := writeScripts(b.dir); err != nil {
-		return nil, err
-	}
-	if err := pinSelf(o.loadCore); err != nil {
-		return nil, fmt.Errorf("pin to core %d: %w; choose others with -server-core and -load-core", o.loadCore, err)
-	}
-	machine, err := describeMachine(ctx)
+		b.report = newReport(describeMachine(ctx), o)
+	})
 	if err != nil {
-		return nil, err
+		b.close()
+		check(err)
 	}
-	b.report = newReport(machine, o)
-	return b, nil
+	return b
 }
 
 func (b *bench) close() { _ = os.RemoveAll(b.dir) }
 
 func (b *bench) say(format string, args ...any) {
-	fmt.Fprintf(b.stderr, "%5.0f s  %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
+	fmt.Fprintf(os.Stderr, "%5.0f s  %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
 // tools are the programs a run needs; those of a peer may be missing.
@@ -118,42 +123,25 @@ var tools = []struct{ program, install, peer string }{
 	{"nginx", "apt-get install nginx-light", nginxPeer},
 }
 
-func (b *bench) checkTools() error {
-	var needed []string
+func (b *bench) checkTools() {
 	for _, t := range tools {
 		if _, err := exec.LookPath(t.program); err == nil {
 			continue
 		}
-		text := fmt.Sprintf("%s is missing (%s)", t.program, t.install)
 		if t.peer == "" {
-			needed = append(needed, text)
-			continue
+			check(fmt.Errorf("%s is missing (%s)", t.program, t.install))
 		}
 		b.missing[t.peer] = true
-		b.say("%s; going on without it", text)
+		b.say("%s is missing (%s); going on without it", t.program, t.install)
 	}
-	if needed != nil {
-		return fmt.Errorf("%s", strings.Join(needed, "; "))
-	}
-	return nil
 }
 
 // build builds the gateway and the peers with the flags of `just build`.
-func (b *bench) build(ctx context.Context) error {
+func (b *bench) build(ctx context.Context) {
 	b.say("building …")
-	for program, pkg := range map[string]string{
-		gateway:      ".",
-		fasthttpBin:  "./tests/bench/peers/fasthttp",
-		fiberBin:     "./tests/bench/peers/fiber",
-		fiberJWTBin:  "./tests/bench/peers/fiberjwt",
-		netHTTPBin:   "./tests/bench/peers/nethttp",
-		busClientBin: "./tests/bench/peers/busclient",
-	} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", filepath.Join(b.dir, program), pkg)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s (run it from the root of the repository): %w\n%s", pkg, err, out)
-		}
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", b.dir+"/", ".", "./tests/bench/peers/...")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		check(fmt.Errorf("build (run it from the root of the repository): %w\n%s", err, out))
 	}
-	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/busdk/bus-api-provider-vm/tests/bench/peers/wire"
 )
 
@@ -24,19 +26,13 @@ const (
 
 // connections measures memory: of a server at rest, and for each keep-alive
 // connection that has served one request and rests.
-func (b *bench) connections(ctx context.Context) error {
-	n, err := connectionBudget(b.idle)
-	if err != nil {
-		return err
-	}
+func (b *bench) connections(ctx context.Context) {
+	n := connectionBudget(b.idle)
 	s := b.report.section("Memory of idle connections",
 		fmt.Sprintf("%d keep-alive connections; each has served one status read and rests.", n),
 		"", "at start", "with the connections", "a connection")
 	for _, spec := range pick(gatewayName, fasthttpPeer, fiberPeer, netHTTPPeer) {
-		before, after, err := b.idleMemory(ctx, spec, n)
-		if err != nil {
-			return err
-		}
+		before, after := b.idleMemory(ctx, spec, n)
 		each := float64(after-before) / float64(n)
 		s.row(spec.name, megabytes(float64(before)), megabytes(float64(after)), fmt.Sprintf("%.1f KB", each/1000))
 		if spec.name == gatewayName {
@@ -44,62 +40,46 @@ func (b *bench) connections(ctx context.Context) error {
 			b.report.goal(fmt.Sprintf("memory: ≤ 12 KB a connection at %d idle ones", n), fmt.Sprintf("%.1f KB", each/1000), each, 12e3, "")
 		}
 	}
-	return nil
 }
 
 // connectionBudget returns n, or what the limit on open files allows.
-func connectionBudget(n int) (int, error) {
+func connectionBudget(n int) int {
 	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return 0, err
-	}
+	check(syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	if int(limit.Cur) < n+spareFiles {
 		n = int(limit.Cur) - spareFiles
 	}
 	if n < 1 {
-		return 0, fmt.Errorf("at most %d open files are allowed; raise ulimit -n", limit.Cur)
+		check(fmt.Errorf("at most %d open files are allowed; raise ulimit -n", limit.Cur))
 	}
-	return n, nil
+	return n
 }
 
-func (b *bench) idleMemory(ctx context.Context, spec spec, n int) (before, after int64, err error) {
-	s, err := b.start(ctx, spec)
-	if err != nil {
-		return 0, 0, err
-	}
+func (b *bench) idleMemory(ctx context.Context, spec spec, n int) (before, after int64) {
+	s := b.start(ctx, spec)
 	defer s.stop()
-	if err := pause(ctx, settle); err != nil {
-		return 0, 0, err
-	}
-	if before, err = resident(s.cmd.Process.Pid); err != nil {
-		return 0, 0, err
-	}
-	closeAll, err := s.occupy(n, b.mint.token(readClaims()))
-	if err != nil {
-		return 0, 0, err
-	}
+	check(pause(ctx, settle))
+	before = resident(s.cmd.Process.Pid)
+	closeAll := s.occupy(n, b.mint.token(good))
 	defer closeAll()
-	if err := pause(ctx, settle); err != nil {
-		return 0, 0, err
-	}
-	after, err = resident(s.cmd.Process.Pid)
-	return before, after, err
+	check(pause(ctx, settle))
+	return before, resident(s.cmd.Process.Pid)
 }
 
 // occupy opens n connections and sends one status read on each.
-func (s *server) occupy(n int, token string) (closeAll func(), err error) {
+func (s *server) occupy(n int, token string) (closeAll func()) {
 	request := statusRequest(token)
 	connections := make([]net.Conn, n)
 	failures := make([]error, dialers)
-	var wait sync.WaitGroup
+	var dialing sync.WaitGroup
 	for d := range dialers {
-		wait.Go(func() {
+		dialing.Go(func() {
 			for i := d; i < n && failures[d] == nil; i += dialers {
 				connections[i], failures[d] = s.ask(request)
 			}
 		})
 	}
-	wait.Wait()
+	dialing.Wait()
 	closeAll = func() {
 		for _, c := range connections {
 			if c != nil {
@@ -110,9 +90,9 @@ func (s *server) occupy(n int, token string) (closeAll func(), err error) {
 	}
 	if err := errors.Join(failures...); err != nil {
 		closeAll()
-		return nil, fmt.Errorf("%s: %w", s.name, err)
+		check(fmt.Errorf("%s: %w", s.name, err))
 	}
-	return closeAll, nil
+	return closeAll
 }
 
 func statusRequest(token string) []byte {
@@ -128,45 +108,12 @@ func (s *server) ask(request []byte) (net.Conn, error) {
 	if _, err := c.Write(request); err != nil {
 		return c, err
 	}
-	status, err := readReply(bufio.NewReader(c))
-	if err == nil && status != 200 {
+	var reply fasthttp.Response
+	err = reply.Read(bufio.NewReader(c))
+	if status := reply.StatusCode(); err == nil && status != fasthttp.StatusOK {
 		err = fmt.Errorf("status %d", status)
 	}
 	return c, err
-}
-
-// readReply reads one reply that has a Content-Length, and returns its status.
-func readReply(r *bufio.Reader) (status int, err error) {
-	length := -1
-	for first := true; ; first = false {
-		line, err := r.ReadSlice('\n')
-		if err != nil {
-			return 0, err
-		}
-		const digits = len("HTTP/1.1 ")
-		switch {
-		case first && len(line) > digits+3:
-			status = number(line[digits : digits+3])
-		case len(line) > len("content-length:") && line[0]|0x20 == 'c' && line[8]|0x20 == 'l' && line[14] == ':':
-			length = number(line[15:])
-		case len(line) <= 2:
-			if length < 0 {
-				return 0, errors.New("a reply without Content-Length")
-			}
-			_, err = r.Discard(length)
-			return status, err
-		}
-	}
-}
-
-// number reads the digits of b, whatever else stands around them.
-func number(b []byte) (n int) {
-	for _, c := range b {
-		if '0' <= c && c <= '9' {
-			n = n*10 + int(c-'0')
-		}
-	}
-	return n
 }
 
 func pause(ctx context.Context, d time.Duration) error {

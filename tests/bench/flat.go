@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,38 +23,27 @@ const (
 )
 
 // flatMemory sends requests of all kinds and watches that memory stops growing.
-func (b *bench) flatMemory(ctx context.Context) error {
-	s, err := b.start(ctx, gatewaySpec)
-	if err != nil {
-		return err
-	}
+func (b *bench) flatMemory(ctx context.Context) {
+	s := b.start(ctx, gatewaySpec)
 	defer s.stop()
 	kinds := [][]byte{
-		statusRequest(b.mint.token(readClaims())), statusRequest(b.mint.token(readClaims())),
-		statusRequest(b.mint.forged()), statusRequest(b.mint.token(expiredClaims())), statusRequest(b.mint.withoutScope()),
+		statusRequest(b.mint.token(good)), statusRequest(b.mint.token(good)),
+		statusRequest(b.mint.forged()), statusRequest(b.mint.token(expired)), statusRequest(b.mint.token(noRead)),
 		[]byte("GET /readyz HTTP/1.1\r\nHost: bench\r\n\r\n"),
 		[]byte("GET /nothing/here HTTP/1.1\r\nHost: bench\r\n\r\n"),
 		[]byte("PUT /api/v1/vm/status HTTP/1.1\r\nHost: bench\r\nContent-Length: 2\r\n\r\n{}"),
 	}
-	if err := b.mixed(ctx, s, kinds, remembered, 1); err != nil {
-		return err
-	}
+	b.mixed(ctx, s, kinds, remembered, 1)
 	var memory []float64
 	for step := range flatSteps {
-		if err := b.mixed(ctx, s, kinds, b.flat/flatSteps, freshEvery); err != nil {
-			return err
-		}
-		now, err := resident(s.cmd.Process.Pid)
-		if err != nil {
-			return err
-		}
+		b.mixed(ctx, s, kinds, b.flat/flatSteps, freshEvery)
+		now := resident(s.cmd.Process.Pid)
 		memory = append(memory, float64(now)/1e6)
 		if step%5 == 4 {
 			b.say("memory after %d requests: %.1f MB", (step+1)*b.flat/flatSteps, memory[step])
 		}
 	}
 	b.reportFlat(memory)
-	return nil
 }
 
 func (b *bench) reportFlat(memory []float64) {
@@ -77,44 +64,22 @@ func (b *bench) reportFlat(memory []float64) {
 }
 
 // mixed sends n requests, one in every so many with a new token.
-func (b *bench) mixed(ctx context.Context, s *server, kinds [][]byte, n, every int) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+func (b *bench) mixed(ctx context.Context, s *server, kinds [][]byte, n, every int) {
 	var left atomic.Int64
 	left.Store(int64(n))
-	var wait sync.WaitGroup
 	var minting sync.Mutex
-	c := readClaims()
-	for range flatConnections {
-		wait.Go(func() {
-			connection, err := net.Dial("tcp", s.addr)
-			if err != nil {
-				cancel(err)
-				return
+	check(s.load(ctx, flatConnections, func(exchange func([]byte) (int, error)) error {
+		for i := int(left.Add(-1)); i >= 0; i = int(left.Add(-1)) {
+			request := kinds[i%len(kinds)]
+			if i%every == 0 {
+				minting.Lock()
+				request = statusRequest(b.mint.token(good))
+				minting.Unlock()
 			}
-			defer connection.Close()
-			replies := bufio.NewReader(connection)
-			for ctx.Err() == nil {
-				i := int(left.Add(-1))
-				if i < 0 {
-					return
-				}
-				request := kinds[i%len(kinds)]
-				if i%every == 0 {
-					minting.Lock()
-					request = statusRequest(b.mint.token(c))
-					minting.Unlock()
-				}
-				if _, err := connection.Write(request); err != nil {
-					cancel(err)
-					return
-				}
-				if status, err := readReply(replies); err != nil || status >= 500 {
-					cancel(fmt.Errorf("status %d: %w", status, err))
-				}
+			if status, err := exchange(request); err != nil || status >= 500 {
+				return fmt.Errorf("status %d: %w", status, err)
 			}
-		})
-	}
-	wait.Wait()
-	return context.Cause(ctx)
+		}
+		return nil
+	}))
 }

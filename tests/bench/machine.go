@@ -20,24 +20,13 @@ var modules = []string{
 }
 
 // describeMachine says what the figures were measured on, a line each.
-func describeMachine(ctx context.Context) ([]string, error) {
+func describeMachine(ctx context.Context) []string {
 	var system unix.Utsname
-	if err := unix.Uname(&system); err != nil {
-		return nil, err
-	}
-	memory, err := procField("/proc/meminfo", "MemTotal")
-	if err != nil {
-		return nil, err
-	}
-	model, err := procField("/proc/cpuinfo", "model name")
-	if err != nil {
-		return nil, err
-	}
+	check(unix.Uname(&system))
+	memory := procField("/proc/meminfo", "MemTotal")
+	model := procField("/proc/cpuinfo", "model name")
 	list := append([]string{"list", "-m", "-f", "{{.Path}} {{.Version}}"}, modules...)
-	versions, err := exec.CommandContext(ctx, "go", list...).Output()
-	if err != nil {
-		return nil, fmt.Errorf("versions of the libraries: %w", err)
-	}
+	versions := must(exec.CommandContext(ctx, "go", list...).Output())
 	return []string{
 		time.Now().UTC().Format("2006-01-02 15:04 UTC"),
 		fmt.Sprintf("%s, %d cores, %s of memory", model, runtime.NumCPU(), memory),
@@ -48,21 +37,19 @@ func describeMachine(ctx context.Context) ([]string, error) {
 		firstLine(ctx, "haproxy", "-v"),
 		firstLine(ctx, "nginx", "-v"),
 		firstLine(ctx, "wrk", "-v"),
-	}, nil
+	}
 }
 
 // procField returns the value of the first line that begins with name.
-func procField(path, name string) (string, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
+func procField(path, name string) string {
+	data := must(os.ReadFile(path))
 	for line := range strings.Lines(string(data)) {
 		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value), nil
+			return strings.TrimSpace(value)
 		}
 	}
-	return "", fmt.Errorf("no %s in %s", name, path)
+	check(fmt.Errorf("no %s in %s", name, path))
+	return ""
 }
 
 // revision names the commit, and whether the tree differs from it.

@@ -27,58 +27,45 @@ func newMint() *mint { return &mint{mac: hmac.New(sha256.New, []byte(benchSecret
 
 // claims are what a token of a run says beside a subject of its own.
 type claims struct {
-	scope   string
-	expires time.Time
+	scope string
+	lasts time.Duration
 }
 
-func readClaims() claims {
-	return claims{scope: "vm:read vm:write", expires: time.Now().Add(2 * time.Hour)}
-}
+var (
+	good    = claims{"vm:read vm:write", 2 * time.Hour}
+	expired = claims{"vm:read vm:write", -time.Hour}
+	noRead  = claims{"vm:write", 2 * time.Hour}
+)
 
 var encodedHeader = base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","typ":"JWT"}`))
 
 // token returns a token with a subject that no other one has.
 func (m *mint) token(c claims) string {
 	m.count++
+	expires := time.Now().Add(c.lasts)
 	payload := fmt.Sprintf(`{"aud":"%s","exp":%d,"iat":%d,"scope":"%s","sub":"00000000-0000-4000-8000-%012x"}`,
-		wire.Audience, c.expires.Unix(), c.expires.Add(-2*time.Hour).Unix(), c.scope, m.count)
+		wire.Audience, expires.Unix(), expires.Add(-2*time.Hour).Unix(), c.scope, m.count)
 	signed := encodedHeader + "." + base64.RawURLEncoding.EncodeToString([]byte(payload))
 	m.mac.Reset()
 	m.mac.Write([]byte(signed))
 	return signed + "." + base64.RawURLEncoding.EncodeToString(m.mac.Sum(nil))
 }
 
-// expiredClaims are those of a token that was good an hour ago.
-func expiredClaims() claims {
-	c := readClaims()
-	c.expires = time.Now().Add(-time.Hour)
-	return c
-}
-
-// withoutScope returns a good token that may not read.
-func (m *mint) withoutScope() string {
-	c := readClaims()
-	c.scope = "vm:write"
-	return m.token(c)
-}
-
 // forged returns a token whose signature is another token's.
 func (m *mint) forged() string {
-	good, other := m.token(readClaims()), m.token(readClaims())
-	return good[:strings.LastIndexByte(good, '.')] + other[strings.LastIndexByte(other, '.'):]
+	one, other := m.token(good), m.token(good)
+	return one[:strings.LastIndexByte(one, '.')] + other[strings.LastIndexByte(other, '.'):]
 }
 
 // file writes n new tokens, one a line, over the last file of that name.
-func (m *mint) file(path string, n int, c claims) (string, error) {
-	file, err := os.Create(path)
-	if err != nil {
-		return "", err
-	}
+func (m *mint) file(path string, n int, c claims) string {
+	file := must(os.Create(path))
 	defer file.Close()
 	out := bufio.NewWriter(file)
 	for range n {
 		_, _ = out.WriteString(m.token(c)) // Flush tells
 		_ = out.WriteByte('\n')
 	}
-	return path, out.Flush()
+	check(out.Flush())
+	return path
 }

@@ -7,7 +7,10 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/valyala/fasthttp"
 
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
@@ -33,13 +36,16 @@ func (s shots) perWrite() float64 {
 	return float64(s.cpu.Nanoseconds()) / 1e3 / float64(len(s.latency))
 }
 
+// throughput is in writes a second.
+func (s shots) throughput() float64 { return float64(len(s.latency)) / s.took.Seconds() }
+
 func startRequest(token string) []byte {
 	return []byte("POST " + routes.StartPath + " HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer " + token +
 		"\r\nContent-Length: 0\r\n\r\n")
 }
 
 // openLoop sends n writes, rate a second, whatever becomes of those before.
-func (s *server) openLoop(ctx context.Context, token string, n, rate, connections int) (shots, error) {
+func (s *server) openLoop(ctx context.Context, token string, n, rate, connections int) shots {
 	begin := time.Now().Add(10 * time.Millisecond)
 	due := make(chan time.Time, n)
 	go func() {
@@ -52,82 +58,77 @@ func (s *server) openLoop(ctx context.Context, token string, n, rate, connection
 			due <- at
 		}
 	}()
-	return s.shoot(ctx, token, due, n, connections)
+	return s.shoot(ctx, token, n, connections, func() (at time.Time, more bool) {
+		at, more = <-due
+		return at, more
+	})
 }
 
 // closedLoop sends n writes, so many at a time.
-func (s *server) closedLoop(ctx context.Context, token string, n, writers int) (shots, error) {
-	due := make(chan time.Time, n)
-	for range n {
-		due <- time.Time{} // now, whenever that is
-	}
-	close(due)
-	return s.shoot(ctx, token, due, n, writers)
+func (s *server) closedLoop(ctx context.Context, token string, n, writers int) shots {
+	var sent atomic.Int64
+	return s.shoot(ctx, token, n, writers, func() (time.Time, bool) { return time.Now(), sent.Add(1) <= int64(n) })
 }
 
-// shoot sends a write for each moment in due, over so many connections.
-func (s *server) shoot(ctx context.Context, token string, due <-chan time.Time, n, connections int) (shots, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+// shoot sends a write for each moment that next returns, over so many connections.
+func (s *server) shoot(ctx context.Context, token string, n, connections int, next func() (time.Time, bool)) shots {
 	request := startRequest(token)
-	before, err := cpuTime(s.cmd.Process.Pid)
-	if err != nil {
-		return shots{}, err
-	}
+	before := cpuTime(s.cmd.Process.Pid)
 	began := time.Now()
 	var mu sync.Mutex
 	latency := make([]time.Duration, 0, n)
+	check(s.load(ctx, connections, func(exchange func([]byte) (int, error)) error {
+		for at, more := next(); more; at, more = next() {
+			status, err := exchange(request)
+			if err != nil {
+				return err
+			}
+			if status != fasthttp.StatusAccepted {
+				return fmt.Errorf("a write was answered with %d", status)
+			}
+			took := time.Since(at)
+			mu.Lock()
+			latency = append(latency, took)
+			mu.Unlock()
+		}
+		return nil
+	}))
+	took := time.Since(began)
+	after := cpuTime(s.cmd.Process.Pid)
+	slices.Sort(latency)
+	return shots{latency: latency, took: took, cpu: after - before}
+}
+
+// load lets send make its requests over so many connections at the same time, one
+// after the other on each. The first failure ends all.
+func (s *server) load(ctx context.Context, connections int, send func(exchange func([]byte) (status int, err error)) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var wait sync.WaitGroup
 	for range connections {
 		wait.Go(func() {
-			own, err := s.writes(ctx, request, due)
+			c, err := net.Dial("tcp", s.addr)
 			if err != nil {
 				cancel(err)
+				return
 			}
-			mu.Lock()
-			latency = append(latency, own...)
-			mu.Unlock()
+			defer c.Close()
+			replies, reply := bufio.NewReader(c), fasthttp.Response{}
+			err = send(func(request []byte) (int, error) {
+				if ctx.Err() != nil {
+					return 0, context.Cause(ctx)
+				}
+				if _, err := c.Write(request); err != nil {
+					return 0, err
+				}
+				err := reply.Read(replies)
+				return reply.StatusCode(), err
+			})
+			if err != nil {
+				cancel(fmt.Errorf("%s: %w", s.name, err))
+			}
 		})
 	}
 	wait.Wait()
-	took := time.Since(began)
-	if err := context.Cause(ctx); err != nil {
-		return shots{}, fmt.Errorf("%s: %w", s.name, err)
-	}
-	after, err := cpuTime(s.cmd.Process.Pid)
-	if err != nil {
-		return shots{}, err
-	}
-	slices.Sort(latency)
-	return shots{latency: latency, took: took, cpu: after - before}, nil
-}
-
-// writes sends one write after the other over one connection.
-func (s *server) writes(ctx context.Context, request []byte, due <-chan time.Time) (latency []time.Duration, err error) {
-	c, err := net.Dial("tcp", s.addr)
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	replies := bufio.NewReader(c)
-	for at := range due {
-		if at.IsZero() {
-			at = time.Now()
-		}
-		if ctx.Err() != nil {
-			return nil, nil // the canceller says why
-		}
-		if _, err := c.Write(request); err != nil {
-			return nil, err
-		}
-		status, err := readReply(replies)
-		if err != nil {
-			return nil, err
-		}
-		if status != 202 {
-			return nil, fmt.Errorf("a write was answered with %d", status)
-		}
-		latency = append(latency, time.Since(at))
-	}
-	return latency, nil
+	return context.Cause(ctx)
 }

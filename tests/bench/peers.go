@@ -5,19 +5,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
-
-	"github.com/busdk/bus-api-provider-vm/tests/bench/peers/wire"
 )
 
-// The names of the programs built for a run.
+// The names of the programs built for a run: those of their directories.
 const (
-	gateway      = "gateway"
-	fasthttpBin  = "peer-fasthttp"
-	fiberBin     = "peer-fiber"
-	fiberJWTBin  = "peer-fiberjwt"
-	netHTTPBin   = "peer-nethttp"
-	busClientBin = "peer-busclient"
+	gateway   = "bus-api-provider-vm"
+	busClient = "busclient"
 )
 
 // The names of the servers, as the report shows them.
@@ -39,36 +34,29 @@ type spec struct {
 	name string
 	// command returns the command that serves on addr, with nothing but its
 	// own in Env; dir holds the built programs and takes scratch files.
-	command func(dir, addr string) (*exec.Cmd, error)
+	command func(dir, addr string) *exec.Cmd
 	// wants is the document it answers; empty for wire.Document.
 	wants string
 }
 
-func (s spec) document() string {
-	if s.wants != "" {
-		return s.wants
-	}
-	return wire.Document
-}
-
 // gatewaySpec is the gateway as it ships: every setting at its default, but
 // the address.
-var gatewaySpec = spec{name: gatewayName, command: func(dir, addr string) (*exec.Cmd, error) {
-	return exec.Command(filepath.Join(dir, gateway), "--addr", addr), nil
+var gatewaySpec = spec{name: gatewayName, command: func(dir, addr string) *exec.Cmd {
+	return exec.Command(filepath.Join(dir, gateway), "--addr", addr)
 }}
 
 var peers = []spec{
-	program(fasthttpPeer, fasthttpBin),
-	program(fiberPeer, fiberBin),
-	program(fiberJWTPeer, fiberJWTBin),
-	program(netHTTPPeer, netHTTPBin),
+	program(fasthttpPeer, "fasthttp"),
+	program(fiberPeer, "fiber"),
+	program(fiberJWTPeer, "fiberjwt"),
+	program(netHTTPPeer, "nethttp"),
 	{name: haproxyPeer, command: haproxy},
 	{name: nginxPeer, command: nginx},
 }
 
 func program(name, file string) spec {
-	return spec{name: name, command: func(dir, addr string) (*exec.Cmd, error) {
-		return exec.Command(filepath.Join(dir, file), addr), nil
+	return spec{name: name, command: func(dir, addr string) *exec.Cmd {
+		return exec.Command(filepath.Join(dir, file), addr)
 	}}
 }
 
@@ -79,34 +67,23 @@ var (
 	nginxConfig string
 )
 
-func haproxy(dir, addr string) (*exec.Cmd, error) {
+func haproxy(dir, addr string) *exec.Cmd {
 	path := filepath.Join(dir, "haproxy.cfg")
-	if err := os.WriteFile(path, []byte(haproxyConfig), 0o600); err != nil {
-		return nil, err
-	}
+	check(os.WriteFile(path, []byte(haproxyConfig), 0o600))
 	cmd := exec.Command("haproxy", "-db", "-q", "-f", path)
 	cmd.Env = []string{"BENCH_ADDR=" + addr}
-	return cmd, nil
+	return cmd
 }
 
 // nginx has no variables for its own settings, so its file is filled in.
-func nginx(dir, addr string) (*exec.Cmd, error) {
+func nginx(dir, addr string) *exec.Cmd {
 	path := filepath.Join(dir, "nginx.conf")
 	text := strings.NewReplacer("BENCH_DIR", dir, "BENCH_ADDR", addr).Replace(nginxConfig)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		return nil, err
-	}
-	return exec.Command("nginx", "-p", dir, "-c", path), nil
+	check(os.WriteFile(path, []byte(text), 0o600))
+	return exec.Command("nginx", "-p", dir, "-c", path)
 }
 
 // pick returns the specs with the given names.
-func pick(names ...string) (chosen []spec) {
-	for _, name := range names {
-		for _, s := range append([]spec{gatewaySpec}, peers...) {
-			if s.name == name {
-				chosen = append(chosen, s)
-			}
-		}
-	}
-	return chosen
+func pick(names ...string) []spec {
+	return slices.DeleteFunc(append([]spec{gatewaySpec}, peers...), func(s spec) bool { return !slices.Contains(names, s.name) })
 }

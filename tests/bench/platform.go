@@ -31,27 +31,24 @@ func startPlatform() (*platform.Platform, error) {
 // eventsSpec is the gateway in events mode with everything on, at its defaults
 // but for env.
 func eventsSpec(name string, p *platform.Platform, env ...string) spec {
-	return spec{name: name, wants: eventsDocument, command: func(dir, addr string) (*exec.Cmd, error) {
-		data, err := os.MkdirTemp(dir, "data-")
-		if err != nil {
-			return nil, err
-		}
+	return spec{name: name, wants: eventsDocument, command: func(dir, addr string) *exec.Cmd {
+		data := must(os.MkdirTemp(dir, "data-"))
 		cmd := exec.Command(filepath.Join(dir, gateway), "--addr", addr, "--admin-addr", "unix:"+adminSocket(dir, addr),
 			"--backend", "events", "--events-url", p.URL(), "--billing-backend", "events", "--usage-backend", "events")
 		cmd.Env = append([]string{"BUS_API_TOKEN=" + p.ProviderToken(), "BUS_VM_DATA_DIR=" + data}, env...)
-		return cmd, nil
+		return cmd
 	}}
 }
 
 // busClientSpec is the plain client, as a server that takes the same call.
 func busClientSpec(p *platform.Platform, name string) spec {
-	return spec{name: name, command: func(dir, addr string) (*exec.Cmd, error) {
-		cmd := exec.Command(filepath.Join(dir, busClientBin), addr, strings.TrimPrefix(p.URL(), "http://"))
+	return spec{name: name, command: func(dir, addr string) *exec.Cmd {
+		cmd := exec.Command(filepath.Join(dir, busClient), addr, strings.TrimPrefix(p.URL(), "http://"))
 		if name == busFreshPeer {
 			cmd.Args = append(cmd.Args, "fresh")
 		}
 		cmd.Env = []string{"BUS_API_TOKEN=" + p.ProviderToken()}
-		return cmd, nil
+		return cmd
 	}}
 }
 
@@ -61,36 +58,25 @@ func adminSocket(dir, addr string) string {
 }
 
 // metric reads one counter or gauge of a gateway in events mode.
-func (b *bench) metric(ctx context.Context, s *server, name string) (float64, error) {
+func (b *bench) metric(ctx context.Context, s *server, name string) float64 {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", adminSocket(b.dir, s.addr))
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://admin/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	response, err := transport.RoundTrip(request)
-	if err != nil {
-		return 0, err
-	}
+	request := must(http.NewRequestWithContext(ctx, http.MethodGet, "http://admin/metrics", nil))
+	response := must(transport.RoundTrip(request))
 	defer response.Body.Close()
 	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
 		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
-			return strconv.ParseFloat(value, 64)
+			return must(strconv.ParseFloat(value, 64))
 		}
 	}
-	return 0, fmt.Errorf("no metric %s", name)
+	check(fmt.Errorf("no metric %s", name))
+	return 0
 }
 
 // drained waits until a gateway has delivered all of its usage records.
-func (b *bench) drained(ctx context.Context, s *server) error {
-	for {
-		records, err := b.metric(ctx, s, "bus_vm_outbox_records")
-		if err != nil || records == 0 {
-			return err
-		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return err
-		}
+func (b *bench) drained(ctx context.Context, s *server) {
+	for b.metric(ctx, s, "bus_vm_outbox_records") > 0 {
+		check(pause(ctx, 50*time.Millisecond))
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -55,48 +54,30 @@ func pinThread(id, core int) error {
 
 // cpuTime is the CPU time, user and system, of all threads of a process that
 // ever were, to the nanosecond: the scheduler's own sum (clock_getcpuclockid(3)).
-func cpuTime(pid int) (time.Duration, error) {
+func cpuTime(pid int) time.Duration {
 	const cpuclockSched = 2
 	var t unix.Timespec
-	if err := unix.ClockGettime(int32(^pid<<3|cpuclockSched), &t); err != nil {
-		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
-	}
-	return time.Duration(t.Nano()), nil
+	check(unix.ClockGettime(int32(^pid<<3|cpuclockSched), &t))
+	return time.Duration(t.Nano())
 }
 
 // busyTime is the CPU time all processes of the machine have used.
-func busyTime() (time.Duration, error) {
-	data, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0, err
-	}
+func busyTime() time.Duration {
+	data := must(os.ReadFile("/proc/stat"))
 	line, _, _ := strings.Cut(string(data), "\n")
 	var busy int64
 	for i, field := range strings.Fields(line)[1:] {
-		ticks, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return 0, err
-		}
+		ticks := must(strconv.ParseInt(field, 10, 64))
 		const idle, iowait, steal = 3, 4, 7
 		if i != idle && i != iowait && i <= steal {
 			busy += ticks
 		}
 	}
-	return time.Duration(busy) * time.Second / userHZ, nil
+	return time.Duration(busy) * time.Second / userHZ
 }
 
 // resident is the memory of a process that is in RAM, in bytes.
-func resident(pid int) (int64, error) {
-	file, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-	if err != nil {
-		return 0, err
-	}
-	defer file.Close()
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		if kib, ok := strings.CutPrefix(lines.Text(), "Rss:"); ok {
-			n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(kib, "kB")), 10, 64)
-			return n << 10, err
-		}
-	}
-	return 0, fmt.Errorf("no Rss of process %d", pid)
+func resident(pid int) int64 {
+	text := procField(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Rss")
+	return must(strconv.ParseInt(strings.TrimSuffix(text, " kB"), 10, 64)) << 10
 }

@@ -2,9 +2,9 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -52,35 +52,40 @@ func (s *section) note(format string, args ...any) {
 	s.notes = append(s.notes, fmt.Sprintf(format, args...))
 }
 
+// The columns of a load's cost, and of what else is said of it.
+const costHead = "CPU µs a request"
+
+var loadHead = []string{"requests/s", "p50", "p99", "p99.9", "memory"}
+
+func (s series) loadCells(name string) []string {
+	latency := func(of func(sample) time.Duration) string {
+		return inMilliseconds(time.Duration(s.over(name, func(x sample) float64 { return float64(of(x)) }).median))
+	}
+	return []string{
+		fmt.Sprintf("%.0f", s.over(name, sample.throughput).median),
+		latency(func(x sample) time.Duration { return x.p50 }),
+		latency(func(x sample) time.Duration { return x.p99 }),
+		latency(func(x sample) time.Duration { return x.p999 }),
+		megabytes(s.over(name, func(x sample) float64 { return float64(x.resident) }).median),
+	}
+}
+
 // loadTable renders series; the ratios compare each entrant with the first.
 func (r *report) loadTable(title, intro string, results series) *section {
 	base := results.names[0]
-	s := r.section(title, intro, "", "CPU µs a request", base+" ÷ it", "requests/s", "p50", "p99", "p99.9", "memory")
+	s := r.section(title, intro, append([]string{"", costHead, base + " ÷ it"}, loadHead...)...)
 	for _, name := range results.names {
-		cpu := results.over(name, sample.perRequest)
-		latency := func(of func(sample) time.Duration) string {
-			return micros(results.over(name, func(x sample) float64 { return float64(of(x).Microseconds()) }).median)
-		}
-		s.row(name, cpu.String(), results.ratio(base, name).String(),
-			fmt.Sprintf("%.0f", results.over(name, sample.throughput).median),
-			latency(func(x sample) time.Duration { return x.p50 }),
-			latency(func(x sample) time.Duration { return x.p99 }),
-			latency(func(x sample) time.Duration { return x.p999 }),
-			megabytes(results.over(name, func(x sample) float64 { return float64(x.resident) }).median))
+		cost, ratio := results.over(name, sample.perRequest), results.ratio(base, name)
+		s.row(append([]string{name, cost.String(), ratio.String()}, results.loadCells(name)...)...)
 	}
-	others := results.others()
+	const tolerable = 5 // per cent
+	others, blurred := results.others(), ""
+	if others.median > tolerable {
+		blurred = "; that is enough to blur the figures, run it again on a quiet machine"
+	}
 	s.note("%d rounds. Other processes used %.0f %% of the machine (%.0f to %.0f %%)%s.",
-		len(results.samples[base]), others.median, others.low, others.high, disturbed(others.median))
+		len(results.samples[base]), others.median, others.low, others.high, blurred)
 	return s
-}
-
-// disturbed says when not to trust a figure.
-func disturbed(percent float64) string {
-	const tolerable = 5
-	if percent <= tolerable {
-		return ""
-	}
-	return "; that is enough to blur the figures, run it again on a quiet machine"
 }
 
 // limit adds the goal that name costs at most limit times what base does.
@@ -111,19 +116,19 @@ func (r *report) goal(text, measured string, value, limit float64, why string) {
 
 func (s spread) String() string { return fmt.Sprintf("%.2f (%.2f–%.2f)", s.median, s.low, s.high) }
 
-func micros(value float64) string {
-	if value >= 10_000 {
-		return fmt.Sprintf("%.0f ms", value/1000)
+func inMilliseconds(latency time.Duration) string {
+	if latency >= 10*time.Millisecond {
+		return fmt.Sprintf("%.0f ms", milliseconds(latency))
 	}
-	return fmt.Sprintf("%.2f ms", value/1000)
+	return fmt.Sprintf("%.2f ms", milliseconds(latency))
 }
 
 func megabytes(bytes float64) string { return fmt.Sprintf("%.1f MB", bytes/1e6) }
 
 // publish prints the report and, given a directory, writes it there.
-func (r *report) publish(stdout io.Writer, dir string) error {
+func (r *report) publish(dir string) error {
 	text := r.markdown()
-	if _, err := io.WriteString(stdout, text); err != nil || dir == "" {
+	if _, err := fmt.Print(text); err != nil || dir == "" {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -136,20 +141,16 @@ func (r *report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\n<!-- Written by tests/bench. -->\n\n- %s\n\n", r.title, strings.Join(r.machine, "\n- "))
 	if len(r.goals) > 0 {
+		var rows [][]string
+		for _, g := range r.goals {
+			rows = append(rows, []string{g.text, g.measured, g.verdict, g.why})
+		}
 		b.WriteString("## Goals\n\n")
-		table(&b, []string{"goal", "measured", "verdict", "why, where it is not met"}, func(row func(...string)) {
-			for _, g := range r.goals {
-				row(g.text, g.measured, g.verdict, g.why)
-			}
-		})
+		table(&b, []string{"goal", "measured", "verdict", "why, where it is not met"}, rows)
 	}
 	for _, s := range r.sections {
 		fmt.Fprintf(&b, "## %s\n\n%s\n\n", s.title, s.intro)
-		table(&b, s.head, func(row func(...string)) {
-			for _, cells := range s.rows {
-				row(cells...)
-			}
-		})
+		table(&b, s.head, s.rows)
 		for _, note := range s.notes {
 			fmt.Fprintf(&b, "%s\n\n", note)
 		}
@@ -158,11 +159,10 @@ func (r *report) markdown() string {
 	return b.String()
 }
 
-func table(b *strings.Builder, head []string, rows func(row func(...string))) {
-	row := func(cells ...string) { fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | ")) }
-	row(head...)
-	row(strings.Split(strings.Repeat("---,", len(head)-1)+"---", ",")...)
-	rows(row)
+func table(b *strings.Builder, head []string, rows [][]string) {
+	for _, row := range slices.Concat([][]string{head, slices.Repeat([]string{"---"}, len(head))}, rows) {
+		fmt.Fprintf(b, "| %s |\n", strings.Join(row, " | "))
+	}
 	b.WriteString("\n")
 }
 

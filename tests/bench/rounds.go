@@ -22,20 +22,14 @@ type series struct {
 // interleave lets the entrants take turns, a different one first in each round,
 // so that what the machine does meanwhile falls on all of them alike. prepare
 // makes the entrants of a round, where they differ from round to round.
-func (b *bench) interleave(ctx context.Context, rounds int, prepare func() ([]entrant, error)) (series, error) {
+func (b *bench) interleave(ctx context.Context, rounds int, prepare func() []entrant) series {
 	all := series{samples: map[string][]sample{}}
 	for round := range rounds {
-		entrants, err := prepare()
-		if err != nil {
-			return all, err
-		}
+		entrants := prepare()
 		var line string
 		for i := range entrants {
 			e := entrants[(i+round)%len(entrants)]
-			s, err := b.drive(ctx, e.server, e.load)
-			if err != nil {
-				return all, err
-			}
+			s := b.drive(ctx, e.server, e.load)
 			all.samples[e.name] = append(all.samples[e.name], s)
 		}
 		all.names = nil
@@ -45,8 +39,36 @@ func (b *bench) interleave(ctx context.Context, rounds int, prepare func() ([]en
 		}
 		b.say("round %d of %d, CPU µs a request:%s", round+1, rounds, line)
 	}
-	return all, nil
+	return all
 }
+
+// compare starts servers side by side and lets them take turns under one load,
+// which prepare makes for each round.
+func (b *bench) compare(ctx context.Context, rounds int, specs []spec, prepare func() load) series {
+	var fleet []*server
+	defer func() {
+		for _, s := range fleet {
+			s.stop()
+		}
+	}()
+	for _, s := range specs {
+		if b.missing[s.name] {
+			continue
+		}
+		running := b.start(ctx, s)
+		fleet = append(fleet, running) // idle ones cost next to nothing
+	}
+	return b.interleave(ctx, rounds, func() (entrants []entrant) {
+		l := prepare()
+		for _, s := range fleet {
+			entrants = append(entrants, entrant{s.name, s, l})
+		}
+		return entrants
+	})
+}
+
+// always is the same load in each round.
+func always(l load) func() load { return func() load { return l } }
 
 // spread is a median and the range it stands for.
 type spread struct{ median, low, high float64 }

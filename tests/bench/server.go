@@ -2,14 +2,13 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os/exec"
-	"strings"
 	"syscall"
 	"time"
 
@@ -36,37 +35,39 @@ type server struct {
 
 // start runs a server and returns once it answers a status read with exactly
 // the bytes all of them must answer with.
-func (b *bench) start(ctx context.Context, s spec) (*server, error) {
-	running, err := b.launch(s)
-	if err != nil {
-		return nil, err
+func (b *bench) start(ctx context.Context, s spec) *server {
+	token := b.mint.token(good)
+	return b.startWhen(ctx, s, func(s *server) error { return s.check(ctx, token) })
+}
+
+// startWhen runs a server and returns once ready says nil.
+func (b *bench) startWhen(ctx context.Context, s spec, ready func(*server) error) *server {
+	running := b.launch(s)
+	ctx, cancel := context.WithTimeout(ctx, comeUp)
+	defer cancel()
+	for {
+		err := ready(running)
+		if err == nil {
+			return running
+		}
+		if len(running.ended) > 0 || pause(ctx, comeUpPoll) != nil {
+			running.stop()
+			check(fmt.Errorf("%s does not come up: %w\n%s", s.name, err, running.output))
+		}
 	}
-	if err := running.wait(ctx, b.mint.token(readClaims())); err != nil {
-		running.stop()
-		return nil, fmt.Errorf("%s: %w\n%s", s.name, err, strings.TrimSpace(running.output.String()))
-	}
-	return running, nil
 }
 
 // launch runs a server and does not wait for it.
-func (b *bench) launch(s spec) (*server, error) {
-	addr, err := freeAddr()
-	if err != nil {
-		return nil, err
-	}
-	cmd, err := s.command(b.dir, addr)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s.name, err)
-	}
+func (b *bench) launch(s spec) *server {
+	addr := must(freeAddr())
+	cmd := s.command(b.dir, addr)
 	running := &server{spec: s, addr: addr, cmd: cmd, ended: make(chan error, 1), output: &bytes.Buffer{}}
 	cmd.Env = append(cmd.Env, "PATH=/usr/sbin:/usr/bin:/sbin:/bin", wire.SecretEnv+"="+benchSecret)
 	cmd.Stdout, cmd.Stderr = running.output, running.output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no server outlives this program
-	if err := startOn(b.serverCore, b.loadCore, cmd); err != nil {
-		return nil, fmt.Errorf("%s: %w", s.name, err)
-	}
+	check(startOn(b.serverCore, b.loadCore, cmd))
 	go func() { running.ended <- cmd.Wait() }()
-	return running, nil
+	return running
 }
 
 func freeAddr() (string, error) {
@@ -77,40 +78,13 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// wait polls until the server answers as it should; in events mode it has to
-// connect first.
-func (s *server) wait(ctx context.Context, token string) error {
-	ctx, cancel := context.WithTimeout(ctx, comeUp)
-	defer cancel()
-	if err := s.reach(ctx); err != nil {
+// reach says whether the server takes connections.
+func (s *server) reach() error {
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
 		return err
 	}
-	for {
-		err := s.check(ctx, token)
-		if err == nil || pause(ctx, comeUpPoll) != nil {
-			return err
-		}
-	}
-}
-
-// reach polls until the server takes connections.
-func (s *server) reach(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, comeUp)
-	defer cancel()
-	for {
-		c, err := net.Dial("tcp", s.addr)
-		if err == nil {
-			return c.Close()
-		}
-		select {
-		case err := <-s.ended:
-			s.ended <- err
-			return fmt.Errorf("ended before it served: %w", err)
-		case <-ctx.Done():
-			return fmt.Errorf("not reachable: %w", err)
-		case <-time.After(comeUpPoll):
-		}
-	}
+	return c.Close()
 }
 
 // check holds the server to the common answer.
@@ -131,7 +105,7 @@ func (s *server) check(ctx context.Context, token string) error {
 		return err
 	}
 	header := response.Header
-	if response.StatusCode != http.StatusOK || string(body) != s.document() ||
+	if response.StatusCode != http.StatusOK || string(body) != cmp.Or(s.wants, wire.Document) ||
 		header.Get("Content-Type") != wire.Type || header.Get(wire.CacheName) != wire.Cache ||
 		len(header.Get(wire.IDName)) != len(wire.ID) {
 		return fmt.Errorf("answers a status read with %s %v %s", response.Status, header, body)
@@ -150,28 +124,4 @@ func (s *server) stop() {
 		_ = s.cmd.Process.Kill()
 		<-s.ended
 	}
-}
-
-// startAll runs several servers side by side: idle ones cost next to nothing.
-func (b *bench) startAll(ctx context.Context, specs []spec) (fleet []*server, stop func(), err error) {
-	stop = func() {
-		for _, s := range fleet {
-			s.stop()
-		}
-	}
-	for _, s := range specs {
-		if b.missing[s.name] {
-			continue
-		}
-		running, err := b.start(ctx, s)
-		if err != nil {
-			stop()
-			return nil, nil, err
-		}
-		fleet = append(fleet, running)
-	}
-	if len(fleet) == 0 {
-		return nil, nil, errors.New("no server to measure")
-	}
-	return fleet, stop, nil
 }

@@ -18,27 +18,12 @@ const (
 
 // eventsStatus compares a warm status read in events mode, its snapshot
 // refreshed ten times a second, with one on the static backend.
-func (b *bench) eventsStatus(ctx context.Context) error {
-	p, err := startPlatform()
-	if err != nil {
-		return err
-	}
+func (b *bench) eventsStatus(ctx context.Context) {
+	p := must(startPlatform())
 	defer p.Close()
 	const inEvents = "events mode, refreshed every 100 ms"
-	fleet, stop, err := b.startAll(ctx, []spec{eventsSpec(inEvents, p, "BUS_VM_STATUS_REFRESH=100ms"), gatewaySpec})
-	if err != nil {
-		return err
-	}
-	defer stop()
-	token := b.mint.token(readClaims())
-	var entrants []entrant
-	for _, s := range fleet {
-		entrants = append(entrants, entrant{s.name, s, load{token: token, seconds: b.seconds}})
-	}
-	results, err := b.interleave(ctx, b.rounds, func() ([]entrant, error) { return entrants, nil })
-	if err != nil {
-		return err
-	}
+	warm := load{token: b.mint.token(good), seconds: b.seconds}
+	results := b.compare(ctx, b.rounds, []spec{eventsSpec(inEvents, p, "BUS_VM_STATUS_REFRESH=100ms"), gatewaySpec}, always(warm))
 	t := b.report.loadTable("Status in events mode", "A warm token; the snapshot is refreshed through Bus Events meanwhile.", results)
 	t.limit("events mode: CPU ≤ 1.03 × static", results, inEvents, gatewayName, 1.03, "")
 	slow := func(name string) float64 {
@@ -46,44 +31,24 @@ func (b *bench) eventsStatus(ctx context.Context) error {
 	}
 	ratio := slow(inEvents) / slow(gatewayName)
 	b.report.goal("events mode: no spike from a refresh (p99.9 ≤ 1.2 × static)", fmt.Sprintf("%.2f", ratio), ratio, 1.2, "")
-	return nil
 }
 
 // writes drives starts in events mode with entitlement and usage on.
-func (b *bench) writes(ctx context.Context) error {
-	p, err := startPlatform()
-	if err != nil {
-		return err
-	}
+func (b *bench) writes(ctx context.Context) {
+	p := must(startPlatform())
 	defer p.Close()
-	ours, err := b.start(ctx, eventsSpec(gatewayName, p))
-	if err != nil {
-		return err
-	}
+	ours := b.start(ctx, eventsSpec(gatewayName, p))
 	defer ours.stop()
 	var plain []*server
 	for _, name := range []string{busFreshPeer, busClientPeer} {
-		client, err := b.launch(busClientSpec(p, name))
-		if err != nil {
-			return err
-		}
+		client := b.startWhen(ctx, busClientSpec(p, name), (*server).reach)
 		defer client.stop()
-		if err := client.reach(ctx); err != nil {
-			return fmt.Errorf("%s: %w\n%s", name, err, client.output)
-		}
 		plain = append(plain, client)
 	}
-	disk, err := commits(b.dir)
-	if err != nil {
-		return err
-	}
-	if err := b.fixedRate(ctx, ours, plain[0], plain[1], disk[len(disk)/2], disk[len(disk)*99/100]); err != nil {
-		return err
-	}
-	if err := b.groupCommit(ctx, ours); err != nil {
-		return err
-	}
-	return wrong(p)
+	disk := commits(b.dir)
+	b.fixedRate(ctx, ours, plain[0], plain[1], disk[len(disk)/2], disk[len(disk)*99/100])
+	b.groupCommit(ctx, ours)
+	check(wrong(p))
 }
 
 // wrong fails a run that broke what the platform holds its clients to.
@@ -97,21 +62,16 @@ func wrong(p *platform.Platform) error {
 // fixedRate compares writes at a fixed rate with those of the plain client, which
 // makes a connection for each start as well. What that costs is reported apart:
 // it is the difference to the same client without.
-func (b *bench) fixedRate(ctx context.Context, ours, bare, reusing *server, commit, slowCommit time.Duration) error {
-	token := b.mint.token(readClaims())
+func (b *bench) fixedRate(ctx context.Context, ours, bare, reusing *server, commit, slowCommit time.Duration) {
+	token := b.mint.token(good)
 	n := writeRate * 3 * b.seconds
 	rows := map[*server][]shots{}
 	for range b.fewer() {
 		for _, s := range []*server{ours, bare, reusing} {
-			result, err := s.openLoop(ctx, token, n, writeRate, writeConnections)
-			if err != nil {
-				return err
-			}
+			result := s.openLoop(ctx, token, n, writeRate, writeConnections)
 			rows[s] = append(rows[s], result)
 			if s == ours {
-				if err := b.drained(ctx, s); err != nil { // delivery is part of the cost
-					return err
-				}
+				b.drained(ctx, s) // delivery is part of the cost
 			}
 		}
 		mine, plain := rows[ours][len(rows[ours])-1], rows[bare][len(rows[bare])-1]
@@ -152,28 +112,21 @@ func (b *bench) fixedRate(ctx context.Context, ours, bare, reusing *server, comm
 	b.report.goal("start: CPU ≤ 1.5 × the plain client's", fmt.Sprintf("%.2f", cost), cost, 1.5,
 		"two durable commits, and the threads that sleep and wake for their syncs, are nearly half of what the plain client costs; "+
 			"the rest checks a token, encodes records, deletes them again and logs")
-	return nil
 }
 
-// groupCommit counts commits while many writers press at once.
-func (b *bench) groupCommit(ctx context.Context, s *server) error {
-	before, err := b.metric(ctx, s, "bus_vm_outbox_commits_total")
-	if err != nil {
-		return err
-	}
-	n := 4000 * b.seconds
-	result, err := s.closedLoop(ctx, b.mint.token(readClaims()), n, groupWriters)
-	if err != nil {
-		return err
-	}
-	after, err := b.metric(ctx, s, "bus_vm_outbox_commits_total")
-	if err != nil {
-		return err
-	}
-	each := (after - before) / float64(n)
+// press lets many writers press at once, and counts commits a write.
+func (b *bench) press(ctx context.Context, s *server, n, writers int) (result shots, commits float64) {
+	const counter = "bus_vm_outbox_commits_total"
+	before := b.metric(ctx, s, counter)
+	result = s.closedLoop(ctx, b.mint.token(good), n, writers)
+	return result, (b.metric(ctx, s, counter) - before) / float64(n)
+}
+
+func (b *bench) groupCommit(ctx context.Context, s *server) {
+	result, commits := b.press(ctx, s, 4000*b.seconds, groupWriters)
 	b.report.goal(fmt.Sprintf("group commit: < 0.1 commits a write at %d writers", groupWriters),
-		fmt.Sprintf("%.3f, at %.0f writes/s", each, float64(n)/result.took.Seconds()), each, 0.1, "")
-	return b.drained(ctx, s)
+		fmt.Sprintf("%.3f, at %.0f writes/s", commits, result.throughput()), commits, 0.1, "")
+	b.drained(ctx, s)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
@@ -27,13 +28,10 @@ const (
 	tokensFile = "tokens.lua"
 )
 
-func writeScripts(dir string) error {
+func writeScripts(dir string) {
 	for name, text := range map[string]string{plainFile: reportScript, tokensFile: reportScript + tokensScript} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			return err
-		}
+		check(os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
-	return nil
 }
 
 // load is what wrk does to a server.
@@ -69,53 +67,34 @@ func (s sample) perRequest() float64 {
 func (s sample) throughput() float64 { return float64(s.requests) / s.took.Seconds() }
 
 // drive puts one load on a server and accounts for it.
-func (b *bench) drive(ctx context.Context, s *server, l load) (sample, error) {
-	busyBefore, err := busyTime()
-	if err != nil {
-		return sample{}, err
-	}
-	before, err := cpuTime(s.cmd.Process.Pid)
-	if err != nil {
-		return sample{}, fmt.Errorf("%s: %w", s.name, err)
-	}
+func (b *bench) drive(ctx context.Context, s *server, l load) sample {
+	busyBefore := busyTime()
+	before := cpuTime(s.cmd.Process.Pid)
 	began := time.Now()
 	cmd := wrkCommand(ctx, b.dir, s.url(), l)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err = cmd.Run() // on our own core, the load's
+	err := cmd.Run() // on our own core, the load's
 	wall := time.Since(began)
 	if err != nil {
-		return sample{}, fmt.Errorf("wrk against %s: %w\n%s", s.name, err, out.String())
+		check(fmt.Errorf("wrk against %s: %w\n%s", s.name, err, out.String()))
 	}
-	after, err := cpuTime(s.cmd.Process.Pid)
-	if err != nil {
-		return sample{}, fmt.Errorf("%s: %w", s.name, err)
-	}
-	busyAfter, err := busyTime()
-	if err != nil {
-		return sample{}, err
-	}
+	after := cpuTime(s.cmd.Process.Pid)
+	busyAfter := busyTime()
 	result, err := readWrk(out.String(), l)
 	if err != nil {
-		return sample{}, fmt.Errorf("%s: %w", s.name, err)
+		check(fmt.Errorf("%s: %w", s.name, err))
 	}
-	if result.resident, err = resident(s.cmd.Process.Pid); err != nil {
-		return sample{}, err
-	}
+	result.resident = resident(s.cmd.Process.Pid)
 	result.cpu = after - before
 	ours := result.cpu + cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	result.others = max(0, float64(busyAfter-busyBefore-ours)/float64(wall)/float64(runtime.NumCPU()))
-	return result, nil
+	return result
 }
 
 func wrkCommand(ctx context.Context, dir, url string, l load) *exec.Cmd {
-	connections := l.connections
-	if connections == 0 {
-		connections = benchConnections
-	}
-	args := []string{
-		"-t", "1", "-c", strconv.Itoa(connections), "-d", strconv.Itoa(l.seconds), "--timeout", "10s",
-	}
+	connections := cmp.Or(l.connections, benchConnections)
+	args := []string{"-t", "1", "-c", strconv.Itoa(connections), "-d", strconv.Itoa(l.seconds), "--timeout", "10s"}
 	script, extra := plainFile, []string(nil)
 	switch {
 	case l.tokens != "":

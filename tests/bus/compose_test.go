@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/stretchr/testify/require"
 )
 
@@ -39,10 +40,10 @@ func TestComposeCommandIsAccepted(t *testing.T) {
 func TestComposeCommandServes(t *testing.T) {
 	token := strings.TrimSpace(printed(t, command(t, composeEnvironment(),
 		`exec go run ./cmd/bus-api-provider-vm token --scope "vm:read vm:write"`)))
-	port := freePort(t)
-	line := strings.Replace(composeCommand, composeAddr, "127.0.0.1:"+port, 1)
-	serve(t, command(t, append(composeEnvironment(), "BUS_API_TOKEN="+token), line), port)
+	addr := harness.FreeAddress(t)
+	line := strings.Replace(composeCommand, composeAddr, addr, 1)
+	serve(t, command(t, append(composeEnvironment(), "BUS_API_TOKEN="+token), line), addr)
 
-	require.Contains(t, get(t, "http://127.0.0.1:"+port+"/readyz", token), `"ok":true`)
-	require.Contains(t, get(t, "http://127.0.0.1:"+port+"/api/v1/vm/status", token), `"provider":"static"`)
+	require.Contains(t, get(t, addr, "/readyz", token), `"ok":true`)
+	require.Contains(t, get(t, addr, "/api/v1/vm/status", token), `"provider":"static"`)
 }

@@ -4,15 +4,17 @@ package bus
 
 import (
 	"fmt"
-	"io/fs"
+	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 const (
@@ -37,37 +39,16 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// copied fills the checkout, once.
+// copied fills the checkout, once. A file that was deleted and is not committed
+// yet is left out.
 var copied = sync.OnceValue(func() error {
-	listed, err := exec.Command("git", "-C", root, "ls-files", "-z").Output()
-	if err != nil {
-		return fmt.Errorf("git ls-files: %w", err)
-	}
-	for _, file := range strings.FieldsFunc(string(listed), func(r rune) bool { return r == 0 }) {
-		info, err := os.Stat(filepath.Join(root, file))
-		if os.IsNotExist(err) {
-			continue // deleted, and not committed yet
-		} else if err != nil {
-			return err
-		}
-		if err := copyFile(file, info.Mode()); err != nil {
-			return err
-		}
+	const copying = `cd "$0" && git ls-files -z | tar --null --ignore-failed-read -cT - | tar -xC "$1"`
+	said, err := exec.Command("sh", "-c", copying, root, checkout).CombinedOutput()
+	if _, missing := os.Stat(checkout + "/go.mod"); err != nil || missing != nil {
+		return fmt.Errorf("copy the checkout: %w\n%s", err, said)
 	}
 	return nil
 })
-
-func copyFile(file string, mode fs.FileMode) error {
-	text, err := os.ReadFile(filepath.Join(root, file))
-	if err != nil {
-		return err
-	}
-	target := filepath.Join(checkout, file)
-	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(target, text, mode)
-}
 
 // command runs a line of a shell in the checkout, in an environment of nothing
 // but what Go needs and env.
@@ -96,4 +77,29 @@ func printed(t testing.TB, c *exec.Cmd) string {
 	stdout, err := c.Output()
 	require.NoError(t, err, "%s\n%s%s", c, stdout, &stderr)
 	return string(stdout)
+}
+
+// serve runs a command until the test ends and waits until it listens on addr.
+func serve(t testing.TB, c *exec.Cmd, addr string) {
+	t.Helper()
+	logged := &harness.Output{}
+	c.Stdout, c.Stderr = logged, logged
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run passes no signal on
+	require.NoError(t, c.Start())
+	t.Cleanup(func() {
+		_ = syscall.Kill(-c.Process.Pid, syscall.SIGTERM)
+		_ = c.Wait() // until the last of the group has closed the log
+	})
+	harness.Eventually(t, c.String()+" listens on "+addr, func() bool {
+		connection, err := net.Dial("tcp", addr)
+		return err == nil && connection.Close() == nil
+	}, logged)
+}
+
+// get returns the body of a reply that has to be 200.
+func get(t testing.TB, addr, path, token string) string {
+	t.Helper()
+	status, body := harness.Get(t, addr, path, token)
+	require.Equal(t, 200, status, body)
+	return body
 }

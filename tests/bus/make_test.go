@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/stretchr/testify/require"
 )
 
@@ -14,16 +15,8 @@ import (
 const platformVariables = ` BIN_DIR="$PWD/bin" PREFIX="$PREFIX" BINDIR="$PREFIX/bin" GO=go GOFLAGS="$GOFLAGS" ` +
 	`GOCACHE="$(go env GOCACHE)" CGO_ENABLED=0 BUILD_STATIC=1 BINARY=` + name
 
-// needsMake skips a test on a bare machine, but not where CI=true.
-func needsMake(t testing.TB) {
-	t.Helper()
-	if _, err := exec.LookPath("make"); err != nil && os.Getenv("CI") == "" {
-		t.Skip(err)
-	}
-}
-
 func TestMake(t *testing.T) {
-	needsMake(t)
+	harness.Needs(t, "make")
 	destination := t.TempDir()
 	env := []string{"DESTDIR=" + destination, "PREFIX=/opt/busdk", "TEST_PKGS=./internal/version"}
 	installed := filepath.Join(destination, "opt/busdk/bin", name)
@@ -43,7 +36,7 @@ func TestMake(t *testing.T) {
 
 // Where make installs without being told BINDIR.
 func TestMakeInstallsTo(t *testing.T) {
-	needsMake(t)
+	harness.Needs(t, "make")
 	for env, want := range map[string]string{
 		"HOME=/h":                       "/h/.local/bin",
 		"HOME=/h GOBIN=/g":              "/g",

@@ -2,7 +2,7 @@ package bus
 
 import (
 	"bytes"
-	"maps"
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 )
@@ -18,41 +19,26 @@ import (
 // profile is what the platform's public profiles have: no other member occurs in
 // them, and none may here.
 type profile struct {
-	ID          string   `yaml:"id"`
-	Aliases     []string `yaml:"aliases"`
-	Name        string   `yaml:"name"`
-	Description string   `yaml:"description"`
-	ServiceKind string   `yaml:"service_kind"`
-	Parameters  []struct {
-		Name        string `yaml:"name"`
-		Type        string `yaml:"type"`
-		Description string `yaml:"description"`
-		Default     string `yaml:"default"`
-	} `yaml:"parameters"`
-	Runtime struct {
-		Kind     string   `yaml:"kind"`
-		Provider string   `yaml:"provider"`
-		Command  []string `yaml:"command"`
-		Args     []string `yaml:"args"`
-		Env      []struct {
-			Name        string `yaml:"name"`
-			Description string `yaml:"description"`
-			Value       string `yaml:"value"`
-			ValueFrom   string `yaml:"value_from"`
-			Default     string `yaml:"default"`
-		} `yaml:"env"`
+	ID, Name, Description string
+	Aliases               []string
+	ServiceKind           string `yaml:"service_kind"`
+	Parameters            []struct{ Name, Type, Description, Default string }
+	Runtime               struct {
+		Kind, Provider string
+		Command, Args  []string
+		Env            []struct {
+			Name, Description, Value, Default string
+			ValueFrom                         string `yaml:"value_from"`
+		}
 		Ports []struct {
-			Name     string `yaml:"name"`
-			Protocol string `yaml:"protocol"`
-			Target   int    `yaml:"target"`
-			Host     string `yaml:"host"`
-		} `yaml:"ports"`
+			Name, Protocol, Host string
+			Target               int
+		}
 		Healthcheck struct {
-			TCPPortFrom string `yaml:"tcp_port_from"`
-			Interval    string `yaml:"interval"`
-			Timeout     string `yaml:"timeout"`
-		} `yaml:"healthcheck"`
-	} `yaml:"runtime"`
+			TCPPortFrom       string `yaml:"tcp_port_from"`
+			Interval, Timeout string
+		}
+	}
 }
 
 func load(t testing.TB, id string) (p profile) {
@@ -66,37 +52,37 @@ func load(t testing.TB, id string) (p profile) {
 	return p
 }
 
-var reference = regexp.MustCompile(`\{(env|param):(\w+)\}`)
+var reference = regexp.MustCompile(`\{((?:env|param):\w+)\}`)
 
 // expand returns the command line and the environment of a profile, as its
 // parameters' defaults and the stack's .env file make them. bus-services itself
 // is not public; this is how its public profiles read.
 func (p profile) expand(t testing.TB, stack map[string]string) (argv, env []string) {
 	t.Helper()
-	values, parameters := maps.Clone(stack), map[string]string{}
+	values := map[string]string{} // by what refers to them
+	for key, value := range stack {
+		values["env:"+key] = value
+	}
 	fill := func(text string) string {
 		return reference.ReplaceAllStringFunc(text, func(found string) string {
-			match := reference.FindStringSubmatch(found)
-			value, ok := map[string]map[string]string{"env": values, "param": parameters}[match[1]][match[2]]
+			value, ok := values[strings.Trim(found, "{}")]
 			require.True(t, ok, "%s: nothing sets %s", p.ID, found)
 			return value
 		})
 	}
 	for _, parameter := range p.Parameters {
-		parameters[parameter.Name] = fill(parameter.Default)
+		values["param:"+parameter.Name] = fill(parameter.Default)
 	}
 	for _, variable := range p.Runtime.Env {
 		require.NotEmpty(t, variable.Description, variable.Name)
 		source, key, _ := strings.Cut(variable.ValueFrom, ":")
-		value, ok := values[key]
+		value := values["env:"+key]
 		if source == "process_env" {
-			value, ok = os.LookupEnv(key)
+			value = os.Getenv(key)
 		}
-		if !ok {
-			value = fill(variable.Default)
-		}
+		value = cmp.Or(value, fill(variable.Default))
 		require.NotEmpty(t, value, variable.Name)
-		values[variable.Name] = value
+		values["env:"+variable.Name] = value
 		env = append(env, variable.Name+"="+value)
 	}
 	for _, arg := range slices.Concat(p.Runtime.Command, p.Runtime.Args) {
@@ -124,7 +110,8 @@ func TestProfiles(t *testing.T) {
 
 			require.NoError(t, os.Mkdir(filepath.Join(directory, "tokens"), 0o700))
 			require.NoError(t, os.WriteFile(filepath.Join(directory, "tokens/local-events.jwt"), []byte("a token\n"), 0o600))
-			stack[portName] = freePort(t)
+			addr := harness.FreeAddress(t)
+			_, stack[portName], _ = strings.Cut(addr, ":")
 			argv, env := p.expand(t, stack)
 			check := exec.Command(binary, append(slices.Clone(argv[1:]), "--check-config")...)
 			check.Env = env
@@ -134,8 +121,8 @@ func TestProfiles(t *testing.T) {
 
 			service := exec.Command(binary, argv[1:]...)
 			service.Env, service.Dir = env, t.TempDir()
-			serve(t, service, stack[portName])
-			require.Equal(t, `{"ok":true}`, get(t, "http://127.0.0.1:"+stack[portName]+"/livez", ""))
+			serve(t, service, addr)
+			require.Equal(t, `{"ok":true}`, get(t, addr, "/livez", ""))
 		})
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,14 +19,12 @@ import (
 var (
 	static = []string{"deploy/compose.yaml"}
 	events = []string{"deploy/compose.yaml", "deploy/compose.events.yaml"}
-
-	goVersion = regexp.MustCompile(`(?m)^go (\S+)$`)
 )
 
 // inRoot is a path of the repository, absolute.
-func inRoot(t testing.TB, parts ...string) string {
+func inRoot(t testing.TB, name string) string {
 	t.Helper()
-	path, err := filepath.Abs(filepath.Join(append([]string{"../.."}, parts...)...))
+	path, err := filepath.Abs("../../" + name)
 	require.NoError(t, err)
 	return path
 }
@@ -39,42 +36,28 @@ func read(t testing.TB, name string) []byte {
 	return text
 }
 
-// load reads compose files as `docker compose config` does, which refuses what
-// is not in the compose specification.
-func load(paths []string, environment ...string) (*types.Project, error) {
-	options, err := cli.NewProjectOptions(paths, cli.WithEnv(environment))
-	if err != nil {
-		return nil, err
-	}
-	return options.LoadProject(context.Background())
-}
-
-// project is what files of the repository describe.
+// project is what files of the repository describe, read as `docker compose
+// config` does, which refuses what is not in the compose specification.
 func project(t testing.TB, files []string, environment ...string) *types.Project {
 	t.Helper()
 	paths := make([]string, len(files))
 	for i, file := range files {
 		paths[i] = inRoot(t, file)
 	}
-	p, err := load(paths, environment...)
+	options, err := cli.NewProjectOptions(paths, cli.WithEnv(environment))
+	require.NoError(t, err)
+	p, err := options.LoadProject(context.Background())
 	require.NoError(t, err)
 	return p
 }
 
-// bus-vm runs as the platform's own stack names and starts it.
-func TestComposeRunsThePlatformsCommand(t *testing.T) {
-	p := project(t, static)
-	require.Equal(t, []string{"bus-events", "bus-vm", "nginx"}, slices.Sorted(slices.Values(p.ServiceNames())))
-	require.Equal(t, types.ShellCommand{
-		"--addr", "0.0.0.0:8085", "--backend", "static", "--usage-backend", "memory", "--billing-backend", "none",
-	}, p.Services["bus-vm"].Command)
-}
-
 // Only nginx is reached from outside, on loopback, and the services of ours can
-// do no more than they need.
+// do no more than they need. The engine waits longer than the gateway drains: 70 s
+// by default.
 func TestComposeIsClosed(t *testing.T) {
 	for _, files := range [][]string{static, events} {
 		p := project(t, files)
+		require.Equal(t, []string{"bus-events", "bus-vm", "nginx"}, slices.Sorted(slices.Values(p.ServiceNames())))
 		for name, service := range p.Services {
 			if name == "nginx" {
 				continue
@@ -84,23 +67,14 @@ func TestComposeIsClosed(t *testing.T) {
 			require.Equal(t, []string{"ALL"}, service.CapDrop, name)
 			require.Equal(t, []string{"no-new-privileges:true"}, service.SecurityOpt, name)
 			require.False(t, service.Privileged, name)
-			require.Equal(t, inRoot(t), service.Build.Context, name)
 			require.FileExists(t, filepath.Join(service.Build.Context, service.Build.Dockerfile), name)
 			require.Contains(t, stages(t), service.Build.Target, name)
 		}
-		ports := p.Services["nginx"].Ports
+		require.Greater(t, time.Duration(*p.Services["bus-vm"].StopGracePeriod), 70*time.Second)
+		require.Equal(t, "8080", p.Services["nginx"].Ports[0].Published)
+		ports := project(t, files, "LOCAL_AI_PLATFORM_PORT=9999").Services["nginx"].Ports
 		require.Len(t, ports, 1)
-		require.Equal(t, "127.0.0.1", ports[0].HostIP)
-		require.Equal(t, "8080", ports[0].Published)
-		published := project(t, files, "LOCAL_AI_PLATFORM_PORT=9999").Services["nginx"].Ports[0]
-		require.Equal(t, "9999", published.Published)
-	}
-}
-
-// The engine waits longer than the gateway drains: 70 s by default.
-func TestComposeWaitsForTheDrain(t *testing.T) {
-	for _, files := range [][]string{static, events} {
-		require.Greater(t, time.Duration(*project(t, files).Services["bus-vm"].StopGracePeriod), 70*time.Second)
+		require.Equal(t, "127.0.0.1 9999", ports[0].HostIP+" "+ports[0].Published)
 	}
 }
 
@@ -113,9 +87,6 @@ func TestComposeWiresTheServices(t *testing.T) {
 		targets := map[string]string{}
 		for _, volume := range p.Services[service].Volumes {
 			targets[volume.Source] = volume.Target
-			if volume.Type == types.VolumeTypeVolume {
-				require.Contains(t, p.Volumes, volume.Source)
-			}
 		}
 		return targets
 	}
@@ -129,26 +100,14 @@ func TestComposeWiresTheServices(t *testing.T) {
 	require.Contains(t, string(conf), "listen 8080;")
 	require.NotContains(t, string(conf), "server 127.0.0.1")
 
+	require.Subset(t, project(t, static).Services["bus-vm"].Command, []string{"0.0.0.0:8085", "static"})
 	require.Equal(t, vm.Environment["BUS_VM_JWT_SECRET"], broker.Environment["BUS_VM_JWT_SECRET"])
-	require.Subset(t, vm.Command, []string{"http://bus-events:8081", "/run/bus/provider.token"})
+	require.Subset(t, vm.Command, []string{"0.0.0.0:8085", "http://bus-events:8081", "/run/bus/provider.token"})
 	require.Subset(t, broker.Command, []string{"0.0.0.0:8081", "/run/bus/provider.token"})
 	require.Equal(t, map[string]string{"token": "/run/bus", "usage": "/var/lib/bus-api-provider-vm"}, mounts("bus-vm"))
 	require.Equal(t, map[string]string{"token": "/run/bus"}, mounts("bus-events"))
-	require.Contains(t, ownedBy(t, "provider", "65532:65532"), "/var/lib/bus-api-provider-vm")
+	require.Equal(t, user, copied(t, "provider")["/var/lib/bus-api-provider-vm"])
 	require.Contains(t, config(t, "provider").Env, "STATE_DIRECTORY=/var/lib/bus-api-provider-vm")
-	require.Contains(t, ownedBy(t, "events", "65532:65532"), "/run/bus")
+	require.Equal(t, user, copied(t, "events")["/run/bus"])
 	require.Equal(t, types.RestartPolicyUnlessStopped, vm.Restart, "bus-vm may start before the token is there")
-}
-
-func TestComposeRefuses(t *testing.T) {
-	for _, text := range []string{
-		"services: {a: {image: x, comand: y}}",
-		"services: {a: {image: x, depends_on: [b]}}",
-		"services: {a: {image: x, ports: ['x:y']}}",
-	} {
-		path := filepath.Join(t.TempDir(), "compose.yaml")
-		require.NoError(t, os.WriteFile(path, []byte("name: x\n"+text), 0o600))
-		_, err := load([]string{path})
-		require.Error(t, err, text)
-	}
 }

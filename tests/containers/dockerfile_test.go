@@ -1,9 +1,17 @@
+// Package containers checks the files for containers with the parsers of those
+// who read them: the Dockerfile goes through BuildKit's front end and linter, the
+// compose files through compose's loader. What the images hold, who runs them and
+// how compose connects the services is compared with what the binary needs.
+//
+// It is a module of its own, so that the gateway does not come to require
+// BuildKit: `just containers`.
 package containers
 
 import (
 	"bytes"
 	"context"
 	"maps"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -18,9 +26,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const dockerfilePath = "deploy/Dockerfile"
-
-func dockerfile(t testing.TB) []byte { return read(t, dockerfilePath) }
+const (
+	dockerfile = "deploy/Dockerfile"
+	user       = "65532:65532"
+)
 
 // unknownImage answers for every image of a registry: nothing is known of it.
 type unknownImage struct{}
@@ -35,7 +44,7 @@ func options(text []byte, target string) dockerfile2llb.ConvertOpt {
 		Config:         dockerui.Config{Target: target},
 		TargetPlatform: &ocispecs.Platform{OS: "linux", Architecture: "amd64"},
 		MetaResolver:   unknownImage{},
-		SourceMap:      &llb.SourceMap{Filename: dockerfilePath, Data: text, Definition: &llb.Definition{}},
+		SourceMap:      &llb.SourceMap{Filename: dockerfile, Data: text, Definition: &llb.Definition{}},
 	}
 }
 
@@ -54,7 +63,7 @@ func findings(t testing.TB, text []byte) (rules []string) {
 }
 
 func TestDockerfileIsClean(t *testing.T) {
-	text := dockerfile(t)
+	text := read(t, dockerfile)
 	require.Empty(t, findings(t, text))
 
 	// The check sees what is wrong.
@@ -65,7 +74,7 @@ func TestDockerfileIsClean(t *testing.T) {
 // stages are those of the Dockerfile, by name.
 func stages(t testing.TB) map[string]instructions.Stage {
 	t.Helper()
-	file, err := parser.Parse(bytes.NewReader(dockerfile(t)))
+	file, err := parser.Parse(bytes.NewReader(read(t, dockerfile)))
 	require.NoError(t, err)
 	list, _, err := instructions.Parse(file.AST, nil)
 	require.NoError(t, err)
@@ -79,7 +88,7 @@ func stages(t testing.TB) map[string]instructions.Stage {
 // config is that of the image that BuildKit would make.
 func config(t testing.TB, target string) ocispecs.ImageConfig {
 	t.Helper()
-	text := dockerfile(t)
+	text := read(t, dockerfile)
 	result, err := dockerfile2llb.Dockerfile2LLB(context.Background(), text, options(text, target))
 	require.NoError(t, err)
 	return result.Image.Config.ImageConfig
@@ -97,17 +106,6 @@ func copied(t testing.TB, target string) map[string]string {
 	return owners
 }
 
-// ownedBy are the destinations in a stage that belong to owner.
-func ownedBy(t testing.TB, target, owner string) (places []string) {
-	t.Helper()
-	for place, chown := range copied(t, target) {
-		if chown == owner {
-			places = append(places, place)
-		}
-	}
-	return places
-}
-
 // An image is not run as root, holds its binary and little else, and the last
 // stage is the gateway.
 func TestImages(t *testing.T) {
@@ -117,11 +115,11 @@ func TestImages(t *testing.T) {
 	} {
 		require.Equal(t, "scratch", stages(t)[target].BaseName)
 		require.Equal(t, holds, slices.Sorted(maps.Keys(copied(t, target))))
-		require.Equal(t, "65532:65532", config(t, target).User, target)
+		require.Equal(t, user, config(t, target).User, target)
 		require.Contains(t, holds, config(t, target).Entrypoint[0])
 	}
 	require.Equal(t, config(t, "provider"), config(t, ""))
 	// A patch release of the Go that go.mod names.
-	minor, _, _ := bytes.Cut(bytes.TrimPrefix(goVersion.FindSubmatch(read(t, "go.mod"))[1], []byte("1.")), []byte("."))
-	require.Regexp(t, `^golang:1\.`+string(minor)+`\.\d+-bookworm$`, stages(t)["build"].BaseName)
+	minor := regexp.MustCompile(`(?m)^go (1\.\d+)`).FindSubmatch(read(t, "go.mod"))[1]
+	require.Regexp(t, `^golang:`+string(minor)+`\.\d+-bookworm$`, stages(t)["build"].BaseName)
 }

@@ -21,7 +21,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -30,7 +29,6 @@ type Block struct {
 	File     string // relative to the root of the repository
 	Line     int    // of its first line
 	How      string // "checkout", "by tests/stack", … ; "" when it is not run
-	Reason   string // why it is not run
 	Commands []Command
 }
 
@@ -43,11 +41,9 @@ type Command struct {
 
 func (b Block) String() string { return fmt.Sprintf("%s:%d", b.File, b.Line) }
 
-var (
-	fence  = regexp.MustCompile("^```(\\w*)$")
-	marker = regexp.MustCompile(`^<!-- (tested|untested): (.+) -->$`)
-	shells = []string{"sh", "console"}
-)
+// fenced is a block with the comment before it: (un)tested, who or why, the
+// language, the content.
+var fenced = regexp.MustCompile("(?ms)^(?:<!-- (tested|untested): ([^\n]+) -->\n)?```(sh|console)\n(.*?)^```$")
 
 // Find reads all documents below root.
 func Find(root string) (blocks []Block, err error) {
@@ -55,65 +51,36 @@ func Find(root string) (blocks []Block, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, file := range append([]string{filepath.Join(root, "README.md")}, files...) {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		name, err := filepath.Rel(root, file)
-		if err != nil {
-			return nil, err
-		}
-		found, err := parse(name, string(text))
-		if err != nil {
-			return nil, err
-		}
-		blocks = append(blocks, found...)
-	}
-	return blocks, nil
-}
-
-// parse returns the blocks of one document, or what is wrong with it.
-func parse(file, text string) (blocks []Block, err error) {
-	lines := strings.Split(text, "\n")
 	var problems []error
-	for i := 0; i < len(lines); i++ {
-		match := fence.FindStringSubmatch(lines[i])
-		if match == nil {
-			continue
+	for _, file := range append([]string{filepath.Join(root, "README.md")}, files...) {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
 		}
-		length := slices.Index(lines[i+1:], "```")
-		if length < 0 {
-			return nil, fmt.Errorf("%s:%d: a block without an end", file, i+1)
-		}
-		content := lines[i+1 : i+1+length]
-		block := Block{File: file, Line: i + 2}
-		if slices.Contains(shells, match[1]) {
-			mark := marker.FindStringSubmatch(lines[max(i-1, 0)])
-			switch {
-			case mark == nil:
+		text := string(raw)
+		for _, at := range fenced.FindAllStringSubmatchIndex(text, -1) {
+			group := func(i int) string { return text[max(at[2*i], 0):max(at[2*i+1], 0)] }
+			block := Block{strings.TrimPrefix(file, root+"/"), strings.Count(text[:at[8]], "\n") + 1, "", commands(group(3), group(4))}
+			switch group(1) {
+			case "":
 				problems = append(problems, fmt.Errorf("%s: nothing says who tests it", block))
-			case mark[1] == "untested":
-				block.Reason = mark[2]
-			default:
-				block.How = mark[2]
+			case "tested":
+				block.How = group(2)
 			}
-			block.Commands = commands(match[1], content)
 			blocks = append(blocks, block)
 		}
-		i += length + 1
 	}
 	return blocks, errors.Join(problems...)
 }
 
 // commands cuts a block into what is run at a time.
-func commands(language string, lines []string) (list []Command) {
+func commands(language, content string) (list []Command) {
 	if language == "sh" {
-		return []Command{{Text: strings.Join(lines, "\n")}}
+		return []Command{{Text: strings.TrimSpace(content)}}
 	}
-	for _, line := range lines {
+	for line := range strings.Lines(content) {
 		if text, ok := strings.CutPrefix(line, "$ "); ok {
-			list = append(list, Command{text, new(string)})
+			list = append(list, Command{strings.TrimSuffix(text, "\n"), new(string)})
 			continue
 		}
 		if len(list) == 0 {
@@ -121,9 +88,9 @@ func commands(language string, lines []string) (list []Command) {
 		}
 		last := &list[len(list)-1]
 		if text, ok := strings.CutPrefix(line, "> "); ok && *last.Want == "" {
-			last.Text += "\n" + text
+			last.Text += "\n" + strings.TrimSuffix(text, "\n")
 		} else {
-			*last.Want += line + "\n"
+			*last.Want += line
 		}
 	}
 	return list

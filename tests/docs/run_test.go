@@ -3,18 +3,15 @@ package docs
 import (
 	"bytes"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/stretchr/testify/require"
 )
 
@@ -23,8 +20,6 @@ const (
 	name = "bus-api-provider-vm"
 	// documentedAddr is where the documents serve; the tests look for a free port.
 	documentedAddr = "127.0.0.1:8085"
-	// waitLimit is how long a command may take to say what it has to.
-	waitLimit = time.Minute
 )
 
 // dispatcher stands in for the platform's bus.
@@ -45,7 +40,7 @@ func TestBlocks(t *testing.T) {
 	for _, block := range blocks {
 		switch {
 		case block.How == "":
-			t.Logf("%s is not tested: %s", block, block.Reason)
+			t.Logf("%s is not tested", block)
 		case block.How == "machine", block.How == "machine, binary": // tests/ship
 		case strings.HasPrefix(block.How, "by "):
 			_, err := os.Stat(filepath.Join(root, strings.TrimPrefix(block.How, "by ")))
@@ -81,10 +76,7 @@ func newShell(t *testing.T) *shell {
 	said, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", said)
 	require.NoError(t, os.WriteFile(filepath.Join(binaries, "bus"), []byte(dispatcher), 0o755))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	addr := l.Addr().String()
+	addr := harness.FreeAddress(t)
 	return &shell{append(os.Environ(), "PATH="+binaries+":"+os.Getenv("PATH"), "BUS_VM_ADDR="+addr), addr}
 }
 
@@ -104,7 +96,7 @@ func (s *shell) run(t *testing.T, directory, where, text string) string {
 	return stdout.String()
 }
 
-var assignment = regexp.MustCompile(`(?m)^([A-Z]+=\S+)$`)
+var assignment = regexp.MustCompile(`(?m)^[A-Z]+=\S+$`)
 
 // serve starts a service that runs until the test ends, and takes over what it
 // prints for the next terminal.
@@ -112,46 +104,15 @@ func (s *shell) serve(t *testing.T, block Block) {
 	t.Helper()
 	command := s.command(root, block.Commands[0].Text)
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run has a child
-	stdout := &output{found: make(chan string, 1)}
-	var stderr bytes.Buffer
-	command.Stdout, command.Stderr = stdout, &stderr
+	stdout, stderr := &harness.Output{}, &harness.Output{}
+	command.Stdout, command.Stderr = stdout, stderr
 	require.NoError(t, command.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
 	t.Cleanup(func() {
 		require.NoError(t, syscall.Kill(-command.Process.Pid, syscall.SIGTERM))
-		<-ended
+		_ = command.Wait()
 	})
-	select {
-	case set := <-stdout.found:
-		s.environment = append(s.environment, set)
-	case err := <-ended:
-		ended <- err
-		t.Fatalf("%s: it ended: %v\n%s", block, err, &stderr)
-	case <-time.After(waitLimit):
-		t.Fatalf("%s: it prints no NAME=value", block)
-	}
-}
-
-// output finds the first assignment in what is written to it.
-type output struct {
-	mu    sync.Mutex
-	text  bytes.Buffer
-	found chan string
-	done  bool
-}
-
-var _ io.Writer = (*output)(nil)
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.text.Write(p)
-	if match := assignment.FindStringSubmatch(o.text.String()); match != nil && !o.done {
-		o.done = true
-		o.found <- match[1]
-	}
-	return len(p), nil
+	harness.Eventually(t, block.String()+" prints NAME=value", func() bool { return assignment.MatchString(stdout.String()) }, stderr)
+	s.environment = append(s.environment, assignment.FindString(stdout.String()))
 }
 
 // settingsDirectory has the files that the examples of settings name.

@@ -1,17 +1,16 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // adminLine is the part of the serving line that says where operators go.
@@ -21,30 +20,7 @@ var adminLine = regexp.MustCompile(`msg"?[=:]"?serving.*?admin"?[=:]"?([^" \n]+)
 func serveAdmin(t testing.TB, env []string, args ...string) (g *gateway, admin string) {
 	t.Helper()
 	g = serve(t, append([]string{"BUS_VM_ADMIN_ADDR=127.0.0.1:0"}, env...), args...)
-	match := adminLine.FindStringSubmatch(g.stderr.String())
-	require.NotNil(t, match, "%s", g.stderr)
-	return g, match[1]
-}
-
-// look asks the admin listener for a document.
-func look(t testing.TB, admin, path string) (status int, body string) {
-	t.Helper()
-	client := http.Client{Timeout: waitLimit, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			network := "tcp"
-			if strings.HasPrefix(admin, "/") {
-				network = "unix"
-			}
-			return (&net.Dialer{}).DialContext(ctx, network, admin)
-		},
-	}}
-	response, err := client.Get("http://admin" + path)
-	require.NoError(t, err)
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	return response.StatusCode, string(text)
+	return g, g.says(t, adminLine)
 }
 
 // adminPaths are what operators may ask for, profiles included.
@@ -66,7 +42,7 @@ func TestAdminListenerStandsApart(t *testing.T) {
 	require.Equal(t, okReady, ask(t, g.addr, request("GET /readyz?verbose", "")))
 	require.Equal(t, okReady, ask(t, g.addr, request("GET /livez?verbose", "")))
 	for _, path := range []string{statusPath, startPath, stopPath, "/api/v1/vm/openapi.json", "/"} {
-		status, _ := look(t, admin, path)
+		status, _ := harness.Get(t, admin, path, "")
 		require.Equal(t, 404, status, path)
 	}
 }
@@ -94,17 +70,17 @@ func TestAdminListenerShows(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, os.ModeSocket|0o600, info.Mode())
 			}
-			status, body := look(t, admin, "/livez")
-			require.Equal(t, []any{200, "{\"ok\":true}\n"}, []any{status, body})
-			status, body = look(t, admin, "/readyz")
-			require.Equal(t, []any{200, "{\"ok\":true}\n"}, []any{status, body})
-			status, body = look(t, admin, "/readyz?verbose")
-			require.Equal(t, []any{200, "[+] not draining ok\n"}, []any{status, body})
-			status, body = look(t, admin, "/metrics")
+			for path, want := range map[string]string{
+				"/livez": "{\"ok\":true}\n", "/readyz": "{\"ok\":true}\n", "/readyz?verbose": "[+] not draining ok\n",
+			} {
+				status, body := harness.Get(t, admin, path, "")
+				require.Equal(t, []any{200, want}, []any{status, body}, path)
+			}
+			status, body := harness.Get(t, admin, "/metrics", "")
 			require.Equal(t, 200, status)
 			require.Contains(t, body, "\nbus_vm_http_requests_in_flight{route=\"status\"} 0\n")
 			for _, path := range []string{"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap"} {
-				status, _ = look(t, admin, path)
+				status, _ = harness.Get(t, admin, path, "")
 				require.Equal(t, c.pprof, status, path)
 			}
 		})
@@ -117,7 +93,7 @@ func TestUsageIsReadable(t *testing.T) {
 	g, admin := serveAdmin(t, nil, "--usage-backend", "memory")
 	token := mint("vm:write")
 	require.Equal(t, okStart, ask(t, g.addr, request("POST "+startPath, token)))
-	status, body := look(t, admin, "/debug/usage")
+	status, body := harness.Get(t, admin, "/debug/usage", "")
 	require.Equal(t, 200, status)
 	var got struct {
 		Records []struct {
@@ -133,7 +109,7 @@ func TestUsageIsReadable(t *testing.T) {
 	}
 
 	_, admin = serveAdmin(t, nil)
-	status, _ = look(t, admin, "/debug/usage")
+	status, _ = harness.Get(t, admin, "/debug/usage", "")
 	require.Equal(t, 404, status)
 }
 
@@ -150,13 +126,13 @@ func TestAdminListenerSaysDraining(t *testing.T) {
 	t.Parallel()
 	g, admin := serveAdmin(t, []string{"BUS_VM_SHUTDOWN_DELAY=2s"})
 	g.signal(t, os.Interrupt)
-	eventually(t, "readyz of the admin listener unready", func() bool {
-		status, body := look(t, admin, "/readyz?verbose")
+	harness.Eventually(t, "readyz of the admin listener unready", func() bool {
+		status, body := harness.Get(t, admin, "/readyz?verbose", "")
 		return status == 503 && strings.Contains(body, "[-] not draining: ")
 	})
-	status, _ := look(t, admin, "/livez")
+	status, _ := harness.Get(t, admin, "/livez", "")
 	require.Equal(t, 200, status)
-	require.Equal(t, 0, g.waitFor(t, waitLimit))
+	require.Equal(t, 0, g.wait(t))
 	_, err := net.Dial("tcp", admin)
 	require.Error(t, err)
 }

@@ -2,42 +2,38 @@ package e2e
 
 import (
 	"context"
-	"fmt"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
-	"slices"
-	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
-// firingPatience bounds the wait for all alerts. The slowest needs half a
-// minute of the shortened clock.
-const firingPatience = 2 * time.Minute
+// firingLimit bounds the wait for all alerts. The slowest needs half a minute of
+// the shortened clock.
+const firingLimit = 2 * time.Minute
 
-// target is a gateway that something is going to happen to, and the alerts
-// that must follow.
-type target struct {
-	admin  string
-	alerts []string
-	drive  func(ctx context.Context) // until ctx ends
-}
+// calm is the pause between two requests of one caller.
+const calm = 100 * time.Millisecond
 
-type alertRule struct {
-	Alert       string
-	Expr        string
-	Annotations map[string]string
-}
+type alertRule struct{ Alert, Expr, For string }
 
-// alertRules reads the shipped alerts.
-func alertRules(t testing.TB) (rules []alertRule) {
+// alertRules reads the text of alerts.
+func alertRules(t testing.TB, text string) (rules []alertRule) {
 	t.Helper()
 	var file struct{ Groups []struct{ Rules []alertRule } }
-	require.NoError(t, yaml.Unmarshal([]byte(shipped(t, "prometheus/alerts.yml")), &file))
+	require.NoError(t, yaml.Unmarshal([]byte(text), &file))
 	for _, group := range file.Groups {
 		rules = append(rules, group.Rules...)
 	}
@@ -52,21 +48,145 @@ var (
 )
 
 // hurried makes a second of each minute in the alerts.
-func hurried(t testing.TB, rules string) string {
+func hurried(t testing.TB, text string) string {
 	t.Helper()
-	rules = timesAMinute.ReplaceAllString(minutes.ReplaceAllString(rules, "${1}${2}s${3}"), "${1}")
-	for line := range strings.Lines(rules) {
-		if strings.Contains(line, "expr:") || strings.Contains(line, "for:") || strings.HasPrefix(line, "          ") && !strings.Contains(line, `"`) {
-			require.NotRegexp(t, notMinutesYet, line)
-		}
+	text = timesAMinute.ReplaceAllString(minutes.ReplaceAllString(text, "${1}${2}s${3}"), "${1}")
+	for _, rule := range alertRules(t, text) {
+		require.NotRegexp(t, notMinutesYet, rule.Expr+" "+rule.For)
 	}
-	return rules
+	return text
 }
 
-// undriven are the alerts that no test can drive a real gateway into, and why.
-// Their conditions are shown by promtool alone.
-var undriven = map[string]string{
-	"BusVMInternalErrors": "it takes a bug to answer 500",
+// fault is what happens to a gateway in events mode, and the alerts that must
+// follow.
+type fault struct {
+	alerts []string
+	env    []string
+	happen func(s *stack)
+	drive  func(ctx context.Context, s *stack) // nil for steady reads and starts
+}
+
+func steadily(ctx context.Context, s *stack) {
+	every(ctx, calm, func() { s.read(); s.start() })
+}
+
+// faults are those that alerts are for, all but BusVMInternalErrors: it takes a
+// bug to answer 500, so promtool alone shows its condition.
+func faults(t testing.TB) map[string]fault {
+	directory, file, full := t.TempDir(), writeYAML(t, "log.level", "debug"), t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(directory, "outbox.db"), []byte("no database"), 0o600))
+	keys := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(keys.Close)
+	deaf := platform.Behaviour{Deaf: true}
+	all := map[string]fault{
+		"none": {env: []string{"BUS_VM_TIMEOUT=10s", "BUS_VM_STATUS_MAX_AGE=10s"}}, // on a slow machine, too
+		"no events": {
+			alerts: []string{"BusVMStreamDown", "BusVMUnavailable", "BusVMStatusStale"},
+			happen: func(s *stack) { _ = s.platform.Events.Stop() },
+		},
+		"cut streams": {
+			alerts: []string{"BusVMStreamFlapping"},
+			drive: func(ctx context.Context, s *stack) {
+				every(ctx, 5*calm, func() { s.platform.Events.CutStreams(platform.ReplyName(platform.StatusRequest)) })
+			},
+		},
+		"malformed status": {
+			alerts: []string{"BusVMBadGateway"},
+			happen: func(s *stack) {
+				s.platform.VM.SetBehaviour(platform.Behaviour{Payload: json.RawMessage(`{"nonsense":true}`)})
+			},
+		},
+		"slow worker": {
+			alerts: []string{"BusVMSlowReads"},
+			env:    []string{"BUS_VM_TIMEOUT=5s", "BUS_VM_STATUS_MAX_AGE=100ms"},
+			happen: func(s *stack) { s.platform.VM.SetBehaviour(platform.Behaviour{Delay: time.Second}) },
+		},
+		"silent billing": {alerts: []string{"BusVMBillingUnanswered"}, happen: func(s *stack) { s.platform.Billing.SetBehaviour(deaf) }},
+		"silent usage": {
+			alerts: []string{"BusVMOutboxFilling", "BusVMOutboxFull", "BusVMOutboxStuck"},
+			env:    []string{"BUS_VM_USAGE_MAX_RECORDS=20"},
+			happen: func(s *stack) { s.platform.Usage.SetBehaviour(deaf) },
+		},
+		"refused records": {
+			alerts: []string{"BusVMRecordsParked"},
+			happen: func(s *stack) {
+				s.platform.Usage.SetBehaviour(platform.Behaviour{Refuse: &platform.EventError{Code: "invalid_request", Message: "no such account"}})
+			},
+		},
+		"damaged outbox": {alerts: []string{"BusVMOutboxDamaged"}, env: []string{"BUS_VM_DATA_DIR=" + directory}},
+		"refused publishes with a brief token": {
+			alerts: []string{"BusVMPublishRefused", "BusVMTokenExpiring"},
+			env:    []string{"BUS_API_TOKEN=" + providerJWT(platform.ProviderScope, 10*time.Minute)},
+			happen: func(s *stack) {
+				s.platform.Events.SetFaults(platform.Faults{PublishStatus: http.StatusInternalServerError})
+			},
+		},
+		"reached limits": {
+			alerts: []string{"BusVMTooManyWrites", "BusVMTooManyConnections"},
+			env:    []string{"BUS_VM_WRITES_IN_FLIGHT=1", "BUS_VM_MAX_CONNECTIONS=10"},
+			happen: func(s *stack) {
+				s.platform.VM.SetBehaviour(platform.Behaviour{Names: []string{platform.StartRequest}, Deaf: true})
+				for range 9 {
+					dial(t, s.addr)
+				}
+			},
+			drive: func(ctx context.Context, s *stack) {
+				var callers sync.WaitGroup
+				for range 2 {
+					callers.Go(func() { every(ctx, calm, s.start) })
+				}
+				callers.Wait()
+			},
+		},
+		"no public keys, and callers with another secret": {
+			alerts: []string{"BusVMNoPublicKeys", "BusVMPublicKeysStale", "BusVMTokensRefused"},
+			env:    []string{"BUS_VM_JWKS_URL=" + keys.URL},
+			drive: func(ctx context.Context, s *stack) {
+				token := signedBy("another secret than that of the gateway")
+				every(ctx, calm, func() { s.send(request("GET "+statusPath, token)) })
+			},
+		},
+		"bad reload": {
+			alerts: []string{"BusVMReloadFailed"},
+			env:    []string{"BUS_VM_CONFIG=" + file},
+			happen: func(*stack) { require.NoError(t, os.WriteFile(file, []byte("log: [\n"), 0o600)) },
+		},
+		"restarts, and none at last": {
+			alerts: []string{"BusVMRestarting", "BusVMDown"},
+			drive: func(ctx context.Context, s *stack) {
+				restarts := 0
+				every(ctx, 1100*time.Millisecond, func() { // start times are whole seconds
+					if restarts++; restarts <= 5 {
+						s.stop(t)
+					}
+					if restarts < 5 {
+						s.gateway = serve(t, []string{"BUS_VM_ADMIN_ADDR=" + s.admin})
+					}
+				})
+			},
+		},
+	}
+	if canMount(t) {
+		require.NoError(t, syscall.Mount("tmpfs", full, "tmpfs", 0, "size=1m,mode=0700"))
+		t.Cleanup(func() { require.NoError(t, syscall.Unmount(full, syscall.MNT_DETACH)) })
+		all["full disk"] = fault{alerts: []string{"BusVMOutboxCannotWrite"}, env: []string{"BUS_VM_DATA_DIR=" + full}, happen: func(s *stack) {
+			s.platform.Usage.SetBehaviour(deaf) // so that records need room
+			ballast, err := os.Create(filepath.Join(full, "ballast"))
+			for err == nil {
+				_, err = ballast.Write(make([]byte, 4096))
+			}
+			_ = ballast.Close()
+		}}
+	}
+	return all
+}
+
+// canMount reports a machine where a full disk can be had. In CI it must.
+func canMount(t testing.TB) bool {
+	if os.Geteuid() != 0 {
+		require.Empty(t, os.Getenv("CI"), "the full-disk alert needs to mount a tmpfs")
+	}
+	return os.Geteuid() == 0
 }
 
 // Each alert fires when the real gateway meets the fault it is for, as a real
@@ -74,49 +194,47 @@ var undriven = map[string]string{
 // then has something to show. A minute of the shipped rules is a second here.
 func TestAlertsFire(t *testing.T) {
 	t.Parallel()
-	needs(t, "prometheus")
-	targets := map[string]*target{
-		"healthy":     healthyTarget(t),
-		"restarted":   restartedTarget(t),
-		"no events":   withoutEvents(t),
-		"cut streams": withCutStreams(t),
-		"bad worker":  withBadWorker(t),
-		"slow worker": withSlowWorker(t),
-		"billing":     withSilentBilling(t),
-		"usage":       withSilentUsage(t),
-		"parked":      withRefusedRecords(t),
-		"damaged":     withDamagedOutbox(t),
-		"refused":     withRefusedPublishes(t),
-		"limits":      withLimitsReached(t),
-		"keys":        withLostKeys(t),
-		"reload":      withBadReload(t),
+	harness.Needs(t, "prometheus")
+	rules := shipped(t, "prometheus/alerts.yml")
+	undriven, missing := map[string]bool{}, map[string]bool{} // by alert; by alert and instance
+	for _, rule := range alertRules(t, rules) {
+		undriven[rule.Alert] = true
 	}
-	if disk := withFullDisk(t); disk != nil {
-		targets["disk"] = disk
-	}
-	missing := map[string]bool{} // by alert and instance
-	var addrs, covered []string
-	for _, each := range targets {
-		addrs = append(addrs, each.admin)
+	all, stacks, addrs := faults(t), map[string]*stack{}, []string{}
+	for name, each := range all {
+		s := serveStack(t, each.env...)
+		s.read()
+		stacks[name], addrs = s, append(addrs, s.admin)
 		for _, alert := range each.alerts {
-			missing[alert+" at "+each.admin] = true
-			covered = append(covered, alert)
+			delete(undriven, alert)
+			missing[alert+" at "+s.admin] = true
 		}
 	}
-	requireAllCovered(t, covered)
+	delete(undriven, "BusVMInternalErrors")
+	if !canMount(t) {
+		delete(undriven, "BusVMOutboxCannotWrite")
+	}
+	require.Empty(t, undriven, "no fault leads to them")
 
-	p := watch(t, hurried(t, shipped(t, "prometheus/alerts.yml")), addrs)
-	eventually(t, "all targets are scraped", func() bool { return len(p.query(t, `up == 1`)) == len(addrs) })
+	healthy := stacks["none"].admin
+	p := watch(t, hurried(t, rules), addrs)
+	harness.Eventually(t, "all targets are scraped", func() bool { return len(p.query(t, `up == 1`)) == len(addrs) })
 	ctx, cancel := context.WithCancel(t.Context())
 	var drives sync.WaitGroup
 	defer drives.Wait()
 	defer cancel()
-	for _, each := range targets {
-		drives.Go(func() { each.drive(ctx) })
+	for name, each := range all {
+		if each.happen != nil {
+			each.happen(stacks[name])
+		}
+		if each.drive == nil {
+			each.drive = steadily
+		}
+		drives.Go(func() { each.drive(ctx, stacks[name]) })
 	}
-	limit := time.NewTimer(firingPatience)
+	limit := time.NewTimer(firingLimit)
 	defer limit.Stop()
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(calm)
 	defer tick.Stop()
 	for len(missing) > 0 {
 		select {
@@ -125,49 +243,11 @@ func TestAlertsFire(t *testing.T) {
 			t.Fatalf("not firing: %v; firing: %v", missing, p.query(t, `ALERTS{alertstate="firing"}`))
 		}
 		for _, firing := range p.query(t, `ALERTS{alertstate="firing"}`) {
-			require.NotEqual(t, targets["healthy"].admin, firing["instance"], "all is well there: %v", firing)
+			require.NotEqual(t, healthy, firing["instance"], "all is well there: %v", firing)
 			delete(missing, firing["alertname"]+" at "+firing["instance"])
 		}
 	}
 	for _, query := range dashboardQueries(t) {
 		require.NotEmpty(t, p.query(t, query), "a panel stays empty: %s", query)
 	}
-}
-
-// requireAllCovered expects that every alert is driven or known not to be.
-func requireAllCovered(t testing.TB, covered []string) {
-	t.Helper()
-	for _, rule := range alertRules(t) {
-		_, known := undriven[rule.Alert]
-		if rule.Alert == "BusVMOutboxCannotWrite" && !canMount(t) {
-			known = true
-		}
-		require.True(t, known != slices.Contains(covered, rule.Alert), "%s is either driven here or has a reason not to be", rule.Alert)
-	}
-}
-
-// Every alert says what is wrong, where, and where to read on.
-func TestAlertsSayWhatToDo(t *testing.T) {
-	t.Parallel()
-	for _, rule := range alertRules(t) {
-		require.Regexp(t, `^BusVM[A-Z]\w+$`, rule.Alert)
-		require.Regexp(t, `^[A-Z].*\.$`, rule.Annotations["summary"], rule.Alert)
-		require.Regexp(t, `\{\{ \$labels\.instance \}\}.*\.$`, rule.Annotations["description"], rule.Alert)
-		require.Equal(t, "https://github.com/busdk/bus-api-provider-vm/blob/main/docs/operations.md#"+strings.ToLower(rule.Alert),
-			rule.Annotations["runbook_url"])
-	}
-	tests := shipped(t, "prometheus/alerts_test.yml")
-	for _, rule := range alertRules(t) {
-		require.Contains(t, tests, fmt.Sprintf("\n  - name: %s\n", rule.Alert))
-	}
-}
-
-// canMount reports a machine where a full disk can be had. In CI it must.
-func canMount(t testing.TB) bool {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return true
-	}
-	require.Empty(t, os.Getenv("CI"), "the full-disk alert needs to mount a tmpfs")
-	return false
 }

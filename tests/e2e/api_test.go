@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // The paths and the documents of the API.
@@ -74,10 +76,6 @@ func TestAPI(t *testing.T) {
 		{"livez", request("GET /livez", ""), okReady},
 		{"livez by HEAD", request("HEAD /livez", ""), headOf(okReady)},
 
-		{"scheme in lower case", request("GET "+statusPath, "", "Authorization: bearer "+read), okStatus},
-		{"scheme in upper case", request("GET "+statusPath, "", "Authorization: BEARER "+read), okStatus},
-		{"header name in lower case", request("GET "+statusPath, "", "authorization: Bearer "+read), okStatus},
-
 		{"body of zero bytes", withBody("POST "+startPath, write, ""), okStart},
 		{"body of white space", withBody("POST "+startPath, write, " \r\n\t"), okStart},
 		{"empty object", withBody("POST "+startPath, write, "{}"), okStart},
@@ -96,9 +94,6 @@ func TestAPI(t *testing.T) {
 		{"no token to read", request("GET "+statusPath, ""), missingToken},
 		{"no token to start", request("POST "+startPath, ""), missingToken},
 		{"no token to stop", request("POST "+stopPath, ""), missingToken},
-		{"token in the query", request("GET "+statusPath+"?access_token="+read, ""), missingToken},
-		{"token in a cookie", request("GET "+statusPath, "", "Cookie: token="+read), missingToken},
-		{"another scheme", request("GET "+statusPath, "", "Authorization: Basic dTpw"), missingToken},
 		{"no such token", request("GET "+statusPath, "not.a.token"), invalidToken},
 		{"write does not imply read", request("GET "+statusPath, write), lacking("vm:read")},
 		{"read does not imply start", request("POST "+startPath, read), lacking("vm:write")},
@@ -149,9 +144,7 @@ func TestStaticBackendAsConfigured(t *testing.T) {
 	t.Parallel()
 	g := serve(t, nil, "--static-state", "hibernated", "--static-transition", "1h")
 	token := mint("vm:read vm:write")
-	status := func(state string) string {
-		return jsonReply("200 OK", "", `{"status":{"state":"`+state+`","provider":"static","details":{}}}`)
-	}
+	status := func(name string) string { return jsonReply("200 OK", "", state(name)) }
 	for _, step := range []struct{ line, want string }{
 		{"GET " + statusPath, status("hibernated")},
 		{"POST " + startPath, okStart},
@@ -164,7 +157,7 @@ func TestStaticBackendAsConfigured(t *testing.T) {
 
 	g = serve(t, nil, "--static-transition", "1ms")
 	require.Equal(t, okStop, ask(t, g.addr, request("POST "+stopPath, token)))
-	eventually(t, "stopped", func() bool {
+	harness.Eventually(t, "stopped", func() bool {
 		return ask(t, g.addr, request("GET "+statusPath, token)) == okStopped
 	})
 }

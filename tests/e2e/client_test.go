@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -9,10 +11,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/contract"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // connection is a raw connection to a gateway or to nginx.
@@ -32,18 +38,11 @@ func dial(t testing.TB, addr string) *connection {
 }
 
 func dialTo(addr string) (*connection, error) {
-	network := "tcp"
-	if strings.HasPrefix(addr, "/") {
-		network = "unix"
-	}
-	c, err := net.DialTimeout(network, addr, waitLimit)
+	c, err := harness.Dial(context.Background(), addr)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.SetDeadline(time.Now().Add(waitLimit)); err != nil {
-		return nil, err
-	}
-	return &connection{Conn: c, reader: bufio.NewReader(c)}, nil
+	return &connection{Conn: c, reader: bufio.NewReader(c)}, c.SetDeadline(time.Now().Add(harness.WaitLimit))
 }
 
 // send writes raw bytes. A peer that has already refused may close while they
@@ -139,9 +138,8 @@ func ask(t testing.TB, addr, raw string) string {
 // The replies of contract §2, as render spells them.
 
 func jsonReply(status, headers, body string) string {
-	lines := append(strings.Split(strings.TrimSpace(headers), "\n"),
+	lines := append(strings.FieldsFunc(headers, func(r rune) bool { return r == '\n' }),
 		"Cache-Control: no-store", "Content-Type: application/json", "X-Request-Id: <id>")
-	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
 	slices.Sort(lines)
 	return status + "\n" + strings.Join(lines, "\n") + "\n\n" + body
 }
@@ -153,9 +151,64 @@ func refusal(status, kind, message, headers string) string {
 
 // notSent is a refused write that says that nothing was done.
 func notSent(status, kind, message, headers string) string {
-	return jsonReply(status, headers, `{"error":{"type":"`+kind+`","message":"`+message+`","outcome":"not_sent","request_id":"<id>"}}`)
+	return strings.Replace(refusal(status, kind, message, headers), `","request_id"`, `","outcome":"not_sent","request_id"`, 1)
 }
 
 func contentLength(body string) string {
 	return "Content-Length: " + strconv.Itoa(len(strings.ReplaceAll(body, "<id>", strings.Repeat("0", 32))))
 }
+
+// asked is what was sent on a connection and is not answered yet. It is there to
+// tell which reply belongs to which request, and so what the OpenAPI document
+// allows.
+type asked struct {
+	mu  sync.Mutex
+	raw bytes.Buffer
+}
+
+func (a *asked) add(raw string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.raw.WriteString(raw)
+}
+
+// next takes the first request out; both are empty when it is not readable.
+func (a *asked) next() (method, path string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	rest := bytes.NewReader(a.raw.Bytes())
+	reader := bufio.NewReader(rest)
+	request, err := http.ReadRequest(reader)
+	if err != nil {
+		return "", ""
+	}
+	var body bytes.Buffer
+	if _, err := body.ReadFrom(request.Body); err != nil {
+		return request.Method, request.URL.Path // a reply may come before the whole of it
+	}
+	a.raw.Next(a.raw.Len() - rest.Len() - reader.Buffered())
+	return request.Method, request.URL.Path
+}
+
+// described returns what the document has against a reply, and remembers it: a
+// load repeats itself. What nginx says by itself is nginx's.
+func (a *asked) described(response *http.Response, body []byte, rendered string) error {
+	if response.StatusCode < http.StatusOK {
+		return nil
+	}
+	method, path := a.next()
+	if strings.HasPrefix(response.Header.Get("Server"), "nginx") && response.Header.Get("X-Request-Id") == "" {
+		return nil
+	}
+	key := [3]string{method, path, rendered}
+	if known, ok := descriptions.Load(key); ok {
+		err, _ := known.(error)
+		return err
+	}
+	err := contract.Check(contract.Reply{Method: method, Path: path, Status: response.StatusCode, Header: response.Header, Body: body})
+	descriptions.Store(key, err)
+	return err
+}
+
+// descriptions holds an error, or nil, for each reply that was seen.
+var descriptions sync.Map

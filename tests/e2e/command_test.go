@@ -4,11 +4,14 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // claimsOf decodes the claims of a token.
@@ -27,23 +30,21 @@ func TestTokenCommand(t *testing.T) {
 	t.Parallel()
 	env := []string{"BUS_VM_JWT_SECRET=" + jwtSecret}
 	g := serve(t, nil)
+	const developer = "00000000-0000-4000-8000-000000000001"
 	for _, c := range []struct {
 		args              []string
 		sub, aud, scope   string
 		ttl               time.Duration
 		toRead, toStartIt string
 	}{
-		{
-			[]string{"--scope", "vm:read vm:write"},
-			"00000000-0000-4000-8000-000000000001", "ai.hg.fi/api", "vm:read vm:write", time.Hour, okStatus, okStart,
-		},
+		{[]string{"--scope", "vm:read vm:write"}, developer, "ai.hg.fi/api", "vm:read vm:write", time.Hour, okStatus, okStart},
 		{
 			[]string{"--scope=vm:read", "--sub", "3f0e7a5c-0d0b-4a8e-9d5a-0a7c2f3b4d5e", "--ttl", "5m"},
 			"3f0e7a5c-0d0b-4a8e-9d5a-0a7c2f3b4d5e", "ai.hg.fi/api", "vm:read", 5 * time.Minute, okStatus, lacking("vm:write"),
 		},
 		{
 			[]string{"--scope", "vm:write", "--ttl", "90", "--audience", "another"},
-			"00000000-0000-4000-8000-000000000001", "another", "vm:write", 90 * time.Second, invalidToken, invalidToken,
+			developer, "another", "vm:write", 90 * time.Second, invalidToken, invalidToken,
 		},
 	} {
 		before := time.Now().Truncate(time.Second)
@@ -79,41 +80,37 @@ func TestCommandsAreQuietWithoutPressureFiles(t *testing.T) {
 	if os.Getuid() != 0 {
 		return // only root may mount
 	}
-	needs(t, "unshare")
-	p := launch(t, nil, "unshare", "--mount", "sh", "-c", `echo 0::/no-such-group >group && mount --bind group /proc/$$/cgroup && exec "$0" version`, program(t))
-	require.Equal(t, 0, p.waitFor(t, waitLimit))
+	harness.Needs(t, "unshare")
+	p := launch(t, nil, nil, "unshare", "--mount", "sh", "-c", `echo 0::/no-such-group >group && mount --bind group /proc/$$/cgroup && exec "$0" version`, program(t))
+	require.Equal(t, 0, p.wait(t))
 	require.NotEmpty(t, p.stdout.String())
 	require.Empty(t, p.stderr.String())
-}
-
-// misleading is an environment in which nothing could be served.
-func misleading(socket string) []string {
-	return []string{
-		"BUS_VM_ADDR=unix:" + socket, "BUS_VM_CONFIG=/nonexistent.yaml", "BUS_VM_BACKEND=nonsense", "BUS_VM_TIMEOUT=never",
-		"BUS_EVENTS_API_URL=http://127.0.0.1:8081/local/v1", "BUS_EVENTS_TOKEN_FILE=.bus/tokens/local-events.jwt",
-	}
 }
 
 // promptly is how long the dispatcher waits for metadata.
 const promptly = 500 * time.Millisecond
 
-// askPromptly runs a command that must be fast and must not listen. The best of
-// three counts: the machine may be busy with other tests.
+// askPromptly runs a command that must be fast and must not listen, where nothing
+// could be served. The best of three counts: the machine may be busy with other
+// tests.
 func askPromptly(t testing.TB, args ...string) string {
 	t.Helper()
 	socket := t.TempDir() + "/vm.sock"
+	misleading := []string{
+		"BUS_VM_ADDR=unix:" + socket, "BUS_VM_CONFIG=/nonexistent.yaml", "BUS_VM_BACKEND=nonsense", "BUS_VM_TIMEOUT=never",
+		"BUS_EVENTS_API_URL=http://127.0.0.1:8081/local/v1", "BUS_EVENTS_TOKEN_FILE=.bus/tokens/local-events.jwt",
+	}
 	best := time.Hour
 	var got result
 	for range 3 {
 		began := time.Now()
-		got = run(t, misleading(socket), args...)
+		got = run(t, misleading, args...)
 		best = min(best, time.Since(began))
 	}
 	require.Equal(t, 0, got.Code, got.Stderr)
 	require.Empty(t, got.Stderr)
 	require.Less(t, best, promptly)
-	_, err := os.Stat(socket)
-	require.ErrorIs(t, err, os.ErrNotExist)
+	require.NoFileExists(t, socket)
 	return got.Stdout
 }
 
@@ -140,15 +137,10 @@ func TestHelpForTheDispatcher(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(document), &got))
 	require.Regexp(t, `^0\.1(\.|$)`, got.OpenCLI)
 	require.Equal(t, "bus-api-provider-vm", got.Info.Title)
-	require.NotEmpty(t, got.Info.Version)
-	require.NotEmpty(t, got.Info.Summary)
-	require.NotEmpty(t, got.Info.Description)
-
+	require.NotContains(t, []string{got.Info.Version, got.Info.Summary, got.Info.Description}, "")
 	options, variables := map[string]bool{}, map[string]bool{}
 	for _, command := range got.Commands {
-		require.NotEmpty(t, command.Name)
-		require.NotEmpty(t, command.Summary, command.Name)
-		require.NotEmpty(t, command.Usage, command.Name)
+		require.NotContains(t, []string{command.Name, command.Summary, command.Usage}, "")
 		require.NotNil(t, command.Arguments, command.Name)
 		require.NotEmpty(t, command.Examples, command.Name)
 		require.Len(t, command.ExitCodes, 3, command.Name)
@@ -204,7 +196,7 @@ func TestGlobalFlags(t *testing.T) {
 		{[]string{"--config", "settings.yaml", "--print-config"}, "state: hibernated # file settings.yaml line 2\n"},
 		{[]string{"doctor", "--addr", "127.0.0.1:0"}, `"result"`},
 	} {
-		for _, args := range [][]string{append(inFront[:len(inFront):len(inFront)], c.args...), append(c.args[:len(c.args):len(c.args)], inFront...)} {
+		for _, args := range [][]string{slices.Concat(inFront, c.args), slices.Concat(c.args, inFront)} {
 			got := run(t, env, args...)
 			require.Equal(t, 0, got.Code, "%q: %s", args, got.Stderr)
 			require.Empty(t, got.Stdout, args)

@@ -10,76 +10,49 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/tests/contract"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
-// way makes a gateway answer the operation in a case with the status of the
-// case, and returns the address and the request that does.
-type way func(t *testing.T, c contract.Case) (addr, raw string)
-
-// ways are how each documented status comes about. 500 is a bug of the gateway;
-// the tests of the routes make one.
-var ways = map[int]way{
-	200: plainly,
-	202: plainly,
-	400: func(t *testing.T, c contract.Case) (string, string) {
-		return serve(t, nil).addr, request(line(c), mint("vm:read vm:write"), "Content-Length: 2", "Content-Length: 3") + "{}"
-	},
-	401: func(t *testing.T, c contract.Case) (string, string) { return serve(t, nil).addr, request(line(c), "") },
-	402: denied,
-	403: func(t *testing.T, c contract.Case) (string, string) {
-		return serve(t, nil).addr, request(line(c), mint("x"))
-	},
-	404: func(t *testing.T, c contract.Case) (string, string) {
+// provoke starts a gateway that answers an operation with the status of a case,
+// and returns its address and the request that does. 500 is a bug of the
+// gateway; the tests of the routes make one.
+func provoke(t *testing.T, c contract.Case) (addr, raw string) {
+	token := mint("vm:read vm:write")
+	headers := map[int][]string{
+		400: {"Content-Length: 2", "Content-Length: 3"},
+		408: {"Content-Length: 2"}, // and no body
+		413: {"Content-Length: 1000000"},
+		431: {"X: " + strings.Repeat("x", 20<<10)},
+	}[c.Status]
+	setting := map[int]string{
+		408: "BUS_VM_READ_TIMEOUT=100ms",
+		429: "BUS_VM_WRITES_PER_SECOND=1", // the test asks again at once
+		503: "BUS_VM_MAX_CONNECTIONS=1",
+	}[c.Status]
+	switch c.Status {
+	case 401:
+		token = ""
+	case 403:
+		token = mint("x")
+	case 404:
 		c.Path += "/"
-		return serve(t, nil).addr, request(line(c), mint("vm:read vm:write"))
-	},
-	405: func(t *testing.T, c contract.Case) (string, string) {
+	case 405:
 		c.Method = "DELETE"
-		return serve(t, nil).addr, request(line(c), mint("vm:read vm:write"))
-	},
-	408: func(t *testing.T, c contract.Case) (string, string) {
-		return serve(t, []string{"BUS_VM_READ_TIMEOUT=100ms"}).addr, request(line(c), mint("vm:read vm:write"), "Content-Length: 2")
-	},
-	413: func(t *testing.T, c contract.Case) (string, string) {
-		return serve(t, nil).addr, request(line(c), mint("vm:read vm:write"), "Content-Length: 1000000")
-	},
-	429: tooSoon,
-	431: func(t *testing.T, c contract.Case) (string, string) {
-		return serve(t, nil).addr, request(line(c), mint("vm:read vm:write"), "X: "+strings.Repeat("x", 20<<10))
-	},
-	502: misunderstood,
-	503: crowded,
-}
-
-func line(c contract.Case) string { return c.Method + " " + c.Path }
-
-func plainly(t *testing.T, c contract.Case) (addr, raw string) {
-	return serve(t, nil).addr, request(line(c), mint("vm:read vm:write"))
-}
-
-func denied(t *testing.T, c contract.Case) (addr, raw string) {
-	s := serveStack(t, "BUS_VM_TIMEOUT=10s")
-	s.platform.Billing.Decide("", platform.Decision{Command: "bus billing setup", PlanID: "gpu-small", Usage: map[string]any{"used": 7}})
-	return s.addr, request(line(c), mint("vm:read vm:write"))
-}
-
-// tooSoon leaves it to the test to ask again at once.
-func tooSoon(t *testing.T, c contract.Case) (addr, raw string) {
-	return serve(t, []string{"BUS_VM_WRITES_PER_SECOND=1"}).addr, request(line(c), mint("vm:read vm:write"))
-}
-
-func misunderstood(t *testing.T, c contract.Case) (addr, raw string) {
-	s := serveStack(t, "BUS_VM_TIMEOUT=10s", "BUS_VM_STATUS_MAX_AGE=100ms")
-	s.platform.VM.SetBehaviour(platform.Behaviour{Payload: json.RawMessage(`{"nonsense":true}`)})
-	return s.addr, request(line(c), mint("vm:read vm:write"))
-}
-
-// crowded has one connection too many.
-func crowded(t *testing.T, c contract.Case) (addr, raw string) {
-	g := serve(t, []string{"BUS_VM_MAX_CONNECTIONS=1"})
-	dial(t, g.addr).send(request("GET /livez", "")).expect(t, "GET", okReady)
-	return g.addr, request(line(c), mint("vm:read vm:write"))
+	case 402, 502:
+		s := serveStack(t, "BUS_VM_TIMEOUT=10s", "BUS_VM_STATUS_MAX_AGE=100ms")
+		if c.Status == 502 {
+			s.platform.VM.SetBehaviour(platform.Behaviour{Payload: json.RawMessage(`{"nonsense":true}`)})
+		} else {
+			s.platform.Billing.Decide("", platform.Decision{Command: "bus billing setup", PlanID: "gpu-small", Usage: map[string]any{"used": 7}})
+		}
+		return s.addr, request(c.Method+" "+c.Path, token)
+	}
+	g := serve(t, []string{setting})
+	if c.Status == 503 {
+		dial(t, g.addr).send(request("GET /livez", "")).expect(t, "GET", okReady)
+	}
+	return g.addr, request(c.Method+" "+c.Path, token, headers...)
 }
 
 // Every reply that the OpenAPI document describes comes about, and is what it
@@ -95,10 +68,9 @@ func TestEveryDocumentedReplyComesAbout(t *testing.T) {
 		}
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
-			require.Contains(t, ways, c.Status, "no test makes such a reply")
-			addr, raw := ways[c.Status](t, c)
+			addr, raw := provoke(t, c)
 			var got contract.Reply
-			eventually(t, c.String(), func() bool {
+			harness.Eventually(t, c.String(), func() bool {
 				got = replyTo(t, addr, raw)
 				return got.Status == c.Status
 			})

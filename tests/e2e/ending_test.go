@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 var draining = closing(refusal("503 Service Unavailable", "backend_unavailable", "Not ready: shutting down.", "Retry-After: 1"))
@@ -27,13 +29,13 @@ func TestEndingInOrder(t *testing.T) {
 
 			began := time.Now()
 			g.signal(t, s)
-			eventually(t, "unready", func() bool { return ask(t, g.addr, request("GET /readyz", "")) == draining })
+			harness.Eventually(t, "unready", func() bool { return ask(t, g.addr, request("GET /readyz", "")) == draining })
 			require.Equal(t, closing(okReady), ask(t, g.addr, request("GET /livez", "")))
 			require.Equal(t, closing(okStatus), ask(t, g.addr, request("GET "+statusPath, token)))
 			require.Equal(t, closing(okStart), ask(t, g.addr, request("POST "+startPath, token)))
 			require.Less(t, time.Since(began), delay, "the machine is too slow for this test")
 
-			eventually(t, "closed listener", func() bool {
+			harness.Eventually(t, "closed listener", func() bool {
 				probe, err := dialTo(g.addr)
 				return err != nil || probe.Close() != nil
 			})
@@ -42,7 +44,7 @@ func TestEndingInOrder(t *testing.T) {
 			require.False(t, g.hasEnded(), "a request is in flight")
 			body.send("}").expect(t, "POST", closing(okStop))
 			body.closes(t)
-			require.Equal(t, 0, g.waitFor(t, waitLimit), g.stderr)
+			require.Equal(t, 0, g.wait(t), g.stderr)
 		})
 	}
 }
@@ -55,7 +57,7 @@ func TestEndingGivesUpAfterTheLimit(t *testing.T) {
 	dial(t, g.addr).send("GET /readyz HTTP/1.1\r\nX: ")
 	began := time.Now()
 	g.signal(t, syscall.SIGTERM)
-	require.Equal(t, 1, g.waitFor(t, waitLimit))
+	require.Equal(t, 1, g.wait(t))
 	require.Less(t, time.Since(began), 5*time.Second)
 	require.Contains(t, g.stderr.String(), "did not finish within 300ms")
 	require.NotContains(t, g.stderr.String(), "goroutine")
@@ -66,11 +68,11 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	g := serve(t, nil, "--shutdown-delay", "1h")
 	g.signal(t, syscall.SIGTERM)
-	eventually(t, "unready", func() bool { return ask(t, g.addr, request("GET /readyz", "")) == draining })
+	harness.Eventually(t, "unready", func() bool { return ask(t, g.addr, request("GET /readyz", "")) == draining })
 	began := time.Now()
 	g.signal(t, syscall.SIGINT)
-	g.waitFor(t, waitLimit)
-	require.Equal(t, syscall.SIGINT, g.diedOf())
+	g.wait(t)
+	require.Equal(t, syscall.SIGINT, g.command.ProcessState.Sys().(syscall.WaitStatus).Signal())
 	require.Less(t, time.Since(began), time.Second)
 }
 
@@ -80,10 +82,9 @@ func TestUnixSocket(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir() + "/vm.sock"
 	token := mint("vm:read")
-	dead := begin(t, nil, "--addr", "unix:"+path)
-	eventually(t, "a socket", func() bool { _, err := os.Stat(path); return err == nil })
+	dead := serve(t, nil, "--addr", "unix:"+path)
 	dead.signal(t, syscall.SIGKILL)
-	dead.waitFor(t, waitLimit)
+	dead.wait(t)
 	_, err := os.Stat(path)
 	require.NoError(t, err, "the killed process left its socket")
 
@@ -109,6 +110,6 @@ func TestSignalDuringStart(t *testing.T) {
 	for range 10 {
 		g := serve(t, nil)
 		g.signal(t, syscall.SIGTERM)
-		require.Equal(t, 0, g.waitFor(t, waitLimit), g.stderr)
+		require.Equal(t, 0, g.wait(t), g.stderr)
 	}
 }

@@ -1,3 +1,11 @@
+// Package e2e drives the built binary from outside, as operators and callers
+// do: flags, environment and files, sockets and raw bytes, signals, nginx.
+//
+// Everything runs at debug level, and at the end all that was logged is
+// searched for the secrets and tokens that were used.
+//
+//	E2E_RACE=1   build the binary with the race detector
+//	CI=true      a missing program (nginx, curl, prometheus, promtool) is a failure instead of a skip
 package e2e
 
 import (
@@ -6,11 +14,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // moduleRoot is where `go build` finds the program.
@@ -23,26 +34,24 @@ var suite struct {
 }
 
 func TestMain(m *testing.M) {
-	os.Exit(testMain(m))
-}
+	os.Exit(func() (code int) {
+		directory, err := os.MkdirTemp("", "bus-vm-e2e-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(directory)
+		suite.directory = directory
+		suite.logged.keepOut(jwtSecret)
+		suite.logged.keepOut(providerToken)
 
-func testMain(m *testing.M) int {
-	directory, err := os.MkdirTemp("", "bus-vm-e2e-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(directory)
-	suite.directory = directory
-	suite.logged.keepOut(jwtSecret)
-	suite.logged.keepOut(providerToken)
-
-	code := m.Run()
-	for _, leak := range suite.logged.leaks() {
-		fmt.Fprintln(os.Stderr, "in a log: "+leak)
-		code = 1
-	}
-	return code
+		code = m.Run()
+		for _, leak := range suite.logged.leaks() {
+			fmt.Fprintln(os.Stderr, "in a log: "+leak)
+			code = 1
+		}
+		return code
+	}())
 }
 
 // built is the binary under test.
@@ -65,7 +74,7 @@ func program(t testing.TB) string {
 // E2E_RACE=1.
 func build(directory, binary string, flags ...string) error {
 	args := append([]string{"build", "-o", binary}, flags...)
-	if raceDetector() {
+	if os.Getenv("E2E_RACE") == "1" {
 		args = append(args, "-race")
 	}
 	command := exec.Command("go", append(args, ".")...)
@@ -75,8 +84,6 @@ func build(directory, binary string, flags ...string) error {
 	}
 	return nil
 }
-
-func raceDetector() bool { return os.Getenv("E2E_RACE") == "1" }
 
 // declareSources reads every directory of the product, so that `go test` knows
 // them as inputs of these tests: it sees what a test opens, but not what a
@@ -88,4 +95,65 @@ func declareSources() error {
 		}
 		return err
 	})
+}
+
+// logs are the logs of all processes, and what must not stand in them.
+type logs struct {
+	mu      sync.Mutex
+	outputs []*harness.Output
+	secrets []string
+}
+
+// watch adds an output to what is searched at the end.
+func (l *logs) watch(o *harness.Output) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.outputs = append(l.outputs, o)
+}
+
+// keepOut names a text that must not be logged.
+func (l *logs) keepOut(text string) {
+	// Shorter ones, such as the token "x", stand everywhere by chance.
+	const telling = 8
+	if len(text) < telling {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.secrets = append(l.secrets, text)
+}
+
+// jwtLike is two parts of a token joined by a dot, from any issuer. Nothing
+// else in the logs has two such words.
+var jwtLike = regexp.MustCompile(`\b[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}\b|\beyJ[A-Za-z0-9_-]{8,}`)
+
+// leaks says what was found, without repeating it.
+func (l *logs) leaks() (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range l.outputs {
+		text := o.String()
+		for i, secret := range l.secrets {
+			if at := strings.Index(text, secret); at >= 0 {
+				found = append(found, fmt.Sprintf("secret %d in: %s", i, lineAt(text, at, secret)))
+			}
+		}
+		if match := jwtLike.FindStringIndex(text); match != nil {
+			found = append(found, "a token in: "+lineAt(text, match[0], text[match[0]:match[1]]))
+		}
+		if at := strings.Index(text, "DATA RACE"); at >= 0 {
+			found = append(found, "a data race:\n"+text[at:])
+		}
+		if at := strings.Index(text, "panic"); at >= 0 {
+			found = append(found, "a panic:\n"+text[at:])
+		}
+	}
+	return found
+}
+
+// lineAt is the line of text at an offset, with hidden left out.
+func lineAt(text string, at int, hidden string) string {
+	start := strings.LastIndexByte(text[:at], '\n') + 1
+	line, _, _ := strings.Cut(text[start:], "\n")
+	return strings.ReplaceAll(line, hidden, "…")
 }

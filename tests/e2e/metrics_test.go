@@ -4,18 +4,104 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
+
+// prometheus is a running server of Debian's package.
+type prometheus struct {
+	*process
+	addr string
+}
+
+var prometheusLine = regexp.MustCompile(`msg="Listening on" address=(\S+)`)
+
+// watch starts a Prometheus that scrapes targets four times a second under the
+// job of the alerts, and evaluates rules as often.
+func watch(t testing.TB, rules string, targets []string) *prometheus {
+	t.Helper()
+	config, err := json.Marshal(map[string]any{ // YAML, too
+		"global":     map[string]string{"scrape_interval": "250ms", "scrape_timeout": "250ms", "evaluation_interval": "250ms"},
+		"rule_files": []string{writeFile(t, "alerts.yml", rules)},
+		"scrape_configs": []any{map[string]any{
+			"job_name": "bus-vm", "static_configs": []any{map[string]any{"targets": targets}},
+		}},
+	})
+	require.NoError(t, err)
+	path, err := exec.LookPath("prometheus")
+	require.NoError(t, err)
+	p := &prometheus{process: launch(t, nil, nil, path,
+		"--config.file="+writeFile(t, "prometheus.yml", string(config)), "--storage.tsdb.path="+t.TempDir(), "--web.listen-address=127.0.0.1:0")}
+	t.Cleanup(func() {
+		p.signal(t, syscall.SIGTERM)
+		require.Equal(t, 0, p.wait(t), "%s", p.stderr)
+	})
+	p.addr = p.says(t, prometheusLine)
+	return p
+}
+
+// query returns the label sets that an expression yields now.
+func (p *prometheus) query(t testing.TB, expression string) []map[string]string {
+	t.Helper()
+	status, body := harness.Get(t, p.addr, "/api/v1/query?query="+url.QueryEscape(expression), "")
+	if status == http.StatusServiceUnavailable {
+		return nil // it is still starting
+	}
+	var answer struct {
+		Status, Error string
+		Data          struct {
+			Result []struct{ Metric map[string]string }
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(body), &answer))
+	require.Equal(t, "success", answer.Status, answer.Error)
+	var found []map[string]string
+	for _, each := range answer.Data.Result {
+		found = append(found, each.Metric)
+	}
+	return found
+}
+
+// shipped reads a file below deploy/.
+func shipped(t testing.TB, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(moduleRoot, "deploy", name))
+	require.NoError(t, err)
+	return string(text)
+}
+
+// promtool runs a check of Debian's promtool.
+func promtool(t testing.TB, stdin string, args ...string) {
+	t.Helper()
+	command := exec.Command("promtool", args...)
+	command.Stdin = strings.NewReader(stdin)
+	output, err := command.CombinedOutput()
+	require.NoError(t, err, "%s:\n%s", command, output)
+}
+
+// The shipped files are what Prometheus takes, and each alert is quiet and
+// fires as its own test says.
+func TestPromtoolAcceptsWhatIsShipped(t *testing.T) {
+	t.Parallel()
+	harness.Needs(t, "promtool")
+	const directory = moduleRoot + "/deploy/prometheus/"
+	promtool(t, "", "check", "config", directory+"prometheus.yml")
+	promtool(t, "", "check", "rules", directory+"alerts.yml")
+	promtool(t, "", "test", "rules", directory+"alerts_test.yml")
+}
 
 // busyStack is a stack with everything on that measures something, after
 // traffic of every kind, good and bad.
@@ -27,9 +113,9 @@ func busyStack(t testing.TB) *stack {
 	}))
 	t.Cleanup(keys.Close)
 	s := serveStack(t, "BUS_VM_JWKS_URL="+keys.URL, "BUS_VM_WRITES_PER_SECOND=5")
-	eventually(t, "ready", func() bool { return ask(t, s.addr, request("GET /readyz", "")) == okReady })
+	harness.Eventually(t, "ready", func() bool { return ask(t, s.addr, request("GET /readyz", "")) == okReady })
 	s.read()
-	eventually(t, "too many requests", func() bool {
+	harness.Eventually(t, "too many requests", func() bool {
 		return strings.HasPrefix(ask(t, s.addr, request("POST "+startPath, mint("vm:write"))), "429 ")
 	})
 	s.platform.Billing.Decide("", platform.Decision{Reason: "word_of_" + canary})
@@ -49,41 +135,25 @@ func busyStack(t testing.TB) *stack {
 // canary must not stand in any metric, whatever brings it.
 const canary = "canary17"
 
-var (
-	sampleLine = regexp.MustCompile(`^([a-z_]+)(?:\{(.*)\})? \S+$`)
-	labelPair  = regexp.MustCompile(`([a-z_]+)="([^"]*)"`)
-	metricName = regexp.MustCompile(`\b(?:bus_vm|process|go)_[a-z_]+`)
-)
+// labelPair is a label of a sample. No comment has one.
+var labelPair = regexp.MustCompile(`([a-z_]+)="([^"]*)"`)
 
 // Metrics are complete, described, and bounded in their labels; promtool finds
 // nothing to say against them.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	needs(t, "promtool")
+	harness.Needs(t, "promtool")
 	s := busyStack(t)
-	_, text := look(t, s.admin, "/metrics")
+	_, text := harness.Get(t, s.admin, "/metrics", "")
 	promtool(t, text, "check", "metrics")
 
 	require.False(t, strings.Contains(text, canary))
 	require.False(t, strings.Contains(text, "00000000-0000-4000-8000"))
 	labels := []string{"version", "goversion", "route", "code", "le", "reason", "result", "event", "match"}
-	scraped := map[string]bool{}
-	for line := range strings.Lines(text) {
-		line = strings.TrimSuffix(line, "\n")
-		if name, ok := strings.CutPrefix(line, "# TYPE "); ok {
-			scraped[name[:strings.IndexByte(name, ' ')]] = true
-			continue
-		}
-		if strings.HasPrefix(line, "# ") {
-			continue
-		}
-		match := sampleLine.FindStringSubmatch(line)
-		require.NotNil(t, match, line)
-		for _, pair := range labelPair.FindAllStringSubmatch(match[2], -1) {
-			require.Contains(t, labels, pair[1], line)
-			require.NotContains(t, pair[2], "/", line)
-			require.Less(t, len(pair[2]), 50, line)
-		}
+	for _, pair := range labelPair.FindAllStringSubmatch(text, -1) {
+		require.Contains(t, labels, pair[1], pair[0])
+		require.NotContains(t, pair[2], "/", pair[0])
+		require.Less(t, len(pair[2]), 50, pair[0])
 	}
 	for _, line := range []string{
 		`bus_vm_http_requests_total{route="status",code="200"} 1`, `bus_vm_http_requests_total{route="start",code="202"} `,
@@ -98,42 +168,22 @@ func TestMetrics(t *testing.T) {
 	}
 
 	// What is scraped is what the runbook describes, and what is used is there.
-	var names []string
-	for name := range scraped {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	require.Equal(t, describedMetrics(t), names)
-	for _, file := range []string{"prometheus/alerts.yml", "grafana/dashboard.json"} {
-		for _, name := range metricName.FindAllString(queries(t, file), -1) {
-			require.True(t, scraped[regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")], "%s in %s", name, file)
+	names := func(text, pattern string) (found []string) {
+		for _, match := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+			found = append(found, match[1])
 		}
+		slices.Sort(found)
+		return found
 	}
-}
-
-// describedMetrics are those of the table in the runbook, in order.
-func describedMetrics(t testing.TB) (names []string) {
-	t.Helper()
-	runbook, err := os.ReadFile(filepath.Join(moduleRoot, "docs/operations.md"))
+	runbook, err := os.ReadFile(moduleRoot + "/docs/operations.md")
 	require.NoError(t, err)
-	for _, match := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| (?:counter|gauge|histogram) \\|").FindAllStringSubmatch(string(runbook), -1) {
-		names = append(names, match[1])
+	scraped := names(text, `(?m)^# TYPE (\S+) `)
+	require.Equal(t, names(string(runbook), "(?m)^\\| `([a-z_]+)` \\| (?:counter|gauge|histogram) \\|"), scraped)
+	used := strings.Join(dashboardQueries(t), "\n")
+	for _, rule := range alertRules(t, shipped(t, "prometheus/alerts.yml")) {
+		used += "\n" + rule.Expr
 	}
-	slices.Sort(names)
-	return names
-}
-
-// queries are all expressions of a shipped file.
-func queries(t testing.TB, file string) string {
-	t.Helper()
-	if strings.HasSuffix(file, ".json") {
-		return strings.Join(dashboardQueries(t), "\n")
-	}
-	var all []string
-	for _, rule := range alertRules(t) {
-		all = append(all, rule.Expr)
-	}
-	return strings.Join(all, "\n")
+	require.Subset(t, scraped, names(used, `\b((?:bus_vm|process|go)_[a-z_]+?)(?:_bucket|_sum|_count)?\b`))
 }
 
 // dashboardQueries are the expressions of the shipped dashboard, as Grafana

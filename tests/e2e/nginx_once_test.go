@@ -7,10 +7,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // seen is one request as it arrived at an upstream.
@@ -23,8 +24,7 @@ type seen struct {
 // upstream is a server behind nginx that records what arrives.
 type upstream struct {
 	addr     string
-	mu       sync.Mutex
-	requests []seen
+	requests chan seen
 }
 
 type placeKey struct{}
@@ -32,13 +32,11 @@ type placeKey struct{}
 // startUpstream serves until the test ends, and has no connection left then.
 func startUpstream(t testing.TB, answer http.HandlerFunc) *upstream {
 	t.Helper()
-	u := &upstream{}
+	requests := make(chan seen, 100)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		place := r.Context().Value(placeKey{}).(*int) // one request at a time on a connection
 		*place++
-		u.mu.Lock()
-		u.requests = append(u.requests, seen{r.Method, *place})
-		u.mu.Unlock()
+		requests <- seen{r.Method, *place}
 		answer(w, r)
 	}))
 	s.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
@@ -46,16 +44,14 @@ func startUpstream(t testing.TB, answer http.HandlerFunc) *upstream {
 	}
 	s.Start()
 	t.Cleanup(s.Close) // nginx, which was started later, has already ended
-	u.addr = s.Listener.Addr().String()
-	return u
+	return &upstream{s.Listener.Addr().String(), requests}
 }
 
 // take returns what has arrived since the last call.
-func (u *upstream) take() []seen {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	taken := u.requests
-	u.requests = nil
+func (u *upstream) take() (taken []seen) {
+	for len(u.requests) > 0 {
+		taken = append(taken, <-u.requests)
+	}
 	return taken
 }
 
@@ -98,7 +94,7 @@ func TestNginxSendsAWriteOnce(t *testing.T) {
 func TestNginxMovesOnFromARefusedConnection(t *testing.T) {
 	t.Parallel()
 	alive := startUpstream(t, answers)
-	nginx := startNginx(t, freeAddress(t), alive.addr)
+	nginx := startNginx(t, harness.FreeAddress(t), alive.addr)
 	for range 6 {
 		require.Regexp(t, "^200 ", ask(t, nginx, request("POST "+startPath, "x")))
 		require.Equal(t, []seen{{"POST", 1}}, alive.take())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
@@ -19,11 +20,7 @@ import (
 func buildPlugin(t testing.TB) (binary string) {
 	t.Helper()
 	source, scratch := filepath.Join(moduleRoot, "tests", "plugin"), t.TempDir()
-	for _, name := range []string{"go.mod", "go.sum"} {
-		text, err := os.ReadFile(filepath.Join(source, name))
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(scratch, name), text, 0o600))
-	}
+	require.NoError(t, os.CopyFS(scratch, os.DirFS(source)))
 	binary = filepath.Join(scratch, "plugin")
 	require.NoError(t, build(source, binary, "-mod=mod", "-modfile="+filepath.Join(scratch, "go.mod")))
 	return binary
@@ -34,7 +31,7 @@ func TestPlugin(t *testing.T) {
 	t.Parallel()
 	const secret = "the secret of another application, 42 bytes"
 	suite.logged.keepOut(secret)
-	g := await(t, &gateway{process: launch(t, []string{"PLUGIN_SECRET=" + secret}, buildPlugin(t))})
+	g := await(t, &gateway{process: launch(t, nil, []string{"PLUGIN_SECRET=" + secret}, buildPlugin(t))})
 	t.Cleanup(func() { g.stop(t) })
 
 	token := func(secret, audience, scope string) string {
@@ -44,9 +41,9 @@ func TestPlugin(t *testing.T) {
 	const prefix, own = "/machines", "plugin.example"
 	both, read := token(secret, own, "vm:read vm:write"), token(secret, own, "vm:read")
 	for _, c := range []struct{ name, raw, want string }{
-		{"status", request("GET "+prefix+statusPath, read), jsonReply("200 OK", "", `{"status":{"state":"ready","provider":"static"}}`)},
+		{"status", request("GET "+prefix+statusPath, read), jsonReply("200 OK", "", `{"status":{"state":"ready","provider":"static","details":{}}}`)},
 		{"stop", request("POST "+prefix+stopPath, both), okStop},
-		{"status after it", request("GET "+prefix+statusPath, read), jsonReply("200 OK", "", `{"status":{"state":"stopped","provider":"static"}}`)},
+		{"status after it", request("GET "+prefix+statusPath, read), jsonReply("200 OK", "", `{"status":{"state":"stopped","provider":"static","details":{}}}`)},
 		{"start", withBody("POST "+prefix+startPath, both, "{}"), okStart},
 		{"readyz", request("GET "+prefix+"/readyz", ""), okReady},
 		{"no token", request("GET "+prefix+statusPath, ""), missingToken},
@@ -58,8 +55,8 @@ func TestPlugin(t *testing.T) {
 	} {
 		require.Equal(t, c.want, ask(t, g.addr, c.raw), c.name)
 	}
-	status, _ := look(t, g.addr, statusPath)
+	status, _ := harness.Get(t, g.addr, statusPath, "")
 	require.Equal(t, http.StatusNotFound, status)
-	_, page := look(t, g.addr, "/")
+	_, page := harness.Get(t, g.addr, "/", "")
 	require.Contains(t, page, "the application's own page")
 }

@@ -10,28 +10,23 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // process is one run of a program.
 type process struct {
 	command        *exec.Cmd
-	stdout, stderr *output
+	stdout, stderr *harness.Output
 	ended          chan struct{} // closed once command.ProcessState is set
 }
 
 // launch starts a program in an environment of nothing but env, in a directory
-// of its own. The test must see it end.
-func launch(t testing.TB, env []string, path string, args ...string) *process {
+// of its own, with open files from descriptor 3 on. The test must see it end.
+func launch(t testing.TB, files []*os.File, env []string, path string, args ...string) *process {
 	t.Helper()
-	return launchWith(t, nil, env, path, args...)
-}
-
-// launchWith is launch with open files, from descriptor 3 on.
-func launchWith(t testing.TB, files []*os.File, env []string, path string, args ...string) *process {
-	t.Helper()
-	p := &process{stdout: &output{}, stderr: &output{}, ended: make(chan struct{})}
+	p := &process{exec.Command(path, args...), &harness.Output{}, &harness.Output{}, make(chan struct{})}
 	suite.logged.watch(p.stderr)
-	p.command = exec.Command(path, args...)
 	p.command.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"),
 		"GORACE=atexit_sleep_ms=0", // else a binary with the race detector ends a second late
@@ -65,32 +60,20 @@ func (p *process) hasEnded() bool {
 
 func (p *process) signal(t testing.TB, s os.Signal) {
 	t.Helper()
-	err := p.command.Process.Signal(s)
-	if !errors.Is(err, os.ErrProcessDone) {
+	if err := p.command.Process.Signal(s); !errors.Is(err, os.ErrProcessDone) {
 		require.NoError(t, err)
 	}
 }
 
-// waitFor returns the exit code, -1 after a deadly signal.
-func (p *process) waitFor(t testing.TB, limit time.Duration) int {
+// wait returns the exit code, -1 after a deadly signal.
+func (p *process) wait(t testing.TB) int {
 	t.Helper()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
 	select {
 	case <-p.ended:
-	case <-timer.C:
-		t.Fatalf("still running after %s: %s", limit, p.stderr)
+	case <-time.After(harness.WaitLimit):
+		t.Fatalf("still running after %s: %s", harness.WaitLimit, p.stderr)
 	}
 	return p.command.ProcessState.ExitCode()
-}
-
-// diedOf is the signal that ended the process, 0 for none.
-func (p *process) diedOf() syscall.Signal {
-	status := p.command.ProcessState.Sys().(syscall.WaitStatus)
-	if !status.Signaled() {
-		return 0
-	}
-	return status.Signal()
 }
 
 // result is everything that a short command leaves behind.
@@ -102,14 +85,8 @@ type result struct {
 // run waits for a command that ends by itself.
 func run(t testing.TB, env []string, args ...string) result {
 	t.Helper()
-	p := launch(t, env, program(t), args...)
-	defer func() {
-		if !p.hasEnded() {
-			_ = p.command.Process.Kill()
-			<-p.ended
-		}
-	}()
-	return result{p.waitFor(t, waitLimit), p.stdout.String(), p.stderr.String()}
+	p := launch(t, nil, env, program(t), args...)
+	return result{p.wait(t), p.stdout.String(), p.stderr.String()}
 }
 
 // servingLine is the one log line that says where a gateway listens.
@@ -131,15 +108,21 @@ func serve(t testing.TB, env []string, args ...string) *gateway {
 // await waits until a gateway says where it listens.
 func await(t testing.TB, g *gateway) *gateway {
 	t.Helper()
-	eventually(t, "a line that says where it serves", func() bool {
-		if match := servingLine.FindStringSubmatch(g.stderr.String()); match != nil {
-			g.addr = match[1]
-			return true
-		}
-		return g.hasEnded()
-	})
-	require.NotEmpty(t, g.addr, "it ended instead of serving: %s", g.stderr)
+	g.addr = g.says(t, servingLine)
 	return g
+}
+
+// says waits for a line on standard error, and returns what its first group is.
+func (p *process) says(t testing.TB, line *regexp.Regexp) string {
+	t.Helper()
+	var match []string
+	harness.Eventually(t, line.String(), func() bool {
+		ended := p.hasEnded() // looked up first: its last words count
+		match = line.FindStringSubmatch(p.stderr.String())
+		return match != nil || ended
+	}, p.stderr)
+	require.NotNil(t, match, "it ended instead of saying %s: %s", line, p.stderr)
+	return match[1]
 }
 
 // begin is serve without waiting.
@@ -150,7 +133,7 @@ func begin(t testing.TB, env []string, args ...string) *gateway {
 		"BUS_VM_ADDR=127.0.0.1:0",
 		"BUS_VM_LOG_LEVEL=debug",
 	}, env...)
-	g := &gateway{process: launch(t, env, program(t), args...)}
+	g := &gateway{process: launch(t, nil, env, program(t), args...)}
 	t.Cleanup(func() { g.stop(t) })
 	return g
 }
@@ -159,9 +142,8 @@ func begin(t testing.TB, env []string, args ...string) *gateway {
 // does nothing.
 func (g *gateway) stop(t testing.TB) {
 	t.Helper()
-	if g.hasEnded() {
-		return
+	if !g.hasEnded() {
+		g.signal(t, syscall.SIGTERM)
+		require.Equal(t, 0, g.wait(t), "%s", g.stderr)
 	}
-	g.signal(t, syscall.SIGTERM)
-	require.Equal(t, 0, g.waitFor(t, waitLimit), "%s", g.stderr)
 }

@@ -4,13 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
@@ -44,7 +44,7 @@ func (g *gateway) hangUp(t testing.TB) {
 	t.Helper()
 	before := g.reloads()
 	g.signal(t, syscall.SIGHUP)
-	eventually(t, "reloaded", func() bool { return g.reloads() > before })
+	harness.Eventually(t, "reloaded", func() bool { return g.reloads() > before })
 }
 
 func (g *gateway) reloads() int {
@@ -70,22 +70,7 @@ func TestSecretsRollOver(t *testing.T) {
 	require.False(t, g.accepts(t, after))
 
 	// A caller whose secret stands all the time notices nothing.
-	var callers sync.WaitGroup
-	done := make(chan struct{})
-	callers.Go(func() {
-		c, raw := dial(t, g.addr), request("GET "+statusPath, signedBy(oldSecret))
-		for {
-			select {
-			case <-done:
-				return
-			default:
-			}
-			if got, err := c.send(raw).reply("GET"); err != nil || got != okStatus {
-				t.Errorf("%v: %s", err, got)
-				return
-			}
-		}
-	})
+	served, stopLoad := startLoad(g.addr, kept, exchange{request("GET "+statusPath, before), []string{okStatus}})
 	for range 20 {
 		replace(t, file, "# both\n"+newSecret+"\n"+oldSecret+"\n")
 		g.hangUp(t)
@@ -94,8 +79,8 @@ func TestSecretsRollOver(t *testing.T) {
 		g.hangUp(t)
 		require.True(t, g.accepts(t, before) && !g.accepts(t, after))
 	}
-	close(done)
-	callers.Wait()
+	require.NoError(t, stopLoad())
+	require.NotZero(t, served())
 
 	replace(t, file, newSecret)
 	g.hangUp(t)
@@ -117,40 +102,41 @@ func TestChangedFilesAreFollowed(t *testing.T) {
 		return filepath.Join(directory, "secret")
 	}
 	plain := func(t *testing.T) string { return writeFile(t, "jwt-secret", oldSecret) }
-	flag := func(path string) (env, args []string) { return nil, []string{"--jwt-secret-file", path} }
+	byPath := func(path string) string { return "BUS_VM_JWT_SECRET_FILE=" + path }
 	for name, tc := range map[string]struct {
 		make   func(t *testing.T) string
-		use    func(path string) (env, args []string)
+		env    func(path string) string
 		change func(t *testing.T, path string)
 	}{
-		"renamed over":     {plain, flag, func(t *testing.T, path string) { replace(t, path, newSecret) }},
-		"written in place": {plain, flag, func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, []byte(newSecret), 0o600)) }},
-		"a switched link": {mounted, flag, func(t *testing.T, path string) {
+		"renamed over":     {plain, byPath, func(t *testing.T, path string) { replace(t, path, newSecret) }},
+		"written in place": {plain, byPath, func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, []byte(newSecret), 0o600)) }},
+		"a switched link": {mounted, byPath, func(t *testing.T, path string) {
 			fresh := filepath.Join(filepath.Dir(path), "..data_tmp")
 			require.NoError(t, os.Symlink("..2", fresh))
 			require.NoError(t, os.Rename(fresh, filepath.Join(filepath.Dir(path), "..data")))
 		}},
-		"a systemd credential": {plain, func(path string) (env, args []string) {
-			return []string{"CREDENTIALS_DIRECTORY=" + filepath.Dir(path)}, nil
-		}, func(t *testing.T, path string) {
-			require.NoError(t, os.Remove(path))
-			require.NoError(t, os.WriteFile(path, []byte(newSecret), 0o400))
-		}},
+		"a systemd credential": {
+			plain,
+			func(path string) string { return "CREDENTIALS_DIRECTORY=" + filepath.Dir(path) },
+			func(t *testing.T, path string) {
+				require.NoError(t, os.Remove(path))
+				require.NoError(t, os.WriteFile(path, []byte(newSecret), 0o400))
+			},
+		},
 		"the YAML file": {
 			func(t *testing.T) string { return writeYAML(t, "jwt.secret", oldSecret) },
-			func(path string) (env, args []string) { return nil, []string{"--config", path} },
+			func(path string) string { return "BUS_VM_CONFIG=" + path },
 			func(t *testing.T, path string) { replace(t, path, "jwt:\n  secret: "+newSecret+"\n") },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := tc.make(t)
-			env, args := tc.use(path)
-			g := serve(t, append([]string{noSecret}, env...), args...)
+			g := serve(t, []string{noSecret, tc.env(path)})
 			before, after := signedBy(oldSecret), signedBy(newSecret)
 			require.True(t, g.accepts(t, before))
 			tc.change(t, path)
-			eventually(t, "followed", func() bool { return g.accepts(t, after) })
+			harness.Eventually(t, "followed", func() bool { return g.accepts(t, after) })
 			require.False(t, g.accepts(t, before))
 		})
 	}
@@ -195,13 +181,10 @@ func TestBadReloadsKeepTheLastGood(t *testing.T) {
 // reloadSuccess is the metric that says whether the last reload went well.
 func reloadSuccess(t testing.TB, admin string) string {
 	t.Helper()
-	_, text := look(t, admin, "/metrics")
-	for line := range strings.Lines(text) {
-		if value, found := strings.CutPrefix(line, "bus_vm_reload_success "); found {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "none"
+	_, text := harness.Get(t, admin, "/metrics", "")
+	_, after, _ := strings.Cut(text, "\nbus_vm_reload_success ")
+	value, _, _ := strings.Cut(after, "\n")
+	return value
 }
 
 // The level of the log follows the file; what does not is named.
@@ -232,6 +215,6 @@ func TestHangupEndsDevelopment(t *testing.T) {
 	t.Parallel()
 	g := serve(t, nil, "--dev")
 	g.signal(t, syscall.SIGHUP)
-	require.Equal(t, 0, g.waitFor(t, waitLimit), "%s", g.stderr)
+	require.Equal(t, 0, g.wait(t), "%s", g.stderr)
 	require.Contains(t, g.stderr.String(), "drained")
 }

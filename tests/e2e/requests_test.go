@@ -1,15 +1,19 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
 // closing is a reply after which the gateway ends the connection.
@@ -108,26 +112,16 @@ func TestSlowAndSilentClients(t *testing.T) {
 			t.Parallel()
 			c := dial(t, g.addr).send(start)
 			began := time.Now()
-			answered := make(chan string, 1)
-			go func() {
-				got, err := c.reply("GET")
-				answered <- got + fmt.Sprint(err)
-			}()
-			tick := time.NewTicker(limit / 10)
-			defer tick.Stop()
-			for waiting := true; waiting; {
-				select {
-				case got := <-answered:
-					require.Equal(t, tooSlow+"<nil>", got)
-					waiting = false
-				case <-tick.C:
-					if start != "" && name != "bare LF" {
-						c.send("x")
-					}
-				}
+			ctx, stop := context.WithCancel(t.Context())
+			var drip sync.WaitGroup
+			if start != "" && name != "bare LF" {
+				drip.Go(func() { every(ctx, limit/10, func() { c.send("x") }) })
 			}
+			c.expect(t, "GET", tooSlow)
+			stop()
+			drip.Wait()
 			require.GreaterOrEqual(t, time.Since(began), limit*9/10)
-			require.Less(t, time.Since(began), waitLimit/2)
+			require.Less(t, time.Since(began), limit+5*time.Second)
 		})
 	}
 	t.Run("idle after a request", func(t *testing.T) {
@@ -149,7 +143,7 @@ func TestConnectionsAboveTheLimit(t *testing.T) {
 		"This server has too many connections.", "Retry-After: 1")))
 	second.closes(t)
 	require.NoError(t, first.Close())
-	eventually(t, "room", func() bool { return ask(t, g.addr, request("GET /readyz", "")) == okReady })
+	harness.Eventually(t, "room", func() bool { return ask(t, g.addr, request("GET /readyz", "")) == okReady })
 }
 
 // Pipelined requests are answered in order, and one that is refused as HTTP
@@ -176,4 +170,50 @@ func TestPipelining(t *testing.T) {
 	c.expect(t, "POST", framedTwice)
 	c.closes(t)
 	require.Equal(t, okStatus, ask(t, g.addr, read))
+}
+
+// The limits of contract and settings answer as callers need it: 429 to one
+// subject that is too fast, 503 to all while too much is under way, both with
+// Retry-After; reads are never in question.
+var (
+	tooFast = notSent("429 Too Many Requests", "too_many_requests", "This account acts too often.", "Retry-After: 1")
+	tooMany = notSent("503 Service Unavailable", "backend_unavailable", "Too many operations are under way.", "Retry-After: 1")
+)
+
+func TestWritesPerSecond(t *testing.T) {
+	t.Parallel()
+	g := serve(t, []string{"BUS_VM_WRITES_PER_SECOND=1"})
+	write := mint("vm:read vm:write")
+	other := mintWith(`"sub":"00000000-0000-4000-8000-00000000000a"`)
+	harness.Eventually(t, "two writes within a second", func() bool {
+		first, second := ask(t, g.addr, request("POST "+startPath, write)), ask(t, g.addr, request("POST "+stopPath, write))
+		require.Contains(t, []string{okStart, tooFast}, first)
+		require.Contains(t, []string{okStop, tooFast}, second)
+		return second == tooFast
+	})
+	require.Equal(t, okStart, ask(t, g.addr, request("POST "+startPath, other)), "another subject")
+	for range 20 {
+		require.Equal(t, okStatus, ask(t, g.addr, request("GET "+statusPath, write)))
+	}
+	// What is wrong with a write is said before its pace.
+	require.Equal(t, noBody, ask(t, g.addr, withBody("POST "+startPath, write, "x")))
+}
+
+func TestWritesInFlight(t *testing.T) {
+	t.Parallel()
+	s := serveStack(t, "BUS_VM_WRITES_IN_FLIGHT=1", "BUS_VM_TIMEOUT=10s")
+	s.platform.VM.SetBehaviour(platform.Behaviour{Names: []string{platform.StartRequest}, Hold: 2})
+	held := make(chan string, 1)
+	go func() { held <- ask(t, s.addr, request("POST "+startPath, mint("vm:write"))) }()
+	require.NoError(t, s.platform.VM.WaitAsked(t.Context(), platform.StartRequest, 1))
+	for range 3 {
+		require.Equal(t, tooMany, ask(t, s.addr, request("POST "+stopPath, mint("vm:write"))))
+	}
+	require.Contains(t, ask(t, s.addr, request("GET "+statusPath, mint("vm:read"))), "200 OK")
+	harness.Eventually(t, "the held write is answered", func() bool {
+		s.platform.VM.Release()
+		return len(held) > 0
+	})
+	require.Equal(t, okStart, <-held)
+	require.Equal(t, okStop, ask(t, s.addr, request("POST "+stopPath, mint("vm:write"))))
 }

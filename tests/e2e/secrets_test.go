@@ -2,12 +2,15 @@ package e2e
 
 import (
 	"encoding/base64"
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/busdk/bus-api-provider-vm/tests/hostile"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
 // Where the secret comes from, and how its text is read.
@@ -16,9 +19,6 @@ func TestSecretOfCallersTokens(t *testing.T) {
 	const a, b, short = "the first secret of this table, 40 bytes", "the second secret of this table, 41 bytes", "dev-secret-b"
 	encoded := base64.StdEncoding.EncodeToString([]byte(a))
 	file := writeFile(t, "secrets", "# rolled\n\n"+b+"\nbase64:"+encoded+"\n")
-	for _, secret := range []string{a, b, short, encoded} {
-		suite.logged.keepOut(secret)
-	}
 	for _, c := range []struct {
 		name          string
 		env           []string
@@ -37,16 +37,11 @@ func TestSecretOfCallersTokens(t *testing.T) {
 		g := serve(t, append([]string{"BUS_VM_JWT_SECRET="}, c.env...))
 		for want, secrets := range map[string][]string{okStatus: c.good, invalidToken: c.refused} {
 			for _, secret := range secrets {
-				token := hostile.Sign(secret, hostile.DefaultHeader, hostile.GoodClaims(time.Now()).String())
-				require.Equal(t, want, ask(t, g.addr, request("GET "+statusPath, token)), c.name)
+				require.Equal(t, want, ask(t, g.addr, request("GET "+statusPath, signedBy(secret))), c.name)
 			}
 		}
 		g.stop(t)
-		if c.warning {
-			require.Contains(t, g.stderr.String(), "level=WARN", c.name)
-		} else {
-			require.NotContains(t, g.stderr.String(), "level=WARN", c.name)
-		}
+		require.Equal(t, c.warning, strings.Contains(g.stderr.String(), "level=WARN"), c.name)
 	}
 }
 
@@ -83,21 +78,70 @@ func TestLogLevels(t *testing.T) {
 	} {
 		socket := t.TempDir() + "/vm.sock"
 		g := begin(t, []string{"BUS_VM_LOG_LEVEL="}, append(c.args, "--addr", "unix:"+socket)...)
-		eventually(t, "a socket at "+socket, func() bool {
+		harness.Eventually(t, "a socket at "+socket, func() bool {
 			probe, err := dialTo(socket)
 			return err == nil && probe.Close() == nil
-		})
+		}, g.stderr)
 		require.Equal(t, invalidToken, ask(t, socket, refused))
 		g.stop(t)
 		log := g.stderr.String()
-		require.Equal(t, c.debug, servingDebug.MatchString(log), "%v: %s", c.args, log)
+		require.Equal(t, c.debug, strings.Contains(log, "level=DEBUG"), "%v: %s", c.args, log)
 		require.Equal(t, c.serve, servingLine.MatchString(log), "%v: %s", c.args, log)
 	}
 
 	g := serve(t, nil, "--log-format", "json")
 	require.Equal(t, invalidToken, ask(t, g.addr, refused))
 	g.stop(t)
-	for line := range jsonLines(t, g.stderr.String()) {
-		require.Contains(t, line, "level")
+	for line := range strings.Lines(g.stderr.String()) {
+		var record map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &record), line)
+		require.Contains(t, record, "level")
 	}
+}
+
+// The file of the provider's token counts too, where there is a use for it.
+func TestBadProviderTokenFile(t *testing.T) {
+	t.Parallel()
+	const good, bad = "provider-token-of-the-reload-tests", "no token, for it has spaces"
+	suite.logged.keepOut(good)
+	suite.logged.keepOut(bad)
+	file := writeFile(t, "token", good)
+	for backend, want := range map[string]string{"static": "1", "events": "0"} {
+		replace(t, file, good)
+		g, admin := serveAdmin(t, nil, "--backend", backend, "--events-url", "http://127.0.0.1:1", "--token-file", file)
+		replace(t, file, bad)
+		g.hangUp(t)
+		require.Equal(t, want, reloadSuccess(t, admin), "%s: %s", backend, g.stderr)
+		replace(t, file, good)
+		g.hangUp(t)
+		require.Equal(t, "1", reloadSuccess(t, admin))
+		g.stop(t)
+	}
+}
+
+// A provider token that the Events API will refuse is told of before that, at
+// start and whenever another is put in its place.
+func TestProviderTokenIsInspected(t *testing.T) {
+	t.Parallel()
+	const month = 30 * 24 * time.Hour
+	file := writeFile(t, "token", providerJWT("vm:read", month))
+	g, _ := serveAdmin(t, nil, "--backend", "events", "--billing-backend", "events", "--events-url", "http://127.0.0.1:1", "--token-file", file)
+	lines := func(text string) func() bool {
+		return func() bool { return strings.Contains(g.stderr.String(), text) }
+	}
+	harness.Eventually(t, "told at start", lines(`level=ERROR msg="the provider token lacks scopes" missing="billing:entitlement:check vm:write"`))
+	for _, c := range []struct{ token, want string }{
+		{providerJWT("vm:read vm:write", month), `level=ERROR msg="the provider token lacks scopes" missing=billing:entitlement:check `},
+		{providerJWT(platform.ProviderScope, time.Hour), `level=WARN msg="the provider token expires soon"`},
+		{providerJWT(platform.ProviderScope, -time.Hour), `level=ERROR msg="the provider token has expired"`},
+	} {
+		replace(t, file, c.token)
+		g.hangUp(t)
+		harness.Eventually(t, c.want, lines(c.want))
+	}
+	before := strings.Count(g.stderr.String(), "msg=\"the provider token")
+	g.hangUp(t)
+	replace(t, file, providerJWT(platform.ProviderScope, month))
+	g.hangUp(t)
+	require.Equal(t, before, strings.Count(g.stderr.String(), "msg=\"the provider token"), "%s", g.stderr)
 }

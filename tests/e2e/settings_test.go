@@ -88,30 +88,23 @@ func lookUp(t testing.TB, document, key string) string {
 	t.Helper()
 	var node yaml.Node
 	require.NoError(t, yaml.Unmarshal([]byte(document), &node))
-	at := node.Content[0]
 	for _, name := range strings.Split(key, ".") {
-		var next *yaml.Node
-		for i := 0; i+1 < len(at.Content); i += 2 {
-			if at.Content[i].Value == name {
-				next = at.Content[i+1]
-			}
-		}
-		require.NotNil(t, next, "%s in\n%s", key, document)
-		at = next
+		var members map[string]yaml.Node
+		require.NoError(t, node.Decode(&members))
+		require.Contains(t, members, name, document)
+		node = members[name]
 	}
-	return at.Value
+	return node.Value
 }
 
 // writeYAML writes a file of one setting.
 func writeYAML(t testing.TB, key, value string) string {
 	t.Helper()
-	text, indent := "", ""
-	names := strings.Split(key, ".")
-	for _, name := range names[:len(names)-1] {
-		text += indent + name + ":\n"
-		indent += "  "
+	text := ""
+	for depth, name := range strings.Split(key, ".") {
+		text += "\n" + strings.Repeat("  ", depth) + name + ":"
 	}
-	return writeFile(t, "config.yaml", text+indent+names[len(names)-1]+": "+value+"\n")
+	return writeFile(t, "config.yaml", strings.TrimSpace(text)+" "+value+"\n")
 }
 
 func writeFile(t testing.TB, name, text string) string {

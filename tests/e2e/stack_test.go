@@ -35,6 +35,13 @@ func serveStack(t testing.TB, env ...string) *stack {
 	return &stack{g, admin, p}
 }
 
+// providerJWT is a token of a provider with a scope and a time to live.
+func providerJWT(scope string, ttl time.Duration) string {
+	token := platform.Token(jwtSecret, platform.Claims{Scope: scope, TTL: ttl})
+	suite.logged.keepOut(token)
+	return token
+}
+
 // send makes one request whose answer is of no interest.
 func (g *gateway) send(raw string) {
 	c, err := dialTo(g.addr)

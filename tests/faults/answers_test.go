@@ -3,11 +3,12 @@ package faults
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
 
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
@@ -15,43 +16,28 @@ import (
 // A token that is refused after the reply has come proves nothing any more: the
 // write is not published again with a new one.
 func TestTokenRefusedAfterTheReply(t *testing.T) {
-	t.Parallel()
 	file := filepath.Join(t.TempDir(), "token")
-	put := func() {
-		tok := platform.Token(eventsSecret, platform.Claims{Scope: platform.ProviderScope, TTL: time.Hour + time.Duration(time.Now().UnixNano()%1000)*time.Second})
-		must(t, os.WriteFile(file+".n", []byte(tok), 0o600))
-		must(t, os.Rename(file+".n", file))
-	}
-	put()
-	b := newBetween(t, platform.StartRequest, func(n int64, w http.ResponseWriter, q *http.Request, pass pass) {
+	replaceFile(t, file, mint(platform.ProviderScope))
+	b := newBetween(t, platform.StartRequest, func(n int64, w http.ResponseWriter, pass pass) {
 		if n > 1 {
 			w.WriteHeader(pass())
 			return
 		}
 		pass()
 		time.Sleep(500 * time.Millisecond)
-		put()
+		replaceFile(t, file, mint(platform.ProviderScope))
 		w.WriteHeader(401)
 	})
-	r := newRig(t)
-	b.target = r.URL()
-	g := r.begin(within, r.home(), "BUS_EVENTS_API_URL="+b.URL, "BUS_API_TOKEN=", "BUS_API_TOKEN_FILE="+file)
-	r.connected()
-	w := r.write(g, start)
-	r.want(w, http.StatusAccepted, "")
+	g := b.gateway("BUS_API_TOKEN=", "BUS_API_TOKEN_FILE="+file)
+	b.wantWrite(g, start, http.StatusAccepted, "")
 	g.stop() // after which nothing is under way
-	g.wait()
-	if n := b.hits.Load(); n != 1 {
-		t.Errorf("published %d times", n)
-	}
+	assert.EqualValues(t, 1, b.hits.Load(), "publishes")
 }
 
 // Of an event that was passed on, only a 4xx or accepted: false says that nothing
 // was done; whatever else is answered, the reply is waited for.
 func TestOddPublishAnswers(t *testing.T) {
-	t.Parallel()
-	slow := platform.Behaviour{Names: []string{platform.StartRequest}, Delay: 700 * time.Millisecond}
-	for name, text := range map[string]string{
+	rows(t, map[string]string{
 		"101":             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
 		"000":             "HTTP/1.1 000 None\r\nContent-Length: 0\r\n\r\n",
 		"099":             "HTTP/1.1 099 None\r\nContent-Length: 0\r\n\r\n",
@@ -73,50 +59,30 @@ func TestOddPublishAnswers(t *testing.T) {
 		"cut status line": "HTTP/1.1 40",
 		"cut header":      "HTTP/1.1 400 Bad\r\nConte",
 		"nothing":         "",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := newBetween(t, platform.StartRequest, func(n int64, w http.ResponseWriter, q *http.Request, pass pass) {
-				pass()
-				rawAnswer(w, text, 0)
-			})
-			r := newRig(t)
-			b.target = r.URL()
-			r.vmBehaves(slow)
-			g := r.begin(within, r.home(), "BUS_EVENTS_API_URL="+b.URL, "BUS_VM_TIMEOUT=5s")
-			r.connected()
-			w := r.write(g, start)
-			if w.status != http.StatusAccepted && w.failure().Outcome != unknown {
-				t.Errorf("only a 4xx says that nothing was done (contract §4): %s", w)
-			}
-			if n := b.hits.Load(); n != 1 {
-				t.Errorf("published %d times", n)
-			}
+	}, func(t *testing.T, text string) {
+		b := newBetween(t, platform.StartRequest, func(_ int64, w http.ResponseWriter, pass pass) {
+			pass()
+			rawAnswer(w, text, 0)
 		})
-	}
+		b.vmBehaves(platform.Behaviour{Names: starts, Delay: 700 * time.Millisecond})
+		w := b.write(b.gateway("BUS_VM_TIMEOUT=5s"), start)
+		if w.status != http.StatusAccepted {
+			assert.Equal(t, unknown, w.failure().Outcome, "only a 4xx says that nothing was done (contract §4): %s", w)
+		}
+		assert.EqualValues(t, 1, b.hits.Load(), "publishes")
+	})
 }
 
 // An answer whose body stalls says what its status says, and no later.
 func TestStalledPublishAnswers(t *testing.T) {
-	t.Parallel()
-	for _, code := range []int{400, 503} {
-		t.Run(fmt.Sprint(code), func(t *testing.T) {
-			t.Parallel()
-			b := newBetween(t, platform.StartRequest, func(n int64, w http.ResponseWriter, q *http.Request, pass pass) {
-				if code == 503 {
-					pass()
-				}
-				rawAnswer(w, fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: 10\r\n\r\n", code), 30*time.Second)
-			})
-			r := newRig(t)
-			b.target = r.URL()
-			r.vmBehaves(platform.Behaviour{Names: []string{platform.StartRequest}, Silent: true})
-			g := r.begin(within, r.home(), "BUS_EVENTS_API_URL="+b.URL, "BUS_VM_TIMEOUT=12s")
-			r.connected()
-			w := r.write(g, start)
-			if w.ended.Sub(w.began) > 5*time.Second {
-				t.Errorf("took %v", w.ended.Sub(w.began))
+	each(t, []int{400, 503}, func(t *testing.T, code int) {
+		b := newBetween(t, platform.StartRequest, func(_ int64, w http.ResponseWriter, pass pass) {
+			if code == 503 {
+				pass()
 			}
+			rawAnswer(w, fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: 10\r\n\r\n", code), 30*time.Second)
 		})
-	}
+		b.vmBehaves(platform.Behaviour{Names: starts, Silent: true})
+		b.wantTook(b.write(b.gateway("BUS_VM_TIMEOUT=12s"), start), 0, soon)
+	})
 }

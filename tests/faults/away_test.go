@@ -6,76 +6,48 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
 const unavailable = "backend_unavailable"
 
-func TestHealthy(t *testing.T) {
-	t.Parallel()
-	for name, k := range map[string]kind{"within": within, "process": process} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			g := r.begin(k, r.home())
-			r.connected()
-			r.wantWrite(g, start, http.StatusAccepted, "")
-			tr := r.callers(g, 4)
-			r.wantWrite(g, stop, http.StatusAccepted, "")
-			tr.end()
-		})
-	}
-}
-
-// Without an Events API the gateway starts, says that it is not ready, refuses
-// everything before any work, and is well as soon as the API is there.
-func TestEventsAbsentAtStart(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	must(t, r.Events.Stop())
-	g := r.begin(within, r.home(), "BUS_EVENTS_LISTENER_REQUIRED=1")
-
-	if status := g.ready(); status != http.StatusServiceUnavailable {
-		t.Errorf("/readyz: %d", status)
-	}
-	live := exchange(g.addr, "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-	if live.status != http.StatusOK {
-		t.Errorf("/livez: %d %s", live.status, live.body)
-	}
-	r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable)
-	r.wantWrite(g, stop, http.StatusServiceUnavailable, unavailable)
-	r.want(r.read(g), http.StatusServiceUnavailable, unavailable)
-
-	r.up(true)
-	r.await("workers", r.WaitReady)
-	if !eventually(func() bool { return g.ready() == http.StatusOK }) {
-		t.Fatalf("not ready:\n%s", g.log)
-	}
-	r.wantWrite(g, start, http.StatusAccepted, "")
-	r.want(r.read(g), http.StatusOK, "")
-}
-
-// An API that takes connections and says nothing is as good as none.
-func TestEventsStalledAtStart(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	r.Events.SetFaults(platform.Faults{Names: append(allReplies(), requests...), Stall: true})
-	g := r.begin(within, r.home(), "BUS_EVENTS_LISTENER_REQUIRED=1")
-	r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable)
-	if g.ready() != http.StatusServiceUnavailable {
-		t.Error("ready without a stream")
-	}
-	r.Events.SetFaults(platform.Faults{})
-	r.connected()
-	if g.ready() != http.StatusOK {
-		t.Error("not ready with all streams")
-	}
-	r.wantWrite(g, start, http.StatusAccepted, "")
+// Without an Events API, or with one that takes connections and says nothing,
+// the gateway starts, says that it is not ready, refuses everything before any
+// work, and is well as soon as the API is there.
+func TestNoEventsAtStart(t *testing.T) {
+	type row struct{ away, back func(*rig) }
+	rows(t, map[string]row{
+		"absent": {func(r *rig) { require.NoError(r.t, r.Events.Stop()) }, func(r *rig) {
+			r.up(true)
+			r.await("workers", r.WaitReady)
+		}},
+		"stalled": {
+			func(r *rig) {
+				r.Events.SetFaults(platform.Faults{Names: append(allReplies(), requests...), Stall: true})
+			},
+			func(r *rig) { r.Events.SetFaults(platform.Faults{}) },
+		},
+	}, func(t *testing.T, c row) {
+		r := newRig(t)
+		c.away(r)
+		g := r.begin(within, r.home(), "BUS_EVENTS_LISTENER_REQUIRED=1")
+		assert.Equal(t, http.StatusServiceUnavailable, g.ready())
+		assert.Equal(t, http.StatusOK, g.get("/livez").status)
+		r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable)
+		r.wantWrite(g, stop, http.StatusServiceUnavailable, unavailable)
+		r.want(r.read(g), http.StatusServiceUnavailable, unavailable)
+		c.back(r)
+		g.awaitReady()
+		r.wantWrite(g, start, http.StatusAccepted, "")
+		r.want(r.read(g), http.StatusOK, "")
+	})
 }
 
 // /readyz names each stream that is missing, and only those.
 func TestReadinessNamesWhatIsMissing(t *testing.T) {
-	t.Parallel()
 	r := newRig(t)
 	missing := platform.ReplyName(platform.EntitlementRequest)
 	r.Events.SetFaults(platform.Faults{Names: []string{missing}, ListenStatus: http.StatusInternalServerError})
@@ -84,17 +56,13 @@ func TestReadinessNamesWhatIsMissing(t *testing.T) {
 		return r.Events.WaitListeners(ctx, platform.ReplyName(platform.UsageRequest), 1)
 	})
 	var body string
-	if !eventually(func() bool {
-		a := exchange(g.addr, "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	require.True(t, eventually(func() bool {
+		a := g.get("/readyz")
 		body = a.body
 		return a.status == http.StatusServiceUnavailable && strings.Contains(body, missing) && strings.Count(body, ".response") == 1
-	}) {
-		t.Fatalf("/readyz: %s", body)
-	}
+	}), body)
 	r.Events.SetFaults(platform.Faults{})
-	if !eventually(func() bool { return g.ready() == http.StatusOK }) {
-		t.Fatal("not ready after the stream came up")
-	}
+	g.awaitReady()
 	r.wantWrite(g, start, http.StatusAccepted, "")
 }
 
@@ -102,121 +70,99 @@ func TestReadinessNamesWhatIsMissing(t *testing.T) {
 // reply is refused before billing is asked or anything is recorded, and any
 // other goes on.
 func TestSomeStreamsAreDown(t *testing.T) {
-	t.Parallel()
-	for _, action := range []string{start, stop} {
-		t.Run(action, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			down := map[string]string{start: platform.StartRequest, stop: platform.StopRequest}[action]
-			r.Events.SetFaults(platform.Faults{Names: []string{platform.ReplyName(down)}, ListenStatus: http.StatusInternalServerError})
-			g := r.begin(within, r.home())
-			for _, name := range requests {
-				if name != down {
-					g.awaitMetric(streamUp(name), func(v float64) bool { return v == 1 })
-				}
+	each(t, []string{start, stop}, func(t *testing.T, action string) {
+		r := newRig(t)
+		down := map[string]string{start: platform.StartRequest, stop: platform.StopRequest}[action]
+		r.Events.SetFaults(platform.Faults{Names: []string{platform.ReplyName(down)}, ListenStatus: http.StatusInternalServerError})
+		g := r.begin(within, r.home())
+		for _, name := range requests {
+			if name != down {
+				g.awaitMetric(streamUp(name), one)
 			}
-			other := map[string]string{start: stop, stop: start}[action]
-			r.wantWrite(g, other, http.StatusAccepted, "")
-			before := r.Events.Accepted(platform.EntitlementRequest)
-			for range 3 {
-				w := r.wantWrite(g, action, http.StatusServiceUnavailable, unavailable)
-				if !containsText(w.failure().Message, "nothing was done") {
-					t.Errorf("%s", w)
-				}
-			}
-			if asked := r.Events.Accepted(platform.EntitlementRequest) - before; asked != 0 {
-				t.Errorf("billing was asked %d times", asked)
-			}
-			g.awaitMetric("bus_vm_outbox_records", zero)
-			if n, _ := g.metric("bus_vm_outbox_writes_total"); n != 2 {
-				t.Errorf("%v writes to the outbox, want the 2 of the accepted one", n)
-			}
-			r.Events.SetFaults(platform.Faults{})
-			if !eventually(func() bool { return r.write(g, action).status == http.StatusAccepted }) {
-				t.Errorf("no %s is accepted any more", action)
-			}
-		})
-	}
+		}
+		other := map[string]string{start: stop, stop: start}[action]
+		r.wantWrite(g, other, http.StatusAccepted, "")
+		before := r.Events.Accepted(platform.EntitlementRequest)
+		for range 3 {
+			w := r.wantWrite(g, action, http.StatusServiceUnavailable, unavailable)
+			assert.Contains(t, w.failure().Message, "nothing was done")
+		}
+		assert.Equal(t, before, r.Events.Accepted(platform.EntitlementRequest), "billing was asked")
+		g.awaitMetric("bus_vm_outbox_records", zero)
+		n, _ := g.metric("bus_vm_outbox_writes_total")
+		assert.EqualValues(t, 2, n, "writes to the outbox are those of the accepted one")
+		r.Events.SetFaults(platform.Faults{})
+		assert.True(t, eventually(func() bool { return r.write(g, action).status == http.StatusAccepted }), "no %s is accepted any more", action)
+	})
 }
 
 // The Events API goes away under traffic and comes back, with its history or
 // without. Every caller gets 202 or 503, and nothing on record is lost.
 func TestEventsGoAwayUnderTraffic(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
+	type row struct {
 		down func(*platform.Events) error
 		keep bool
-	}{
+	}
+	rows(t, map[string]row{
 		"killed":                   {(*platform.Events).Kill, true},
 		"killed, history lost":     {(*platform.Events).Kill, false},
 		"stopped":                  {(*platform.Events).Stop, true},
 		"stopped, history lost":    {(*platform.Events).Stop, false},
 		"streams cut, never stops": {nil, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			g := r.gateway(hurried)
-			tr := r.callers(g, 6)
-			for round := 1; round <= 2; round++ {
-				r.await("starts", func(ctx context.Context) error {
-					return r.Events.WaitAccepted(ctx, platform.StartRequest, 10*round)
-				})
-				if c.down == nil {
-					r.Events.CutStreams()
-					continue
-				}
-				must(t, c.down(r.Events))
-				r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable)
-				r.up(c.keep)
+	}, func(t *testing.T, c row) {
+		r := newRig(t)
+		g := r.gateway(hurried)
+		end := r.callers(g, 6)
+		for round := 1; round <= 2; round++ {
+			r.awaitAccepted(platform.StartRequest, 10*round)
+			if c.down == nil {
+				r.Events.CutStreams()
+				continue
 			}
-			r.await("workers", r.WaitReady)
-			r.connected()
-			tr.end()
-			r.onlyStatuses(http.StatusAccepted, http.StatusServiceUnavailable)
-			r.back(g)
-		})
-	}
+			require.NoError(t, c.down(r.Events))
+			r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable)
+			r.up(c.keep)
+		}
+		r.await("workers", r.WaitReady)
+		r.connected()
+		end()
+		r.onlyStatuses(http.StatusAccepted, http.StatusServiceUnavailable)
+		r.back(g)
+	})
 }
 
 // Replies that are published while the streams are away are found in the
 // history when they are back, and every caller still gets its own.
 func TestRepliesInTheGap(t *testing.T) {
-	t.Parallel()
 	const inFlight = 20
-	for name, away := range map[string]func(*rig, []string){
+	rows(t, map[string]func(*rig, []string){
 		"streams refused": func(r *rig, replies []string) {
 			r.Events.SetFaults(platform.Faults{Names: replies, ListenStatus: http.StatusInternalServerError})
 			r.Events.CutStreams(replies...)
 		},
 		"API restarted": func(r *rig, replies []string) {
-			must(r.t, r.Events.Kill())
+			require.NoError(r.t, r.Events.Kill())
 			r.Events.SetFaults(platform.Faults{Names: replies, ListenStatus: http.StatusInternalServerError})
 			r.up(true)
 			r.await("workers", r.WaitReady)
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			g := r.gateway()
-			writes, callers := r.underWay(g, inFlight, refuses(platform.EventError{Code: "no_capacity", Message: "none left for"}))
-			// A usage request that the kill takes from its worker would be sent
-			// again only after the time-out.
-			g.awaitMetric("bus_vm_outbox_delivered_total", func(v float64) bool { return v == inFlight })
-			away(r, allReplies())
-			r.VM.Release()
-			r.await("replies", func(ctx context.Context) error {
-				return r.Events.WaitAccepted(ctx, platform.ReplyName(platform.StartRequest), inFlight)
-			})
-			r.Events.SetFaults(platform.Faults{})
-			callers.Wait()
-			for _, w := range writes {
-				r.want(w, http.StatusBadGateway, "no_capacity")
-				r.wantOwn(w)
-			}
-		})
-	}
+	}, func(t *testing.T, away func(*rig, []string)) {
+		r := newRig(t)
+		g := r.gateway()
+		writes, callers := r.underWay(g, inFlight, refuses(platform.EventError{Code: "no_capacity", Message: "none left for"}))
+		// A usage request that the kill takes from its worker would be sent
+		// again only after the time-out.
+		g.awaitMetric("bus_vm_outbox_delivered_total", func(v float64) bool { return v == inFlight })
+		away(r, allReplies())
+		r.VM.Release()
+		r.awaitAccepted(platform.ReplyName(platform.StartRequest), inFlight)
+		r.Events.SetFaults(platform.Faults{})
+		callers.Wait()
+		for _, w := range writes {
+			r.want(w, http.StatusBadGateway, "no_capacity")
+			r.wantOwn(w)
+		}
+	})
 }
 
 // allReplies are the names of all reply streams.
@@ -231,20 +177,15 @@ func allReplies() (names []string) {
 func (r *rig) onlyStatuses(allowed ...int) {
 	r.t.Helper()
 	counts := r.book.statuses()
-	if counts[http.StatusAccepted] == 0 {
-		r.t.Errorf("no write was accepted: %v", counts)
-	}
+	assert.NotZero(r.t, counts[http.StatusAccepted], "no write was accepted: %v", counts)
 	for _, status := range allowed {
 		delete(counts, status)
 	}
-	if len(counts) > 0 {
-		r.t.Errorf("writes were answered %v besides", counts)
-	}
+	assert.Empty(r.t, counts, "other answers to writes")
 }
 
 // With BUS_EVENTS_LISTENER_RETRY off, the loss of a stream ends the process.
 func TestListenerRetryOff(t *testing.T) {
-	t.Parallel()
 	r := newRig(t)
 	g := r.gateway("BUS_EVENTS_LISTENER_RETRY=0")
 	r.wantWrite(g, start, http.StatusAccepted, "")
@@ -257,12 +198,9 @@ func (r *rig) wantEnd(g *gateway, code int, words ...string) {
 	r.t.Helper()
 	got := g.wait()
 	last := g.log.lastWords()
-	if got != code || len(last) != 1 {
-		r.t.Fatalf("exit code %d and %d last lines, want %d and one:\n%s", got, len(last), code, g.log)
-	}
+	require.Equal(r.t, code, got, "exit code:\n%s", g.log)
+	require.Len(r.t, last, 1, g.log)
 	for _, word := range words {
-		if !strings.Contains(last[0], word) {
-			r.t.Errorf("the last line does not say %q: %s", word, last[0])
-		}
+		assert.Contains(r.t, last[0], word)
 	}
 }

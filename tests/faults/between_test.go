@@ -13,48 +13,43 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
 )
 
-// between is a proxy in front of the Events API: publishes of name go through
-// meddle, everything else through.
+// between is a rig with a proxy in front of the Events API: meddle answers
+// publishes of name, everything else passes.
 type between struct {
-	*httptest.Server
-	target string
-	hits   atomic.Int64
+	*rig
+	hits atomic.Int64 // publishes of name
 }
 
 // pass carries the publish out, as the API does, and returns its status.
 type pass func() int
 
-// newBetween must be called before newRig, which uses it to its own end.
-func newBetween(t testing.TB, name string, meddle func(n int64, w http.ResponseWriter, q *http.Request, pass pass)) *between {
+func newBetween(t *testing.T, name string, meddle func(n int64, w http.ResponseWriter, pass pass)) *between {
 	b := &between{}
 	through := &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
-			u, err := url.Parse(b.target)
-			must(t, err)
+			u, err := url.Parse(b.URL())
+			assert.NoError(t, err)
 			p.SetURL(u)
 		},
 		FlushInterval: -1, ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(502) },
 	}
-	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if q.Method != http.MethodPost {
-			through.ServeHTTP(w, q)
-			return
-		}
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		body, err := io.ReadAll(q.Body)
 		if err != nil {
 			return
 		}
-		var m struct{ Name string }
-		_ = json.Unmarshal(body, &m)
 		q.Body = io.NopCloser(bytes.NewReader(body))
-		if m.Name != name {
+		var m struct{ Name string }
+		if json.Unmarshal(body, &m) != nil || m.Name != name {
 			through.ServeHTTP(w, q)
 			return
 		}
-		meddle(b.hits.Add(1), w, q, func() int {
-			again, _ := http.NewRequest(http.MethodPost, b.target+q.URL.Path, bytes.NewReader(body))
+		meddle(b.hits.Add(1), w, func() int {
+			again, _ := http.NewRequest(http.MethodPost, b.URL()+q.URL.Path, bytes.NewReader(body))
 			again.Header = q.Header.Clone()
 			reply, err := http.DefaultClient.Do(again)
 			if err != nil {
@@ -65,7 +60,9 @@ func newBetween(t testing.TB, name string, meddle func(n int64, w http.ResponseW
 			return reply.StatusCode
 		})
 	}))
-	t.Cleanup(func() { b.CloseClientConnections(); b.Close() })
+	t.Cleanup(func() { proxy.CloseClientConnections(); proxy.Close() }) // after the rig is done with it
+	b.rig = newRig(t)
+	b.common = []string{"BUS_EVENTS_API_URL=" + proxy.URL}
 	return b
 }
 

@@ -3,13 +3,15 @@ package faults
 import (
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
 // Fault after fault in one process: goroutines, open files and memory are where
 // they were before.
 func TestFaultsLeaveNothingBehind(t *testing.T) {
-	t.Parallel()
 	r := newRig(t)
 	g := r.begin(process, r.home(), hurried, "BUS_VM_LOG_LEVEL=info", "BUS_VM_LATE_REPLY=300ms")
 	r.connected()
@@ -30,12 +32,12 @@ func TestFaultsLeaveNothingBehind(t *testing.T) {
 		} {
 			f.Names = names
 			r.Events.SetFaults(f)
-			tr := r.callers(g, 4)
+			end := r.callers(g, 4)
 			r.write(g, start)
-			tr.end()
+			end()
 			r.Events.CutStreams()
 		}
-		must(t, r.Events.Kill())
+		require.NoError(t, r.Events.Kill())
 		r.up(true)
 		r.heal()
 		r.back(g)
@@ -55,7 +57,7 @@ func TestFaultsLeaveNothingBehind(t *testing.T) {
 		round()
 	}
 	var after map[string]float64
-	bounded := func() bool {
+	assert.True(t, eventually(func() bool {
 		after = measure()
 		for name, allowance := range allowances {
 			if before[name] == 0 || after[name] > before[name]+allowance {
@@ -63,10 +65,7 @@ func TestFaultsLeaveNothingBehind(t *testing.T) {
 			}
 		}
 		return true
-	}
-	if !eventually(bounded) {
-		t.Errorf("before %v, after %v", before, after)
-	}
+	}))
 	t.Logf("before %v, after %v", before, after)
 }
 

@@ -7,6 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/google/uuid"
 
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
@@ -76,10 +79,16 @@ func (c *call) flaw() string {
 	return c.answer.flaw(c.requestID, http.StatusAccepted, accepted(c.action))
 }
 
+func (c *call) is(status int, kind string) bool {
+	return c.status == status && c.failure().Type == kind
+}
+
+func (c *call) took() time.Duration { return c.ended.Sub(c.began) }
+
 // doubtful says that the runtime may still act on a failed write.
 func (c *call) doubtful() bool {
 	f := c.failure()
-	return f.Outcome == "unknown" || containsText(f.Message, "may still act")
+	return f.Outcome == "unknown" || strings.Contains(f.Message, "may still act")
 }
 
 func (c *call) String() string {
@@ -112,6 +121,16 @@ func (b *book) statuses() map[int]int {
 	return counts
 }
 
+// together makes n calls at a time, the i-th by one; all are there once answered
+// has been waited for.
+func (r *rig) together(n int, one func(i int) *call) (calls []*call, answered *sync.WaitGroup) {
+	calls, answered = make([]*call, n), &sync.WaitGroup{}
+	for i := range calls {
+		answered.Go(func() { calls[i] = one(i) })
+	}
+	return calls, answered
+}
+
 // write makes one start or stop and notes it.
 func (r *rig) write(g *gateway, action string) *call { return r.make(newCall(g, action)) }
 
@@ -119,7 +138,6 @@ func (r *rig) write(g *gateway, action string) *call { return r.make(newCall(g, 
 func (r *rig) read(g *gateway) *call { return r.make(newCall(g, status)) }
 
 func (r *rig) make(c *call) *call {
-	r.keepOut(c.token)
 	c.send()
 	r.book.add(c)
 	return c
@@ -129,10 +147,14 @@ func (r *rig) make(c *call) *call {
 // beside a success.
 func (r *rig) want(c *call, status int, kind string) *call {
 	r.t.Helper()
-	if c.status != status || c.failure().Type != kind {
-		r.t.Fatalf("want %d %s, got %s\n%s", status, kind, c, tail(c.gateway.log.String()))
-	}
+	require.True(r.t, c.is(status, kind), "want %d %s, got %s\n%s", status, kind, c, c.gateway.log)
 	return c
+}
+
+// expect is want for a row of a table: the test goes on.
+func (r *rig) expect(name string, c *call, status int, kind string) {
+	r.t.Helper()
+	assert.True(r.t, c.is(status, kind), "%.200s: %.600s, want %d %s", name, c, status, kind)
 }
 
 // wantWrite makes a write that must be answered so.
@@ -141,25 +163,21 @@ func (r *rig) wantWrite(g *gateway, action string, status int, kind string) *cal
 	return r.want(r.write(g, action), status, kind)
 }
 
-// traffic is callers that start, stop and read at a steady pace.
-type traffic struct {
-	stop chan struct{}
-	done sync.WaitGroup
-}
-
-// How often each of them makes a write and a read.
+// How often each caller makes a write and a read.
 const (
 	steady = 25 * time.Millisecond
 	hectic = time.Millisecond
 )
 
-// callers lets n of them call g until end.
-func (r *rig) callers(g *gateway, n int) *traffic { return r.callersAt(steady, g, n) }
+// callers lets n callers start, stop and read at a steady pace, until end, which
+// waits until every call has been answered.
+func (r *rig) callers(g *gateway, n int) (end func()) { return r.callersAt(steady, g, n) }
 
-func (r *rig) callersAt(pace time.Duration, g *gateway, n int) *traffic {
-	tr := &traffic{stop: make(chan struct{})}
+func (r *rig) callersAt(pace time.Duration, g *gateway, n int) (end func()) {
+	quit := make(chan struct{})
+	var done sync.WaitGroup
 	for i := range n {
-		tr.done.Go(func() {
+		done.Go(func() {
 			tick := time.NewTicker(pace)
 			defer tick.Stop()
 			for turn := i; ; turn++ {
@@ -169,7 +187,7 @@ func (r *rig) callersAt(pace time.Duration, g *gateway, n int) *traffic {
 				r.read(g)
 				select {
 				case <-tick.C:
-				case <-tr.stop:
+				case <-quit:
 					return
 				case <-g.ended:
 					return
@@ -177,11 +195,8 @@ func (r *rig) callersAt(pace time.Duration, g *gateway, n int) *traffic {
 			}
 		})
 	}
-	return tr
-}
-
-// end waits until every call of theirs has been answered.
-func (tr *traffic) end() {
-	close(tr.stop)
-	tr.done.Wait()
+	return func() {
+		close(quit)
+		done.Wait()
+	}
 }

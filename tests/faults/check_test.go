@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+
+	"github.com/stretchr/testify/assert"
 
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
@@ -31,7 +34,7 @@ func newEntry(p platform.Published, at int) entry {
 // trace is what the Events API accepted, in its order.
 type trace struct {
 	all       []entry
-	byAccount map[string][]entry // of requests that name an account
+	byAccount map[string][]entry // requests, by the account that they name
 	replies   map[string]entry   // the first to each name and correlation id
 }
 
@@ -44,9 +47,7 @@ func (r *rig) trace() trace {
 		e := newEntry(p, len(t.all))
 		t.all = append(t.all, e)
 		if strings.HasSuffix(p.Name, ".request") {
-			if e.AccountID != "" {
-				t.byAccount[e.AccountID] = append(t.byAccount[e.AccountID], e)
-			}
+			t.byAccount[e.AccountID] = append(t.byAccount[e.AccountID], e)
 			continue
 		}
 		key := p.Name + " " + p.CorrelationID
@@ -63,6 +64,16 @@ func (t trace) reply(request entry) (entry, bool) {
 	return e, ok
 }
 
+// requestOf is the status request that a read shows the answer to.
+func (t trace) requestOf(read *call) (entry, bool) {
+	id := read.echoed()
+	at := slices.IndexFunc(t.all, func(e entry) bool { return e.Name == platform.StatusRequest && e.CorrelationID == id })
+	if at < 0 {
+		return entry{}, false
+	}
+	return t.all[at], true
+}
+
 func isWrite(name string) bool { return name == platform.StartRequest || name == platform.StopRequest }
 
 // lifecyclePublishes are the starts and stops that reached the Events API.
@@ -73,6 +84,15 @@ func (r *rig) lifecyclePublishes() (found []entry) {
 		}
 	}
 	return found
+}
+
+// publishedWrites are their request ids.
+func (r *rig) publishedWrites() map[string]bool {
+	ids := map[string]bool{}
+	for _, e := range r.lifecyclePublishes() {
+		ids[e.RequestID] = true
+	}
+	return ids
 }
 
 // maxReported bounds what a failed check prints: one fault makes many breaches.
@@ -87,15 +107,9 @@ func (r *rig) check() {
 	r.checkAnswers(report)
 	r.checkPublishes(t, report)
 	r.checkReads(t, report)
-	for _, found := range [][]string{r.Usage.Check(r.operations()...), r.VM.Violations(), r.Billing.Violations()} {
-		for _, breach := range found {
-			report("%s", breach)
-		}
-	}
+	breaches = append(breaches, r.Check(r.operations()...)...)
 	for _, g := range r.lives {
-		for _, leak := range g.log.leaks(r.secrets...) {
-			report("%s", leak)
-		}
+		breaches = append(breaches, g.log.leaks()...)
 	}
 	for i, breach := range breaches {
 		if i == maxReported {
@@ -104,23 +118,16 @@ func (r *rig) check() {
 		}
 		r.t.Error(breach)
 	}
-	if len(r.book.writes) == 0 {
-		r.t.Error("the test made no write")
-	}
+	assert.NotEmpty(r.t, r.book.writes, "the test made no write")
 	r.t.Logf("%d writes answered %v, %d reads, %d publishes", len(r.book.writes), r.book.statuses(), len(r.book.reads), len(t.all))
 }
 
 // checkAnswers: one right answer for each call, and none only from a gateway
 // that was killed.
 func (r *rig) checkAnswers(report func(string, ...any)) {
-	for _, calls := range [][]*call{r.book.writes, r.book.reads} {
-		for _, c := range calls {
-			if c.err != nil && c.gateway.killed.Load() {
-				continue
-			}
-			if flaw := c.flaw(); flaw != "" {
-				report("%s: %s", c, flaw)
-			}
+	for _, c := range slices.Concat(r.book.writes, r.book.reads) {
+		if flaw := c.flaw(); flaw != "" && (c.err == nil || !c.gateway.killed.Load()) {
+			report("%s: %s", c, flaw)
 		}
 	}
 }
@@ -132,7 +139,7 @@ func (r *rig) checkPublishes(t trace, report func(string, ...any)) {
 		if e.Account != platform.Identity {
 			report("%s was published by %q", e.Name, e.Account)
 		}
-		if isWrite(e.Name) && !t.allowed(e) {
+		if at, ok := t.allowance(e.AccountID); isWrite(e.Name) && (!ok || at > e.at) {
 			report("%s of request %s was published without an allowance before it", e.Name, e.RequestID)
 		}
 	}
@@ -171,21 +178,11 @@ var refused = map[int]bool{
 	http.StatusPaymentRequired: true, http.StatusForbidden: true,
 }
 
-// allowed reports whether billing allowed the account of a write before it was
-// published. Every write has an account of its own.
-func (t trace) allowed(write entry) bool {
-	at, ok := t.allowance(write.AccountID)
-	return ok && at < write.at
-}
-
-// allowance is where billing allowed an account first.
+// allowance is where billing allowed an account first. Every write has an account
+// of its own.
 func (t trace) allowance(account string) (at int, ok bool) {
 	for _, e := range t.byAccount[account] {
-		if e.Name != platform.EntitlementRequest {
-			continue
-		}
-		reply, replied := t.reply(e)
-		if replied && reply.allows {
+		if reply, _ := t.reply(e); e.Name == platform.EntitlementRequest && reply.allows {
 			return reply.at, true
 		}
 	}
@@ -198,11 +195,9 @@ func (r *rig) checkReads(t trace, report func(string, ...any)) {
 	if r.untraced {
 		return
 	}
-	asked, acceptedAt := map[string]int{}, map[string]int{}
+	acceptedAt := map[string]int{}
 	for _, e := range t.all {
-		if e.Name == platform.StatusRequest {
-			asked[e.CorrelationID] = e.at
-		} else if reply, ok := t.reply(e); isWrite(e.Name) && ok {
+		if reply, ok := t.reply(e); isWrite(e.Name) && ok {
 			acceptedAt[e.RequestID] = reply.at
 		}
 	}
@@ -210,14 +205,14 @@ func (r *rig) checkReads(t trace, report func(string, ...any)) {
 		if read.status != http.StatusOK {
 			continue
 		}
-		at, known := asked[read.echoed()]
+		asked, known := t.requestOf(read)
 		if !known {
 			report("%s: no request for that status", read)
 			continue
 		}
 		for _, write := range r.book.writes {
 			if write.status == http.StatusAccepted && write.gateway.home == read.gateway.home &&
-				write.ended.Before(read.began) && acceptedAt[write.requestID] > at {
+				write.ended.Before(read.began) && acceptedAt[write.requestID] > asked.at {
 				report("%s: asked for before the write %s was accepted", read, write.requestID)
 			}
 		}

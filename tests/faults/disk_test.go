@@ -1,14 +1,15 @@
 package faults
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
@@ -19,14 +20,12 @@ import (
 func mount(t *testing.T, flags uintptr) (dir string) {
 	t.Helper()
 	dir, err := os.MkdirTemp(suite.dir, "disk")
-	must(t, err)
+	require.NoError(t, err)
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", flags, "size=1m,mode=0700"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("this test needs to mount a tmpfs: %v", err)
-		}
+		require.NotEqual(t, "true", os.Getenv("CI"), "this test needs to mount a tmpfs: %v", err)
 		t.Skipf("no tmpfs can be mounted (%v); with CI=true this would be a failure", err)
 	}
-	t.Cleanup(func() { must(t, syscall.Unmount(dir, 0)) })
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, 0)) })
 	return dir
 }
 
@@ -35,15 +34,13 @@ func fill(t *testing.T, dir string) (free func()) {
 	t.Helper()
 	path := filepath.Join(dir, "ballast")
 	f, err := os.Create(path)
-	must(t, err)
+	require.NoError(t, err)
 	for err == nil {
 		_, err = f.Write(make([]byte, 4096))
 	}
-	if !errors.Is(err, syscall.ENOSPC) {
-		t.Fatal(err)
-	}
-	must(t, f.Close())
-	return func() { must(t, os.Remove(path)) }
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.NoError(t, f.Close())
+	return func() { require.NoError(t, os.Remove(path)) }
 }
 
 // A full disk refuses starts and stops before any work, and /readyz says so.
@@ -51,84 +48,76 @@ func fill(t *testing.T, dir string) (free func()) {
 // written when there is room again, without a restart. If the process dies
 // first, they are closed with an unknown outcome.
 func TestDiskFull(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
+	type row struct {
 		kind           kind
 		killed         bool
 		phase, outcome string
-	}{
+	}
+	rows(t, map[string]row{
 		"freed":           {within, false, "finished", "accepted"},
 		"killed and then": {process, true, "failed", "unknown"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := mount(t, 0)
-			r := newRig(t)
-			r.common = []string{"BUS_VM_DATA_DIR=" + filepath.Join(dir, "data")}
-			g := r.begin(c.kind, r.home())
-			r.connected()
-			r.wantWrite(g, stop, http.StatusAccepted, "")
+	}, func(t *testing.T, c row) {
+		dir := mount(t, 0)
+		r := newRig(t)
+		r.common = []string{"BUS_VM_DATA_DIR=" + filepath.Join(dir, "data")}
+		g := r.begin(c.kind, r.home())
+		r.connected()
+		r.wantWrite(g, stop, http.StatusAccepted, "")
 
-			writes, callers := r.underWay(g, 5, platform.Behaviour{})
+		writes, callers := r.underWay(g, 5, platform.Behaviour{})
 
-			// The file has some free pages of its own. Records that are not delivered
-			// use them up.
-			r.Usage.SetBehaviour(refuses(platform.EventError{Code: "unavailable", Message: "later"}))
-			free := fill(t, dir)
-			var last *call
-			for last == nil || last.status == http.StatusAccepted {
-				last = r.write(g, stop)
-			}
-			r.want(last, http.StatusServiceUnavailable, unavailable)
-			before := r.Events.Accepted(platform.StopRequest)
-			r.wantWrite(g, stop, http.StatusServiceUnavailable, unavailable)
-			if r.Events.Accepted(platform.StopRequest) != before {
-				t.Error("a stop was published that is not on record")
-			}
-			if g.ready() != http.StatusServiceUnavailable {
-				t.Error("ready with a full disk")
-			}
-			r.want(r.read(g), http.StatusOK, "")
-			r.VM.Release()
-			callers.Wait()
-			for _, w := range writes {
-				r.want(w, http.StatusServiceUnavailable, unavailable)
-			}
+		// The file has some free pages of its own. Records that are not delivered
+		// use them up.
+		r.Usage.SetBehaviour(refuses(platform.EventError{Code: "unavailable", Message: "later"}))
+		free := fill(t, dir)
+		var last *call
+		for last == nil || last.status == http.StatusAccepted {
+			last = r.write(g, stop)
+		}
+		r.want(last, http.StatusServiceUnavailable, unavailable)
+		before := r.Events.Accepted(platform.StopRequest)
+		r.wantWrite(g, stop, http.StatusServiceUnavailable, unavailable)
+		assert.Equal(t, before, r.Events.Accepted(platform.StopRequest), "a stop was published that is not on record")
+		assert.Equal(t, http.StatusServiceUnavailable, g.ready(), "with a full disk")
+		r.want(r.read(g), http.StatusOK, "")
+		r.VM.Release()
+		callers.Wait()
+		for _, w := range writes {
+			r.want(w, http.StatusServiceUnavailable, unavailable)
+		}
 
-			if c.killed {
-				g.kill()
-				g.wait()
-				free()
-				g = r.begin(within, g.home)
-			} else {
-				free()
-			}
-			r.Usage.SetBehaviour()
-			if !eventually(func() bool { return g.ready() == http.StatusOK }) {
-				t.Error("not ready after space was freed")
-			}
-			r.wantRecords(writes, c.phase, c.outcome)
-			r.vmBehaves()
-			r.back(g)
-		})
-	}
+		if c.killed {
+			g.kill()
+			g.wait()
+			free()
+			g = r.begin(within, g.home)
+		} else {
+			free()
+		}
+		r.Usage.SetBehaviour()
+		g.awaitReady()
+		r.wantRecords(writes, c.phase, c.outcome)
+		r.vmBehaves()
+		r.back(g)
+	})
 }
 
 // A data directory that cannot be used ends the start with one line that says
 // which, and what to do.
 func TestUnusableDataDirectory(t *testing.T) {
-	t.Parallel()
 	readOnly := mount(t, syscall.MS_RDONLY)
 	r := newRig(t)
 	file := filepath.Join(r.dir, "file")
-	must(t, os.WriteFile(file, nil, 0o600))
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	lock := filepath.Join(r.dir, "blocked", "outbox.lock")
+	require.NoError(t, os.MkdirAll(lock, 0o700))
 	for name, dir := range map[string]string{
 		"on a read-only disk":      readOnly,
 		"below a read-only disk":   filepath.Join(readOnly, "data"),
 		"a file":                   file,
 		"below a file":             filepath.Join(file, "data"),
 		"a place that cannot be":   "/proc/self/data",
-		"with a directory as lock": blocked(t, r.dir, "outbox.lock"),
+		"with a directory as lock": filepath.Dir(lock),
 	} {
 		t.Log(name)
 		r.wantEnd(r.launch(process, r.home(), "BUS_VM_DATA_DIR="+dir), 1, dir, "--data-dir")
@@ -136,36 +125,21 @@ func TestUnusableDataDirectory(t *testing.T) {
 	r.wantWrite(r.gateway(), start, http.StatusAccepted, "")
 }
 
-// blocked is a directory in which something stands where a file should be.
-func blocked(t *testing.T, dir, name string) string {
-	t.Helper()
-	blocked, err := os.MkdirTemp(dir, "blocked")
-	must(t, err)
-	must(t, os.MkdirAll(filepath.Join(blocked, name), 0o700))
-	return blocked
-}
-
 // A second process on one data directory ends at once; the first goes on.
 func TestLockedDataDirectory(t *testing.T) {
-	t.Parallel()
-	for name, k := range map[string]kind{"within": within, "process": process} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			first := r.gateway()
-			home := r.home()
-			second := r.launch(k, home, "BUS_VM_DATA_DIR="+dataDir(first.home))
-			r.wantEnd(second, 1, dataDir(first.home), "in use by another process", "--data-dir")
-			r.wantWrite(first, start, http.StatusAccepted, "")
-		})
-	}
+	rows(t, map[string]kind{"within": within, "process": process}, func(t *testing.T, k kind) {
+		r := newRig(t)
+		first := r.gateway()
+		second := r.launch(k, r.home(), "BUS_VM_DATA_DIR="+dataDir(first.home))
+		r.wantEnd(second, 1, dataDir(first.home), "in use by another process", "--data-dir")
+		r.wantWrite(first, start, http.StatusAccepted, "")
+	})
 }
 
 // A damaged outbox is set aside, never deleted, and the gateway says where. When
 // it can be repaired and is put back, what it holds is delivered.
 func TestCorruptOutbox(t *testing.T) {
-	t.Parallel()
-	for name, damage := range map[string]func([]byte) []byte{
+	rows(t, map[string]func([]byte) []byte{
 		"empty": func([]byte) []byte { return nil },
 		"text":  func([]byte) []byte { return []byte("this is no database\n") },
 		// Both meta pages and most of the third: a later cut can leave every page in use.
@@ -177,40 +151,35 @@ func TestCorruptOutbox(t *testing.T) {
 			}
 			return b
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			g := r.gateway()
-			r.Usage.SetBehaviour(platform.Behaviour{Deaf: true})
-			for range 3 {
-				r.wantWrite(g, start, http.StatusAccepted, "")
-			}
-			g.stop()
-			path := filepath.Join(dataDir(g.home), "outbox.db")
-			good, err := os.ReadFile(path)
-			must(t, err)
-			must(t, os.WriteFile(path, damage(append([]byte(nil), good...)), 0o600))
+	}, func(t *testing.T, damage func([]byte) []byte) {
+		r := newRig(t)
+		g := r.gateway()
+		r.Usage.SetBehaviour(platform.Behaviour{Deaf: true})
+		for range 3 {
+			r.wantWrite(g, start, http.StatusAccepted, "")
+		}
+		g.stop()
+		path := filepath.Join(dataDir(g.home), "outbox.db")
+		good, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(path, damage(append([]byte(nil), good...)), 0o600))
 
-			r.Usage.SetBehaviour()
-			g = r.begin(within, g.home)
-			aside, err := filepath.Glob(path + ".damaged-*")
-			must(t, err)
-			if len(aside) != 1 || !strings.Contains(g.log.String(), aside[0]) {
-				t.Errorf("set aside: %q; log:\n%s", aside, g.log)
-			}
-			r.wantWrite(g, stop, http.StatusAccepted, "")
-			g.awaitMetric("bus_vm_outbox_records", zero)
-			g.stop()
-			must(t, os.WriteFile(path, good, 0o600))
-		})
-	}
+		r.Usage.SetBehaviour()
+		g = r.begin(within, g.home)
+		aside, err := filepath.Glob(path + ".damaged-*")
+		require.NoError(t, err)
+		require.Len(t, aside, 1, g.log)
+		g.wantLog(aside[0])
+		r.wantWrite(g, stop, http.StatusAccepted, "")
+		g.awaitMetric("bus_vm_outbox_records", zero)
+		g.stop()
+		require.NoError(t, os.WriteFile(path, good, 0o600))
+	})
 }
 
 // Full by number rather than by bytes: refused before any work, and well again
 // as soon as the usage integration takes records.
 func TestOutboxFull(t *testing.T) {
-	t.Parallel()
 	const room = 10
 	r := newRig(t)
 	g := r.gateway(fmt.Sprintf("BUS_VM_USAGE_MAX_RECORDS=%d", room))
@@ -221,12 +190,8 @@ func TestOutboxFull(t *testing.T) {
 	for range 3 {
 		r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable)
 	}
-	if n := r.Events.Accepted(platform.StartRequest); n != room/2 {
-		t.Errorf("%d starts were published, want %d", n, room/2)
-	}
-	if g.ready() != http.StatusOK {
-		t.Error("unready, although the disk is well")
-	}
+	assert.Equal(t, room/2, r.Events.Accepted(platform.StartRequest), "starts published")
+	assert.Equal(t, http.StatusOK, g.ready(), "the disk is well")
 	g.stop()
 	r.Usage.SetBehaviour()
 	r.back(r.begin(within, g.home))

@@ -66,7 +66,6 @@ type failure struct {
 	Type      string          `json:"type"`
 	Message   string          `json:"message"`
 	RequestID string          `json:"request_id"`
-	Command   string          `json:"command"`
 	Outcome   string          `json:"outcome"`
 	Usage     json.RawMessage `json:"usage"`
 }

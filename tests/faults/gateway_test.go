@@ -17,6 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/internal/app"
 	"github.com/busdk/bus-api-provider-vm/internal/cli"
 )
@@ -25,8 +28,7 @@ import (
 // process of its own. Both are driven in the same way, by environment, stderr
 // and exit code.
 type gateway struct {
-	t         testing.TB
-	inProcess bool
+	t         *testing.T
 	home      string // its directory: lives in one home follow each other
 	addr      string
 	admin     *http.Client
@@ -37,7 +39,6 @@ type gateway struct {
 	killed    atomic.Bool
 	ended     chan struct{}
 	code      int // once ended is closed; -1 after a signal
-	wantCode  int
 }
 
 // kind is how a gateway runs.
@@ -49,12 +50,12 @@ const (
 )
 
 // launch starts a gateway with nothing but env, without waiting for it.
-func launch(t testing.TB, k kind, home string, env []string) *gateway {
+func launch(t *testing.T, k kind, home string, env []string) *gateway {
 	t.Helper()
 	socket := filepath.Join(home, "admin.sock")
 	env = append([]string{"BUS_VM_ADDR=127.0.0.1:0", "BUS_VM_ADMIN_ADDR=unix:" + socket}, env...)
 	g := &gateway{
-		t: t, inProcess: k == within, home: home, log: newOutput(), ended: make(chan struct{}),
+		t: t, home: home, log: newOutput(), ended: make(chan struct{}),
 		admin: &http.Client{Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -62,7 +63,7 @@ func launch(t testing.TB, k kind, home string, env []string) *gateway {
 			},
 		}},
 	}
-	if g.inProcess {
+	if k == within {
 		ctx, cancel := context.WithCancel(context.Background())
 		g.interrupt, g.kill = cancel, cancel
 		go func() {
@@ -73,11 +74,11 @@ func launch(t testing.TB, k kind, home string, env []string) *gateway {
 		return g
 	}
 	binary, err := suite.binary()
-	must(t, err)
+	require.NoError(t, err)
 	command := exec.Command(binary)
 	command.Env, command.Dir = env, home
 	command.Stdout, command.Stderr = io.Discard, g.log
-	must(t, command.Start())
+	require.NoError(t, command.Start())
 	g.pid = command.Process.Pid
 	// Both are too late for a process that has ended.
 	g.interrupt = func() { _ = command.Process.Signal(syscall.SIGTERM) }
@@ -98,14 +99,18 @@ var (
 // serving waits until it listens; false means that it ended instead.
 func (g *gateway) serving() bool {
 	g.t.Helper()
+	match := g.awaitLog(servingLine)
+	if match != nil {
+		g.addr = match[1]
+	}
+	return match != nil
+}
+
+// awaitLog waits until a line of the log matches, or it has ended without one.
+func (g *gateway) awaitLog(pattern *regexp.Regexp) []string {
 	ctx, cancel := patiently()
 	defer cancel()
-	match := g.log.await(ctx, g.ended, servingLine)
-	if match == nil {
-		return false
-	}
-	g.addr = match[1]
-	return true
+	return g.log.await(ctx, g.ended, pattern)
 }
 
 func (g *gateway) hasEnded() bool {
@@ -135,9 +140,7 @@ func (g *gateway) wait() int {
 func (g *gateway) stop() {
 	g.t.Helper()
 	g.interrupt()
-	if code := g.wait(); code != g.wantCode {
-		g.t.Errorf("exit code %d, want %d:\n%s", code, g.wantCode, g.log)
-	}
+	assert.Zero(g.t, g.wait(), "exit code:\n%s", g.log)
 }
 
 // metric reads one value from the admin listener; ok is false while there is
@@ -170,48 +173,48 @@ func (g *gateway) look(path string) string {
 func (g *gateway) awaitMetric(name string, holds func(float64) bool) {
 	g.t.Helper()
 	var last float64
-	if !eventually(func() bool {
+	ok := eventually(func() bool {
 		value, ok := g.metric(name)
 		last = value
 		return ok && holds(value)
-	}) {
-		g.t.Fatalf("%s stays %v:\n%s", name, last, tail(g.log.String()))
-	}
+	})
+	require.True(g.t, ok, "%s stays %v:\n%s", name, last, g.log)
 }
 
 func zero(v float64) bool { return v == 0 }
+func one(v float64) bool  { return v == 1 }
 
 // suspend stops a process where it is, as SIGSTOP, a debugger or a paused
 // machine does. It returns once the process has stopped.
 func (g *gateway) suspend() {
 	g.t.Helper()
-	must(g.t, syscall.Kill(g.pid, syscall.SIGSTOP))
-	if !eventually(func() bool {
+	require.NoError(g.t, syscall.Kill(g.pid, syscall.SIGSTOP))
+	require.True(g.t, eventually(func() bool {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.pid))
 		return err == nil && strings.Contains(string(stat), ") T ")
-	}) {
-		g.t.Fatal("the gateway did not stop")
-	}
+	}), "the gateway did not stop")
 }
 
 // resume lets a suspended process go on.
 func (g *gateway) resume() {
 	g.t.Helper()
-	must(g.t, syscall.Kill(g.pid, syscall.SIGCONT))
+	require.NoError(g.t, syscall.Kill(g.pid, syscall.SIGCONT))
+}
+
+// get asks for a page without a token.
+func (g *gateway) get(path string) answer {
+	return exchange(g.addr, "GET "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 }
 
 // ready is the status of /readyz.
-func (g *gateway) ready() int {
-	return exchange(g.addr, "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").status
+func (g *gateway) ready() int { return g.get("/readyz").status }
+
+func (g *gateway) wantLog(text string) {
+	g.t.Helper()
+	assert.True(g.t, strings.Contains(g.log.all(), text), "no %q in the log:\n%s", text, g.log)
 }
 
-// environment of a process that may run anywhere.
-func baseEnv() []string { return []string{"PATH=" + os.Getenv("PATH")} }
-
-func tail(text string) string {
-	const bytes = 6000
-	if len(text) > bytes {
-		return fmt.Sprintf("… %d bytes …\n%s", len(text)-bytes, text[len(text)-bytes:])
-	}
-	return text
+func (g *gateway) awaitReady() {
+	g.t.Helper()
+	require.True(g.t, eventually(func() bool { return g.ready() == http.StatusOK }), "not ready:\n%s", g.log)
 }

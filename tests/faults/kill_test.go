@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -9,6 +10,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
@@ -23,56 +26,61 @@ const (
 // TestKill kills the gateway (kill -9) at random moments, while starting,
 // working, or delivering, in a world with a random fault, and starts it again
 // on the same directory. The rig's check then wants every promise kept.
-func TestKill(t *testing.T) {
-	t.Parallel()
-	seeded(t, killRuns, killing)
+func TestKill(t *testing.T) { seeded(t, killRuns, 3, killing) }
+
+// world is one life of a gateway in a seeded run. What happens is drawn from the
+// seed; when exactly, the scheduler decides.
+type world struct {
+	*rig
+	dice     *rand.Rand
+	home     string
+	settings []string
 }
 
-// seeded makes that many runs at a time, or as many as the environment says.
-func seeded(t *testing.T, runs int, run func(*testing.T, uint64)) {
-	t.Helper()
-	runs, seed := number(t, "CHAOS_RUNS", runs), number(t, "CHAOS_SEED", killSeed)
-	for i := range runs {
-		seed := uint64(seed + i)
+// seeded makes that many runs at a time, or as many as the environment says, each
+// of at most so many lives, with a random fault in each.
+func seeded(t *testing.T, runs, lives int, live func(world)) {
+	t.Parallel()
+	runs, first := number(t, "CHAOS_RUNS", runs), number(t, "CHAOS_SEED", killSeed)
+	for seed := uint64(first); seed < uint64(first+runs); seed++ {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			t.Parallel()
-			run(t, seed)
+			r := newRigOf(t, platform.Config{Seed: seed})
+			w := world{r, rand.New(rand.NewPCG(seed, 0)), r.home(), []string{"BUS_VM_TIMEOUT=2s", "BUS_VM_LATE_REPLY=500ms"}}
+			for range 1 + w.dice.IntN(lives) {
+				fault := odds[w.dice.IntN(len(odds))]
+				t.Log(fault.name)
+				fault.begin(r)
+				live(w)
+				r.heal()
+				if fault.after != nil {
+					fault.after(r)
+				}
+			}
+			r.back(r.begin(process, w.home, w.settings...))
+			r.onlyStatuses(0, http.StatusAccepted, http.StatusServiceUnavailable, http.StatusBadGateway)
 		})
 	}
 }
 
-// killing is one run. What happens is drawn from the seed; when exactly, the
-// scheduler decides.
-func killing(t *testing.T, seed uint64) {
-	dice := rand.New(rand.NewPCG(seed, 0))
-	r := newSeededRig(t, seed)
-	home := r.home()
-	settings := []string{"BUS_VM_TIMEOUT=2s", "BUS_VM_LATE_REPLY=500ms"}
-	for range 1 + dice.IntN(3) {
-		fault := odds[dice.IntN(len(odds))]
-		life := time.Duration(dice.Int64N(int64(400 * time.Millisecond)))
-		atStart := dice.IntN(5) == 0
-		callers := 1 + dice.IntN(10)
-		t.Logf("%s, %d callers, killed after %v, while starting: %t", fault.name, callers, life, atStart)
-		fault.begin(r)
-		g := r.launch(process, home, settings...)
-		if atStart {
-			kill(g, life/8)
-		} else if g.serving() {
-			tr := r.callersAt([]time.Duration{steady, hectic}[dice.IntN(2)], g, callers)
-			kill(g, life)
-			tr.end()
-		}
-		if g.wait(); !g.killed.Load() {
-			t.Fatalf("it ended by itself:\n%s", g.log)
-		}
-		r.heal()
-		if fault.after != nil {
-			fault.after(r)
-		}
+// callers lets some callers call g until end.
+func (w world) callers(g *gateway) (end func()) {
+	return w.rig.callersAt([]time.Duration{steady, hectic}[w.dice.IntN(2)], g, 1+w.dice.IntN(10))
+}
+
+func killing(w world) {
+	life := time.Duration(w.dice.Int64N(int64(400 * time.Millisecond)))
+	atStart := w.dice.IntN(5) == 0
+	w.t.Logf("killed after %v, while starting: %t", life, atStart)
+	g := w.launch(process, w.home, w.settings...)
+	if atStart {
+		kill(g, life/8)
+	} else if g.serving() {
+		end := w.callers(g)
+		kill(g, life)
+		end()
 	}
-	r.back(r.begin(process, home, settings...))
-	r.onlyStatuses(0, http.StatusAccepted, http.StatusServiceUnavailable, http.StatusBadGateway)
+	g.wait()
+	require.True(w.t, g.killed.Load(), "it ended by itself:\n%s", g.log)
 }
 
 // kill kills g when it has lived for so long.
@@ -110,11 +118,11 @@ var odds = []struct {
 	{"lines are cut", func(r *rig) { r.Events.SetFaults(platform.Faults{CutLine: true, Rate: .2}) }, nil},
 	{"everything comes twice", func(r *rig) { r.Events.SetFaults(platform.Faults{Duplicate: true}) }, nil},
 	{
-		"the Events API is away", func(r *rig) { must(r.t, r.Events.Kill()) },
+		"the Events API is away", func(r *rig) { require.NoError(r.t, r.Events.Kill()) },
 		func(r *rig) { r.up(true) },
 	},
 	{"the Events API dies afterwards", func(*rig) {}, func(r *rig) {
-		must(r.t, r.Events.Kill())
+		require.NoError(r.t, r.Events.Kill())
 		r.up(r.Events.Accepted(platform.StartRequest)%2 == 0)
 	}},
 	{"the Events API stalls", func(r *rig) { r.Events.SetFaults(platform.Faults{Stall: true}) }, nil},
@@ -122,13 +130,7 @@ var odds = []struct {
 
 func number(t *testing.T, env string, otherwise int) int {
 	t.Helper()
-	text := os.Getenv(env)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatalf("%s: %v", env, err)
-	}
+	n, err := strconv.Atoi(cmp.Or(os.Getenv(env), strconv.Itoa(otherwise)))
+	require.NoError(t, err, env)
 	return n
 }

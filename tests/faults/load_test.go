@@ -4,9 +4,10 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
 
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
@@ -39,19 +40,16 @@ type crowd struct {
 func (c *crowd) round(each func(i int) *call) (answered []*call) {
 	c.t.Helper()
 	before, shedBefore := c.published(), c.shed.Load()
-	calls := make([]*call, c.size)
-	var callers sync.WaitGroup
-	for i := range c.size {
-		callers.Go(func() {
-			if calls[i] = each(i); strings.Contains(calls[i].failure().Message, "cannot be reached now") {
-				c.shed.Add(1)
-			}
-		})
-	}
+	calls, callers := c.together(c.size, func(i int) *call {
+		one := each(i)
+		if strings.Contains(one.failure().Message, "cannot be reached now") {
+			c.shed.Add(1)
+		}
+		return one
+	})
 	all := func() bool { return c.published()-before+int(c.shed.Load()-shedBefore) == c.size }
-	if !eventually(all) || !eventually(func() bool { return c.asked() == c.published() }) {
-		c.t.Errorf("%d of %d calls were published, %d reached the worker in all", c.published()-before, c.size, c.asked())
-	}
+	assert.True(c.t, eventually(all) && eventually(func() bool { return c.asked() == c.published() }),
+		"%d of %d calls were published, %d reached the worker in all", c.published()-before, c.size, c.asked())
 	c.worker.Release()
 	callers.Wait()
 	for _, call := range calls {
@@ -59,22 +57,20 @@ func (c *crowd) round(each func(i int) *call) (answered []*call) {
 			answered = append(answered, call)
 		}
 	}
-	if lost := int64(c.size-len(answered)) - (c.shed.Load() - shedBefore); lost > 0 {
-		c.t.Errorf("%d calls lost their reply:\n%s", lost, tail(calls[0].gateway.log.String()))
-	}
+	lost := int64(c.size-len(answered)) - (c.shed.Load() - shedBefore)
+	assert.LessOrEqual(c.t, lost, int64(0), "calls lost their reply:\n%s", calls[0].gateway.log)
 	return answered
 }
 
-func (c *crowd) asked() (n int) {
-	for _, name := range c.names {
-		n += len(c.worker.Asked(name))
-	}
-	return n
-}
+// published and asked count the requests that left the gateway, and those that
+// reached the worker.
+func (c *crowd) published() int { return c.sum(c.Events.Accepted) }
 
-func (c *crowd) published() (n int) {
+func (c *crowd) asked() int { return c.sum(func(name string) int { return len(c.worker.Asked(name)) }) }
+
+func (c *crowd) sum(of func(name string) int) (n int) {
 	for _, name := range c.names {
-		n += c.Events.Accepted(name)
+		n += of(name)
 	}
 	return n
 }
@@ -85,7 +81,6 @@ func (c *crowd) published() (n int) {
 // order, twice each and among replies to other requests. Every caller gets its own, and
 // the process is as large after the last thousand as after the first.
 func TestLoad(t *testing.T) {
-	t.Parallel()
 	size := loadCallers()
 	r := newRig(t)
 	g := r.begin(process, r.home(), "BUS_VM_LOG_LEVEL=info", "BUS_VM_TIMEOUT=50s")
@@ -101,9 +96,7 @@ func TestLoad(t *testing.T) {
 		}
 	}
 	counts := r.book.statuses()
-	if n := counts[http.StatusAccepted]; n < size/4 || counts[http.StatusBadGateway] < size/4 {
-		t.Errorf("answered %v", counts)
-	}
+	assert.GreaterOrEqual(t, min(counts[http.StatusAccepted], counts[http.StatusBadGateway]), size/4, counts)
 	g.awaitMetric("bus_vm_outbox_records", zero)
 
 	r.Billing.Decide("", platform.Decision{Reason: "quota_exceeded"})
@@ -117,9 +110,8 @@ func TestLoad(t *testing.T) {
 				AccountID string `json:"account_id"`
 			}
 			_ = json.Unmarshal(w.failure().Usage, &usage) // compared below
-			if w.status != http.StatusPaymentRequired || usage.AccountID != w.account {
-				t.Errorf("%s", w)
-			}
+			r.expect("check", w, http.StatusPaymentRequired, "quota_exceeded")
+			assert.Equal(t, w.account, usage.AccountID)
 		}
 		last, _ = g.metric("process_resident_memory_bytes")
 		if round == 0 {
@@ -131,12 +123,9 @@ func TestLoad(t *testing.T) {
 	if raceEnabled {
 		allowance *= 4 // the detector remembers
 	}
-	if first == 0 || last > first+allowance {
-		t.Errorf("the process grew from %.0f to %.0f MB", first/megabyte, last/megabyte)
-	}
-	if shed := writes.shed.Load() + checks.shed.Load(); shed > int64(size) {
-		t.Errorf("%d calls were refused for want of room", shed)
-	}
+	assert.NotZero(t, first)
+	assert.LessOrEqual(t, last, first+allowance, "the process grew")
+	assert.LessOrEqual(t, writes.shed.Load()+checks.shed.Load(), int64(size), "calls were refused for want of room")
 	g.awaitMetric("bus_vm_events_requests_in_flight", zero)
 	// fasthttp keeps a worker for each connection of late for some seconds.
 	g.awaitMetric("go_goroutines", func(v float64) bool { return v < float64(size+200) })

@@ -26,10 +26,20 @@ func (o *output) Write(p []byte) (int, error) {
 	return o.text.Write(p)
 }
 
-func (o *output) String() string {
+func (o *output) all() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()
+}
+
+// String is the end of it, for the messages of failed tests.
+func (o *output) String() string {
+	const bytes = 6000
+	text := o.all()
+	if len(text) > bytes {
+		return fmt.Sprintf("… %d bytes …\n%s", len(text)-bytes, text[len(text)-bytes:])
+	}
+	return text
 }
 
 // await returns the submatches of the first match, nil when ctx or gone ends
@@ -55,7 +65,7 @@ func (o *output) await(ctx context.Context, gone <-chan struct{}, pattern *regex
 // lastWords are the lines that are no log records: what the command itself
 // says when it ends.
 func (o *output) lastWords() (lines []string) {
-	for line := range strings.Lines(o.String()) {
+	for line := range strings.Lines(o.all()) {
 		if !strings.HasPrefix(line, "time=") {
 			lines = append(lines, strings.TrimSpace(line))
 		}
@@ -66,10 +76,11 @@ func (o *output) lastWords() (lines []string) {
 // tokenLike is two parts of a token joined by a dot, or the beginning of one.
 var tokenLike = regexp.MustCompile(`\b[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}\b|\beyJ[A-Za-z0-9_-]{8,}`)
 
-// leaks says what stands in the log and must not, without repeating it.
-func (o *output) leaks(secrets ...string) (found []string) {
-	text := o.String()
-	for i, secret := range secrets {
+// leaks says what stands in the log and must not, without repeating it. Tokens are
+// told by their looks.
+func (o *output) leaks() (found []string) {
+	text := o.all()
+	for i, secret := range []string{eventsSecret, callerSecret} {
 		if strings.Contains(text, secret) {
 			found = append(found, fmt.Sprintf("secret %d is in the log", i))
 		}

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"os"
@@ -11,6 +10,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"go.uber.org/goleak"
 )
@@ -39,8 +41,7 @@ func testMain(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	suite.dir = dir
 	suite.binary = sync.OnceValues(build)
-	code := m.Run()
-	if code != 0 {
+	if code := m.Run(); code != 0 {
 		return code
 	}
 	err = goleak.Find(
@@ -77,35 +78,30 @@ func build() (string, error) {
 // The page of faults names a test in each row, and every test there is.
 func TestEveryFaultOfThePageHasItsTest(t *testing.T) {
 	page, err := os.ReadFile("../../docs/events-mode.md")
-	must(t, err)
+	require.NoError(t, err)
 	files, err := filepath.Glob("*_test.go")
-	must(t, err)
-	var code []byte
+	require.NoError(t, err)
+	var code string
 	for _, file := range files {
 		text, err := os.ReadFile(file)
-		must(t, err)
-		code = append(code, text...)
+		require.NoError(t, err)
+		code += string(text)
 	}
 	rows := 0
 	for line := range strings.Lines(string(page)) {
 		named := regexp.MustCompile("`(Test[A-Za-z]+)`").FindAllStringSubmatch(line, -1)
 		for _, name := range named {
-			if !bytes.Contains(code, []byte("\nfunc "+name[1]+"(")) {
-				t.Errorf("there is no %s", name[1])
-			}
+			assert.True(t, strings.Contains(code, "\nfunc "+name[1]+"("), "there is no %s", name[1])
 		}
 		if strings.HasPrefix(line, "| ") && !strings.HasPrefix(line, "| fault") {
-			if rows++; len(named) == 0 {
-				t.Errorf("no test in the row %s", line)
-			}
+			rows++
+			assert.NotEmpty(t, named, "no test in the row %s", line)
 		}
 	}
-	if rows < 20 {
-		t.Errorf("the table has %d rows", rows)
-	}
-	for _, match := range regexp.MustCompile(`(?m)^func (Test[A-Za-z]+)\(`).FindAllStringSubmatch(string(code), -1) {
-		if name := match[1]; name != "TestMain" && name != "TestHealthy" && name != t.Name() && !bytes.Contains(page, []byte("`"+name+"`")) {
-			t.Errorf("%s is not on the page", name)
+	assert.GreaterOrEqual(t, rows, 20)
+	for _, match := range regexp.MustCompile(`(?m)^func (Test[A-Za-z]+)\(`).FindAllStringSubmatch(code, -1) {
+		if name := match[1]; name != "TestMain" && name != t.Name() {
+			assert.True(t, strings.Contains(string(page), "`"+name+"`"), "%s is not on the page", name)
 		}
 	}
 }

@@ -5,26 +5,25 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // Events is reached through the proxy that the environment names, streams and
 // publishes alike; and since its URL leads away from this machine in clear, the
 // log warns of that.
 func TestEventsThroughAProxy(t *testing.T) {
-	t.Parallel()
 	r := newRig(t)
 	events, err := url.Parse(r.URL())
-	must(t, err)
+	require.NoError(t, err)
 	var publishes, streams atomic.Int64
 	proxy := httptest.NewServer(&httputil.ReverseProxy{
 		FlushInterval: -1, // streams
 		Rewrite: func(p *httputil.ProxyRequest) {
-			if p.In.URL.Host != "events.test" {
-				t.Errorf("the proxy is asked for %s", p.In.URL)
-			}
+			assert.Equal(t, "events.test", p.In.URL.Host)
 			counter := &streams
 			if p.In.Method == http.MethodPost {
 				counter = &publishes
@@ -39,12 +38,8 @@ func TestEventsThroughAProxy(t *testing.T) {
 	r.wantWrite(g, start, http.StatusAccepted, "")
 	r.want(r.read(g), http.StatusOK, "")
 	g.awaitMetric("bus_vm_outbox_records", zero)
-	if streams.Load() < int64(len(requests)) || publishes.Load() < 5 {
-		t.Errorf("%d streams and %d publishes went through the proxy", streams.Load(), publishes.Load())
-	}
-	if !strings.Contains(g.log.String(), "events.url is plain http to events.test") {
-		t.Errorf("no warning:\n%s", tail(g.log.String()))
-	}
+	assert.GreaterOrEqual(t, streams.Load(), int64(len(requests)))
+	assert.GreaterOrEqual(t, publishes.Load(), int64(5))
+	g.wantLog("events.url is plain http to events.test")
 	g.stop()
-	g.wait()
 }

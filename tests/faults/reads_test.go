@@ -1,12 +1,16 @@
 package faults
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
@@ -23,17 +27,6 @@ func (a answer) echoed() string {
 	}
 	_ = json.Unmarshal([]byte(a.body), &document) // judged by flaw
 	return document.Status.Details.CorrelationID
-}
-
-// requestOf is that request.
-func (t trace) requestOf(read *call) (entry, bool) {
-	id := read.echoed()
-	for _, e := range t.all {
-		if e.Name == platform.StatusRequest && e.CorrelationID == id {
-			return e, true
-		}
-	}
-	return entry{}, false
 }
 
 // during calls each at a steady pace until the time is over, and returns when
@@ -56,7 +49,6 @@ func during(total, pace time.Duration, each func()) {
 // One accepted write takes the status down once: a second time would drop the
 // status that has been asked for since.
 func TestOneInvalidationForEachWrite(t *testing.T) {
-	t.Parallel()
 	const invalidations = "bus_vm_snapshot_invalidations_total"
 	r := newRig(t)
 	g := r.gateway()
@@ -64,9 +56,8 @@ func TestOneInvalidationForEachWrite(t *testing.T) {
 		before, _ := g.metric(invalidations)
 		r.wantWrite(g, action, http.StatusAccepted, "")
 		r.want(r.read(g), http.StatusOK, "")
-		if after, _ := g.metric(invalidations); after != before+1 {
-			t.Errorf("write %d: %v invalidations, want 1", i, after-before)
-		}
+		after, _ := g.metric(invalidations)
+		assert.Equal(t, before+1, after, "write %d", i)
 	}
 }
 
@@ -74,61 +65,49 @@ func TestOneInvalidationForEachWrite(t *testing.T) {
 // than it answers: every read is answered all the same, and the worker is asked
 // one question after the other.
 func TestReadsDuringRepeatedWrites(t *testing.T) {
-	t.Parallel()
 	const (
 		total  = 4 * time.Second
 		slow   = 500 * time.Millisecond
 		repeat = 300 * time.Millisecond
 		most   = 2 * time.Second // for a read: the rest of one question, and another
 	)
-	for name, c := range map[string]struct {
+	type row struct {
 		behaviour platform.Behaviour
 		status    int
 		kind      string
-	}{
+	}
+	rows(t, map[string]row{
 		"accepted": {platform.Behaviour{}, http.StatusAccepted, ""},
 		"rejected": {refuses(platform.EventError{Code: "no_capacity", Message: "none left"}), http.StatusBadGateway, "no_capacity"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			g := r.gateway("BUS_VM_TIMEOUT=6s")
-			c.behaviour.Names = []string{platform.StartRequest}
-			r.vmBehaves(c.behaviour, platform.Behaviour{Names: []string{platform.StatusRequest}, Delay: slow})
-			var callers sync.WaitGroup
-			began := time.Now()
+	}, func(t *testing.T, c row) {
+		r := newRig(t)
+		g := r.gateway("BUS_VM_TIMEOUT=6s")
+		r.vmBehaves(toStarts(c.behaviour), platform.Behaviour{Names: []string{platform.StatusRequest}, Delay: slow})
+		var callers sync.WaitGroup
+		began := time.Now()
+		callers.Go(func() {
+			during(total, repeat, func() {
+				r.expect("write", r.write(g, start), c.status, c.kind)
+			})
+		})
+		for range 2 {
 			callers.Go(func() {
-				during(total, repeat, func() {
-					if w := r.write(g, start); w.status != c.status || w.failure().Type != c.kind {
-						t.Errorf("%s, want %d %s", w, c.status, c.kind)
-					}
+				during(total, steady, func() {
+					read := r.read(g)
+					r.expect("read", read, http.StatusOK, "")
+					r.wantTook(read, 0, most)
 				})
 			})
-			for range 2 {
-				callers.Go(func() {
-					during(total, steady, func() {
-						read := r.read(g)
-						if took := read.ended.Sub(read.began); read.status != http.StatusOK || took > most {
-							t.Errorf("%s after %v", read, took)
-						}
-					})
-				})
-			}
-			callers.Wait()
-			took := time.Since(began)
-			asked := r.Events.Accepted(platform.StatusRequest)
-			if limit := int(took/slow) + 2; asked > limit {
-				t.Errorf("%d status requests in %v, want at most %d", asked, took, limit)
-			}
-			t.Logf("%d status requests in %v", asked, took)
-		})
-	}
+		}
+		callers.Wait()
+		took := time.Since(began)
+		assert.LessOrEqual(t, r.Events.Accepted(platform.StatusRequest), int(took/slow)+2, "status requests in %v", took)
+	})
 }
 
 // Replicas that are read all the time ask for statuses of their own, at their
 // own pace: what another asked for is never shown and makes no question due.
 func TestReplicasRefreshAtTheirOwnPace(t *testing.T) {
-	t.Parallel()
 	const (
 		replicas = 3
 		refresh  = 2 * time.Second
@@ -146,32 +125,22 @@ func TestReplicasRefreshAtTheirOwnPace(t *testing.T) {
 	for _, g := range r.running() {
 		callers.Go(func() {
 			// Each answer differs from all others: the worker echoes its request.
-			during(total, steady, func() {
-				if read := r.read(g); read.status != http.StatusOK {
-					t.Errorf("%s", read)
-				}
-			})
+			during(total, steady, func() { r.expect("read", r.read(g), http.StatusOK, "") })
 		})
 	}
 	callers.Wait()
 	took := time.Since(began)
 	asked := r.Events.Accepted(platform.StatusRequest) - before
-	if limit := replicas * (int(took/refresh) + 2); asked > limit {
-		t.Errorf("%d status requests in %v, want at most %d", asked, took, limit)
-	}
+	assert.LessOrEqual(t, asked, replicas*(int(took/refresh)+2), "status requests in %v", took)
 	// Nothing is shown to one that another asked for.
 	first := map[string]*gateway{}
 	trace := r.trace()
 	for _, read := range r.book.reads {
 		e, ok := trace.requestOf(read)
-		if !ok {
-			t.Fatalf("%s: no request for that status", read)
-		}
-		if asker := first[e.CorrelationID]; asker != nil && asker != read.gateway {
-			t.Errorf("two replicas show the answer to one request: %s", read)
-			break
-		}
-		first[e.CorrelationID] = read.gateway
+		require.True(t, ok, "%s: no request for that status", read)
+		asker := cmp.Or(first[e.CorrelationID], read.gateway)
+		require.Same(t, asker, read.gateway, "two replicas show the answer to one request: %s", read)
+		first[e.CorrelationID] = asker
 	}
 	r.wantWrite(r.running()[0], start, http.StatusAccepted, "")
 }

@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
@@ -38,65 +40,44 @@ const (
 // rig is a platform, the gateways in front of it, and all that callers did. At
 // the end of its test it puts everything right and checks what must hold.
 type rig struct {
-	t testing.TB
+	t *testing.T
 	*platform.Platform
 	dir    string
 	book   book
 	homes  []string // data directories, one for each gateway that ran at a time
 	lives  []*gateway
 	common []string // settings of all its gateways, before their own
-
-	mu      sync.Mutex
-	secrets []string
+	other  *platform.Client
 	// untraced: a test replaced the status payload, so reads do not say when
 	// they were observed.
 	untraced bool
 }
 
-func newRig(t testing.TB) *rig { return newSeededRig(t, 1) }
+func newRig(t *testing.T) *rig { return newRigOf(t, platform.Config{Seed: 1}) }
 
-func newSeededRig(t testing.TB, seed uint64) *rig {
+// newRigOf is a rig with a platform of that kind. Its test runs beside others:
+// t.Parallel is called here.
+func newRigOf(t *testing.T, config platform.Config) *rig {
 	t.Helper()
-	return newRigOf(t, platform.Config{Seed: seed})
-}
-
-// newRigOf is a rig with a platform of that kind.
-func newRigOf(t testing.TB, config platform.Config) *rig {
-	t.Helper()
+	t.Parallel()
 	config.Secret = eventsSecret
 	p, err := platform.Start(config)
-	must(t, err)
-	r := &rig{t: t, Platform: p, secrets: []string{eventsSecret, callerSecret}}
-	t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if r.dir, err = os.MkdirTemp(suite.dir, "r"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
+	r := &rig{t: t, Platform: p}
+	t.Cleanup(func() { assert.NoError(t, p.Close()) })
+	r.dir, err = os.MkdirTemp(suite.dir, "r")
+	require.NoError(t, err)
+	r.other = platform.NewClient(r.URL(), r.ProviderToken())
+	t.Cleanup(r.other.Close)
 	if roots := p.Events.Roots(); roots != nil {
 		file := filepath.Join(r.dir, "roots.pem")
-		must(t, os.WriteFile(file, roots, 0o600))
+		require.NoError(t, os.WriteFile(file, roots, 0o600))
 		r.common = []string{"SSL_CERT_FILE=" + file}
 	}
 	r.vmBehaves()
 	t.Cleanup(r.abandon)
 	t.Cleanup(r.finish)
 	return r
-}
-
-// maxSecrets bounds what is searched for as it is. All tokens are searched for
-// by their looks.
-const maxSecrets = 100
-
-// keepOut names a text that no log may hold.
-func (r *rig) keepOut(secret string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if secret != "" && len(r.secrets) < maxSecrets {
-		r.secrets = append(r.secrets, secret)
-	}
 }
 
 // vmBehaves sets the behaviours of the VM worker. Statuses always tell which
@@ -110,10 +91,8 @@ func (r *rig) vmBehaves(behaviours ...platform.Behaviour) {
 
 // environment is that of a gateway with its data in home.
 func (r *rig) environment(home string, settings []string) []string {
-	token := r.ProviderToken()
-	r.keepOut(token)
-	env := append(baseEnv(), defaults...)
-	env = append(env, "BUS_EVENTS_API_URL="+r.URL(), "BUS_API_TOKEN="+token, "BUS_VM_DATA_DIR="+dataDir(home))
+	env := append([]string{"PATH=" + os.Getenv("PATH")}, defaults...)
+	env = append(env, "BUS_EVENTS_API_URL="+r.URL(), "BUS_API_TOKEN="+r.ProviderToken(), "BUS_VM_DATA_DIR="+dataDir(home))
 	env = append(env, r.common...)
 	return lastWins(append(env, settings...))
 }
@@ -138,7 +117,7 @@ func dataDir(home string) string { return filepath.Join(home, "data") }
 func (r *rig) home() string {
 	r.t.Helper()
 	home, err := os.MkdirTemp(r.dir, "g")
-	must(r.t, err)
+	require.NoError(r.t, err)
 	r.homes = append(r.homes, home)
 	return home
 }
@@ -155,9 +134,7 @@ func (r *rig) launch(k kind, home string, settings ...string) *gateway {
 func (r *rig) begin(k kind, home string, settings ...string) *gateway {
 	r.t.Helper()
 	g := r.launch(k, home, settings...)
-	if !g.serving() {
-		r.t.Fatalf("the gateway ended instead of serving:\n%s", g.log)
-	}
+	require.True(r.t, g.serving(), "the gateway ended instead of serving:\n%s", g.log)
 	return g
 }
 
@@ -174,7 +151,7 @@ func (r *rig) connected() {
 	r.t.Helper()
 	for _, g := range r.running() {
 		for _, name := range requests {
-			g.awaitMetric(streamUp(name), func(v float64) bool { return v == 1 })
+			g.awaitMetric(streamUp(name), one)
 		}
 	}
 }
@@ -202,9 +179,7 @@ func (r *rig) heal() {
 func (r *rig) up(keep bool) {
 	r.t.Helper()
 	var err error
-	if !eventually(func() bool { err = r.Events.Restart(keep); return err == nil }) {
-		r.t.Fatal(err)
-	}
+	require.True(r.t, eventually(func() bool { err = r.Events.Restart(keep); return err == nil }), err)
 }
 
 // finish puts everything right, lets the gateways recover, and checks.
@@ -216,15 +191,13 @@ func (r *rig) finish() {
 	r.heal()
 	ctx, cancel := patiently()
 	defer cancel()
-	must(r.t, r.WaitReady(ctx))
+	require.NoError(r.t, r.WaitReady(ctx))
 	r.recover()
 	for _, g := range r.running() {
 		g.awaitMetric("bus_vm_outbox_records", zero)
 		g.awaitMetric("bus_vm_events_requests_in_flight", zero)
 	}
-	if breaches := r.Usage.WaitClean(ctx, r.operations()...); breaches != nil {
-		r.t.Errorf("usage records: %d breaches, first %q", len(breaches), breaches[0])
-	}
+	_ = r.Usage.WaitClean(ctx, r.operations()...) // check says what is not clean by then
 	for _, g := range r.running() {
 		g.stop()
 	}
@@ -259,10 +232,7 @@ func (r *rig) running() []*gateway {
 
 // operations are all writes, with what must be on record for each.
 func (r *rig) operations() []platform.Operation {
-	published := map[string]bool{}
-	for _, request := range r.lifecyclePublishes() {
-		published[request.RequestID] = true
-	}
+	published := r.publishedWrites()
 	var operations []platform.Operation
 	for _, c := range r.book.writes {
 		op := platform.Operation{Account: c.account, RequestID: c.requestID, Action: c.action}
@@ -288,7 +258,25 @@ func (r *rig) await(what string, wait func(context.Context) error) {
 	r.t.Helper()
 	ctx, cancel := patiently()
 	defer cancel()
-	if err := wait(ctx); err != nil {
-		r.t.Fatalf("%s: %v", what, err)
-	}
+	require.NoError(r.t, wait(ctx), what)
+}
+
+// awaitAccepted waits until so many publishes of name have been accepted in all.
+func (r *rig) awaitAccepted(name string, n int) {
+	r.t.Helper()
+	r.await(name, func(ctx context.Context) error { return r.Events.WaitAccepted(ctx, name, n) })
+}
+
+// awaitAsked waits until so many requests of name have reached the VM worker in all.
+func (r *rig) awaitAsked(name string, n int) {
+	r.t.Helper()
+	r.await(name, func(ctx context.Context) error { return r.VM.WaitAsked(ctx, name, n) })
+}
+
+// publish makes an event of another client under the same identity.
+func (r *rig) publish(name, id string, payload any) {
+	r.t.Helper()
+	ctx, cancel := patiently()
+	defer cancel()
+	require.NoError(r.t, r.other.Publish(ctx, platform.Message{Name: name, CorrelationID: id, Payload: payload}))
 }

@@ -7,6 +7,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -14,48 +17,34 @@ import (
 // once they are released.
 func (r *rig) underWay(g *gateway, n int, how platform.Behaviour) (writes []*call, answered *sync.WaitGroup) {
 	r.t.Helper()
-	how.Names, how.Hold = []string{platform.StartRequest}, 1<<20
+	how.Names, how.Hold = starts, 1<<20
 	r.vmBehaves(how)
-	writes, answered = make([]*call, n), &sync.WaitGroup{}
-	for i := range writes {
-		answered.Go(func() { writes[i] = r.write(g, start) })
-	}
-	r.await("starts", func(ctx context.Context) error { return r.VM.WaitAsked(ctx, platform.StartRequest, n) })
+	writes, answered = r.together(n, func(int) *call { return r.write(g, start) })
+	r.awaitAsked(platform.StartRequest, n)
 	return writes, answered
 }
 
 // SIGTERM lets the writes under way end: their replies still come in.
 func TestStopWaitsForReplies(t *testing.T) {
-	t.Parallel()
-	for name, k := range map[string]kind{"within": within, "process": process} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			g := r.begin(k, r.home())
-			writes, answered := r.underWay(g, 10, platform.Behaviour{})
-			g.interrupt()
-			ctx, cancel := patiently()
-			defer cancel()
-			if g.log.await(ctx, g.ended, drainingLine) == nil {
-				t.Fatal("not draining")
-			}
-			r.VM.Release()
-			answered.Wait()
-			if code := g.wait(); code != 0 {
-				t.Errorf("exit code %d", code)
-			}
-			for _, w := range writes {
-				r.want(w, http.StatusAccepted, "")
-			}
-		})
-	}
+	rows(t, map[string]kind{"within": within, "process": process}, func(t *testing.T, k kind) {
+		r := newRig(t)
+		g := r.begin(k, r.home())
+		writes, answered := r.underWay(g, 10, platform.Behaviour{})
+		g.interrupt()
+		require.NotNil(t, g.awaitLog(drainingLine), "not draining")
+		r.VM.Release()
+		answered.Wait()
+		assert.Zero(t, g.wait(), "exit code")
+		for _, w := range writes {
+			r.want(w, http.StatusAccepted, "")
+		}
+	})
 }
 
 // Replies that do not come within the shutdown time-out are not waited for: the
 // callers are told what is not known, and the log has a line for each. The
 // process says so by its exit code, and the next one closes the records.
 func TestStopGivesUp(t *testing.T) {
-	t.Parallel()
 	r := newRig(t)
 	g := r.begin(process, r.home(), "BUS_VM_SHUTDOWN_TIMEOUT=300ms")
 	writes, answered := r.underWay(g, 5, platform.Behaviour{})
@@ -64,9 +53,7 @@ func TestStopGivesUp(t *testing.T) {
 	answered.Go(func() { asking = r.write(g, stop) })
 	r.await("the question to billing", func(ctx context.Context) error { return r.Billing.WaitAsked(ctx, platform.EntitlementRequest, 6) })
 	g.interrupt()
-	if code := g.wait(); code != 1 {
-		t.Errorf("exit code %d, want 1:\n%s", code, g.log)
-	}
+	assert.Equal(t, 1, g.wait(), "exit code:\n%s", g.log)
 	answered.Wait()
 	for _, w := range writes {
 		r.want(w, http.StatusServiceUnavailable, unavailable)
@@ -81,8 +68,5 @@ func TestStopGivesUp(t *testing.T) {
 // wantAudit wants the log to say how a write ended.
 func (r *rig) wantAudit(c *call, result string) {
 	r.t.Helper()
-	want := fmt.Sprintf("msg=audit request_id=%s subject=%s action=%s result=%s ", c.requestID, c.account, c.action, result)
-	if !containsText(c.gateway.log.String(), want) {
-		r.t.Errorf("no line %q in the log:\n%s", want, tail(c.gateway.log.String()))
-	}
+	c.gateway.wantLog(fmt.Sprintf("msg=audit request_id=%s subject=%s action=%s result=%s ", c.requestID, c.account, c.action, result))
 }

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -33,9 +34,19 @@ func eventually(ok func() bool) bool {
 	return true
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
+// rows runs a test for each row of a table, side by side.
+func rows[R any](t *testing.T, table map[string]R, run func(*testing.T, R)) {
+	t.Parallel()
+	for name, row := range table {
+		t.Run(name, func(t *testing.T) { run(t, row) })
 	}
+}
+
+// each is rows of a list, named by what they are.
+func each[R any](t *testing.T, list []R, run func(*testing.T, R)) {
+	table := map[string]R{}
+	for _, row := range list {
+		table[fmt.Sprint(row)] = row
+	}
+	rows(t, table, run)
 }

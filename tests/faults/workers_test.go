@@ -7,16 +7,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
-
-func containsText(text, part string) bool { return strings.Contains(text, part) }
 
 // oddity is what a worker may do to one request, and what becomes of it.
 type oddity struct {
 	behaviour platform.Behaviour
 	status    int
 	kind      string
+	outcome   string // of a failed write
 }
 
 // two are gateways before one platform: one gives up soon, for the workers who
@@ -41,120 +42,167 @@ func says(payload string) platform.Behaviour {
 
 func refuses(e platform.EventError) platform.Behaviour { return platform.Behaviour{Refuse: &e} }
 
+var starts = []string{platform.StartRequest}
+
+// toStarts limits a behaviour to starts.
+func toStarts(b platform.Behaviour) platform.Behaviour {
+	b.Names = starts
+	return b
+}
+
+const malformed = "bad_gateway"
+
 // The VM worker answers a start in every way it should not, and in some unusual
-// ones that it may.
+// ones that it may. Of its reply exact member names count, once each; a member of
+// another type than expected is ignored where the answer can be told without it.
 func TestLifecycleWorker(t *testing.T) {
-	t.Parallel()
 	r := newRig(t)
 	g := r.two("BUS_VM_LATE_REPLY=100ms")
-	for name, c := range map[string]oddity{
-		"slow":                  {platform.Behaviour{Delay: 200 * time.Millisecond}, 202, ""},
-		"deaf":                  {platform.Behaviour{Deaf: true}, 503, unavailable},
-		"silent":                {platform.Behaviour{Silent: true}, 503, unavailable},
-		"a status":              {says(`{"state":"starting"}`), 202, ""},
-		"a status inside":       {says(`{"status":{"state":"starting"}}`), 202, ""},
-		"all members":           {says(`{"accepted":null,"state":null,"status":{"state":"starting"}}`), 202, ""},
-		"a status, and noise":   {says(`{"accepted":"yes","state":"starting"}`), 202, ""},
-		"accepted, no action":   {says(`{"accepted":true}`), 202, ""},
-		"accepted, unknown too": {says(`{"accepted":true,"x":{"y":[1,null]}}`), 202, ""},
-		"accepted: false":       {says(`{"accepted":false,"message":"not today"}`), 502, "bad_gateway"},
-		"accepted as text":      {says(`{"accepted":"true"}`), 502, "bad_gateway"},
-		"accepted: 1":           {says(`{"accepted":1}`), 502, "bad_gateway"},
-		"accepted: null":        {says(`{"accepted":null}`), 502, "bad_gateway"},
-		"an empty object":       {says(`{}`), 502, "bad_gateway"},
-		"null":                  {says(`null`), 502, "bad_gateway"},
-		"a list":                {says(`[]`), 502, "bad_gateway"},
-		"a text":                {says(`"accepted"`), 502, "bad_gateway"},
-		"an empty state":        {says(`{"state":""}`), 502, "bad_gateway"},
-		"a state that is none":  {says(`{"state":7}`), 502, "bad_gateway"},
-		"an error with a type":  {refuses(platform.EventError{Code: "no_capacity", Message: "none left"}), 502, "no_capacity"},
-		"an error with a code":  {refuses(platform.EventError{Code: "no_capacity", Message: "none left", Form: platform.ErrorWithCode}), 502, "no_capacity"},
-		"an error as text":      {refuses(platform.EventError{Code: "no_capacity", Message: "none left", Form: platform.ErrorText}), 502, "integration_error"},
-		"an error inside":       {refuses(platform.EventError{Code: "no_capacity", Message: "none left", InPayload: true}), 502, "no_capacity"},
+	noCapacity := platform.EventError{Code: "no_capacity", Message: "none left"}
+	withCode, asText, inPayload := noCapacity, noCapacity, noCapacity
+	withCode.WithCode, asText.AsText, inPayload.InPayload = true, true, true
+	odd := map[string]oddity{
+		"slow":                 {platform.Behaviour{Delay: 200 * time.Millisecond}, 202, "", ""},
+		"deaf":                 {platform.Behaviour{Deaf: true}, 503, unavailable, unknown},
+		"silent":               {platform.Behaviour{Silent: true}, 503, unavailable, unknown},
+		"an error with a type": {refuses(noCapacity), 502, "no_capacity", rejected},
+		"an error with a code": {refuses(withCode), 502, "no_capacity", rejected},
+		"an error as text":     {refuses(asText), 502, "integration_error", rejected},
+		"an error inside":      {refuses(inPayload), 502, "no_capacity", rejected},
+		"in words of ours":     {refuses(platform.EventError{Code: unavailable, Message: "none left"}), 502, unavailable, rejected},
+	}
+	for _, payload := range []string{
+		`{"state":"starting"}`,
+		`{"status":{"state":"starting"}}`,
+		`{"accepted":null,"state":null,"status":{"state":"starting"}}`,
+		`{"accepted":"yes","state":"starting"}`,
+		`{"accepted":true}`,
+		`{"accepted":true,"x":{"y":[1,null]}}`,
+		`{"accepted":true,"status":"starting"}`,
+		`{"accepted":true,"status":[1]}`,
+		`{"accepted":true,"state":7}`,
+		`{"accepted":true,"message":{}}`,
+		`{"accepted":true,"Accepted":false}`,
+		`{"accepted":true,"Error":"no"}`,
+		`{"state":"ready","status":"ok"}`,
+		`{"state":"ready","provider":7,"details":"text"}`,
 	} {
-		c.behaviour.Names = []string{platform.StartRequest}
-		r.vmBehaves(c.behaviour)
+		odd[payload] = oddity{says(payload), 202, "", ""}
+	}
+	for _, payload := range []string{
+		`{"accepted":false,"message":"not today"}`,
+		`{"accepted":false,"Accepted":true}`,
+		`{"accepted":false,"status":"stopped"}`,
+		`{"accepted":false,"message":7}`,
+	} {
+		odd[payload] = oddity{says(payload), 502, "bad_gateway", rejected}
+	}
+	for _, payload := range []string{
+		`{"accepted":"true"}`,
+		`{"accepted":1}`,
+		`{"accepted":null}`,
+		`{}`,
+		`null`,
+		`[]`,
+		`"accepted"`,
+		`{"state":""}`,
+		`{"state":7}`,
+		`{"accepted":false,"accepted":true}`,
+		`{"accepted":true,"accepted":false}`,
+		`{"accepted":true,"accepted":true}`,
+		`{"accepted":true,"\u0061ccepted":false}`,
+		`{"ACCEPTED":true}`,
+		`{"Accepted":true}`,
+		`{"State":"ready"}`,
+		`{"ſtate":"ready"}`,
+		`{"state":"ready","state":"ready"}`,
+		`{"status":{"state":"failed","state":"ready"}}`,
+		`{"status":{"state":"failed"},"status":{"state":"ready"}}`,
+		`{"Status":{"state":"ready"}}`,
+		`{"accepted":true,"error":"no","error":null}`,
+	} {
+		odd[payload] = oddity{says(payload), 502, malformed, unknown}
+	}
+	for name, c := range odd {
+		r.vmBehaves(toStarts(c.behaviour))
 		w := r.write(g.of(c), start)
-		if w.status != c.status || w.failure().Type != c.kind {
-			t.Errorf("%s: %s, want %d %s", name, w, c.status, c.kind)
-		}
-		phase, outcome := recorded(w)
-		r.wantRecord(w, phase, outcome)
-	}
-}
-
-// recorded is how a published write is on record that was answered so. What
-// the worker did that answered nonsense, nobody knows.
-func recorded(w *call) (phase, outcome string) {
-	switch {
-	case w.status == http.StatusAccepted:
-		return "finished", "accepted"
-	case w.status == http.StatusServiceUnavailable, w.doubtful():
-		return "failed", "unknown"
-	}
-	return "failed", "rejected"
-}
-
-func TestStatusWorker(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	r.untraced = true
-	g := r.two("BUS_VM_STATUS_MAX_AGE=50ms", "BUS_VM_STATUS_REFRESH=20ms", "BUS_VM_STATUS_REFRESH_MOVING=20ms")
-	r.wantWrite(g.patient, start, http.StatusAccepted, "")
-	for name, c := range map[string]oddity{
-		"slow":              {platform.Behaviour{Delay: 100 * time.Millisecond}, 200, ""},
-		"an unknown state":  {says(`{"state":"hibernating","provider":"x"}`), 200, ""},
-		"a status inside":   {says(`{"status":{"state":"ready"}}`), 200, ""},
-		"deaf":              {platform.Behaviour{Deaf: true}, 503, unavailable},
-		"no state":          {says(`{"provider":"x"}`), 502, "bad_gateway"},
-		"a numeric state":   {says(`{"state":1}`), 502, "bad_gateway"},
-		"details of a list": {says(`{"state":"ready","details":[]}`), 200, ""},
-		"null":              {says(`null`), 502, "bad_gateway"},
-		"its own error":     {refuses(platform.EventError{Code: "vm_gone", Message: "no such machine"}), 502, "vm_gone"},
-	} {
-		c.behaviour.Names = []string{platform.StatusRequest}
-		r.vmBehaves(c.behaviour)
-		var last *call
-		if !eventually(func() bool {
-			last = r.read(g.of(c))
-			return last.status == c.status && last.failure().Type == c.kind
-		}) {
-			t.Errorf("%s: %s, want %d %s", name, last, c.status, c.kind)
+		r.expect(name, w, c.status, c.kind)
+		assert.Equal(t, c.outcome, w.failure().Outcome, name)
+		if c.outcome == "" {
+			r.wantRecord(w, "finished", "accepted")
+		} else {
+			r.wantRecord(w, "failed", c.outcome)
 		}
 	}
 }
 
 // Without a clear allowance nothing is published to the VM worker and nothing
-// is recorded.
+// is recorded. An allowance is the member allowed, once, and true; everything
+// else about it may be of any type. Of a denial, usage is passed on within bounds.
 func TestBillingWorker(t *testing.T) {
-	t.Parallel()
 	r := newRig(t)
 	g := r.two()
-	for name, c := range map[string]oddity{
-		"slow":                   {platform.Behaviour{Delay: 200 * time.Millisecond}, 202, ""},
-		"deaf":                   {platform.Behaviour{Deaf: true}, 503, unavailable},
-		"denied":                 {says(`{"allowed":false,"reason":"billing_required","command":"bus billing setup"}`), 402, "billing_required"},
-		"over quota":             {says(`{"allowed":false,"reason":"quota_exceeded","usage":{"hours":10}}`), 402, "quota_exceeded"},
-		"denied without reason":  {says(`{"allowed":false}`), 402, "billing_required"},
-		"an empty object":        {says(`{}`), 502, "bad_gateway"},
-		"allowed as text":        {says(`{"allowed":"true"}`), 502, "bad_gateway"},
-		"allowed: 1":             {says(`{"allowed":1}`), 502, "bad_gateway"},
-		"allowed: null":          {says(`{"allowed":null,"reason":"billing_active"}`), 502, "bad_gateway"},
-		"null":                   {says(`null`), 502, "bad_gateway"},
-		"a list":                 {says(`[true]`), 502, "bad_gateway"},
-		"allowed inside":         {says(`{"status":{"allowed":true}}`), 502, "bad_gateway"},
-		"allowed with an error":  {says(`{"allowed":true,"error":{"type":"storage_error","message":"guessed"}}`), 502, "storage_error"},
-		"its own error":          {refuses(platform.EventError{Code: "storage_error", Message: "disk"}), 502, "storage_error"},
-		"its own error, as text": {refuses(platform.EventError{Code: "storage_error", Message: "disk", Form: platform.ErrorText}), 502, "integration_error"},
+	storage := platform.EventError{Code: "storage_error", Message: "disk"}
+	asText := storage
+	asText.AsText = true
+	odd := map[string]oddity{
+		"slow":                   {platform.Behaviour{Delay: 200 * time.Millisecond}, 202, "", ""},
+		"deaf":                   {platform.Behaviour{Deaf: true}, 503, unavailable, notSent},
+		"its own error":          {refuses(storage), 502, "storage_error", notSent},
+		"its own error, as text": {refuses(asText), 502, "integration_error", notSent},
+	}
+	for payload, kind := range map[string]string{
+		`{"allowed":false,"reason":"billing_required","command":"bus billing setup"}`: "billing_required",
+		`{"allowed":false,"reason":"quota_exceeded","usage":{"hours":10}}`:            "quota_exceeded",
+		`{"allowed":false}`:                "billing_required",
+		`{"allowed":false,"Allowed":true}`: "billing_required",
+		`{"allowed":false,"reason":7}`:     "billing_required",
+		`{"allowed":false,"reason":"quota_exceeded","message":[],"command":7,"usage":"much"}`: "quota_exceeded",
 	} {
+		odd[payload] = oddity{says(payload), 402, kind, notSent}
+	}
+	for _, payload := range []string{
+		`{"allowed":true,"plan_id":7}`,
+		`{"allowed":true,"reason":[],"message":{},"action":1,"command":false,"recommended_plan":[1],"usage":"none"}`,
+		`{"allowed":true,"Error":"no"}`,
+	} {
+		odd[payload] = oddity{says(payload), 202, "", ""}
+	}
+	for payload, kind := range map[string]string{
+		`{}`:                 malformed,
+		`{"allowed":"true"}`: malformed,
+		`{"allowed":1}`:      malformed,
+		`{"allowed":null,"reason":"billing_active"}`: malformed,
+		`null`:                                       malformed,
+		`[true]`:                                     malformed,
+		`{"status":{"allowed":true}}`:                malformed,
+		`{"ALLOWED":true}`:                           malformed,
+		`{"Allowed":true}`:                           malformed,
+		`{"allowed":true,"allowed":false}`:           malformed,
+		`{"allowed":false,"allowed":true}`:           malformed,
+		`{"allowed":true,"allowed":true}`:            malformed,
+		`{"allowed":false,"\u0061llowed":true}`:      malformed,
+		`{"allowed":true,"error":"no","error":null}`: malformed,
+		`{"allowed":true,"error":{"type":"storage_error","message":"guessed"}}`: "storage_error",
+	} {
+		odd[payload] = oddity{says(payload), 502, kind, notSent}
+	}
+	usages := map[string]string{}
+	for _, c := range foreign {
+		payload := `{"allowed":false,"reason":"quota_exceeded","usage":` + c.object + `}`
+		if odd[payload] = (oddity{says(payload), 502, malformed, notSent}); c.passed {
+			odd[payload], usages[payload] = oddity{says(payload), 402, "quota_exceeded", notSent}, c.object
+		}
+	}
+	for name, c := range odd {
 		before := r.Events.Accepted(platform.StartRequest)
 		r.Billing.SetBehaviour(c.behaviour)
 		w := r.write(g.of(c), start)
-		if w.status != c.status || w.failure().Type != c.kind {
-			t.Errorf("%s: %s, want %d %s", name, w, c.status, c.kind)
-		}
-		if published := r.Events.Accepted(platform.StartRequest) - before; (published == 1) != (c.status == 202) {
-			t.Errorf("%s: %d starts published", name, published)
+		r.expect(name, w, c.status, c.kind)
+		assert.Equal(t, c.outcome, w.failure().Outcome, "%.200s", name)
+		assert.Equal(t, c.status == 202, r.Events.Accepted(platform.StartRequest) == before+1, "%.200s: starts published", name)
+		if usage, there := usages[name]; there {
+			assert.True(t, string(w.failure().Usage) == usage, "usage %.200s, want %.200s", w.failure().Usage, usage)
 		}
 	}
 }
@@ -162,52 +210,43 @@ func TestBillingWorker(t *testing.T) {
 // Whatever the usage worker does, starts and stops go on, and every record is
 // there in the end.
 func TestUsageWorker(t *testing.T) {
-	t.Parallel()
-	for name, b := range map[string]platform.Behaviour{
+	rows(t, map[string]platform.Behaviour{
 		"slow":               {Delay: 200 * time.Millisecond},
 		"deaf for a while":   {Deaf: true, Times: 3},
 		"silent for a while": {Silent: true, Times: 3},
 		"fails for a while":  {Refuse: &platform.EventError{Code: "storage_error", Message: "disk"}, Times: 3},
-		"fails as text":      {Refuse: &platform.EventError{Code: "Storage_Error", Message: "disk", Form: platform.ErrorText}, Times: 3},
-		"fails by number":    {Refuse: &platform.EventError{Code: "503", Message: "disk", Form: platform.ErrorWithCode}, Times: 3},
+		"fails as text":      {Refuse: &platform.EventError{Code: "Storage_Error", Message: "disk", AsText: true}, Times: 3},
+		"fails by number":    {Refuse: &platform.EventError{Code: "503", Message: "disk", WithCode: true}, Times: 3},
 		"answers anything":   says(`["fine"]`),
 		"answers twice":      {Duplicate: 2},
 		"out of order":       {Jitter: 100 * time.Millisecond},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			g := r.gateway("BUS_VM_TIMEOUT=3s")
-			r.Usage.SetBehaviour(b)
-			for range 3 {
-				r.wantWrite(g, start, http.StatusAccepted, "")
-				r.wantWrite(g, stop, http.StatusAccepted, "")
-			}
-			g.awaitMetric("bus_vm_outbox_records", zero)
-		})
-	}
+	}, func(t *testing.T, b platform.Behaviour) {
+		r := newRig(t)
+		g := r.gateway("BUS_VM_TIMEOUT=3s")
+		r.Usage.SetBehaviour(b)
+		for range 3 {
+			r.wantWrite(g, start, http.StatusAccepted, "")
+			r.wantWrite(g, stop, http.StatusAccepted, "")
+		}
+		g.awaitMetric("bus_vm_outbox_records", zero)
+	})
 }
 
 // A record that is refused for good is parked on disk, and offered again by the
 // next start.
 func TestRefusedRecordIsParked(t *testing.T) {
-	t.Parallel()
 	r := newRig(t)
 	g := r.gateway()
 	r.Usage.SetBehaviour(refuses(platform.EventError{Code: "invalid_request", Message: "no such account"}))
 	w := r.wantWrite(g, start, http.StatusAccepted, "")
 	g.awaitMetric("bus_vm_outbox_parked_records", func(v float64) bool { return v == 2 })
-	if !eventually(func() bool { // the row follows the gauge within a moment
+	assert.True(t, eventually(func() bool { // the row follows the gauge within a moment
 		found := g.look("/debug/outbox")
 		return strings.Count(found, w.requestID) == 2 && strings.Count(found, "no such account") == 2
-	}) {
-		t.Errorf("/debug/outbox lacks the parked records of %s: %s", w, g.look("/debug/outbox"))
-	}
+	}), "/debug/outbox lacks the parked records of %s: %s", w, g.look("/debug/outbox"))
 	r.Usage.SetBehaviour()
 	r.wantWrite(g, stop, http.StatusAccepted, "")
-	if records := r.Usage.RecordsFor(w.requestID); len(records) > 0 {
-		t.Errorf("refused records were stored: %+v", records)
-	}
+	assert.Empty(t, r.Usage.RecordsFor(w.requestID), "refused records were stored")
 	g.stop()
 	next := r.begin(within, g.home)
 	r.wantRecord(w, "finished", "accepted")

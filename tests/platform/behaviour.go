@@ -11,11 +11,9 @@ import (
 type Behaviour struct {
 	// Names limits it to these request names; empty means all.
 	Names []string
-	// Accounts limits it to these values of account_id; empty means all, and
-	// requests without an account.
-	Accounts []string
 	// Times limits it to so many requests, the first ones; zero means all.
-	Times int
+	Times  int
+	struck int
 	// Rate is the chance that it strikes a request; zero means always.
 	Rate float64
 
@@ -42,52 +40,36 @@ type Behaviour struct {
 	Duplicate int
 }
 
-// EventError is the error of a reply.
+// EventError is the error of a reply, as {"type","message"}.
 type EventError struct {
 	Code, Message string
-	Form          ErrorForm
+	WithCode      bool // {"code","message"}
+	AsText        bool // "code: message"
 	// InPayload puts it into the payload instead of the envelope.
 	InPayload bool
 }
 
-// ErrorForm is how an event error is written.
-type ErrorForm int
-
-// The forms.
-const (
-	ErrorWithType ErrorForm = iota // {"type","message"}
-	ErrorWithCode                  // {"code","message"}
-	ErrorText                      // "code: message"
-)
-
 // document is the JSON form of the error.
 func (e *EventError) document(suffix string) any {
 	message := e.Message + suffix
-	switch e.Form {
-	case ErrorText:
+	switch {
+	case e.AsText:
 		return e.Code + ": " + message
-	case ErrorWithCode:
+	case e.WithCode:
 		return map[string]string{"code": e.Code, "message": message}
 	default:
 		return map[string]string{"type": e.Code, "message": message}
 	}
 }
 
-// conduct is a Behaviour with what is left of its Times.
-type conduct struct {
-	Behaviour
-	struck int
-}
-
-// strikes says whether c applies to req, and counts it when it does.
-func (c *conduct) strikes(req Request, d dice) bool {
+// strikes says whether b applies to req, and counts it when it does.
+func (b *Behaviour) strikes(req Request, d dice) bool {
 	switch {
-	case len(c.Names) > 0 && !slices.Contains(c.Names, req.Name),
-		len(c.Accounts) > 0 && !slices.Contains(c.Accounts, req.Account),
-		c.Times > 0 && c.struck >= c.Times,
-		!d.strikes(true, c.Rate):
+	case len(b.Names) > 0 && !slices.Contains(b.Names, req.Name),
+		b.Times > 0 && b.struck >= b.Times,
+		!d.strikes(true, b.Rate):
 		return false
 	}
-	c.struck++
+	b.struck++
 	return true
 }

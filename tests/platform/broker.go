@@ -10,9 +10,8 @@ import (
 // a follower sees every event once, without a gap.
 type broker struct {
 	mu      sync.Mutex
-	limit   int // events kept for replay, per name
 	seq     uint64
-	history map[string]*bounded[*event]
+	history map[string][]*event // by name, all of them
 	streams map[string][]*stream
 	groups  map[groupKey]*group
 }
@@ -26,8 +25,8 @@ type group struct {
 	cursor  uint64 // the last event handed to a member
 }
 
-func newBroker(limit int) *broker {
-	b := &broker{limit: limit}
+func newBroker() *broker {
+	b := &broker{}
 	b.forget()
 	return b
 }
@@ -37,7 +36,7 @@ func newBroker(limit int) *broker {
 func (b *broker) forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.history = map[string]*bounded[*event]{}
+	b.history = map[string][]*event{}
 	b.streams = map[string][]*stream{}
 	b.groups = map[groupKey]*group{}
 }
@@ -49,16 +48,10 @@ func (b *broker) publish(ev *event) (listeners int) {
 	b.seq++
 	ev.seq = b.seq
 	name := ev.wire.Name
-	kept := b.history[name]
-	if kept == nil {
-		kept = &bounded[*event]{limit: b.limit}
-		b.history[name] = kept
-	}
-	kept.add(ev)
-
+	b.history[name] = append(b.history[name], ev)
 	var handed []*group
 	for _, s := range b.streams[name] {
-		if s.key.account != ev.account {
+		if s.key.account != ev.wire.Account {
 			continue
 		}
 		if s.group == nil {
@@ -88,11 +81,8 @@ func (b *broker) subscribe(s *stream, replay, follow bool) {
 			b.groups[s.key] = g
 		}
 	}
-	if kept := b.history[s.key.name]; kept != nil && replay {
-		for _, ev := range kept.latest() {
-			if ev.account != s.key.account || (g != nil && ev.seq <= g.cursor) {
-				continue
-			}
+	for _, ev := range b.history[s.key.name] {
+		if replay && ev.wire.Account == s.key.account && (g == nil || ev.seq > g.cursor) {
 			s.push(ev)
 		}
 	}
@@ -113,15 +103,10 @@ func (b *broker) subscribe(s *stream, replay, follow bool) {
 func (b *broker) unsubscribe(s *stream) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	without := func(list []*stream) []*stream {
-		if i := slices.Index(list, s); i >= 0 {
-			return slices.Delete(list, i, i+1)
-		}
-		return list
-	}
-	b.streams[s.key.name] = without(b.streams[s.key.name])
+	isIt := func(other *stream) bool { return other == s }
+	b.streams[s.key.name] = slices.DeleteFunc(b.streams[s.key.name], isIt)
 	if s.group != nil {
-		s.group.members = without(s.group.members)
+		s.group.members = slices.DeleteFunc(s.group.members, isIt)
 	}
 }
 

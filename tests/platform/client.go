@@ -12,11 +12,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 )
 
 const (
-	idleConnections = 64
+	// maxConnections bounds what is published at a time.
+	maxConnections = 64
 	// maxErrorBody bounds what is read of a refusal.
 	maxErrorBody = 4 << 10
 )
@@ -31,93 +31,54 @@ type Client struct {
 
 // Message is one event to publish.
 type Message struct {
-	Name          string
-	CorrelationID string
-	Payload       any // as JSON; a json.RawMessage goes out as it is
-	Error         any // an event error; nil leaves it out
+	Name          string `json:"name"`
+	CorrelationID string `json:"correlationId"`
+	Payload       any    `json:"payload"` // as JSON; a json.RawMessage goes out as it is
+	Error         any    `json:"error,omitempty"`
 }
 
-// StatusError is an answer that is neither 200 nor 202.
-type StatusError struct {
-	Status int
-	Type   string // error.type of the envelope, empty without one
-	Body   string
-}
-
-func (e *StatusError) Error() string { return fmt.Sprintf("status %d: %s", e.Status, e.Body) }
-
-// NewClient returns a client of the API at root, the service root or the
-// collection's URL.
+// NewClient returns a client of the API at root, the service root.
 func NewClient(root, token string) *Client {
-	root = strings.TrimRight(root, "/")
-	if !strings.HasSuffix(root, collection) {
-		root += collection
-	}
-	return &Client{collection: root, token: token, http: &http.Client{
-		Transport: &http.Transport{MaxIdleConnsPerHost: idleConnections, DisableCompression: true},
+	return &Client{collection: root + collection, token: token, http: &http.Client{
+		Transport: &http.Transport{MaxConnsPerHost: maxConnections, MaxIdleConnsPerHost: maxConnections, DisableCompression: true},
 	}}
 }
 
-// Trust makes c verify https by the PEM text of roots alone, and returns c. It
-// must be called before any other method; empty roots change nothing.
-func (c *Client) Trust(roots []byte) *Client {
-	if len(roots) > 0 {
-		pool := x509.NewCertPool()
-		pool.AppendCertsFromPEM(roots)
-		c.http.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	}
-	return c
+// trust makes c verify https by the PEM text of roots alone.
+func (c *Client) trust(roots []byte) {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(roots)
+	c.http.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 }
 
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Publish sends one event and returns its id. A refusal is a *StatusError.
-func (c *Client) Publish(ctx context.Context, m Message) (id string, err error) {
-	body := map[string]any{"name": m.Name, "correlationId": m.CorrelationID, "payload": m.Payload}
-	if m.Error != nil {
-		body["error"] = m.Error
-	}
-	text, err := json.Marshal(body)
+// Publish sends one event.
+func (c *Client) Publish(ctx context.Context, m Message) error {
+	text, err := json.Marshal(m)
 	if err != nil {
-		return "", fmt.Errorf("encode %s: %w", m.Name, err)
+		return fmt.Errorf("encode %s: %w", m.Name, err)
 	}
 	res, err := c.do(ctx, http.MethodPost, c.collection, text)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer res.Body.Close()
-	var answer struct {
-		Accepted bool   `json:"accepted"`
-		ID       string `json:"id"`
-		Name     string `json:"name"`
-	}
+	var answer struct{ Accepted bool }
 	err = json.NewDecoder(res.Body).Decode(&answer)
 	_, _ = io.Copy(io.Discard, res.Body) // to its end, for the connection's next use
-	if err != nil || !answer.Accepted || answer.Name != m.Name {
-		return "", fmt.Errorf("publish %s: the answer is not an acceptance", m.Name)
+	if err != nil || !answer.Accepted {
+		return fmt.Errorf("publish %s: the answer is not an acceptance", m.Name)
 	}
-	return answer.ID, nil
+	return nil
 }
 
-// Listen describes one stream.
-type Listen struct {
-	Name   string
-	Group  string // unicast in this group; empty means broadcast
-	Replay bool
-}
-
-// Listen opens a stream and calls each for every envelope until the stream
-// ends (nil), fails, or ctx ends. A line that is no envelope is skipped.
-func (c *Client) Listen(ctx context.Context, l Listen, each func(Envelope)) error {
-	query := url.Values{"name": {l.Name}, "delivery": {deliverBroadcast}}
-	if l.Group != "" {
-		query.Set("delivery", deliverUnicast)
-		query.Set("group", l.Group)
-	}
-	if l.Replay {
-		query.Set("replay", "true")
-	}
+// listen opens a unicast stream of name in group, with what it missed, and calls
+// each for every event until the stream ends (nil), fails, or ctx ends. A line
+// that is no event is skipped.
+func (c *Client) listen(ctx context.Context, name, group string, each func(wire)) error {
+	query := url.Values{"name": {name}, "delivery": {deliverUnicast}, "group": {group}, "replay": {"true"}}
 	res, err := c.do(ctx, http.MethodGet, c.collection+"/stream?"+query.Encode(), nil)
 	if err != nil {
 		return err
@@ -126,8 +87,9 @@ func (c *Client) Listen(ctx context.Context, l Listen, each func(Envelope)) erro
 	lines := bufio.NewReaderSize(res.Body, writeBuffer)
 	for {
 		line, err := lines.ReadBytes('\n')
-		if env, ok := parseEnvelope(line); ok && env.Name == l.Name {
-			each(env)
+		var ev wire
+		if json.Unmarshal(line, &ev) == nil && ev.Name == name {
+			each(ev)
 		}
 		switch {
 		case errors.Is(err, io.EOF):
@@ -144,9 +106,7 @@ func (c *Client) do(ctx context.Context, method, target string, body []byte) (*h
 		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
+	req.Header.Set("Content-Type", "application/json")
 	res, err := c.http.Do(req)
 	if err != nil {
 		return nil, err
@@ -156,12 +116,5 @@ func (c *Client) do(ctx context.Context, method, target string, body []byte) (*h
 	}
 	defer res.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorBody)) // what there is of it
-	refused := &StatusError{Status: res.StatusCode, Body: string(text)}
-	var envelope struct {
-		Error struct{ Type string }
-	}
-	if json.Unmarshal(text, &envelope) == nil {
-		refused.Type = envelope.Error.Type
-	}
-	return nil, refused
+	return nil, fmt.Errorf("status %d: %s", res.StatusCode, text)
 }

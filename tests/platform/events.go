@@ -3,9 +3,7 @@ package platform
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -16,8 +14,6 @@ import (
 )
 
 const (
-	defaultHistory    = 1 << 14
-	publishLogLimit   = 1 << 17
 	maxBody           = 1 << 20 // bytes of one publish
 	readHeaderTimeout = 10 * time.Second
 	// stopTimeout is longer than the 5 s for which net/http waits for a
@@ -25,84 +21,52 @@ const (
 	stopTimeout = 15 * time.Second
 )
 
-// EventsConfig is what an Events API needs.
-type EventsConfig struct {
-	// Addr is the TCP address to listen on; empty means a free loopback port,
-	// which stays the same over restarts.
-	Addr string
-	// Secret verifies HS256 tokens, as raw text; empty means DevSecret.
-	Secret string
-	// Seed is where the faults' dice start.
-	Seed uint64
-	// History is how many events of each name are kept for replay; zero means
-	// 16384.
-	History int
-	// TLS serves https under a certificate of its own; Roots returns it.
-	TLS bool
-	// IdleTimeout is how long a connection without a request stays open; zero
-	// means for ever. A TLS connection is closed with close_notify.
-	IdleTimeout time.Duration
-	// Logger gets a line per publish (debug when accepted, info when refused)
-	// and per stream opened or closed; nil means silence.
-	Logger *slog.Logger
-}
-
 // Events is a Bus Events API. Its methods are safe for concurrent use, but
-// for Start, Stop, Kill and Restart, which take turns.
+// for Stop, Kill and Restart, which take turns.
 type Events struct {
-	cfg    EventsConfig
+	cfg    Config
 	broker *broker
-	faults *faultSwitch
+	faults atomic.Pointer[faultsInForce]
 	parser *jwt.Parser
+	tls    *tls.Config // nil without TLS
+	roots  []byte
 
 	changed   signal // the publish log, the streams or the server changed
 	streamSeq atomic.Uint64
 
 	mu        sync.Mutex
 	addr      string
-	identity  *identity // nil without TLS, and before the first Start
 	running   *run
 	dice      dice // guarded by mu
-	published bounded[Published]
-	counts    map[publishKey]int
+	published []Published
+	counts    map[string]int // accepted publishes, by name
 	revoked   map[string]bool
 }
 
-type publishKey struct {
-	name     string
-	accepted bool
-}
-
-// NewEvents returns an Events API that is not listening yet.
-func NewEvents(cfg EventsConfig) *Events {
-	if cfg.Secret == "" {
-		cfg.Secret = DevSecret
-	}
-	if cfg.History == 0 {
-		cfg.History = defaultHistory
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	return &Events{
+// newEvents returns an Events API that is not listening yet.
+func newEvents(cfg Config) *Events {
+	e := &Events{
 		cfg:    cfg,
-		broker: newBroker(cfg.History),
-		faults: newFaultSwitch(),
+		broker: newBroker(),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
 			jwt.WithAudience(Audience),
 			jwt.WithExpirationRequired(),
 		),
-		addr:      cfg.Addr,
-		dice:      newDice(cfg.Seed, "publish", 0),
-		published: bounded[Published]{limit: publishLogLimit},
-		counts:    map[publishKey]int{},
-		revoked:   map[string]bool{},
+		addr:    cfg.Addr,
+		dice:    newDice(cfg.Seed, "publish", 0),
+		counts:  map[string]int{},
+		revoked: map[string]bool{},
 	}
+	e.replace(Faults{})
+	if cfg.TLS {
+		e.tls, e.roots = newIdentity()
+	}
+	return e
 }
 
-// URL is the service root, without a trailing slash. It is known once Start
-// has returned, and also answers below it at LocalRoot.
+// URL is the service root, without a trailing slash. It also answers below it
+// at LocalRoot.
 func (e *Events) URL() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -113,40 +77,45 @@ func (e *Events) URL() string {
 }
 
 // Roots is the certificate that clients of an https API must trust, as PEM text;
-// nil without TLS. It is known once Start has returned and stays the same over
-// restarts.
-func (e *Events) Roots() []byte {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.identity == nil {
-		return nil
-	}
-	return e.identity.pem
-}
+// nil without TLS.
+func (e *Events) Roots() []byte { return e.roots }
 
-// Start listens and serves in the background until Stop or Kill.
-func (e *Events) Start() error {
+// start listens and serves in the background until Stop or Kill.
+func (e *Events) start() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.running != nil {
-		return errors.New("the Events API is already running")
-	}
-	ln, err := listen(e.addr)
+	ln, err := e.listen()
 	if err != nil {
 		return fmt.Errorf("start the Events API: %w", err)
 	}
 	e.addr = ln.Addr().String()
-	if e.cfg.TLS && e.identity == nil {
-		if e.identity, err = newIdentity(ln.Addr()); err != nil {
-			return errors.Join(fmt.Errorf("start the Events API: %w", err), ln.Close())
-		}
-	}
-	if e.identity != nil {
-		ln = tls.NewListener(ln, e.identity.config)
+	if e.tls != nil {
+		ln = tls.NewListener(ln, e.tls)
 	}
 	e.running = newRun(e)
 	go e.running.serve(ln)
 	return nil
+}
+
+// listen binds the address. Without one it picks a loopback address of its own and
+// a port below the range that outgoing connections use: an API that is down for
+// a while would otherwise lose its place to another API, to a client, or to a
+// client connecting to itself. e.mu is held.
+func (e *Events) listen() (ln net.Listener, err error) {
+	if e.addr != "" {
+		return net.Listen("tcp", e.addr)
+	}
+	const lowest, highest, tries = 18000, 31999, 100
+	for range tries {
+		host := net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254))).String()
+		if e.tls != nil {
+			host = tlsHost
+		}
+		if ln, err = net.Listen("tcp", fmt.Sprintf("%s:%d", host, lowest+rand.IntN(highest-lowest+1))); err == nil {
+			break
+		}
+	}
+	return ln, err
 }
 
 // Stop ends the streams, answers what is in flight and stops listening:
@@ -165,7 +134,7 @@ func (e *Events) Restart(keep bool) error {
 	if !keep {
 		e.broker.forget()
 	}
-	return e.Start()
+	return e.start()
 }
 
 func (e *Events) end(how func(*run) error) error {
@@ -176,12 +145,16 @@ func (e *Events) end(how func(*run) error) error {
 	if r == nil {
 		return nil
 	}
-	return how(r)
+	err := how(r)
+	r.handlers.Wait()
+	<-r.served
+	e.changed.notify()
+	return err
 }
 
 // SetFaults replaces the faults in force; SetFaults(Faults{}) heals.
 func (e *Events) SetFaults(f Faults) {
-	e.faults.set(f)
+	e.replace(f)
 	if f.HalfOpen {
 		for _, s := range e.broker.open() {
 			if f.concerns(s.key.name, listening) {
@@ -221,25 +194,4 @@ func (e *Events) Revoke(token string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.revoked[token] = true
-}
-
-// listen binds addr. For an empty one it picks a loopback address of its own and
-// a port below the range that outgoing connections use: an API that is down for
-// a while would otherwise lose its place to another API, to a client, or to a
-// client connecting to itself.
-func listen(addr string) (net.Listener, error) {
-	if addr != "" {
-		return net.Listen("tcp", addr)
-	}
-	const lowest, highest, tries = 18000, 31999, 100
-	var last error
-	for range tries {
-		host := net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254)))
-		ln, err := net.Listen("tcp", fmt.Sprintf("%s:%d", host, lowest+rand.IntN(highest-lowest+1)))
-		if err == nil {
-			return ln, nil
-		}
-		last = err
-	}
-	return nil, last
 }

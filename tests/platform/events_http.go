@@ -20,52 +20,27 @@ const (
 	LocalRoot = "/local/v1"
 )
 
-// The error.type of what the API refuses itself.
-const (
-	typeBadRequest  = "bad_request"
-	typeInvalidAuth = "invalid_auth"
-	typeForbidden   = "forbidden"
-)
+// errorTypes gives the error.type of a refusal.
+var errorTypes = map[int]string{
+	http.StatusBadRequest:   "bad_request",
+	http.StatusUnauthorized: "invalid_auth",
+	http.StatusForbidden:    "forbidden",
+}
 
 // refusal is an HTTP error on its way to a client, as
 // {"error":{"type","message"}}.
 type refusal struct {
-	status    int
-	kind, why string
+	status int
+	why    string
 }
 
 func (f refusal) write(w http.ResponseWriter) {
 	body, _ := json.Marshal(map[string]any{ // strings always encode
-		"error": map[string]string{"type": f.kind, "message": f.why},
+		"error": map[string]string{"type": cmp.Or(errorTypes[f.status], "refused"), "message": f.why},
 	})
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(f.status)
 	_, _ = w.Write(body) // the client may be gone
-}
-
-func (r *run) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	if !r.enter() {
-		panic(http.ErrAbortHandler)
-	}
-	defer r.handlers.Done()
-	path := strings.TrimPrefix(req.URL.Path, LocalRoot)
-	var method string
-	var handle func(http.ResponseWriter, *http.Request)
-	switch path {
-	case collection:
-		method, handle = http.MethodPost, r.publish
-	case collection + "/stream":
-		method, handle = http.MethodGet, r.stream
-	default:
-		refusal{http.StatusNotFound, "not_found", "No such endpoint."}.write(w)
-		return
-	}
-	if req.Method != method {
-		w.Header().Set("Allow", method)
-		refusal{http.StatusMethodNotAllowed, "method_not_allowed", "Use " + method + "."}.write(w)
-		return
-	}
-	handle(w, req)
 }
 
 // claims are the parts of a token that the API looks at.
@@ -74,56 +49,57 @@ type claims struct {
 	Scope string `json:"scope"`
 }
 
-// authenticate returns whose token it is and which scopes it holds.
-func (e *Events) authenticate(req *http.Request) (account string, scopes []string, _ *refusal) {
-	denied := &refusal{http.StatusUnauthorized, typeInvalidAuth, "A valid bearer token is required."}
+// admit returns whose token a request about name has, once it holds the scope
+// for that; general is the scope of unprotected names.
+func (e *Events) admit(req *http.Request, name, general string) (account string, _ *refusal) {
 	scheme, token, _ := strings.Cut(req.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return "", nil, denied
-	}
 	var c claims
-	_, err := e.parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) {
-		return []byte(e.cfg.Secret), nil
-	})
-	if err != nil || c.Subject == "" {
-		return "", nil, denied
-	}
+	_, err := e.parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return []byte(e.cfg.Secret), nil })
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.revoked[token] {
-		return "", nil, denied
+	revoked := e.revoked[token]
+	e.mu.Unlock()
+	if !strings.EqualFold(scheme, "Bearer") || err != nil || c.Subject == "" || revoked {
+		return "", &refusal{http.StatusUnauthorized, "A valid bearer token is required."}
 	}
-	return c.Subject, strings.Split(c.Scope, " "), nil
+	if !eventName.MatchString(name) {
+		return c.Subject, &refusal{http.StatusBadRequest, "An event name is two or more dot-separated parts of a-z, 0-9, '-' and '_'."}
+	}
+	needed := neededScope(name, general)
+	if needed == "" || !slices.Contains(strings.Split(c.Scope, " "), needed) {
+		return c.Subject, &refusal{http.StatusForbidden, fmt.Sprintf("%s needs the scope %q.", name, needed)}
+	}
+	return c.Subject, nil
 }
 
-// authorize checks the scope for name; general is the scope of unprotected
-// names.
-func authorize(name, general string, scopes []string) *refusal {
-	needed, open := neededScope(name, general)
-	if !open {
-		return &refusal{http.StatusForbidden, typeForbidden, "Nobody may use " + name + " here."}
+// unstalled returns the faults in force once none of them stalls; false means that
+// the server goes down.
+func (r *run) unstalled(name string, by side) (_ Faults, up bool) {
+	f, changed := r.faultsOf(name, by)
+	for f.Stall {
+		select {
+		case <-changed:
+		case <-r.ctx.Done():
+			return f, false
+		}
+		f, changed = r.faultsOf(name, by)
 	}
-	if !slices.Contains(scopes, needed) {
-		return &refusal{http.StatusForbidden, typeForbidden, fmt.Sprintf("%s needs the scope %s.", name, needed)}
-	}
-	return nil
+	return f, true
 }
 
 // disturb applies the faults that strike before a request is looked at. It
 // returns false when the request has been dealt with. A stalled request waits
 // here, and continues under the faults that hold afterwards.
-func (r *run) disturb(w http.ResponseWriter, name string, by side, status func(*Faults) int) (_ Faults, goOn bool) {
-	f, changed := r.faults.of(name, by)
-	for f.Stall {
-		select {
-		case <-changed:
-		case <-r.ctx.Done():
-			panic(http.ErrAbortHandler)
-		}
-		f, changed = r.faults.of(name, by)
+func (r *run) disturb(w http.ResponseWriter, name string, by side) (_ Faults, goOn bool) {
+	f, up := r.unstalled(name, by)
+	if !up {
+		panic(http.ErrAbortHandler)
 	}
+	status := f.ListenStatus
 	if by == publishing {
-		padding(w.Header(), f.HeaderBytes)
+		status = f.PublishStatus
+		if f.HeaderBytes > 0 {
+			w.Header().Set("X-Padding", strings.Repeat("x", f.HeaderBytes))
+		}
 	}
 	if r.roll(f.GarbageHTTP, f.Rate) {
 		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
@@ -132,23 +108,20 @@ func (r *run) disturb(w http.ResponseWriter, name string, by side, status func(*
 		}
 		return f, false
 	}
-	if code := status(&f); r.roll(code != 0, f.Rate) {
-		if r.roll(f.GarbageBody, f.Rate) {
-			w.WriteHeader(code)
-			_, _ = w.Write([]byte(r.noise()))
-			return f, false
-		}
-		refusal{code, cmp.Or(statusTypes[code], "refused"), "The fault switch says so."}.write(w)
+	if !r.roll(status != 0, f.Rate) {
+		return f, true
+	}
+	if noise := r.noiseIf(&f); noise != "" {
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(noise))
 		return f, false
 	}
-	return f, true
+	refusal{status, "The fault switch says so."}.write(w)
+	return f, false
 }
 
 // roll draws from the dice that publishes and openings share.
 func (e *Events) roll(on bool, rate float64) bool {
-	if !on {
-		return false
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.dice.strikes(on, rate)
@@ -160,21 +133,20 @@ func (e *Events) noise() string {
 	return e.dice.noise()
 }
 
+// noiseIf returns the noise that GarbageBody puts in place of a body, or "".
+func (e *Events) noiseIf(f *Faults) string {
+	if e.roll(f.GarbageBody, f.Rate) {
+		return e.noise()
+	}
+	return ""
+}
+
 // pause waits for d, or until the server goes down.
 func (r *run) pause(d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-r.ctx.Done():
+	if d > 0 && !rest(r.ctx, d) {
 		panic(http.ErrAbortHandler)
 	}
 }
 
 // connOf is the TCP connection that req came in on.
-func connOf(req *http.Request) net.Conn {
-	return req.Context().Value(connKey{}).(net.Conn)
-}
+func connOf(req *http.Request) net.Conn { return req.Context().Value(connKey{}).(net.Conn) }

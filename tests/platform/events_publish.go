@@ -1,12 +1,9 @@
 package platform
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"time"
 
@@ -16,7 +13,6 @@ import (
 // Published is one publish call that the API answered or meant to answer.
 type Published struct {
 	At            time.Time
-	EventID       string // empty when refused
 	Name          string // empty when the body could not be read
 	CorrelationID string
 	Account       string // `sub` of the token; empty without a valid one
@@ -28,41 +24,23 @@ type Published struct {
 
 // publish answers POST {collection}.
 func (r *run) publish(w http.ResponseWriter, req *http.Request) {
-	body, bad := readBody(w, req)
 	var message struct {
 		Name          string          `json:"name"`
 		CorrelationID string          `json:"correlationId"`
-		Snake         string          `json:"correlation_id"`
 		Payload       json.RawMessage `json:"payload"`
 		Error         json.RawMessage `json:"error"`
 	}
-	if bad == nil {
-		bad = decodeBody(body, &message)
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxBody))
+	if err == nil {
+		err = json.Unmarshal(body, &message)
 	}
-	f, goOn := r.disturb(w, message.Name, publishing, func(f *Faults) int { return f.PublishStatus })
+	f, goOn := r.disturb(w, message.Name, publishing)
 	if !goOn {
 		return
 	}
-
-	account, scopes, refused := r.authenticate(req)
-	if refused == nil {
-		refused = bad
-	}
-	if refused == nil {
-		switch why := checkName(message.Name); {
-		case why != "":
-			refused = &refusal{http.StatusBadRequest, typeBadRequest, why}
-		case message.Payload == nil:
-			refused = &refusal{http.StatusBadRequest, typeBadRequest, "A payload is required."}
-		case message.CorrelationID != "" && message.Snake != "" && message.CorrelationID != message.Snake:
-			refused = &refusal{http.StatusBadRequest, typeBadRequest, "correlationId and correlation_id differ."}
-		}
-	}
-	if refused == nil {
-		refused = authorize(message.Name, "events:send", scopes)
-	}
-	if message.CorrelationID == "" {
-		message.CorrelationID = message.Snake
+	account, refused := r.admit(req, message.Name, "events:send")
+	if refused == nil && (err != nil || message.Payload == nil || req.Header.Get("Content-Type") != "application/json") {
+		refused = &refusal{http.StatusBadRequest, "The body must be one JSON object {name, correlationId, payload}."}
 	}
 	entry := Published{
 		At: time.Now(), Name: message.Name, CorrelationID: message.CorrelationID,
@@ -77,78 +55,43 @@ func (r *run) publish(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 
-	entry.EventID = uuid.NewString()
-	ev := &event{account: account, wire: wire{
-		ID: entry.EventID, Name: message.Name, CorrelationID: message.CorrelationID,
+	ev := &event{wire: wire{
+		ID: uuid.NewString(), Name: message.Name, CorrelationID: message.CorrelationID,
 		Account: account, CreatedAt: entry.At, Payload: message.Payload, Error: message.Error,
 	}}
 	ev.line = ev.wire.encode()
 	listeners := r.note(entry, ev)
-	r.cfg.Logger.Debug("publish", "name", entry.Name, "correlation", short(entry.CorrelationID),
-		"listeners", listeners)
-	r.answerPublish(w, req, &f, entry)
+	r.cfg.Logger.Debug("publish", "name", entry.Name, "correlation", short(entry.CorrelationID), "listeners", listeners)
+	r.answerPublish(w, req, &f, ev)
 }
 
-// answerPublish tells the client that entry was accepted, as far as f lets it.
-func (r *run) answerPublish(w http.ResponseWriter, req *http.Request, f *Faults, entry Published) {
+// answerPublish tells the client that ev was accepted, as far as f lets it.
+func (r *run) answerPublish(w http.ResponseWriter, req *http.Request, f *Faults, ev *event) {
 	r.pause(f.Delay + f.AnswerDelay)
 	if r.roll(f.CutPublish, f.Rate) {
 		reset(connOf(req))
 		panic(http.ErrAbortHandler)
 	}
 	if r.roll(f.AnswerStatus != 0, f.Rate) {
-		refusal{f.AnswerStatus, cmp.Or(statusTypes[f.AnswerStatus], "refused"), "The answer was lost on its way."}.write(w)
+		refusal{f.AnswerStatus, "The answer was lost on its way."}.write(w)
 		return
 	}
 	answer := []byte(r.noiseIf(f))
 	if len(answer) == 0 {
-		answer, _ = json.Marshal(map[string]any{ // strings always encode
-			"accepted": true, "id": entry.EventID, "name": entry.Name,
-		})
+		answer, _ = json.Marshal(map[string]any{"accepted": true, "id": ev.wire.ID, "name": ev.wire.Name}) // always encodes
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusAccepted)
 	_, _ = w.Write(answer) // the client may be gone
 }
 
-// noiseIf returns the noise that GarbageBody puts in place of a body, or "".
-func (e *Events) noiseIf(f *Faults) string {
-	if e.roll(f.GarbageBody, f.Rate) {
-		return e.noise()
-	}
-	return ""
-}
-
-func readBody(w http.ResponseWriter, req *http.Request) ([]byte, *refusal) {
-	kind, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
-	if err != nil || kind != "application/json" {
-		return nil, &refusal{http.StatusBadRequest, typeBadRequest, "Content-Type must be application/json."}
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxBody))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, &refusal{http.StatusRequestEntityTooLarge, "request_body_too_large", "The event is too large."}
-	case err != nil:
-		return nil, &refusal{http.StatusBadRequest, typeBadRequest, "The body could not be read."}
-	}
-	return body, nil
-}
-
-func decodeBody(body []byte, into any) *refusal {
-	if err := json.Unmarshal(body, into); err != nil {
-		return &refusal{http.StatusBadRequest, typeBadRequest, "The body must be one JSON object {name, correlationId, payload}."}
-	}
-	return nil
-}
-
 // note remembers entry and hands out its event, nil when refused, in one step:
 // who sees one of them finds the other.
 func (e *Events) note(entry Published, ev *event) (listeners int) {
 	e.mu.Lock()
-	e.published.add(entry)
-	e.counts[publishKey{entry.Name, ev != nil}]++
+	e.published = append(e.published, entry)
 	if ev != nil {
+		e.counts[entry.Name]++
 		listeners = e.broker.publish(ev)
 	}
 	e.mu.Unlock()
@@ -157,12 +100,12 @@ func (e *Events) note(entry Published, ev *event) (listeners int) {
 }
 
 // Published returns the publish calls with this name, oldest first, refused
-// ones among them; an empty name means all. The latest 131072 calls are kept.
+// ones among them; an empty name means all.
 func (e *Events) Published(name string) []Published {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var found []Published
-	for _, entry := range e.published.latest() {
+	for _, entry := range e.published {
 		if name == "" || entry.Name == name {
 			found = append(found, entry)
 		}
@@ -170,11 +113,11 @@ func (e *Events) Published(name string) []Published {
 	return found
 }
 
-// Accepted counts the accepted publishes of name since NewEvents.
+// Accepted counts the accepted publishes of name.
 func (e *Events) Accepted(name string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.counts[publishKey{name, true}]
+	return e.counts[name]
 }
 
 // WaitAccepted waits until n publishes of name have been accepted in all.

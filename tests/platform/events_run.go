@@ -6,13 +6,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 )
 
-// run is one life of the server, from Start to Stop or Kill.
+// run is one life of the server, from its start to Stop or Kill.
 type run struct {
 	*Events
 	server *http.Server
+	mux    *http.ServeMux
 	ctx    context.Context // ends when the handlers must give up
 	cancel context.CancelFunc
 	served chan struct{} // closed when Serve has returned
@@ -26,7 +28,9 @@ type run struct {
 type connKey struct{}
 
 func newRun(e *Events) *run {
-	r := &run{Events: e, served: make(chan struct{}), conns: map[net.Conn]bool{}}
+	r := &run{Events: e, mux: http.NewServeMux(), served: make(chan struct{}), conns: map[net.Conn]bool{}}
+	r.mux.HandleFunc("POST "+collection, r.publish)
+	r.mux.HandleFunc("GET "+collection+"/stream", r.stream)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.server = &http.Server{
 		Handler:           r,
@@ -46,6 +50,27 @@ func (r *run) serve(ln net.Listener) {
 	if err := r.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		r.cfg.Logger.Error("the Events API stopped listening; start it again", "error", err)
 	}
+}
+
+// ServeHTTP lets no handler in once the server is going down, so that waiting
+// for them can end.
+func (r *run) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	if r.closing {
+		r.mu.Unlock()
+		panic(http.ErrAbortHandler)
+	}
+	r.handlers.Add(1)
+	r.mu.Unlock()
+	defer r.handlers.Done()
+	req.URL.Path = strings.TrimPrefix(req.URL.Path, LocalRoot)
+	r.mux.ServeHTTP(w, req)
+}
+
+func (r *run) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closing = true
 }
 
 // track keeps the set of open connections, which net/http does not show: kill
@@ -70,24 +95,6 @@ func (r *run) connections() int {
 	return len(r.conns)
 }
 
-// enter counts a handler in, unless the server is going down.
-func (r *run) enter() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closing {
-		return false
-	}
-	r.handlers.Add(1)
-	return true
-}
-
-// close lets no handler in any more, so that waiting for them can end.
-func (r *run) close() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.closing = true
-}
-
 // stop is an orderly end: streams see their end, requests get their answers,
 // and a stalled request, which would never end, is cut.
 func (r *run) stop() error {
@@ -99,9 +106,6 @@ func (r *run) stop() error {
 		err = errors.Join(err, r.server.Close())
 	}
 	r.close()
-	r.handlers.Wait()
-	<-r.served
-	r.changed.notify()
 	return err
 }
 
@@ -119,8 +123,5 @@ func (r *run) kill() error {
 	r.mu.Unlock()
 	err := r.server.Close()
 	r.cancel()
-	r.handlers.Wait()
-	<-r.served
-	r.changed.notify()
 	return err
 }

@@ -2,10 +2,8 @@ package platform_test
 
 import (
 	"context"
-	"go/parser"
-	"go/token"
 	"io"
-	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,111 +16,95 @@ import (
 
 // The platform judges the provider, so it shares no code with it.
 func TestImportsNothingOfTheProvider(t *testing.T) {
-	const module = "github.com/busdk/bus-api-provider-vm/"
-	for _, dir := range []string{".", "cmd/busstack"} {
-		entries, err := os.ReadDir(dir)
-		require.NoError(t, err)
-		for _, entry := range entries {
-			if !strings.HasSuffix(entry.Name(), ".go") {
-				continue
-			}
-			file, err := parser.ParseFile(token.NewFileSet(), dir+"/"+entry.Name(), nil, parser.ImportsOnly)
-			require.NoError(t, err)
-			for _, imported := range file.Imports {
-				path, ours := strings.CutPrefix(strings.Trim(imported.Path.Value, `"`), module)
-				require.False(t, ours && path != "tests/platform", "%s imports %s", entry.Name(), path)
-			}
-		}
+	out, err := exec.Command("go", "list", "-deps", "./...").Output()
+	require.NoError(t, err)
+	for path := range strings.Lines(string(out)) {
+		own, ours := strings.CutPrefix(path, "github.com/busdk/bus-api-provider-vm/")
+		require.False(t, ours && !strings.HasPrefix(own, "tests/platform"), path)
 	}
 }
 
 // What the Events API refuses of a provider: a wrong token, a missing scope, a
 // name or body that is not allowed.
 func TestEventsRefuses(t *testing.T) {
-	e := startEvents(t)
-	good := platform.ProviderToken(platform.DevSecret)
+	p := begin(t)
 	mint := func(c platform.Claims) string { return platform.Token(platform.DevSecret, c) }
-	revoked := platform.ProviderToken(platform.DevSecret)
-	e.Revoke(revoked)
-	const start, listen = `{"name":"bus.vm.start.request","correlationId":"c","payload":{}}`, "/stream?follow=false&name="
+	good, revoked := p.ProviderToken(), p.ProviderToken()
+	p.Events.Revoke(revoked)
+	const startRequest, stream = `{"name":"bus.vm.start.request","correlationId":"c","payload":{}}`, "/stream?delivery=broadcast&follow=false&name="
 	for name, c := range map[string]struct {
 		method, path, token, body string
 		status                    int
 	}{
-		"good":               {"POST", "", good, start, 202},
-		"not a token":        {"POST", "", "nonsense", start, 401},
-		"another secret":     {"POST", "", platform.ProviderToken("another"), start, 401},
-		"expired":            {"POST", "", mint(platform.Claims{Scope: "vm:write", TTL: -time.Minute}), start, 401},
-		"another audience":   {"POST", "", mint(platform.Claims{Scope: "vm:write", Audience: "ai.hg.fi/auth"}), start, 401},
-		"revoked":            {"POST", "", revoked, start, 401},
-		"scope missing":      {"POST", "", mint(platform.Claims{Scope: "vm:read vm:writer"}), start, 403},
-		"unknown bus name":   {"POST", "", good, `{"name":"bus.vm.delete.request","payload":{}}`, 403},
-		"two documents":      {"POST", "", good, start + start, 400},
+		"good":               {"POST", "", good, startRequest, 202},
+		"not a token":        {"POST", "", "nonsense", startRequest, 401},
+		"another secret":     {"POST", "", platform.Token("another", platform.Claims{Scope: every}), startRequest, 401},
+		"expired":            {"POST", "", mint(platform.Claims{Scope: every, TTL: -time.Minute}), startRequest, 401},
+		"another audience":   {"POST", "", mint(platform.Claims{Scope: every, Audience: "ai.hg.fi/auth"}), startRequest, 401},
+		"revoked":            {"POST", "", revoked, startRequest, 401},
+		"scope missing":      {"POST", "", mint(platform.Claims{Scope: "vm:read vm:writer"}), startRequest, 403},
+		"unknown bus name":   {"POST", "", mint(platform.Claims{Scope: every}), `{"name":"bus.vm.delete.request","payload":{}}`, 403},
+		"two documents":      {"POST", "", good, startRequest + startRequest, 400},
 		"no payload":         {"POST", "", good, `{"name":"bus.vm.start.request"}`, 400},
 		"wildcard":           {"POST", "", good, `{"name":"bus.vm.*","payload":{}}`, 400},
-		"ids differ":         {"POST", "", good, `{"name":"bus.vm.start.request","correlationId":"a","correlation_id":"b","payload":{}}`, 400},
-		"too large":          {"POST", "", good, `{"name":"x.y","payload":"` + strings.Repeat("x", 1<<20) + `"}`, 413},
-		"another path":       {"POST", "/api/v1/events", good, start, 404},
-		"listening":          {"GET", listen + "bus.vm.start.response", good, "", 200},
-		"listening unscoped": {"GET", listen + "bus.vm.start.response", mint(platform.Claims{Scope: "vm:read"}), "", 403},
-		"all names":          {"GET", listen + "bus.vm.%3E", good, "", 400},
+		"too large":          {"POST", "", good, `{"name":"x.y","payload":"` + strings.Repeat("x", 1<<20) + `"}`, 400},
+		"another path":       {"POST", "/api/v1/events", good, startRequest, 404},
+		"listening":          {"GET", stream + "bus.vm.start.response", good, "", 200},
+		"listening unscoped": {"GET", stream + "bus.vm.start.response", mint(platform.Claims{Scope: "vm:read"}), "", 403},
+		"all names":          {"GET", stream + "bus.vm.%3E", good, "", 400},
 	} {
-		t.Run(name, func(t *testing.T) {
-			status, body := call(t, c.method, e.URL()+"/api/v1/events"+c.path, c.token, c.body)
-			require.Equal(t, c.status, status, body)
-		})
+		require.Equal(t, c.status, call(t, c.method, p.URL()+"/api/v1/events"+c.path, c.token, c.body).StatusCode, name)
 	}
-	require.Equal(t, 1, e.Accepted(platform.StartRequest))
+	require.Equal(t, 1, p.Events.Accepted(platform.StartRequest))
 }
 
 // Broadcast reaches every listener of the same subject, unicast one of a group;
 // replay comes first, and a group that returns finds what it missed.
 func TestDelivery(t *testing.T) {
-	e := startEvents(t)
-	const query, unicast = "name=" + ping, "name=" + ping + "&delivery=unicast&replay=true&group=g"
-	send(t, e, ping, "1")
-	broadcast, replayed, other := listen(t, e, "", query), listen(t, e, "", query+"&replay=true"), listen(t, e, "them", query+"&replay=true")
-	a, b := listen(t, e, "", unicast), listen(t, e, "", unicast)
+	p := begin(t)
+	const query, unicast = "delivery=broadcast&name=" + ping, "name=" + ping + "&delivery=unicast&replay=true&group=g"
+	send(t, p, ping, "1", 0)
+	broadcast, replayed, other := listen(t, p, "", query), listen(t, p, "", query+"&replay=true"), listen(t, p, "them", query+"&replay=true")
+	a, b := listen(t, p, "", unicast), listen(t, p, "", unicast)
 	for _, id := range []string{"2", "3"} {
-		send(t, e, ping, id)
+		send(t, p, ping, id, 0)
 	}
 	require.Equal(t, []string{"2", "3"}, broadcast.correlations(t, 2))
 	require.Equal(t, []string{"1", "2", "3"}, replayed.correlations(t, 3))
 	require.Equal(t, []string{"1", "2", "3"}, append(a.correlations(t, 2), b.correlations(t, 1)...))
-	require.Equal(t, []string{"1", "2", "3"}, listen(t, e, "", query+"&replay=true&follow=false").correlations(t, 3))
+	require.Equal(t, []string{"1", "2", "3"}, listen(t, p, "", query+"&replay=true&follow=false").correlations(t, 3))
 
-	require.Equal(t, 5, e.CutStreams(ping))
+	require.Equal(t, 5, p.Events.CutStreams(ping))
 	_, err := other.ReadString('\n')
 	require.ErrorIs(t, err, syscall.ECONNRESET, "another identity got something")
-	send(t, e, ping, "4")
-	require.Equal(t, []string{"4"}, listen(t, e, "", unicast).correlations(t, 1))
+	send(t, p, ping, "4", 0)
+	require.Equal(t, []string{"4"}, listen(t, p, "", unicast).correlations(t, 1))
 }
 
 // Stop is orderly and Kill is not; Restart keeps the address, and the history
 // where it is told to.
 func TestStopKillRestart(t *testing.T) {
-	e := startEvents(t)
-	url := e.URL()
+	p := begin(t)
+	url := p.URL()
 	for _, c := range []struct {
 		end  func() error
 		seen error
 		keep bool
 		want []string
 	}{
-		{e.Stop, io.EOF, true, []string{"old", "new"}},
-		{e.Kill, syscall.ECONNRESET, false, []string{"new"}},
+		{p.Events.Stop, io.EOF, true, []string{"old", "new"}},
+		{p.Events.Kill, syscall.ECONNRESET, false, []string{"new"}},
 	} {
-		send(t, e, ping, "old")
-		r := listen(t, e, "", "name="+ping)
+		send(t, p, ping, "old", 0)
+		r := listen(t, p, "", "delivery=broadcast&name="+ping)
 		require.NoError(t, c.end())
 		_, err := r.ReadByte()
 		require.ErrorIs(t, err, c.seen)
-		require.NoError(t, e.Restart(c.keep))
-		require.Equal(t, url, e.URL())
-		send(t, e, ping, "new")
-		require.Equal(t, c.want, listen(t, e, "", "name="+ping+"&replay=true&follow=false").correlations(t, len(c.want)))
-		require.NoError(t, e.Stop())
-		require.NoError(t, e.Restart(false))
+		require.NoError(t, p.Events.Restart(c.keep))
+		require.Equal(t, url, p.URL())
+		send(t, p, ping, "new", 0)
+		require.Equal(t, c.want, listen(t, p, "", "delivery=broadcast&name="+ping+"&replay=true&follow=false").correlations(t, len(c.want)))
+		require.NoError(t, p.Events.Restart(false))
 	}
 }
 
@@ -144,27 +126,25 @@ func TestLineFaultsStrike(t *testing.T) {
 		"blank":           {platform.Faults{Blank: true}, `\n \t\n\r\n` + id("c")},
 		"CRLF":            {platform.Faults{CRLF: true}, `\{[^\n]*\}\r\n`},
 		"unknown":         {platform.Faults{Unknown: true}, `\{[^\n]*"correlationId":"c"[^\n]*"x_future":` + noise},
-		"snake case":      {platform.Faults{Spelling: platform.SpellSnake}, `\{"id":"[^"]*","name":"[^"]*","correlation_id":"c"` + noise},
-		"both":            {platform.Faults{Spelling: platform.SpellBoth}, `\{[^\n]*"correlationId":"c","correlation_id":"c"` + noise},
+		"snake case":      {platform.Faults{SnakeID: true}, `\{"id":"[^"]*","name":"[^"]*","correlation_id":"c"` + noise},
+		"both":            {platform.Faults{SnakeID: true, BothIDs: true}, `\{[^\n]*"correlationId":"c","correlation_id":"c"` + noise},
 		"duplicate":       {platform.Faults{Duplicate: true}, id("c") + id("c")},
 		"foreign replies": {platform.Faults{Foreign: 2}, `(\{[^\n]*"correlationId":"[^"]{36}"[^\n]*\n){2}` + id("c")},
 		"another name":    {platform.Faults{Truncate: true, Names: []string{ping}}, id("c")},
 		"rate":            {platform.Faults{Truncate: true, Rate: 1e-12}, id("c")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := startEvents(t)
-			r := listen(t, e, "", "name="+pong)
-			e.SetFaults(c.faults)
-			send(t, e, pong, "c")
+			p := begin(t)
+			r := listen(t, p, "", "delivery=broadcast&name="+pong)
+			p.Events.SetFaults(c.faults)
+			send(t, p, pong, "c", 0)
 			_, err := r.Peek(1) // all lines of an event are written at once
 			require.NoError(t, err)
-			e.SetFaults(platform.Faults{})
-			send(t, e, pong, "healed")
+			p.Events.SetFaults(platform.Faults{})
+			send(t, p, pong, "healed", 0)
 			got := ""
-			for !strings.Contains(got, "healed") && err == nil {
-				var line string
+			for line := ""; !strings.Contains(got, "healed") && err == nil; got += line {
 				line, err = r.ReadString('\n')
-				got += line
 			}
 			if c.faults.CutLine {
 				require.ErrorIs(t, err, io.ErrUnexpectedEOF)
@@ -195,25 +175,25 @@ func TestPublishFaultsStrike(t *testing.T) {
 		"of another":   {platform.Faults{PublishStatus: 503, Names: []string{pong}}, 1, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := startEvents(t)
-			e.SetFaults(c.faults)
+			p := begin(t)
+			p.Events.SetFaults(c.faults)
 			ctx := within(t)
 			if c.want == "deadline exceeded" {
 				short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 				defer cancel()
 				ctx = short
 			}
-			_, err := client(t, e, platform.Claims{Scope: pingScope}).Publish(ctx, platform.Message{Name: ping, Payload: 0})
+			err := publish(t, ctx, p, ping, "", 0)
 			if c.want == "" {
 				require.NoError(t, err)
 			} else {
 				require.ErrorContains(t, err, c.want)
 			}
-			require.NoError(t, e.WaitAccepted(within(t), ping, c.processed))
-			require.Equal(t, c.processed, e.Accepted(ping))
-			e.SetFaults(platform.Faults{})
+			require.NoError(t, p.Events.WaitAccepted(within(t), ping, c.processed))
+			require.Equal(t, c.processed, p.Events.Accepted(ping))
+			p.Events.SetFaults(platform.Faults{})
 			if c.faults.Stall {
-				require.NoError(t, e.WaitAccepted(within(t), ping, 1), "it is carried out afterwards")
+				require.NoError(t, p.Events.WaitAccepted(within(t), ping, 1), "it is carried out afterwards")
 			}
 		})
 	}
@@ -221,21 +201,21 @@ func TestPublishFaultsStrike(t *testing.T) {
 
 // A half-open stream never speaks again; Reorder loses nothing.
 func TestHalfOpenAndReorder(t *testing.T) {
-	e := startEvents(t)
-	dead := listen(t, e, "", "name="+pong)
-	e.SetFaults(platform.Faults{HalfOpen: true})
-	send(t, e, pong, "lost")
-	e.SetFaults(platform.Faults{Reorder: 5})
-	r := listen(t, e, "", "name="+pong)
+	p := begin(t)
+	dead := listen(t, p, "", "delivery=broadcast&name="+pong)
+	p.Events.SetFaults(platform.Faults{HalfOpen: true})
+	send(t, p, pong, "lost", 0)
+	p.Events.SetFaults(platform.Faults{Reorder: 5})
+	r := listen(t, p, "", "delivery=broadcast&name="+pong)
 	var want []string
 	for id := range strings.SplitSeq("abcdefghijklmnopqrstuvwxyz", "") {
 		want = append(want, id)
-		send(t, e, pong, id)
+		send(t, p, pong, id, 0)
 	}
 	got := r.correlations(t, len(want))
 	require.NotEqual(t, want, got)
 	require.ElementsMatch(t, want, got)
-	require.NoError(t, e.Stop())
+	require.NoError(t, p.Events.Stop())
 	rest, err := io.ReadAll(dead)
 	require.NoError(t, err)
 	require.Empty(t, rest)

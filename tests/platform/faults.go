@@ -1,13 +1,10 @@
 package platform
 
 import (
-	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -32,7 +29,7 @@ type Faults struct {
 	// closing it: what would be delivered is lost, also after it is lifted.
 	HalfOpen bool
 	// Delay holds back the answer to a publish, which is processed first, the
-	// opening of a stream, and each line.
+	// opening of a stream, and each line, from the publish of its event on.
 	Delay time.Duration
 
 	// PublishStatus and ListenStatus refuse before looking at the token, for
@@ -44,8 +41,7 @@ type Faults struct {
 	// AnswerStatus answers a publish with this status although it was
 	// processed, as a proxy does that lost sight of it.
 	AnswerStatus int
-	// HeaderBytes adds header fields of about so many bytes to the answer to a
-	// publish.
+	// HeaderBytes adds a header field of so many bytes to the answer to a publish.
 	HeaderBytes int
 	// GarbageBody replaces the body of an answer by noise; its status stays,
 	// and the publish is processed. A stream opens with 200, sends the noise
@@ -71,8 +67,9 @@ type Faults struct {
 	// Unknown adds members of every kind, among them a nested correlationId
 	// that is not the event's.
 	Unknown bool
-	// Spelling chooses the correlation id's name.
-	Spelling Spelling
+	// SnakeID names the correlation id correlation_id in place of correlationId,
+	// or beside it, where BothIDs is set as well.
+	SnakeID, BothIDs bool
 	// RepeatID names another request's correlation id in each line before the
 	// event's own, under the same member name.
 	RepeatID bool
@@ -86,26 +83,16 @@ type Faults struct {
 	Foreign int
 }
 
-// Spelling is how a line names its correlation id.
-type Spelling int
-
-// The spellings.
-const (
-	SpellCamel Spelling = iota // correlationId
-	SpellSnake                 // correlation_id
-	SpellBoth
-)
-
 // reorderPause is the quiet after which held events are sent all the same, so
 // that the last replies of a test are late but not lost.
 const reorderPause = 10 * time.Millisecond
 
 // side is what a client does with an event name.
-type side string
+type side int
 
 const (
-	publishing side = "publishing"
-	listening  side = "listening"
+	publishing side = iota
+	listening
 )
 
 func (f *Faults) concerns(name string, by side) bool {
@@ -118,32 +105,23 @@ func (f *Faults) concerns(name string, by side) bool {
 	return !strings.HasSuffix(name, requestSuffix)
 }
 
-// faultSwitch holds the faults in force; changed is closed when they are
-// replaced.
-type faultSwitch struct {
-	current atomic.Pointer[faultsInForce]
-}
-
+// faultsInForce are faults, and what tells that others replaced them.
 type faultsInForce struct {
 	Faults
-	changed chan struct{}
+	changed chan struct{} // closed then
 }
 
-func newFaultSwitch() *faultSwitch {
-	s := &faultSwitch{}
-	s.current.Store(&faultsInForce{changed: make(chan struct{})})
-	return s
+// replace puts f in force.
+func (e *Events) replace(f Faults) {
+	if old := e.faults.Swap(&faultsInForce{Faults: f, changed: make(chan struct{})}); old != nil {
+		close(old.changed)
+	}
 }
 
-func (s *faultSwitch) set(f Faults) {
-	old := s.current.Swap(&faultsInForce{Faults: f, changed: make(chan struct{})})
-	close(old.changed)
-}
-
-// of returns what is in force for name on one side, and what tells that it
+// faultsOf returns what is in force for name on one side, and what tells that it
 // changed.
-func (s *faultSwitch) of(name string, by side) (Faults, <-chan struct{}) {
-	now := s.current.Load()
+func (e *Events) faultsOf(name string, by side) (Faults, <-chan struct{}) {
+	now := e.faults.Load()
 	if !now.concerns(name, by) {
 		return Faults{}, now.changed
 	}
@@ -174,22 +152,4 @@ func (d dice) noise() string {
 		b.WriteByte(letters[d.IntN(len(letters))])
 	}
 	return b.String()
-}
-
-// padding fills header with fields of about so many bytes in all.
-func padding(header http.Header, size int) {
-	const field = 1000
-	for i := 0; i*field < size; i++ {
-		header.Set(fmt.Sprintf("X-Padding-%d", i), strings.Repeat("x", min(field, size-i*field)))
-	}
-}
-
-// statusTypes gives the error.type of the refusals that faults make.
-var statusTypes = map[int]string{
-	http.StatusBadRequest:          typeBadRequest,
-	http.StatusUnauthorized:        typeInvalidAuth,
-	http.StatusForbidden:           typeForbidden,
-	http.StatusInternalServerError: "internal_error",
-	http.StatusServiceUnavailable:  "unavailable",
-	http.StatusTooManyRequests:     "too_many_requests",
 }

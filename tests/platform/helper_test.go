@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -20,9 +19,9 @@ const (
 	account = "00000000-0000-4000-8000-000000000001"
 	// ping and pong are unprotected event names; faults concern pong's listeners
 	// and ping's publishers.
-	ping      = "example.ping"
-	pong      = "example.pong.response"
-	pingScope = "events:send events:listen"
+	ping  = "example.ping"
+	pong  = "example.pong.response"
+	every = platform.ProviderScope + " events:send events:listen"
 )
 
 type object = map[string]any
@@ -36,60 +35,33 @@ func within(t *testing.T) context.Context {
 	return ctx
 }
 
-func startEvents(t *testing.T) *platform.Events {
-	t.Helper()
-	e := platform.NewEvents(platform.EventsConfig{})
-	require.NoError(t, e.Start())
-	t.Cleanup(func() { require.NoError(t, e.Stop()) })
-	return e
-}
-
-func startPlatform(t *testing.T) (*platform.Platform, *platform.Client) {
+func begin(t *testing.T) *platform.Platform {
 	t.Helper()
 	p, err := platform.Start(platform.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.Close()) })
-	return p, client(t, p.Events, platform.Claims{Scope: platform.ProviderScope})
+	return p
 }
 
-func client(t *testing.T, e *platform.Events, claims platform.Claims) *platform.Client {
+func publish(t *testing.T, ctx context.Context, p *platform.Platform, name, correlation string, payload any) error {
 	t.Helper()
-	c := platform.NewClient(e.URL(), platform.Token(platform.DevSecret, claims))
+	c := platform.NewClient(p.URL(), platform.Token(platform.DevSecret, platform.Claims{Scope: every}))
 	t.Cleanup(c.Close)
-	return c
+	return c.Publish(ctx, platform.Message{Name: name, CorrelationID: correlation, Payload: payload})
 }
 
-func send(t *testing.T, e *platform.Events, name, correlation string) {
+func send(t *testing.T, p *platform.Platform, name, correlation string, payload any) {
 	t.Helper()
-	_, err := client(t, e, platform.Claims{Scope: pingScope}).Publish(within(t), platform.Message{Name: name, CorrelationID: correlation, Payload: 0})
-	require.NoError(t, err)
+	require.NoError(t, publish(t, within(t), p, name, correlation, payload))
 }
 
-// call makes one request and returns the whole answer.
-func call(t *testing.T, method, url, token, body string) (status int, text string) {
+// call makes one request; its answer is closed when the test ends.
+func call(t *testing.T, method, url, token, body string) *http.Response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(within(t), method, url, strings.NewReader(body))
 	require.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Content-Type", "application/json")
-	res, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
-	require.NoError(t, err)
-	defer res.Body.Close()
-	all, err := io.ReadAll(res.Body)
-	require.NoError(t, err)
-	return res.StatusCode, string(all)
-}
-
-// reader is a stream read as raw lines, line ends included.
-type reader struct{ *bufio.Reader }
-
-// listen opens a stream and returns once its headers are there.
-func listen(t *testing.T, e *platform.Events, subject, query string) reader {
-	t.Helper()
-	req, err := http.NewRequestWithContext(within(t), http.MethodGet, e.URL()+"/api/v1/events/stream?"+query, nil)
-	require.NoError(t, err)
-	req.Header.Set("Authorization", "Bearer "+platform.Token(platform.DevSecret,
-		platform.Claims{Subject: subject, Scope: pingScope + " " + platform.ProviderScope}))
 	transport := &http.Transport{}
 	res, err := transport.RoundTrip(req)
 	require.NoError(t, err)
@@ -97,24 +69,39 @@ func listen(t *testing.T, e *platform.Events, subject, query string) reader {
 		_ = res.Body.Close()
 		transport.CloseIdleConnections()
 	})
+	return res
+}
+
+// reader is a stream read as raw lines, line ends included.
+type reader struct{ *bufio.Reader }
+
+// listen opens a stream and returns once its headers are there.
+func listen(t *testing.T, p *platform.Platform, subject, query string) reader {
+	t.Helper()
+	token := platform.Token(platform.DevSecret, platform.Claims{Subject: subject, Scope: every})
+	res := call(t, http.MethodGet, p.URL()+"/api/v1/events/stream?"+query, token, "")
 	require.Equal(t, http.StatusOK, res.StatusCode)
 	return reader{bufio.NewReader(res.Body)}
 }
 
-func (r reader) line(t *testing.T) string {
-	t.Helper()
-	line, err := r.ReadString('\n')
-	require.NoError(t, err)
-	return line
+type event struct {
+	CorrelationID  string
+	Payload, Error json.RawMessage
 }
 
-// correlations returns the correlation ids of the next n envelopes.
+func (r reader) event(t *testing.T) (ev event) {
+	t.Helper()
+	line, err := r.ReadBytes('\n')
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(line, &ev))
+	return ev
+}
+
+// correlations returns the correlation ids of the next n events.
 func (r reader) correlations(t *testing.T, n int) (ids []string) {
 	t.Helper()
 	for range n {
-		var env platform.Envelope
-		require.NoError(t, json.Unmarshal([]byte(r.line(t)), &env))
-		ids = append(ids, env.CorrelationID)
+		ids = append(ids, r.event(t).CorrelationID)
 	}
 	return ids
 }

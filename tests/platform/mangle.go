@@ -84,9 +84,9 @@ func (m *mangler) rewrite(ev *event, f *Faults, hit func(bool) bool) []byte {
 	if hit(f.Unknown) {
 		w.Unknown, changed = unknownMembers, true
 	}
-	if hit(f.Spelling != SpellCamel) {
+	if hit(f.SnakeID) {
 		w.Snake, changed = w.CorrelationID, true
-		if f.Spelling == SpellSnake {
+		if !f.BothIDs {
 			w.CorrelationID = ""
 		}
 	}

@@ -25,44 +25,28 @@ func ReplyName(request string) string {
 	return strings.TrimSuffix(request, requestSuffix) + responseSuffix
 }
 
-// protected maps the events of a family to the one scope that both publishing
-// and listening need.
+// protected maps a request to the one scope that publishing it and listening to
+// it need; its reply needs the same.
 var protected = map[string]string{
-	"bus.vm.status":                 "vm:read",
-	"bus.vm.start":                  "vm:write",
-	"bus.vm.stop":                   "vm:write",
-	"bus.billing.entitlement.check": "billing:entitlement:check",
-	"bus.usage.record":              "usage:write",
+	StatusRequest:      "vm:read",
+	StartRequest:       "vm:write",
+	StopRequest:        "vm:write",
+	EntitlementRequest: "billing:entitlement:check",
+	UsageRequest:       "usage:write",
 }
 
-// neededScope returns the scope for name, or false for a protected name that
-// nobody may touch here. general is the scope of unprotected names:
-// events:send or events:listen.
-func neededScope(name, general string) (string, bool) {
-	family, ok := strings.CutSuffix(name, requestSuffix)
-	if !ok {
-		family, ok = strings.CutSuffix(name, responseSuffix)
+// neededScope returns the scope for name; general is that of unprotected names,
+// events:send or events:listen. It is empty for a name of the platform that
+// nobody may use here.
+func neededScope(name, general string) string {
+	if family, ok := strings.CutSuffix(name, responseSuffix); ok {
+		name = family + requestSuffix
 	}
-	if scope, known := protected[family]; ok && known {
-		return scope, true
+	if scope, known := protected[name]; known || strings.HasPrefix(name, "bus.") {
+		return scope
 	}
-	return general, !strings.HasPrefix(name, "bus.")
+	return general
 }
 
-var (
-	eventName = regexp.MustCompile(`^[a-z0-9_-]+(\.[a-z0-9_-]+)+$`)
-	groupName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-)
-
-// checkName returns why name is no event name, or "".
-func checkName(name string) string {
-	switch {
-	case name == "":
-		return "An event name is required."
-	case strings.ContainsAny(name, "*>#?"):
-		return "Wildcards are not allowed: one event name a stream."
-	case !eventName.MatchString(name):
-		return "An event name is two or more dot-separated parts of a-z, 0-9, '-' and '_'."
-	}
-	return ""
-}
+// eventName is two or more parts with dots between them, without wildcards.
+var eventName = regexp.MustCompile(`^[a-z0-9_-]+(\.[a-z0-9_-]+)+$`)

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,18 +15,22 @@ const startPatience = 30 * time.Second
 
 // Config describes a whole platform. The zero value is one on a free port.
 type Config struct {
-	// Addr is where the Events API listens; empty means a free loopback port.
+	// Addr is where the Events API listens; empty means a free loopback port,
+	// which stays the same over restarts.
 	Addr string
-	// Secret signs and verifies all tokens; empty means DevSecret.
+	// Secret signs and verifies all tokens, as raw text; empty means DevSecret.
 	Secret string
 	// Seed is where all dice start.
 	Seed uint64
-	// TLS and IdleTimeout: see EventsConfig.
-	TLS         bool
+	// TLS serves https under a certificate of its own; Events.Roots returns it.
+	TLS bool
+	// IdleTimeout is how long a connection without a request stays open; zero
+	// means for ever. A TLS connection is closed with close_notify.
 	IdleTimeout time.Duration
 	// VM describes the machine.
 	VM VMConfig
-	// Logger gets a line per event; nil means silence.
+	// Logger gets a line per publish (debug when accepted, info when refused),
+	// per stream opened or closed, and per request; nil means silence.
 	Logger *slog.Logger
 }
 
@@ -41,25 +46,23 @@ type Platform struct {
 
 // Start brings everything up and returns once the workers listen.
 func Start(cfg Config) (*Platform, error) {
-	if cfg.Secret == "" {
-		cfg.Secret = DevSecret
+	cfg.Secret = cmp.Or(cfg.Secret, DevSecret)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	events := NewEvents(EventsConfig{
-		Addr: cfg.Addr, Secret: cfg.Secret, Seed: cfg.Seed, TLS: cfg.TLS, IdleTimeout: cfg.IdleTimeout, Logger: cfg.Logger,
-	})
-	if err := events.Start(); err != nil {
+	events := newEvents(cfg)
+	if err := events.start(); err != nil {
 		return nil, err
 	}
-	worker := WorkerConfig{URL: events.URL(), Roots: events.Roots(), Secret: cfg.Secret, Seed: cfg.Seed, Logger: cfg.Logger}
 	p := &Platform{
 		Events:  events,
-		VM:      NewVMWorker(worker, cfg.VM),
-		Billing: NewBillingWorker(worker),
-		Usage:   NewUsageWorker(worker),
+		VM:      newVMWorker(events),
+		Billing: newBillingWorker(events),
+		Usage:   newUsageWorker(events),
 		secret:  cfg.Secret,
 	}
-	for _, w := range p.Workers() {
-		w.Start()
+	for _, w := range p.workers() {
+		w.start()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startPatience)
 	defer cancel()
@@ -69,15 +72,14 @@ func Start(cfg Config) (*Platform, error) {
 	return p, nil
 }
 
-// Workers returns the three workers.
-func (p *Platform) Workers() []*Worker {
+func (p *Platform) workers() []*Worker {
 	return []*Worker{p.VM.Worker, p.Billing.Worker, p.Usage.Worker}
 }
 
 // WaitReady waits until every worker listens, for example after a restart of
 // the Events API.
 func (p *Platform) WaitReady(ctx context.Context) error {
-	for _, w := range p.Workers() {
+	for _, w := range p.workers() {
 		for _, name := range w.names {
 			if err := p.Events.WaitListeners(ctx, name, 1); err != nil {
 				return fmt.Errorf("the %s worker does not listen to %s: %w", w.label, name, err)
@@ -90,24 +92,27 @@ func (p *Platform) WaitReady(ctx context.Context) error {
 // URL is the root of the Events API, for BUS_EVENTS_API_URL.
 func (p *Platform) URL() string { return p.Events.URL() }
 
-// ProviderToken mints a token for BUS_API_TOKEN.
-func (p *Platform) ProviderToken() string { return ProviderToken(p.secret) }
+// ProviderToken mints a token for BUS_API_TOKEN, with every scope that the
+// provider's three backends need.
+func (p *Platform) ProviderToken() string {
+	return Token(p.secret, Claims{Scope: ProviderScope, TTL: serviceTokenTTL})
+}
 
 // CallerToken mints a token for a caller of the provider.
 func (p *Platform) CallerToken(account, scope string) string {
 	return CallerToken(p.secret, account, scope)
 }
 
-// Check is UsageWorker.Check, and what the other workers saw that the contract
+// Check is UsageWorker.Check, and what the workers saw that the contract
 // forbids.
 func (p *Platform) Check(operations ...Operation) []string {
-	return slices.Concat(p.Usage.Check(operations...), p.VM.Violations(), p.Billing.Violations())
+	return slices.Concat(p.Usage.Check(operations...), p.VM.violations(), p.Billing.violations())
 }
 
 // Close stops the workers, then the Events API.
 func (p *Platform) Close() error {
-	for _, w := range p.Workers() {
-		w.Stop()
+	for _, w := range p.workers() {
+		w.close()
 	}
 	return p.Events.Stop()
 }

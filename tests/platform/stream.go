@@ -4,7 +4,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // queueLimit bounds what may wait for one listener; a listener further behind
@@ -19,14 +18,8 @@ type stream struct {
 	dead  atomic.Bool // half-open: swallows everything, for good
 
 	mu    sync.Mutex
-	queue []delivery
+	queue []*event
 	wake  chan struct{} // holds one token while queue has something
-}
-
-// delivery is an event in line since a moment.
-type delivery struct {
-	ev *event
-	at time.Time
 }
 
 func newStream(key groupKey, conn net.Conn) *stream {
@@ -36,7 +29,7 @@ func newStream(key groupKey, conn net.Conn) *stream {
 // push queues ev; it never blocks.
 func (s *stream) push(ev *event) {
 	s.mu.Lock()
-	s.queue = append(s.queue, delivery{ev, time.Now()})
+	s.queue = append(s.queue, ev)
 	full := len(s.queue) > queueLimit
 	s.mu.Unlock()
 	if full {
@@ -50,7 +43,7 @@ func (s *stream) push(ev *event) {
 }
 
 // take returns what is queued and empties the queue.
-func (s *stream) take() []delivery {
+func (s *stream) take() []*event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	batch := s.queue

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -15,7 +16,6 @@ const (
 	// DevSecret is the platform's well-known development secret.
 	DevSecret = "not-a-secret-local-development-hs256-key"
 
-	defaultTokenTTL = time.Hour
 	// serviceTokenTTL outlives any test and any afternoon with busstack.
 	serviceTokenTTL = 30 * 24 * time.Hour
 )
@@ -44,21 +44,12 @@ type Claims struct {
 // Token mints an HS256 token signed with secret as raw text. No two tokens are
 // equal: each gets a random `jti`.
 func Token(secret string, c Claims) string {
-	if c.Subject == "" {
-		c.Subject = Identity
-	}
-	if c.Audience == "" {
-		c.Audience = Audience
-	}
-	if c.TTL == 0 {
-		c.TTL = defaultTokenTTL
-	}
 	now := time.Now()
 	claims := jwt.MapClaims{
-		"sub": c.Subject,
-		"aud": c.Audience,
+		"sub": cmp.Or(c.Subject, Identity),
+		"aud": cmp.Or(c.Audience, Audience),
 		"iat": now.Unix(),
-		"exp": now.Add(c.TTL).Unix(),
+		"exp": now.Add(cmp.Or(c.TTL, time.Hour)).Unix(),
 		"jti": uuid.NewString(),
 	}
 	if c.Scope != "" {
@@ -71,14 +62,7 @@ func Token(secret string, c Claims) string {
 	return text
 }
 
-// ProviderToken is the provider's credential towards Events, with every scope
-// that its three backends need.
-func ProviderToken(secret string) string {
-	return Token(secret, Claims{Scope: ProviderScope, TTL: serviceTokenTTL})
-}
-
-// CallerToken is the token of an end user of the provider's HTTP API. account
-// is a UUID where the account is billed.
+// CallerToken is the token of an end user of the provider's HTTP API.
 func CallerToken(secret, account, scope string) string {
 	return Token(secret, Claims{Subject: account, Scope: scope})
 }

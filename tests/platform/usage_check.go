@@ -38,22 +38,19 @@ func (o Operation) String() string {
 const outcomeUnknown = "unknown"
 
 // trail is what is on record for one operation.
-type trail struct{ requested, finished, failed, corrections []UsageRecord }
-
-func (t *trail) ends() []UsageRecord { return slices.Concat(t.finished, t.failed) }
+type trail struct{ requested, ends, corrections []UsageRecord }
 
 // Check compares the records with the operations and returns every breach, in
 // a stable order; none is good. Whatever is on record, named in operations or
 // not, must be whole: one requested and, after it, one finished or failed, and
 // after an end with an unknown outcome perhaps one correction (data.corrects),
 // each under its own event_id. Operations are told apart by account, request id and
-// action, so a test gives each its own request id. What Violations tells is
-// part of the answer.
+// action, so a test gives each its own request id. What the worker noted
+// itself is part of the answer.
 func (u *UsageWorker) Check(operations ...Operation) []string {
 	trails := map[Operation]*trail{}
 	for _, r := range u.Records() {
-		action, phase := splitEventType(r.EventType)
-		key := Operation{Account: r.Account, RequestID: r.RequestID, Action: action}
+		key := Operation{Account: r.Account, RequestID: r.RequestID, Action: r.action}
 		t := trails[key]
 		if t == nil {
 			t = &trail{}
@@ -63,12 +60,10 @@ func (u *UsageWorker) Check(operations ...Operation) []string {
 		switch {
 		case corrects:
 			t.corrections = append(t.corrections, r)
-		case phase == phaseRequested:
+		case r.phase == phaseRequested:
 			t.requested = append(t.requested, r)
-		case phase == phaseFinished:
-			t.finished = append(t.finished, r)
-		case phase == phaseFailed:
-			t.failed = append(t.failed, r)
+		default:
+			t.ends = append(t.ends, r)
 		}
 	}
 	var found []string
@@ -83,7 +78,7 @@ func (u *UsageWorker) Check(operations ...Operation) []string {
 		}
 	}
 	slices.Sort(found)
-	return append(found, u.Violations()...)
+	return append(found, u.violations()...)
 }
 
 // breaches returns how t is not whole.
@@ -91,14 +86,14 @@ func (t *trail) breaches(key Operation) (found []string) {
 	report := func(format string, args ...any) {
 		found = append(found, fmt.Sprintf("%s: %s", key, fmt.Sprintf(format, args...)))
 	}
-	ends := t.ends()
+	ends := t.ends
 	if n := len(t.requested); n != 1 {
 		report("%d requested records, want 1", n)
 	}
 	if n := len(ends); n != 1 {
 		report("%d terminal records, want 1", n)
 	}
-	if len(t.requested) > 0 && len(ends) > 0 && ends[0].Order < t.requested[0].Order {
+	if len(t.requested) > 0 && len(ends) > 0 && ends[0].order < t.requested[0].order {
 		report("the terminal record came before the requested one")
 	}
 	if n := len(t.corrections); n > 1 {
@@ -106,7 +101,7 @@ func (t *trail) breaches(key Operation) (found []string) {
 	}
 	for _, c := range t.corrections {
 		switch {
-		case len(ends) == 0, ends[0].Order > c.Order:
+		case len(ends) == 0, ends[0].order > c.order:
 			report("a correction came before the terminal record")
 		case c.Data["corrects"] != ends[0].EventID:
 			report("the correction is of %v, and the terminal record is %s", c.Data["corrects"], ends[0].EventID)
@@ -127,27 +122,21 @@ func (w Want) breach(t *trail) string {
 		}
 		return "no record"
 	}
+	ended := func(finished bool) bool {
+		return slices.ContainsFunc(t.ends, func(r UsageRecord) bool { return (r.phase == phaseFinished) == finished })
+	}
 	switch {
 	case w == WantNothing:
 		return "there are records of work that was refused"
-	case w == WantFinished && len(t.finished) == 0:
+	case w == WantFinished && !ended(true):
 		return "accepted, but not on record as finished"
-	case w == WantFailed && len(t.failed) == 0:
+	case w == WantFailed && !ended(false):
 		return "failed, but not on record as failed"
 	}
 	return ""
 }
 
-// WaitClean waits until Check finds nothing and returns nil, or what Check
-// still finds when ctx ends.
-func (u *UsageWorker) WaitClean(ctx context.Context, operations ...Operation) []string {
-	var found []string
-	clean := func() bool {
-		found = u.Check(operations...)
-		return len(found) == 0
-	}
-	if u.changed.wait(ctx, clean) != nil {
-		return found
-	}
-	return nil
+// WaitClean waits until Check finds nothing, or ctx ends.
+func (u *UsageWorker) WaitClean(ctx context.Context, operations ...Operation) error {
+	return u.changed.wait(ctx, func() bool { return len(u.Check(operations...)) == 0 })
 }

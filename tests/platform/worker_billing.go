@@ -2,6 +2,7 @@ package platform
 
 import (
 	"encoding/json"
+	"maps"
 	"sync"
 
 	"github.com/google/uuid"
@@ -24,14 +25,12 @@ type BillingWorker struct {
 	*Worker
 
 	mu        sync.Mutex
-	general   Decision
-	decisions map[string]Decision
+	decisions map[string]Decision // by account; "" has that of every other one
 }
 
-// NewBillingWorker returns a worker that is not listening yet.
-func NewBillingWorker(worker WorkerConfig) *BillingWorker {
-	b := &BillingWorker{general: Decision{Allowed: true}, decisions: map[string]Decision{}}
-	b.Worker = newWorker(worker, "billing", billingScope, EntitlementRequest)
+func newBillingWorker(e *Events) *BillingWorker {
+	b := &BillingWorker{decisions: map[string]Decision{"": {Allowed: true}}}
+	b.Worker = newWorker(e, "billing", billingScope, EntitlementRequest)
 	b.echoAs = "usage"
 	b.handle = b.answer
 	return b
@@ -41,10 +40,6 @@ func NewBillingWorker(worker WorkerConfig) *BillingWorker {
 func (b *BillingWorker) Decide(account string, d Decision) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if account == "" {
-		b.general = d
-		return
-	}
 	b.decisions[account] = d
 }
 
@@ -59,7 +54,7 @@ func (b *BillingWorker) answer(req Request) (map[string]any, *EventError) {
 	b.mu.Lock()
 	decision, ok := b.decisions[req.Account]
 	if !ok {
-		decision = b.general
+		decision = b.decisions[""]
 	}
 	b.mu.Unlock()
 	return decision.payload(), nil
@@ -72,14 +67,11 @@ func (d Decision) payload() map[string]any {
 			d.Reason = "billing_active"
 		}
 	}
-	reply := map[string]any{"allowed": d.Allowed, "reason": d.Reason}
-	for member, value := range map[string]string{
+	reply := map[string]any{
+		"allowed": d.Allowed, "reason": d.Reason,
 		"command": d.Command, "plan_id": d.PlanID, "recommended_plan": d.RecommendedPlan,
-	} {
-		if value != "" {
-			reply[member] = value
-		}
 	}
+	maps.DeleteFunc(reply, func(_ string, value any) bool { return value == "" })
 	if len(d.Usage) > 0 {
 		reply["usage"] = d.Usage
 	}

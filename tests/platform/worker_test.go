@@ -11,56 +11,51 @@ import (
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
-// What each behaviour makes of a start: the replies, as payload and error, what
-// became of the request, and the machine.
+// What each behaviour makes of a start: the replies, as payload and error, and
+// the machine.
 func TestBehavioursStrike(t *testing.T) {
 	const accepted, none = `{"accepted":true,"action":"start"} `, `{} `
-	refuse := func(form platform.ErrorForm, inPayload bool) platform.Behaviour {
-		return platform.Behaviour{Refuse: &platform.EventError{Code: "no_capacity", Message: "none left", Form: form, InPayload: inPayload}}
+	refuse := func(e platform.EventError) platform.Behaviour {
+		e.Code, e.Message = "no_capacity", "none left"
+		return platform.Behaviour{Refuse: &e}
 	}
 	for name, c := range map[string]struct {
 		behaviour platform.Behaviour
 		want      []string
-		fate      platform.Fate
 		state     string
 	}{
-		"well":              {platform.Behaviour{}, []string{accepted}, platform.Answered, "ready"},
-		"deaf":              {platform.Behaviour{Deaf: true}, nil, platform.Ignored, "stopped"},
-		"silent":            {platform.Behaviour{Silent: true}, nil, platform.Withheld, "ready"},
-		"duplicate":         {platform.Behaviour{Duplicate: 1}, []string{accepted, accepted}, platform.Answered, "ready"},
-		"held":              {platform.Behaviour{Hold: 2}, []string{accepted}, platform.Answered, "ready"},
-		"payload replaced":  {platform.Behaviour{Payload: json.RawMessage(`"what"`)}, []string{`"what" `}, platform.Answered, "ready"},
-		"error with type":   {refuse(platform.ErrorWithType, false), []string{none + `{"message":"none left","type":"no_capacity"}`}, platform.Refused, "stopped"},
-		"error with code":   {refuse(platform.ErrorWithCode, false), []string{none + `{"code":"no_capacity","message":"none left"}`}, platform.Refused, "stopped"},
-		"error as text":     {refuse(platform.ErrorText, false), []string{none + `"no_capacity: none left"`}, platform.Refused, "stopped"},
-		"error in payload":  {refuse(platform.ErrorText, true), []string{`{"error":"no_capacity: none left"} `}, platform.Refused, "stopped"},
-		"of another name":   {platform.Behaviour{Deaf: true, Names: []string{platform.StopRequest}}, []string{accepted}, platform.Answered, "ready"},
-		"of another caller": {platform.Behaviour{Deaf: true, Accounts: []string{"someone"}}, []string{accepted}, platform.Answered, "ready"},
+		"well":             {platform.Behaviour{}, []string{accepted}, "ready"},
+		"deaf":             {platform.Behaviour{Deaf: true}, nil, "stopped"},
+		"silent":           {platform.Behaviour{Silent: true}, nil, "ready"},
+		"duplicate":        {platform.Behaviour{Duplicate: 1}, []string{accepted, accepted}, "ready"},
+		"held":             {platform.Behaviour{Hold: 2}, []string{accepted}, "ready"},
+		"payload replaced": {platform.Behaviour{Payload: json.RawMessage(`"what"`)}, []string{`"what" `}, "ready"},
+		"error with type":  {refuse(platform.EventError{}), []string{none + `{"message":"none left","type":"no_capacity"}`}, "stopped"},
+		"error with code":  {refuse(platform.EventError{WithCode: true}), []string{none + `{"code":"no_capacity","message":"none left"}`}, "stopped"},
+		"error as text":    {refuse(platform.EventError{AsText: true}), []string{none + `"no_capacity: none left"`}, "stopped"},
+		"error in payload": {refuse(platform.EventError{AsText: true, InPayload: true}), []string{`{"error":"no_capacity: none left"} `}, "stopped"},
+		"of another name":  {platform.Behaviour{Deaf: true, Names: []string{platform.StopRequest}}, []string{accepted}, "ready"},
 		"echo": {platform.Behaviour{Echo: true}, []string{
 			`{"accepted":true,"action":"start","details":{"account_id":"` + account + `","correlation_id":"c","request_id":"r"}} `,
-		}, platform.Answered, "ready"},
+		}, "ready"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, c1 := startPlatform(t)
-			replies := listen(t, p.Events, "", "name="+platform.ReplyName(platform.StartRequest))
+			p := begin(t)
+			replies := listen(t, p, "", "delivery=broadcast&name="+platform.ReplyName(platform.StartRequest))
+			statuses := listen(t, p, "", "delivery=broadcast&name="+platform.ReplyName(platform.StatusRequest))
 			p.VM.SetBehaviour(c.behaviour)
-			ask := func(correlation string) {
-				_, err := c1.Publish(within(t), platform.Message{Name: platform.StartRequest, CorrelationID: correlation,
-					Payload: object{"runtime": "default", "account_id": account, "request_id": "r"}})
-				require.NoError(t, err)
-			}
-			ask("c")
+			write := object{"runtime": "default", "account_id": account, "request_id": "r"}
+			send(t, p, platform.StartRequest, "c", write)
 			require.NoError(t, p.VM.WaitAsked(within(t), platform.StartRequest, 1))
-			require.Equal(t, c.state, p.VM.State())
-			require.Equal(t, c.fate, p.VM.Asked(platform.StartRequest)[0].Fate)
 			p.VM.SetBehaviour() // releases what is held
+			send(t, p, platform.StatusRequest, "s", write)
+			require.JSONEq(t, `{"state":"`+c.state+`","provider":"fake"}`, string(statuses.event(t).Payload))
 			for _, want := range c.want {
-				var got platform.Envelope
-				require.NoError(t, json.Unmarshal([]byte(replies.line(t)), &got))
+				got := replies.event(t)
 				require.Equal(t, "c", got.CorrelationID)
 				require.Equal(t, want, string(got.Payload)+" "+string(got.Error))
 			}
-			ask("after")
+			send(t, p, platform.StartRequest, "after", write)
 			require.Equal(t, []string{"after"}, replies.correlations(t, 1))
 		})
 	}
@@ -70,36 +65,28 @@ func TestBehavioursStrike(t *testing.T) {
 // nobody, another runtime, a check of no scope. A repeated read is none, nor is
 // an event that the API delivers twice.
 func TestWorkersNoteBreaches(t *testing.T) {
-	p, c := startPlatform(t)
-	asked := map[string]int{}
-	ask := func(name, correlation string, payload object) {
+	p := begin(t)
+	ask := func(worker *platform.Worker, name, correlation string, payload object) {
 		t.Helper()
-		_, err := c.Publish(within(t), platform.Message{Name: name, CorrelationID: correlation, Payload: payload})
-		require.NoError(t, err)
-		asked[name]++
-		for _, w := range p.Workers()[:2] {
-			if strings.HasPrefix(name, "bus.billing") == (w == p.Billing.Worker) {
-				require.NoError(t, w.WaitAsked(within(t), name, asked[name]))
-			}
-		}
+		n := len(worker.Asked(name))
+		send(t, p, name, correlation, payload)
+		require.NoError(t, worker.WaitAsked(within(t), name, n+1))
 	}
 	write := object{"runtime": "default", "account_id": account, "request_id": "r"}
-	ask(platform.StartRequest, "fine", write)
-	ask(platform.StatusRequest, "fine", object{"runtime": "default"})
-	ask(platform.StatusRequest, "fine", object{"runtime": "default"})
-	ask(platform.EntitlementRequest, "fine", object{"account_id": account, "scope": "vm:write"})
+	ask(p.VM.Worker, platform.StartRequest, "fine", write)
+	ask(p.VM.Worker, platform.StatusRequest, "fine", object{"runtime": "default"})
+	ask(p.VM.Worker, platform.StatusRequest, "fine", object{"runtime": "default"})
+	ask(p.Billing.Worker, platform.EntitlementRequest, "fine", object{"account_id": account, "scope": "vm:write"})
 	p.Events.SetFaults(platform.Faults{Duplicate: true, Names: []string{platform.StopRequest}})
-	ask(platform.StopRequest, "delivered twice", write)
-	asked[platform.StopRequest]++
+	ask(p.VM.Worker, platform.StopRequest, "delivered twice", write)
 	require.NoError(t, p.VM.WaitAsked(within(t), platform.StopRequest, 2))
 	p.Events.SetFaults(platform.Faults{})
 	require.Empty(t, p.Check())
-	require.Equal(t, map[string]int{"delivered twice": 1}, p.VM.Publishes(platform.StopRequest))
 
-	ask(platform.StartRequest, "fine", write)
-	ask(platform.StopRequest, "nobody", object{"runtime": "default"})
-	ask(platform.StatusRequest, "elsewhere", object{"runtime": "other"})
-	ask(platform.EntitlementRequest, "noscope", object{"account_id": account})
+	ask(p.VM.Worker, platform.StartRequest, "fine", write)
+	ask(p.VM.Worker, platform.StopRequest, "nobody", object{"runtime": "default"})
+	ask(p.VM.Worker, platform.StatusRequest, "elsewhere", object{"runtime": "other"})
+	ask(p.Billing.Worker, platform.EntitlementRequest, "noscope", object{"account_id": account})
 	got := p.Check()
 	slices.Sort(got)
 	require.Equal(t, []string{
@@ -147,25 +134,20 @@ func TestCheck(t *testing.T) {
 		"not in the taxonomy":       {"aborted@1", platform.WantNothing, []string{"not in the taxonomy"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, c1 := startPlatform(t)
-			deliveries := strings.Fields(c.deliveries)
-			for i, d := range deliveries {
+			p := begin(t)
+			for i, d := range strings.Fields(c.deliveries) {
 				phase, id, _ := strings.Cut(d, "@")
 				id, corrected, corrects := strings.Cut(id, "~")
 				data := object{"request_id": "r", "action": "start", "runtime": "default"}
-				switch phase {
-				case "finished":
-					data["outcome"] = "accepted"
-				case "failed":
-					data["outcome"] = "unknown"
+				if outcome := map[string]string{"finished": "accepted", "failed": "unknown"}[phase]; outcome != "" {
+					data["outcome"] = outcome
 				}
 				if corrects {
 					data["corrects"] = "e" + corrected
 				}
-				_, err := c1.Publish(within(t), platform.Message{Name: platform.UsageRequest, CorrelationID: d, Payload: object{
+				send(t, p, platform.UsageRequest, d, object{
 					"event_id": "e" + id, "event_type": "runtime_start_" + phase, "account_id": account, "occurred_at": "2026-01-02T03:04:05.678Z", "data": data,
-				}})
-				require.NoError(t, err)
+				})
 				require.NoError(t, p.Usage.WaitAsked(within(t), platform.UsageRequest, i+1))
 			}
 			got := p.Check(platform.Operation{Account: account, RequestID: "r", Action: "start", Want: c.want})

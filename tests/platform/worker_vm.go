@@ -1,8 +1,8 @@
 package platform
 
 import (
+	"cmp"
 	"encoding/json"
-	"maps"
 	"sync"
 	"time"
 )
@@ -27,10 +27,6 @@ type VMConfig struct {
 	StartTime, StopTime time.Duration
 	// Provider is status.provider; empty means "fake".
 	Provider string
-	// Details is status.details; empty leaves it out.
-	Details map[string]any
-	// Now is the clock of the machine; nil means time.Now.
-	Now func() time.Time
 }
 
 // VMWorker answers status, start and stop for one machine:
@@ -44,33 +40,15 @@ type VMWorker struct {
 	state string
 	next  string // where state leads once due has come; empty at rest
 	due   time.Time
-	// writes holds the event that carried each correlation id of a start or
-	// stop, bounded by forgetting all of them at once.
+	// writes holds the event that carried each correlation id of a start or stop.
 	writes map[string]string
 }
 
-// NewVMWorker returns a worker that is not listening yet.
-func NewVMWorker(worker WorkerConfig, vm VMConfig) *VMWorker {
-	if vm.State == "" {
-		vm.State = StateStopped
-	}
-	if vm.Provider == "" {
-		vm.Provider = "fake"
-	}
-	if vm.Now == nil {
-		vm.Now = time.Now
-	}
-	v := &VMWorker{cfg: vm, state: vm.State, writes: map[string]string{}}
-	v.Worker = newWorker(worker, "vm", vmScope, StatusRequest, StartRequest, StopRequest)
+func newVMWorker(e *Events) *VMWorker {
+	v := &VMWorker{cfg: e.cfg.VM, state: cmp.Or(e.cfg.VM.State, StateStopped), writes: map[string]string{}}
+	v.Worker = newWorker(e, "vm", vmScope, StatusRequest, StartRequest, StopRequest)
 	v.handle = v.answer
 	return v
-}
-
-// State returns where the machine is now.
-func (v *VMWorker) State() string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.settle()
 }
 
 // SetState puts the machine there, at rest. Any text will do.
@@ -82,7 +60,7 @@ func (v *VMWorker) SetState(state string) {
 
 // settle makes a transition that is due. v.mu is held.
 func (v *VMWorker) settle() string {
-	if v.next != "" && !v.cfg.Now().Before(v.due) {
+	if v.next != "" && !time.Now().Before(v.due) {
 		v.state, v.next = v.next, ""
 	}
 	return v.state
@@ -95,7 +73,7 @@ func (v *VMWorker) move(goal, passing string, while time.Duration) {
 	case while == 0:
 		v.state, v.next = goal, ""
 	default:
-		v.state, v.next, v.due = passing, goal, v.cfg.Now().Add(while)
+		v.state, v.next, v.due = passing, goal, time.Now().Add(while)
 	}
 }
 
@@ -110,40 +88,22 @@ func (v *VMWorker) answer(req Request) (map[string]any, *EventError) {
 	if req.CorrelationID == "" {
 		v.violate(req, "no correlation id")
 	}
-	if req.Name != StatusRequest {
-		v.judgeWrite(req)
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	switch req.Name {
-	case StartRequest:
-		v.move(StateReady, StateStarting, v.cfg.StartTime)
-		return map[string]any{"accepted": true, "action": "start"}, nil
-	case StopRequest:
-		v.move(StateStopped, StateStopping, v.cfg.StopTime)
-		return map[string]any{"accepted": true, "action": "stop"}, nil
-	}
-	status := map[string]any{"state": v.settle(), "provider": v.cfg.Provider}
-	if len(v.cfg.Details) > 0 {
-		status["details"] = maps.Clone(v.cfg.Details)
-	}
-	return status, nil
-}
-
-// judgeWrite notes what a start or stop must not do: name nobody, or be
-// published twice under one correlation id.
-func (v *VMWorker) judgeWrite(req Request) {
-	if req.Account == "" || req.RequestID == "" {
+	if req.Name != StatusRequest && (req.Account == "" || req.RequestID == "") {
 		v.violate(req, "account_id and request_id are required: %s", req.Payload)
 	}
 	v.mu.Lock()
-	if len(v.writes) > requestLogLimit {
-		clear(v.writes)
+	defer v.mu.Unlock()
+	if req.Name == StatusRequest {
+		return map[string]any{"state": v.settle(), "provider": cmp.Or(v.cfg.Provider, "fake")}, nil
 	}
 	first, seen := v.writes[req.CorrelationID]
-	v.writes[req.CorrelationID] = req.EventID
-	v.mu.Unlock()
-	if seen && first != req.EventID {
+	if v.writes[req.CorrelationID] = req.EventID; seen && first != req.EventID {
 		v.violate(req, "published twice under one correlation id")
 	}
+	if req.Name == StartRequest {
+		v.move(StateReady, StateStarting, v.cfg.StartTime)
+		return map[string]any{"accepted": true, "action": "start"}, nil
+	}
+	v.move(StateStopped, StateStopping, v.cfg.StopTime)
+	return map[string]any{"accepted": true, "action": "stop"}, nil
 }

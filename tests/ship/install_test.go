@@ -3,11 +3,10 @@
 package ship
 
 import (
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/stretchr/testify/require"
 )
 
@@ -19,11 +18,7 @@ func newerVersion(t testing.TB) string {
 	work := t.TempDir()
 	tree := filepath.Join(work, "tree")
 	output(t, "dpkg-deb", "-R", packaged(t), tree)
-	control := filepath.Join(tree, "DEBIAN", "control")
-	text, err := os.ReadFile(control)
-	require.NoError(t, err)
-	newer := strings.Replace(string(text), "\nVersion: ", "\nVersion: 9999.", 1)
-	require.NoError(t, os.WriteFile(control, []byte(newer), 0o644))
+	output(t, "sed", "-i", "s/^Version: /&9999./", filepath.Join(tree, "DEBIAN", "control"))
 	deb := filepath.Join(work, "newer.deb")
 	output(t, "dpkg-deb", "--root-owner-group", "-Znone", "-b", tree, deb)
 	return deb
@@ -41,9 +36,9 @@ func TestPackageWithoutSystemd(t *testing.T) {
 	require.Contains(t, m.must(t, name+" --version"), name)
 	// It runs as it is, without anything from the machine but its settings.
 	m.must(t, "BUS_VM_JWT_SECRET='"+secret+"' "+name+" --config /etc/"+name+"/config.yaml --addr unix:/tmp/api.sock >/tmp/log 2>&1 &")
-	eventually(t, "serving", func() bool { return m.try(t, "grep -q msg=serving /tmp/log").code == 0 })
+	harness.Eventually(t, "serving", func() bool { return m.try(t, "grep -q msg=serving /tmp/log").code == 0 })
 	m.must(t, "kill $(pidof "+name+")")
-	eventually(t, "its end", func() bool { return m.try(t, "pidof "+name).code != 0 })
+	harness.Eventually(t, "its end", func() bool { return m.try(t, "pidof "+name).code != 0 })
 	require.NotContains(t, m.must(t, "cat /tmp/log"), "level=ERROR")
 
 	// An upgrade keeps what the operator changed, and secrets.

@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/stretchr/testify/require"
 )
 
@@ -20,18 +22,17 @@ import (
 // loopback only, and its own processes, which all end with it. Its mounts are
 // seen by nobody else.
 type machine struct {
-	root   string
-	holder *exec.Cmd
-	id     string // of the process in whose namespaces everything runs
+	root string
+	id   string // of the process in whose namespaces everything runs
 }
 
 // bare is the archive of a Debian with nothing but its essential packages and
 // apt, and what to trust.
 var bare = sync.OnceValues(func() (string, error) {
-	archive := filepath.Join(suite.directory, "bare.tar")
+	archive := filepath.Join(shared, "bare.tar")
 	command := exec.Command("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--include=ca-certificates",
 		"--aptopt=Acquire::Languages none", "--skip=cleanup/apt/lists", "bookworm", archive)
-	command.Env = append(os.Environ(), "TMPDIR="+suite.directory)
+	command.Env = append(os.Environ(), "TMPDIR="+shared)
 	said, err := command.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("mmdebstrap: %w\n%s", err, said)
@@ -45,7 +46,7 @@ func newMachine(t testing.TB) *machine {
 	archive, err := bare()
 	require.NoError(t, err)
 	m := &machine{}
-	m.root, err = os.MkdirTemp(suite.directory, "machine-")
+	m.root, err = os.MkdirTemp(shared, "machine-")
 	require.NoError(t, err)
 	output(t, "tar", "-xpf", archive, "-C", m.root)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(m.root)) })
@@ -53,27 +54,17 @@ func newMachine(t testing.TB) *machine {
 	// Private first: nothing that is mounted here may show outside.
 	begin := `mount --make-rprivate / && mount -t proc proc "$0/proc" && mount -t tmpfs tmpfs "$0/run" &&
 		mount -t tmpfs tmpfs "$0/tmp" && ip link set lo up && echo up && exec sleep infinity`
-	m.holder = exec.Command("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child=SIGKILL", "sh", "-c", begin, m.root)
-	said, stderr := &logged{}, &logged{}
-	m.holder.Stdout, m.holder.Stderr = said, stderr
-	require.NoError(t, m.holder.Start())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = m.holder.Wait() // it is killed at the end
-	}()
+	holder := exec.Command("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child=SIGKILL", "sh", "-c", begin, m.root)
+	said, stderr := &harness.Output{}, &harness.Output{}
+	holder.Stdout, holder.Stderr = said, stderr
+	require.NoError(t, holder.Start())
 	t.Cleanup(func() {
-		_ = m.holder.Process.Kill()
-		<-ended
+		_ = holder.Process.Kill()
+		_ = holder.Wait()
 	})
-	eventually(t, "a machine: "+stderr.String(), func() bool { return said.String() == "up\n" })
-	m.id = strconv.Itoa(onlyChild(t, m.holder.Process.Pid).Pid)
+	harness.Eventually(t, "a machine", func() bool { return said.String() == "up\n" }, stderr)
+	m.id = strconv.Itoa(onlyChild(t, holder.Process.Pid).Pid)
 	return m
-}
-
-// environment is that of every command on the machine.
-var environment = []string{
-	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
 }
 
 // result is what a script leaves behind.
@@ -88,29 +79,27 @@ func (m *machine) try(t testing.TB, script string) result {
 	return m.enter(t, script, "--net")
 }
 
-// online is try with the network of the machine that runs the tests.
-func (m *machine) online(t testing.TB, script string) result {
-	t.Helper()
-	resolver, err := os.ReadFile("/etc/resolv.conf")
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(m.path("etc/resolv.conf"), resolver, 0o644))
-	return m.enter(t, script)
-}
-
 func (m *machine) enter(t testing.TB, script string, namespaces ...string) result {
 	t.Helper()
-	arguments := append([]string{"--target", m.id, "--root", "--mount", "--pid"}, namespaces...)
-	arguments = append(arguments, "chroot", m.root, "bash", "-c", "cd /root && "+script)
-	command := exec.Command("nsenter", arguments...)
-	command.Env = environment
+	command := m.bash(namespaces, "-c", "cd /root && "+script)
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
-	command.WaitDelay = waitLimit // a script that leaves something behind must redirect it
 	var exit *exec.ExitError
 	if err := command.Run(); err != nil && !errors.As(err, &exit) {
 		require.NoError(t, err)
 	}
 	return result{command.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// bash is a shell on the machine, in its processes and further namespaces.
+func (m *machine) bash(namespaces []string, args ...string) *exec.Cmd {
+	args = slices.Concat([]string{"--target", m.id, "--root", "--mount", "--pid"}, namespaces, []string{"chroot", m.root, "bash"}, args)
+	command := exec.Command("nsenter", args...)
+	command.Env = []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
+	}
+	command.WaitDelay = harness.WaitLimit // a script that leaves something behind must redirect it
+	return command
 }
 
 // must runs a script that has to succeed, and returns what it printed.

@@ -3,17 +3,13 @@
 package ship
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -22,64 +18,35 @@ const (
 	name       = "bus-api-provider-vm"
 	moduleRoot = "../.."
 	secret     = "the secret of the shipping tests, 44 bytes long"
-
-	// waitLimit bounds every wait for another process.
-	waitLimit = 30 * time.Second
-	pollEvery = 10 * time.Millisecond
 )
-
-// eventually polls until ok, and fails the test when that takes too long.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(waitLimit); !ok(); time.Sleep(pollEvery) {
-		require.False(t, time.Now().After(deadline), "after %s still not: %s", waitLimit, what)
-	}
-}
-
-// logged is what a process writes, readable while it runs.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // onlyChild is the process that a wrapper such as strace started.
 func onlyChild(t testing.TB, parent int) *os.Process {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", parent, parent))
 	require.NoError(t, err)
-	id, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	var id int
+	_, err = fmt.Sscan(string(text), &id)
 	require.NoError(t, err)
 	child, err := os.FindProcess(id)
 	require.NoError(t, err)
 	return child
 }
 
-// suite is what all tests share.
-var suite struct{ directory string } // removed at the end
+// shared is a directory that is removed at the end.
+var shared string
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
-
-func testMain(m *testing.M) int {
-	directory, err := os.MkdirTemp("/var/tmp", "bus-vm-ship-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(directory)
-	suite.directory = directory
-	return m.Run()
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		directory, err := os.MkdirTemp("/var/tmp", "bus-vm-ship-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(directory)
+		shared = directory
+		return m.Run()
+	}())
 }
 
 // inRoot is a path of the repository, absolute.
@@ -102,11 +69,9 @@ func packaged(t testing.TB) string {
 // output runs a program that must succeed, and returns what it writes.
 func output(t testing.TB, program string, args ...string) string {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
-	command := exec.Command(program, args...)
-	command.Stdout, command.Stderr = &stdout, &stderr
-	require.NoError(t, command.Run(), "%s %s\n%s%s", program, strings.Join(args, " "), &stdout, &stderr)
-	return stdout.String() + stderr.String()
+	said, err := exec.Command(program, args...).CombinedOutput()
+	require.NoError(t, err, "%s %s\n%s", program, strings.Join(args, " "), said)
+	return string(said)
 }
 
 // unpacked is a directory with the files of the package.

@@ -3,9 +3,6 @@
 package ship
 
 import (
-	"context"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -23,13 +21,12 @@ import (
 // its system calls, the kinds of its sockets, and its memory, traced while it
 // starts, serves, reloads, records usage on disk and ends.
 func TestServiceKeepsWithinItsSandbox(t *testing.T) {
-	const file = name + ".service"
 	calls := traced(t)
 	require.Greater(t, len(calls), 200)
 
-	allowed := filtered(t, setting(t, file, "SystemCallFilter"))
-	families := strings.Fields(setting(t, file, "RestrictAddressFamilies")[0])
-	require.Equal(t, []string{"yes"}, setting(t, file, "MemoryDenyWriteExecute"))
+	allowed := filtered(t, setting(t, "SystemCallFilter"))
+	families := strings.Fields(setting(t, "RestrictAddressFamilies")[0])
+	require.Equal(t, []string{"yes"}, setting(t, "MemoryDenyWriteExecute"))
 	refused := map[string]bool{}
 	for _, call := range calls {
 		name, arguments, _ := strings.Cut(call, "(")
@@ -64,29 +61,19 @@ func traced(t *testing.T) []string {
 		"--addr", "unix:"+addr, "--admin-addr", "127.0.0.1:0", "--usage-backend", "events", "--backend", "events",
 		"--billing-backend", "events", "--events-url", p.URL())
 	command.Env = []string{"BUS_VM_JWT_SECRET=" + secret, "BUS_API_TOKEN=" + p.ProviderToken(), "STATE_DIRECTORY=" + work}
-	log := &logged{}
+	log := &harness.Output{}
 	command.Stderr = log
 	require.NoError(t, command.Start())
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", addr)
-	}}
-	status := func(method, path string) int {
-		request, err := http.NewRequest(method, "http://localhost"+path, nil)
-		require.NoError(t, err)
-		request.Header.Set("Authorization", "Bearer "+p.CallerToken("7c9e6679-7425-40de-944b-e07fc1f90ae7", "vm:read vm:write"))
-		reply, err := transport.RoundTrip(request)
-		if err != nil {
-			return 0 // it does not listen yet
-		}
-		_ = reply.Body.Close()
-		return reply.StatusCode
+	token := p.CallerToken("7c9e6679-7425-40de-944b-e07fc1f90ae7", "vm:read vm:write")
+	curl := func(path string, flags ...string) error {
+		return exec.Command("curl", append(flags, "-sf", "--unix-socket", addr, "-H", "Authorization: Bearer "+token, "http://vm"+path)...).Run()
 	}
-	eventually(t, "ready", func() bool { return status("GET", "/readyz") == 200 })
-	require.Equal(t, 200, status("GET", "/api/v1/vm/status"))
-	require.Equal(t, 202, status("POST", "/api/v1/vm/start"))
+	harness.Eventually(t, "ready", func() bool { return curl("/readyz") == nil }, log)
+	require.NoError(t, curl("/api/v1/vm/status"))
+	require.NoError(t, curl("/api/v1/vm/start", "-X", "POST"))
 	child := onlyChild(t, command.Process.Pid)
 	require.NoError(t, child.Signal(syscall.SIGHUP))
-	eventually(t, "the reload", func() bool { return strings.Contains(log.String(), "why=SIGHUP") })
+	harness.Eventually(t, "the reload", func() bool { return strings.Contains(log.String(), "why=SIGHUP") }, log)
 	require.NoError(t, child.Signal(syscall.SIGTERM))
 	require.NoError(t, command.Wait(), log.String())
 
@@ -101,34 +88,38 @@ func traced(t *testing.T) []string {
 	return calls
 }
 
+// setting returns the values of a setting of the service, in their order.
+func setting(t testing.TB, name string) (values []string) {
+	t.Helper()
+	text, err := os.ReadFile(inRoot(t, "deploy/systemd/bus-api-provider-vm.service"))
+	require.NoError(t, err)
+	for _, match := range regexp.MustCompile(`(?m)^`+name+`=(.*)$`).FindAllStringSubmatch(string(text), -1) {
+		values = append(values, match[1])
+	}
+	return values
+}
+
 // filtered expands SystemCallFilter= with the groups of the installed systemd.
 func filtered(t *testing.T, filters []string) map[string]bool {
 	t.Helper()
 	allowed := map[string]bool{}
-	var expand func(group string) []string
-	expand = func(group string) (calls []string) {
-		for line := range strings.Lines(output(t, "systemd-analyze", "syscall-filter", group)) {
+	var set func(word string, to bool)
+	set = func(word string, to bool) {
+		if !strings.HasPrefix(word, "@") {
+			allowed[word] = to
+			return
+		}
+		for line := range strings.Lines(output(t, "systemd-analyze", "syscall-filter", word)) {
 			line = strings.TrimSpace(line)
-			switch {
-			case strings.HasPrefix(line, "#"), line == "", line == group:
-			case strings.HasPrefix(line, "@"):
-				calls = append(calls, expand(line)...)
-			default:
-				calls = append(calls, line)
+			if line != "" && line != word && !strings.HasPrefix(line, "#") {
+				set(line, to)
 			}
 		}
-		return calls
 	}
 	for _, filter := range filters {
-		deny := strings.HasPrefix(filter, "~")
-		for _, word := range strings.Fields(strings.TrimPrefix(filter, "~")) {
-			calls := []string{word}
-			if strings.HasPrefix(word, "@") {
-				calls = expand(word)
-			}
-			for _, call := range calls {
-				allowed[call] = !deny
-			}
+		words, deny := strings.CutPrefix(filter, "~")
+		for _, word := range strings.Fields(words) {
+			set(word, !deny)
 		}
 	}
 	require.True(t, allowed["read"])

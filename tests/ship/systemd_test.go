@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,11 +22,7 @@ func TestUnitsVerify(t *testing.T) {
 	targets, err := filepath.Glob("/usr/lib/systemd/system/*.target")
 	require.NoError(t, err)
 	require.NotEmpty(t, targets, "install systemd")
-	for _, target := range targets {
-		text, err := os.ReadFile(target)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(systemUnits, filepath.Base(target)), text, 0o644))
-	}
+	output(t, "cp", append(targets, systemUnits)...)
 	verify := func() string {
 		said := output(t, "systemd-analyze", "verify", "--root="+root, name+".service", name+".socket")
 		return notKnownYet.ReplaceAllString(said, "")
@@ -36,9 +31,7 @@ func TestUnitsVerify(t *testing.T) {
 
 	dropIns := filepath.Join(systemUnits, name+".service.d")
 	require.NoError(t, os.Mkdir(dropIns, 0o755))
-	old, err := os.ReadFile(inRoot(t, "deploy/systemd/before-253.conf"))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(dropIns, "before-253.conf"), old, 0o644))
+	output(t, "cp", inRoot(t, "deploy/systemd/before-253.conf"), dropIns)
 	require.NoError(t, os.WriteFile(filepath.Join(root, "usr/bin/kill"), nil, 0o755))
 	require.NoError(t, os.Symlink("usr/bin", filepath.Join(root, "bin")))
 	require.Empty(t, verify())
@@ -53,26 +46,4 @@ func TestUnitsVerify(t *testing.T) {
 func TestUnitIsHardened(t *testing.T) {
 	const exposure = "15" // of 100
 	output(t, "systemd-analyze", "security", "--offline=true", "--threshold="+exposure, inRoot(t, "deploy/systemd", name+".service"))
-}
-
-// setting returns the values of a setting of a unit file below deploy/systemd,
-// in their order.
-func setting(t testing.TB, file, name string) (values []string) {
-	t.Helper()
-	text, err := os.ReadFile(inRoot(t, "deploy/systemd", file))
-	require.NoError(t, err)
-	for line := range strings.Lines(string(text)) {
-		if value, found := strings.CutPrefix(line, name+"="); found {
-			values = append(values, strings.TrimSpace(value))
-		}
-	}
-	return values
-}
-
-// Without Type=notify-reload the drop-in for an older systemd does the same.
-func TestReloadWithAnOlderSystemd(t *testing.T) {
-	require.Equal(t, []string{"notify", "notify-reload"}, setting(t, name+".service", "Type"))
-	require.Empty(t, setting(t, name+".service", "ExecReload"))
-	require.Equal(t, []string{"notify"}, setting(t, "before-253.conf", "Type"))
-	require.Equal(t, []string{"/bin/kill -HUP $MAINPID"}, setting(t, "before-253.conf", "ExecReload"))
 }

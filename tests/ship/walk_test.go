@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/tests/docs"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // tenMinutes is what a newcomer has from nothing to a rolled key. A person reads
@@ -81,7 +81,7 @@ func (s *shell) expect(t *testing.T, where string, command docs.Command) {
 	t.Helper()
 	printed := s.run(t, where, command.Text)
 	if strings.HasPrefix(command.Text, "curl ") && !command.Matches(printed) {
-		eventually(t, fmt.Sprintf("%s: %s\nprinted %s", where, command.Text, printed), func() bool {
+		harness.Eventually(t, fmt.Sprintf("%s: %s\nprinted %s", where, command.Text, printed), func() bool {
 			return command.Matches(s.run(t, where, command.Text))
 		})
 		return
@@ -92,7 +92,8 @@ func (s *shell) expect(t *testing.T, where string, command docs.Command) {
 // fetch brings packages of Debian to the machine, as its own network would.
 func (m *machine) fetch(t testing.TB, packages ...string) {
 	t.Helper()
-	got := m.online(t, "apt-get update -qq && apt-get install -y -qq --download-only "+strings.Join(packages, " "))
+	output(t, "cp", "/etc/resolv.conf", m.path("etc/resolv.conf"))
+	got := m.enter(t, "apt-get update -qq && apt-get install -y -qq --download-only "+strings.Join(packages, " "))
 	require.Zero(t, got.code, "%s%s", got.stdout, got.stderr)
 }
 
@@ -100,23 +101,20 @@ func (m *machine) fetch(t testing.TB, packages ...string) {
 type shell struct {
 	stdin  io.WriteCloser
 	stdout *bufio.Reader
-	stderr *logged
+	stderr *harness.Output
 	count  int
 }
 
 func (m *machine) shell(t testing.TB) *shell {
 	t.Helper()
-	s := &shell{stderr: &logged{}}
-	command := exec.Command("nsenter", "--target", m.id, "--root", "--mount", "--pid", "--net", "chroot", m.root, "bash", "-euo", "pipefail")
-	command.Env = environment
-	var err error
-	s.stdin, err = command.StdinPipe()
+	s := &shell{stderr: &harness.Output{}}
+	command := m.bash([]string{"--net"}, "-euo", "pipefail")
+	stdin, err := command.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := command.StdoutPipe()
 	require.NoError(t, err)
-	s.stdout = bufio.NewReader(stdout)
+	s.stdin, s.stdout = stdin, bufio.NewReader(stdout)
 	command.Stderr = s.stderr
-	command.WaitDelay = waitLimit
 	require.NoError(t, command.Start())
 	t.Cleanup(func() {
 		_ = s.stdin.Close()

@@ -1,0 +1,131 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/billing"
+	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/events"
+	"github.com/busdk/bus-api-provider-vm/internal/secret"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
+)
+
+// connect returns the client of the Events API with the reply streams that the
+// enabled backends need.
+func (a *app) connect() (*events.Client, error) {
+	c := a.config
+	token, err := providerToken(c, a.logger)
+	if err != nil {
+		return nil, err
+	}
+	client, err := events.New(events.Config{
+		URL: c.Events.URL, Token: token, Replies: neededReplies(c), Timeout: c.Timeout, LateReply: c.Events.LateReply,
+		Retry: c.Events.ListenerRetry, RetryMin: c.Events.ListenerRetryMin, RetryMax: c.Events.ListenerRetryMax,
+		Logger: a.logger, Metrics: a.metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.inspect(token.Token())
+	// An alert comes before the Events API refuses it.
+	a.metrics.NewGauge("bus_vm_events_token_expiry_timestamp_seconds", func() float64 {
+		now, _ := token.Token()                               // zero when it cannot be read
+		expires, _, _ := events.InspectToken(now, time.Now()) // zero when it cannot tell
+		return float64(max(0, expires.Unix()))
+	})
+	a.add(client.Run)
+	if c.Events.ListenerRequired {
+		a.require("reply streams", func() error {
+			if missing := client.Missing(listenerGrace); len(missing) > 0 {
+				return fmt.Errorf("reply streams not connected: %s", strings.Join(missing, ", "))
+			}
+			return nil
+		})
+	}
+	return client, nil
+}
+
+// listenerGrace is how long a reply stream may be away before /readyz says so:
+// one reconnect must not flap it.
+const listenerGrace = 5 * time.Second
+
+// neededReplies are the reply streams of the enabled backends.
+func neededReplies(c *config.Config) (names []string) {
+	if c.Backend == config.Events {
+		names = append(names, backend.EventsReplies()...)
+	}
+	if c.Billing.Backend == config.Events {
+		names = append(names, billing.Reply)
+	}
+	if c.Usage.Backend == config.Events {
+		names = append(names, usage.Reply)
+	}
+	return names
+}
+
+// providerToken is where the gateway's own credential towards Events comes
+// from, never a caller's.
+func providerToken(c *config.Config, logger *slog.Logger) (*events.TokenSource, error) {
+	switch {
+	case c.Events.TokenFile != "":
+		return events.FileToken(c.Events.TokenFile, logger), nil
+	case c.Events.TokenRefresh:
+		return events.RereadToken(func() (secret.String, error) { // wherever the settings come from
+			fresh, err := c.Reload()
+			if err != nil {
+				return secret.String{}, err
+			}
+			return fresh.Events.Token, nil
+		}), nil
+	}
+	return events.StaticToken(c.Events.Token)
+}
+
+// doIssue is the remedy for a provider token that is not what it should be.
+const doIssue = "issue a provider token for these scopes and set BUS_API_TOKEN or --token-file"
+
+// inspect tells the operator what is wrong with the provider token before the
+// Events API does, once. It only warns: the Events API has the last word.
+func (a *app) inspect(token secret.String, err error) {
+	need := events.ScopesFor(neededReplies(a.config)...)
+	scopes := strings.Join(need, " ")
+	switch {
+	case err != nil:
+		a.logger.Warn("the provider token cannot be read yet", "cause", err, "do", doIssue, "scopes", scopes)
+		return
+	case token == a.inspected:
+		return
+	}
+	a.inspected = token
+	expires, have, err := events.InspectToken(token, time.Now())
+	switch {
+	case errors.Is(err, events.ErrTokenExpired):
+		a.logger.Error("the provider token has expired", "expired", expires, "do", doIssue, "scopes", scopes)
+	case err != nil:
+		a.logger.Info("the provider token cannot be inspected", "cause", err)
+		return
+	case !expires.IsZero() && time.Until(expires) < events.ExpirySoon:
+		a.logger.Warn("the provider token expires soon", "expires", expires, "do", doIssue, "scopes", scopes)
+	}
+	if missing := events.MissingScopes(have, need); len(missing) > 0 {
+		a.logger.Error("the provider token lacks scopes", "missing", strings.Join(missing, " "), "do", doIssue)
+	}
+}
+
+// checkProviderToken looks at the file of the provider's token, which its user
+// in internal/events follows by itself, so that it counts as a bad reload too.
+func (a *app) checkProviderToken() error {
+	if a.config.Events.TokenFile == "" || !a.config.NeedsEvents() {
+		return nil
+	}
+	token, err := events.FileToken(a.config.Events.TokenFile, slog.New(slog.DiscardHandler)).Token()
+	if err == nil {
+		a.inspect(token, nil)
+	}
+	return err
+}

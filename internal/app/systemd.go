@@ -1,0 +1,99 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/busdk/bus-api-provider-vm/internal/server"
+	"github.com/busdk/bus-api-provider-vm/routes"
+)
+
+// Towards systemd (sd_notify(3), sd_listen_fds(3)): without it all of this does
+// nothing.
+
+// adminSocket is the FileDescriptorName= of the operators' socket; every other
+// name is that of the API.
+const adminSocket = "admin"
+
+// inheritSockets takes over the listeners that systemd opened; nil where it
+// opened none. It may be called once: they are forgotten by the environment, so
+// that no child mistakes them for its own.
+func inheritSockets() (api, admin net.Listener, err error) {
+	byName, err := activation.ListenersWithNames()
+	if err != nil {
+		return nil, nil, fmt.Errorf("sockets from systemd: %w", err)
+	}
+	for name, listeners := range byName {
+		slot := &api
+		if name == adminSocket {
+			slot = &admin
+		}
+		if *slot != nil || len(listeners) > 1 {
+			return nil, nil, fmt.Errorf("systemd passed several sockets for one listener (%q); "+
+				"use one ListenStream= for the API and one with FileDescriptorName=%s", name, adminSocket)
+		}
+		*slot = listeners[0]
+	}
+	return api, admin, nil
+}
+
+// notify could tell about a failure only systemd itself, which then
+// acts on the missing message.
+func notify(state string) { _, _ = daemon.SdNotify(false, state) }
+
+// feedWatchdog tells systemd that the service is alive, twice as often as
+// WatchdogSec= asks for, until ctx ends. It stops telling while alive says no,
+// so that systemd restarts a service that hangs.
+func feedWatchdog(ctx context.Context, alive func() bool) error {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || interval <= 0 {
+		<-ctx.Done()
+		return nil
+	}
+	tick := time.NewTicker(interval / 2)
+	defer tick.Stop()
+	for {
+		if alive() {
+			notify(daemon.SdNotifyWatchdog)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// aliveTimeout bounds the check whether requests are still answered.
+const aliveTimeout = 5 * time.Second
+
+// watchdog feeds systemd's for as long as api answers /livez on its own socket,
+// the way any other client would ask.
+func (a *app) watchdog(api *server.Server, addr net.Addr) func(context.Context) error {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, addr.Network(), addr.String())
+	}}
+	client := &http.Client{Transport: transport, Timeout: aliveTimeout}
+	alive := func() bool {
+		if api.Ready() != nil {
+			return true // draining: the listener is closed on purpose
+		}
+		reply, err := client.Get("http://localhost" + routes.LivePath)
+		if err != nil {
+			a.logger.Error("this service does not answer itself; systemd restarts it when that goes on", "cause", err,
+				"do", "look at the load of this machine and at the connections that are open")
+			return false
+		}
+		return reply.Body.Close() == nil && reply.StatusCode == http.StatusOK
+	}
+	return func(ctx context.Context) error {
+		defer transport.CloseIdleConnections()
+		return feedWatchdog(ctx, alive)
+	}
+}

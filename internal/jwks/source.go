@@ -1,0 +1,168 @@
+package jwks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/busdk/bus-api-provider-vm/internal/backoff"
+)
+
+const (
+	// missedInterval is between two fetches that unknown key ids cause.
+	missedInterval = 10 * time.Second
+	// The pauses after failures begin between firstBackoff and twice that.
+	firstBackoff   = time.Second / 2
+	longestBackoff = time.Minute
+)
+
+// Source holds the set that is in force: the last good one, for however long
+// fetching the next one fails.
+type Source struct {
+	url     string
+	use     func(*Set)
+	logger  *slog.Logger
+	client  *http.Client
+	current atomic.Pointer[Set]         // empty before the first one
+	fetches map[string]*metrics.Counter // by result
+
+	refresh chan struct{} // asked for by an operator
+	missed  chan struct{} // asked for by a token
+
+	// confirmed is when the server last said what the keys are, and before it
+	// ever did, when it was first to be asked, in nanoseconds since the epoch.
+	confirmed atomic.Int64
+	failures  int // since the last success; Run's own
+}
+
+// New returns a Source without a set. Its document is at url, accepted by
+// CheckURL, or empty for sets that come by Put alone; use puts a set in force
+// that verifies other tokens than the one before it. The logger gets one line for
+// each change, when fetching begins to fail and when it works again.
+func New(url string, use func(*Set), logger *slog.Logger, set *metrics.Set) *Source {
+	s := &Source{
+		url:     url,
+		use:     use,
+		logger:  logger,
+		client:  client,
+		fetches: map[string]*metrics.Counter{},
+		refresh: make(chan struct{}, 1),
+		missed:  make(chan struct{}, 1),
+	}
+	s.current.Store(&Set{})
+	set.NewGauge("bus_vm_jwks_keys", func() float64 { return float64(len(s.current.Load().keys)) })
+	set.NewGauge("bus_vm_jwks_skipped_keys", func() float64 { return float64(len(s.current.Load().skipped)) })
+	if url == "" {
+		return s
+	}
+	for _, result := range []string{"changed", "unchanged", "failed"} {
+		s.fetches[result] = set.NewCounter(fmt.Sprintf("bus_vm_jwks_fetches_total{result=%q}", result))
+	}
+	s.confirmed.Store(time.Now().UnixNano())
+	set.NewGauge("bus_vm_jwks_age_seconds", func() float64 {
+		return time.Since(time.Unix(0, s.confirmed.Load())).Seconds()
+	})
+	return s
+}
+
+// Ready is an error until there is a set.
+func (s *Source) Ready() error {
+	if s.current.Load().Len() == 0 {
+		return errors.New("no public keys for callers' tokens yet")
+	}
+	return nil
+}
+
+// Put makes set the current one and reports whether that changes anything for
+// callers. It must not be called from two goroutines at once.
+func (s *Source) Put(set *Set) (changed bool) {
+	if changed = !s.current.Load().Equal(set); changed {
+		s.use(set)
+		s.logger.Info("public keys for callers' tokens in force", "keys", set.IDs(), "skipped", set.Skipped())
+	}
+	s.current.Store(set)
+	return changed
+}
+
+// Refresh makes Run fetch now. It does not wait.
+func (s *Source) Refresh() { ask(s.refresh) }
+
+// Missed tells Run that a token names a key that is not in the set, in case its
+// issuer has just begun to use a new one. It does not wait, and any client may
+// cause it: Run fetches for it once in missedInterval at most.
+func (s *Source) Missed() { ask(s.missed) }
+
+func ask(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // asked already
+	}
+}
+
+// Run fetches at once and then as long as ctx lasts: when the document says it
+// is due, when it is asked to, and after failures with growing pauses. It
+// returns nil when ctx ends.
+func (s *Source) Run(ctx context.Context) error {
+	var began time.Time
+	for due := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.missed:
+			if soonest := began.Add(missedInterval); soonest.Before(due) {
+				due = soonest
+			}
+			continue
+		case <-s.refresh:
+		case <-time.After(time.Until(due)):
+		}
+		began = time.Now()
+		pause := s.update(ctx)
+		due = time.Now().Add(pause)
+	}
+}
+
+// update fetches once and returns how long to wait before the next time.
+func (s *Source) update(ctx context.Context) time.Duration {
+	set, fresh, err := fetch(ctx, s.client, s.url)
+	switch {
+	case ctx.Err() != nil:
+		return 0 // given up, not failed
+	case err != nil:
+		s.failed(err)
+		return backoff.Delay(s.failures-1, firstBackoff, longestBackoff, rand.Float64())
+	}
+	result := "unchanged"
+	if s.Put(set) {
+		result = "changed"
+	}
+	if s.failures > 0 {
+		s.logger.Info("fetching public keys works again", "failures", s.failures)
+	}
+	s.failures = 0
+	s.fetches[result].Inc()
+	s.confirmed.Store(time.Now().UnixNano())
+	return fresh
+}
+
+// failed says so once in a row of failures.
+func (s *Source) failed(err error) {
+	const do = "look at the server behind --jwks-url; it is asked again until it answers well"
+	s.fetches["failed"].Inc()
+	s.failures++
+	switch {
+	case s.failures > 1:
+		s.logger.Debug("fetching public keys failed again", "cause", err, "failures", s.failures)
+	case s.Ready() == nil:
+		s.logger.Warn("fetching public keys failed; the last good ones stay in force", "cause", err, "do", do)
+	default:
+		s.logger.Error("fetching public keys failed and there are none yet; /readyz stays 503", "cause", err, "do", do)
+	}
+}

@@ -1,0 +1,97 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/gofiber/fiber/v2"
+	"github.com/google/uuid"
+
+	"github.com/busdk/bus-api-provider-vm/backend"
+)
+
+// The scopes of this API. Neither implies the other.
+const (
+	ScopeRead  = "vm:read"
+	ScopeWrite = "vm:write"
+)
+
+// RequireScope refuses a caller whose token does not hold exactly scope, with
+// 403 insufficient_access. It stands behind Authenticator.Handler.
+func RequireScope(scope string) fiber.Handler {
+	refusal := challenge(CodeInsufficientAccess, "scope",
+		realm+`, error="insufficient_scope", scope="`+scope+`"`, "The token lacks the scope "+scope+".")
+	return func(c *fiber.Ctx) error {
+		id := CallerIdentity(c)
+		if id == nil {
+			return errMissingToken
+		}
+		if !slices.Contains(id.Scopes, scope) {
+			return refusal
+		}
+		return c.Next()
+	}
+}
+
+const canonicalUUID = 36 // characters of the 8-4-4-4-12 form (RFC 9562 §4)
+
+var errNoAccount = NewError(CodeInsufficientAccess, "The subject of this token is not a billable account.")
+
+// RequireAccount refuses a caller whose subject is no UUID with 403: billing
+// and usage know accounts by nothing else.
+func RequireAccount() fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		id := CallerIdentity(c)
+		if id == nil {
+			return errMissingToken
+		}
+		if len(id.Subject) != canonicalUUID || uuid.Validate(id.Subject) != nil {
+			return errNoAccount
+		}
+		return c.Next()
+	}
+}
+
+// EntitlementChecker asks billing whether an account may use a scope now. It
+// returns nil when it may, a *backend.Error of kind Denied when it may not, and
+// any other error when there is no answer; then the request is refused as well.
+type EntitlementChecker func(ctx context.Context, account, scope string) error
+
+// RequireEntitlement asks billing about every request, for at most timeout: a
+// client that gave up is not noticed. Answers are not kept: a quota may end
+// between two of them. set gets bus_vm_entitlement_answers_total.
+func RequireEntitlement(check EntitlementChecker, scope string, timeout time.Duration, set *metrics.Set) fiber.Handler {
+	answers := newCounters(set, `bus_vm_entitlement_answers_total{result=%q}`, "allowed", "denied", "unanswered", "failed")
+	return func(c *fiber.Ctx) error {
+		id := CallerIdentity(c)
+		if id == nil {
+			return errMissingToken
+		}
+		ctx, cancel := context.WithTimeout(c.UserContext(), timeout)
+		err := check(ctx, id.Subject, scope)
+		cancel()
+		answers.of(entitlement(err)).Inc()
+		if err != nil {
+			return err
+		}
+		return c.Next()
+	}
+}
+
+// entitlement says in one word what billing answered.
+func entitlement(err error) string {
+	var answer *backend.Error
+	switch {
+	case err == nil:
+		return "allowed"
+	case !errors.As(err, &answer):
+	case answer.Kind == backend.Denied:
+		return "denied"
+	case answer.Kind == backend.Unavailable:
+		return "unanswered"
+	}
+	return "failed"
+}
