@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"sync"
@@ -35,7 +36,7 @@ const (
 // that wraps usage.ErrRefused is final; after any other it is sent again. It
 // returns within Config.Timeout, and soon after ctx ends.
 type Sender interface {
-	Send(ctx context.Context, c Claim) error
+	Send(ctx context.Context, eventID string, body json.RawMessage) error
 }
 
 // delivery sends the records of a store.
@@ -134,7 +135,7 @@ func (d *delivery) room(name string) int {
 // send sends one record and notes the answer. Without an answer that is noted,
 // the record is due again when its lease ends.
 func (d *delivery) send(ctx context.Context, c Claim) {
-	answer := d.sender.Send(ctx, c)
+	answer := d.sender.Send(ctx, c.EventID, c.Body)
 	defer wake(d.done)
 	d.left(c, answer)
 	if answer != nil && ctx.Err() != nil {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,7 +26,12 @@ type receiver struct {
 	tried    int
 }
 
-func (r *receiver) Send(ctx context.Context, c Claim) error {
+func (r *receiver) Send(ctx context.Context, id string, body json.RawMessage) error {
+	var record usage.Record
+	if err := json.Unmarshal(body, &record); err != nil {
+		return err
+	}
+	c := Claim{EventID: id, Account: record.AccountID}
 	r.mu.Lock()
 	r.tried++
 	r.mu.Unlock()
@@ -128,7 +134,7 @@ func TestDeliveryKeepsTheOrderOfAnOperation(t *testing.T) {
 		eventually(t, func() bool { return len(r.accounts()) == 2 }, "both records")
 		assert.Equal(t, usage.EventID(w.ID, usage.PhaseRequested), r.received[0].EventID)
 		assert.Equal(t, usage.EventID(w.ID, usage.PhaseEnded), r.received[1].EventID)
-		assert.Equal(t, 3, r.received[0].Attempts)
+		assert.Equal(t, 5, r.tried)
 		eventually(t, func() bool { return allDelivered(t, s, w.ID) }, "both are noted")
 	})
 }

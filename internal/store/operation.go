@@ -159,7 +159,7 @@ func (t *tx) add(w Write, leader string, slot bool) (op Operation, err error) {
 	if err != nil || n == 0 {
 		return Operation{}, err
 	}
-	return op, t.addRecord(requestedRecord(op))
+	return op, t.addRecord(op, positionRequested, 0)
 }
 
 // find returns the operation with that id, locked until the end of the
@@ -243,10 +243,10 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 		slot_until = $7, error_type = $8, error_message = $9 where id = $1`,
 		id, op.Outcome, number(op.Corrected), t.now, micros(op.AcceptedAt), number(op.slot), micros(timeOf(t.now).Add(slotKept)), op.ErrorType, op.ErrorMessage)
 	if err == nil && do&addTerminal != 0 {
-		err = t.addRecord(terminalRecord(op, how.Took))
+		err = t.addRecord(op, positionTerminal, how.Took)
 	}
 	if err == nil && do&addCorrection != 0 {
-		err = t.addRecord(correctionRecord(op, how.Took))
+		err = t.addRecord(op, positionCorrection, how.Took)
 	}
 	if err == nil && do&freeKeys != 0 {
 		_, err = t.exec(`delete from keys where operation = $1`, id)

@@ -142,7 +142,7 @@ func (s *Store) Parked(ctx context.Context, limit int) (list []Parked, err error
 		var retry int64
 		var body string
 		err := scan(&p.EventID, &p.Reason, &retry, &body)
-		p.RetryAt, p.Record = usage.At(timeOf(retry)), json.RawMessage(body)
+		p.RetryAt, p.Record = timeOf(retry), json.RawMessage(body)
 		list = append(list, p)
 		return err
 	}, `select event_id, reason, due_at, body from records where state = 2 order by due_at limit $1`, limit)

@@ -29,54 +29,28 @@ const (
 // parkedFor is how long a parked record rests before it is offered again.
 const parkedFor = time.Hour
 
-type record struct {
-	usage.Record
-	operation string
-	position  int
-}
-
-func newRecord(op Operation, position int, phase usage.Phase, kind string, at time.Time) record {
-	return record{operation: op.ID, position: position, Record: usage.Record{
-		EventType: "runtime_" + string(op.Action) + "_" + kind, EventID: usage.EventID(op.ID, phase),
-		AccountID: op.Account, OccurredAt: usage.At(at),
-		Data: usage.Data{Action: op.Action, RequestID: op.RequestID, Runtime: lifecycle.Runtime, Joined: op.Leader != ""},
-	}}
-}
-
-func requestedRecord(op Operation) record {
-	return newRecord(op, positionRequested, usage.PhaseRequested, "requested", op.RequestedAt)
-}
-
-func terminalRecord(op Operation, took time.Duration) record {
-	kind := "failed"
-	if op.Outcome == lifecycle.Accepted {
-		kind = "finished"
-	}
-	r := newRecord(op, positionTerminal, usage.PhaseEnded, kind, op.EndedAt)
-	if took <= 0 {
-		took = max(0, op.EndedAt.Sub(op.RequestedAt))
-	}
-	ms := took.Milliseconds()
-	if op.Leader != "" {
-		ms = 0 // the time is its leader's
-	}
-	r.Data.Outcome, r.Data.DurationMS = op.Outcome, &ms
-	return r
-}
-
-func correctionRecord(op Operation, took time.Duration) record {
-	r := terminalRecord(op, took)
-	r.position, r.EventID = positionCorrection, usage.EventID(op.ID, usage.PhaseCorrection)
-	r.Data.Corrects = usage.EventID(op.ID, usage.PhaseEnded)
-	return r
-}
-
-// addRecord writes r, due at once unless another of its operation comes first.
-func (t *tx) addRecord(r record) error {
+// addRecord writes the record of op at a position, due at once unless another of
+// its operation comes first.
+func (t *tx) addRecord(op Operation, position int, took time.Duration) error {
 	if t.store.config.Records == NoRecords {
 		return nil
 	}
-	body, err := json.Marshal(r.Record)
+	phase, at := usage.PhaseRequested, op.RequestedAt
+	switch position {
+	case positionTerminal:
+		phase, at = usage.PhaseEnded, op.EndedAt
+	case positionCorrection:
+		phase, at = usage.PhaseCorrection, op.EndedAt
+	}
+	switch {
+	case op.Leader != "":
+		took = 0 // the time is its leader's
+	case took <= 0:
+		took = op.EndedAt.Sub(op.RequestedAt)
+	}
+	r := usage.New(lifecycle.Operation{ID: op.ID, Action: op.Action, Account: op.Account, RequestID: op.RequestID}, phase, at, op.Outcome, took)
+	r.Data.Joined = op.Leader != ""
+	body, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
@@ -87,7 +61,7 @@ func (t *tx) addRecord(r record) error {
 	_, err = t.exec(`insert into records (event_id, operation, position, account, body, state, created_at, due_at, attempts, delivered_at, reason)
 		select $1, $2, $3, $4, $5, case when exists(select 1 from records where operation = $2 and state < 3)
 		then 0 else cast($6 as integer) end, cast($7 as bigint), cast($7 as bigint), 0, 0, ''`,
-		r.EventID, r.operation, r.position, r.AccountID, string(body), first, t.now)
+		r.EventID, op.ID, position, op.Account, string(body), first, t.now)
 	return err
 }
 

@@ -194,6 +194,69 @@ func wake(signal chan<- struct{}) {
 	}
 }
 
+// Requested inserts op as its requested record says, which op may be carried out
+// after. The permit is looked at last, when op could be sent: an error means that
+// it is too late. After an error nothing is sent.
+func (s *Store) Requested(ctx context.Context, op lifecycle.Operation) (permit func() error, err error) {
+	began := time.Now()
+	_, row, err := s.Insert(ctx, Write{
+		ID: op.ID, Action: op.Action, Account: op.Account, RequestID: op.RequestID, Age: time.Since(op.RequestedAt),
+	})
+	switch {
+	case errors.Is(err, ErrUnconfirmed):
+		s.keep(s.ending(op.ID, abandoned, End{}, nil))
+		return nil, err
+	case err != nil:
+		return nil, err
+	case row.Outcome != "":
+		return nil, fmt.Errorf("%w: the operation has ended before it began", ErrUnavailable)
+	}
+	return func() error {
+		// The monotonic clock stands still while the machine is suspended, the wall
+		// clock may be set: both must say that it is early.
+		passed, wall := time.Since(began), time.Now().Round(0).Sub(began.Round(0))
+		if passed > permission || wall > permission || wall < -permission {
+			return fmt.Errorf("%w: %s have passed since it was recorded", ErrTooLate, max(passed, wall).Round(time.Millisecond))
+		}
+		return nil
+	}, nil
+}
+
+// ErrTooLate: a permit has ended. The operation was not sent, and never will be.
+var ErrTooLate = errors.New("too late to send the operation")
+
+// Ended writes the end that the process of op knows of, took after the request,
+// and returns the outcome as the store has it, which may have it from another
+// process. An unknown outcome leaves op open: a reply that comes later settles
+// it, or it ends when its time is over. After an error the end is written as soon
+// as the store takes it.
+func (s *Store) Ended(op lifecycle.Operation, outcome lifecycle.Outcome, took time.Duration) (lifecycle.Outcome, error) {
+	e := abandoned
+	switch outcome {
+	case lifecycle.Accepted:
+		e = replyYes
+	case lifecycle.Rejected:
+		e = replyNo
+	case lifecycle.Unknown:
+		return outcome, nil
+	}
+	row, err := s.end(context.Background(), op.ID, e, End{Took: took})
+	if err != nil {
+		return outcome, err
+	}
+	return row.Outcome, nil
+}
+
+// Settle writes what the worker said about the operation with that id, which may
+// be that of any process, or none. It returns at once.
+func (s *Store) Settle(id string, outcome lifecycle.Outcome) {
+	e := replyNo
+	if outcome == lifecycle.Accepted {
+		e = replyYes
+	}
+	s.keep(s.ending(id, e, End{}, nil))
+}
+
 // Insert decides what becomes of w. After ErrUnavailable without ErrUnconfirmed
 // nothing was written. With ErrUnconfirmed, Abandon must follow.
 func (s *Store) Insert(ctx context.Context, w Write) (d Decision, op Operation, err error) {
@@ -225,11 +288,19 @@ func (s *Store) Abandon(ctx context.Context, id string) (Operation, error) {
 }
 
 func (s *Store) end(ctx context.Context, id string, e event, how End) (op Operation, err error) {
-	err = s.submit(ctx, &call{order: "0" + id, kept: true, do: func(t *tx) (err error) {
-		op, err = t.end(id, e, how)
-		return err
-	}})
+	err = s.submit(ctx, s.ending(id, e, how, &op))
 	return op, err
+}
+
+// ending writes the event of an operation, which is kept until the store takes it.
+func (s *Store) ending(id string, e event, how End, op *Operation) *call {
+	return &call{order: "0" + id, kept: true, do: func(t *tx) error {
+		ended, err := t.end(id, e, how)
+		if op != nil {
+			*op = ended
+		}
+		return err
+	}}
 }
 
 // Decide is for an operation that joined and whose leader was not sent, while its

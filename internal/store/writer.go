@@ -38,6 +38,8 @@ const (
 const (
 	// maxBatch bounds the calls of one transaction, which has callTimeout.
 	maxBatch = 512
+	// maxKept bounds the calls that wait for the store to take writes again.
+	maxKept = 100_000
 	// patience is how long a patient call waits for others.
 	patience = 100 * time.Millisecond
 	// probeEvery is how often a store that failed is tried again.
@@ -76,6 +78,18 @@ func (s *Store) submit(ctx context.Context, c *call) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
 	return fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, context.Cause(ctx))
+}
+
+// keep queues c for nobody who waits. Beyond maxKept the oldest are in the history
+// of replies, if anywhere.
+func (s *Store) keep(c *call) {
+	c.done = make(chan error, 1)
+	s.mu.Lock()
+	full := len(s.queue) >= maxKept
+	s.mu.Unlock()
+	if !full {
+		_ = s.enqueue(c) // a closed store writes nothing any more
+	}
 }
 
 // enqueue queues c, unless the store takes no writes: what is kept is queued

@@ -2,14 +2,11 @@ package usage
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/google/uuid"
 
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 )
@@ -17,44 +14,57 @@ import (
 // Reply is the reply stream that a Publisher needs its client to subscribe to.
 var Reply = events.ReplyName(events.UsageRequest)
 
-// passing are words in the types of errors that speak of the integration, not
-// of the record.
-var passing = []string{"unavailable", "timeout", "overload", "busy", "rate_limit", "too_many", "internal", "storage"}
+// final are words in the errors of the integration that speak of the record, not
+// of the integration: sending the record again changes nothing. What is not known
+// to be final is taken for something that passes.
+var final = []string{
+	"invalid", "malformed", "validation", "unsupported", "bad_request", "bad request",
+	"not_found", "not found", "unknown_account", "unknown account", "no_such", "no such",
+}
 
-// passes reports an error that may not come again. An older integration puts all
-// it has to say into one text, another numbers its errors as HTTP does.
-func passes(e *events.RemoteError) bool {
+// isFinal reports an error that will come again. An older integration puts all it
+// has to say into one text, another numbers its errors as HTTP does.
+func isFinal(e *events.RemoteError) bool {
 	kind := e.Type
 	if kind == events.UnnamedError {
 		kind = e.Message
 	}
-	if code, err := strconv.Atoi(kind); err == nil {
-		return code == http.StatusRequestTimeout || code == http.StatusTooManyRequests || code/100 == 5
+	switch kind {
+	case "400", "404", "413", "422":
+		return true
 	}
 	kind = strings.ToLower(kind)
-	return slices.ContainsFunc(passing, func(word string) bool { return strings.Contains(kind, word) })
+	return slices.ContainsFunc(final, func(word string) bool { return strings.Contains(kind, word) })
 }
 
 // Publisher sends records to the usage integration over Events.
-type Publisher struct{ client *events.Client }
+type Publisher struct{ Client *events.Client }
 
-// NewPublisher returns a Publisher that sends through client.
-func NewPublisher(client *events.Client) *Publisher { return &Publisher{client} }
-
-// Send publishes r and returns nil once the integration acknowledged it. An
-// error that wraps ErrRefused is final; after any other r may be sent again,
-// as its event id makes it count once.
-func (p *Publisher) Send(ctx context.Context, r Record) error {
-	_, err := events.Do(ctx, p.client, events.Request[struct{}]{
+// Send publishes the record body and returns nil once the integration
+// acknowledged it. Each time it has the same correlation id, its event id: so an
+// acknowledgement counts however late it comes, see Acknowledged. An error that
+// wraps ErrRefused is final.
+func (p Publisher) Send(ctx context.Context, eventID string, body json.RawMessage) error {
+	_, err := events.Do(ctx, p.Client, events.Request[struct{}]{
 		Name:          events.UsageRequest,
 		Reply:         Reply,
-		CorrelationID: uuid.NewString(),
-		Payload:       r,
+		CorrelationID: eventID,
+		Payload:       body,
 		Decode:        func(e events.Envelope) (struct{}, error) { return struct{}{}, e.Err() },
 	})
-	var remote *events.RemoteError
-	if errors.As(err, &remote) && !passes(remote) {
+	if remote, ok := errors.AsType[*events.RemoteError](err); ok && isFinal(remote) {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return err
+}
+
+// Acknowledged calls see with the event id of each record that the integration
+// acknowledges and no Send of this process waits for. It belongs before the
+// client runs.
+func (p Publisher) Acknowledged(see func(eventID string)) {
+	p.Client.Observe(Reply, func(e events.Envelope) {
+		if e.Err() == nil {
+			see(e.CorrelationID)
+		}
+	})
 }

@@ -1,10 +1,10 @@
-// Package usage makes the records that bill lifecycle operations, sends them to
-// the usage integration (Publisher), and keeps the latest for local checks
-// (Memory). What keeps them on disk until they are sent is package outbox.
+// Package usage makes the records that bill lifecycle operations, and sends them
+// to the usage integration. What keeps them until they are sent is package store.
 //
-// An operation has exactly two records: `requested`, and one terminal record
-// that is `finished` or `failed`. Each has an id that depends on nothing but
-// the operation, so that sending a record again never bills twice.
+// An operation has one `requested` record, one terminal record that is `finished`
+// or `failed`, and one correction where the terminal record said unknown and a
+// reply came later. Each has an id that depends on nothing but the operation, so
+// that sending a record again never bills twice.
 package usage
 
 import (
@@ -24,14 +24,11 @@ var ErrRefused = errors.New("the usage integration refused the record")
 // Phase is a point in the life of an operation that has a record.
 type Phase string
 
-// The phases. Ended covers both terminal event types, because an operation
-// whose outcome was unknown may still turn out to have finished: its terminal
-// record changes its type, never its id.
+// The phases. Ended covers both terminal event types.
 const (
-	PhaseRequested Phase = "requested"
-	PhaseEnded     Phase = "ended"
-	// PhaseCorrection follows an end that was unknown.
-	PhaseCorrection Phase = "correction"
+	PhaseRequested  Phase = "requested"
+	PhaseEnded      Phase = "ended"
+	PhaseCorrection Phase = "correction" // of an end that was unknown
 )
 
 // Record is one usage record, in the JSON of `bus.usage.record.request`.
@@ -61,37 +58,31 @@ type Data struct {
 	Corrects string `json:"corrects,omitempty"`
 }
 
-// NewRequested returns the record that precedes the work of op.
-func NewRequested(op lifecycle.Operation) Record {
-	return record(op, PhaseRequested, "requested", op.RequestedAt)
-}
-
-// NewEnded returns the terminal record of op: `finished` when the outcome is
-// accepted, `failed` otherwise. A negative duration counts as zero.
-func NewEnded(op lifecycle.Operation, outcome lifecycle.Outcome, took time.Duration, at time.Time) Record {
-	suffix := "failed"
-	if outcome == lifecycle.Accepted {
-		suffix = "finished"
-	}
-	ms := max(took, 0).Milliseconds()
-	r := record(op, PhaseEnded, suffix, at)
-	r.Data.Outcome = outcome
-	r.Data.DurationMS = &ms
-	return r
-}
-
-// At is a clock reading as records have it, in UTC to the microsecond: six digits
-// are what the usual parsers keep.
-func At(t time.Time) time.Time { return t.Round(0).UTC().Truncate(time.Microsecond) }
-
-func record(op lifecycle.Operation, phase Phase, suffix string, at time.Time) Record {
-	return Record{
-		EventType:  "runtime_" + string(op.Action) + "_" + suffix,
+// New returns the record of op at phase, at that time. The outcome and took, from
+// the request to the end, are those of an end or a correction.
+func New(op lifecycle.Operation, phase Phase, at time.Time, outcome lifecycle.Outcome, took time.Duration) Record {
+	r := Record{
 		EventID:    EventID(op.ID, phase),
 		AccountID:  op.Account,
-		OccurredAt: At(at),
+		OccurredAt: at.Round(0).UTC().Truncate(time.Microsecond), // what the usual parsers keep
 		Data:       Data{Action: op.Action, RequestID: op.RequestID, Runtime: lifecycle.Runtime},
 	}
+	kind := "failed"
+	switch {
+	case phase == PhaseRequested:
+		kind = "requested"
+	case outcome == lifecycle.Accepted:
+		kind = "finished"
+	}
+	r.EventType = "runtime_" + string(op.Action) + "_" + kind
+	if phase != PhaseRequested {
+		ms := max(took, 0).Milliseconds()
+		r.Data.Outcome, r.Data.DurationMS = outcome, &ms
+	}
+	if phase == PhaseCorrection {
+		r.Data.Corrects = EventID(op.ID, PhaseEnded)
+	}
+	return r
 }
 
 // EventID is the id of an operation's record: a UUID of version 5 (RFC 9562

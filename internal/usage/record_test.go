@@ -13,11 +13,10 @@ import (
 
 func operation(id string, action lifecycle.Action) lifecycle.Operation {
 	return lifecycle.Operation{
-		ID:          id,
-		Action:      action,
-		Account:     "0d2f4c1e-9a55-4f0e-8f1c-0a4d3f6f7a11",
-		RequestID:   "req-1",
-		RequestedAt: time.Date(2026, 11, 23, 20, 15, 4, 120_000_999, time.FixedZone("EET", 2*3600)),
+		ID:        id,
+		Action:    action,
+		Account:   "0d2f4c1e-9a55-4f0e-8f1c-0a4d3f6f7a11",
+		RequestID: "req-1",
 	}
 }
 
@@ -26,28 +25,35 @@ const opID = "7e9b2d1c-64b1-4bb8-9d6e-55a1d0a3c001"
 // The texts are the contract with the usage store: they are written out, never
 // computed.
 func TestRecordJSON(t *testing.T) {
+	requested := time.Date(2026, 11, 23, 20, 15, 4, 120_000_999, time.FixedZone("EET", 2*3600))
 	ended := time.Date(2026, 11, 23, 18, 15, 7, 0, time.UTC)
 	for name, c := range map[string]struct {
 		record Record
 		want   string
 	}{
 		"start requested": {
-			NewRequested(operation(opID, lifecycle.Start)),
+			New(operation(opID, lifecycle.Start), PhaseRequested, requested, "", 0),
 			`{"event_type":"runtime_start_requested","event_id":"2c1d98be-0234-508b-8854-2d2ce3500696",` +
 				`"account_id":"0d2f4c1e-9a55-4f0e-8f1c-0a4d3f6f7a11","occurred_at":"2026-11-23T18:15:04.12Z",` +
 				`"data":{"action":"start","request_id":"req-1","runtime":"default"}}`,
 		},
 		"stop finished": {
-			NewEnded(operation(opID, lifecycle.Stop), lifecycle.Accepted, 2880*time.Millisecond, ended),
+			New(operation(opID, lifecycle.Stop), PhaseEnded, ended, lifecycle.Accepted, 2880*time.Millisecond),
 			`{"event_type":"runtime_stop_finished","event_id":"a35737eb-5c11-5e86-b189-5ce785f28662",` +
 				`"account_id":"0d2f4c1e-9a55-4f0e-8f1c-0a4d3f6f7a11","occurred_at":"2026-11-23T18:15:07Z",` +
-				`"data":{"action":"stop","request_id":"req-1","runtime":"default","outcome":"accepted","duration_seconds":2.88}}`,
+				`"data":{"action":"stop","request_id":"req-1","runtime":"default","outcome":"accepted","duration_ms":2880}}`,
 		},
 		"a clock that ran backwards": {
-			NewEnded(operation(opID, lifecycle.Start), lifecycle.Rejected, -time.Second, ended),
+			New(operation(opID, lifecycle.Start), PhaseEnded, ended, lifecycle.Rejected, -time.Second),
 			`{"event_type":"runtime_start_failed","event_id":"a35737eb-5c11-5e86-b189-5ce785f28662",` +
 				`"account_id":"0d2f4c1e-9a55-4f0e-8f1c-0a4d3f6f7a11","occurred_at":"2026-11-23T18:15:07Z",` +
-				`"data":{"action":"start","request_id":"req-1","runtime":"default","outcome":"rejected","duration_seconds":0}}`,
+				`"data":{"action":"start","request_id":"req-1","runtime":"default","outcome":"rejected","duration_ms":0}}`,
+		},
+		"start after all": {
+			New(operation(opID, lifecycle.Start), PhaseCorrection, ended, lifecycle.Accepted, time.Minute),
+			`{"event_type":"runtime_start_finished","event_id":"45110059-2c8c-5daf-ab5f-ee4e501542a1",` +
+				`"account_id":"0d2f4c1e-9a55-4f0e-8f1c-0a4d3f6f7a11","occurred_at":"2026-11-23T18:15:07Z",` +
+				`"data":{"action":"start","request_id":"req-1","runtime":"default","outcome":"accepted","duration_ms":60000,"corrects":"a35737eb-5c11-5e86-b189-5ce785f28662"}}`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
