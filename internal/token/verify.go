@@ -27,8 +27,9 @@ type Config struct {
 	// PublicKeys verify RS256, ES256 and EdDSA signatures. Nil, which refuses
 	// these algorithms, is not the same as a set that is empty for now.
 	PublicKeys PublicKeys
-	// UnknownKey is called when a token names a public key that is not there.
-	// Any client can cause it, and a request waits for it; nil for nothing.
+	// UnknownKey is called when a token names a public key that is not there, or
+	// there are none yet. Any client can cause it, and a request waits for it;
+	// nil for nothing.
 	UnknownKey func()
 	// Audiences are what a token may be issued for: it must name one of them
 	// exactly. None means Audience.
@@ -127,7 +128,7 @@ func (v *Verifier) Check(token string) (string, error) {
 	}
 	ring := v.ring.Load()
 	_, err := ring.find(header.Algorithm, header.KeyID)
-	if err == ErrUnknownKey && v.config.UnknownKey != nil {
+	if (err == ErrUnknownKey || err == ErrNoKeysYet) && v.config.UnknownKey != nil {
 		v.config.UnknownKey()
 	}
 	switch {
