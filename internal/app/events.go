@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
@@ -118,12 +119,17 @@ func (a *app) inspect(token secret.String, err error) {
 }
 
 // checkProviderToken looks at the file of the provider's token, which its user
-// in internal/events follows by itself, so that it counts as a bad reload too.
+// in internal/events follows by itself, so that it counts as a bad reload too. A
+// pipe can be read once only and is left alone.
 func (a *app) checkProviderToken() error {
-	if a.config.Events.TokenFile == "" || !a.config.NeedsEvents() {
+	path := a.config.Events.TokenFile
+	if path == "" || !a.config.NeedsEvents() {
 		return nil
 	}
-	token, err := events.FileToken(a.config.Events.TokenFile, slog.New(slog.DiscardHandler)).Token()
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil
+	}
+	token, err := events.FileToken(path, slog.New(slog.DiscardHandler)).Token()
 	if err == nil {
 		a.inspect(token, nil)
 	}
