@@ -138,7 +138,8 @@ func Refusal(path string) *middleware.Error {
 }
 
 // NotFound ends the chain of an application that serves nothing else: every
-// path that Mount did not register is a 404 in the envelope.
+// path that Mount did not register is a 404 in the envelope. Both arguments are
+// required.
 func NotFound(logger *slog.Logger, counter *middleware.RouteMetrics) []fiber.Handler {
 	return []fiber.Handler{
 		middleware.RequestID(),

@@ -36,8 +36,8 @@ type Config struct {
 	Audiences []string
 	// Leeway is granted on exp and nbf for clocks that disagree; default 0.
 	Leeway time.Duration
-	// CacheSize bounds how many verified tokens are remembered; default 65,536.
-	// One of more than a kilobyte counts as several.
+	// CacheSize bounds how many verified tokens are remembered; below 1, 65,536
+	// are. One of more than a kilobyte counts as several.
 	CacheSize int
 	// Logger gets the reason of each refusal at debug level; default none.
 	Logger *slog.Logger
@@ -78,7 +78,9 @@ func NewVerifier(config Config) (*Verifier, error) {
 	if len(config.Audiences) == 0 {
 		config.Audiences = []string{Audience}
 	}
-	config.CacheSize = cmp.Or(config.CacheSize, defaultCacheSize)
+	if config.CacheSize < 1 {
+		config.CacheSize = defaultCacheSize
+	}
 	config.Metrics = cmp.Or(config.Metrics, metrics.NewSet())
 	v := &Verifier{
 		config: config,
