@@ -34,7 +34,7 @@ type stream struct {
 func newStream(c *Client, reply string) *stream {
 	set, event := c.config.Metrics, fmt.Sprintf("{event=%q", reply)
 	return &stream{
-		liveness:   liveness{back: make(chan struct{}), lost: time.Now()},
+		liveness:   liveness{connected: make(chan struct{}), lost: time.Now()},
 		client:     c,
 		reply:      reply,
 		pending:    &pending{waiting: make(map[string]*call)},
