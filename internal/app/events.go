@@ -32,7 +32,12 @@ func (a *app) connect() (*events.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.inspect(token.Token())
+	if now, err := token.Token(); err != nil {
+		a.logger.Warn("the provider token cannot be read yet", "cause", err, "do", doIssue,
+			"scopes", strings.Join(events.ScopesFor(neededReplies(c)...), " "))
+	} else {
+		a.inspect(now)
+	}
 	// An alert comes before the Events API refuses it.
 	a.metrics.NewGauge("bus_vm_events_token_expiry_timestamp_seconds", func() float64 {
 		now, _ := token.Token()                               // zero when it cannot be read
@@ -92,17 +97,13 @@ const doIssue = "issue a provider token for these scopes and set BUS_API_TOKEN o
 
 // inspect tells the operator what is wrong with the provider token before the
 // Events API does, once. It only warns: the Events API has the last word.
-func (a *app) inspect(token secret.String, err error) {
-	need := events.ScopesFor(neededReplies(a.config)...)
-	scopes := strings.Join(need, " ")
-	switch {
-	case err != nil:
-		a.logger.Warn("the provider token cannot be read yet", "cause", err, "do", doIssue, "scopes", scopes)
-		return
-	case token == a.inspected:
+func (a *app) inspect(token secret.String) {
+	if token == a.inspected {
 		return
 	}
 	a.inspected = token
+	need := events.ScopesFor(neededReplies(a.config)...)
+	scopes := strings.Join(need, " ")
 	expires, have, err := events.InspectToken(token, time.Now())
 	switch {
 	case errors.Is(err, events.ErrTokenExpired):
@@ -131,7 +132,7 @@ func (a *app) checkProviderToken() error {
 	}
 	token, err := events.FileToken(path, slog.New(slog.DiscardHandler)).Token()
 	if err == nil {
-		a.inspect(token, nil)
+		a.inspect(token)
 	}
 	return err
 }
