@@ -145,7 +145,7 @@ func NotFound(logger *slog.Logger, counter *middleware.RouteMetrics) []fiber.Han
 		middleware.RequestID(),
 		middleware.Errors(logger),
 		func(*fiber.Ctx) error {
-			counter.Refuse(errNotFound)
+			counter.CountRefusal(errNotFound)
 			return errNotFound
 		},
 	}
