@@ -113,7 +113,7 @@ func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 		outcome = NotSent
 	case outcome != Rejected:
 		outcome = Unknown
-		b.keeper.Invalidate("", false) // it may have been carried out
+		b.keeper.Invalidate() // it may have been carried out
 	}
 	return outcome, lifecycle.Failure(err, runtime, outcome == Unknown)
 }
@@ -125,7 +125,7 @@ func (b *Events) decode(action Action, own bool) func(events.Envelope) (Outcome,
 		err := decodeWrite(e)
 		switch {
 		case err == nil:
-			b.keeper.Invalidate(writes[action].target, own)
+			b.keeper.Accepted(writes[action].target, own)
 			return Accepted, nil
 		case errors.Is(err, events.ErrMalformed):
 			return Unknown, err

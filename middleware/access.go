@@ -62,7 +62,8 @@ type EntitlementChecker func(ctx context.Context, account, scope string) error
 
 // RequireEntitlement asks billing about every request, for at most timeout: a
 // client that gave up is not noticed. Answers are not kept: a quota may end
-// between two of them. set gets bus_vm_entitlement_answers_total.
+// between two of them. set gets bus_vm_entitlement_answers_total. All arguments
+// are required; a timeout of 0 would refuse everything.
 func RequireEntitlement(check EntitlementChecker, scope string, timeout time.Duration, set *metrics.Set) fiber.Handler {
 	answers := newCounters(set, `bus_vm_entitlement_answers_total{result=%q}`, "allowed", "denied", "unanswered", "failed")
 	return func(c *fiber.Ctx) error {

@@ -52,7 +52,7 @@ const retryAfter = 5 * time.Second
 // to the operator's log; neither holds a token, a secret or a byte of a request
 // header.
 type Error struct {
-	// Code decides the status; without one it is 500.
+	// Code decides the status and the type; without one they are CodeInternal's.
 	Code Code
 	// Type replaces that of Code as error.type: billing's reason, or the type of
 	// an integration's own error; empty for none.
@@ -86,13 +86,13 @@ func Unavailable(wait time.Duration, message string, cause error) *Error {
 }
 
 // Status is the HTTP status of the reply.
-func (e *Error) Status() int { return cmp.Or(e.Code.Status, http.StatusInternalServerError) }
+func (e *Error) Status() int { return cmp.Or(e.Code.Status, CodeInternal.Status) }
 
 // ErrorType is the `error.type` that the caller reads.
-func (e *Error) ErrorType() string { return cmp.Or(e.Type, e.Code.Type) }
+func (e *Error) ErrorType() string { return cmp.Or(e.Type, e.Code.Type, CodeInternal.Type) }
 
 // reason is what e is counted as: never its type, which may be an integration's word.
-func (e *Error) reason() string { return cmp.Or(e.Reason, e.Code.Type) }
+func (e *Error) reason() string { return cmp.Or(e.Reason, e.Code.Type, CodeInternal.Type) }
 
 func (e *Error) Error() string {
 	text := e.ErrorType() + ": " + e.Message

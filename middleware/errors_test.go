@@ -119,11 +119,12 @@ func TestEnvelope(t *testing.T) {
 		`{"error":{"type":"quota_exceeded","message":"No.","usage":0}}`:      {denied(backend.Denial{Usage: json.RawMessage("0")}), ""},
 		`{"error":{"type":"quota_exceeded","message":"No."}}`:                {denied(backend.Denial{Usage: json.RawMessage("{")}), ""},
 		`{"error":{"type":"internal_error","message":"causes stay inside"}}`: {&Error{Code: CodeInternal, Message: "causes stay inside", Cause: errors.New("canary"), Headers: []Header{{"canary", "canary"}}, Reason: "canary"}, ""},
-		`{"error":{"type":"","message":""}}`:                                 {&Error{}, ""},
+		`{"error":{"type":"internal_error","message":""}}`:                   {&Error{}, ""},
 	} {
 		assert.Equal(t, want, string(c.err.appendEnvelope(nil, "", c.requestID)))
 		assert.True(t, json.Valid([]byte(want)))
 	}
+	assert.Equal(t, "internal_error", (&Error{Type: "x"}).reason(), "without a code")
 }
 
 // slowLog keeps records until the requests are over, as a handler may.

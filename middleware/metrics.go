@@ -58,8 +58,8 @@ func (m *RouteMetrics) Handler() fiber.Handler {
 	}
 }
 
-// Refuse counts a request that was refused before it reached its route.
-func (m *RouteMetrics) Refuse(e *Error) {
+// CountRefusal counts a request that was refused before it reached its route.
+func (m *RouteMetrics) CountRefusal(e *Error) {
 	m.byCode.of(e.Status()).Inc()
 	m.byReason.of(e.reason()).Inc()
 }

@@ -138,13 +138,14 @@ func Refusal(path string) *middleware.Error {
 }
 
 // NotFound ends the chain of an application that serves nothing else: every
-// path that Mount did not register is a 404 in the envelope.
+// path that Mount did not register is a 404 in the envelope. Both arguments are
+// required.
 func NotFound(logger *slog.Logger, counter *middleware.RouteMetrics) []fiber.Handler {
 	return []fiber.Handler{
 		middleware.RequestID(),
 		middleware.Errors(logger),
 		func(*fiber.Ctx) error {
-			counter.Refuse(errNotFound)
+			counter.CountRefusal(errNotFound)
 			return errNotFound
 		},
 	}

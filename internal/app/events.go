@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
@@ -31,7 +32,12 @@ func (a *app) connect() (*events.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.inspect(token.Token())
+	if now, err := token.Token(); err != nil {
+		a.logger.Warn("the provider token cannot be read yet", "cause", err, "do", doIssue,
+			"scopes", strings.Join(events.ScopesFor(neededReplies(c)...), " "))
+	} else {
+		a.inspect(now)
+	}
 	// An alert comes before the Events API refuses it.
 	a.metrics.NewGauge("bus_vm_events_token_expiry_timestamp_seconds", func() float64 {
 		now, _ := token.Token()                               // zero when it cannot be read
@@ -91,17 +97,13 @@ const doIssue = "issue a provider token for these scopes and set BUS_API_TOKEN o
 
 // inspect tells the operator what is wrong with the provider token before the
 // Events API does, once. It only warns: the Events API has the last word.
-func (a *app) inspect(token secret.String, err error) {
-	need := events.ScopesFor(neededReplies(a.config)...)
-	scopes := strings.Join(need, " ")
-	switch {
-	case err != nil:
-		a.logger.Warn("the provider token cannot be read yet", "cause", err, "do", doIssue, "scopes", scopes)
-		return
-	case token == a.inspected:
+func (a *app) inspect(token secret.String) {
+	if token == a.inspected {
 		return
 	}
 	a.inspected = token
+	need := events.ScopesFor(neededReplies(a.config)...)
+	scopes := strings.Join(need, " ")
 	expires, have, err := events.InspectToken(token, time.Now())
 	switch {
 	case errors.Is(err, events.ErrTokenExpired):
@@ -118,14 +120,19 @@ func (a *app) inspect(token secret.String, err error) {
 }
 
 // checkProviderToken looks at the file of the provider's token, which its user
-// in internal/events follows by itself, so that it counts as a bad reload too.
+// in internal/events follows by itself, so that it counts as a bad reload too. A
+// pipe can be read once only and is left alone.
 func (a *app) checkProviderToken() error {
-	if a.config.Events.TokenFile == "" || !a.config.NeedsEvents() {
+	path := a.config.Events.TokenFile
+	if path == "" || !a.config.NeedsEvents() {
 		return nil
 	}
-	token, err := events.FileToken(a.config.Events.TokenFile, slog.New(slog.DiscardHandler)).Token()
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil
+	}
+	token, err := events.FileToken(path, slog.New(slog.DiscardHandler)).Token()
 	if err == nil {
-		a.inspect(token, nil)
+		a.inspect(token)
 	}
 	return err
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -68,6 +70,16 @@ func (b *bench) write(t *testing.T, name, text string) {
 func pass(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
+}
+
+// A token that came from a pipe is not there twice, so it is no bad reload.
+func TestAProviderTokenFromAPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	a := &app{config: &config.Config{Backend: config.Events}}
+	a.config.Events.TokenFile = path
+	assert.ErrorIs(t, a.checkProviderToken(), os.ErrNotExist)
+	require.NoError(t, syscall.Mkfifo(path, 0o600))
+	assert.NoError(t, a.checkProviderToken())
 }
 
 // Each way in which files are replaced is noticed once, after two looks.

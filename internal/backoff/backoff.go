@@ -1,10 +1,7 @@
 // Package backoff spaces out the attempts at something that fails.
 package backoff
 
-import (
-	"math/rand/v2"
-	"time"
-)
+import "time"
 
 // Delay is how long to wait before the attempt-th try after a failure, counted
 // from 0. It doubles with each attempt, stays within [lowest, highest], and
@@ -20,9 +17,4 @@ func Delay(attempt int, lowest, highest time.Duration, chance float64) time.Dura
 	floor := max(lowest, ceiling/2)
 	// Of a spread of centuries the product may be rounded up.
 	return floor + min(time.Duration(chance*float64(ceiling-floor)), ceiling-floor)
-}
-
-// Chance is the chance of the attempt-th delay: the same for the same seed.
-func Chance(seed uint64, attempt int) float64 {
-	return rand.New(rand.NewPCG(seed, uint64(attempt))).Float64()
 }

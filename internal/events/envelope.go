@@ -88,17 +88,22 @@ var errNoObject = fmt.Errorf("%w: no JSON object", ErrMalformed)
 
 // readFields also returns which of names are repeated.
 func readFields(raw []byte, names []string) (fields Fields, repeated []string, _ error) {
-	if value := jsontext.Value(raw); value.Kind() != '{' || !value.IsValid(tolerant...) {
+	in := jsontext.NewDecoder(bytes.NewBuffer(raw), tolerant...)
+	if first, err := in.ReadToken(); err != nil || first.Kind() != '{' {
 		return nil, nil, errNoObject
 	}
-	in := jsontext.NewDecoder(bytes.NewBuffer(raw), tolerant...)
-	_, _ = in.ReadToken() // the opening brace; errors are ruled out
 	fields = make(Fields, len(names))
 	seen := make([]bool, len(names))
-	for in.PeekKind() == '"' {
-		name, _ := in.ReadToken()
+	for in.PeekKind() != '}' {
+		name, err := in.ReadToken()
+		if err != nil {
+			return nil, nil, errNoObject
+		}
 		at := slices.Index(names, name.String())
-		value, _ := in.ReadValue()
+		value, err := in.ReadValue()
+		if err != nil {
+			return nil, nil, errNoObject
+		}
 		switch {
 		case at < 0:
 		case seen[at]:
@@ -110,6 +115,10 @@ func readFields(raw []byte, names []string) (fields Fields, repeated []string, _
 				fields[names[at]] = value.Clone()
 			}
 		}
+	}
+	_, _ = in.ReadToken() // the closing brace
+	if _, err := in.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, nil, errNoObject
 	}
 	return fields, repeated, nil
 }

@@ -32,6 +32,7 @@ func TestDecode(t *testing.T) {
 
 	for _, line := range []string{
 		``, `x`, `null`, `"name"`, `[]`, `{}`, `{"payload":{}}`, `{"name":"n"`, `{"name":"n"}{}`, `{"name":5}`,
+		`{"name":"n",}`, `{"name":"n","x":[1}`, `{"name":"n","x"}`, `{"name":"n","x":1 "y":2}`, `{"name":"n",5:6}`, `{"name":"n"]`, `{"name":"n"} x`,
 		`{"type":"ping"}`, `{"NAME":"n"}`, `{"name":"n","name":"n"}`,
 		`{"name":"n","correlationId":"c","correlationId":"c"}`, `{"name":"n","correlation_id":"c","correlation_id":"d"}`,
 	} {

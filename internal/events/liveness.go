@@ -27,16 +27,16 @@ const maxSuspectPause = 15 * time.Minute
 
 // liveness is whether a stream is up, and what hints that it is half-open.
 type liveness struct {
-	mu       sync.Mutex
-	conn     *connection   // the one that is followed; nil without one
-	back     chan struct{} // closed when there is one
-	openings int
-	lost     time.Time // when the last one was lost; at first, when all began
-	received time.Time // when one last brought something
+	mu        sync.Mutex
+	conn      *connection   // the one that is followed; nil without one
+	connected chan struct{} // closed when there is one
+	openings  int
+	lost      time.Time // when the last one was lost; at first, when all began
+	received  time.Time // when one last brought something
 
-	suspicions int       // since something was received
-	trusted    time.Time // no further one before this
-	moved      time.Time // when the stream was last opened again for errMoved
+	suspicions    int       // since something was received
+	nextSuspicion time.Time // no further one before this
+	moved         time.Time // when the stream was last opened again for errMoved
 }
 
 // open says that conn is followed from now on.
@@ -45,7 +45,7 @@ func (s *stream) open(conn *connection) {
 	defer s.mu.Unlock()
 	s.conn = conn
 	s.isUp.Set(1)
-	close(s.back)
+	close(s.connected)
 	if s.openings++; s.openings > 1 {
 		s.reconnects.Inc()
 	}
@@ -55,7 +55,7 @@ func (s *stream) open(conn *connection) {
 func (s *stream) lose() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conn, s.back, s.lost = nil, make(chan struct{}), time.Now()
+	s.conn, s.connected, s.lost = nil, make(chan struct{}), time.Now()
 	s.isUp.Set(0)
 }
 
@@ -71,13 +71,13 @@ func (s *stream) missing(grace time.Duration) bool {
 // long outage no request waits.
 func (s *stream) wait(ctx context.Context) error {
 	s.mu.Lock()
-	up, back, left := s.conn != nil, s.back, connectWait-time.Since(s.lost)
+	up, connected, left := s.conn != nil, s.connected, connectWait-time.Since(s.lost)
 	s.mu.Unlock()
 	if up {
 		return nil
 	}
 	select {
-	case <-back:
+	case <-connected:
 		return nil
 	case <-time.After(max(left, 0)):
 	case <-ctx.Done():
@@ -90,7 +90,7 @@ func (s *stream) wait(ctx context.Context) error {
 func (s *stream) heard() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.received, s.suspicions, s.trusted = time.Now(), 0, time.Time{}
+	s.received, s.suspicions, s.nextSuspicion = time.Now(), 0, time.Time{}
 }
 
 // suspect says that a request that began then found no reply in time. If nothing
@@ -101,10 +101,10 @@ func (s *stream) suspect(began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if s.conn == nil || s.conn.opened.After(began) || s.received.After(began) || now.Before(s.trusted) {
+	if s.conn == nil || s.conn.opened.After(began) || s.received.After(began) || now.Before(s.nextSuspicion) {
 		return
 	}
-	s.trusted = now.Add(backoff.Delay(s.suspicions, s.client.config.RetryMax, maxSuspectPause, rand.Float64()))
+	s.nextSuspicion = now.Add(backoff.Delay(s.suspicions, s.client.config.RetryMax, maxSuspectPause, rand.Float64()))
 	s.suspicions++
 	s.conn.cancel(errSuspected)
 }

@@ -86,12 +86,21 @@ func (p *pending) waits(c *call) bool {
 	return p.waiting[c.id] == c
 }
 
-// deliver gives e, which came at now, to the request that it answers, and says
-// what it was. A malformed reply settles nothing for good: its request is given
-// up with it, and the next reply is late. With tell set, that is to be called,
-// and may block for a while. With observe set, e may tell others more than its
-// request knows: it is another requester's, or came after a refusal.
-func (p *pending) deliver(e Envelope, now time.Time, lateReply time.Duration, replayed bool) (kind string, observe bool, tell func()) {
+// delivery is what has become of a reply.
+type delivery struct {
+	kind string // matched, late, …
+	// observe: it may tell others more than its request knows: it is another
+	// requester's, or came after a refusal.
+	observe bool
+	// tell, when set, is for the caller to call, without any lock: it may block
+	// for a while.
+	tell func()
+}
+
+// deliver gives e, which came at now, to the request that it answers. A
+// malformed reply settles nothing for good: its request is given up with it, and
+// the next reply is late.
+func (p *pending) deliver(e Envelope, now time.Time, lateReply time.Duration, replayed bool) delivery {
 	id := e.CorrelationID
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -103,11 +112,11 @@ func (p *pending) deliver(e Envelope, now time.Time, lateReply time.Duration, re
 	case open:
 		c = given
 	case replayed:
-		return history, false, nil
+		return delivery{kind: history}
 	case known:
-		return duplicate, !yes, nil
+		return delivery{kind: duplicate, observe: !yes}
 	default:
-		return unmatched, true, nil
+		return delivery{kind: unmatched, observe: true}
 	}
 	r := c.decode(e)
 	malformed := errors.Is(r.err, ErrMalformed)
@@ -122,12 +131,13 @@ func (p *pending) deliver(e Envelope, now time.Time, lateReply time.Duration, re
 			p.givenUp.put(id, c)
 		}
 		c.done <- r
-		return matched, false, nil
+		return delivery{kind: matched}
 	}
+	d := delivery{kind: late}
 	if !malformed && c.late != nil && !now.After(c.until) {
-		tell = func() { c.late(r) }
+		d.tell = func() { c.late(r) }
 	}
-	return late, false, tell
+	return d
 }
 
 // wanted returns the requests from before mark whose reply is still wanted,

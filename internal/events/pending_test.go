@@ -59,7 +59,8 @@ func TestPending(t *testing.T) {
 					c.decode = func(Envelope) result { decoded++; return result{nil, answer} }
 					got = len(c.done)
 				}
-				kind, observe, tell := p.deliver(Envelope{CorrelationID: id}, step(), wanted, replayed)
+				d := p.deliver(Envelope{CorrelationID: id}, step(), wanted, replayed)
+				kind, observe, tell := d.kind, d.observe, d.tell
 				want, open := was, was == matched || was == givenUp
 				switch {
 				case !open && replayed:

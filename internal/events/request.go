@@ -133,8 +133,9 @@ func (c *Client) exchange(ctx context.Context, request *call, s *stream) result 
 		return result{err: cause}
 	default:
 		c.publishes["unknown"].Inc()
-		proof, cancel = context.WithTimeout(ctx, proofWait)
-		defer cancel()
+		var stopProof context.CancelFunc
+		proof, stopProof = context.WithTimeout(ctx, proofWait)
+		defer stopProof()
 	}
 	select {
 	case r := <-request.done:

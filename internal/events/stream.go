@@ -34,7 +34,7 @@ type stream struct {
 func newStream(c *Client, reply string) *stream {
 	set, event := c.config.Metrics, fmt.Sprintf("{event=%q", reply)
 	return &stream{
-		liveness:   liveness{back: make(chan struct{}), lost: time.Now()},
+		liveness:   liveness{connected: make(chan struct{}), lost: time.Now()},
 		client:     c,
 		reply:      reply,
 		pending:    &pending{waiting: make(map[string]*call)},
@@ -162,19 +162,19 @@ func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) bool) error {
 // observers. Of a replay, only the answers to this process's requests count: all
 // others are history of an unknown age. It reports whether e counted.
 func (s *stream) deliver(e Envelope, replayed bool) bool {
-	kind, observe, tell := s.pending.deliver(e, time.Now(), s.client.config.LateReply, replayed)
-	if observe {
+	d := s.pending.deliver(e, time.Now(), s.client.config.LateReply, replayed)
+	if d.observe {
 		for _, see := range s.observers {
 			see(e)
 		}
 	}
-	s.replies[kind].Inc()
-	if tell != nil {
+	s.replies[d.kind].Inc()
+	if d.tell != nil {
 		// It may have to write to a slow disk: the stream does not wait for it.
 		// There are at most as many at a time as requests were given up.
-		s.client.background(tell)
+		s.client.background(d.tell)
 	}
-	return kind != history
+	return d.kind != history
 }
 
 // catchUp looks in the history of the stream for replies that were sent before

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -125,7 +126,8 @@ func (s *TokenSource) lookAgain() {
 	s.looked = time.Now()
 	// Followed through symbolic links: mounted secrets are exchanged by one.
 	info, err := os.Stat(s.path)
-	if err != nil || !os.SameFile(info, s.seen) || !info.ModTime().Equal(s.seen.ModTime()) || info.Size() != s.seen.Size() {
+	if err != nil || !os.SameFile(info, s.seen) || info.Mode().IsRegular() && // a pipe is read once
+		(!info.ModTime().Equal(s.seen.ModTime()) || info.Size() != s.seen.Size()) {
 		err = s.reload()
 	}
 	if err != nil && !s.failing {
@@ -147,6 +149,9 @@ func (s *TokenSource) readFile() (secret.String, error) {
 	// The description is taken first: a change while reading shows next time.
 	info, err := file.Stat()
 	content, unread := io.ReadAll(io.LimitReader(file, maxTokenFile))
+	if errors.Is(unread, os.ErrDeadlineExceeded) && bytes.HasSuffix(content, []byte("\n")) {
+		unread = nil // a whole line, from a writer that keeps the pipe open
+	}
 	if err := errors.Join(err, unread); err != nil {
 		return secret.String{}, fmt.Errorf("the token file: %w", err)
 	}

@@ -111,6 +111,16 @@ func TestATokenFileThatIsAPipe(t *testing.T) {
 	defer writer.Close()
 	_, err = FileToken(path, nil).Token()
 	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+
+	// A whole line will do where the writer keeps the pipe open. It is not looked
+	// for again in the pipe that it came from.
+	_, err = writer.WriteString("one\n")
+	require.NoError(t, err)
+	source := FileToken(path, nil)
+	holds(t, source, "one")
+	require.NoError(t, os.Chtimes(path, time.Time{}, time.Now().Add(time.Hour)))
+	source.looked = time.Time{}
+	holds(t, source, "one")
 }
 
 // holds checks the token of source, or that it has none.

@@ -66,12 +66,10 @@ func newRequest(op lifecycle.Operation) (*request, error) {
 func (o *Outbox) admit(r *request) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	switch {
-	case o.closed:
-		return ErrClosed
-	case o.cause != nil:
-		return o.cannotWrite()
-	case o.room+2 > o.config.MaxRecords:
+	if err := o.usable(); err != nil {
+		return err
+	}
+	if o.room+2 > o.config.MaxRecords {
 		o.count.full.Inc()
 		return fmt.Errorf("%w: %d of %d records wait, %d of them parked", ErrFull, o.room, o.config.MaxRecords, o.parked)
 	}

@@ -75,14 +75,24 @@ func (o *Outbox) damagedFiles() []string {
 func (o *Outbox) Healthy() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if err := o.usable(); err != nil {
+		return err
+	}
+	if !o.committing.IsZero() && time.Since(o.committing) > stallAfter {
+		return fmt.Errorf("%w: the disk has been busy with one write for %s",
+			ErrCannotWrite, time.Since(o.committing).Round(time.Second))
+	}
+	return nil
+}
+
+// usable returns why nothing can be written, as far as that is known. The caller
+// holds mu.
+func (o *Outbox) usable() error {
 	switch {
 	case o.closed:
 		return ErrClosed
 	case o.cause != nil:
 		return o.cannotWrite()
-	case !o.committing.IsZero() && time.Since(o.committing) > stallAfter:
-		return fmt.Errorf("%w: the disk has been busy with one write for %s",
-			ErrCannotWrite, time.Since(o.committing).Round(time.Second))
 	}
 	return nil
 }

@@ -105,7 +105,7 @@ func (o *Outbox) committed(b *batch, err error, now time.Time) {
 	defer o.mu.Unlock()
 	o.committing = time.Time{}
 	if err != nil {
-		o.refused(b, err, now)
+		o.commitFailed(b, err, now)
 		return
 	}
 	o.count.commits.Inc()
@@ -123,14 +123,14 @@ func (o *Outbox) committed(b *batch, err error, now time.Time) {
 	wake(o.wakeDelivery)
 }
 
-// refused keeps everything of b that must not be lost for the next try, and
+// commitFailed keeps everything of b that must not be lost for the next try, and
 // tells the callers that it is not on disk.
 //
 // A commit that failed in its last sync may be on disk all the same, so the
 // operations it was to begin become orphans: the next commit deletes their
 // rows, whether they exist or not. If the process dies first, the restart
 // closes them like any open operation.
-func (o *Outbox) refused(b *batch, cause error, now time.Time) {
+func (o *Outbox) commitFailed(b *batch, cause error, now time.Time) {
 	o.count.failures.Inc()
 	if o.cause == nil {
 		o.log.Error("the usage outbox cannot write; start and stop are refused until it can", "dir", o.config.Dir, "cause", cause,

@@ -50,7 +50,7 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	middleware.SetRequestID(ctx, nil)
 	e := unreadable(err)
 	middleware.WriteError(ctx, e)
-	s.unrouted.Refuse(e)
+	s.unrouted.CountRefusal(e)
 }
 
 // refuseSilence tells a client that connected and sent nothing why its

@@ -97,7 +97,7 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		if e := s.screen(ctx); e != nil {
 			middleware.SetRequestID(ctx, ctx.Request.Header.Peek(fiber.HeaderXRequestID))
 			middleware.WriteError(ctx, e)
-			s.unrouted.Refuse(e)
+			s.unrouted.CountRefusal(e)
 		} else {
 			next(ctx)
 		}

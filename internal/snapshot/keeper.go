@@ -214,19 +214,25 @@ func (k *Keeper) need() uint64 {
 	return k.asked + 1
 }
 
-// Invalidate drops whatever was asked for before now: a write was accepted that
-// leads to target, or, if that is empty, may have been. When it returns, no Read
-// that begins shows it any more. After an accepted write of this process's own,
-// the status is watched until it gets to target, a write to another state is
-// accepted, or watchFor has passed.
-func (k *Keeper) Invalidate(target string, own bool) {
+// Invalidate drops whatever was asked for before now: a write may have been
+// accepted. When it returns, no Read that begins shows it any more.
+func (k *Keeper) Invalidate() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.invalidate()
+}
+
+// Accepted is Invalidate for a write that was accepted, which leads to state.
+// After one of this process's own, the status is watched until it gets there, a
+// write to another state is accepted, or watchFor has passed.
+func (k *Keeper) Accepted(state string, own bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.invalidate()
 	switch {
 	case own:
-		k.watching = watch{state: target, since: time.Now()}
-	case target != "" && target != k.watching.state:
+		k.watching = watch{state: state, since: time.Now()}
+	case state != k.watching.state:
 		k.watching = watch{}
 	}
 }

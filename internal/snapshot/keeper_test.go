@@ -231,15 +231,15 @@ func TestWatch(t *testing.T) {
 		want int64
 	}{
 		"to the target":       {func(_ *Keeper, r *fakeRuntime) { time.Sleep(10 * time.Second); r.set("ready", nil) }, 21},
-		"another's write":     {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Invalidate("stopped", false) }, 20},
-		"another of the same": {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Invalidate("ready", false) }, 120 + 9*30},
-		"an unknown outcome":  {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Invalidate("", false) }, 120 + 9*30},
+		"another's write":     {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Accepted("stopped", false) }, 20},
+		"another of the same": {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Accepted("ready", false) }, 120 + 9*30},
+		"an unknown outcome":  {func(k *Keeper, _ *fakeRuntime) { time.Sleep(10 * time.Second); k.Invalidate() }, 120 + 9*30},
 		"for ten minutes":     {func(*Keeper, *fakeRuntime) {}, 120 + 9*30},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
 				r.set("starting", nil)
-				k.Invalidate("ready", true)
+				k.Accepted("ready", true)
 				c.then(k, r)
 				time.Sleep(time.Hour)
 				require.InDelta(t, c.want, r.asked.Load(), 2)
@@ -247,7 +247,7 @@ func TestWatch(t *testing.T) {
 		})
 	}
 	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
-		k.Invalidate("ready", false)
+		k.Accepted("ready", false)
 		time.Sleep(time.Hour)
 		require.Zero(t, r.asked.Load(), "a write of others is not watched")
 	})

@@ -99,6 +99,13 @@ func TestRefusalsAreNotRemembered(t *testing.T) {
 	}
 }
 
+func TestABoundBelowOneIsTheDefault(t *testing.T) {
+	for _, bound := range []int{-1, 0} {
+		v := newVerifier(t, func(c *Config) { c.CacheSize = bound })
+		assert.EqualValues(t, defaultCacheSize, v.ring.Load().verified.entries.GetMaximum(), bound)
+	}
+}
+
 // Neither valid nor invalid tokens grow the cache past its bound, and large
 // tokens take the room of several.
 func TestFloodLeavesTheCacheBounded(t *testing.T) {

@@ -27,16 +27,17 @@ type Config struct {
 	// PublicKeys verify RS256, ES256 and EdDSA signatures. Nil, which refuses
 	// these algorithms, is not the same as a set that is empty for now.
 	PublicKeys PublicKeys
-	// UnknownKey is called when a token names a public key that is not there.
-	// Any client can cause it, and a request waits for it; nil for nothing.
+	// UnknownKey is called when a token names a public key that is not there, or
+	// there are none yet. Any client can cause it, and a request waits for it;
+	// nil for nothing.
 	UnknownKey func()
 	// Audiences are what a token may be issued for: it must name one of them
 	// exactly. None means Audience.
 	Audiences []string
 	// Leeway is granted on exp and nbf for clocks that disagree; default 0.
 	Leeway time.Duration
-	// CacheSize bounds how many verified tokens are remembered; default 65,536.
-	// One of more than a kilobyte counts as several.
+	// CacheSize bounds how many verified tokens are remembered; below 1, 65,536
+	// are. One of more than a kilobyte counts as several.
 	CacheSize int
 	// Logger gets the reason of each refusal at debug level; default none.
 	Logger *slog.Logger
@@ -77,7 +78,9 @@ func NewVerifier(config Config) (*Verifier, error) {
 	if len(config.Audiences) == 0 {
 		config.Audiences = []string{Audience}
 	}
-	config.CacheSize = cmp.Or(config.CacheSize, defaultCacheSize)
+	if config.CacheSize < 1 {
+		config.CacheSize = defaultCacheSize
+	}
 	config.Metrics = cmp.Or(config.Metrics, metrics.NewSet())
 	v := &Verifier{
 		config: config,
@@ -127,7 +130,7 @@ func (v *Verifier) Check(token string) (string, error) {
 	}
 	ring := v.ring.Load()
 	_, err := ring.find(header.Algorithm, header.KeyID)
-	if err == ErrUnknownKey && v.config.UnknownKey != nil {
+	if (err == ErrUnknownKey || err == ErrNoKeysYet) && v.config.UnknownKey != nil {
 		v.config.UnknownKey()
 	}
 	switch {

@@ -61,7 +61,7 @@ func TestCheck(t *testing.T) {
 	both := newVerifier(t, func(c *Config) { c.PublicKeys, c.UnknownKey = set, func() { asked++ } })
 	secrets := newVerifier(t, nil)
 	public := newVerifier(t, func(c *Config) { c.PublicKeys, c.Secrets = set, nil })
-	waiting := newVerifier(t, func(c *Config) { c.PublicKeys = &jwks.Set{} })
+	waiting := newVerifier(t, func(c *Config) { c.PublicKeys, c.UnknownKey = &jwks.Set{}, func() { asked++ } })
 	const notClaims = `["no claims at all"]`
 	hs256 := func(header string) string { return hostile.Sign(testSecret, header, notClaims) }
 	long := fmt.Sprintf(`{"alg":"HS256","x":"%01500d"}`, 0)
@@ -106,7 +106,7 @@ func TestCheck(t *testing.T) {
 			assert.Equal(t, c.token, token, c.name)
 		}
 	}
-	assert.Equal(t, 2, asked, "for other keys")
+	assert.Equal(t, 3, asked, "for two other keys and for the first ones")
 }
 
 // list is a JSON list of n items.
