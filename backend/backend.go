@@ -77,6 +77,10 @@ type Config struct {
 	Static StaticConfig
 	Client *events.Client  // see NewEvents
 	Status snapshot.Config // likewise
+	// Settle, when set, is called with what a reply says about an operation that no
+	// Apply of this process waits for: its own, or that of any other process. It
+	// must return soon.
+	Settle func(id string, outcome Outcome)
 }
 
 // New returns the backend of mode.
@@ -85,7 +89,7 @@ func New(mode string, config Config) (Backend, error) {
 	case ModeStatic:
 		return NewStatic(config.Static), nil
 	case ModeEvents:
-		return NewEvents(config.Client, config.Status), nil
+		return NewEvents(config.Client, config.Status, config.Settle), nil
 	}
 	return nil, fmt.Errorf("unknown backend mode %q", mode)
 }

@@ -31,16 +31,15 @@ var writes = map[Action]struct{ request, reply, through, target string }{
 	Stop:  {events.StopRequest, events.ReplyName(events.StopRequest), "stopping", "stopped"},
 }
 
-// EventsReplies are the reply streams that NewEvents needs its client to
-// subscribe to.
-func EventsReplies() []string {
-	return []string{statusReply, writes[Start].reply, writes[Stop].reply}
-}
+// WriteReplies are the reply streams of starts and stops, and EventsReplies all
+// that NewEvents needs its client to subscribe to.
+func WriteReplies() []string  { return []string{writes[Start].reply, writes[Stop].reply} }
+func EventsReplies() []string { return append(WriteReplies(), statusReply) }
 
 // NewEvents returns an events backend. Client is the connection to Bus Events:
 // it must subscribe to EventsReplies, its owner runs it, but not before this.
-// NewEvents sets Fetch and Streams of config.
-func NewEvents(client *events.Client, config snapshot.Config) *Events {
+// NewEvents sets Fetch and Streams of config. For settle see Config.Settle.
+func NewEvents(client *events.Client, config snapshot.Config, settle func(id string, outcome Outcome)) *Events {
 	b := &Events{client: client}
 	config.Fetch, config.Streams = b.fetch, len(writes)
 	b.keeper = snapshot.New(config)
@@ -48,12 +47,16 @@ func NewEvents(client *events.Client, config snapshot.Config) *Events {
 	// write invalidates what all of them show; another status than the shown one
 	// makes a refresh due.
 	client.Observe(statusReply, func(e events.Envelope) {
-		if status, err := decodeStatus(e); err == nil {
+		if status, err := decodeStatus(e); err == nil && !e.Replayed {
 			b.keeper.Hint(status.State)
 		}
 	})
 	for action, write := range writes {
-		client.Observe(write.reply, func(e events.Envelope) { _, _ = b.decode(action, false)(e) })
+		client.Observe(write.reply, func(e events.Envelope) {
+			if outcome, _ := b.decode(action, false)(e); outcome != Unknown && settle != nil {
+				settle(e.CorrelationID, outcome)
+			}
+		})
 	}
 	client.OnStream(func(reply string, up bool) {
 		if reply == writes[Start].reply || reply == writes[Stop].reply {
@@ -94,8 +97,8 @@ func (b *Events) Reach(ctx context.Context, action Action) error {
 }
 
 // Apply publishes op and returns what the worker said. It is never published
-// again: after a deadline or a malformed reply the outcome is unknown, and what
-// a later reply proves goes to op.Late.
+// again: after a deadline or a malformed reply the outcome is unknown, and a later
+// reply goes to Config.Settle.
 func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 	outcome, err := events.Do(ctx, b.client, events.Request[Outcome]{
 		Name:          writes[op.Action].request,
@@ -104,7 +107,7 @@ func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 		Payload:       map[string]string{"runtime": lifecycle.Runtime, "account_id": op.Account, "request_id": op.RequestID},
 		Lifecycle:     true,
 		Decode:        b.decode(op.Action, true),
-		Late:          op.Late,
+		Permit:        op.Permit,
 	})
 	switch {
 	case err == nil:
@@ -125,7 +128,9 @@ func (b *Events) decode(action Action, own bool) func(events.Envelope) (Outcome,
 		err := decodeWrite(e)
 		switch {
 		case err == nil:
-			b.keeper.Accepted(writes[action].target, own)
+			if !e.Replayed {
+				b.keeper.Accepted(writes[action].target, own)
+			}
 			return Accepted, nil
 		case errors.Is(err, events.ErrMalformed):
 			return Unknown, err

@@ -16,15 +16,17 @@ import (
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
-// Recorder keeps the usage records of writes. Both methods return once the
-// record is as durable as the recorder makes it.
+// Recorder keeps operations, with their usage records. Both methods return once
+// what they write is as durable as the recorder makes it.
 type Recorder interface {
-	// Requested records op before any work is done for it. After an error
-	// nothing is recorded and op must not be carried out.
-	Requested(ctx context.Context, op backend.Operation) error
-	// Ended records how op ended, took after it was requested. An Unknown
-	// outcome may be replaced by a later call; any other is final.
-	Ended(op backend.Operation, outcome backend.Outcome, took time.Duration) error
+	// Requested records op before any work is done for it. After an error op must
+	// not be carried out. The permit is for backend.Operation.Permit.
+	Requested(ctx context.Context, op backend.Operation) (permit func() error, err error)
+	// Ended records how op ended, took after it was requested, and returns how it
+	// has ended by what is on record, which may come from another process. Of an
+	// Unknown outcome nothing is recorded: a later reply may tell. After an error
+	// the end is recorded later.
+	Ended(op backend.Operation, outcome backend.Outcome, took time.Duration) (backend.Outcome, error)
 }
 
 // operationKey is where execute leaves the *backend.Operation for the audit line.
@@ -77,13 +79,10 @@ func (w *writes) execute(c *fiber.Ctx) error {
 		RequestedAt: time.Now(),
 	}
 	c.Locals(operationKey{}, &op)
-	if w.Usage != nil {
-		if err := w.Usage.Requested(ctx, op); err != nil {
-			return middleware.Unavailable(0, "Usage cannot be recorded now, so nothing was done.", err)
-		}
-		op.Late = func(outcome backend.Outcome) {
-			// The outbox keeps an end it cannot write and says so itself.
-			_ = w.Usage.Ended(op, outcome, time.Since(op.RequestedAt))
+	if w.Operations != nil {
+		var err error
+		if op.Permit, err = w.Operations.Requested(ctx, op); err != nil {
+			return middleware.Unavailable(0, "The operation cannot be recorded now, so nothing was done.", err)
 		}
 	}
 	if err := w.apply(ctx, c, op); err != nil {
@@ -94,23 +93,26 @@ func (w *writes) execute(c *fiber.Ctx) error {
 
 // apply asks the runtime and records the end. Until the runtime has answered
 // the outcome is unknown, and so it stays if that panics.
-func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) (err error) {
-	outcome := backend.Unknown
-	defer func() {
-		if w.Usage != nil {
-			unrecorded := w.Usage.Ended(op, outcome, time.Since(op.RequestedAt))
-			if unrecorded != nil && outcome == backend.Accepted {
-				outcome = backend.Unknown
-				err = middleware.Unavailable(0, "The runtime accepted, but the end of the operation could not be recorded yet.", unrecorded)
+func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) error {
+	middleware.SetOutcome(c, backend.Unknown)
+	outcome, err := w.Backend.Apply(ctx, op)
+	if !outcome.Known() || (err == nil) != (outcome == backend.Accepted) {
+		return fmt.Errorf("BUG: the backend returned the outcome %q with the error: %v", outcome, err)
+	}
+	if w.Operations != nil {
+		recorded, unrecorded := w.Operations.Ended(op, outcome, time.Since(op.RequestedAt))
+		switch {
+		case unrecorded != nil && outcome != backend.NotSent:
+			return middleware.Unavailable(0, "The runtime answered, but the end of the operation could not be recorded yet.", unrecorded)
+		case recorded != outcome: // another process had another reply first
+			outcome = recorded
+			err = &backend.Error{Kind: backend.Rejection, Message: "The runtime did not accept the operation."}
+			if outcome == backend.Accepted {
+				err = nil
 			}
 		}
-		middleware.SetOutcome(c, outcome)
-	}()
-	told, err := w.Backend.Apply(ctx, op)
-	if !told.Known() || (err == nil) != (told == backend.Accepted) {
-		return fmt.Errorf("BUG: the backend returned the outcome %q with the error: %v", told, err)
 	}
-	outcome = told
+	middleware.SetOutcome(c, outcome)
 	return err
 }
 
@@ -136,7 +138,7 @@ func (w *writes) audit(c *fiber.Ctx, err error) {
 	}
 	if begun {
 		line = append(line, slog.String("operation", op.ID))
-		if w.Usage != nil {
+		if w.Billed {
 			line = append(line,
 				slog.String("requested_event", usage.EventID(op.ID, usage.PhaseRequested)),
 				slog.String("ended_event", usage.EventID(op.ID, usage.PhaseEnded)))

@@ -35,8 +35,10 @@ type Config struct {
 	Auth *middleware.Authenticator
 	// Entitlement is asked before every write; nil means that billing is off.
 	Entitlement middleware.EntitlementChecker
-	// Usage records every write; nil means that nothing is recorded.
-	Usage Recorder
+	// Operations records every write; nil means that nothing is recorded.
+	Operations Recorder
+	// Billed: usage is recorded, so every caller of a write must be an account.
+	Billed bool
 	// WritesInFlight bounds the writes under way at once; 0 means no bound.
 	WritesInFlight int
 	// WritesPerSecond bounds the writes of each subject; 0 means no bound.
@@ -82,7 +84,7 @@ func Mount(router fiber.Router, config Config) {
 	router.Get(StatusPath, edge("status", auth, middleware.RequireScope(middleware.ScopeRead), status(config))...)
 
 	checks := []fiber.Handler{auth, middleware.RequireScope(middleware.ScopeWrite)}
-	if config.Entitlement != nil || config.Usage != nil {
+	if config.Entitlement != nil || config.Billed {
 		checks = append(checks, middleware.RequireAccount())
 	}
 	checks = append(checks, middleware.EmptyBody(), checked)

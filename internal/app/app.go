@@ -25,11 +25,9 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/jwks"
-	"github.com/busdk/bus-api-provider-vm/internal/outbox"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
-	"github.com/busdk/bus-api-provider-vm/internal/usage"
 	"github.com/busdk/bus-api-provider-vm/internal/version"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -115,29 +113,11 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 	if c.Billing.Backend == config.Events {
 		entitlement = billing.NewChecker(client)
 	}
-	var recorder routes.Recorder
-	operators := admin.Config{Metrics: a.metrics, Pprof: c.Admin.Pprof, Logger: a.logger}
-	switch c.Usage.Backend {
-	case config.Memory:
-		memory := new(usage.Memory)
-		recorder = memory
-		operators.Documents = map[string]func() (any, error){
-			"/debug/usage": func() (any, error) { return map[string]any{"records": memory.Records()}, nil },
-		}
-	case config.Events:
-		box, err := outbox.Open(outbox.Config{
-			Dir: c.DataDir, MaxRecords: c.Usage.MaxRecords, Sender: usage.NewPublisher(client),
-			LateReply: c.Events.LateReply, Logger: a.logger, Metrics: a.metrics,
-		})
-		if err != nil {
-			return err
-		}
-		defer func() { failure = errors.Join(failure, box.Close()) }()
-		recorder = box
-		operators.Documents = map[string]func() (any, error){"/debug/outbox": func() (any, error) { return box.Report() }}
-		a.add(box.Run)
-		a.require("usage outbox", box.Healthy)
+	operations, err := a.openStore(ctx, client)
+	if err != nil {
+		return err
 	}
+	defer func() { failure = errors.Join(failure, operations.Close()) }()
 
 	// 4. The runtime.
 	machine, err := backend.New(c.Backend, backend.Config{
@@ -147,6 +127,7 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 			Timeout: c.Timeout, MaxAge: c.Status.MaxAge, Refresh: c.Status.Refresh, RefreshMoving: c.Status.RefreshMoving,
 			Metrics: a.metrics,
 		},
+		Settle: operations.Settle,
 	})
 	if err != nil {
 		return err
@@ -156,7 +137,7 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 	// 5. The API and its listener; sockets that systemd opened win over the settings.
 	api := server.New(server.Config{Server: c.Server, Shutdown: c.Shutdown, Logger: a.logger, Metrics: a.metrics}, func(router fiber.Router) {
 		routes.Mount(router, routes.Config{
-			Backend: machine, Auth: a.auth, Entitlement: entitlement, Usage: recorder, Timeout: c.Timeout, Ready: a.ready,
+			Backend: machine, Auth: a.auth, Entitlement: entitlement, Operations: operations, Billed: c.Usage.Backend == config.Events || c.Usage.Backend == config.Memory, Timeout: c.Timeout, Ready: a.ready,
 			WritesInFlight: c.Limits.WritesInFlight, WritesPerSecond: c.Limits.WritesPerSecond,
 			Logger: a.logger, Metrics: a.metrics,
 		})
@@ -182,7 +163,7 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 
 	// 6. The listener for operators, which shows all of the above.
 	if adminListener != nil {
-		operators.Checks = a.checks
+		operators := admin.Config{Metrics: a.metrics, Pprof: c.Admin.Pprof, Checks: a.checks, Documents: documents(operations)}
 		a.add(func(ctx context.Context) error { return admin.Serve(ctx, adminListener, operators) })
 	}
 

@@ -25,7 +25,7 @@ func (a *app) connect() (*events.Client, error) {
 		return nil, err
 	}
 	client, err := events.New(events.Config{
-		URL: c.Events.URL, Token: token, Replies: neededReplies(c), Timeout: c.Timeout, LateReply: c.Events.LateReply,
+		URL: c.Events.URL, Token: token, Replies: neededReplies(c), Timeout: c.Timeout,
 		Retry: c.Events.ListenerRetry, RetryMin: c.Events.ListenerRetryMin, RetryMax: c.Events.ListenerRetryMax,
 		Logger: a.logger, Metrics: a.metrics,
 	})

@@ -54,7 +54,7 @@ type Config struct {
 	// File is the YAML file that was read, empty for none.
 	File    string `koanf:"config" file:"-" group:"General" flag:"--config" env:"BUS_VM_CONFIG" value:"file" want:"a readable YAML file" help:"YAML file of settings; environment and flags win over it."`
 	Dev     bool   `koanf:"dev" file:"-" flag:"--dev" default:"false" help:"Local start in one command: loopback only, static backend, usage in memory, a published JWT secret if none is set."`
-	DataDir string `koanf:"data_dir" flag:"--data-dir" env:"BUS_VM_DATA_DIR" ambient:"STATE_DIRECTORY" default:"./bus-vm-data" value:"directory" want:"a directory" help:"Directory of the durable usage outbox."`
+	DataDir string `koanf:"data_dir" flag:"--data-dir" env:"BUS_VM_DATA_DIR" ambient:"STATE_DIRECTORY" default:"./bus-vm-data" value:"directory" want:"a directory" help:"Directory of the operations store, where usage records must last."`
 
 	// Addr is host:port, or unix: and an absolute path.
 	Addr   string `koanf:"addr" group:"Listening" flag:"--addr" env:"BUS_VM_ADDR" default:"127.0.0.1:8085" value:"address" want:"host:port, or unix: and an absolute path of at most 107 bytes" help:"Address of the API."`
@@ -69,9 +69,13 @@ type Config struct {
 	Billing struct {
 		Backend string `koanf:"backend" flag:"--billing-backend" env:"BUS_VM_BILLING_BACKEND" default:"none" oneof:"none events" help:"Whether billing is asked before each start and stop."`
 	} `koanf:"billing"`
+	Store struct {
+		URL     secret.String `koanf:"url" flag:"--store-url" env:"BUS_VM_STORE_URL" want:"a postgres:// URL" help:"PostgreSQL database of operations, which replicas share; without it they are in the data directory, or in memory where nothing must last."`
+		URLFile string        `koanf:"url_file" env:"BUS_VM_STORE_URL_FILE" credential:"store-url" value:"file" want:"a readable file" help:"File of that URL."`
+		Keep    time.Duration `koanf:"keep" env:"BUS_VM_STORE_KEEP" default:"720h" min:"24h" max:"87600h" help:"How long operations that have ended are kept."`
+	} `koanf:"store"`
 	Usage struct {
 		Backend    string `koanf:"backend" flag:"--usage-backend" env:"BUS_VM_USAGE_BACKEND" default:"none" oneof:"none events memory" help:"Where usage records of starts and stops go."`
-		MaxRecords int    `koanf:"max_records" env:"BUS_VM_USAGE_MAX_RECORDS" default:"100000" min:"1" max:"100000000" help:"Usage records kept for delivery; beyond that, starts and stops are refused."`
 	} `koanf:"usage"`
 	Timeout time.Duration `koanf:"timeout" flag:"--timeout" env:"BUS_VM_TIMEOUT" default:"30s" help:"How long one request through Events may wait for its reply."`
 

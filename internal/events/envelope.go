@@ -25,6 +25,8 @@ type Envelope struct {
 	// Payload is the JSON text of the payload, nil where there was none. It is
 	// shared by all who see the envelope: do not change it.
 	Payload jsontext.Value
+	// Replayed: it is from the history, of an unknown age.
+	Replayed bool
 
 	failure   jsontext.Value // member `error` of the envelope itself
 	malformed bool           // payload or error stands in it twice

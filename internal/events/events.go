@@ -7,9 +7,8 @@
 // itself. No lifecycle request whose outcome is unknown is sent again.
 //
 // A lost stream is opened again after a jittered delay. When requests were in
-// flight, the history is read beside it (`replay=true&follow=false`), and only
-// replies to this process's own requests are taken out of it: the followed
-// stream never carries anything old, so observers need not tell old from new.
+// flight, or WantHistory says so, the history is read beside it
+// (`replay=true&follow=false`): the followed stream never carries anything old.
 //
 // A stream that is merely silent may be half-open. Four things find out: TCP
 // keep-alive, for a peer that is gone (30 s); a request that ran into its
@@ -44,9 +43,6 @@ type Config struct {
 
 	// Timeout bounds a Request whose context has no deadline; default 30 s.
 	Timeout time.Duration
-	// LateReply is how long after ErrNoReply a late reply is of use; zero
-	// means not at all.
-	LateReply time.Duration
 
 	// Retry says whether a lost stream is opened again; if not, Run ends with
 	// the loss. RetryMin (default 1 s) and RetryMax (default 30 s) bound the
@@ -93,7 +89,7 @@ type Client struct {
 
 	mu     sync.Mutex
 	closed bool           // the streams have ended: nothing new is started
-	others sync.WaitGroup // publishes and receivers of late replies
+	others sync.WaitGroup // publishes
 }
 
 // New returns a Client that subscribes to nothing before Run. Its error is ErrURL, or
@@ -127,12 +123,23 @@ func New(config Config) (*Client, error) {
 	return c, nil
 }
 
-// Observe calls see for every live envelope on the stream of reply that answers
-// no request of this process, in the order of the stream. see must return soon.
-// Observe belongs before Run; reply must be one of Config.Replies.
+// Observe calls see for every envelope on the stream of reply that no request of
+// this process waits for, in the order of the stream, and for those of its history
+// that are read meanwhile. see must return soon. Observe belongs before Run; reply
+// must be one of Config.Replies.
 func (c *Client) Observe(reply string, see func(Envelope)) {
 	s := c.streams[reply]
 	s.observers = append(s.observers, see)
+}
+
+// WantHistory lets wanted decide, each time the stream of reply has been opened,
+// whether all of its history is read. It belongs before Run.
+func (c *Client) WantHistory(reply string, wanted func() bool) { c.streams[reply].wantHistory = wanted }
+
+// ReadHistory reads the history of the stream of reply, as far back as there is
+// one, and returns when its observers have seen all of it.
+func (c *Client) ReadHistory(ctx context.Context, reply string) error {
+	return c.streams[reply].replay(ctx, func() bool { return true })
 }
 
 // OnStream calls see when a stream has opened, before anything is delivered

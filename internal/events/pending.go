@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// remembered is how many given-up requests of a stream are at least known, for
-// their late replies, and how many answered ones, for repeated replies.
+// remembered is how many given-up and how many answered requests of a stream are
+// at least known, to tell what their further replies are.
 const remembered = 4096
 
 // What a reply is to this process, as a label of metrics.
@@ -16,7 +16,7 @@ const (
 	late      = "late"      // its request was given up
 	duplicate = "duplicate" // its request was answered already
 	unmatched = "unmatched" // another requester's, or forgotten
-	history   = "history"   // replayed, and to no open request of this process
+	history   = "history"   // like unmatched, in a replay
 )
 
 // pending holds the requests of one reply stream by correlation id: waiting,
@@ -24,7 +24,7 @@ const (
 type pending struct {
 	mu       sync.Mutex // held while a reply is decoded
 	waiting  map[string]*call
-	givenUp  recent[*call]
+	givenUp  recent[bool] // true
 	answered recent[bool] // whether the reply said yes
 }
 
@@ -34,11 +34,10 @@ type call struct {
 	body      []byte
 	lifecycle bool // not to be carried out twice
 	decode    func(Envelope) result
-	late      func(result) // nil: a late reply is only counted
+	permit    func() error // looked at last before it is sent; nil for always
 
 	began    time.Time
 	deadline time.Time   // of the caller
-	until    time.Time   // when a late reply is of no use any more
 	done     chan result // one slot: the stream never blocks
 }
 
@@ -63,19 +62,15 @@ func (p *pending) add(c *call) bool {
 	return true
 }
 
-// giveUp takes c out; false means that its reply came first and is in c.done. A
-// zero until is for a request that was not carried out. Of any other the late
-// reply is known, and given to c.late until then.
-func (p *pending) giveUp(c *call, until time.Time) bool {
+// giveUp takes c out; false means that its reply came first and is in c.done.
+func (p *pending) giveUp(c *call) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.waiting[c.id] != c {
 		return false
 	}
 	delete(p.waiting, c.id)
-	if c.until = until; !until.IsZero() {
-		p.givenUp.put(c.id, c)
-	}
+	p.givenUp.put(c.id, true)
 	return true
 }
 
@@ -86,70 +81,45 @@ func (p *pending) waits(c *call) bool {
 	return p.waiting[c.id] == c
 }
 
-// delivery is what has become of a reply.
-type delivery struct {
-	kind string // matched, late, …
-	// observe: it may tell others more than its request knows: it is another
-	// requester's, or came after a refusal.
-	observe bool
-	// tell, when set, is for the caller to call, without any lock: it may block
-	// for a while.
-	tell func()
-}
-
-// deliver gives e, which came at now, to the request that it answers. A
-// malformed reply settles nothing for good: its request is given up with it, and
-// the next reply is late.
-func (p *pending) deliver(e Envelope, now time.Time, lateReply time.Duration, replayed bool) delivery {
+// deliver gives e to the request that waits for it and says what e is. A malformed
+// reply settles nothing for good: its request is given up with it. With observe
+// set, e may tell others more than its request knew: none of this process waits
+// for it, or it came after a refusal.
+func (p *pending) deliver(e Envelope) (kind string, observe bool) {
 	id := e.CorrelationID
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c, waits := p.waiting[id]
-	given, open := p.givenUp.get(id)
-	yes, known := p.answered.get(id)
-	switch {
-	case waits:
-	case open:
-		c = given
-	case replayed:
-		return delivery{kind: history}
-	case known:
-		return delivery{kind: duplicate, observe: !yes}
-	default:
-		return delivery{kind: unmatched, observe: true}
-	}
-	r := c.decode(e)
-	malformed := errors.Is(r.err, ErrMalformed)
-	if !malformed {
-		p.answered.put(id, r.err == nil)
-		p.givenUp.remove(id)
-	}
-	if waits {
+	if c := p.waiting[id]; c != nil {
+		r := c.decode(e)
 		delete(p.waiting, id)
-		if malformed {
-			c.until = now.Add(lateReply)
-			p.givenUp.put(id, c)
+		if errors.Is(r.err, ErrMalformed) {
+			p.givenUp.put(id, true)
+		} else {
+			p.answered.put(id, r.err == nil)
 		}
 		c.done <- r
-		return delivery{kind: matched}
+		return matched, false
 	}
-	d := delivery{kind: late}
-	if !malformed && c.late != nil && !now.After(c.until) {
-		d.tell = func() { c.late(r) }
+	yes, known := p.answered.get(id)
+	open, _ := p.givenUp.get(id)
+	switch {
+	case known:
+		return duplicate, !yes
+	case open:
+		return late, true
+	case e.Replayed:
+		return history, true
 	}
-	return d
+	return unmatched, true
 }
 
-// wanted returns the requests from before mark whose reply is still wanted,
-// by their callers or by their late functions.
-func (p *pending) wanted(mark, now time.Time) (calls []*call) {
+// wanted returns the requests from before mark that wait for their reply.
+func (p *pending) wanted(mark time.Time) (calls []*call) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, some := range []map[string]*call{p.waiting, p.givenUp.young, p.givenUp.old} {
-		for id, c := range some {
-			if c.began.Before(mark) && (p.waiting[id] == c || c.late != nil && now.Before(c.until)) {
-				calls = append(calls, c)
-			}
+	for _, c := range p.waiting {
+		if c.began.Before(mark) {
+			calls = append(calls, c)
 		}
 	}
 	return calls

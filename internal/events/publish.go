@@ -68,7 +68,7 @@ func (c *Client) publishOnce(ctx context.Context, request *call) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
-	status, text, err := c.post(ctx, token, request.body, request.lifecycle)
+	status, text, err := c.post(ctx, token, request)
 	if err != nil {
 		return err
 	}
@@ -88,10 +88,30 @@ func (c *Client) publishOnce(ctx context.Context, request *call) error {
 	return fmt.Errorf("the publish of %s was answered %d %s", request.name, status, http.StatusText(status))
 }
 
-// post sends body and returns the answer. An error that wraps ErrNotSent means
+// permitted is a body that is not sent once its permit has ended. Without a body
+// there is no event, whatever of its headers was sent.
+type permitted struct {
+	body   bytes.Reader
+	permit func() error // nil for always
+	asked  bool
+	denied atomic.Bool
+}
+
+func (p *permitted) Read(b []byte) (int, error) {
+	if p.permit != nil && !p.asked {
+		p.asked = true
+		if err := p.permit(); err != nil {
+			p.denied.Store(true)
+			return 0, err
+		}
+	}
+	return p.body.Read(b)
+}
+
+// post sends the event of call and returns the answer. An error that wraps ErrNotSent means
 // that nothing was sent; after any other the outcome is unknown. It returns soon
 // after ctx ends.
-func (c *Client) post(ctx context.Context, token secret.String, body []byte, lifecycle bool) (status int, text []byte, _ error) {
+func (c *Client) post(ctx context.Context, token secret.String, call *call) (status int, text []byte, _ error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var sent atomic.Bool
@@ -103,15 +123,20 @@ func (c *Client) post(ctx context.Context, token secret.String, body []byte, lif
 			}
 		},
 	})
-	request, err := http.NewRequestWithContext(traced, http.MethodPost, c.collection, bytes.NewReader(body))
+	body := &permitted{body: *bytes.NewReader(call.body), permit: call.permit}
+	request, err := http.NewRequestWithContext(traced, http.MethodPost, c.collection, body)
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", ErrNotSent, err)
+	}
+	request.ContentLength = int64(len(call.body))
+	if !call.lifecycle {
+		request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(call.body)), nil }
 	}
 	request.Header.Set("Authorization", "Bearer "+token.Reveal())
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", userAgent)
 	transport := c.fresh
-	if !lifecycle {
+	if !call.lifecycle {
 		transport = c.shared
 		// Its server may close a shared connection at this moment. So marked, the
 		// transport sends the request again then (see http.Transport).
@@ -119,7 +144,7 @@ func (c *Client) post(ctx context.Context, token secret.String, body []byte, lif
 	}
 	answer, err := transport.RoundTrip(request) // a Client would follow redirects
 	switch {
-	case err != nil && !sent.Load():
+	case err != nil && (!sent.Load() || body.denied.Load()):
 		return 0, nil, fmt.Errorf("%w: %w", ErrNotSent, err)
 	case err != nil:
 		return 0, nil, errors.New("reading the answer: " + clean(err.Error(), maxMessage))

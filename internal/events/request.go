@@ -28,16 +28,12 @@ type Request[T any] struct {
 	// published once, on a connection of its own. Any other may be published
 	// again when its connection breaks.
 	Lifecycle bool
-	// Decode reads a reply, once, before Do or Late have it. After an error
-	// that wraps ErrMalformed the request stays open for a reply that can be
-	// read. It is called by Run, one reply of a stream at a time, and must
+	// Permit, when set, is asked last before the event is sent, when there is a
+	// connection: after its error nothing is sent.
+	Permit func() error
+	// Decode reads the reply, once, before Do has it. It is called by Run, one reply of a stream at a time, and must
 	// return soon: requests for the same reply stream wait for it.
 	Decode func(Envelope) (T, error)
-	// Late, when set, is called at most once, with what Decode made of a reply
-	// that came after Do had returned ErrNoReply or ErrMalformed, within
-	// Config.LateReply. It is called by Run, several at a time, and may block
-	// for a while.
-	Late func(T)
 }
 
 // Do publishes r and returns what r.Decode made of the reply. It waits until
@@ -55,14 +51,11 @@ func Do[T any](ctx context.Context, c *Client, r Request[T]) (value T, _ error) 
 		return value, fmt.Errorf("BUG: the payload of %s: %w", r.Name, err)
 	}
 	request := &call{
-		id: r.CorrelationID, name: r.Name, body: body, lifecycle: r.Lifecycle,
+		id: r.CorrelationID, name: r.Name, body: body, lifecycle: r.Lifecycle, permit: r.Permit,
 		decode: func(e Envelope) result {
 			value, err := r.Decode(e)
 			return result{value, err}
 		},
-	}
-	if r.Late != nil {
-		request.late = func(late result) { value, _ := late.value.(T); r.Late(value) }
 	}
 	got := c.exchange(ctx, request, c.streams[r.Reply])
 	value, _ = got.value.(T)
@@ -127,7 +120,7 @@ func (c *Client) exchange(ctx context.Context, request *call, s *stream) result 
 		} else {
 			c.publishes["refused"].Inc()
 		}
-		if !s.pending.giveUp(request, time.Time{}) {
+		if !s.pending.giveUp(request) {
 			return <-request.done // the reply proves the refusal wrong
 		}
 		return result{err: cause}
@@ -142,7 +135,7 @@ func (c *Client) exchange(ctx context.Context, request *call, s *stream) result 
 		return r
 	case <-proof.Done():
 	}
-	if !s.pending.giveUp(request, time.Now().Add(c.config.LateReply)) {
+	if !s.pending.giveUp(request) {
 		return <-request.done
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {

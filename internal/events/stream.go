@@ -24,7 +24,10 @@ type stream struct {
 	reply     string
 	pending   *pending
 	observers []func(Envelope)
-	down      time.Time // since when it cannot be opened, which was logged; zero otherwise
+	// wantHistory says whether all of the history is of use when the stream has
+	// been opened; nil for never.
+	wantHistory func() bool
+	down        time.Time // since when it cannot be opened, which was logged; zero otherwise
 
 	isUp                *metrics.Gauge
 	reconnects, replays *metrics.Counter
@@ -119,7 +122,7 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 
 	var replay sync.WaitGroup
 	replay.Go(func() { s.catchUp(conn) })
-	err = s.deliverLines(conn, func(e Envelope) bool { s.deliver(e, false); return true })
+	err = s.deliverLines(conn, func(e Envelope) bool { s.deliver(e); return true })
 
 	s.client.tell(s.reply, false)
 	s.lose()
@@ -158,33 +161,27 @@ func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) bool) error {
 	}
 }
 
-// deliver gives e to the request that it answers, which decodes it, or to the
-// observers. Of a replay, only the answers to this process's requests count: all
-// others are history of an unknown age. It reports whether e counted.
-func (s *stream) deliver(e Envelope, replayed bool) bool {
-	d := s.pending.deliver(e, time.Now(), s.client.config.LateReply, replayed)
-	if d.observe {
+// deliver gives e to the request that waits for it, which decodes it, or to the
+// observers.
+func (s *stream) deliver(e Envelope) {
+	kind, observe := s.pending.deliver(e)
+	if observe {
 		for _, see := range s.observers {
 			see(e)
 		}
 	}
-	s.replies[d.kind].Inc()
-	if d.tell != nil {
-		// It may have to write to a slow disk: the stream does not wait for it.
-		// There are at most as many at a time as requests were given up.
-		s.client.background(d.tell)
-	}
-	return d.kind != history
+	s.replies[kind].Inc()
 }
 
 // catchUp looks in the history of the stream for replies that were sent before
 // conn was opened, beside conn, which is followed meanwhile: who asks from then
-// on is answered on it. It tries until it has read all of the history, or
-// nothing is missing any more, or conn ends.
+// on is answered on it. It tries until it has read all of the history, or nothing
+// is missing any more, or conn ends.
 func (s *stream) catchUp(conn *connection) {
-	missing := func() []*call { return s.pending.wanted(conn.opened, time.Now()) }
-	for attempt := 0; len(missing()) > 0; attempt++ {
-		err := s.replay(conn.ctx, missing)
+	all := s.wantHistory != nil && s.wantHistory()
+	missing := func() []*call { return s.pending.wanted(conn.opened) }
+	for attempt := 0; all || len(missing()) > 0; attempt++ {
+		err := s.replay(conn.ctx, func() bool { return all || len(missing()) > 0 })
 		s.client.tokenRefused(err)
 		if conn.ctx.Err() != nil {
 			return
@@ -206,16 +203,20 @@ func (s *stream) catchUp(conn *connection) {
 	}
 }
 
-// replay reads the history once, as long as replies are missing. It is finite
+// replay reads the history once, as long as goOn says so. It is finite
 // (`follow=false`), so the followed stream itself carries nothing old.
-func (s *stream) replay(ctx context.Context, missing func() []*call) error {
+func (s *stream) replay(ctx context.Context, goOn func() bool) error {
 	s.replays.Inc()
 	conn, err := s.client.listen(ctx, s.reply, historyOnly, headerTimeout, func() {})
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	err = s.deliverLines(conn, func(e Envelope) bool { return !s.deliver(e, true) || len(missing()) > 0 })
+	err = s.deliverLines(conn, func(e Envelope) bool {
+		e.Replayed = true
+		s.deliver(e)
+		return goOn()
+	})
 	if errors.Is(err, io.EOF) {
 		return nil
 	}

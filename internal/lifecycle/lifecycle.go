@@ -36,9 +36,9 @@ type Operation struct {
 	RequestID string
 	// RequestedAt is when the gateway took the operation on.
 	RequestedAt time.Time
-	// Late, when set, is called at most once, with the outcome that a reply
-	// proved after the operation had ended as Unknown.
-	Late func(Outcome)
+	// Permit, when set, is asked last before the operation is sent: after its error
+	// it is not.
+	Permit func() error
 }
 
 // Outcome says how an operation ended.

@@ -182,7 +182,7 @@ func TestLateAcknowledgement(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
 		s := running(t, config)
 		r := &receiver{answer: func(ctx context.Context, c Claim) error {
-			_ = s.Acknowledged(context.Background(), c.EventID) // by another replica
+			s.Acknowledged(c.EventID) // by another replica
 			return errBusy
 		}}
 		delivering(t, s, r)

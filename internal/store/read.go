@@ -36,12 +36,45 @@ func (s *Store) List(ctx context.Context, account string, limit int) ([]Operatio
 	return s.list(ctx, `where account = $1 and action <> '' order by seq desc limit $2`, account, limit)
 }
 
-// NeedsHistory reports whether a reply that was missed could change an operation:
-// one is open, or unknown and young enough to be corrected.
-func (s *Store) NeedsHistory(ctx context.Context) (bool, error) {
-	list, err := s.list(ctx, `where outcome = '' or outcome = $1 and ended_at > $2 limit 1`,
+// WantsHistory reports whether a reply that was missed could change an operation:
+// one is open, or unknown and young enough to be corrected; also when the store
+// cannot tell.
+func (s *Store) WantsHistory() bool {
+	list, err := s.list(context.Background(), `where outcome = '' or outcome = $1 and ended_at > $2 limit 1`,
 		lifecycle.Unknown, s.config.Now().Add(-s.config.Keep).UnixMicro())
-	return len(list) > 0, err
+	return len(list) > 0 || err != nil
+}
+
+// latestRecords bounds the records of LatestRecords.
+const latestRecords = 1000
+
+// LatestRecords returns the latest usage records, oldest first.
+func (s *Store) LatestRecords(ctx context.Context) ([]json.RawMessage, error) {
+	list := []json.RawMessage{}
+	err := s.read(ctx, func(scan func(...any) error) error {
+		var body string
+		err := scan(&body)
+		list = append(list, json.RawMessage(body))
+		return err
+	}, `select body from (select body, created_at, operation, position from records order by created_at desc, position desc limit $1) as latest
+		order by created_at, operation, position`, latestRecords)
+	return list, err
+}
+
+// Report is what an operator may want to know of a store, as JSON.
+type Report struct {
+	Waiting          int      `json:"waiting_records"`
+	Parked           int      `json:"parked_records"`
+	OldestAgeSeconds float64  `json:"oldest_record_age_seconds"`
+	DamagedFiles     []string `json:"damaged_files"`
+	ParkedRecords    []Parked `json:"parked"` // the oldest
+}
+
+// Report reads the parked records.
+func (s *Store) Report(ctx context.Context) (Report, error) {
+	stats := s.Stats()
+	parked, err := s.Parked(ctx, latestRecords)
+	return Report{stats.Waiting, stats.Parked, stats.OldestAge.Seconds(), append([]string{}, s.files.damaged()...), append([]Parked{}, parked...)}, err
 }
 
 // StartTimes returns how long the last starts of provider took from their

@@ -73,7 +73,7 @@ type Store struct {
 
 	// mu guards what follows. It is never held over I/O.
 	mu           sync.Mutex
-	closed       bool
+	ran, closed  bool
 	queue        []*call
 	urgent       int       // calls in queue that are not patient
 	patientSince time.Time // of the first of a queue of patient calls
@@ -140,6 +140,9 @@ func (s *Store) openFile(ctx context.Context) error {
 // Run writes and tends the store until ctx ends and everything queued is written
 // or refused.
 func (s *Store) Run(ctx context.Context) error {
+	s.mu.Lock()
+	s.ran = true
+	s.mu.Unlock()
 	var tending sync.WaitGroup
 	tending.Go(func() { s.tend(ctx) })
 	s.write(ctx)
@@ -147,6 +150,18 @@ func (s *Store) Run(ctx context.Context) error {
 	s.closed = true
 	s.mu.Unlock()
 	tending.Wait()
+	return s.release()
+}
+
+// Close releases a store whose Run was never called; Run closes its own.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	unused := !s.closed && !s.ran
+	s.closed = s.closed || unused
+	s.mu.Unlock()
+	if !unused {
+		return nil
+	}
 	return s.release()
 }
 
@@ -334,9 +349,10 @@ func (s *Store) Expire(ctx context.Context, limit int) (n int, err error) {
 	return n, err
 }
 
-// Acknowledged notes that the usage integration took a record, however late.
-func (s *Store) Acknowledged(ctx context.Context, eventID string) error {
-	return s.submit(ctx, &call{order: "0" + eventID, patient: true, kept: true, do: func(t *tx) error {
+// Acknowledged notes that the usage integration took a record, however late. It
+// returns at once.
+func (s *Store) Acknowledged(eventID string) {
+	s.keep(&call{order: "0" + eventID, patient: true, kept: true, do: func(t *tx) error {
 		_, err := t.acknowledge(eventID, delivered)
 		return err
 	}})

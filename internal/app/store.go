@@ -1,0 +1,66 @@
+package app
+
+import (
+	"context"
+	"errors"
+
+	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/events"
+	"github.com/busdk/bus-api-provider-vm/internal/store"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
+)
+
+// openStore opens the store of operations: PostgreSQL or the data directory where
+// records must last, memory otherwise. Their replies come from client, nil for
+// none, whose history it reads when it may hold one that was missed.
+func (a *app) openStore(ctx context.Context, client *events.Client) (*store.Store, error) {
+	c := a.config
+	settings := store.Config{
+		URL: c.Store.URL.Reveal(), Keep: c.Store.Keep, Timeout: c.Timeout, LateReply: c.Events.LateReply,
+		Logger: a.logger, Metrics: a.metrics,
+	}
+	switch c.Usage.Backend {
+	case config.Memory:
+		settings.Records = store.KeepRecords
+	case config.Events:
+		settings.Records = store.DeliverRecords
+		settings.Dir = c.DataDir
+	}
+	if c.Backend == config.Events {
+		settings.History = func(ctx context.Context) (err error) {
+			for _, reply := range backend.WriteReplies() {
+				err = errors.Join(err, client.ReadHistory(ctx, reply))
+			}
+			return err
+		}
+	}
+	operations, err := store.Open(ctx, settings)
+	if err != nil {
+		return nil, err
+	}
+	a.add(operations.Run)
+	a.require("operations store", operations.Healthy)
+	if c.Backend == config.Events {
+		for _, reply := range backend.WriteReplies() {
+			client.WantHistory(reply, operations.WantsHistory)
+		}
+	}
+	if c.Usage.Backend == config.Events {
+		publisher := usage.Publisher{Client: client}
+		publisher.Acknowledged(operations.Acknowledged)
+		a.add(func(ctx context.Context) error { return operations.Deliver(ctx, publisher) })
+	}
+	return operations, nil
+}
+
+// documents are what operators may read of the store.
+func documents(operations *store.Store) map[string]func() (any, error) {
+	return map[string]func() (any, error){
+		"/debug/store": func() (any, error) { return operations.Report(context.Background()) },
+		"/debug/usage": func() (any, error) {
+			records, err := operations.LatestRecords(context.Background())
+			return map[string]any{"records": records}, err
+		},
+	}
+}
