@@ -31,7 +31,6 @@ func (s Service) addresses(_ context.Context, r *Report) {
 
 // listener examines whether the service can listen on addr, or does already.
 func (s Service) listener(r *Report, name, addr string) {
-	wanted := addr
 	path, isUnix := address.Socket(addr)
 	if answersLive(addr) {
 		if isUnix {
@@ -45,20 +44,22 @@ func (s Service) listener(r *Report, name, addr string) {
 			r.fail(name, err.Error(), "end it, or choose another address")
 			return
 		}
-		// Beside its place: the service may be starting, and listen there.
-		path = filepath.Join(filepath.Dir(path), fmt.Sprintf(".doctor%x", rand.Uint32()))
-		addr = address.UnixPrefix + path
 	}
-	l, err := s.Listen(addr)
+	tried, place := addr, path
+	if isUnix { // beside its place: the service may be starting, and listen there
+		place = filepath.Join(filepath.Dir(path), fmt.Sprintf(".doctor%x", rand.Uint32()))
+		tried = address.UnixPrefix + place
+	}
+	l, err := s.Listen(tried)
 	if err != nil {
-		detail, do := advice(err.Error(), "run this as the user of the service, who must be in the group that the socket is given to")
+		detail, do := advice(strings.ReplaceAll(err.Error(), place, path), "run this as the user of the service, who must be in the group that the socket is given to")
 		r.fail(name, detail, do)
 		return
 	}
 	if isUnix {
-		socketAccess(r, name, path)
+		socketAccess(r, name, place)
 	}
-	r.ok(name, wanted+" is free")
+	r.ok(name, addr+" is free")
 	_ = l.Close()
 	for { // who has connected meanwhile is not left waiting
 		c, err := l.Accept()
