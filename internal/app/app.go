@@ -163,7 +163,7 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 
 	// 6. The listener for operators, which shows all of the above.
 	if adminListener != nil {
-		operators := admin.Config{Metrics: a.metrics, Pprof: c.Admin.Pprof, Checks: a.checks, Documents: documents(operations)}
+		operators := admin.Config{Metrics: a.metrics, Pprof: c.Admin.Pprof, Logger: a.logger, Checks: a.checks, Documents: documents(operations)}
 		a.add(func(ctx context.Context) error { return admin.Serve(ctx, adminListener, operators) })
 	}
 

@@ -50,7 +50,7 @@ type Config struct {
 	Logger *slog.Logger
 	// Metrics gets bus_vm_store_… and bus_vm_usage_….
 	Metrics *metrics.Set
-	// Now is the clock of the process, which is that of SQLite.
+	// Now is the clock of the process, which is that of SQLite; default time.Now.
 	Now func() time.Time
 }
 
@@ -88,6 +88,9 @@ type counters struct{ commits, writes, delivered, retries *metrics.Counter }
 // Open opens the store and sets up its schema. A damaged SQLite database is set
 // aside and a new one begun. Errors say what to do.
 func Open(ctx context.Context, config Config) (*Store, error) {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
 	s := &Store{config: config, next: next, wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1)}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
