@@ -126,7 +126,7 @@ func (e *engine) migrate(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := tx.ExecContext(ctx, `create table if not exists store_schema (version integer not null)`); err != nil {
+	if _, err := tx.ExecContext(ctx, `create table if not exists store_schema (version integer not null, probe text not null default '')`); err != nil {
 		return err
 	}
 	version := 0
@@ -147,7 +147,7 @@ func (e *engine) migrate(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := tx.ExecContext(ctx, `insert into store_schema values ($1)`, schemaVersion); err != nil {
+	if _, err := tx.ExecContext(ctx, `insert into store_schema (version) values ($1)`, schemaVersion); err != nil {
 		return err
 	}
 	return tx.Commit()
@@ -194,8 +194,10 @@ func faultOf(err error) fault {
 		switch lite.Code() & 0xff {
 		case sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB:
 			return damage
-		case sqlitelib.SQLITE_CONSTRAINT, sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED:
+		case sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED:
 			return passing
+		case sqlitelib.SQLITE_CONSTRAINT, sqlitelib.SQLITE_ERROR:
+			return refused
 		}
 		return away
 	}

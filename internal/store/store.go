@@ -62,7 +62,8 @@ type Store struct {
 	counts counters
 	next   func(state, event) (state, effect) // the table; broken by a test on purpose
 
-	writing *session // of the writer alone
+	writing  *session // of the writer alone
+	migrated bool     // likewise
 	// Of the writer alone as well: inserts into a store in memory, and whether the
 	// last found it full.
 	inserts int
@@ -107,6 +108,12 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	}
 	if err == nil {
 		err = s.engine.migrate(ctx)
+		s.migrated = err == nil
+		if config.URL != "" && err != nil && faultOf(err) == away && !errors.Is(err, ErrNewer) {
+			config.Logger.Warn("the database of operations does not answer; starts and stops are refused until it does", "cause", err,
+				"do", s.remedy(err))
+			err = nil
+		}
 	}
 	if err == nil {
 		err = s.files.remember()

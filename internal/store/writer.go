@@ -42,8 +42,9 @@ const (
 	maxKept = 100_000
 	// patience is how long a patient call waits for others.
 	patience = 100 * time.Millisecond
-	// probeEvery is how often a store that failed is tried again.
+	// probeEvery is how often a store that failed is tried again, with so many bytes.
 	probeEvery = time.Second
+	probeBytes = 64 << 10
 )
 
 // ErrUnavailable: the store did not take a write, which is not there unless the
@@ -111,19 +112,22 @@ func (s *Store) enqueue(c *call) error {
 	return nil
 }
 
-// write runs the transactions until ctx ends and everything queued is written or
-// refused.
+// write runs the transactions until ctx ends and everything queued is written, or
+// cannot be.
 func (s *Store) write(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		batch, wait := s.take(ctx.Err() != nil)
+		ending := ctx.Err() != nil
+		batch, wait := s.take(ending)
 		if len(batch) > 0 {
 			s.run(batch)
-			continue
 		}
-		if ctx.Err() != nil {
+		if ending && (len(batch) == 0 || s.leaveRest()) {
 			return
+		}
+		if len(batch) > 0 {
+			continue
 		}
 		timer.Reset(wait)
 		select {
@@ -132,6 +136,30 @@ func (s *Store) write(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// leaveRest reports a store that takes nothing any more, and says what it leaves.
+func (s *Store) leaveRest() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause == nil {
+		return false
+	}
+	if len(s.queue) > 0 {
+		s.config.Logger.Error("what the operations store has not taken before the stop is left to replies in the history", "writes", len(s.queue), "cause", s.cause)
+	}
+	return true
+}
+
+// probe writes something to a store that has failed, of a size whose success means
+// something, since nobody else may write until it has succeeded.
+func probe(t *tx) error {
+	for _, text := range []string{strings.Repeat("x", probeBytes), ""} {
+		if _, err := t.exec(`update store_schema set probe = $1`, text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // take returns the calls of the next transaction in the order of their locks, or
@@ -145,6 +173,10 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 		}
 	}
 	s.queue = slices.DeleteFunc(s.queue, func(c *call) bool { return c.state == withdrawn })
+	if s.cause != nil && !hurry {
+		s.queue = slices.Insert(s.queue, 0, &call{do: probe, done: make(chan error, 1)})
+		s.urgent++
+	}
 	if len(s.queue) == 0 {
 		return nil, time.Hour
 	}
@@ -196,6 +228,12 @@ func (s *Store) transact(batch []*call) (errs []error, err error) {
 	defer cancel()
 	if err := s.files.check(); err != nil {
 		return nil, err
+	}
+	if !s.migrated { // the database was away at the start
+		if err := s.engine.migrate(ctx); err != nil {
+			return nil, err
+		}
+		s.migrated = true
 	}
 	session, err := s.session(ctx)
 	if err != nil {
@@ -294,9 +332,8 @@ func (s *Store) finish(batch []*call, errs []error, err error) {
 			s.counts.writes.Inc()
 			s.answer(c, errs[i])
 		case c.kept && faultOf(err) != refused:
-			c.state = queued
+			c.state, c.patient = queued, true // locks that others hold are not waited for in a loop
 			s.queue = append(s.queue, c)
-			s.urgent++
 			s.answer(c, fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, err))
 		default:
 			s.answer(c, fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, err))
