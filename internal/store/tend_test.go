@@ -68,7 +68,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	s := running(t, config)
 	fill := func(ended bool) (err error) {
 		return s.submit(t.Context(), &call{do: func(t *tx) error {
-			for range 250 {
+			for range 40 {
 				w := aWrite(lifecycle.Stop)
 				if _, _, err := t.insert(w); err != nil {
 					return err
@@ -82,13 +82,13 @@ func TestMemoryIsBounded(t *testing.T) {
 			return nil
 		}})
 	}
-	for range 50 {
+	for range 300 {
 		require.NoError(t, fill(true))
 	}
 	list, err := s.list(t.Context(), "")
 	require.NoError(t, err)
 	assert.LessOrEqual(t, len(list), memoryOperations+64)
-	for range 60 {
+	for range 350 {
 		err = fill(false)
 	}
 	assert.ErrorIs(t, err, ErrFull)
