@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
@@ -70,6 +71,7 @@ func TestBackup(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config, _ := configFor(t)
+			config.Timeout = time.Second // so that what was on its way when the backup was taken is due soon
 			backUp := engine(t, &config)
 			var here atomic.Bool
 			s, first := running(t, config), &receiver{answer: func(context.Context, Claim) error {
