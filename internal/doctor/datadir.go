@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// spaceUnwise and spaceBroken are bytes free for this user: a full outbox
-	// of 100,000 records takes about 100 MB, and a start copies it once.
+	// spaceUnwise and spaceBroken are bytes free for this user: 100,000 operations
+	// with their records take about 200 MB.
 	spaceUnwise = 256 << 20
 	spaceBroken = 16 << 20
-	// syncUnwise is a sync that callers would feel: a start waits for four.
+	// syncUnwise is a sync that callers would feel: a start waits for two.
 	syncUnwise = 100 * time.Millisecond
 )
 
@@ -36,10 +36,11 @@ var unfitDisks = map[uint32]string{
 
 const dataDirectory = "data directory"
 
-// dataDir writes a file of its own in the data directory. A directory that is
-// missing is examined in the nearest one above it, where the service will make it.
+// dataDir writes a file of its own in the data directory, if the operations store
+// is there. A directory that is missing is examined in the nearest one above it,
+// where the service will make it.
 func (s Service) dataDir(_ context.Context, r *Report) {
-	if s.Usage.Backend != config.Events {
+	if s.Usage.Backend != config.Events || !s.Store.URL.IsZero() {
 		return
 	}
 	dir := s.DataDir

@@ -31,7 +31,7 @@ func (r *receiver) Send(ctx context.Context, id string, body json.RawMessage) er
 	if err := json.Unmarshal(body, &record); err != nil {
 		return err
 	}
-	c := Claim{EventID: id, Account: record.AccountID}
+	c := Claim{EventID: id, Account: record.AccountID, Body: body}
 	r.mu.Lock()
 	r.tried++
 	r.mu.Unlock()

@@ -84,7 +84,7 @@ type Store struct {
 	stats        Stats
 }
 
-type counters struct{ commits, writes, delivered, retries *metrics.Counter }
+type counters struct{ commits, failures, writes, delivered, retries *metrics.Counter }
 
 // Open opens the store and sets up its schema. A damaged SQLite database is set
 // aside and a new one begun. Errors say what to do.
@@ -121,12 +121,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the operations store: %w", err), s.release())
 	}
-	s.counts = counters{
-		commits:   config.Metrics.NewCounter("bus_vm_store_commits_total"),
-		writes:    config.Metrics.NewCounter("bus_vm_store_writes_total"),
-		delivered: config.Metrics.NewCounter("bus_vm_usage_delivered_total"),
-		retries:   config.Metrics.NewCounter("bus_vm_usage_retries_total"),
-	}
+	s.count(config.Metrics)
 	return s, nil
 }
 

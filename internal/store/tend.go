@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/VictoriaMetrics/metrics"
 )
 
 const (
@@ -18,10 +20,37 @@ const (
 	memoryOperations = 10_000
 )
 
-// Stats is how many records wait for delivery, and for how long.
+// Stats are figures of a store.
 type Stats struct {
-	Waiting, Parked int
-	OldestAge       time.Duration // of the waiting ones, parked ones included
+	Waiting   int           // records that are not delivered, parked ones included
+	Parked    int           // records that the usage integration refused
+	OldestAge time.Duration // of the oldest record that is due, which no parked one is
+	Damaged   int           // databases that were set aside and are still in the data directory
+}
+
+// count makes the metrics of s.
+func (s *Store) count(set *metrics.Set) {
+	s.counts = counters{
+		commits:   set.NewCounter("bus_vm_store_commits_total"),
+		failures:  set.NewCounter("bus_vm_store_commit_failures_total"),
+		writes:    set.NewCounter("bus_vm_store_writes_total"),
+		delivered: set.NewCounter("bus_vm_usage_delivered_total"),
+		retries:   set.NewCounter("bus_vm_usage_retries_total"),
+	}
+	set.NewGauge("bus_vm_store_healthy", func() float64 {
+		if s.Healthy() != nil {
+			return 0
+		}
+		return 1
+	})
+	for name, figure := range map[string]func(Stats) float64{
+		"bus_vm_store_damaged_files":             func(now Stats) float64 { return float64(now.Damaged) },
+		"bus_vm_usage_waiting_records":           func(now Stats) float64 { return float64(now.Waiting) },
+		"bus_vm_usage_parked_records":            func(now Stats) float64 { return float64(now.Parked) },
+		"bus_vm_usage_oldest_record_age_seconds": func(now Stats) float64 { return now.OldestAge.Seconds() },
+	} {
+		set.NewGauge(name, func() float64 { return figure(s.Stats()) })
+	}
 }
 
 // tend does what is to be done from time to time. Its errors are told by the
@@ -67,14 +96,19 @@ func (s *Store) close(ctx context.Context) {
 	}
 }
 
+// measure takes the figures; those of the database stay as they were while it does
+// not answer.
 func (s *Store) measure(ctx context.Context) {
+	damaged := len(s.files.damaged())
 	var now Stats
 	var oldest int64
 	err := s.read(ctx, func(scan func(...any) error) error { return scan(&now.Waiting, &now.Parked, &oldest) },
-		`select count(*), coalesce(sum(case when state = 2 then 1 else 0 end), 0), coalesce(min(created_at), 0) from records where state < 3`)
+		`select count(*), coalesce(sum(case when state = 2 then 1 else 0 end), 0), coalesce(min(case when state = 1 then created_at end), 0)
+		from records where state < 3`)
 	if err != nil {
-		return // the last figures stay
+		now, oldest = s.Stats(), 0
 	}
+	now.Damaged = damaged
 	if oldest > 0 {
 		now.OldestAge = max(0, s.config.Now().Sub(timeOf(oldest)))
 	}

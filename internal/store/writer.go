@@ -325,6 +325,9 @@ func (s *Store) finish(batch []*call, errs []error, err error) {
 		s.cause, s.probeAt = err, time.Now().Add(probeEvery)
 	}
 	s.counts.commits.Inc()
+	if err != nil {
+		s.counts.failures.Inc()
+	}
 	wake(s.wakeDelivery)
 	for i, c := range batch {
 		switch {

@@ -25,7 +25,7 @@ func serveAdmin(t testing.TB, env []string, args ...string) (g *gateway, admin s
 
 // adminPaths are what operators may ask for, profiles included.
 var adminPaths = []string{
-	"/metrics", "/debug/usage", "/debug/outbox", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1", "/debug/vars",
+	"/metrics", "/debug/usage", "/debug/store", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1", "/debug/vars",
 }
 
 // Nothing of the admin listener answers on the public address, for any caller,
@@ -71,7 +71,7 @@ func TestAdminListenerShows(t *testing.T) {
 				require.Equal(t, os.ModeSocket|0o600, info.Mode())
 			}
 			for path, want := range map[string]string{
-				"/livez": "{\"ok\":true}\n", "/readyz": "{\"ok\":true}\n", "/readyz?verbose": "[+] not draining ok\n",
+				"/livez": "{\"ok\":true}\n", "/readyz": "{\"ok\":true}\n", "/readyz?verbose": "[+] not draining ok\n[+] operations store ok\n",
 			} {
 				status, body := harness.Get(t, admin, path, "")
 				require.Equal(t, []any{200, want}, []any{status, body}, path)
@@ -87,7 +87,7 @@ func TestAdminListenerShows(t *testing.T) {
 	}
 }
 
-// Local checks read their usage records there, and only in memory mode.
+// Local checks read their usage records there; without usage there are none.
 func TestUsageIsReadable(t *testing.T) {
 	t.Parallel()
 	g, admin := serveAdmin(t, nil, "--usage-backend", "memory")
@@ -109,8 +109,11 @@ func TestUsageIsReadable(t *testing.T) {
 	}
 
 	_, admin = serveAdmin(t, nil)
-	status, _ = harness.Get(t, admin, "/debug/usage", "")
-	require.Equal(t, 404, status)
+	status, body = harness.Get(t, admin, "/debug/usage", "")
+	require.Equal(t, []any{200, "{\"records\":[]}\n"}, []any{status, body})
+	status, body = harness.Get(t, admin, "/debug/store", "")
+	require.Equal(t, 200, status)
+	require.JSONEq(t, `{"waiting_records":0,"parked_records":0,"oldest_record_age_seconds":0,"damaged_files":[],"parked":[]}`, body)
 }
 
 // Without a word about it there is no second listener.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -74,7 +75,7 @@ func steadily(ctx context.Context, s *stack) {
 // bug to answer 500, so promtool alone shows its condition.
 func faults(t testing.TB) map[string]fault {
 	directory, file, full := t.TempDir(), writeYAML(t, "log.level", "debug"), t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(directory, "outbox.db"), []byte("no database"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(directory, "operations.db"), []byte(strings.Repeat("no database ", 1000)), 0o600))
 	keys := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(keys.Close)
 	deaf := platform.Behaviour{Deaf: true}
@@ -102,18 +103,14 @@ func faults(t testing.TB) map[string]fault {
 			happen: func(s *stack) { s.platform.VM.SetBehaviour(platform.Behaviour{Delay: time.Second}) },
 		},
 		"silent billing": {alerts: []string{"BusVMBillingUnanswered"}, happen: func(s *stack) { s.platform.Billing.SetBehaviour(deaf) }},
-		"silent usage": {
-			alerts: []string{"BusVMOutboxFilling", "BusVMOutboxFull", "BusVMOutboxStuck"},
-			env:    []string{"BUS_VM_USAGE_MAX_RECORDS=20"},
-			happen: func(s *stack) { s.platform.Usage.SetBehaviour(deaf) },
-		},
+		"silent usage": {alerts: []string{"BusVMRecordsStuck"}, happen: func(s *stack) { s.platform.Usage.SetBehaviour(deaf) }},
 		"refused records": {
 			alerts: []string{"BusVMRecordsParked"},
 			happen: func(s *stack) {
 				s.platform.Usage.SetBehaviour(platform.Behaviour{Refuse: &platform.EventError{Code: "invalid_request", Message: "no such account"}})
 			},
 		},
-		"damaged outbox": {alerts: []string{"BusVMOutboxDamaged"}, env: []string{"BUS_VM_DATA_DIR=" + directory}},
+		"damaged store": {alerts: []string{"BusVMStoreDamaged"}, env: []string{"BUS_VM_DATA_DIR=" + directory}},
 		"refused publishes with a brief token": {
 			alerts: []string{"BusVMPublishRefused", "BusVMTokenExpiring"},
 			env:    []string{"BUS_API_TOKEN=" + providerJWT(platform.ProviderScope, 10*time.Minute)},
@@ -169,7 +166,7 @@ func faults(t testing.TB) map[string]fault {
 	if canMount(t) {
 		require.NoError(t, syscall.Mount("tmpfs", full, "tmpfs", 0, "size=1m,mode=0700"))
 		t.Cleanup(func() { require.NoError(t, syscall.Unmount(full, syscall.MNT_DETACH)) })
-		all["full disk"] = fault{alerts: []string{"BusVMOutboxCannotWrite"}, env: []string{"BUS_VM_DATA_DIR=" + full}, happen: func(s *stack) {
+		all["full disk"] = fault{alerts: []string{"BusVMStoreCannotWrite"}, env: []string{"BUS_VM_DATA_DIR=" + full}, happen: func(s *stack) {
 			s.platform.Usage.SetBehaviour(deaf) // so that records need room
 			ballast, err := os.Create(filepath.Join(full, "ballast"))
 			for err == nil {
@@ -212,7 +209,7 @@ func TestAlertsFire(t *testing.T) {
 	}
 	delete(undriven, "BusVMInternalErrors")
 	if !canMount(t) {
-		delete(undriven, "BusVMOutboxCannotWrite")
+		delete(undriven, "BusVMStoreCannotWrite")
 	}
 	require.Empty(t, undriven, "no fault leads to them")
 

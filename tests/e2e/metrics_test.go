@@ -162,7 +162,7 @@ func TestMetrics(t *testing.T) {
 		`bus_vm_refusals_total{reason="denied"} 1`, `bus_vm_refusals_total{reason="bad_gateway"} `,
 		`bus_vm_refusals_total{reason="too_many_requests"} `, `bus_vm_refusals_total{reason="scope"} 1`,
 		`bus_vm_entitlement_answers_total{result="denied"} 1`, `bus_vm_events_stream_up{event="bus.vm.start.response"} 1`,
-		`bus_vm_outbox_healthy 1`, `bus_vm_jwks_keys 1`, `bus_vm_reload_success 1`, `bus_vm_build_info{version="`,
+		`bus_vm_store_healthy 1`, `bus_vm_jwks_keys 1`, `bus_vm_reload_success 1`, `bus_vm_build_info{version="`,
 	} {
 		require.True(t, strings.Contains(text, "\n"+line), "%s among\n%s", line, text)
 	}

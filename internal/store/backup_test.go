@@ -1,0 +1,180 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
+	"github.com/busdk/bus-api-provider-vm/tests/postgres"
+)
+
+// bodies are what r has got, by event id, and the ids in their order.
+func (r *receiver) bodies() (byID map[string]string, order string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	byID = map[string]string{}
+	for _, c := range r.received {
+		byID[c.EventID] = string(c.Body)
+		order += c.EventID + " "
+	}
+	return byID, order
+}
+
+func run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
+
+// A backup that the tools of the database take while the store is written is a
+// store: it goes on delivering what it holds. What the other one has delivered
+// since is delivered again, by the same event ids with the same content.
+func TestBackup(t *testing.T) {
+	for name, engine := range map[string]func(t *testing.T, config *Config) (backUp func() (restored Config)){
+		"SQLite": func(t *testing.T, config *Config) func() Config {
+			config.Dir = t.TempDir()
+			return func() Config {
+				restored := *config
+				restored.Dir = t.TempDir()
+				db, err := sql.Open("sqlite", "file:"+filepath.Join(config.Dir, fileName)+"?mode=ro")
+				require.NoError(t, err)
+				_, err = db.Exec("vacuum into '" + filepath.Join(restored.Dir, fileName) + "'")
+				require.NoError(t, err)
+				require.NoError(t, db.Close())
+				return restored
+			}
+		},
+		"PostgreSQL": func(t *testing.T, config *Config) func() Config {
+			server := postgres.Start(t)
+			config.URL = server.Database()
+			return func() Config {
+				restored, file := *config, filepath.Join(t.TempDir(), "dump")
+				restored.URL = server.Database()
+				run(t, "pg_dump", "--no-owner", "-f", file, config.URL)
+				run(t, "psql", "-q", "-v", "ON_ERROR_STOP=1", "-f", file, restored.URL)
+				return restored
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config, _ := configFor(t)
+			config.Timeout = time.Second // so that what was on its way when the backup was taken is due soon
+			backUp := engine(t, &config)
+			var here atomic.Bool
+			s, first := running(t, config), &receiver{answer: func(context.Context, Claim) error {
+				if !here.Load() {
+					return errBusy
+				}
+				return nil
+			}}
+			delivering(t, s, first)
+			write := func() Write {
+				w := aWrite(lifecycle.Stop)
+				insert(t, s, w, Lead)
+				_, err := s.Reply(t.Context(), w.ID, true, End{})
+				require.NoError(t, err)
+				return w
+			}
+			var held []Write
+			for range 20 {
+				held = append(held, write())
+			}
+			open := aWrite(lifecycle.Stop)
+			insert(t, s, open, Lead)
+			enough := make(chan struct{})
+			var traffic sync.WaitGroup
+			traffic.Go(func() {
+				for {
+					select {
+					case <-enough:
+						return
+					default:
+						_, _, err := s.Insert(t.Context(), aWrite(lifecycle.Stop))
+						assert.NoError(t, err)
+					}
+				}
+			})
+			restored := backUp()
+			close(enough)
+			traffic.Wait()
+			require.NoError(t, s.Healthy())
+			here.Store(true)
+			has := func(r *receiver, what string, ids ...string) {
+				t.Helper()
+				eventually(t, func() bool {
+					byID, _ := r.bodies()
+					return !slices.ContainsFunc(ids, func(id string) bool { return byID[id] == "" })
+				}, what)
+			}
+			ids := []string{usage.EventID(open.ID, usage.PhaseRequested)}
+			for _, w := range held {
+				ids = append(ids, usage.EventID(w.ID, usage.PhaseEnded))
+			}
+			has(first, "the store that was backed up delivers", ids...)
+
+			restored.Metrics = metrics.NewSet()
+			r, second := running(t, restored), &receiver{answer: func(context.Context, Claim) error { return nil }}
+			delivering(t, r, second)
+			has(second, "the backup delivers", ids...)
+			_, err := r.Reply(t.Context(), open.ID, true, End{})
+			require.NoError(t, err)
+			insert(t, r, aWrite(lifecycle.Stop), Lead)
+			has(second, "what was open at the time of the backup ends", usage.EventID(open.ID, usage.PhaseEnded))
+			before, _ := first.bodies()
+			after, order := second.bodies()
+			for _, w := range held {
+				requested, ended := usage.EventID(w.ID, usage.PhaseRequested), usage.EventID(w.ID, usage.PhaseEnded)
+				assert.Equal(t, before[requested], after[requested])
+				assert.Equal(t, before[ended], after[ended])
+				assert.Less(t, strings.Index(order, requested), strings.Index(order, ended))
+			}
+		})
+	}
+}
+
+// The metrics say what the store holds, and what was set aside.
+func TestMetrics(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		shows := func(lines ...string) {
+			t.Helper()
+			eventually(t, func() bool {
+				var b strings.Builder
+				config.Metrics.WritePrometheus(&b)
+				for _, line := range lines {
+					if !strings.Contains(b.String(), line+"\n") {
+						return false
+					}
+				}
+				return true
+			}, strings.Join(lines, ", "))
+		}
+		shows("bus_vm_store_healthy 1", "bus_vm_store_damaged_files 0", "bus_vm_store_commit_failures_total 0",
+			"bus_vm_usage_waiting_records 0", "bus_vm_usage_parked_records 0", "bus_vm_usage_oldest_record_age_seconds 0")
+		w := aWrite(lifecycle.Stop)
+		insert(t, s, w, Lead)
+		require.NoError(t, s.submit(t.Context(), &call{do: func(t *tx) error {
+			_, err := t.exec(`update records set created_at = created_at - 3600000000`)
+			return err
+		}}))
+		shows("bus_vm_usage_waiting_records 1", "bus_vm_usage_parked_records 0")
+		assert.InDelta(t, 3600, s.Stats().OldestAge.Seconds(), 60)
+		require.NoError(t, s.submit(t.Context(), &call{do: func(t *tx) error {
+			return t.retry(usage.EventID(w.ID, usage.PhaseRequested), parkedFor, "no such account")
+		}}))
+		shows("bus_vm_usage_waiting_records 1", "bus_vm_usage_parked_records 1", "bus_vm_usage_oldest_record_age_seconds 0")
+	})
+}
