@@ -30,11 +30,11 @@ const schemaVersion = 1
 // engine is what differs between SQLite and PostgreSQL. Statements are the same.
 type engine struct {
 	write, read *sql.DB
-	serial      string // the type of a key that counts
-	begin       string // begins a transaction that writes
-	forUpdate   string // locks the rows that a query finds; SQLite has one writer anyway
-	clock       string // a query for the time in microseconds; empty for the process's own
-	lock        string // a statement that lets one process at a time set up the schema
+	serial      string   // the type of a key that counts
+	begin       string   // begins a transaction that writes
+	forUpdate   string   // locks the rows that a query finds; SQLite has one writer anyway
+	clock       string   // a query for the time in microseconds; empty for the process's own
+	lock        []string // statements that let one process at a time set up the schema
 }
 
 const (
@@ -100,7 +100,8 @@ func openPostgres(address string) (*engine, error) {
 		write: write, read: read, serial: "bigint generated always as identity primary key",
 		begin: "begin", forUpdate: " for update",
 		clock: "select (extract(epoch from clock_timestamp()) * 1000000)::bigint",
-		lock:  "select pg_advisory_xact_lock(7351836902)",
+		// Who sets it up may take longer than the locks of an operation may.
+		lock: []string{"set local lock_timeout = '10s'", "set local statement_timeout = '10s'", "select pg_advisory_xact_lock(7351836902)"},
 	}, nil
 }
 
@@ -121,8 +122,8 @@ func (e *engine) migrate(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
-	if e.lock != "" {
-		if _, err := tx.ExecContext(ctx, e.lock); err != nil {
+	for _, statement := range e.lock {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return err
 		}
 	}

@@ -193,3 +193,51 @@ func TestDatabaseAway(t *testing.T) {
 		})
 	}
 }
+
+// A store that failed and has nothing to write finds out by itself that it can
+// again.
+func TestStoreHealsWithoutCalls(t *testing.T) {
+	config, _ := configFor(t)
+	server := postgres.Start(t)
+	config.URL = server.Database()
+	s := running(t, config)
+	insert(t, s, aWrite(lifecycle.Start), Lead)
+	server.Kill()
+	_, _, err := s.Insert(t.Context(), aWrite(lifecycle.Start)) // and no Abandon: nothing is kept
+	require.ErrorIs(t, err, ErrUnavailable)
+	server.Run()
+	eventually(t, func() bool { return s.Healthy() == nil }, "the store is healthy again")
+	insert(t, s, aWrite(lifecycle.Start), Lead)
+}
+
+// A replica that sets up the schema slowly, or sets up a large one, keeps no other
+// from starting.
+func TestReplicaWaitsForTheSchema(t *testing.T) {
+	config, _ := configFor(t)
+	config.URL = postgres.Start(t).Database()
+	other, err := openPostgres(config.URL)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, other.close()) }()
+	setup, err := other.write.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	_, err = setup.Exec(other.lock[len(other.lock)-1])
+	require.NoError(t, err)
+	opened := make(chan error, 1)
+	go func() {
+		s, err := Open(context.Background(), config)
+		if err == nil {
+			err = s.Close()
+		}
+		opened <- err
+	}()
+	for waiting := 0; waiting == 0; {
+		require.NoError(t, other.read.QueryRow(`select count(*) from pg_locks where locktype = 'advisory' and not granted`).Scan(&waiting))
+	}
+	select {
+	case err := <-opened:
+		t.Fatal(err)
+	case <-time.After(4 * lockTimeout): // that it does not give up meanwhile is the point
+	}
+	require.NoError(t, setup.Commit())
+	assert.NoError(t, <-opened)
+}

@@ -128,7 +128,7 @@ func (t *tx) due(account string, limit int) (claims []Claim, err error) {
 		c.Body = json.RawMessage(body)
 		claims = append(claims, c)
 	}
-	return claims, errors.Join(err, rows.Err())
+	return claims, t.note(errors.Join(err, rows.Err()))
 }
 
 // acknowledge ends the delivery of a record, however late, or drops a parked one,

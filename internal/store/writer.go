@@ -145,6 +145,10 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 		}
 	}
 	s.queue = slices.DeleteFunc(s.queue, func(c *call) bool { return c.state == withdrawn })
+	if len(s.queue) == 0 && s.cause != nil && !hurry {
+		s.queue = append(s.queue, &call{do: (*tx).probe, done: make(chan error, 1)})
+		s.urgent++
+	}
 	if len(s.queue) == 0 {
 		return nil, time.Hour
 	}
@@ -325,6 +329,13 @@ func (t *tx) note(err error) error {
 	if err != nil && t.failed == nil {
 		t.failed = err
 	}
+	return err
+}
+
+// probe writes what changes nothing, for a store that failed and has nothing else
+// to write: it takes no calls until a transaction has succeeded.
+func (t *tx) probe() error {
+	_, err := t.exec(`update store_schema set version = version`)
 	return err
 }
 
