@@ -241,3 +241,53 @@ func TestReplicaWaitsForTheSchema(t *testing.T) {
 	require.NoError(t, setup.Commit())
 	assert.NoError(t, <-opened)
 }
+
+// A record is written while another replica acknowledges the one before it.
+func TestAcknowledgedWhileTheEndIsWritten(t *testing.T) {
+	config, _ := configFor(t)
+	config.URL = postgres.Start(t).Database()
+	s := running(t, config)
+	op := insert(t, s, aWrite(lifecycle.Start), Lead)
+	other, err := s.engine.read.Begin()
+	require.NoError(t, err)
+	_, err = other.Exec(`update records set state = $2 where operation = $1 and position = 0`, op.ID, delivered)
+	require.NoError(t, err)
+	_, err = other.Exec(`update records set state = $2 where operation = $1 and position = 1`, op.ID, due) // none yet
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() { _, err := s.Reply(context.Background(), op.ID, true, End{}); ended <- err }()
+	eventually(t, func() bool {
+		var waiting int
+		require.NoError(t, s.engine.read.QueryRow(`select count(*) from pg_locks where not granted`).Scan(&waiting))
+		return waiting > 0 || len(ended) > 0
+	}, "it waits or is written")
+	require.NoError(t, other.Commit())
+	require.NoError(t, <-ended)
+	var state int
+	require.NoError(t, s.engine.read.QueryRow(`select state from records where operation = $1 and position = 1`, op.ID).Scan(&state))
+	assert.Equal(t, due, state)
+}
+
+// A store that is told to stop while its database is away does not wait for it.
+func TestStopWhileTheDatabaseIsAway(t *testing.T) {
+	config, l := configFor(t)
+	server := postgres.Start(t)
+	config.URL = server.Database()
+	s, err := Open(t.Context(), config)
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	op := insert(t, s, aWrite(lifecycle.Start), Lead)
+	server.Kill()
+	_, err = s.Reply(t.Context(), op.ID, true, End{}) // is kept
+	require.ErrorIs(t, err, ErrUnconfirmed)
+	stop()
+	select {
+	case err := <-ended:
+		assert.NoError(t, err)
+	case <-time.After(5 * callTimeout):
+		t.Fatal("it does not end")
+	}
+	assert.Contains(t, l.String(), "took no writes at the end")
+}

@@ -111,18 +111,33 @@ func (s *Store) enqueue(c *call) error {
 	return nil
 }
 
-// write runs the transactions until ctx ends and everything queued is written or
-// refused.
+// write runs the transactions until ctx ends and everything queued is written, or
+// the store has taken no writes for callTimeout after that. What is lost then
+// does no harm: the next process reads replies from the history, and sends again
+// what is not noted as delivered.
 func (s *Store) write(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var giveUp time.Time
 	for {
-		batch, wait := s.take(ctx.Err() != nil)
+		ending := ctx.Err() != nil
+		if ending && giveUp.IsZero() {
+			giveUp = time.Now().Add(callTimeout)
+		}
+		batch, wait := s.take(ending)
 		if len(batch) > 0 {
 			s.run(batch)
-			continue
 		}
-		if ctx.Err() != nil {
+		switch n, cause := s.unwritten(); {
+		case ending && cause != nil && time.Now().After(giveUp):
+			s.config.Logger.Warn("the operations store took no writes at the end; the next process finds out what is missing", "writes", n, "cause", cause)
+			return
+		case ending && cause != nil:
+			time.Sleep(patience)
+			continue
+		case len(batch) > 0:
+			continue
+		case ending:
 			return
 		}
 		timer.Reset(wait)
@@ -132,6 +147,13 @@ func (s *Store) write(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// unwritten returns how many calls are queued, and why the store takes none.
+func (s *Store) unwritten() (n int, cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue), s.cause
 }
 
 // take returns the calls of the next transaction in the order of their locks, or
