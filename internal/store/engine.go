@@ -34,7 +34,7 @@ type engine struct {
 	begin       string   // begins a transaction that writes
 	forUpdate   string   // locks the rows that a query finds; SQLite has one writer anyway
 	clock       string   // a query for the time in microseconds; empty for the process's own
-	alone       []string // lets one process at a time set up the schema
+	lock        []string // statements that let one process at a time set up the schema
 }
 
 const (
@@ -100,7 +100,8 @@ func openPostgres(address string) (*engine, error) {
 		write: write, read: read, serial: "bigint generated always as identity primary key",
 		begin: "begin", forUpdate: " for update",
 		clock: "select (extract(epoch from clock_timestamp()) * 1000000)::bigint",
-		alone: []string{"set local lock_timeout = 5000", "set local statement_timeout = 10000", "select pg_advisory_xact_lock(7351836902)"},
+		// Who sets it up may take longer than the locks of an operation may.
+		lock: []string{"set local lock_timeout = '10s'", "set local statement_timeout = '10s'", "select pg_advisory_xact_lock(7351836902)"},
 	}, nil
 }
 
@@ -121,7 +122,7 @@ func (e *engine) migrate(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
-	for _, statement := range e.alone {
+	for _, statement := range e.lock {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return err
 		}

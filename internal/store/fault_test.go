@@ -193,3 +193,101 @@ func TestDatabaseAway(t *testing.T) {
 		})
 	}
 }
+
+// A store that failed and has nothing to write finds out by itself that it can
+// again.
+func TestStoreHealsWithoutCalls(t *testing.T) {
+	config, _ := configFor(t)
+	server := postgres.Start(t)
+	config.URL = server.Database()
+	s := running(t, config)
+	insert(t, s, aWrite(lifecycle.Start), Lead)
+	server.Kill()
+	_, _, err := s.Insert(t.Context(), aWrite(lifecycle.Start)) // and no Abandon: nothing is kept
+	require.ErrorIs(t, err, ErrUnavailable)
+	server.Run()
+	eventually(t, func() bool { return s.Healthy() == nil }, "the store is healthy again")
+	insert(t, s, aWrite(lifecycle.Start), Lead)
+}
+
+// A replica that sets up the schema slowly, or sets up a large one, keeps no other
+// from starting.
+func TestReplicaWaitsForTheSchema(t *testing.T) {
+	config, _ := configFor(t)
+	config.URL = postgres.Start(t).Database()
+	other, err := openPostgres(config.URL)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, other.close()) }()
+	setup, err := other.write.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	_, err = setup.Exec(other.lock[len(other.lock)-1])
+	require.NoError(t, err)
+	opened := make(chan error, 1)
+	go func() {
+		s, err := Open(context.Background(), config)
+		if err == nil {
+			err = s.Close()
+		}
+		opened <- err
+	}()
+	for waiting := 0; waiting == 0; {
+		require.NoError(t, other.read.QueryRow(`select count(*) from pg_locks where locktype = 'advisory' and not granted`).Scan(&waiting))
+	}
+	select {
+	case err := <-opened:
+		t.Fatal(err)
+	case <-time.After(4 * lockTimeout): // that it does not give up meanwhile is the point
+	}
+	require.NoError(t, setup.Commit())
+	assert.NoError(t, <-opened)
+}
+
+// A record is written while another replica acknowledges the one before it.
+func TestAcknowledgedWhileTheEndIsWritten(t *testing.T) {
+	config, _ := configFor(t)
+	config.URL = postgres.Start(t).Database()
+	s := running(t, config)
+	op := insert(t, s, aWrite(lifecycle.Start), Lead)
+	other, err := s.engine.read.Begin()
+	require.NoError(t, err)
+	_, err = other.Exec(`update records set state = $2 where operation = $1 and position = 0`, op.ID, delivered)
+	require.NoError(t, err)
+	_, err = other.Exec(`update records set state = $2 where operation = $1 and position = 1`, op.ID, due) // none yet
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() { _, err := s.Reply(context.Background(), op.ID, true, End{}); ended <- err }()
+	eventually(t, func() bool {
+		var waiting int
+		require.NoError(t, s.engine.read.QueryRow(`select count(*) from pg_locks where not granted`).Scan(&waiting))
+		return waiting > 0 || len(ended) > 0
+	}, "it waits or is written")
+	require.NoError(t, other.Commit())
+	require.NoError(t, <-ended)
+	var state int
+	require.NoError(t, s.engine.read.QueryRow(`select state from records where operation = $1 and position = 1`, op.ID).Scan(&state))
+	assert.Equal(t, due, state)
+}
+
+// A store that is told to stop while its database is away does not wait for it.
+func TestStopWhileTheDatabaseIsAway(t *testing.T) {
+	config, l := configFor(t)
+	server := postgres.Start(t)
+	config.URL = server.Database()
+	s, err := Open(t.Context(), config)
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	op := insert(t, s, aWrite(lifecycle.Start), Lead)
+	server.Kill()
+	_, err = s.Reply(t.Context(), op.ID, true, End{}) // is kept
+	require.ErrorIs(t, err, ErrUnconfirmed)
+	stop()
+	select {
+	case err := <-ended:
+		assert.NoError(t, err)
+	case <-time.After(5 * callTimeout):
+		t.Fatal("it does not end")
+	}
+	assert.Contains(t, l.String(), "took no writes at the end")
+}

@@ -327,7 +327,7 @@ func (t *tx) one(where string, args ...any) (op Operation, err error) {
 	if rows.Next() {
 		op, err = scanOperation(rows.Scan)
 	}
-	return op, errors.Join(err, rows.Err())
+	return op, t.note(errors.Join(err, rows.Err()))
 }
 
 func timeOf(micros int64) time.Time {

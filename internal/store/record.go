@@ -58,6 +58,13 @@ func (t *tx) addRecord(op Operation, position int, took time.Duration) error {
 	if t.store.config.Records == KeepRecords {
 		first = delivered
 	}
+	if t.store.engine.forUpdate != "" {
+		// A replica that acknowledges the record before this one, at the same time,
+		// would not see this one, nor this the acknowledgement.
+		if _, err := t.strings(`select event_id from records where operation = $1 and state < 3 order by position`+t.store.engine.forUpdate, op.ID); err != nil {
+			return err
+		}
+	}
 	_, err = t.exec(`insert into records (event_id, operation, position, account, body, state, created_at, due_at, attempts, delivered_at, reason)
 		select $1, $2, $3, $4, $5, case when exists(select 1 from records where operation = $2 and state < 3)
 		then 0 else cast($6 as integer) end, cast($7 as bigint), cast($7 as bigint), 0, 0, ''`,
@@ -128,7 +135,7 @@ func (t *tx) due(account string, limit int) (claims []Claim, err error) {
 		c.Body = json.RawMessage(body)
 		claims = append(claims, c)
 	}
-	return claims, errors.Join(err, rows.Err())
+	return claims, t.note(errors.Join(err, rows.Err()))
 }
 
 // acknowledge ends the delivery of a record, however late, or drops a parked one,

@@ -113,21 +113,33 @@ func (s *Store) enqueue(c *call) error {
 }
 
 // write runs the transactions until ctx ends and everything queued is written, or
-// cannot be.
+// the store has taken no writes for callTimeout after that. What is lost then
+// does no harm: the next process reads replies from the history, and sends again
+// what is not noted as delivered.
 func (s *Store) write(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var giveUp time.Time
 	for {
 		ending := ctx.Err() != nil
+		if ending && giveUp.IsZero() {
+			giveUp = time.Now().Add(callTimeout)
+		}
 		batch, wait := s.take(ending)
 		if len(batch) > 0 {
 			s.run(batch)
 		}
-		if ending && (len(batch) == 0 || s.leaveRest()) {
+		switch n, cause := s.unwritten(); {
+		case ending && cause != nil && time.Now().After(giveUp):
+			s.config.Logger.Warn("the operations store took no writes at the end; the next process finds out what is missing", "writes", n, "cause", cause)
 			return
-		}
-		if len(batch) > 0 {
+		case ending && cause != nil:
+			time.Sleep(patience)
 			continue
+		case len(batch) > 0:
+			continue
+		case ending:
+			return
 		}
 		timer.Reset(wait)
 		select {
@@ -138,28 +150,11 @@ func (s *Store) write(ctx context.Context) {
 	}
 }
 
-// leaveRest reports a store that takes nothing any more, and says what it leaves.
-func (s *Store) leaveRest() bool {
+// unwritten returns how many calls are queued, and why the store takes none.
+func (s *Store) unwritten() (n int, cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cause == nil {
-		return false
-	}
-	if len(s.queue) > 0 {
-		s.config.Logger.Error("what the operations store has not taken before the stop is left to replies in the history", "writes", len(s.queue), "cause", s.cause)
-	}
-	return true
-}
-
-// probe writes something to a store that has failed, of a size whose success means
-// something, since nobody else may write until it has succeeded.
-func probe(t *tx) error {
-	for _, text := range []string{strings.Repeat("x", probeBytes), ""} {
-		if _, err := t.exec(`update store_schema set probe = $1`, text); err != nil {
-			return err
-		}
-	}
-	return nil
+	return len(s.queue), s.cause
 }
 
 // take returns the calls of the next transaction in the order of their locks, or
@@ -173,8 +168,8 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 		}
 	}
 	s.queue = slices.DeleteFunc(s.queue, func(c *call) bool { return c.state == withdrawn })
-	if s.cause != nil && !hurry {
-		s.queue = slices.Insert(s.queue, 0, &call{do: probe, done: make(chan error, 1)})
+	if len(s.queue) == 0 && s.cause != nil && !hurry {
+		s.queue = append(s.queue, &call{do: (*tx).probe, done: make(chan error, 1)})
 		s.urgent++
 	}
 	if len(s.queue) == 0 {
@@ -366,6 +361,17 @@ func (t *tx) note(err error) error {
 		t.failed = err
 	}
 	return err
+}
+
+// probe writes to a store that has failed and has nothing else to write, of a size
+// whose success means something.
+func (t *tx) probe() error {
+	for _, text := range []string{strings.Repeat("x", probeBytes), ""} {
+		if _, err := t.exec(`update store_schema set probe = $1`, text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *tx) ago(d time.Duration) int64 { return t.now - d.Microseconds() }
