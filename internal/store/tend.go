@@ -27,6 +27,7 @@ type Stats struct {
 // tend does what is to be done from time to time. Its errors are told by the
 // writer, and each thing is done again later.
 func (s *Store) tend(ctx context.Context) {
+	was := s.config.Now().Round(0)
 	_ = s.submit(ctx, &call{order: "0", do: func(t *tx) error {
 		_, err := t.offer(true)
 		if err == nil && s.files != nil { // claims of a process that is gone
@@ -36,7 +37,7 @@ func (s *Store) tend(ctx context.Context) {
 	}})
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
-	for pruned, was := time.Now(), s.config.Now().Round(0); ; {
+	for pruned := time.Now(); ; {
 		now := s.config.Now().Round(0)
 		if now.Before(was) {
 			_ = s.submit(ctx, &call{order: "0", do: (*tx).setBack})
