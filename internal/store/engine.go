@@ -73,6 +73,9 @@ func openSQLite(ctx context.Context, path string) (*engine, error) {
 			return nil, errors.Join(fmt.Errorf("SQLite has %s = %s instead of %s; a file system that cannot do this cannot hold the store", pragma, have, want), e.close())
 		}
 	}
+	if path != "" {
+		query.Set("mode", "rw") // a reader makes no new database where the file is gone
+	}
 	if e.read, err = sql.Open("sqlite", name+"?"+query.Encode()); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
@@ -211,8 +214,11 @@ var errDamaged = errors.New("the database is damaged")
 // checkFile reads all of a database that exists, without changing a byte of it or
 // of its -wal, as a connection that may write would.
 func checkFile(ctx context.Context, path string) error {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	switch info, err := os.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
+	case err == nil && info.Size() == 0: // to SQLite, a new one
+		return fmt.Errorf("%w: it is empty", errDamaged)
 	}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?mode=ro&_pragma=busy_timeout(1000)")
 	if err != nil {

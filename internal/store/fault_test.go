@@ -89,6 +89,42 @@ func TestDamagedDatabase(t *testing.T) {
 	assert.Contains(t, l.String(), "set aside")
 }
 
+// A database without a byte has lost what it held; to SQLite it is a new one.
+func TestEmptyDatabase(t *testing.T) {
+	config, _ := configFor(t)
+	config.Dir = t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(config.Dir, fileName), nil, 0o600))
+	assert.Len(t, running(t, config).files.damaged(), 1)
+}
+
+// What is committed is in the database itself once the store is closed; but
+// nothing is removed where another store may be by then.
+func TestClosedInOrder(t *testing.T) {
+	for _, moved := range []bool{false, true} {
+		config, _ := configFor(t)
+		config.Dir = filepath.Join(t.TempDir(), "data")
+		s, err := Open(t.Context(), config)
+		require.NoError(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		insert(t, s, aWrite(lifecycle.Start), Lead)
+		wal := filepath.Join(config.Dir, fileName+"-wal")
+		if moved {
+			require.NoError(t, os.Rename(config.Dir, config.Dir+"-moved"))
+			require.NoError(t, os.Mkdir(config.Dir, 0o700))
+			require.NoError(t, os.WriteFile(wal, []byte("of another"), 0o600))
+		}
+		stop()
+		require.NoError(t, <-ended)
+		if moved {
+			assert.FileExists(t, wal)
+		} else {
+			assert.NoFileExists(t, wal)
+		}
+	}
+}
+
 func TestDirectoryInUse(t *testing.T) {
 	config, _ := configFor(t)
 	config.Dir = t.TempDir()

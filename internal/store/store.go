@@ -171,8 +171,13 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) release() (err error) {
+	// The last connection to SQLite moves the -wal into the database and removes
+	// it, by its name: not where another store may be by now.
+	if s.writing != nil && s.files.check() == nil {
+		err = s.writing.close()
+	}
 	if s.engine != nil {
-		err = s.engine.close()
+		err = errors.Join(err, s.engine.close())
 	}
 	return errors.Join(err, s.files.close())
 }

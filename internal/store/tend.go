@@ -56,16 +56,22 @@ func (s *Store) count(set *metrics.Set) {
 // tend does what is to be done from time to time. Its errors are told by the
 // writer, and each thing is done again later.
 func (s *Store) tend(ctx context.Context) {
+	was := s.config.Now().Round(0)
 	_ = s.submit(ctx, &call{order: "0", do: func(t *tx) error {
 		_, err := t.offer(true)
 		if err == nil && s.files != nil { // claims of a process that is gone
 			_, err = t.exec(`update records set due_at = $1 where state = 1 and due_at > $1`, t.now)
 		}
-		return err
+		return errors.Join(err, t.setBack())
 	}})
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
 	for pruned := time.Now(); ; {
+		now := s.config.Now().Round(0)
+		if now.Before(was) {
+			_ = s.submit(ctx, &call{order: "0", do: (*tx).setBack})
+		}
+		was = now
 		s.measure(ctx)
 		s.close(ctx)
 		if time.Since(pruned) >= pruneEvery {
@@ -78,6 +84,27 @@ func (s *Store) tend(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// setBack moves what is due later than anything begun now would be: the wall
+// clock, which is that of SQLite, was set back. PostgreSQL's is its operator's.
+func (t *tx) setBack() error {
+	if t.store.config.URL != "" {
+		return nil
+	}
+	after := func(d time.Duration) int64 { return t.now + d.Microseconds() }
+	c := t.store.config
+	_, err := t.exec(`update operations set closes_at = $1 where outcome = '' and closes_at > $1`, after(permission+c.Timeout+c.LateReply))
+	if err == nil {
+		_, err = t.exec(`update operations set slot_until = $1 where slot = 1 and slot_until > $1`, after(slotKept))
+	}
+	if err == nil {
+		_, err = t.exec(`update records set due_at = $1 where state = 1 and due_at > $1`, after(max(c.Timeout+leaseSlack, retryMax)))
+	}
+	if err == nil {
+		_, err = t.exec(`update records set due_at = $1 where state = 2 and due_at > $1`, after(parkedFor))
+	}
+	return err
 }
 
 // close closes what is past its time, once the history has been read.

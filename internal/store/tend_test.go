@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,4 +121,20 @@ func TestCloses(t *testing.T) {
 		}, "what has no reply is unknown")
 		assertLife(t, s, answered.ID, lifecycle.Accepted, requested, finished)
 	})
+}
+
+// A clock that was set back makes nothing wait longer than from now on.
+func TestClockSetBack(t *testing.T) {
+	config, _ := configFor(t)
+	config.Dir = t.TempDir()
+	var offset atomic.Int64
+	config.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+	s := running(t, config)
+	w := aWrite(lifecycle.Start)
+	insert(t, s, w, Lead)
+	offset.Store(int64(-48 * time.Hour))
+	require.Eventually(t, func() bool {
+		op, err := s.Find(t.Context(), w.ID)
+		return err == nil && op.ClosesAt.Before(config.Now().Add(time.Hour))
+	}, 10*time.Second, 10*time.Millisecond)
 }

@@ -287,9 +287,17 @@ func (s *Store) abandon(failed *session) {
 	defer cancel()
 	if _, err := failed.conn.ExecContext(ctx, "rollback"); err != nil {
 		_ = failed.conn.Raw(func(any) error { return driver.ErrBadConn })
-		_ = failed.conn.Close()
+		_ = failed.close()
 		s.writing = nil
 	}
+}
+
+// close gives the connection back. SQLite's stays open as long as a statement is.
+func (s *session) close() (err error) {
+	for _, statement := range s.statements {
+		err = errors.Join(err, statement.Close())
+	}
+	return errors.Join(err, s.conn.Close())
 }
 
 func (s *session) prepare(ctx context.Context, query string) (_ *sql.Stmt, err error) {

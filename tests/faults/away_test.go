@@ -88,9 +88,8 @@ func TestSomeStreamsAreDown(t *testing.T) {
 			assert.Contains(t, w.failure().Message, "nothing was done")
 		}
 		assert.Equal(t, before, r.Events.Accepted(platform.EntitlementRequest), "billing was asked")
-		g.awaitMetric("bus_vm_outbox_records", zero)
-		n, _ := g.metric("bus_vm_outbox_writes_total")
-		assert.EqualValues(t, 2, n, "writes to the outbox are those of the accepted one")
+		g.awaitDelivered()
+		g.awaitRows("operations", 1) // the accepted one
 		r.Events.SetFaults(platform.Faults{})
 		assert.True(t, eventually(func() bool { return r.write(g, action).status == http.StatusAccepted }), "no %s is accepted any more", action)
 	})
@@ -152,7 +151,7 @@ func TestRepliesInTheGap(t *testing.T) {
 		writes, callers := r.underWay(g, inFlight, refuses(platform.EventError{Code: "no_capacity", Message: "none left for"}))
 		// A usage request that the kill takes from its worker would be sent
 		// again only after the time-out.
-		g.awaitMetric("bus_vm_outbox_delivered_total", func(v float64) bool { return v == inFlight })
+		g.awaitMetric("bus_vm_usage_delivered_total", func(v float64) bool { return v == inFlight })
 		away(r, allReplies())
 		r.VM.Release()
 		r.awaitAccepted(platform.ReplyName(platform.StartRequest), inFlight)

@@ -41,7 +41,7 @@ func TestFaultsLeaveNothingBehind(t *testing.T) {
 		r.up(true)
 		r.heal()
 		r.back(g)
-		g.awaitMetric("bus_vm_outbox_records", zero)
+		g.awaitDelivered()
 		g.awaitMetric("bus_vm_events_requests_in_flight", zero)
 	}
 	measure := func() map[string]float64 {

@@ -2,7 +2,7 @@ package faults
 
 import (
 	"context"
-	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,12 +11,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/google/uuid"
 
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
-	"github.com/busdk/bus-api-provider-vm/internal/outbox"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
+	"github.com/busdk/bus-api-provider-vm/internal/store"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
@@ -27,30 +28,40 @@ type steppedClock struct{ offset atomic.Int64 }
 func (c *steppedClock) now() time.Time       { return time.Now().Add(time.Duration(c.offset.Load())) }
 func (c *steppedClock) step(d time.Duration) { c.offset.Add(int64(d)) }
 
-// live runs an outbox with its client; stop ends both.
-func (r *rig) live(dir string, clock *steppedClock) (box *outbox.Outbox, stop func()) {
+// live runs a store that delivers its records; stop ends both.
+func (r *rig) live(dir string, clock *steppedClock) (operations *store.Store, stop func()) {
 	r.t.Helper()
+	const timeout = 500 * time.Millisecond
 	token, err := events.StaticToken(secret.New(r.ProviderToken()))
 	require.NoError(r.t, err)
 	client, err := events.New(events.Config{
-		URL: r.URL(), Token: token, Replies: []string{usage.Reply}, Timeout: 3 * time.Second, Retry: true,
+		URL: r.URL(), Token: token, Replies: []string{usage.Reply}, Timeout: timeout, Retry: true,
 	})
 	require.NoError(r.t, err)
-	box, err = outbox.Open(outbox.Config{Dir: dir, Sender: usage.NewPublisher(client), LateReply: 300 * time.Millisecond, Now: clock.now})
+	operations, err = store.Open(r.t.Context(), store.Config{
+		Dir: dir, Records: store.DeliverRecords, Timeout: timeout, LateReply: 100 * time.Millisecond, Keep: 24 * time.Hour,
+		Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Now: clock.now,
+	})
 	require.NoError(r.t, err)
+	publisher := usage.Publisher{Client: client}
+	publisher.Acknowledged(operations.Acknowledged)
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 2)
-	go func() { ended <- box.Run(ctx) }()
-	go func() { ended <- client.Run(ctx) }()
+	parts := []func(context.Context) error{operations.Run, client.Run, func(ctx context.Context) error { return operations.Deliver(ctx, publisher) }}
+	ended := make(chan error, len(parts))
+	for _, run := range parts {
+		go func() { ended <- run(ctx) }()
+	}
 	stop = sync.OnceFunc(func() {
 		cancel()
-		assert.NoError(r.t, errors.Join(<-ended, <-ended))
+		for range parts {
+			assert.NoError(r.t, <-ended)
+		}
 	})
 	r.t.Cleanup(stop)
-	return box, stop
+	return operations, stop
 }
 
-// The wall clock is set forth and back under the outbox, within a life and
+// The wall clock is set forth and back under the store, within a life and
 // between two: nothing waits for the clock to come round, nothing is lost or
 // closed twice, and records bear the clock's time. A whole process on a stepped
 // clock is not tested: nothing short of setting the machine's clock moves it.
@@ -59,37 +70,42 @@ func TestClockStep(t *testing.T) {
 	r := newRig(t)
 	clock := &steppedClock{}
 	dir := dataDir(r.dir)
-	box, stop := r.live(dir, clock)
-	op := func() lifecycle.Operation {
-		return lifecycle.Operation{
-			ID: uuid.NewString(), Action: lifecycle.Start, Account: uuid.NewString(), RequestID: uuid.NewString(), RequestedAt: clock.now(),
+	operations, stop := r.live(dir, clock)
+	request := func() lifecycle.Operation {
+		op := lifecycle.Operation{
+			ID: uuid.NewString(), Action: lifecycle.Start, Account: uuid.NewString(), RequestID: uuid.NewString(), RequestedAt: time.Now(),
 		}
+		_, err := operations.Requested(t.Context(), op)
+		require.NoError(t, err)
+		return op
 	}
-	for _, step := range []time.Duration{0, time.Hour, -2 * time.Hour, 10 * year, -20 * year, 10*year + time.Hour} {
-		requested, held := op(), op()
-		require.NoError(t, box.Requested(t.Context(), requested))
-		require.NoError(t, box.Requested(t.Context(), held))
-		require.NoError(t, box.Ended(held, lifecycle.Unknown, time.Second))
+	end := func(op lifecycle.Operation) {
+		_, err := operations.Ended(op, lifecycle.Accepted, time.Second)
+		require.NoError(t, err)
+	}
+	var held []lifecycle.Operation
+	for _, step := range []time.Duration{0, time.Hour, -2 * time.Hour, 10 * year, -20 * year} {
+		requested := request()
+		held = append(held, request())
 		clock.step(step)
 		at := clock.now()
-		require.NoError(t, box.Ended(requested, lifecycle.Accepted, time.Second))
-		end := r.ended(requested, "accepted")
-		r.ended(held, "unknown")
-		assert.WithinRange(t, end.OccurredAt, at.Add(-time.Second), at.Add(time.Minute), "after a step of %v", step)
+		end(requested)
+		assert.WithinRange(t, r.ended(requested, "accepted").OccurredAt, at.Add(-time.Second), at.Add(time.Minute), "after a step of %v", step)
+	}
+	for _, op := range held {
+		r.ended(op, "unknown")
 	}
 	// What is open when the process ends is closed by the next, whose clock is
 	// far behind.
-	open := op()
-	require.NoError(t, box.Requested(t.Context(), open))
+	open := request()
 	stop()
 	clock.step(-3 * year)
-	box, stop = r.live(dir, clock)
+	operations, stop = r.live(dir, clock)
 	r.ended(open, "unknown")
-	next := op()
-	require.NoError(t, box.Requested(t.Context(), next))
-	require.NoError(t, box.Ended(next, lifecycle.Accepted, time.Second))
+	next := request()
+	end(next)
 	r.ended(next, "accepted")
-	assert.True(t, eventually(func() bool { return box.Stats().Records == 0 }), "left: %+v", box.Stats())
+	assert.True(t, eventually(func() bool { return operations.Stats().Waiting == 0 }), "left: %+v", operations.Stats())
 	stop()
 	r.wantWrite(r.gateway(), start, 202, "")
 }

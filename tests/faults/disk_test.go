@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -109,7 +108,7 @@ func TestUnusableDataDirectory(t *testing.T) {
 	r := newRig(t)
 	file := filepath.Join(r.dir, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	lock := filepath.Join(r.dir, "blocked", "outbox.lock")
+	lock := filepath.Join(r.dir, "blocked", "operations.lock")
 	require.NoError(t, os.MkdirAll(lock, 0o700))
 	for name, dir := range map[string]string{
 		"on a read-only disk":      readOnly,
@@ -159,7 +158,7 @@ func TestCorruptOutbox(t *testing.T) {
 			r.wantWrite(g, start, http.StatusAccepted, "")
 		}
 		g.stop()
-		path := filepath.Join(dataDir(g.home), "outbox.db")
+		path := filepath.Join(dataDir(g.home), "operations.db")
 		good, err := os.ReadFile(path)
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(path, damage(append([]byte(nil), good...)), 0o600))
@@ -171,28 +170,8 @@ func TestCorruptOutbox(t *testing.T) {
 		require.Len(t, aside, 1, g.log)
 		g.wantLog(aside[0])
 		r.wantWrite(g, stop, http.StatusAccepted, "")
-		g.awaitMetric("bus_vm_outbox_records", zero)
+		g.awaitDelivered()
 		g.stop()
 		require.NoError(t, os.WriteFile(path, good, 0o600))
 	})
-}
-
-// Full by number rather than by bytes: refused before any work, and well again
-// as soon as the usage integration takes records.
-func TestOutboxFull(t *testing.T) {
-	const room = 10
-	r := newRig(t)
-	g := r.gateway(fmt.Sprintf("BUS_VM_USAGE_MAX_RECORDS=%d", room))
-	r.Usage.SetBehaviour(platform.Behaviour{Silent: true})
-	for range room / 2 {
-		r.wantWrite(g, start, http.StatusAccepted, "")
-	}
-	for range 3 {
-		r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable)
-	}
-	assert.Equal(t, room/2, r.Events.Accepted(platform.StartRequest), "starts published")
-	assert.Equal(t, http.StatusOK, g.ready(), "the disk is well")
-	g.stop()
-	r.Usage.SetBehaviour()
-	r.back(r.begin(within, g.home))
 }

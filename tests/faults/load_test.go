@@ -97,7 +97,7 @@ func TestLoad(t *testing.T) {
 	}
 	counts := r.book.statuses()
 	assert.GreaterOrEqual(t, min(counts[http.StatusAccepted], counts[http.StatusBadGateway]), size/4, counts)
-	g.awaitMetric("bus_vm_outbox_records", zero)
+	g.awaitDelivered()
 
 	r.Billing.Decide("", platform.Decision{Reason: "quota_exceeded"})
 	r.Billing.SetBehaviour(platform.Behaviour{Hold: 1 << 20, Duplicate: 1, Echo: true})

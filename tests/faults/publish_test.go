@@ -35,7 +35,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		r.connected()
 		for i := range 3 {
 			r.wantWrite(g, []string{start, stop}[i%2], http.StatusAccepted, "")
-			g.awaitMetric("bus_vm_outbox_records", zero)
+			g.awaitDelivered()
 			r.await("the end of idle connections", r.Events.WaitOnlyStreams)
 		}
 		r.want(r.read(g), http.StatusOK, "")

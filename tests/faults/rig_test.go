@@ -194,7 +194,7 @@ func (r *rig) finish() {
 	require.NoError(r.t, r.WaitReady(ctx))
 	r.recover()
 	for _, g := range r.running() {
-		g.awaitMetric("bus_vm_outbox_records", zero)
+		g.awaitSettled()
 		g.awaitMetric("bus_vm_events_requests_in_flight", zero)
 	}
 	_ = r.Usage.WaitClean(ctx, r.operations()...) // check says what is not clean by then

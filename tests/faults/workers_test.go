@@ -228,7 +228,7 @@ func TestUsageWorker(t *testing.T) {
 			r.wantWrite(g, start, http.StatusAccepted, "")
 			r.wantWrite(g, stop, http.StatusAccepted, "")
 		}
-		g.awaitMetric("bus_vm_outbox_records", zero)
+		g.awaitDelivered()
 	})
 }
 
@@ -239,16 +239,14 @@ func TestRefusedRecordIsParked(t *testing.T) {
 	g := r.gateway()
 	r.Usage.SetBehaviour(refuses(platform.EventError{Code: "invalid_request", Message: "no such account"}))
 	w := r.wantWrite(g, start, http.StatusAccepted, "")
-	g.awaitMetric("bus_vm_outbox_parked_records", func(v float64) bool { return v == 2 })
-	assert.True(t, eventually(func() bool { // the row follows the gauge within a moment
-		found := g.look("/debug/outbox")
-		return strings.Count(found, w.requestID) == 2 && strings.Count(found, "no such account") == 2
-	}), "/debug/outbox lacks the parked records of %s: %s", w, g.look("/debug/outbox"))
+	g.awaitRows(parkedRecords, 1) // the terminal record waits for it
+	found := g.look("/debug/store")
+	assert.True(t, strings.Count(found, w.requestID) == 1 && strings.Count(found, "no such account") == 1, "/debug/store: %s", found)
 	r.Usage.SetBehaviour()
 	r.wantWrite(g, stop, http.StatusAccepted, "")
 	assert.Empty(t, r.Usage.RecordsFor(w.requestID), "refused records were stored")
 	g.stop()
 	next := r.begin(within, g.home)
 	r.wantRecord(w, "finished", "accepted")
-	next.awaitMetric("bus_vm_outbox_parked_records", zero)
+	next.awaitDelivered()
 }

@@ -98,7 +98,8 @@ func TestWorkersNoteBreaches(t *testing.T) {
 }
 
 // Check against what is on record, as `phase@event_id` deliveries of one
-// operation in the order they come; `phase@event_id~other` corrects another.
+// operation in the order they come; `phase@event_id~other` corrects another, and
+// `?` at the end is a duration where none belongs, or none where it belongs.
 func TestCheck(t *testing.T) {
 	for name, c := range map[string]struct {
 		deliveries string
@@ -131,16 +132,22 @@ func TestCheck(t *testing.T) {
 		"work for nobody":           {"requested@1 finished@2", platform.WantNothing, []string{"refused"}},
 		"one id, two contents":      {"requested@1 finished@1", platform.WantWhole, []string{"0 terminal", "another content"}},
 		"content of an id changed":  {"requested@1 finished@2 failed@2", platform.WantFinished, []string{"another content"}},
+		"a request that took time":  {"requested@1?", platform.WantNothing, []string{"duration_ms"}},
+		"an end that took none":     {"requested@1 finished@2?", platform.WantFinished, []string{"duration_ms", "0 terminal", "not on record as finished"}},
 		"not in the taxonomy":       {"aborted@1", platform.WantNothing, []string{"not in the taxonomy"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := begin(t)
 			for i, d := range strings.Fields(c.deliveries) {
-				phase, id, _ := strings.Cut(d, "@")
+				delivery, mistimed := strings.CutSuffix(d, "?")
+				phase, id, _ := strings.Cut(delivery, "@")
 				id, corrected, corrects := strings.Cut(id, "~")
 				data := object{"request_id": "r", "action": "start", "runtime": "default"}
 				if outcome := map[string]string{"finished": "accepted", "failed": "unknown"}[phase]; outcome != "" {
 					data["outcome"] = outcome
+				}
+				if (data["outcome"] != nil) != mistimed {
+					data["duration_ms"] = 7
 				}
 				if corrects {
 					data["corrects"] = "e" + corrected

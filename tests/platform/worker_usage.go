@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"sync"
@@ -71,7 +72,9 @@ func (u *UsageWorker) answer(req Request) (map[string]any, *EventError) {
 }
 
 // parseRecord holds a record to the contract. Its data has action, request id and
-// runtime always, and at the end an outcome, which is "accepted" for finished alone.
+// runtime always, and at the end an outcome, which is "accepted" for finished alone,
+// and how long it took, in whole milliseconds. There is no other number in it: the
+// platform's export rules bill numbers.
 func parseRecord(payload []byte) (r UsageRecord, err error) {
 	if err := json.Unmarshal(payload, &r); err != nil {
 		return r, fmt.Errorf("no usage record: %w", err)
@@ -95,10 +98,26 @@ func parseRecord(payload []byte) (r UsageRecord, err error) {
 		return r, fmt.Errorf("data.action must be %q and data.runtime %q", r.action, runtimeName)
 	case r.phase != phaseRequested && outcome == "":
 		return r, fmt.Errorf("data.outcome is required")
+	case !r.wellTimed():
+		return r, fmt.Errorf("data.duration_ms must be the one number of an end, whole and not negative")
 	case r.phase != phaseRequested && (outcome == "accepted") != (r.phase == phaseFinished):
 		return r, fmt.Errorf("the outcome of %s is not %q", r.EventType, outcome)
 	}
 	return r, nil
+}
+
+func (r *UsageRecord) wellTimed() bool {
+	numbers := 0
+	for _, member := range r.Data {
+		if _, is := member.(float64); is {
+			numbers++
+		}
+	}
+	ms, timed := r.Data["duration_ms"].(float64)
+	if r.phase == phaseRequested {
+		return numbers == 0
+	}
+	return timed && numbers == 1 && ms >= 0 && ms == math.Trunc(ms)
 }
 
 // Records returns what is stored, in the order of arrival.
