@@ -166,15 +166,15 @@ func TestMetrics(t *testing.T) {
 			"bus_vm_usage_waiting_records 0", "bus_vm_usage_parked_records 0", "bus_vm_usage_oldest_record_age_seconds 0")
 		w := aWrite(lifecycle.Stop)
 		insert(t, s, w, Lead)
-		require.NoError(t, s.submit(t.Context(), &call{do: func(t *tx) error {
+		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
 			_, err := t.exec(`update records set created_at = created_at - 3600000000`)
 			return err
-		}}))
+		}))
 		shows("bus_vm_usage_waiting_records 1", "bus_vm_usage_parked_records 0")
 		assert.InDelta(t, 3600, s.Stats().OldestAge.Seconds(), 60)
-		require.NoError(t, s.submit(t.Context(), &call{do: func(t *tx) error {
+		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
 			return t.retry(usage.EventID(w.ID, usage.PhaseRequested), parkedFor, "no such account")
-		}}))
+		}))
 		shows("bus_vm_usage_waiting_records 1", "bus_vm_usage_parked_records 1", "bus_vm_usage_oldest_record_age_seconds 0")
 	})
 }

@@ -86,23 +86,27 @@ func (s *Store) Deliver(ctx context.Context, sender Sender) error {
 }
 
 // claim takes as many records as may be sent now.
-func (d *delivery) claim(ctx context.Context, after string) (claims []Claim, last string) {
+func (d *delivery) claim(ctx context.Context, after string) ([]Claim, string) {
 	d.mu.Lock()
 	free := maxSending - d.sending
 	d.mu.Unlock()
 	if free == 0 || ctx.Err() != nil || !d.store.anyDue(ctx) {
 		return nil, ""
 	}
-	err := d.store.submit(ctx, &call{order: "3", patient: true, do: func(t *tx) (err error) {
-		claims, last, err = t.claim(after, free, d.store.config.Timeout+leaseSlack, d.room)
-		return err
-	}})
+	type taken struct {
+		claims []Claim
+		last   string
+	}
+	got, err := submit(ctx, d.store, call{order: "3", patient: true}, func(t *tx) (got taken, err error) {
+		got.claims, got.last, err = t.claim(after, free, d.store.config.Timeout+leaseSlack, d.room)
+		return got, err
+	})
 	if err != nil {
 		return nil, "" // the store says so itself; what was claimed is due again when its lease ends
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, c := range claims {
+	for _, c := range got.claims {
 		a := d.accounts[c.Account]
 		if a == nil {
 			a = &account{}
@@ -114,7 +118,7 @@ func (d *delivery) claim(ctx context.Context, after string) (claims []Claim, las
 			d.failing++
 		}
 	}
-	return claims, last
+	return got.claims, got.last
 }
 
 // room is how many more records of an account may be on their way.
@@ -144,7 +148,7 @@ func (d *delivery) send(ctx context.Context, c Claim) {
 	s := d.store
 	final := errors.Is(answer, usage.ErrRefused)
 	wait := backoff.Delay(c.Attempts, retryMin, retryMax, rand.Float64())
-	_ = s.submit(context.WithoutCancel(ctx), &call{order: "0" + c.EventID, patient: true, kept: true, do: func(t *tx) error {
+	_ = s.do(context.WithoutCancel(ctx), call{order: "0" + c.EventID, patient: true, kept: true}, func(t *tx) error {
 		switch {
 		case answer == nil:
 			_, err := t.acknowledge(c.EventID, delivered)
@@ -154,7 +158,7 @@ func (d *delivery) send(ctx context.Context, c Claim) {
 			return t.retry(c.EventID, parkedFor, reason[:min(len(reason), maxReason)])
 		}
 		return t.retry(c.EventID, wait, "")
-	}})
+	})
 	switch {
 	case answer == nil:
 		s.counts.delivered.Inc()

@@ -131,8 +131,8 @@ var errAway = errors.New("the database is away")
 // written, and although it is not: it may then still be written later.
 func (w *world) commit(do func(*tx) error) (confirmed bool) {
 	write := func() {
-		errs, err := w.store.transact([]*call{{do: do}})
-		require.NoError(w.t, errors.Join(append(errs, err)...))
+		_, err := w.store.transact([]*call{{do: func(t *tx) (any, error) { return nil, do(t) }}})
+		require.NoError(w.t, err)
 	}
 	switch {
 	case w.away && w.likely(50):

@@ -229,7 +229,7 @@ func (s *Store) Requested(ctx context.Context, op lifecycle.Operation) (permit f
 	})
 	switch {
 	case errors.Is(err, ErrUnconfirmed):
-		s.keep(s.ending(op.ID, abandoned, End{}, nil))
+		s.note(op.ID, abandoned)
 		return nil, err
 	case err != nil:
 		return nil, err
@@ -279,7 +279,15 @@ func (s *Store) Settle(id string, outcome lifecycle.Outcome) {
 	if outcome == lifecycle.Accepted {
 		e = replyYes
 	}
-	s.keep(s.ending(id, e, End{}, nil))
+	s.note(id, e)
+}
+
+// note writes an event of an operation, for nobody who waits.
+func (s *Store) note(id string, e event) {
+	s.keep(call{order: "0" + id}, func(t *tx) error {
+		_, err := t.end(id, e, End{})
+		return err
+	})
 }
 
 // Insert decides what becomes of w. After ErrUnavailable without ErrUnconfirmed
@@ -289,11 +297,16 @@ func (s *Store) Insert(ctx context.Context, w Write) (d Decision, op Operation, 
 	if w.Action == lifecycle.Start {
 		order = "2" + order // with the start slot
 	}
-	err = s.submit(ctx, &call{order: order, do: func(t *tx) (err error) {
-		d, op, err = t.insert(w)
-		return err
-	}})
-	return d, op, err
+	got, err := submit(ctx, s, call{order: order}, func(t *tx) (got decided, err error) {
+		got.decision, got.operation, err = t.insert(w)
+		return got, err
+	})
+	return got.decision, got.operation, err
+}
+
+type decided struct {
+	decision  Decision
+	operation Operation
 }
 
 // Reply writes what the worker said about the operation with that id: accepted
@@ -312,76 +325,54 @@ func (s *Store) Abandon(ctx context.Context, id string) (Operation, error) {
 	return s.end(ctx, id, abandoned, End{})
 }
 
-func (s *Store) end(ctx context.Context, id string, e event, how End) (op Operation, err error) {
-	err = s.submit(ctx, s.ending(id, e, how, &op))
-	return op, err
-}
-
-// ending writes the event of an operation, which is kept until the store takes it.
-func (s *Store) ending(id string, e event, how End, op *Operation) *call {
-	return &call{order: "0" + id, kept: true, do: func(t *tx) error {
-		ended, err := t.end(id, e, how)
-		if op != nil {
-			*op = ended
-		}
-		return err
-	}}
+func (s *Store) end(ctx context.Context, id string, e event, how End) (Operation, error) {
+	return submit(ctx, s, call{order: "0" + id, kept: true}, func(t *tx) (Operation, error) { return t.end(id, e, how) })
 }
 
 // Decide is for an operation that joined and whose leader was not sent, while its
 // caller waits: it leads now, has joined another, or has ended.
 func (s *Store) Decide(ctx context.Context, id string) (d Decision, op Operation, err error) {
-	err = s.submit(ctx, &call{order: "2" + id, do: func(t *tx) (err error) {
-		d, op, err = t.decide(id)
-		return err
-	}})
-	return d, op, err
+	got, err := submit(ctx, s, call{order: "2" + id}, func(t *tx) (got decided, err error) {
+		got.decision, got.operation, err = t.decide(id)
+		return got, err
+	})
+	return got.decision, got.operation, err
 }
 
 // Reached notes that provider was in the target state of action in a status that
 // was asked for that long ago.
 func (s *Store) Reached(ctx context.Context, action lifecycle.Action, provider string, ago time.Duration) error {
-	return s.submit(ctx, &call{order: "2", do: func(t *tx) error { return t.reached(action, provider, ago) }})
+	return s.do(ctx, call{order: "2"}, func(t *tx) error { return t.reached(action, provider, ago) })
 }
 
 // Expire closes up to limit operations that have no end past closes_at, and
 // returns how many. Before it the history must have been read.
 func (s *Store) Expire(ctx context.Context, limit int) (n int, err error) {
-	err = s.submit(ctx, &call{order: "0", do: func(t *tx) error {
+	return submit(ctx, s, call{order: "0"}, func(t *tx) (int, error) {
 		ids, err := t.strings(`select id from operations where outcome = '' and closes_at <= $1 order by closes_at limit $2`, t.now, limit)
 		for _, id := range ids {
 			_, endErr := t.end(id, expired, End{})
 			err = errors.Join(err, endErr)
 		}
-		n = len(ids)
-		return err
-	}})
-	return n, err
+		return len(ids), err
+	})
 }
 
 // Acknowledged notes that the usage integration took a record, however late. It
 // returns at once.
 func (s *Store) Acknowledged(eventID string) {
-	s.keep(&call{order: "0" + eventID, patient: true, kept: true, do: func(t *tx) error {
+	s.keep(call{order: "0" + eventID, patient: true}, func(t *tx) error {
 		_, err := t.acknowledge(eventID, delivered)
 		return err
-	}})
+	})
 }
 
 // Drop gives up a parked record for good; known is false where none has that id.
 func (s *Store) Drop(ctx context.Context, eventID string) (known bool, err error) {
-	err = s.submit(ctx, &call{order: "0" + eventID, do: func(t *tx) (err error) {
-		known, err = t.acknowledge(eventID, dropped)
-		return err
-	}})
-	return known, err
+	return submit(ctx, s, call{order: "0" + eventID}, func(t *tx) (bool, error) { return t.acknowledge(eventID, dropped) })
 }
 
 // Retry offers all parked records again, and returns how many there were.
 func (s *Store) Retry(ctx context.Context) (n int64, err error) {
-	err = s.submit(ctx, &call{order: "0", do: func(t *tx) (err error) {
-		n, err = t.offer(true)
-		return err
-	}})
-	return n, err
+	return submit(ctx, s, call{order: "0"}, func(t *tx) (int64, error) { return t.offer(true) })
 }

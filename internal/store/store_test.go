@@ -102,10 +102,10 @@ const (
 // expireAll makes everything that is open past its time, and closes it.
 func expireAll(t *testing.T, s *Store) {
 	t.Helper()
-	require.NoError(t, s.submit(t.Context(), &call{do: func(t *tx) error {
+	require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
 		_, err := t.exec(`update operations set closes_at = 1`)
 		return err
-	}}))
+	}))
 	_, err := s.Expire(t.Context(), 100)
 	require.NoError(t, err)
 }
@@ -181,10 +181,10 @@ func TestKeys(t *testing.T) {
 		third.ID = uuid.NewString()
 		assert.Equal(t, "quota", insert(t, s, third, Known).ErrorType, "11: a refusal keeps it")
 
-		require.NoError(t, s.submit(t.Context(), &call{do: func(t *tx) error {
+		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
 			_, err := t.exec(`update keys set created_at = created_at - $1`, keyKept.Microseconds())
 			return err
-		}}))
+		}))
 		insert(t, s, third, Lead)
 	})
 }
@@ -292,10 +292,10 @@ func TestSlotEnds(t *testing.T) {
 		require.NoError(t, err)
 		assert.Len(t, times, 3)
 		insert(t, s, joining(), Lead)
-		require.NoError(t, s.submit(t.Context(), &call{do: func(t *tx) error {
+		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
 			_, err := t.exec(`update operations set slot_until = $1`, t.now)
 			return err
-		}}))
+		}))
 		insert(t, s, joining(), Lead) // it took too long
 	})
 }

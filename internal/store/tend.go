@@ -57,26 +57,26 @@ func (s *Store) count(set *metrics.Set) {
 // writer, and each thing is done again later.
 func (s *Store) tend(ctx context.Context) {
 	was := s.config.Now().Round(0)
-	_ = s.submit(ctx, &call{order: "0", do: func(t *tx) error {
+	_ = s.do(ctx, call{order: "0"}, func(t *tx) error {
 		_, err := t.offer(true)
 		if err == nil && s.files != nil { // claims of a process that is gone
 			_, err = t.exec(`update records set due_at = $1 where state = 1 and due_at > $1`, t.now)
 		}
 		return errors.Join(err, t.setBack())
-	}})
+	})
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
 	for pruned := time.Now(); ; {
 		now := s.config.Now().Round(0)
 		if now.Before(was) {
-			_ = s.submit(ctx, &call{order: "0", do: (*tx).setBack})
+			_ = s.do(ctx, call{order: "0"}, (*tx).setBack)
 		}
 		was = now
 		s.measure(ctx)
 		s.close(ctx)
 		if time.Since(pruned) >= pruneEvery {
 			pruned = time.Now()
-			_ = s.submit(ctx, &call{order: "0", patient: true, do: (*tx).prune})
+			_ = s.do(ctx, call{order: "0", patient: true}, (*tx).prune)
 		}
 		select {
 		case <-ctx.Done():

@@ -17,7 +17,7 @@ func TestPrune(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
 		s := running(t, config)
 		prune := func() {
-			require.NoError(t, s.submit(t.Context(), &call{do: (*tx).prune}))
+			require.NoError(t, s.do(t.Context(), call{}, (*tx).prune))
 		}
 		exists := func(w Write) bool {
 			op, err := s.Find(t.Context(), w.ID)
@@ -31,10 +31,10 @@ func TestPrune(t *testing.T) {
 			_, err := s.Reply(t.Context(), w.ID, true, End{})
 			require.NoError(t, err)
 			if deliver {
-				require.NoError(t, s.submit(t.Context(), &call{do: func(t *tx) error {
+				require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
 					_, err := t.exec(`update records set state = 3 where operation = $1`, w.ID)
 					return err
-				}}))
+				}))
 			}
 			return w
 		}
@@ -43,20 +43,20 @@ func TestPrune(t *testing.T) {
 		keyed := ended(func(w *Write) { w.Key = "k" }, true)
 		open := aWrite(lifecycle.Stop)
 		insert(t, s, open, Lead)
-		require.NoError(t, s.submit(t.Context(), &call{do: func(t *tx) error {
+		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
 			_, err := t.exec(`update operations set ended_at = ended_at - $1 where ended_at > 0`, (config.Keep + time.Minute).Microseconds())
 			return err
-		}}))
+		}))
 		young := ended(func(*Write) {}, true)
 		prune()
 		assert.False(t, exists(old))
 		for name, w := range map[string]Write{"undelivered": undelivered, "keyed": keyed, "open": open, "young": young} {
 			assert.True(t, exists(w), name)
 		}
-		require.NoError(t, s.submit(t.Context(), &call{do: func(t *tx) error {
+		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
 			_, err := t.exec(`update keys set created_at = created_at - $1`, keyKept.Microseconds())
 			return err
-		}}))
+		}))
 		prune()
 		assert.False(t, exists(keyed))
 	})
@@ -68,7 +68,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	config.Records = KeepRecords
 	s := running(t, config)
 	fill := func(ended bool) (err error) {
-		return s.submit(t.Context(), &call{do: func(t *tx) error {
+		return s.do(t.Context(), call{}, func(t *tx) error {
 			for range 40 {
 				w := aWrite(lifecycle.Stop)
 				if _, _, err := t.insert(w); err != nil {
@@ -81,7 +81,7 @@ func TestMemoryIsBounded(t *testing.T) {
 				}
 			}
 			return nil
-		}})
+		})
 	}
 	for range 300 {
 		require.NoError(t, fill(true))
@@ -110,10 +110,10 @@ func TestCloses(t *testing.T) {
 		s = running(t, config)
 		insert(t, s, answered, Lead)
 		insert(t, s, silent, Lead)
-		require.NoError(t, s.submit(t.Context(), &call{do: func(t *tx) error {
+		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
 			_, err := t.exec(`update operations set closes_at = 1`)
 			return err
-		}}))
+		}))
 		close(read)
 		eventually(t, func() bool {
 			op, err := s.Find(t.Context(), silent.ID)

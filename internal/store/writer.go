@@ -16,15 +16,21 @@ type call struct {
 	// order sorts the calls of a transaction, so that replicas lock rows in one
 	// order: keys before operations, the start slot last.
 	order string
-	// do may run several times; what it notes counts once the call has succeeded.
-	do func(*tx) error
+	// do may run several times; the caller gets what the last time returned.
+	do func(*tx) (any, error)
 	// patient calls wait for others to share their transaction with.
 	patient bool
 	// kept calls are repeated until the store takes them, whoever waits.
 	kept bool
 
 	state callState
-	done  chan error
+	done  chan result
+}
+
+// result is what a call has returned.
+type result struct {
+	value any
+	err   error
 }
 
 type callState int
@@ -54,42 +60,58 @@ var ErrUnavailable = errors.New("the operations store is not available")
 // ErrUnconfirmed: the write may be there, or still come to be.
 var ErrUnconfirmed = errors.New("the operations store has not confirmed a write")
 
-// submit has c written and waits for it, for callTimeout at most.
-func (s *Store) submit(ctx context.Context, c *call) error {
+// submit has c written by do and waits for what that returns, for callTimeout at
+// most.
+func submit[T any](ctx context.Context, s *Store, c call, do func(*tx) (T, error)) (value T, _ error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	c.done = make(chan error, 1)
-	if err := s.enqueue(c); err != nil {
-		return err
+	c.done = make(chan result, 1)
+	c.do = func(t *tx) (any, error) { return do(t) }
+	if err := s.enqueue(&c); err != nil {
+		return value, err
 	}
+	r := s.await(ctx, &c)
+	value, _ = r.value.(T)
+	return value, r.err
+}
+
+// do is submit for what returns nothing.
+func (s *Store) do(ctx context.Context, c call, do func(*tx) error) error {
+	_, err := submit(ctx, s, c, func(t *tx) (any, error) { return nil, do(t) })
+	return err
+}
+
+func (s *Store) await(ctx context.Context, c *call) result {
 	select {
-	case err := <-c.done:
-		return err
+	case r := <-c.done:
+		return r
 	case <-ctx.Done():
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
-	case err := <-c.done:
-		return err
+	case r := <-c.done:
+		return r
 	default:
 	}
 	if c.state == queued && !c.kept {
 		c.state = withdrawn
-		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+		return result{err: fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))}
 	}
-	return fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, context.Cause(ctx))
+	return result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, context.Cause(ctx))}
 }
 
 // keep queues c for nobody who waits. Beyond maxKept the oldest are in the history
 // of replies, if anywhere.
-func (s *Store) keep(c *call) {
-	c.done = make(chan error, 1)
+func (s *Store) keep(c call, do func(*tx) error) {
+	c.done = make(chan result, 1)
+	c.kept = true
+	c.do = func(t *tx) (any, error) { return nil, do(t) }
 	s.mu.Lock()
 	full := len(s.queue) >= maxKept
 	s.mu.Unlock()
 	if !full {
-		_ = s.enqueue(c) // a closed store writes nothing any more
+		_ = s.enqueue(&c) // a closed store writes nothing any more
 	}
 }
 
@@ -169,7 +191,7 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 	}
 	s.queue = slices.DeleteFunc(s.queue, func(c *call) bool { return c.state == withdrawn })
 	if len(s.queue) == 0 && s.cause != nil && !hurry {
-		s.queue = append(s.queue, &call{do: (*tx).probe, done: make(chan error, 1)})
+		s.queue = append(s.queue, &call{do: (*tx).probe, done: make(chan result, 1)})
 		s.urgent++
 	}
 	if len(s.queue) == 0 {
@@ -203,7 +225,7 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 // run writes the calls of a batch in one transaction; one by one where locks of
 // others, or one of the calls, kept all from being written.
 func (s *Store) run(batch []*call) {
-	errs, err := s.transact(batch)
+	results, err := s.transact(batch)
 	if err != nil && faultOf(err) <= passing && len(batch) > 1 {
 		for _, c := range batch {
 			s.run([]*call{c})
@@ -211,14 +233,15 @@ func (s *Store) run(batch []*call) {
 		return
 	}
 	if err != nil && faultOf(err) == passing {
-		errs, err = s.transact(batch) // once more: who held the lock has gone on
+		results, err = s.transact(batch) // once more: who held the lock has gone on
 	}
-	s.finish(batch, errs, err)
+	s.finish(batch, results, err)
 }
 
-// transact runs the calls in one transaction. errs are those of calls that wrote
-// nothing; err is one of the database, which says nothing of what was committed.
-func (s *Store) transact(batch []*call) (errs []error, err error) {
+// transact runs the calls in one transaction. An error in a result is that of a
+// call that wrote nothing; err is one of the database, which says nothing of what
+// was committed.
+func (s *Store) transact(batch []*call) (results []result, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	if err := s.files.check(); err != nil {
@@ -249,17 +272,19 @@ func (s *Store) transact(batch []*call) (errs []error, err error) {
 			return nil, err
 		}
 	}
-	errs = make([]error, len(batch))
+	results = make([]result, len(batch))
 	for i, c := range batch {
-		if errs[i] = c.do(t); t.failed != nil {
+		value, err := c.do(t)
+		if t.failed != nil {
 			return nil, t.failed
 		}
+		results[i] = result{value, err}
 	}
 	if _, err := t.exec("commit"); err != nil {
 		return nil, err
 	}
 	committed = true
-	return errs, s.files.check()
+	return results, s.files.check()
 }
 
 // session is the connection for writing with its prepared statements, which
@@ -311,7 +336,7 @@ func (s *session) prepare(ctx context.Context, query string) (_ *sql.Stmt, err e
 }
 
 // finish tells the callers, and notes whether the store takes writes.
-func (s *Store) finish(batch []*call, errs []error, err error) {
+func (s *Store) finish(batch []*call, results []result, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.committing = time.Time{}
@@ -332,24 +357,25 @@ func (s *Store) finish(batch []*call, errs []error, err error) {
 		s.counts.failures.Inc()
 	}
 	wake(s.wakeDelivery)
+	unconfirmed := result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, err)}
 	for i, c := range batch {
 		switch {
 		case err == nil:
 			s.counts.writes.Inc()
-			s.answer(c, errs[i])
+			s.answer(c, results[i])
 		case c.kept && faultOf(err) != refused:
 			c.state, c.patient = queued, true // locks that others hold are not waited for in a loop
 			s.queue = append(s.queue, c)
-			s.answer(c, fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, err))
+			s.answer(c, unconfirmed)
 		default:
-			s.answer(c, fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, err))
+			s.answer(c, unconfirmed)
 		}
 	}
 }
 
-func (s *Store) answer(c *call, err error) {
+func (s *Store) answer(c *call, r result) {
 	select {
-	case c.done <- err:
+	case c.done <- r:
 	default: // nobody waits, or it was told that it is tried again
 	}
 }
@@ -373,13 +399,13 @@ func (t *tx) note(err error) error {
 
 // probe writes to a store that has failed and has nothing else to write, of a size
 // whose success means something.
-func (t *tx) probe() error {
+func (t *tx) probe() (any, error) {
 	for _, text := range []string{strings.Repeat("x", probeBytes), ""} {
 		if _, err := t.exec(`update store_schema set probe = $1`, text); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 func (t *tx) ago(d time.Duration) int64 { return t.now - d.Microseconds() }
