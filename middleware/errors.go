@@ -183,7 +183,7 @@ func remedy(code Code) string {
 	case CodeInternal:
 		return "report this as a bug; the process goes on"
 	case CodeUnavailable:
-		return "look at what the cause names: the Events API, the provider token, or the disk of the usage outbox; doctor and bus_vm_events_stream_up say what is missing"
+		return "look at what the cause names: the Events API, the provider token, or the operations store; doctor and bus_vm_events_stream_up say what is missing"
 	}
 	return "look at the integration that answered"
 }

@@ -16,8 +16,12 @@ import (
 // none, whose history it reads when it may hold one that was missed.
 func (a *app) openStore(ctx context.Context, client *events.Client) (*store.Store, error) {
 	c := a.config
+	address, err := c.StoreURL()
+	if err != nil {
+		return nil, err
+	}
 	settings := store.Config{
-		URL: c.Store.URL.Reveal(), Keep: c.Store.Keep, Timeout: c.Timeout, LateReply: c.Events.LateReply,
+		URL: address.Reveal(), Keep: c.Store.Keep, Timeout: c.Timeout, LateReply: c.Events.LateReply,
 		Logger: a.logger, Metrics: a.metrics,
 	}
 	switch c.Usage.Backend {

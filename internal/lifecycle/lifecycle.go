@@ -1,6 +1,6 @@
 // Package lifecycle is the vocabulary of a write: what was asked, of whom, how
 // it ended, and how the parts behind the gateway fail. It is shared by backend,
-// billing, usage and outbox, and imports events to tell its failures.
+// billing, usage and store, and imports events to tell its failures.
 package lifecycle
 
 import (
