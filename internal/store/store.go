@@ -141,7 +141,7 @@ func (s *Store) openFile(ctx context.Context) error {
 }
 
 // Run writes and tends the store until ctx ends and everything queued is written
-// or refused.
+// or refused. A store that does not take writes then has lost what it kept.
 func (s *Store) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.ran = true
@@ -149,9 +149,6 @@ func (s *Store) Run(ctx context.Context) error {
 	var tending sync.WaitGroup
 	tending.Go(func() { s.tend(ctx) })
 	s.write(ctx)
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
 	tending.Wait()
 	return s.release()
 }

@@ -120,6 +120,9 @@ func (s *Store) write(ctx context.Context) {
 		batch, wait := s.take(ctx.Err() != nil)
 		if len(batch) > 0 {
 			s.run(batch)
+			if ctx.Err() != nil {
+				s.refuse()
+			}
 			continue
 		}
 		if ctx.Err() != nil {
@@ -146,6 +149,7 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 	}
 	s.queue = slices.DeleteFunc(s.queue, func(c *call) bool { return c.state == withdrawn })
 	if len(s.queue) == 0 {
+		s.closed = s.closed || hurry
 		return nil, time.Hour
 	}
 	if s.urgent == 0 && len(s.queue) < maxBatch && !hurry {
@@ -171,6 +175,24 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 	s.committing = time.Now()
 	slices.SortStableFunc(batch, func(a, b *call) int { return strings.Compare(a.order, b.order) })
 	return batch, 0
+}
+
+// refuse ends all that is queued if the store does not take writes: there is no
+// later.
+func (s *Store) refuse() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause == nil {
+		return
+	}
+	if len(s.queue) > 0 {
+		s.config.Logger.Warn("the operations store has ended with writes that it could not take; replies among them are read from the history, if it has them",
+			"writes", len(s.queue), "cause", s.cause)
+	}
+	for _, c := range s.queue {
+		s.answer(c, fmt.Errorf("%w: %w", ErrUnavailable, s.cause))
+	}
+	s.queue, s.closed = nil, true
 }
 
 // run writes the calls of a batch in one transaction; one by one where locks of
