@@ -337,7 +337,8 @@ func (s *Store) Reached(ctx context.Context, action lifecycle.Action, provider s
 // Expire closes up to limit operations that have no end past closes_at, and
 // returns how many. Before it the history must have been read.
 func (s *Store) Expire(ctx context.Context, limit int) (n int, err error) {
-	err = s.submit(ctx, &call{order: "0", do: func(t *tx) error {
+	// After the replies in its transaction, which the history may just have told.
+	err = s.submit(ctx, &call{order: "0\xff", do: func(t *tx) error {
 		ids, err := t.strings(`select id from operations where outcome = '' and closes_at <= $1 order by closes_at limit $2`, t.now, limit)
 		for _, id := range ids {
 			_, endErr := t.end(id, expired, End{})
