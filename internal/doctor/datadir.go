@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// spaceUnwise and spaceBroken are bytes free for this user: a full outbox
-	// of 100,000 records takes about 100 MB, and a start copies it once.
+	// spaceUnwise and spaceBroken are bytes free for this user: the store
+	// grows by a row and two records for each operation until store.keep.
 	spaceUnwise = 256 << 20
 	spaceBroken = 16 << 20
 	// syncUnwise is a sync that callers would feel: a start waits for four.
@@ -36,10 +36,11 @@ var unfitDisks = map[uint32]string{
 
 const dataDirectory = "data directory"
 
-// dataDir writes a file of its own in the data directory. A directory that is
-// missing is examined in the nearest one above it, where the service will make it.
+// dataDir writes a file of its own in the data directory, if the store is there.
+// A directory that is missing is examined in the nearest one above it, where the
+// service will make it.
 func (s Service) dataDir(_ context.Context, r *Report) {
-	if s.Usage.Backend != config.Events {
+	if url, err := s.StoreURL(); s.Usage.Backend != config.Events || err == nil && !url.IsZero() {
 		return
 	}
 	dir := s.DataDir

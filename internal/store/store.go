@@ -43,8 +43,8 @@ type Config struct {
 	// Keep is how long ended operations are kept, at least keyKept.
 	Keep time.Duration
 	// History reads the replies of the worker again, as far back as there are any,
-	// and gives them to Reply. It is called before operations are closed, and when
-	// the store can be written again; nil for none.
+	// and gives them to Settle. It is called before operations are closed; nil for
+	// none.
 	History func(ctx context.Context) error
 	// Logger gets what operators must know; never a secret.
 	Logger *slog.Logger
