@@ -121,14 +121,15 @@ func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 	return outcome, lifecycle.Failure(err, runtime, outcome == Unknown)
 }
 
-// decode reads the replies to action, this process's own or those of others.
-// The snapshot is invalidated before the caller is answered.
+// decode reads the replies to action, those that an Apply waits for or others.
+// The snapshot is invalidated before the caller is answered. Others from the
+// history change nothing there: a stream that opens has invalidated it.
 func (b *Events) decode(action Action, own bool) func(events.Envelope) (Outcome, error) {
 	return func(e events.Envelope) (Outcome, error) {
 		err := decodeWrite(e)
 		switch {
 		case err == nil:
-			if !e.Replayed {
+			if own || !e.Replayed {
 				b.keeper.Accepted(writes[action].target, own)
 			}
 			return Accepted, nil

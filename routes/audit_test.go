@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
@@ -96,7 +95,7 @@ func TestAudit(t *testing.T) {
 		if c.apply != nil {
 			w.runtime.apply = c.apply
 		}
-		w.records.ended = func(backend.Operation, lifecycle.Outcome) error { return c.ended }
+		w.records.ended = func(_ backend.Operation, outcome backend.Outcome) (backend.Outcome, error) { return outcome, c.ended }
 		w.billing.answer = func(context.Context, string, string) error { return c.billing }
 		w.call(t, "POST", "/api/v1/vm/start", cmp.Or(c.headers, both()), c.body)
 		assert.Equal(t, c.want, l.take("msg=audit"), c.name)

@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
@@ -35,12 +34,15 @@ func TestConcurrentCallersKeepApart(t *testing.T) {
 			keep(backend.Operation{Account: who})
 			return nil
 		}
-		w.records.requested = func(op backend.Operation) error { keep(op); return nil }
+		w.records.requested = func(op backend.Operation) (func() error, error) { keep(op); return nil, nil }
 		w.runtime.apply = func(_ context.Context, op backend.Operation) (backend.Outcome, error) {
 			keep(op)
 			return backend.Rejected, rejection("echo", op.Account+" "+op.RequestID+" "+string(op.Action), nil)
 		}
-		w.records.ended = func(op backend.Operation, _ lifecycle.Outcome) error { keep(op); return nil }
+		w.records.ended = func(op backend.Operation, outcome backend.Outcome) (backend.Outcome, error) {
+			keep(op)
+			return outcome, nil
+		}
 	})
 
 	var want []string

@@ -19,7 +19,6 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/backend"
 	settings "github.com/busdk/bus-api-provider-vm/internal/config"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -107,16 +106,16 @@ func rejection(kind, message string, cause error) error {
 // records is a recorder that does what its test says.
 type records struct {
 	*events
-	requested func(backend.Operation) error
-	ended     func(backend.Operation, lifecycle.Outcome) error
+	requested func(backend.Operation) (permit func() error, err error)
+	ended     func(backend.Operation, backend.Outcome) (backend.Outcome, error)
 }
 
-func (r *records) Requested(_ context.Context, op backend.Operation) error {
+func (r *records) Requested(_ context.Context, op backend.Operation) (func() error, error) {
 	r.add("requested " + string(op.Action))
 	return r.requested(op)
 }
 
-func (r *records) Ended(op backend.Operation, outcome lifecycle.Outcome, took time.Duration) error {
+func (r *records) Ended(op backend.Operation, outcome backend.Outcome, took time.Duration) (backend.Outcome, error) {
 	r.add("ended " + string(op.Action) + " " + string(outcome))
 	if took < 0 {
 		r.add("before it began")
@@ -158,8 +157,8 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 		ends(backend.Accepted, nil),
 	}
 	w.records = &records{e,
-		func(backend.Operation) error { return nil },
-		func(backend.Operation, lifecycle.Outcome) error { return nil },
+		func(backend.Operation) (func() error, error) { return nil, nil },
+		func(_ backend.Operation, outcome backend.Outcome) (backend.Outcome, error) { return outcome, nil },
 	}
 	w.billing = &billing{e, func(context.Context, string, string) error { return nil }}
 
@@ -188,7 +187,12 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 }
 
 // everything makes the routes know billing and usage.
-func everything(w *world, c *routes.Config) { c.Entitlement, c.Usage = w.billing.check, w.records }
+func everything(w *world, c *routes.Config) {
+	c.Entitlement = w.billing.check
+	withUsage(w, c)
+}
+
+func withUsage(w *world, c *routes.Config) { c.Operations, c.Billed = w.records, true }
 
 // token is good for an hour.
 func token(subject, scope string) string {

@@ -104,12 +104,13 @@ func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) 
 		switch {
 		case unrecorded != nil && outcome != backend.NotSent:
 			return middleware.Unavailable(0, "The runtime answered, but the end of the operation could not be recorded yet.", unrecorded)
-		case recorded != outcome: // another process had another reply first
-			outcome = recorded
-			err = &backend.Error{Kind: backend.Rejection, Message: "The runtime did not accept the operation."}
-			if outcome == backend.Accepted {
-				err = nil
-			}
+		case recorded == outcome:
+		case recorded == backend.Accepted: // another process had another reply first
+			outcome, err = recorded, nil
+		case recorded == backend.Rejected:
+			outcome, err = recorded, &backend.Error{Kind: backend.Rejection, Message: "The runtime did not accept the operation."}
+		default: // it was given up meanwhile
+			return middleware.Unavailable(0, "What became of the operation is not known.", fmt.Errorf("it is %q, and on record as %q", outcome, recorded))
 		}
 	}
 	middleware.SetOutcome(c, outcome)

@@ -91,8 +91,9 @@ func TestWhoIsAsked(t *testing.T) {
 		{"no claims", nil, "caller", started, write},
 		{"billing", func(w *world, c *routes.Config) { c.Entitlement = w.billing.check }, account, started, append([]string{"entitlement vm:write"}, write...)},
 		{"billing, no account", func(w *world, c *routes.Config) { c.Entitlement = w.billing.check }, "caller", noAccount, nil},
-		{"usage", func(w *world, c *routes.Config) { c.Usage = w.records }, account, started, recorded},
-		{"usage, no account", func(w *world, c *routes.Config) { c.Usage = w.records }, "caller", noAccount, nil},
+		{"operations", func(w *world, c *routes.Config) { c.Operations = w.records }, "caller", started, recorded},
+		{"usage", withUsage, account, started, recorded},
+		{"usage, no account", withUsage, "caller", noAccount, nil},
 		{"both", everything, account, started, append([]string{"entitlement vm:write"}, recorded...)},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -11,23 +11,30 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
-	"github.com/busdk/bus-api-provider-vm/routes"
 )
-
-func withUsage(w *world, c *routes.Config) { c.Usage = w.records }
 
 // All three see the same operation, each write a new one.
 func TestOperations(t *testing.T) {
 	w := serve(t, withUsage)
 	var seen []backend.Operation
-	see := func(op backend.Operation) { op.Late = nil; seen = append(seen, op) }
-	w.records.requested = func(op backend.Operation) error { see(op); return nil }
+	tooLate := errors.New("too late")
+	w.records.requested = func(op backend.Operation) (func() error, error) {
+		seen = append(seen, op)
+		return func() error { return tooLate }, nil
+	}
+	permitted := func(op backend.Operation) {
+		assert.Equal(t, tooLate, op.Permit())
+		op.Permit = nil
+		seen = append(seen, op)
+	}
 	w.runtime.apply = func(_ context.Context, op backend.Operation) (backend.Outcome, error) {
-		see(op)
+		permitted(op)
 		return backend.Accepted, nil
 	}
-	w.records.ended = func(op backend.Operation, _ lifecycle.Outcome) error { see(op); return nil }
+	w.records.ended = func(op backend.Operation, outcome backend.Outcome) (backend.Outcome, error) {
+		permitted(op)
+		return outcome, nil
+	}
 	began := time.Now()
 	w.call(t, "POST", "/api/v1/vm/start", both()+"X-Request-Id: mine-1\r\n", "")
 	w.call(t, "POST", "/api/v1/vm/stop", both()+"X-Request-Id: mine-2\r\n", "")
@@ -49,47 +56,65 @@ func TestOperations(t *testing.T) {
 // What cannot be recorded is not done.
 func TestRequestedFails(t *testing.T) {
 	w := serve(t, withUsage)
-	w.records.requested = func(backend.Operation) error { return errors.New("canary") }
-	want := failed(backend.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "Usage cannot be recorded now, so nothing was done.")
+	w.records.requested = func(backend.Operation) (func() error, error) { return nil, errors.New("canary") }
+	want := failed(backend.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "The operation cannot be recorded now, so nothing was done.")
 	assert.Equal(t, want, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
 	assert.Equal(t, []string{"requested start"}, w.take())
 }
 
-// A 202 means that the end is recorded; another answer stays as it is.
-func TestEndedFails(t *testing.T) {
-	w := serve(t, withUsage)
-	w.records.ended = func(backend.Operation, lifecycle.Outcome) error { return errors.New("canary") }
-	want := failed(backend.Unknown, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable",
-		"The runtime accepted, but the end of the operation could not be recorded yet.")
-	assert.Equal(t, want, w.call(t, "POST", "/api/v1/vm/stop", both(), ""))
-	assert.Equal(t, []string{"requested stop", "apply stop", "ended stop accepted"}, w.take())
-
-	w.runtime.apply = ends(backend.Rejected, rejection("no_capacity", "No room.", nil))
-	assert.Equal(t, failed(backend.Rejected, "502 Bad Gateway", "", "no_capacity", "No room."), w.call(t, "POST", "/api/v1/vm/stop", both(), ""))
-	assert.Equal(t, []string{"requested stop", "apply stop", "ended stop rejected"}, w.take())
-}
-
-// A result that comes after an unknown outcome is recorded in its place,
-// although the request is long over.
-func TestLateResults(t *testing.T) {
-	w := serve(t, withUsage)
-	var given backend.Operation
-	w.runtime.apply = func(_ context.Context, op backend.Operation) (backend.Outcome, error) {
-		given = op
-		return backend.Unknown, away("No reply.", nil)
+// What is on record when an operation has ended is the answer.
+func TestEnds(t *testing.T) {
+	const (
+		unavailable = "503 Service Unavailable"
+		retry       = "Retry-After: 5\n"
+	)
+	accepted := answered("202 Accepted", "", `{"accepted":true,"action":"stop"}`)
+	noRoom, noReply, unsent := rejection("no_capacity", "No room.", nil), away("No reply.", nil), away("Not sent.", nil)
+	own := func(outcome backend.Outcome) string {
+		switch outcome {
+		case backend.Rejected:
+			return failed(outcome, "502 Bad Gateway", "", "no_capacity", "No room.")
+		case backend.NotSent:
+			return failed(outcome, unavailable, retry, "backend_unavailable", "Not sent.")
+		}
+		return failed(outcome, unavailable, retry, "backend_unavailable", "No reply.")
 	}
-	var recorded []string
-	w.records.ended = func(op backend.Operation, _ lifecycle.Outcome) error {
-		recorded = append(recorded, op.ID+op.RequestID)
-		return nil
-	}
-	for _, outcome := range []backend.Outcome{backend.Accepted, backend.Rejected} {
-		recorded = nil
-		w.call(t, "POST", "/api/v1/vm/start", both()+"X-Request-Id: mine\r\n", "")
-		w.call(t, "GET", "/api/v1/vm/status", both()+"X-Request-Id: other\r\n", "")
-		require.NotNil(t, given.Late)
-		given.Late(outcome)
-		assert.Equal(t, []string{given.ID + "mine", given.ID + "mine"}, recorded)
-		assert.Equal(t, []string{"requested start", "apply start", "ended start unknown", "status", "ended start " + string(outcome)}, w.take())
+	unrecorded := failed(backend.Unknown, unavailable, retry, "backend_unavailable",
+		"The runtime answered, but the end of the operation could not be recorded yet.")
+	lost := failed(backend.Unknown, unavailable, retry, "backend_unavailable", "What became of the operation is not known.")
+	otherwise := failed(backend.Rejected, "502 Bad Gateway", "", "bad_gateway", "The runtime did not accept the operation.")
+	canary := errors.New("canary")
+	for _, c := range []struct {
+		outcome  backend.Outcome // of the runtime
+		err      error
+		recorded backend.Outcome
+		failure  error // of recording
+		want     string
+	}{
+		{backend.Accepted, nil, backend.Accepted, nil, accepted},
+		{backend.Accepted, nil, backend.Rejected, nil, otherwise},
+		{backend.Accepted, nil, backend.Unknown, nil, lost},
+		{backend.Accepted, nil, backend.NotSent, nil, lost},
+		{backend.Accepted, nil, "", nil, lost},
+		{backend.Accepted, nil, backend.Accepted, canary, unrecorded},
+		{backend.Rejected, noRoom, backend.Rejected, nil, own(backend.Rejected)},
+		{backend.Rejected, noRoom, backend.Accepted, nil, accepted},
+		{backend.Rejected, noRoom, backend.Rejected, canary, unrecorded},
+		{backend.NotSent, unsent, backend.NotSent, nil, own(backend.NotSent)},
+		{backend.NotSent, unsent, backend.Accepted, nil, accepted},
+		{backend.NotSent, unsent, backend.Rejected, nil, otherwise},
+		{backend.NotSent, unsent, backend.Unknown, nil, lost},
+		{backend.NotSent, unsent, backend.NotSent, canary, own(backend.NotSent)},
+		{backend.Unknown, noReply, backend.Unknown, nil, own(backend.Unknown)},
+		{backend.Unknown, noReply, backend.Accepted, nil, accepted},
+		{backend.Unknown, noReply, backend.Rejected, nil, otherwise},
+	} {
+		t.Run(string(c.outcome+" "+c.recorded), func(t *testing.T) {
+			w := serve(t, withUsage)
+			w.runtime.apply = ends(c.outcome, c.err)
+			w.records.ended = func(backend.Operation, backend.Outcome) (backend.Outcome, error) { return c.recorded, c.failure }
+			assert.Equal(t, c.want, w.call(t, "POST", "/api/v1/vm/stop", both(), ""))
+			assert.Equal(t, []string{"requested stop", "apply stop", "ended stop " + string(c.outcome)}, w.take())
+		})
 	}
 }

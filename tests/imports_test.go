@@ -45,6 +45,9 @@ var onlyFor = map[string][]string{
 	"github.com/gofiber":          {"routes", "middleware", "internal/server", "internal/app"},
 	module + "/internal/config":   {"internal/cli", "internal/doctor", "internal/server", "internal/app"},
 	module + "/internal/fastconn": {"internal/server"},
+	"database/sql":                {"internal/store"},
+	"github.com/jackc":            {"internal/store"},
+	"modernc.org":                 {"internal/store"},
 	module + "/routes":            {"internal/server", "internal/app"},
 	module + "/internal/app":      {".", "cmd/bus-api-provider-vm"},
 	"text/template":               {"deploy/manpage"}, // with it the linker keeps every method, 7 MB

@@ -17,7 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/busdk/bus-api-provider-vm/internal/admin"
-	"github.com/busdk/bus-api-provider-vm/internal/outbox"
+	"github.com/busdk/bus-api-provider-vm/internal/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -106,7 +106,7 @@ func TestHealth(t *testing.T) {
 			reply{503, plain, "no-store", "[+] not draining ok\n[-] reply streams: b.response is away\n"}},
 		{"by POST", "POST", "/livez", nil, reply{405, plain, "", "Method Not Allowed\n"}},
 		{"nothing there", "GET", "/", nil, reply{404, plain, "", "404 page not found\n"}},
-		{"an outbox that is not on", "GET", "/debug/outbox", nil, reply{404, plain, "", "404 page not found\n"}},
+		{"a document that there is not", "GET", "/debug/store", nil, reply{404, plain, "", "404 page not found\n"}},
 	} {
 		down = c.down
 		assert.Equal(t, c.want, r.ask(t, c.method, c.path), c.name)
@@ -115,14 +115,14 @@ func TestHealth(t *testing.T) {
 
 func TestDocuments(t *testing.T) {
 	var broken error
-	report := outbox.Report{Records: 3, DamagedFiles: []string{"f"}, ParkedRecords: []outbox.ParkedRecord{{Row: 7, Reason: "x"}}}
+	report := store.Report{Waiting: 3, DamagedFiles: []string{"f"}, ParkedRecords: []store.Parked{{EventID: "e", Reason: "x"}}}
 	r := serve(t, admin.Config{Documents: map[string]func() (any, error){
-		"/debug/outbox": func() (any, error) { return report, broken },
+		"/debug/store": func() (any, error) { return report, broken },
 	}})
-	assert.JSONEq(t, `{"records":3,"parked_records":0,"oldest_record_age_seconds":0,"damaged_files":["f"],
-		"parked":[{"row":7,"reason":"x","parked_at":"0001-01-01T00:00:00Z","record":null}]}`, r.ask(t, "GET", "/debug/outbox").Body)
+	assert.JSONEq(t, `{"waiting_records":3,"parked_records":0,"oldest_record_age_seconds":0,"damaged_files":["f"],
+		"parked":[{"event_id":"e","reason":"x","retry_at":"0001-01-01T00:00:00Z","record":null}]}`, r.ask(t, "GET", "/debug/store").Body)
 	broken = errors.New("closed")
-	assert.Equal(t, reply{500, document, "no-store", "{\"error\":\"closed\"}\n"}, r.ask(t, "GET", "/debug/outbox"))
+	assert.Equal(t, reply{500, document, "no-store", "{\"error\":\"closed\"}\n"}, r.ask(t, "GET", "/debug/store"))
 }
 
 // Ending waits neither for a trace that was to take ten minutes, nor for a

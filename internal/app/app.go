@@ -65,6 +65,7 @@ type app struct {
 	auth    *middleware.Authenticator
 
 	parts  []func(context.Context) error // each runs until its context ends, which is no error
+	last   []func(context.Context) error // likewise, but ends after all parts and requests, which write to it
 	checks []admin.Check                 // all met while this instance may get traffic
 
 	publicKeys *jwks.Source // nil without a JWKS
@@ -137,7 +138,8 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 	// 5. The API and its listener; sockets that systemd opened win over the settings.
 	api := server.New(server.Config{Server: c.Server, Shutdown: c.Shutdown, Logger: a.logger, Metrics: a.metrics}, func(router fiber.Router) {
 		routes.Mount(router, routes.Config{
-			Backend: machine, Auth: a.auth, Entitlement: entitlement, Operations: operations, Billed: c.Usage.Backend == config.Events || c.Usage.Backend == config.Memory, Timeout: c.Timeout, Ready: a.ready,
+			Backend: machine, Auth: a.auth, Entitlement: entitlement, Operations: operations,
+			Billed: c.Usage.Backend == config.Events || c.Usage.Backend == config.Memory, Timeout: c.Timeout, Ready: a.ready,
 			WritesInFlight: c.Limits.WritesInFlight, WritesPerSecond: c.Limits.WritesPerSecond,
 			Logger: a.logger, Metrics: a.metrics,
 		})
@@ -179,8 +181,9 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 // run serves until ctx ends. Traffic drains before its plumbing:
 //
 //  1. the server stops taking requests and finishes those in flight;
-//  2. then the backend, the Events client and the store end;
-//  3. requests that still waited for one of these are told so.
+//  2. then the backend, the Events client and the delivery of records end;
+//  3. requests that still waited for one of these are told so;
+//  4. the operations store, to which all of them write, ends last.
 //
 // If a part fails, the server drains all the same and the failure is returned.
 func (a *app) run(ctx context.Context, api *server.Server, listener net.Listener) error {
@@ -192,25 +195,35 @@ func (a *app) run(ctx context.Context, api *server.Server, listener net.Listener
 	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBehind()
 
-	ended := make(chan error)
-	for _, run := range a.parts {
-		go func() { ended <- run(behind) }()
-	}
-	failed := make(chan error, 1)
-	go func() {
-		var failures error
-		for range a.parts {
-			failures = errors.Join(failures, <-ended)
-			stopServing()
-			stopBehind()
-		}
-		failed <- failures
-	}()
+	beneath, stopBeneath := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBeneath()
+
+	stop := func() { stopServing(); stopBehind() }
+	parts, last := together(behind, a.parts, stop), together(beneath, a.last, stop)
 	err := api.Run(serving, listener)
 	stopBehind()
-	failures := <-failed
+	failures := <-parts
 	api.AwaitLast()
-	return errors.Join(err, failures)
+	stopBeneath()
+	return errors.Join(err, failures, <-last)
+}
+
+// together runs parts, calls stop each time that one has ended, and yields their
+// errors when all have.
+func together(ctx context.Context, parts []func(context.Context) error, stop func()) <-chan error {
+	ended, all := make(chan error), make(chan error, 1)
+	for _, run := range parts {
+		go func() { ended <- run(ctx) }()
+	}
+	go func() {
+		var failures error
+		for range parts {
+			failures = errors.Join(failures, <-ended)
+			stop()
+		}
+		all <- failures
+	}()
+	return all
 }
 
 // ready returns the first reason not to get traffic.

@@ -20,7 +20,13 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// fasthttp keeps the date of its replies in one goroutine for ever, and each
+// server's idle workers for some seconds after its end.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+}
 
 // bench is a follower on real files and the clock of a bubble.
 type bench struct {

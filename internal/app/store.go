@@ -16,8 +16,12 @@ import (
 // none, whose history it reads when it may hold one that was missed.
 func (a *app) openStore(ctx context.Context, client *events.Client) (*store.Store, error) {
 	c := a.config
+	address, err := c.StoreURL()
+	if err != nil {
+		return nil, err
+	}
 	settings := store.Config{
-		URL: c.Store.URL.Reveal(), Keep: c.Store.Keep, Timeout: c.Timeout, LateReply: c.Events.LateReply,
+		URL: address.Reveal(), Keep: c.Store.Keep, Timeout: c.Timeout, LateReply: c.Events.LateReply,
 		Logger: a.logger, Metrics: a.metrics,
 	}
 	switch c.Usage.Backend {
@@ -39,8 +43,13 @@ func (a *app) openStore(ctx context.Context, client *events.Client) (*store.Stor
 	if err != nil {
 		return nil, err
 	}
-	a.add(operations.Run)
-	a.require("operations store", operations.Healthy)
+	a.last = append(a.last, operations.Run)
+	a.require("operations store", func() error {
+		if operations.Healthy() != nil { // which names hosts and paths, and /readyz asks for no token
+			return errStoreDown
+		}
+		return nil
+	})
 	if c.Backend == config.Events {
 		for _, reply := range backend.WriteReplies() {
 			client.WantHistory(reply, operations.WantsHistory)
@@ -53,6 +62,8 @@ func (a *app) openStore(ctx context.Context, client *events.Client) (*store.Stor
 	}
 	return operations, nil
 }
+
+var errStoreDown = errors.New("the operations store does not take writes; the log says why")
 
 // documents are what operators may read of the store.
 func documents(operations *store.Store) map[string]func() (any, error) {

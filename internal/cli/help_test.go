@@ -119,5 +119,5 @@ func TestVariables(t *testing.T) {
 		}
 		require.Equal(t, variable{v.Name, v.Secret, struct{ Printable, StoreInDotenv, RedactInLogs bool }{!v.Secret, true, v.Secret}}, v)
 	}
-	require.Equal(t, []string{"BUS_API_TOKEN", "BUS_VM_JWT_SECRET", "BUS_API_JWT_SECRET"}, secrets)
+	require.Equal(t, []string{"BUS_VM_STORE_URL", "BUS_API_TOKEN", "BUS_VM_JWT_SECRET", "BUS_API_JWT_SECRET"}, secrets)
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/address"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/jwks"
+	"github.com/busdk/bus-api-provider-vm/internal/secret"
+	"github.com/busdk/bus-api-provider-vm/internal/token"
 )
 
 // The keys that the code speaks of more than once.
@@ -27,6 +29,8 @@ const (
 	keyJWKSURL         = "jwt.jwks_url"
 	keyAudiences       = "jwt.audiences"
 	keyAdminAddr       = "admin.addr"
+	keyStoreURL        = "store.url"
+	keyStoreURLFile    = "store.url_file"
 )
 
 // check applies the rules between settings.
@@ -35,6 +39,7 @@ func (c *Config) check() {
 	c.checkEvents()
 	c.checkSecrets("verify tokens with", ", or --jwks-file or --jwks-url for public keys")
 	c.checkJWKS()
+	c.checkStore()
 	for _, order := range [][2]string{
 		{"events.listener_retry_min", "events.listener_retry_max"}, {"status.refresh", "status.max_age"}, {"status.refresh_moving", "status.max_age"},
 	} {
@@ -132,6 +137,56 @@ func (c *Config) checkJWKS() {
 	if err := jwks.CheckURL(c.JWT.JWKSURL); c.JWT.JWKSURL != "" && err != nil {
 		c.origin.refuse(keyJWKSURL, "is not accepted; %v", err)
 	}
+}
+
+// checkStore looks at the URL of the store, which may hold a password and is never
+// repeated.
+func (c *Config) checkStore() {
+	at := c.origin.at(keyStoreURL)
+	if at.Layer == layerFlag && holdsPassword(at.Text) {
+		c.origin.refuse(keyStoreURL, "has a password, and every user of this machine can read command lines; set %s or %s",
+			setting(keyStoreURL).Env, setting(keyStoreURLFile).Env)
+		return
+	}
+	_, err := c.StoreURL()
+	if wrong := (*Error)(nil); errors.As(err, &wrong) {
+		c.origin.refuse(wrong.Problems[0].Key, "%s", wrong.Problems[0].Text)
+	}
+}
+
+// StoreURL returns the URL of the store, empty for none. A file is read each time.
+// Errors name the setting, never its value.
+func (c *Config) StoreURL() (secret.String, error) {
+	key, found := keyStoreURL, c.Store.URL
+	if c.Store.URLFile != "" {
+		key = keyStoreURLFile
+		lines, err := token.ReadSecrets(c.Store.URLFile)
+		if err == nil && len(lines) > 1 {
+			err = errors.New("the file holds more than one URL")
+		}
+		if err != nil {
+			return secret.String{}, Refuse(key, err.Error())
+		}
+		found = secret.New(string(lines[0]))
+	}
+	// With several hosts it is no URL to Go.
+	scheme, _, _ := strings.Cut(found.Reveal(), "://")
+	if !found.IsZero() && scheme != "postgres" && scheme != "postgresql" {
+		return secret.String{}, Refuse(key, "is not accepted; want "+setting(keyStoreURL).Allowed)
+	}
+	return found, nil
+}
+
+// holdsPassword reports a password in a URL of PostgreSQL, even in one that
+// cannot be parsed.
+func holdsPassword(text string) bool {
+	_, text, _ = strings.Cut(text, "://")
+	text, query, _ := strings.Cut(text, "?")
+	if at := strings.LastIndexByte(text, '@'); at >= 0 && strings.Contains(text[:at], ":") {
+		return true
+	}
+	plain, err := url.QueryUnescape(query)
+	return err != nil || strings.Contains(strings.ToLower(plain), "password=")
 }
 
 // hasPublicKeys reports whether tokens may be signed with a private key.

@@ -70,12 +70,12 @@ type Config struct {
 		Backend string `koanf:"backend" flag:"--billing-backend" env:"BUS_VM_BILLING_BACKEND" default:"none" oneof:"none events" help:"Whether billing is asked before each start and stop."`
 	} `koanf:"billing"`
 	Store struct {
-		URL     secret.String `koanf:"url" flag:"--store-url" env:"BUS_VM_STORE_URL" want:"a postgres:// URL" help:"PostgreSQL database of operations, which replicas share; without it they are in the data directory, or in memory where nothing must last."`
-		URLFile string        `koanf:"url_file" env:"BUS_VM_STORE_URL_FILE" credential:"store-url" value:"file" want:"a readable file" help:"File of that URL."`
+		URL     secret.String `koanf:"url" flag:"--store-url" env:"BUS_VM_STORE_URL" want:"a postgres:// URL, on the command line without a password" help:"PostgreSQL database of operations, which replicas share; without it they are in the data directory, or in memory where nothing must last."`
+		URLFile string        `koanf:"url_file" env:"BUS_VM_STORE_URL_FILE" credential:"store-url" value:"file" want:"a readable file" help:"File of that URL, on a line of its own."`
 		Keep    time.Duration `koanf:"keep" env:"BUS_VM_STORE_KEEP" default:"720h" min:"24h" max:"87600h" help:"How long operations that have ended are kept."`
 	} `koanf:"store"`
 	Usage struct {
-		Backend    string `koanf:"backend" flag:"--usage-backend" env:"BUS_VM_USAGE_BACKEND" default:"none" oneof:"none events memory" help:"Where usage records of starts and stops go."`
+		Backend string `koanf:"backend" flag:"--usage-backend" env:"BUS_VM_USAGE_BACKEND" default:"none" oneof:"none events memory" help:"Where usage records of starts and stops go."`
 	} `koanf:"usage"`
 	Timeout time.Duration `koanf:"timeout" flag:"--timeout" env:"BUS_VM_TIMEOUT" default:"30s" help:"How long one request through Events may wait for its reply."`
 

@@ -47,7 +47,7 @@ func TestRefusedValues(t *testing.T) {
 		"jwt.audiences":          {"", " ", ", ,"},
 		"server.header_bytes":    {"4095", "1048577"},
 		"server.max_connections": {"0", "1048577", "1e3", "0x10", "１", "many"},
-		"usage.max_records":      {"0", "-1", "100000001"},
+		"store.keep":             {"", "0", "23h59m", "87601h"},
 		"admin.pprof":            {"", "2", "y", "ja"},
 		"static.state":           {""},
 		"data_dir":               {""},
@@ -90,6 +90,11 @@ func TestAcceptedValues(t *testing.T) {
 		}
 	}
 }
+
+const (
+	noStoreURL    = "is not accepted; want a postgres:// URL, on the command line without a password"
+	passwordShown = "has a password, and every user of this machine can read command lines; set BUS_VM_STORE_URL or BUS_VM_STORE_URL_FILE"
+)
 
 func TestRulesBetweenSettings(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -167,6 +172,41 @@ func TestRulesBetweenSettings(t *testing.T) {
 		},
 		"a group without a socket": {
 			args: []string{"--socket-group=no-such-group"}, environ: withSecret(),
+		},
+		"a store URL without a password": {
+			args: []string{"--store-url=postgres://vm@db-a:5432,db-b/vm?sslmode=verify-full"}, environ: withSecret(),
+		},
+		"a store URL with a password, from the environment": {
+			environ: withSecret("BUS_VM_STORE_URL=postgresql://vm:hunter2@db/vm"),
+		},
+		"a store URL with a password, on the command line": {
+			args: []string{"--store-url=postgres://vm:hunter2@db/vm"}, environ: withSecret(),
+			want: []Problem{{"store.url", "flag --store-url", passwordShown}},
+		},
+		"one that wins over a file": {
+			args: []string{"--store-url=postgres://vm:hunter2@db/vm"}, environ: withSecret("BUS_VM_STORE_URL_FILE=/nonexistent"),
+			want: []Problem{{"store.url", "flag --store-url", passwordShown}},
+		},
+		"a parameter of the URL with a password": {
+			args: []string{"--store-url=postgres://vm@db/vm?pass%77ord=hunter2"}, environ: withSecret(),
+			want: []Problem{{"store.url", "flag --store-url", passwordShown}},
+		},
+		"a URL with a password that cannot be parsed": {
+			args: []string{"--store-url=postgres://vm:hunter2/%zz@db/vm"}, environ: withSecret(),
+			want: []Problem{{"store.url", "flag --store-url", passwordShown}},
+		},
+		"a store URL of another kind": {
+			environ: withSecret("BUS_VM_STORE_URL=mysql://vm:hunter2@db/vm"),
+			want:    []Problem{{"store.url", "environment BUS_VM_STORE_URL", noStoreURL}},
+		},
+		"a store URL that is none": {
+			args: []string{"--store-url=host=db password=hunter2"}, environ: withSecret(),
+			want: []Problem{{"store.url", "flag --store-url", noStoreURL}},
+		},
+		"a file of the store URL that is not there": {
+			environ: withSecret("BUS_VM_STORE_URL_FILE=/nonexistent/hunter2"),
+			want: []Problem{{"store.url_file", "environment BUS_VM_STORE_URL_FILE",
+				"the file cannot be read: no such file or directory; want a file that this service's user can read, one secret a line"}},
 		},
 		"both forms of the secret": {
 			args: []string{"--jwt-secret-file=/nonexistent"}, environ: withSecret(),

@@ -93,6 +93,7 @@ func parse(in Input) (c *Config, complete bool) {
 	}
 	o.settlePair(keyJWTSecret, keyJWTSecretFile)
 	o.settlePair(keyEventsToken, keyEventsTokenFile)
+	o.settlePair(keyStoreURL, keyStoreURLFile)
 	o.unmarshal(c)
 	return c, complete
 }

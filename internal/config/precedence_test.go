@@ -17,6 +17,8 @@ func samples(t *testing.T, s Setting) (low, high string) {
 	}
 	texts := byKind[s.Value]
 	switch {
+	case s.Key == "store.keep":
+		texts = []string{"25h", "48h"}
 	case len(s.Choices) > 0:
 		texts = s.Choices
 	case texts == nil:

@@ -95,6 +95,44 @@ func TestJWTSecretOrder(t *testing.T) {
 	}
 }
 
+// TestStoreURLOrder: the stronger place, then the file, then the credential.
+func TestStoreURLOrder(t *testing.T) {
+	directory := t.TempDir()
+	rewrite(t, filepath.Join(directory, "store-url"), "postgres://credential\n")
+	file := writeFile(t, "url", "# of the platform\npostgres://file:hunter2@db\n")
+	yaml := writeFile(t, "a.yaml", "store: {url: 'postgres://yaml'}\n")
+	for name, tc := range map[string]struct {
+		args, environ []string
+		want          string
+	}{
+		"none":                  {nil, nil, ""},
+		"the flag over a file":  {[]string{"--store-url=postgres://flag"}, []string{"BUS_VM_STORE_URL_FILE=" + file}, "postgres://flag"},
+		"a file over its value": {nil, []string{"BUS_VM_STORE_URL=postgres://env", "BUS_VM_STORE_URL_FILE=" + file}, "postgres://file:hunter2@db"},
+		"environment over YAML": {nil, []string{"BUS_VM_STORE_URL=postgres://env", "BUS_VM_CONFIG=" + yaml}, "postgres://env"},
+		"a file over YAML":      {nil, []string{"BUS_VM_STORE_URL_FILE=" + file, "BUS_VM_CONFIG=" + yaml}, "postgres://file:hunter2@db"},
+		"YAML over credentials": {nil, []string{"CREDENTIALS_DIRECTORY=" + directory, "BUS_VM_CONFIG=" + yaml}, "postgres://yaml"},
+		"the credential":        {nil, []string{"CREDENTIALS_DIRECTORY=" + directory}, "postgres://credential"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := loaded(t, Input{Flags: flagsOf(tc.args...), Environ: withSecret(tc.environ...)})
+			got, err := c.StoreURL()
+			require.NoError(t, err)
+			require.Equal(t, tc.want, got.Reveal())
+			require.NotContains(t, printed(t, c), "postgres:")
+		})
+	}
+	for text, want := range map[string]string{
+		"":                                     "store.url_file: the file holds no secret; want one secret a line",
+		"postgres://a\npostgres://hunter2@b\n": "store.url_file: the file holds more than one URL",
+		"host=db password=hunter2":             "store.url_file: " + noStoreURL,
+	} {
+		var c Config
+		c.Store.URLFile = writeFile(t, "url", text)
+		_, err := c.StoreURL()
+		require.EqualError(t, err, want)
+	}
+}
+
 func TestSecretFile(t *testing.T) {
 	encoded := base64.StdEncoding.EncodeToString([]byte("third\x00"))
 	for name, tc := range map[string]struct {
@@ -186,7 +224,7 @@ func TestDataDirectory(t *testing.T) {
 
 // TestConfigCannotPrintSecrets tries every common way to print a Config.
 func TestConfigCannotPrintSecrets(t *testing.T) {
-	environ := []string{"BUS_VM_JWT_SECRET=hunter2-jwt", "BUS_API_TOKEN=hunter2-token", "OTHER=hunter2-other"}
+	environ := []string{"BUS_VM_JWT_SECRET=hunter2-jwt", "BUS_API_TOKEN=hunter2-token", "BUS_VM_STORE_URL=postgres://vm:hunter2@db", "OTHER=hunter2-other"}
 	c := loaded(t, Input{Environ: environ})
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v %+v %#v", c, c, c)
@@ -200,10 +238,10 @@ func TestConfigCannotPrintSecrets(t *testing.T) {
 }
 
 func TestPrintedPlaceholderIsNoSecret(t *testing.T) {
-	path := writeFile(t, "printed.yaml", printed(t, loaded(t, Input{Environ: withSecret("BUS_API_TOKEN=t")})))
+	path := writeFile(t, "printed.yaml", printed(t, loaded(t, Input{Environ: withSecret("BUS_API_TOKEN=t", "BUS_VM_STORE_URL=postgres://h")})))
 	got := problemsOf(t, Input{Flags: flagsOf("--config=" + path)})
-	for i, key := range []string{keyEventsToken, keyJWTSecret} {
-		if len(got) < 2 || got[i].Key != key || !strings.HasPrefix(got[i].Text, `"[redacted]" is not accepted; want `) {
+	for i, key := range []string{keyStoreURL, keyEventsToken, keyJWTSecret} {
+		if len(got) < 3 || got[i].Key != key || !strings.HasPrefix(got[i].Text, `"[redacted]" is not accepted; want `) {
 			t.Errorf("got %v", got)
 		}
 	}

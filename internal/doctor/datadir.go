@@ -40,7 +40,7 @@ const dataDirectory = "data directory"
 // is there. A directory that is missing is examined in the nearest one above it,
 // where the service will make it.
 func (s Service) dataDir(_ context.Context, r *Report) {
-	if s.Usage.Backend != config.Events || !s.Store.URL.IsZero() {
+	if url, err := s.StoreURL(); s.Usage.Backend != config.Events || err == nil && !url.IsZero() {
 		return
 	}
 	dir := s.DataDir

@@ -76,6 +76,9 @@ func TestDataDir(t *testing.T) {
 		}
 		requireChecks(t, c.about, "data directory", got, c.want)
 	}
+	elsewhere := service()
+	elsewhere.Usage.Backend, elsewhere.DataDir, elsewhere.Store.URL = config.Events, file, secret.New("postgres://db")
+	requireChecks(t, "the store is in PostgreSQL", "data directory", examine(elsewhere.dataDir))
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, left, 1, "nothing is left behind, and nothing is made")

@@ -40,6 +40,9 @@ type fake struct {
 	// GET and returns true, or returns false.
 	publish func(http.ResponseWriter, *http.Request, published)
 	listen  func(http.ResponseWriter, *http.Request) bool
+	// cut, when set, gets why the body of a publish could not be read; without it
+	// that is an error of the test.
+	cut chan error
 	// dial is how clients connect, when set.
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -101,6 +104,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPost && r.URL.Path == "/root/api/v1/events":
 		var p published
 		body, err := io.ReadAll(r.Body)
+		if err != nil && f.cut != nil {
+			f.cut <- err
+			return
+		}
 		if err != nil || json.Unmarshal(body, &p) != nil || r.Header.Get("Content-Type") != "application/json" {
 			f.t.Errorf("a bad publish: %q, %v, %v", body, err, r.Header)
 		}
@@ -212,7 +219,7 @@ func start(t *testing.T, f *fake, change func(*Config), prepare ...func(*Client)
 	require.NoError(t, err)
 	config := Config{
 		URL: f.URL + "/root", Token: token, Replies: []string{startReply}, Metrics: metrics.NewSet(),
-		Timeout: waitLimit, LateReply: waitLimit, Retry: true, RetryMin: time.Millisecond, RetryMax: 4 * time.Millisecond,
+		Timeout: waitLimit, Retry: true, RetryMin: time.Millisecond, RetryMax: 4 * time.Millisecond,
 	}
 	if change != nil {
 		change(&config)
@@ -279,10 +286,9 @@ func startRequest(id string) Request[Envelope] {
 	}
 }
 
-// lateTo sends what comes late to request into received.
-func lateTo(request Request[Envelope], received chan<- Envelope) Request[Envelope] {
-	request.Late = func(e Envelope) { received <- e }
-	return request
+// observing sends what the observers of the stream of startReply see into seen.
+func observing(seen chan<- Envelope) func(*Client) {
+	return func(c *Client) { c.Observe(startReply, func(e Envelope) { seen <- e }) }
 }
 
 func (r *running) request(ctx context.Context, request Request[Envelope]) <-chan outcome {
@@ -340,12 +346,12 @@ func (r *running) counter(name string) int {
 func (r *running) wantReplies(t *testing.T, kinds map[string]int) {
 	t.Helper()
 	for kind, n := range kinds {
-		assert.Equal(t, n, r.counter(fmt.Sprintf("bus_vm_events_replies_total{event=%q,match=%q}", startReply, kind)), kind)
+		r.wantCounter(t, fmt.Sprintf("bus_vm_events_replies_total{event=%q,match=%q}", startReply, kind), n)
 	}
 }
 
-// wantCounter waits until a metric has the value n: a publish is counted when
-// it has been answered, which may be after its reply.
+// wantCounter waits until a metric has the value n: a reply is counted after it
+// was handed on, and a publish when it has been answered.
 func (r *running) wantCounter(t *testing.T, name string, n int) {
 	t.Helper()
 	for end := time.Now().Add(waitLimit); r.counter(name) != n; time.Sleep(time.Millisecond) {

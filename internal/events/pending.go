@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// remembered is how many given-up and how many answered requests of a stream are
-// at least known, to tell what their further replies are.
+// remembered is how many requests of a stream that do not wait any more are at
+// least known, to tell what their further replies are.
 const remembered = 4096
 
 // What a reply is to this process, as a label of metrics.
@@ -19,14 +19,22 @@ const (
 	history   = "history"   // like unmatched, in a replay
 )
 
-// pending holds the requests of one reply stream by correlation id: waiting,
-// given up, or answered.
+// pending holds the requests of one reply stream by correlation id.
 type pending struct {
-	mu       sync.Mutex // held while a reply is decoded
-	waiting  map[string]*call
-	givenUp  recent[bool] // true
-	answered recent[bool] // whether the reply said yes
+	mu      sync.Mutex // held while a reply is decoded
+	waiting map[string]*call
+	past    recent[fate]
 }
+
+// fate is what became of a request.
+type fate int
+
+const (
+	forgotten fate = iota
+	givenUp        // without a reply that can be read
+	saidNo         // the reply was an error
+	saidYes
+)
 
 // call is one request.
 type call struct {
@@ -57,8 +65,7 @@ func (p *pending) add(c *call) bool {
 		return false
 	}
 	p.waiting[c.id] = c
-	p.givenUp.remove(c.id)
-	p.answered.remove(c.id)
+	p.past.remove(c.id)
 	return true
 }
 
@@ -70,7 +77,7 @@ func (p *pending) giveUp(c *call) bool {
 		return false
 	}
 	delete(p.waiting, c.id)
-	p.givenUp.put(c.id, true)
+	p.past.put(c.id, givenUp)
 	return true
 }
 
@@ -92,21 +99,22 @@ func (p *pending) deliver(e Envelope) (kind string, observe bool) {
 	if c := p.waiting[id]; c != nil {
 		r := c.decode(e)
 		delete(p.waiting, id)
-		if errors.Is(r.err, ErrMalformed) {
-			p.givenUp.put(id, true)
-		} else {
-			p.answered.put(id, r.err == nil)
+		switch {
+		case r.err == nil:
+			p.past.put(id, saidYes)
+		case errors.Is(r.err, ErrMalformed):
+			p.past.put(id, givenUp)
+		default:
+			p.past.put(id, saidNo)
 		}
 		c.done <- r
 		return matched, false
 	}
-	yes, known := p.answered.get(id)
-	open, _ := p.givenUp.get(id)
-	switch {
-	case known:
-		return duplicate, !yes
-	case open:
+	switch past := p.past.get(id); {
+	case past == givenUp:
 		return late, true
+	case past != forgotten:
+		return duplicate, past == saidNo
 	case e.Replayed:
 		return history, true
 	}
@@ -136,12 +144,12 @@ func (r *recent[V]) put(id string, value V) {
 	r.young[id] = value
 }
 
-func (r *recent[V]) get(id string) (V, bool) {
-	value, ok := r.young[id]
-	if !ok {
-		value, ok = r.old[id]
+// get returns the zero value for what is not known.
+func (r *recent[V]) get(id string) V {
+	if value, ok := r.young[id]; ok {
+		return value
 	}
-	return value, ok
+	return r.old[id]
 }
 
 func (r *recent[V]) remove(id string) {

@@ -88,29 +88,32 @@ func (c *Client) publishOnce(ctx context.Context, request *call) error {
 	return fmt.Errorf("the publish of %s was answered %d %s", request.name, status, http.StatusText(status))
 }
 
-// permitted is a body that is not sent once its permit has ended. Without a body
-// there is no event, whatever of its headers was sent.
+// permitted is the body of an event that is not sent once its permit has ended.
+// The transport has sent the headers when it reads the body, and without a body
+// there is no event.
 type permitted struct {
-	body   bytes.Reader
-	permit func() error // nil for always
+	io.Reader
+	permit func() error
 	asked  bool
-	denied atomic.Bool
+	denied atomic.Pointer[error]
 }
 
 func (p *permitted) Read(b []byte) (int, error) {
-	if p.permit != nil && !p.asked {
+	if !p.asked {
 		p.asked = true
 		if err := p.permit(); err != nil {
-			p.denied.Store(true)
-			return 0, err
+			p.denied.Store(&err)
 		}
 	}
-	return p.body.Read(b)
+	if denied := p.denied.Load(); denied != nil {
+		return 0, *denied
+	}
+	return p.Reader.Read(b)
 }
 
-// post sends the event of call and returns the answer. An error that wraps ErrNotSent means
-// that nothing was sent; after any other the outcome is unknown. It returns soon
-// after ctx ends.
+// post sends the event of call and returns the answer. An error that wraps
+// ErrNotSent means that no event was sent; after any other the outcome is unknown.
+// It returns soon after ctx ends.
 func (c *Client) post(ctx context.Context, token secret.String, call *call) (status int, text []byte, _ error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -123,14 +126,13 @@ func (c *Client) post(ctx context.Context, token secret.String, call *call) (sta
 			}
 		},
 	})
-	body := &permitted{body: *bytes.NewReader(call.body), permit: call.permit}
-	request, err := http.NewRequestWithContext(traced, http.MethodPost, c.collection, body)
+	request, err := http.NewRequestWithContext(traced, http.MethodPost, c.collection, bytes.NewReader(call.body))
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
-	request.ContentLength = int64(len(call.body))
-	if !call.lifecycle {
-		request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(call.body)), nil }
+	body := &permitted{Reader: request.Body, permit: call.permit}
+	if call.permit != nil {
+		request.Body, request.GetBody = io.NopCloser(body), nil
 	}
 	request.Header.Set("Authorization", "Bearer "+token.Reveal())
 	request.Header.Set("Content-Type", "application/json")
@@ -143,13 +145,17 @@ func (c *Client) post(ctx context.Context, token secret.String, call *call) (sta
 		request.Header["Idempotency-Key"] = nil
 	}
 	answer, err := transport.RoundTrip(request) // a Client would follow redirects
-	switch {
-	case err != nil && (!sent.Load() || body.denied.Load()):
+	if err == nil {
+		defer answer.Body.Close()
+	}
+	switch denied := body.denied.Load(); {
+	case denied != nil: // whatever was answered to the headers
+		return 0, nil, fmt.Errorf("%w: %w", ErrNotSent, *denied)
+	case err != nil && !sent.Load():
 		return 0, nil, fmt.Errorf("%w: %w", ErrNotSent, err)
 	case err != nil:
 		return 0, nil, errors.New("reading the answer: " + clean(err.Error(), maxMessage))
 	}
-	defer answer.Body.Close()
 	defer time.AfterFunc(bodyTimeout, cancel).Stop()
 	text, _ = io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // what came is enough
 	return answer.StatusCode, text, nil

@@ -1,18 +1,22 @@
 package events
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
@@ -27,13 +31,13 @@ func TestPublishesThatCannotConnect(t *testing.T) {
 		wantErr(t, r.ask("a"), ErrNotSent)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, _, err := r.post(ctx, secret.New("t"), nil, false)
+		_, _, err := r.post(ctx, secret.New("t"), &call{})
 		assert.ErrorIs(t, err, ErrNotSent, "with a context that has ended")
 	})
 	inBubble(t, func(t *testing.T, f *fake) {
 		r := start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Second, time.Second })
 		wantErr(t, r.ask("a"), ErrNotConnected)
-		_, _, err := r.post(t.Context(), secret.New("t"), []byte("{}"), false)
+		_, _, err := r.post(t.Context(), secret.New("t"), &call{body: []byte("{}")})
 		assert.ErrorIs(t, err, ErrNotSent, "an untrusted server")
 		assert.Equal(t, []string{startReply}, r.Missing(time.Hour), "never up")
 		assert.Empty(t, f.requests, "sent to an untrusted server")
@@ -101,14 +105,107 @@ func TestASharedConnectionThatEndsInUse(t *testing.T) {
 func TestProofIsWaitedForBriefly(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake) {
 		f.publish = func(w http.ResponseWriter, _ *http.Request, _ published) { w.WriteHeader(503) }
-		r := start(t, f, nil)
+		seen := make(chan Envelope, 1)
+		r := start(t, f, nil, observing(seen))
 		began := time.Now()
-		received := make(chan Envelope, 1)
-		reply := r.request(t.Context(), lateTo(startRequest("a"), received))
-		want(t, f.published)
+		reply := r.sent(t, "a")
 		assert.ErrorContains(t, wantErr(t, reply, ErrNoReply), "503 Service Unavailable")
 		assert.Equal(t, proofWait, time.Since(began))
 		f.reply(startReply, "a", 1)
-		want(t, received)
+		want(t, seen)
 	})
+}
+
+// A lifecycle request whose permit has ended by the time that there is a
+// connection is not sent, however much of its headers was.
+func TestPermit(t *testing.T) {
+	tooLate := errors.New("too late")
+	for _, tokenLength := range []int{1, 5 << 10, 100 << 10} {
+		inBubble(t, func(t *testing.T, f *fake) {
+			dialled := make(chan bool, 9)
+			dial := f.dial
+			f.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := dial(ctx, network, address)
+				dialled <- true
+				return conn, err
+			}
+			r := start(t, f, func(c *Config) {
+				c.Token, _ = StaticToken(secret.New(strings.Repeat("x", tokenLength)))
+			})
+			want(t, dialled) // the stream
+			asked := 0
+			for i, denial := range []error{tooLate, nil} {
+				request := startRequest(fmt.Sprint(i))
+				request.Permit = func() error {
+					asked++
+					assert.Len(t, dialled, 1, "it was asked before there was a connection")
+					return denial
+				}
+				reply := r.request(t.Context(), request)
+				if denial != nil {
+					assert.ErrorIs(t, wantErr(t, reply, ErrNotSent), tooLate)
+					want(t, f.cut) // the headers without the event
+				} else {
+					assert.Equal(t, "1", want(t, f.published).CorrelationID)
+					f.reply(startReply, "1", 7)
+					wantN(t, reply, 7)
+				}
+				want(t, dialled)
+				assert.Equal(t, i+1, asked)
+			}
+			assert.Empty(t, f.published, "sent without a permit")
+			assert.Equal(t, 1, r.counter(`bus_vm_events_publishes_total{result="not_sent"}`))
+		}, func(f *fake) { f.cut = make(chan error, 1) })
+	}
+}
+
+// A new token does not stretch a permit: it is asked for each attempt.
+func TestPermitOfASecondAttempt(t *testing.T) {
+	f := newFake(t, func(f *fake) { f.cut = make(chan error, 1) })
+	f.publish = func(w http.ResponseWriter, _ *http.Request, _ published) { w.WriteHeader(http.StatusUnauthorized) }
+	tokens := 0
+	r := start(t, f, func(c *Config) {
+		c.Token = RereadToken(func() (secret.String, error) { tokens++; return secret.New(fmt.Sprint(tokens)), nil })
+	})
+	request, asked := startRequest("a"), 0
+	request.Permit = func() error {
+		if asked++; asked == 2 {
+			return errors.New("too late")
+		}
+		return nil
+	}
+	wantErr(t, r.request(t.Context(), request), ErrNotSent)
+	want(t, f.cut)
+	assert.Equal(t, 2, asked)
+	assert.Len(t, f.published, 1)
+}
+
+// A server that answers headers alone does not make an event of them.
+func TestAnAnswerToHeadersAlone(t *testing.T) {
+	f := newFake(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	answered := make(chan bool)
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = http.ReadRequest(bufio.NewReader(conn))
+		_, _ = io.WriteString(conn, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+		close(answered)
+		_, _ = io.Copy(io.Discard, conn)
+	}()
+	r := start(t, f, nil)
+	r.fresh.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, listener.Addr().String())
+	}
+	request := startRequest("a")
+	request.Permit = func() error {
+		<-answered
+		return errors.New("too late")
+	}
+	wantErr(t, r.request(t.Context(), request), ErrNotSent)
 }

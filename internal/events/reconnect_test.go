@@ -1,6 +1,7 @@
 package events
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // queryOf is what a request to the fake asked for beside name and delivery.
@@ -48,7 +50,12 @@ func TestAReplyFromTheGapIsFoundByReplay(t *testing.T) {
 			f.loseReply(first, "a", 7)
 			wantN(t, reply, 7)
 
-			assert.Empty(t, seen, "history was seen")
+			for i := range 3 { // not this process's own, which have been answered
+				e := want(t, seen)
+				assert.Equal(t, fmt.Sprintf(`{"n":%d}`, i), string(e.Payload))
+				assert.True(t, e.Replayed)
+			}
+			assert.Empty(t, seen)
 			for i, query := range []string{"", "", "follow=false&replay=true"} {
 				assert.Equal(t, query, queryOf(want(t, f.requests)), "listener %d", i)
 			}
@@ -58,6 +65,104 @@ func TestAReplyFromTheGapIsFoundByReplay(t *testing.T) {
 			assert.Equal(t, 1, r.counter(`bus_vm_events_stream_reconnects_total{event="bus.vm.start.response"}`))
 		})
 	}
+}
+
+// All of the history is read where WantHistory says so, beside the stream, which
+// goes on meanwhile; until that has succeeded, whatever WantHistory says then.
+func TestWantHistory(t *testing.T) {
+	f := newFake(t)
+	var replays atomic.Int32
+	f.listen = func(w http.ResponseWriter, r *http.Request) bool {
+		fails := r.URL.Query().Get("replay") == "true" && replays.Add(1) == 1
+		if fails {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+		return fails
+	}
+	for n := range 3 {
+		f.reply(startReply, fmt.Sprint(n), n)
+	}
+	seen, asked := make(chan Envelope, 9), 0
+	r := start(t, f, nil, observing(seen), func(c *Client) {
+		c.WantHistory(startReply, func() bool { asked++; return asked != 2 })
+	})
+	replayed := func() {
+		t.Helper()
+		for n := range 3 {
+			e := want(t, seen)
+			assert.Equal(t, fmt.Sprint(n), e.CorrelationID)
+			assert.True(t, e.Replayed)
+		}
+	}
+	both := func() (stream *fakeStream) { // with its replay, which has ended
+		t.Helper()
+		for range 2 { // they come in any order
+			if s := want(t, f.opened); s.query.Get("replay") == "true" {
+				want(t, s.ended)
+			} else {
+				stream = s
+			}
+		}
+		return stream
+	}
+	stream := both()
+	replayed()
+	assert.EqualValues(t, 2, replays.Load())
+	r.roundTrip(t, "a", 7)
+
+	stream.end()
+	stream = want(t, f.opened) // without a replay
+	r.roundTrip(t, "b", 8)
+	stream.end()
+	both()
+	replayed()
+	r.roundTrip(t, "c", 9)
+	assert.Empty(t, seen, "what this process was answered itself")
+	assert.EqualValues(t, 3, replays.Load())
+	assert.Equal(t, 3, asked)
+	r.wantReplies(t, map[string]int{matched: 3, history: 6, duplicate: 2, late: 0})
+}
+
+// ReadHistory returns when the observers have seen all of it, or says why not.
+func TestReadHistory(t *testing.T) {
+	f := newFake(t)
+	var fails atomic.Bool
+	f.listen = func(w http.ResponseWriter, r *http.Request) bool {
+		if fails.Load() && r.URL.Query().Get("replay") == "true" {
+			w.Header().Set("Content-Length", "999")
+			_, _ = io.WriteString(w, `{"correlationId":"cut","payload":{}}`+"\n")
+			return true
+		}
+		return false
+	}
+	for n := range 2 {
+		f.reply(startReply, fmt.Sprint("old", n), n)
+	}
+	seen := make(chan Envelope, 99)
+	r := start(t, f, nil, observing(seen))
+	want(t, f.opened)
+	for range 2 {
+		require.NoError(t, r.ReadHistory(t.Context(), startReply))
+		require.Len(t, seen, 2)
+		for n := range 2 {
+			e := <-seen
+			assert.Equal(t, fmt.Sprint("old", n), e.CorrelationID)
+			assert.True(t, e.Replayed)
+		}
+	}
+	// A request that waits is answered by it like by the stream.
+	reply := r.sent(t, "a")
+	f.mu.Lock()
+	f.history[startReply] = append(f.history[startReply], `{"correlationId":"a","payload":{"n":5}}`+"\n")
+	f.mu.Unlock()
+	require.NoError(t, r.ReadHistory(t.Context(), startReply))
+	wantN(t, reply, 5)
+
+	fails.Store(true)
+	assert.ErrorIs(t, r.ReadHistory(t.Context(), startReply), io.ErrUnexpectedEOF)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.ErrorIs(t, r.ReadHistory(ctx, startReply), context.Canceled)
 }
 
 func TestNothingInFlightNothingReplayed(t *testing.T) {

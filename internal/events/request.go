@@ -29,10 +29,11 @@ type Request[T any] struct {
 	// again when its connection breaks.
 	Lifecycle bool
 	// Permit, when set, is asked last before the event is sent, when there is a
-	// connection: after its error nothing is sent.
+	// connection: after its error the event is not sent.
 	Permit func() error
-	// Decode reads the reply, once, before Do has it. It is called by Run, one reply of a stream at a time, and must
-	// return soon: requests for the same reply stream wait for it.
+	// Decode reads the reply, once, before Do has it. It is called by Run, one
+	// reply of a stream at a time, and must return soon: requests for the same
+	// reply stream wait for it.
 	Decode func(Envelope) (T, error)
 }
 

@@ -3,103 +3,71 @@ package events
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 )
 
-func TestUnmatchedRepliesAreCounted(t *testing.T) {
+// Observers see what no request of this process waits for, and late replies to
+// those that it has given up, in the order of the stream.
+func TestObservedReplies(t *testing.T) {
 	f := newFake(t)
 	seen := make(chan Envelope, 9)
-	r := start(t, f, nil, func(c *Client) { c.Observe(startReply, func(e Envelope) { seen <- e }) })
+	r := start(t, f, nil, observing(seen))
 	reply := r.sent(t, "a")
 	f.reply(startReply, "other", 1)
 	f.line(startReply, `{"name":"`+startReply+`"}`+"\n")
 	f.reply(startReply, "a", 2)
 	f.reply(startReply, "a", 3)
-	f.reply(startReply, "a", 4)
 	wantN(t, reply, 2)
 
 	ctx, cancel := context.WithCancel(context.Background())
-	received := make(chan Envelope, 9)
-	reply = r.request(ctx, lateTo(startRequest("b"), received))
+	reply = r.request(ctx, startRequest("b"))
 	want(t, f.published)
 	cancel()
 	wantErr(t, reply, ErrNoReply)
 	f.reply(startReply, "b", 5)
 	f.reply(startReply, "b", 6)
-	assert.Equal(t, `{"n":5}`, string(want(t, received).Payload), "late")
 
-	// The observer saw what was not this process's, in order.
-	f.reply(startReply, "other", 9)
-	for i, payload := range []string{`{"n":1}`, ``, `{"n":9}`} {
-		assert.Equal(t, payload, string(want(t, seen).Payload), "event %d", i)
-	}
-	r.wantReplies(t, map[string]int{matched: 1, duplicate: 3, unmatched: 3, late: 1, history: 0})
-	assert.Empty(t, received, "Late was called twice")
-}
+	reply = r.sent(t, "c")
+	f.line(startReply, `{"correlationId":"c","error":"no"}`+"\n")
+	var no *RemoteError
+	assert.ErrorAs(t, want(t, reply).err, &no)
+	f.reply(startReply, "c", 7) // a yes after a no
 
-// Receivers of late replies may be held up by a slow disk. The stream goes
-// on meanwhile, and none of them is lost.
-func TestSlowReceiversOfLateRepliesHoldNobodyUp(t *testing.T) {
-	const lates = 3000
-	f := newFake(t)
-	r := start(t, f, nil)
-	ctx, cancel := context.WithCancel(context.Background())
-	disk, received := make(chan struct{}), make(chan string, lates)
-	var given []<-chan outcome
-	for i := range lates {
-		request := startRequest(strconv.Itoa(i))
-		request.Lifecycle = false // as many connections at a time as a real one
-		request.Late = func(e Envelope) { <-disk; received <- e.CorrelationID }
-		given = append(given, r.request(ctx, request))
+	for i, payload := range []string{`{"n":1}`, ``, `{"n":5}`, `{"n":6}`, `{"n":7}`} {
+		e := want(t, seen)
+		assert.Equal(t, payload, string(e.Payload), "event %d", i)
+		assert.False(t, e.Replayed)
 	}
-	for range lates {
-		want(t, f.published)
-	}
-	cancel()
-	for i, reply := range given {
-		wantErr(t, reply, ErrNoReply)
-		f.reply(startReply, strconv.Itoa(i), i)
-	}
-	r.roundTrip(t, "a", 1)
-
-	close(disk)
-	seen := map[string]bool{}
-	for range lates {
-		seen[want(t, received)] = true
-	}
-	assert.Len(t, seen, lates, "late replies")
+	r.roundTrip(t, "d", 8)
+	assert.Empty(t, seen)
+	r.wantReplies(t, map[string]int{matched: 3, duplicate: 2, unmatched: 2, late: 2, history: 0})
 }
 
 // What settles a request may follow a malformed reply so closely that the
-// caller has not yet looked at that: here both are one write of the server. Late
-// is called with it all the same, and with nothing else.
+// caller has not yet looked at that: here both are one write of the server. It
+// is a late reply all the same.
 func TestAReplyAfterAMalformedOne(t *testing.T) {
 	f := newFake(t)
-	r := start(t, f, nil)
-	settled := make(chan Envelope, 10)
-	request := lateTo(startRequest("a"), settled)
-	request.Decode = func(e Envelope) (Envelope, error) {
-		if string(e.Payload) != `{"n":4}` {
-			return e, ErrMalformed
-		}
-		return e, nil
-	}
+	seen := make(chan Envelope, 9)
+	r := start(t, f, nil, observing(seen))
+	request := startRequest("a")
+	request.Decode = func(e Envelope) (Envelope, error) { return e, ErrMalformed }
 	reply := r.request(t.Context(), request)
 	want(t, f.published)
 	lines := ""
-	for n := range 6 { // 4 settles it, and 5 comes too late for that
+	for n := range 3 {
 		lines += fmt.Sprintf(`{"name":%q,"correlationId":"a","payload":{"n":%d}}`+"\n", startReply, n)
 	}
 	f.line(startReply, lines)
 	wantErr(t, reply, ErrMalformed)
-	assert.Equal(t, `{"n":4}`, string(want(t, settled).Payload), "late")
-	f.reply(startReply, "a", 4)
 	r.roundTrip(t, "b", 1)
-	assert.Empty(t, settled, "Late was called again")
-	r.wantReplies(t, map[string]int{matched: 2, late: 4, duplicate: 2})
+	for n := range 2 {
+		assert.Equal(t, fmt.Sprintf(`{"n":%d}`, n+1), string(want(t, seen).Payload))
+	}
+	assert.Empty(t, seen)
+	r.wantReplies(t, map[string]int{matched: 2, late: 2, duplicate: 0})
 }
 
 func TestRequestsThatCannotBeMade(t *testing.T) {

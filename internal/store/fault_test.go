@@ -74,6 +74,48 @@ func TestFilesRemovedOrReplaced(t *testing.T) {
 	}
 }
 
+// A store that takes no writes when it ends keeps nobody waiting for them, and
+// says what it has lost; one that does writes all that is queued.
+func TestEndWithQueuedWrites(t *testing.T) {
+	for _, away := range []bool{true, false} {
+		config, l := configFor(t)
+		config.Dir = filepath.Join(t.TempDir(), "data")
+		s, err := Open(t.Context(), config)
+		require.NoError(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		var ids []string
+		for range 3 {
+			ids = append(ids, insert(t, s, aWrite(lifecycle.Start), Lead).ID)
+		}
+		if away {
+			require.NoError(t, os.RemoveAll(config.Dir))
+		}
+		for _, id := range ids {
+			s.Settle(id, lifecycle.Accepted)
+		}
+		stop()
+		select {
+		case <-ended: // with an error or not: SQLite closes a file that is gone
+		case <-time.After(5 * time.Second):
+			t.Fatal("it does not end")
+		}
+		assert.ErrorIs(t, s.Healthy(), ErrUnavailable)
+		assert.Equal(t, away, strings.Contains(l.String(), "writes that it could not take"), l)
+		_, err = s.Reply(t.Context(), ids[0], true, End{})
+		assert.ErrorIs(t, err, ErrUnavailable)
+		assert.NotErrorIs(t, err, ErrUnconfirmed)
+		if !away {
+			config.Metrics = metrics.NewSet()
+			s = running(t, config)
+			for _, id := range ids {
+				assertLife(t, s, id, lifecycle.Accepted, requested, finished)
+			}
+		}
+	}
+}
+
 // A damaged database is set aside with its -wal, and a new one begun.
 func TestDamagedDatabase(t *testing.T) {
 	config, l := configFor(t)

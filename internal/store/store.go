@@ -43,8 +43,8 @@ type Config struct {
 	// Keep is how long ended operations are kept, at least keyKept.
 	Keep time.Duration
 	// History reads the replies of the worker again, as far back as there are any,
-	// and gives them to Reply. It is called before operations are closed, and when
-	// the store can be written again; nil for none.
+	// and gives them to Settle. It is called before operations are closed; nil for
+	// none.
 	History func(ctx context.Context) error
 	// Logger gets what operators must know; never a secret.
 	Logger *slog.Logger
@@ -143,7 +143,7 @@ func (s *Store) openFile(ctx context.Context) error {
 }
 
 // Run writes and tends the store until ctx ends and everything queued is written
-// or refused.
+// or refused. A store that does not take writes then has lost what it kept.
 func (s *Store) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.ran = true
@@ -151,9 +151,6 @@ func (s *Store) Run(ctx context.Context) error {
 	var tending sync.WaitGroup
 	tending.Go(func() { s.tend(ctx) })
 	s.write(ctx)
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
 	tending.Wait()
 	return s.release()
 }
@@ -348,7 +345,8 @@ func (s *Store) Reached(ctx context.Context, action lifecycle.Action, provider s
 // Expire closes up to limit operations that have no end past closes_at, and
 // returns how many. Before it the history must have been read.
 func (s *Store) Expire(ctx context.Context, limit int) (n int, err error) {
-	return submit(ctx, s, call{order: "0"}, func(t *tx) (int, error) {
+	// After the replies in its transaction, which the history may just have told.
+	return submit(ctx, s, call{order: "0\xff"}, func(t *tx) (int, error) {
 		ids, err := t.strings(`select id from operations where outcome = '' and closes_at <= $1 order by closes_at limit $2`, t.now, limit)
 		for _, id := range ids {
 			_, endErr := t.end(id, expired, End{})

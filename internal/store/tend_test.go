@@ -138,3 +138,36 @@ func TestClockSetBack(t *testing.T) {
 		return err == nil && op.ClosesAt.Before(config.Now().Add(time.Hour))
 	}, 10*time.Second, 10*time.Millisecond)
 }
+
+// What the history has just told is written before what is past its time is
+// closed, although both are in one transaction.
+func TestRepliesBeforeClosing(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		op := insert(t, s, aWrite(lifecycle.Start), Lead)
+		busy, goOn := make(chan bool), make(chan bool)
+		go func() {
+			_ = s.do(context.Background(), call{}, func(t *tx) error {
+				_, err := t.exec(`update operations set closes_at = 1`)
+				close(busy)
+				<-goOn
+				return err
+			})
+		}()
+		<-busy
+		s.Settle(op.ID, lifecycle.Accepted)
+		closed := make(chan error, 1)
+		go func() {
+			_, err := s.Expire(context.Background(), 100)
+			closed <- err
+		}()
+		eventually(t, func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return len(s.queue) >= 2
+		}, "both are queued")
+		close(goOn)
+		require.NoError(t, <-closed)
+		assertLife(t, s, op.ID, lifecycle.Accepted, requested, finished)
+	})
+}

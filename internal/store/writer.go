@@ -195,6 +195,7 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 		s.urgent++
 	}
 	if len(s.queue) == 0 {
+		s.closed = s.closed || hurry
 		return nil, time.Hour
 	}
 	if s.urgent == 0 && len(s.queue) < maxBatch && !hurry {
