@@ -74,6 +74,30 @@ func TestFilesRemovedOrReplaced(t *testing.T) {
 	}
 }
 
+// A store that does not take what it must keep does not keep the process from
+// ending.
+func TestEndsUnwritten(t *testing.T) {
+	config, l := configFor(t)
+	config.Dir = filepath.Join(t.TempDir(), "data")
+	s, err := Open(t.Context(), config)
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	op := insert(t, s, aWrite(lifecycle.Start), Lead)
+	require.NoError(t, os.RemoveAll(config.Dir))
+	_, err = s.Reply(t.Context(), op.ID, true, End{})
+	require.ErrorIs(t, err, ErrUnconfirmed)
+	stop()
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+	case <-time.After(3 * callTimeout):
+		t.Fatal("it does not end")
+	}
+	assert.Contains(t, l.String(), "did not take all before the end")
+}
+
 // A damaged database is set aside with its -wal, and a new one begun.
 func TestDamagedDatabase(t *testing.T) {
 	config, l := configFor(t)
