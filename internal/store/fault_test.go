@@ -102,7 +102,7 @@ func TestEndWithQueuedWrites(t *testing.T) {
 			t.Fatal("it does not end")
 		}
 		assert.ErrorIs(t, s.Healthy(), ErrUnavailable)
-		assert.Equal(t, away, strings.Contains(l.String(), "writes that it could not take"), l)
+		assert.Equal(t, away, strings.Contains(l.String(), "did not take all before the end"), l)
 		_, err = s.Reply(t.Context(), ids[0], true, End{})
 		assert.ErrorIs(t, err, ErrUnavailable)
 		assert.NotErrorIs(t, err, ErrUnconfirmed)

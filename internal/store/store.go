@@ -142,8 +142,8 @@ func (s *Store) openFile(ctx context.Context) error {
 	return err
 }
 
-// Run writes and tends the store until ctx ends and everything queued is written
-// or refused. A store that does not take writes then has lost what it kept.
+// Run writes and tends the store until ctx ends and everything queued is written,
+// or refused by a store that does not take it.
 func (s *Store) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.ran = true
@@ -171,7 +171,7 @@ func (s *Store) release() (err error) {
 	// The last connection to SQLite moves the -wal into the database and removes
 	// it, by its name: not where another store may be by now.
 	if s.writing != nil && s.files.check() == nil {
-		err = s.writing.close()
+		err = errors.Join(s.writing.finalize(), s.writing.conn.Close())
 	}
 	if s.engine != nil {
 		err = errors.Join(err, s.engine.close())

@@ -134,49 +134,54 @@ func (s *Store) enqueue(c *call) error {
 	return nil
 }
 
-// write runs the transactions until ctx ends and everything queued is written, or
-// the store has taken no writes for callTimeout after that. What is lost then
-// does no harm: the next process reads replies from the history, and sends again
-// what is not noted as delivered.
+// write runs the transactions until ctx ends and everything queued is written or
+// refused; what the store does not take within callTimeout then is given up.
 func (s *Store) write(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var giveUp time.Time
+	var last time.Time // when what is left is given up; zero before ctx ends
 	for {
 		ending := ctx.Err() != nil
-		if ending && giveUp.IsZero() {
-			giveUp = time.Now().Add(callTimeout)
+		if ending && last.IsZero() {
+			last = time.Now().Add(callTimeout)
 		}
 		batch, wait := s.take(ending)
 		if len(batch) > 0 {
 			s.run(batch)
+			if !ending || s.Healthy() == nil {
+				continue
+			}
+			wait = patience
 		}
-		switch n, cause := s.unwritten(); {
-		case ending && cause != nil && time.Now().After(giveUp):
-			s.config.Logger.Warn("the operations store took no writes at the end; the next process finds out what is missing", "writes", n, "cause", cause)
-			return
-		case ending && cause != nil:
-			time.Sleep(patience)
-			continue
-		case len(batch) > 0:
-			continue
-		case ending:
+		if ending && (len(batch) == 0 || time.Now().After(last)) {
+			s.giveUp()
 			return
 		}
 		timer.Reset(wait)
+		done := ctx.Done()
+		if ending {
+			done = nil
+		}
 		select {
 		case <-s.wakeWriter:
 		case <-timer.C:
-		case <-ctx.Done():
+		case <-done:
 		}
 	}
 }
 
-// unwritten returns how many calls are queued, and why the store takes none.
-func (s *Store) unwritten() (n int, cause error) {
+// giveUp refuses what is still queued. A reply among it is in the history.
+func (s *Store) giveUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.queue), s.cause
+	s.closed = true
+	for _, c := range s.queue {
+		s.answer(c, result{err: fmt.Errorf("%w: it is closed", ErrUnavailable)})
+	}
+	if n := len(s.queue); n > 0 {
+		s.config.Logger.Warn("the operations store did not take all before the end; the next start reads replies from the history again", "writes", n)
+	}
+	s.queue = nil
 }
 
 // take returns the calls of the next transaction in the order of their locks, or
@@ -312,18 +317,21 @@ func (s *Store) abandon(failed *session) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	if _, err := failed.conn.ExecContext(ctx, "rollback"); err != nil {
+		if s.config.URL == "" {
+			_ = failed.finalize() // PostgreSQL would be asked, and may not answer
+		}
 		_ = failed.conn.Raw(func(any) error { return driver.ErrBadConn })
-		_ = failed.close()
+		_ = failed.conn.Close()
 		s.writing = nil
 	}
 }
 
-// close gives the connection back. SQLite's stays open as long as a statement is.
-func (s *session) close() (err error) {
+// finalize closes the statements: as long as one is open, SQLite's connection is.
+func (s *session) finalize() (err error) {
 	for _, statement := range s.statements {
 		err = errors.Join(err, statement.Close())
 	}
-	return errors.Join(err, s.conn.Close())
+	return err
 }
 
 func (s *session) prepare(ctx context.Context, query string) (_ *sql.Stmt, err error) {

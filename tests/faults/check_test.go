@@ -107,6 +107,7 @@ func (r *rig) check() {
 	r.checkAnswers(report)
 	r.checkPublishes(t, report)
 	r.checkReads(t, report)
+	r.checkEnds(t, report)
 	breaches = append(breaches, r.Check(r.operations()...)...)
 	for _, g := range r.lives {
 		breaches = append(breaches, g.log.leaks()...)
@@ -217,4 +218,31 @@ func (r *rig) checkReads(t trace, report func(string, ...any)) {
 			}
 		}
 	}
+}
+
+// checkEnds: the last record of a write says what the worker said first, if that
+// can be read and the history has it.
+func (r *rig) checkEnds(t trace, report func(string, ...any)) {
+	for _, e := range t.all {
+		reply, ok := t.reply(e)
+		outcome := reply.outcome()
+		if !isWrite(e.Name) || !ok || outcome == "" || r.forgotten {
+			continue
+		}
+		if records := r.Usage.RecordsFor(e.RequestID); len(records) < 2 || records[len(records)-1].Data["outcome"] != outcome {
+			report("the worker said %s to request %s, the records %v", outcome, e.RequestID, records)
+		}
+	}
+}
+
+// outcome is what a reply to a write plainly says, or "".
+func (e entry) outcome() string {
+	failed := len(e.Error) > 0 && string(e.Error) != "null"
+	switch text := string(e.Payload); {
+	case failed, strings.HasPrefix(text, `{"accepted":false`), strings.HasPrefix(text, `{"error":{"`):
+		return "rejected"
+	case strings.Contains(text, `"accepted":true,"action":"`):
+		return "accepted"
+	}
+	return ""
 }

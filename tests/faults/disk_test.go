@@ -1,9 +1,14 @@
 package faults
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -45,21 +50,13 @@ func fill(t *testing.T, dir string) (free func()) {
 // A full disk refuses starts and stops before any work, and /readyz says so.
 // Writes that are under way are carried out; their end is kept in memory and
 // written when there is room again, without a restart. If the process dies
-// first, they are closed with an unknown outcome.
+// first, the next one finds them in the history.
 func TestDiskFull(t *testing.T) {
-	type row struct {
-		kind           kind
-		killed         bool
-		phase, outcome string
-	}
-	rows(t, map[string]row{
-		"freed":           {within, false, "finished", "accepted"},
-		"killed and then": {process, true, "failed", "unknown"},
-	}, func(t *testing.T, c row) {
+	rows(t, map[string]bool{"freed": false, "killed and then": true}, func(t *testing.T, killed bool) {
 		dir := mount(t, 0)
 		r := newRig(t)
 		r.common = []string{"BUS_VM_DATA_DIR=" + filepath.Join(dir, "data")}
-		g := r.begin(c.kind, r.home())
+		g := r.begin(process, r.home())
 		r.connected()
 		r.wantWrite(g, stop, http.StatusAccepted, "")
 
@@ -82,10 +79,13 @@ func TestDiskFull(t *testing.T) {
 		r.VM.Release()
 		callers.Wait()
 		for _, w := range writes {
-			r.want(w, http.StatusServiceUnavailable, unavailable)
+			r.wantOutcome(w, http.StatusServiceUnavailable, unavailable, unknown)
 		}
+		descriptors, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", g.pid))
+		require.NoError(t, err)
+		assert.Less(t, len(descriptors), 100, "open files")
 
-		if c.killed {
+		if killed {
 			g.kill()
 			g.wait()
 			free()
@@ -95,7 +95,7 @@ func TestDiskFull(t *testing.T) {
 		}
 		r.Usage.SetBehaviour()
 		g.awaitReady()
-		r.wantRecords(writes, c.phase, c.outcome)
+		r.wantRecords(writes, "finished", "accepted")
 		r.vmBehaves()
 		r.back(g)
 	})
@@ -135,43 +135,140 @@ func TestLockedDataDirectory(t *testing.T) {
 	})
 }
 
-// A damaged outbox is set aside, never deleted, and the gateway says where. When
-// it can be repaired and is put back, what it holds is delivered.
-func TestCorruptOutbox(t *testing.T) {
-	rows(t, map[string]func([]byte) []byte{
-		"empty": func([]byte) []byte { return nil },
-		"text":  func([]byte) []byte { return []byte("this is no database\n") },
-		// Both meta pages and most of the third: a later cut can leave every page in use.
-		"cut short":    func(b []byte) []byte { return b[:3*os.Getpagesize()-100] },
-		"zeroed begin": func(b []byte) []byte { clear(b[:8192]); return b },
-		"noise all over": func(b []byte) []byte {
-			for i := range b {
-				b[i] ^= byte(i*7 + 1)
-			}
-			return b
-		},
-	}, func(t *testing.T, damage func([]byte) []byte) {
+// A damaged store is set aside with its -wal, never deleted, and the gateway says
+// where. When it can be repaired and is put back, what it holds is delivered.
+func TestCorruptStore(t *testing.T) {
+	type row struct {
+		killed bool // so that there is a -wal
+		damage func([]byte) []byte
+	}
+	noise := func(b []byte) []byte {
+		for i := range b {
+			b[i] ^= byte(i*7 + 1)
+		}
+		return b
+	}
+	rows(t, map[string]row{
+		"empty":             {false, func([]byte) []byte { return nil }},
+		"empty, killed":     {true, func([]byte) []byte { return nil }},
+		"text":              {false, func([]byte) []byte { return []byte("this is no database\n") }},
+		"cut short":         {false, func(b []byte) []byte { return b[:len(b)/2] }},
+		"zeroed begin":      {false, func(b []byte) []byte { clear(b[:4096]); return b }},
+		"noise from a page": {false, func(b []byte) []byte { noise(b[4096:]); return b }},
+		"noise all over":    {false, noise},
+		"noise, and a -wal": {true, func(b []byte) []byte { noise(b[4096:]); return b }},
+	}, func(t *testing.T, c row) {
 		r := newRig(t)
-		g := r.gateway()
+		g := r.begin(process, r.home())
+		r.connected()
 		r.Usage.SetBehaviour(platform.Behaviour{Deaf: true})
 		for range 3 {
 			r.wantWrite(g, start, http.StatusAccepted, "")
 		}
 		g.stop()
-		path := filepath.Join(dataDir(g.home), "operations.db")
-		good, err := os.ReadFile(path)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(path, damage(append([]byte(nil), good...)), 0o600))
+		if c.killed {
+			g = r.begin(process, g.home)
+			r.connected()
+			r.wantWrite(g, start, http.StatusAccepted, "")
+			g.kill()
+			g.wait()
+		}
+		path := g.storeFile()
+		good := map[string][]byte{}
+		for _, suffix := range []string{"", "-wal"} {
+			content, err := os.ReadFile(path + suffix)
+			require.Equal(t, c.killed || suffix == "", err == nil, "%s: %v", suffix, err)
+			good[suffix] = content
+		}
+		require.NoError(t, os.WriteFile(path, c.damage(append([]byte(nil), good[""]...)), 0o600))
 
 		r.Usage.SetBehaviour()
-		g = r.begin(within, g.home)
-		aside, err := filepath.Glob(path + ".damaged-*")
+		g = r.begin(process, g.home)
+		aside, err := filepath.Glob(path + ".damaged-*Z")
 		require.NoError(t, err)
 		require.Len(t, aside, 1, g.log)
 		g.wantLog(aside[0])
+		assert.Contains(t, g.look("/debug/store"), aside[0])
+		if c.killed {
+			content, err := os.ReadFile(aside[0] + "-wal")
+			require.NoError(t, err)
+			assert.True(t, bytes.Equal(good["-wal"], content), "the -wal is another")
+		}
 		r.wantWrite(g, stop, http.StatusAccepted, "")
-		g.awaitDelivered()
+		g.awaitSettled()
 		g.stop()
-		require.NoError(t, os.WriteFile(path, good, 0o600))
+		for suffix, content := range good {
+			require.NoError(t, os.WriteFile(path+suffix, content, 0o600))
+		}
+	})
+}
+
+// The store is removed, replaced or moved under the process. Nothing counts from
+// then on: each write is refused before any work, /readyz and one line say why,
+// and what was under way is unknown to its caller. Where the files are put back,
+// the process goes on; where they are lost, the next one begins a new store.
+func TestStoreIsGone(t *testing.T) {
+	aside := func(of func(*gateway) string) (take, back func(*gateway) error) {
+		return func(g *gateway) error { return os.Rename(of(g), of(g)+".aside") },
+			func(g *gateway) error {
+				return errors.Join(os.RemoveAll(of(g)), os.Rename(of(g)+".aside", of(g)))
+			}
+	}
+	directory := func(g *gateway) string { return g.data }
+	wal := func(g *gateway) string { return g.storeFile() + "-wal" }
+	type row struct{ take, back func(*gateway) error }
+	moved := func(of func(*gateway) string) row { take, back := aside(of); return row{take, back} }
+	another := moved(directory)
+	take := another.take
+	another.take = func(g *gateway) error { return errors.Join(take(g), os.Mkdir(directory(g), 0o700)) }
+	replaced := moved((*gateway).storeFile)
+	replaced.take = func(g *gateway) error {
+		content, err := os.ReadFile(g.storeFile())
+		return errors.Join(err, os.Rename(g.storeFile(), g.storeFile()+".aside"), os.WriteFile(g.storeFile(), content, 0o600))
+	}
+	rows(t, map[string]row{
+		"the file is removed":      {func(g *gateway) error { return os.Remove(g.storeFile()) }, nil},
+		"the -wal is removed":      {func(g *gateway) error { return os.Remove(wal(g)) }, nil},
+		"the directory is removed": {func(g *gateway) error { return os.RemoveAll(directory(g)) }, nil},
+		"the file is moved":        moved((*gateway).storeFile),
+		"the -wal is moved":        moved(wal),
+		"the file is replaced":     replaced,
+		"the directory is moved":   moved(directory),
+		"the directory is another": another,
+	}, func(t *testing.T, c row) {
+		r := newRig(t)
+		g := r.begin(process, r.home(), "BUS_VM_STORE_KEEP=24h")
+		r.connected()
+		r.wantWrite(g, start, http.StatusAccepted, "")
+		var writes []*call
+		answered := &sync.WaitGroup{}
+		if c.back != nil { // what is in a lost store is lost
+			writes, answered = r.underWay(g, 3, platform.Behaviour{})
+		}
+		g.awaitDelivered()
+		published := r.Events.Accepted(platform.StopRequest)
+		require.NoError(t, c.take(g))
+		for range 5 {
+			r.wantOutcome(r.write(g, stop), http.StatusServiceUnavailable, unavailable, notSent)
+		}
+		assert.Equal(t, published, r.Events.Accepted(platform.StopRequest), "stops published")
+		assert.Equal(t, http.StatusServiceUnavailable, g.ready())
+		r.want(r.read(g), http.StatusOK, "")
+		r.VM.Release()
+		answered.Wait()
+		for _, w := range writes {
+			r.wantOutcome(w, http.StatusServiceUnavailable, unavailable, unknown)
+		}
+		assert.Equal(t, 1, strings.Count(g.log.all(), "does not take writes"), g.log)
+		g.wantLog("put the file back")
+		if c.back != nil {
+			require.NoError(t, c.back(g))
+			g.awaitReady()
+			r.wantRecords(writes, "finished", "accepted")
+		} else {
+			g.stop()
+			g = r.begin(process, g.home)
+		}
+		r.wantWrite(g, stop, http.StatusAccepted, "")
 	})
 }

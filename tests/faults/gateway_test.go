@@ -30,6 +30,7 @@ import (
 type gateway struct {
 	t         *testing.T
 	home      string // its directory: lives in one home follow each other
+	data      string // its data directory
 	addr      string
 	admin     *http.Client
 	log       *output
@@ -62,6 +63,11 @@ func launch(t *testing.T, k kind, home string, env []string) *gateway {
 				return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 			},
 		}},
+	}
+	for _, entry := range env {
+		if dir, ok := strings.CutPrefix(entry, "BUS_VM_DATA_DIR="); ok {
+			g.data = dir
+		}
 	}
 	if k == within {
 		ctx, cancel := context.WithCancel(context.Background())

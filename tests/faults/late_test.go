@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/google/uuid"
 
@@ -14,23 +15,26 @@ import (
 )
 
 // The caller is answered at the deadline; the reply that comes later completes
-// the record, whatever it says, as long as LateReply has not passed.
+// the record, whatever it says. When LateReply has passed, the record says that
+// the outcome is unknown, and a reply adds one that corrects it.
 func TestReplyAfterTheDeadline(t *testing.T) {
 	const together = 9
+	noCapacity := refuses(platform.EventError{Code: "no_capacity", Message: "none left"})
 	type row struct {
-		behaviour      platform.Behaviour
-		lateReply      string
-		phase, outcome string
+		behaviour                  platform.Behaviour
+		lateReply                  string
+		phase, outcome, correction string
 	}
 	rows(t, map[string]row{
-		"accepts":              {platform.Behaviour{}, "20s", "finished", "accepted"},
-		"accepts, twice":       {platform.Behaviour{Duplicate: 2}, "20s", "finished", "accepted"},
-		"refuses":              {refuses(platform.EventError{Code: "no_capacity", Message: "none left"}), "20s", "failed", "rejected"},
-		"malformed":            {says(`{}`), "300ms", "failed", "unknown"},
-		"too late":             {platform.Behaviour{}, "100ms", "failed", "unknown"},
-		"never":                {platform.Behaviour{Silent: true}, "300ms", "failed", "unknown"},
-		"not even carried out": {platform.Behaviour{Deaf: true}, "300ms", "failed", "unknown"},
-		"late replies are off": {platform.Behaviour{}, "0s", "failed", "unknown"},
+		"accepts":              {platform.Behaviour{}, "20s", "finished", "accepted", ""},
+		"accepts, twice":       {platform.Behaviour{Duplicate: 2}, "20s", "finished", "accepted", ""},
+		"refuses":              {noCapacity, "20s", "failed", "rejected", ""},
+		"malformed":            {says(`{}`), "300ms", "failed", "unknown", ""},
+		"accepts, too late":    {platform.Behaviour{Duplicate: 1}, "100ms", "failed", "unknown", "accepted"},
+		"refuses, too late":    {noCapacity, "100ms", "failed", "unknown", "rejected"},
+		"never":                {platform.Behaviour{Silent: true}, "300ms", "failed", "unknown", ""},
+		"not even carried out": {platform.Behaviour{Deaf: true}, "300ms", "failed", "unknown", ""},
+		"late replies are off": {platform.Behaviour{}, "0s", "failed", "unknown", "accepted"},
 	}, func(t *testing.T, c row) {
 		r := newRig(t)
 		g := r.gateway(hurried, "BUS_VM_LATE_REPLY="+c.lateReply)
@@ -38,17 +42,99 @@ func TestReplyAfterTheDeadline(t *testing.T) {
 		r.vmBehaves(c.behaviour)
 		writes := r.published(func() *call { return r.write(g, start) }, together)
 		for _, w := range writes {
-			r.want(w, http.StatusServiceUnavailable, unavailable)
+			r.wantOutcome(w, http.StatusServiceUnavailable, unavailable, unknown)
 		}
 		if c.outcome == "unknown" {
 			r.wantRecords(writes, c.phase, c.outcome)
-			r.VM.Release()
-			r.vmBehaves()
-			r.back(g) // and nothing changes any more: the rig's check looks
-			return
 		}
 		r.VM.Release()
 		r.wantRecords(writes, c.phase, c.outcome)
+		r.vmBehaves()
+		if c.correction != "" {
+			r.wantCorrections(writes, c.correction)
+		}
+		r.back(g) // and nothing else changes any more: the rig's check looks
+	})
+}
+
+// wantCorrections waits until each write has a record that corrects its end.
+func (r *rig) wantCorrections(writes []*call, outcome string) {
+	r.t.Helper()
+	for _, w := range writes {
+		var records []platform.UsageRecord
+		require.True(r.t, eventually(func() bool { records = r.Usage.RecordsFor(w.requestID); return len(records) == 3 }),
+			"%s: records %+v\n%s", w, records, w.gateway.log)
+		assert.Equal(r.t, outcome, records[2].Data["outcome"], w)
+		assert.Equal(r.t, records[1].EventID, records[2].Data["corrects"], w)
+	}
+}
+
+// An operation outlives its process. Its end is what the worker says, whether the
+// process ended in order or was killed, whether the reply finds the next one or
+// came while there was none, and whether the caller waited in vain or was told by a
+// proxy's 5xx.
+func TestReplyAfterARestart(t *testing.T) {
+	noCapacity := refuses(platform.EventError{Code: "no_capacity", Message: "none left"})
+	type row struct {
+		behaviour platform.Behaviour
+		answer    int  // to the publish; 0 is the API's own
+		killed    bool // or stopped
+		while     bool // the reply comes while no process runs, or when the next one listens
+		closed    bool // it is on record as unknown by then
+	}
+	rows(t, map[string]row{
+		"SIGTERM, then accepted":          {platform.Behaviour{}, 0, false, false, false},
+		"SIGTERM, accepted meanwhile":     {platform.Behaviour{}, 0, false, true, false},
+		"kill -9, then accepted":          {platform.Behaviour{}, 0, true, false, false},
+		"kill -9, accepted meanwhile":     {platform.Behaviour{}, 0, true, true, false},
+		"SIGTERM, then refused":           {noCapacity, 0, false, false, false},
+		"kill -9, refused meanwhile":      {noCapacity, 0, true, true, false},
+		"500, SIGTERM, then accepted":     {platform.Behaviour{}, 500, false, false, false},
+		"503, kill -9, then accepted":     {platform.Behaviour{}, 503, true, false, false},
+		"524, accepted meanwhile":         {platform.Behaviour{}, 524, true, true, false},
+		"closed, then accepted":           {platform.Behaviour{}, 0, false, false, true},
+		"closed, kill -9, then meanwhile": {platform.Behaviour{}, 0, true, true, true},
+	}, func(t *testing.T, c row) {
+		r := newRig(t)
+		r.common = []string{hurried, "BUS_VM_LATE_REPLY=30s"}
+		if c.closed {
+			r.common[1] = "BUS_VM_LATE_REPLY=0s"
+		}
+		g := r.begin(process, r.home())
+		r.connected()
+		how := c.behaviour
+		how.Names, how.Hold = starts, 1<<20
+		r.vmBehaves(how)
+		r.Events.SetFaults(platform.Faults{Names: starts, AnswerStatus: c.answer})
+		writes := r.published(func() *call { return r.write(g, start) }, 3)
+		for _, w := range writes {
+			r.wantOutcome(w, http.StatusServiceUnavailable, unavailable, unknown)
+		}
+		r.awaitAsked(platform.StartRequest, len(writes))
+		if c.closed {
+			r.wantRecords(writes, "failed", "unknown")
+		}
+		if c.killed {
+			g.kill()
+			g.wait()
+		} else {
+			g.stop()
+		}
+		if c.while {
+			r.VM.Release()
+			r.awaitAccepted(platform.ReplyName(platform.StartRequest), len(writes))
+		}
+		r.begin(process, g.home)
+		r.connected()
+		r.VM.Release()
+		switch {
+		case c.closed:
+			r.wantCorrections(writes, "accepted")
+		case c.behaviour.Refuse != nil:
+			r.wantRecords(writes, "failed", "rejected")
+		default:
+			r.wantRecords(writes, "finished", "accepted")
+		}
 	})
 }
 

@@ -51,6 +51,8 @@ type rig struct {
 	// untraced: a test replaced the status payload, so reads do not say when
 	// they were observed.
 	untraced bool
+	// forgotten: the history of the API was lost, with replies in it perhaps.
+	forgotten bool
 }
 
 func newRig(t *testing.T) *rig { return newRigOf(t, platform.Config{Seed: 1}) }
@@ -178,6 +180,7 @@ func (r *rig) heal() {
 // for the moment between fork and exec.
 func (r *rig) up(keep bool) {
 	r.t.Helper()
+	r.forgotten = r.forgotten || !keep
 	var err error
 	require.True(r.t, eventually(func() bool { err = r.Events.Restart(keep); return err == nil }), err)
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // storeFile is the database of a gateway.
-func (g *gateway) storeFile() string { return filepath.Join(dataDir(g.home), "operations.db") }
+func (g *gateway) storeFile() string { return filepath.Join(g.data, "operations.db") }
 
 // rows counts rows of its store, as another process sees them.
 func (g *gateway) rows(of string) (n int, err error) {

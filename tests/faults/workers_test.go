@@ -3,7 +3,6 @@ package faults
 import (
 	"encoding/json"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -205,48 +204,4 @@ func TestBillingWorker(t *testing.T) {
 			assert.True(t, string(w.failure().Usage) == usage, "usage %.200s, want %.200s", w.failure().Usage, usage)
 		}
 	}
-}
-
-// Whatever the usage worker does, starts and stops go on, and every record is
-// there in the end.
-func TestUsageWorker(t *testing.T) {
-	rows(t, map[string]platform.Behaviour{
-		"slow":               {Delay: 200 * time.Millisecond},
-		"deaf for a while":   {Deaf: true, Times: 3},
-		"silent for a while": {Silent: true, Times: 3},
-		"fails for a while":  {Refuse: &platform.EventError{Code: "storage_error", Message: "disk"}, Times: 3},
-		"fails as text":      {Refuse: &platform.EventError{Code: "Storage_Error", Message: "disk", AsText: true}, Times: 3},
-		"fails by number":    {Refuse: &platform.EventError{Code: "503", Message: "disk", WithCode: true}, Times: 3},
-		"answers anything":   says(`["fine"]`),
-		"answers twice":      {Duplicate: 2},
-		"out of order":       {Jitter: 100 * time.Millisecond},
-	}, func(t *testing.T, b platform.Behaviour) {
-		r := newRig(t)
-		g := r.gateway("BUS_VM_TIMEOUT=3s")
-		r.Usage.SetBehaviour(b)
-		for range 3 {
-			r.wantWrite(g, start, http.StatusAccepted, "")
-			r.wantWrite(g, stop, http.StatusAccepted, "")
-		}
-		g.awaitDelivered()
-	})
-}
-
-// A record that is refused for good is parked on disk, and offered again by the
-// next start.
-func TestRefusedRecordIsParked(t *testing.T) {
-	r := newRig(t)
-	g := r.gateway()
-	r.Usage.SetBehaviour(refuses(platform.EventError{Code: "invalid_request", Message: "no such account"}))
-	w := r.wantWrite(g, start, http.StatusAccepted, "")
-	g.awaitRows(parkedRecords, 1) // the terminal record waits for it
-	found := g.look("/debug/store")
-	assert.True(t, strings.Count(found, w.requestID) == 1 && strings.Count(found, "no such account") == 1, "/debug/store: %s", found)
-	r.Usage.SetBehaviour()
-	r.wantWrite(g, stop, http.StatusAccepted, "")
-	assert.Empty(t, r.Usage.RecordsFor(w.requestID), "refused records were stored")
-	g.stop()
-	next := r.begin(within, g.home)
-	r.wantRecord(w, "finished", "accepted")
-	next.awaitDelivered()
 }

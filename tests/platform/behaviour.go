@@ -11,6 +11,8 @@ import (
 type Behaviour struct {
 	// Names limits it to these request names; empty means all.
 	Names []string
+	// Accounts limits it to requests about these; empty means all.
+	Accounts []string
 	// Times limits it to so many requests, the first ones; zero means all.
 	Times  int
 	struck int
@@ -66,6 +68,7 @@ func (e *EventError) document(suffix string) any {
 func (b *Behaviour) strikes(req Request, d dice) bool {
 	switch {
 	case len(b.Names) > 0 && !slices.Contains(b.Names, req.Name),
+		len(b.Accounts) > 0 && !slices.Contains(b.Accounts, req.Account),
 		b.Times > 0 && b.struck >= b.Times,
 		!d.strikes(true, b.Rate):
 		return false

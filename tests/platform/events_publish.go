@@ -17,6 +17,7 @@ type Published struct {
 	CorrelationID string
 	Account       string // `sub` of the token; empty without a valid one
 	Payload       json.RawMessage
+	Error         json.RawMessage // of a reply; nil without
 	// Status is 202, or that of the refusal. Refusals that a fault makes do
 	// not show here: the API never saw the request.
 	Status int
@@ -44,7 +45,7 @@ func (r *run) publish(w http.ResponseWriter, req *http.Request) {
 	}
 	entry := Published{
 		At: time.Now(), Name: message.Name, CorrelationID: message.CorrelationID,
-		Account: account, Payload: message.Payload, Status: http.StatusAccepted,
+		Account: account, Payload: message.Payload, Error: message.Error, Status: http.StatusAccepted,
 	}
 	if refused != nil {
 		entry.Status = refused.status
