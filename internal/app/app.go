@@ -179,7 +179,7 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 // run serves until ctx ends. Traffic drains before its plumbing:
 //
 //  1. the server stops taking requests and finishes those in flight;
-//  2. then the backend, the Events client and the store end;
+//  2. then the backend, the Events client and the outbox end;
 //  3. requests that still waited for one of these are told so.
 //
 // If a part fails, the server drains all the same and the failure is returned.
