@@ -24,6 +24,7 @@ type call struct {
 	kept bool
 
 	state callState
+	left  bool // its caller waits no longer
 	done  chan error
 }
 
@@ -73,6 +74,7 @@ func (s *Store) submit(ctx context.Context, c *call) error {
 		return err
 	default:
 	}
+	c.left = true
 	if c.state == queued && !c.kept {
 		c.state = withdrawn
 		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
@@ -209,9 +211,6 @@ func (s *Store) run(batch []*call) {
 		}
 		return
 	}
-	if err != nil && faultOf(err) == passing {
-		errs, err = s.transact(batch) // once more: who held the lock has gone on
-	}
 	s.finish(batch, errs, err)
 }
 
@@ -319,6 +318,10 @@ func (s *Store) finish(batch []*call, errs []error, err error) {
 		case err == nil:
 			s.counts.writes.Inc()
 			s.answer(c, errs[i])
+		case faultOf(err) == passing && (c.kept || !c.left):
+			c.state = queued // again: who held the lock goes on, or is ended by the database
+			s.queue = append(s.queue, c)
+			s.urgent++
 		case c.kept && faultOf(err) != refused:
 			c.state = queued
 			s.queue = append(s.queue, c)

@@ -99,8 +99,7 @@ func (w world) turn() {
 	for _, g := range w.gateways {
 		g.awaitReady()
 	}
-	c := w.write(w.gateways[victim], start)
-	require.Equal(w.t, http.StatusAccepted, c.status, "all is well again: %s\n%s", c, w.gateways[victim].log)
+	harness.Eventually(w.t, "all is well again", func() bool { return w.write(w.gateways[victim], start).status == http.StatusAccepted }, w.gateways[victim].log)
 }
 
 func (w world) moment() time.Duration {
