@@ -125,8 +125,6 @@ func (w *world) upTo(d time.Duration) time.Duration {
 	return time.Duration(w.chance.Int64N(int64(d)))
 }
 
-var errAway = errors.New("the database is away")
-
 // commit runs do in one transaction. confirmed may be false although it is
 // written, and although it is not: it may then still be written later.
 func (w *world) commit(do func(*tx) error) (confirmed bool) {
