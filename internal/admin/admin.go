@@ -38,6 +38,9 @@ type Config struct {
 	Checks  []Check
 	// Documents are further JSON documents, by path.
 	Documents map[string]func() (any, error)
+	// Commands change something, by path, for POST; arg is the parameter of that
+	// name. They return nil for what is not there. Browsers may not call them.
+	Commands map[string]func(ctx context.Context, arg string) (any, error)
 	// Pprof turns /debug/pprof/ on. Profiles show the inside of the process.
 	Pprof bool
 	// Logger gets what net/http has to say.
@@ -90,12 +93,14 @@ func (c Config) handler() http.Handler {
 	for path, read := range c.Documents {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
 			document, err := read()
-			if err != nil {
-				answer(w, http.StatusInternalServerError, map[string]string{"error": err.Error()})
-				return
-			}
-			answer(w, http.StatusOK, document)
+			answerResult(w, document, err)
 		})
+	}
+	for path, do := range c.Commands {
+		mux.Handle("POST "+path, http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			result, err := do(r.Context(), r.URL.Query().Get("arg"))
+			answerResult(w, result, err)
+		})))
 	}
 	if c.Pprof {
 		mux.Handle("/debug/pprof/", http.DefaultServeMux)
@@ -120,6 +125,17 @@ func (c Config) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	begin(w, "text/plain; charset=utf-8", status)
 	_, _ = io.WriteString(w, lines)
+}
+
+func answerResult(w http.ResponseWriter, result any, err error) {
+	switch {
+	case err != nil:
+		answer(w, http.StatusInternalServerError, map[string]string{"error": err.Error()})
+	case result == nil:
+		answer(w, http.StatusNotFound, map[string]string{"error": "there is no such thing"})
+	default:
+		answer(w, http.StatusOK, result)
+	}
 }
 
 func answerOK(w http.ResponseWriter, status int) {

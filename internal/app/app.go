@@ -52,7 +52,7 @@ func Main(args []string) int {
 
 	return cli.Main(ctx, args, cli.Env{
 		Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Hangup: hangup,
-		Serve: Serve, Examine: Examine, OpenAPI: routes.OpenAPI,
+		Serve: Serve, Examine: Examine, ManageUsage: ManageUsage, OpenAPI: routes.OpenAPI,
 	})
 }
 
@@ -165,7 +165,7 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 
 	// 6. The listener for operators, which shows all of the above.
 	if adminListener != nil {
-		operators := admin.Config{Metrics: a.metrics, Pprof: c.Admin.Pprof, Logger: a.logger, Checks: a.checks, Documents: documents(operations)}
+		operators := admin.Config{Metrics: a.metrics, Pprof: c.Admin.Pprof, Logger: a.logger, Checks: a.checks, Documents: documents(operations), Commands: usageCommands(operations, a.logger)}
 		a.add(func(ctx context.Context) error { return admin.Serve(ctx, adminListener, operators) })
 	}
 

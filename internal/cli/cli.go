@@ -5,6 +5,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +39,10 @@ type Env struct {
 	// Examine looks at everything that serving with c would need, and at the
 	// file nginxConf, empty for none. Its error is like that of Serve.
 	Examine func(ctx context.Context, c *config.Config, nginxConf string) (doctor.Report, error)
-	OpenAPI []byte // the description of the API
+	// ManageUsage lists, retries or drops parked usage records, and returns the
+	// result as JSON; what it logs goes to logTo.
+	ManageUsage func(ctx context.Context, c *config.Config, logTo io.Writer, command, eventID string) (json.RawMessage, error)
+	OpenAPI     []byte // the description of the API
 }
 
 // Main runs the command in args (without the name of the program) and returns

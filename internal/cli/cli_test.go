@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -68,22 +70,22 @@ func TestMainOutcomes(t *testing.T) {
 		"check, wrong":             {[]string{"--check-config"}, nil, outcome{2, "", Name + ": " + noSecret + hint}},
 		"check, unwise":            {[]string{"--check-config"}, []string{"BUS_VM_JWT_SECRET=x"}, outcome{0, "configuration ok\n", Name + ": warning: jwt.secret has fewer than 32 bytes and can be guessed; make one with: openssl rand -base64 48\n"}},
 		"no secret":                {nil, nil, outcome{2, "", Name + ": " + noSecret + hint}},
-		"unknown command":          {[]string{"serve"}, secret, outcome{2, "", Name + ": unknown command \"serve\"; the commands are token, doctor, openapi, help, version\n" + hint}},
-		"an empty command":         {[]string{""}, secret, outcome{2, "", Name + ": unknown command \"\"; the commands are token, doctor, openapi, help, version\n" + hint}},
-		"no command":               {[]string{"--dev", "now"}, nil, outcome{2, "", Name + ": unknown command \"now\"; the commands are token, doctor, openapi, help, version\n" + hint}},
+		"unknown command":          {[]string{"serve"}, secret, outcome{2, "", Name + ": unknown command \"serve\"; the commands are token, doctor, usage, openapi, help, version\n" + hint}},
+		"an empty command":         {[]string{""}, secret, outcome{2, "", Name + ": unknown command \"\"; the commands are token, doctor, usage, openapi, help, version\n" + hint}},
+		"no command":               {[]string{"--dev", "now"}, nil, outcome{2, "", Name + ": unknown command \"now\"; the commands are token, doctor, usage, openapi, help, version\n" + hint}},
 		"mistyped in front":        {[]string{"--scop", "hunter2", "version"}, nil, outcome{2, "", Name + ": unknown flag \"--scop\"; did you mean --scope?\nSee bus-api-provider-vm version --help.\n"}},
 		"a mistyped command":       {[]string{"tokn"}, nil, outcome{2, "", Name + ": unknown command \"tokn\"; did you mean token?\n" + hint}},
 		"flags and settings":       {[]string{"--unknown"}, nil, outcome{2, "", Name + ": 2 problems with the settings\n  unknown flag \"--unknown\"\n  " + noSecret + hint}},
-		"version with a flag":      {[]string{"version", "--dev"}, nil, outcome{2, "", Name + ": --dev: is a flag of serving, token, doctor; not of version\nSee bus-api-provider-vm version --help.\n"}},
+		"version with a flag":      {[]string{"version", "--dev"}, nil, outcome{2, "", Name + ": --dev: is a flag of serving, token, doctor, usage; not of version\nSee bus-api-provider-vm version --help.\n"}},
 		"help in another form":     {[]string{"help", "--format", "xml"}, nil, outcome{2, "", Name + ": --format: \"xml\" is not accepted; want text, json, opencli\n" + helpHint}},
-		"help about a topic":       {[]string{"help", "me"}, nil, outcome{2, "", Name + ": unknown command \"me\"; the commands are token, doctor, openapi, help, version\n" + helpHint}},
+		"help about a topic":       {[]string{"help", "me"}, nil, outcome{2, "", Name + ": unknown command \"me\"; the commands are token, doctor, usage, openapi, help, version\n" + helpHint}},
 		"help about two commands":  {[]string{"help", "token", "doctor"}, nil, outcome{2, "", Name + ": unexpected argument \"doctor\"\n" + helpHint}},
 		"a token of no scope":      {[]string{"token"}, secret, outcome{2, "", Name + ": --scope: is needed, for example \"vm:read vm:write\"\n" + mintHint}},
 		"a token, all wrong":       {[]string{"token", "--ttl", "soon"}, nil, outcome{2, "", Name + ": 3 problems with the settings\n  --ttl: \"soon\" is not accepted; want a duration such as 1h; a bare integer is seconds\n  --scope: is needed, for example \"vm:read vm:write\"\n  " + noSecretToSign + mintHint}},
 		"a token that never was":   {[]string{"token", "--scope=x", "--ttl=0"}, secret, outcome{2, "", Name + ": the lifetime is less than a second\n" + mintHint}},
 		"a token, two levels":      {[]string{"token", "--scope=x", "-v", "-q"}, secret, outcome{2, "", Name + ": log.level (flags --quiet, --verbose): want at most one of them\n" + mintHint}},
 		"an empty subject":         {[]string{"token", "--scope=x", "--sub="}, secret, outcome{2, "", Name + ": the subject is empty\n" + mintHint}},
-		"a token as if to serve":   {[]string{"token", "--scope=x", "--addr=:1"}, secret, outcome{2, "", Name + ": --addr: is a flag of serving, doctor; not of token\n" + mintHint}},
+		"a token as if to serve":   {[]string{"token", "--scope=x", "--addr=:1"}, secret, outcome{2, "", Name + ": --addr: is a flag of serving, doctor, usage; not of token\n" + mintHint}},
 		"--version, flags wrong":   {[]string{"--version", "--unknown", "--color=x", "-C", "/nonexistent"}, secret, outcome{0, versionLine, ""}},
 		"-V behind a command":      {[]string{"token", "-V"}, nil, outcome{0, versionLine, ""}},
 		"--version with a value":   {[]string{"--version=maybe"}, secret, outcome{2, "", Name + ": flag --version takes no value\n" + hint}},
@@ -116,6 +118,41 @@ func TestServeOutcomes(t *testing.T) {
 			})
 			if served != 1 || got != tc.want {
 				t.Errorf("served %d times, got %+v, want %+v", served, got, tc.want)
+			}
+		})
+	}
+}
+
+// usage hands its action, its event id and the settings of the service on, and
+// prints what comes back.
+func TestUsage(t *testing.T) {
+	environ := []string{"BUS_VM_JWT_SECRET=a-secret-that-is-long-enough-for-this-test"}
+	for name, tc := range map[string]struct {
+		args []string
+		code int
+		said string // to ManageUsage
+	}{
+		"list":               {[]string{"usage", "list"}, 0, "list "},
+		"retry":              {[]string{"usage", "retry"}, 0, "retry "},
+		"drop":               {[]string{"usage", "drop", "an-id"}, 0, "drop an-id"},
+		"drop without an id": {[]string{"usage", "drop"}, 2, ""},
+		"retry with an id":   {[]string{"usage", "retry", "an-id"}, 2, ""},
+		"nothing":            {[]string{"usage"}, 2, ""},
+		"another":            {[]string{"usage", "delete"}, 2, ""},
+		"two ids":            {[]string{"usage", "drop", "a", "b"}, 2, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr strings.Builder
+			said := ""
+			code := Main(t.Context(), tc.args, Env{Environ: environ, Stdout: &stdout, Stderr: &stderr,
+				ManageUsage: func(_ context.Context, _ *config.Config, _ io.Writer, command, eventID string) (json.RawMessage, error) {
+					said = command + " " + eventID
+					return json.RawMessage(`{"n":1}`), nil
+				}})
+			require.Equal(t, tc.code, code, &stderr)
+			require.Equal(t, tc.said, said)
+			if code == 0 {
+				require.Equal(t, "{\"n\":1}\n", stdout.String())
 			}
 		})
 	}

@@ -121,6 +121,17 @@ func describe() []command {
 		},
 		keep: everything, run: runDoctor,
 	}, {
+		Name:    "usage",
+		Summary: "List, retry or drop usage records that the usage integration refused (parked records); prints JSON.",
+		Usage:   Name + " usage list|retry|drop [EVENT_ID] [flags]",
+		Examples: []example{
+			{"Which records were refused, and why?", Name + " usage list --config config.yaml"},
+			{"Offer all of them again, once the reason is gone.", Name + " usage retry --config config.yaml"},
+			{"Give one up for good: it will not be billed.", Name + " usage drop EVENT_ID --config config.yaml"},
+		},
+		Arguments: []argument{{Name: "action", Required: true, AcceptedValues: []string{"list", "retry", "drop"}}, {Name: "event_id"}},
+		keep:      everything, run: runUsage,
+	}, {
 		Name:     "openapi",
 		Summary:  "Print the description of the API (OpenAPI 3.1).",
 		Usage:    Name + " openapi",

@@ -42,6 +42,7 @@ func TestHelpTexts(t *testing.T) {
 		"help-help.txt":    {[]string{"help", "-h"}},
 		"help-version.txt": {[]string{"version", "-h"}},
 		"help-openapi.txt": {[]string{"openapi", "-h"}},
+		"help-usage.txt":   {[]string{"usage", "-h"}},
 	} {
 		got := run(t, tc.args, nil, nil)
 		if got.code != 0 || got.stderr != "" {
@@ -63,7 +64,7 @@ func TestHelpIsTheSameHoweverAsked(t *testing.T) {
 
 // TestHelpAboutACommand: it is what the command says about itself.
 func TestHelpAboutACommand(t *testing.T) {
-	for _, name := range []string{"token", "doctor", "openapi", "help", "version"} {
+	for _, name := range []string{"token", "doctor", "usage", "openapi", "help", "version"} {
 		want := run(t, []string{name, "--help"}, nil, nil)
 		if got := run(t, []string{"help", name}, nil, nil); got != want || got.code != 0 {
 			t.Errorf("%s: got %+v", name, got)

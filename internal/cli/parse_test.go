@@ -32,7 +32,7 @@ func TestFlagsThatAreWrong(t *testing.T) {
 		"no value, short":             {[]string{"-C"}, "flag --chdir needs a value"},
 		"bad syntax":                  {[]string{"--=hunter2"}, `bad flag syntax "--"`},
 		"a value too many":            {[]string{"--quiet=yes"}, "flag --quiet takes no value"},
-		"a lone dash":                 {[]string{"-"}, `unknown command "-"; the commands are token, doctor, openapi, help, version`},
+		"a lone dash":                 {[]string{"-"}, `unknown command "-"; the commands are token, doctor, usage, openapi, help, version`},
 		"of another command":          {[]string{"--scope", "x"}, "--scope: is a flag of token; not of serving"},
 		"a long name behind one dash": {[]string{"-vchdir"}, `unknown flag "-c"; did you mean --chdir?`},
 		"a colour":                    {[]string{"--color", "red"}, `--color: "red" is not accepted; want auto, always, never`},
@@ -53,7 +53,7 @@ func TestGlobalFlags(t *testing.T) {
 		{"-v"}, {"-vv", "--verbose"}, {"-q"}, {"--quiet"}, {"--trace", "-v"}, {"--color", "never"}, {"--color=always"}, {"--no-color"},
 		{"-C", "/"}, {"--chdir", "/"}, {"-o", "x"}, {"--output=x"}, {"-f", "json"}, {"--format", "text"},
 	} {
-		for _, command := range []string{"", "token", "doctor", "openapi", "help", "version"} {
+		for _, command := range []string{"", "token", "doctor", "usage", "openapi", "help", "version"} {
 			for _, args := range [][]string{append([]string{command}, flags...), append(flags, command), append(append(flags, command), flags...)} {
 				if command == "" {
 					args = flags

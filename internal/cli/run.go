@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
@@ -96,6 +98,27 @@ func runDoctor(ctx context.Context, l *line, env Env) error {
 	if unwritten := write(env.Stdout); unwritten != nil {
 		return unwritten
 	}
+	return err
+}
+
+// runUsage works on parked records, with the settings of the service.
+func runUsage(ctx context.Context, l *line, env Env) error {
+	action, eventID, _ := strings.Cut(strings.Join(l.operands, " "), " ")
+	switch {
+	case !slices.Contains(l.command.Arguments[0].AcceptedValues, action):
+		return config.Refuse("", "usage wants list, retry or drop")
+	case (action == "drop") != (eventID != ""):
+		return config.Refuse("", "usage drop wants the event id of one record; list and retry want none")
+	}
+	c, err := config.Load(l.input(env))
+	if err != nil {
+		return err
+	}
+	result, err := env.ManageUsage(ctx, c, env.Stderr, action, eventID)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(env.Stdout, "%s\n", bytes.TrimSpace(result))
 	return err
 }
 

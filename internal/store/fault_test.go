@@ -369,3 +369,28 @@ func TestStopWhileTheDatabaseIsAway(t *testing.T) {
 	}
 	assert.Contains(t, l.String(), "took no writes at the end")
 }
+
+// Locks that another replica holds longer than a lock is waited for only delay
+// what needs them.
+func TestLocksOfAnotherReplica(t *testing.T) {
+	config, _ := configFor(t)
+	config.URL = postgres.Start(t).Database()
+	s := running(t, config)
+	op := insert(t, s, aWrite(lifecycle.Start), Lead)
+	for name, write := range map[string]func() error{
+		"reply":  func() error { _, err := s.Reply(context.Background(), op.ID, true, End{}); return err },
+		"insert": func() error { _, _, err := s.Insert(context.Background(), aWrite(lifecycle.Stop)); return err }, // frees the slot of op
+	} {
+		t.Run(name, func(t *testing.T) {
+			other, err := s.engine.read.Begin()
+			require.NoError(t, err)
+			_, err = other.Exec(`select 1 from operations where id = $1 for update`, op.ID)
+			require.NoError(t, err)
+			written := make(chan error, 1)
+			go func() { written <- write() }()
+			time.Sleep(3 * lockTimeout) // how long the other holds it is the point
+			require.NoError(t, other.Commit())
+			assert.NoError(t, <-written)
+		})
+	}
+}

@@ -18,6 +18,9 @@ const (
 	damagedInfix = ".damaged-" // then the time, in the names of files that were set aside
 )
 
+// ErrInUse: another process, the service perhaps, has the store.
+var ErrInUse = errors.New("the data directory is in use by another process")
+
 // errGone: what SQLite writes to is no longer where the next start looks.
 var errGone = errors.New("the file of the store was removed or replaced")
 
@@ -49,8 +52,8 @@ func lockDir(dir string) (*files, error) {
 		case !errors.Is(err, syscall.EWOULDBLOCK):
 			return nil, errors.Join(unusable(err), f.Close())
 		case time.Now().After(deadline):
-			return nil, errors.Join(fmt.Errorf("the data directory %s is in use by another process: "+
-				"stop that process, or give this one a directory of its own (--data-dir, BUS_VM_DATA_DIR)", dir), f.Close())
+			return nil, errors.Join(fmt.Errorf("%w: %s: stop that process, or give this one a directory of its own (--data-dir, BUS_VM_DATA_DIR)",
+				ErrInUse, dir), f.Close())
 		}
 	}
 }

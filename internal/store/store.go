@@ -14,6 +14,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -46,6 +48,9 @@ type Config struct {
 	// and gives them to Settle. It is called before operations are closed; nil for
 	// none.
 	History func(ctx context.Context) error
+	// Idle is for a command beside the service, or in its place: the store only does
+	// what it is told to, and is neither made nor set aside.
+	Idle bool
 	// Logger gets what operators must know; never a secret.
 	Logger *slog.Logger
 	// Metrics gets bus_vm_store_… and bus_vm_usage_….
@@ -100,6 +105,11 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	case config.URL != "":
 		s.engine, err = openPostgres(config.URL)
 	case config.Dir != "":
+		if config.Idle {
+			if _, err := os.Stat(filepath.Join(config.Dir, fileName)); err != nil {
+				return nil, fmt.Errorf("there is no operations store: %w", err)
+			}
+		}
 		if s.files, err = lockDir(config.Dir); err == nil {
 			err = s.openFile(ctx)
 		}
@@ -128,7 +138,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 // openFile opens the database in the data directory, a new one if it is damaged.
 func (s *Store) openFile(ctx context.Context) error {
 	err := checkFile(ctx, s.files.path())
-	if err != nil && faultOf(err) == damage {
+	if err != nil && faultOf(err) == damage && !s.config.Idle {
 		aside, moveErr := s.files.setAside(s.config.Now())
 		if moveErr != nil {
 			return errors.Join(err, moveErr)
@@ -149,7 +159,9 @@ func (s *Store) Run(ctx context.Context) error {
 	s.ran = true
 	s.mu.Unlock()
 	var tending sync.WaitGroup
-	tending.Go(func() { s.tend(ctx) })
+	if !s.config.Idle {
+		tending.Go(func() { s.tend(ctx) })
+	}
 	s.write(ctx)
 	tending.Wait()
 	return s.release()

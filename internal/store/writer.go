@@ -24,6 +24,7 @@ type call struct {
 	kept bool
 
 	state callState
+	left  bool // its caller waits no longer
 	done  chan result
 }
 
@@ -94,6 +95,7 @@ func (s *Store) await(ctx context.Context, c *call) result {
 		return r
 	default:
 	}
+	c.left = true
 	if c.state == queued && !c.kept {
 		c.state = withdrawn
 		return result{err: fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))}
@@ -238,9 +240,6 @@ func (s *Store) run(batch []*call) {
 		}
 		return
 	}
-	if err != nil && faultOf(err) == passing {
-		results, err = s.transact(batch) // once more: who held the lock has gone on
-	}
 	s.finish(batch, results, err)
 }
 
@@ -372,6 +371,13 @@ func (s *Store) finish(batch []*call, results []result, err error) {
 		case err == nil:
 			s.counts.writes.Inc()
 			s.answer(c, results[i])
+		case faultOf(err) == passing && (c.kept || !c.left):
+			c.state = queued // again: who held the lock goes on, or is ended by the database
+			c.patient = c.kept
+			s.queue = append(s.queue, c)
+			if !c.patient {
+				s.urgent++
+			}
 		case c.kept && faultOf(err) != refused:
 			c.state, c.patient = queued, true // locks that others hold are not waited for in a loop
 			s.queue = append(s.queue, c)

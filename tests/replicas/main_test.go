@@ -1,0 +1,50 @@
+// Package replicas holds three gateways, the built binary, on one PostgreSQL to
+// the promise that they are one gateway, whatever dies or freezes meanwhile. The
+// platform of tests/platform says what really happened.
+//
+// At the end of every test the rig puts all right and checks that every request
+// was answered, that a 202 has one `requested` and one `finished` record in that
+// order, that nothing was published twice, or at all where the caller was told
+// so, that no operation is open and no record undelivered, and that each
+// operation ended as the worker replied.
+package replicas
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+)
+
+// suite is what all tests share.
+var suite struct {
+	dir    string
+	binary func() (string, error) // builds it the first time
+}
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "bus-vm-replicas-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	suite.dir = dir
+	suite.binary = sync.OnceValues(build)
+	return m.Run()
+}
+
+func build() (string, error) {
+	binary := filepath.Join(suite.dir, "bus-api-provider-vm")
+	command := exec.Command("go", slices.Concat([]string{"build", "-o", binary}, buildFlags, []string{"."})...)
+	command.Dir = "../.."
+	if output, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the gateway: %w\n%s", err, output)
+	}
+	return binary, nil
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package replicas
+
+// buildFlags make the built binary like the test that drives it.
+var buildFlags = []string{"-race", "-gcflags=modernc.org/...=-race=false"}

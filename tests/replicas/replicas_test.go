@@ -1,0 +1,182 @@
+package replicas
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
+	"github.com/busdk/bus-api-provider-vm/tests/postgres"
+)
+
+var lifecycleRequests = []string{platform.StartRequest, platform.StopRequest}
+
+// Three that start at once set up one schema, and any of them does all there is
+// to do: records of a gateway that is gone are delivered, and its replies settle.
+func TestAnyReplicaDoes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, postgres.Start(t), 1)
+	r.Usage.SetBehaviour(platform.Behaviour{Deaf: true})
+	for i, g := range r.gateways {
+		c := r.write(g, []string{start, stop}[i%2])
+		require.Equal(t, http.StatusAccepted, c.status, c)
+	}
+	for _, g := range r.gateways[1:] {
+		g.kill()
+	}
+	r.Usage.SetBehaviour()
+	r.awaitCount(6, `select count(*) from records where state = 3`)
+}
+
+// The gateway that sent is killed while the worker is at work: another one settles
+// the operation from the reply.
+func TestSenderKilled(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		behaviour platform.Behaviour
+		outcome   string
+	}{
+		"accepted": {platform.Behaviour{}, "accepted"},
+		"rejected": {platform.Behaviour{Refuse: &platform.EventError{Code: "no_capacity", Message: "none left", InPayload: true}}, "rejected"},
+		"silent":   {platform.Behaviour{Silent: true}, "unknown"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, postgres.Start(t), 1)
+			c.behaviour.Names, c.behaviour.Hold = lifecycleRequests, 1<<20
+			r.VM.SetBehaviour(c.behaviour)
+			answer := r.behind(r.gateways[0], start)
+			require.NoError(t, r.VM.WaitAsked(t.Context(), platform.StartRequest, 1))
+			r.gateways[0].kill()
+			require.Error(t, (<-answer).err)
+			r.VM.SetBehaviour()
+			r.awaitCount(1, `select count(*) from operations where outcome = $1`, c.outcome)
+		})
+	}
+}
+
+// A gateway is frozen after its insert was committed and before it knows. More
+// than 5 s later it publishes nothing, and says so.
+func TestFrozenBetweenCommitAndPublish(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, postgres.Start(t), 1)
+	// Each commit of an operation takes a second of the database.
+	for _, statement := range []string{
+		`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(1); return null; end'`,
+		`create constraint trigger slow after insert on operations deferrable initially deferred for each row execute function slow()`,
+	} {
+		_, err := r.db.Exec(statement)
+		require.NoError(t, err)
+	}
+	g := r.gateways[0]
+	answer := r.behind(g, start)
+	r.awaitCount(1, `select count(*) from pg_stat_activity where query = 'commit' and state = 'active'`)
+	frozen := make(chan struct{})
+	go func() { defer close(frozen); g.freezeFor(6 * time.Second) }()
+	r.awaitCount(1, `select count(*) from operations where outcome = ''`)
+	<-frozen
+	c := <-answer
+	assert.Equal(t, http.StatusServiceUnavailable, c.status, c)
+	assert.Equal(t, "not_sent", c.outcome(), c)
+	_, err := r.db.Exec(`drop trigger slow on operations`)
+	require.NoError(t, err)
+	r.awaitCount(1, `select count(*) from operations where outcome = 'not_sent'`)
+	assert.Zero(t, r.Events.Accepted(platform.StartRequest))
+	assert.Equal(t, http.StatusAccepted, r.write(g, stop).status)
+}
+
+// A database that is killed or frozen: reads go on, writes are refused within 3 s
+// before any work, and everything heals by itself.
+func TestDatabaseAway(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ leave, comeBack func(*postgres.Server) }{
+		"killed": {(*postgres.Server).Kill, (*postgres.Server).Run},
+		"frozen": {(*postgres.Server).Freeze, (*postgres.Server).Thaw},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, postgres.Start(t), 1)
+			c.leave(r.database)
+			var answers []<-chan *call
+			for range 5 {
+				for _, g := range r.gateways {
+					answers = append(answers, r.behind(g, start))
+				}
+			}
+			for _, g := range r.gateways {
+				read := r.read(g)
+				assert.Equal(t, http.StatusOK, read.status, read.body)
+			}
+			for _, answer := range answers {
+				write := <-answer
+				assert.Equal(t, http.StatusServiceUnavailable, write.status, write)
+				assert.Equal(t, "not_sent", write.outcome(), write)
+				assert.Less(t, write.took, 3*time.Second)
+			}
+			for _, g := range r.gateways { // known to be away by now
+				write := r.write(g, stop)
+				assert.Equal(t, "not_sent", write.outcome(), write)
+				assert.Less(t, write.took, time.Second)
+				assert.Equal(t, http.StatusServiceUnavailable, (&call{gateway: g}).do(http.MethodGet, "/readyz").status)
+			}
+			c.comeBack(r.database)
+			for _, g := range r.gateways {
+				g.awaitReady()
+				write := r.write(g, start)
+				assert.Equal(t, http.StatusAccepted, write.status, write)
+			}
+		})
+	}
+}
+
+// The database dies while the worker is at work: its reply is kept, and written
+// when the database is back, even if the gateway that sent is gone by then.
+func TestReplyWhileTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, postgres.Start(t), 1)
+	r.VM.SetBehaviour(platform.Behaviour{Names: lifecycleRequests, Hold: 1 << 20})
+	answer := r.behind(r.gateways[0], start)
+	require.NoError(t, r.VM.WaitAsked(t.Context(), platform.StartRequest, 1))
+	r.database.Kill()
+	r.VM.SetBehaviour()
+	c := <-answer
+	assert.Equal(t, "unknown", c.outcome(), c)
+	r.gateways[0].kill()
+	r.database.Run()
+	r.awaitCount(1, `select count(*) from operations where outcome = 'accepted' and corrected = 0`)
+}
+
+// A gateway that is told to stop while the database is away ends all the same.
+func TestStopWhileTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, postgres.Start(t), 1)
+	require.Equal(t, http.StatusAccepted, r.write(r.gateways[1], start).status)
+	r.database.Kill()
+	require.Equal(t, "not_sent", r.write(r.gateways[0], start).outcome()) // leaves something to be written
+	began := time.Now()
+	g := r.gateways[0]
+	g.stop()
+	assert.Less(t, time.Since(began), 15*time.Second)
+	g.killed.Store(true) // to be started again
+	r.database.Run()
+}
+
+// What was missed while no gateway ran is in the history of replies.
+func TestReplyWhileAllAreGone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, postgres.Start(t), 1)
+	r.VM.SetBehaviour(platform.Behaviour{Names: lifecycleRequests, Hold: 1 << 20})
+	answer := r.behind(r.gateways[0], start)
+	require.NoError(t, r.VM.WaitAsked(t.Context(), platform.StartRequest, 1))
+	for _, g := range r.gateways {
+		g.kill()
+	}
+	<-answer
+	r.VM.SetBehaviour()
+	require.NoError(t, r.Events.WaitAccepted(t.Context(), platform.ReplyName(platform.StartRequest), 1))
+	r.gateways[2] = r.launch()
+	r.awaitCount(1, `select count(*) from operations where outcome = 'accepted' and corrected = 0`)
+}

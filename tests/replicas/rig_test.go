@@ -1,0 +1,251 @@
+package replicas
+
+import (
+	"database/sql"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
+	"github.com/busdk/bus-api-provider-vm/tests/postgres"
+)
+
+// The secrets of the Events API and of the callers, who are no clients of it.
+const (
+	eventsSecret = "the-secret-of-the-platform-in-these-tests-only"
+	callerSecret = "the-secret-of-callers-in-these-tests-only"
+)
+
+// replicas is how many gateways a test has.
+const replicas = 3
+
+// settings are production's shape with shorter times. An operation without a
+// reply closes 5 s + timeout + late reply after its insert.
+var settings = []string{
+	"BUS_VM_ADDR=127.0.0.1:0", "BUS_VM_ADMIN_ADDR=127.0.0.1:0",
+	"BUS_VM_BACKEND=events", "BUS_VM_BILLING_BACKEND=events", "BUS_VM_USAGE_BACKEND=events",
+	"BUS_VM_JWT_SECRET=" + callerSecret, "BUS_VM_TIMEOUT=2s", "BUS_VM_LATE_REPLY=1s",
+	"BUS_EVENTS_LISTENER_RETRY_MIN=20ms", "BUS_EVENTS_LISTENER_RETRY_MAX=200ms",
+	"BUS_VM_SHUTDOWN_TIMEOUT=10s", "BUS_VM_LOG_LEVEL=debug",
+}
+
+// rig is a platform and a database with the gateways between them, and all that
+// callers did.
+type rig struct {
+	t *testing.T
+	*platform.Platform
+	database *postgres.Server
+	db       *sql.DB
+	env      []string
+	gateways [replicas]*gateway
+
+	mu    sync.Mutex
+	calls []*call
+}
+
+// newRig starts all of it on a database of its own; seed is that of the platform.
+func newRig(t *testing.T, database *postgres.Server, seed uint64) *rig {
+	t.Helper()
+	p, err := platform.Start(platform.Config{Secret: eventsSecret, Seed: seed})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, p.Close()) })
+	url := database.Database()
+	db, err := sql.Open("pgx", url)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, db.Close()) })
+	r := &rig{t: t, Platform: p, database: database, db: db}
+	r.env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "BUS_EVENTS_API_URL=" + p.URL(),
+		"BUS_API_TOKEN=" + p.ProviderToken(), "BUS_VM_STORE_URL=" + url}, settings)
+	for i := range r.gateways {
+		r.gateways[i] = r.launch()
+	}
+	t.Cleanup(r.finish)
+	for _, g := range r.gateways {
+		g.awaitReady()
+	}
+	return r
+}
+
+// gateway is one life of a gateway.
+type gateway struct {
+	t       *testing.T
+	command *exec.Cmd
+	log     *harness.Output
+	killed  atomic.Bool
+	ended   chan struct{}
+}
+
+// launch starts a gateway without waiting for it.
+func (r *rig) launch() *gateway {
+	r.t.Helper()
+	binary, err := suite.binary()
+	require.NoError(r.t, err)
+	g := &gateway{t: r.t, command: exec.Command(binary), log: &harness.Output{}, ended: make(chan struct{})}
+	g.command.Env, g.command.Stderr = r.env, g.log
+	require.NoError(r.t, g.command.Start())
+	go func() {
+		defer close(g.ended)
+		_ = g.command.Wait() // its outcome is the exit code
+	}()
+	return g
+}
+
+func (g *gateway) signal(s syscall.Signal) { _ = g.command.Process.Signal(s) } // too late for one that has ended
+
+// kill ends it as kill -9 does.
+func (g *gateway) kill() {
+	g.killed.Store(true)
+	g.signal(syscall.SIGKILL)
+	<-g.ended
+}
+
+// stop ends it in order.
+func (g *gateway) stop() {
+	g.t.Helper()
+	g.signal(syscall.SIGTERM)
+	select {
+	case <-g.ended:
+	case <-time.After(harness.WaitLimit):
+		g.signal(syscall.SIGQUIT)
+		<-g.ended
+	}
+	assert.Zero(g.t, g.command.ProcessState.ExitCode(), "exit code:\n%s", g.log)
+}
+
+// freezeFor stops the process for a while, as a paused machine does.
+func (g *gateway) freezeFor(d time.Duration) {
+	g.signal(syscall.SIGSTOP)
+	time.Sleep(d) // the freeze is what happens
+	g.signal(syscall.SIGCONT)
+}
+
+var servingLine = regexp.MustCompile(`msg=serving .*? addr=(\S+)`)
+
+// addr is where it listens; empty before it does, and after its end.
+func (g *gateway) addr() string {
+	match := servingLine.FindStringSubmatch(g.log.String())
+	if match == nil || g.hasEnded() {
+		return ""
+	}
+	return match[1]
+}
+
+func (g *gateway) hasEnded() bool {
+	select {
+	case <-g.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+func (g *gateway) awaitReady() {
+	g.t.Helper()
+	harness.Eventually(g.t, "ready", func() bool {
+		require.False(g.t, g.hasEnded(), "the gateway ended by itself:\n%s", g.log)
+		answer := (&call{gateway: g}).do(http.MethodGet, "/readyz")
+		return answer.status == http.StatusOK
+	}, g.log)
+}
+
+// call is one request of a caller, by an account of its own, and its answer.
+type call struct {
+	gateway                    *gateway
+	action, account, requestID string
+	status                     int
+	body                       string
+	err                        error
+	took                       time.Duration
+}
+
+// client opens a connection for each request.
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: harness.WaitLimit}
+
+func (c *call) do(method, path string) *call {
+	began := time.Now()
+	request, err := http.NewRequest(method, "http://"+c.gateway.addr()+path, nil)
+	if err != nil {
+		c.err = err
+		return c
+	}
+	request.Header.Set("X-Request-Id", c.requestID)
+	request.Header.Set("Authorization", "Bearer "+platform.CallerToken(callerSecret, c.account, "vm:read vm:write"))
+	reply, err := client.Do(request)
+	if err != nil {
+		c.err = err
+		return c
+	}
+	defer reply.Body.Close()
+	body, err := io.ReadAll(reply.Body)
+	c.status, c.body, c.err, c.took = reply.StatusCode, string(body), err, time.Since(began)
+	return c
+}
+
+func (c *call) outcome() string {
+	_, after, _ := strings.Cut(c.body, `"outcome":"`)
+	outcome, _, _ := strings.Cut(after, `"`)
+	return outcome
+}
+
+func (c *call) String() string {
+	return strings.Join([]string{c.action, c.requestID, "by", c.account, "→", strconv.Itoa(c.status), c.body}, " ")
+}
+
+const (
+	start  = "start"
+	stop   = "stop"
+	status = "status"
+)
+
+// write makes a start or a stop.
+func (r *rig) write(g *gateway, action string) *call {
+	c := &call{gateway: g, action: action, account: uuid.NewString(), requestID: uuid.NewString()}
+	c.do(http.MethodPost, "/api/v1/vm/"+action)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls = append(r.calls, c)
+	return c
+}
+
+// read reads the status.
+func (r *rig) read(g *gateway) *call {
+	return (&call{gateway: g, action: status, account: uuid.NewString(), requestID: uuid.NewString()}).do(http.MethodGet, "/api/v1/vm/status")
+}
+
+// behind makes a write and returns where its answer comes.
+func (r *rig) behind(g *gateway, action string) <-chan *call {
+	answered := make(chan *call, 1)
+	go func() { answered <- r.write(g, action) }()
+	return answered
+}
+
+// count is what a query of one number says; false while the database is away.
+func (r *rig) count(query string, args ...any) (n int, ok bool) {
+	return n, r.db.QueryRow(query, args...).Scan(&n) == nil
+}
+
+// awaitCount waits until a query says n.
+func (r *rig) awaitCount(n int, query string, args ...any) {
+	r.t.Helper()
+	var have int
+	harness.Eventually(r.t, query, func() bool {
+		var ok bool
+		have, ok = r.count(query, args...)
+		return ok && have == n
+	})
+}
