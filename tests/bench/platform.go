@@ -76,7 +76,7 @@ func (b *bench) metric(ctx context.Context, s *server, name string) float64 {
 
 // drained waits until a gateway has delivered all of its usage records.
 func (b *bench) drained(ctx context.Context, s *server) {
-	for b.metric(ctx, s, "bus_vm_outbox_records") > 0 {
-		check(pause(ctx, 50*time.Millisecond))
+	for b.metric(ctx, s, "bus_vm_usage_waiting_records") > 0 {
+		check(pause(ctx, 100*time.Millisecond))
 	}
 }

@@ -111,12 +111,12 @@ func (b *bench) fixedRate(ctx context.Context, ours, bare, reusing *server, comm
 		"the load, the Events API and its workers share a core, so the plain client's own p99 is of this size")
 	b.report.goal("start: CPU ≤ 1.5 × the plain client's", fmt.Sprintf("%.2f", cost), cost, 1.5,
 		"two durable commits, and the threads that sleep and wake for their syncs, are nearly half of what the plain client costs; "+
-			"the rest checks a token, encodes records, deletes them again and logs")
+			"the rest checks a token, writes rows and records, notes their delivery and logs")
 }
 
 // press lets many writers press at once, and counts commits a write.
 func (b *bench) press(ctx context.Context, s *server, n, writers int) (result shots, commits float64) {
-	const counter = "bus_vm_outbox_commits_total"
+	const counter = "bus_vm_store_commits_total"
 	before := b.metric(ctx, s, counter)
 	result = s.closedLoop(ctx, b.mint.token(good), n, writers)
 	return result, (b.metric(ctx, s, counter) - before) / float64(n)

@@ -18,7 +18,7 @@
 //   - nothing at all was published for a caller refused with 400, 401 or 403,
 //     and nothing but the entitlement check for a 402;
 //   - no read after a 202 showed a status that was asked for before it;
-//   - the outbox is empty, no request waits, and every gateway ended with the
+//   - no record waits, no request waits, and every gateway ended with the
 //     exit code that the test says;
 //   - no log holds a token or a secret.
 //
