@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,11 +31,12 @@ const schemaVersion = 1
 // engine is what differs between SQLite and PostgreSQL. Statements are the same.
 type engine struct {
 	write, read *sql.DB
-	serial      string   // the type of a key that counts
-	begin       string   // begins a transaction that writes
-	forUpdate   string   // locks the rows that a query finds; SQLite has one writer anyway
-	clock       string   // a query for the time in microseconds; empty for the process's own
-	lock        []string // statements that let one process at a time set up the schema
+	serial      string      // the type of a key that counts
+	begin       string      // begins a transaction that writes
+	forUpdate   string      // locks the rows that a query finds; SQLite has one writer anyway
+	clock       string      // a query for the time in microseconds; empty for the process's own
+	lock        []string    // statements that let one process at a time set up the schema
+	warned      atomic.Bool // by PostgreSQL, since it was cleared
 }
 
 const (
@@ -96,17 +98,27 @@ func openPostgres(address string) (*engine, error) {
 	} {
 		config.RuntimeParams[name] = strconv.FormatInt(limit.Milliseconds(), 10)
 	}
-	write, read := stdlib.OpenDB(*config), stdlib.OpenDB(*config)
-	write.SetMaxOpenConns(1)
-	read.SetMaxOpenConns(readers)
-	return &engine{
-		write: write, read: read, serial: "bigint generated always as identity primary key",
-		begin: "begin", forUpdate: " for update",
+	e := &engine{
+		serial: "bigint generated always as identity primary key", begin: "begin", forUpdate: " for update",
 		clock: "select (extract(epoch from clock_timestamp()) * 1000000)::bigint",
 		// Who sets it up may take longer than the locks of an operation may.
 		lock: []string{"set local lock_timeout = '10s'", "set local statement_timeout = '10s'", "select pg_advisory_xact_lock(7351836902)"},
-	}, nil
+	}
+	e.read = stdlib.OpenDB(*config)
+	e.read.SetMaxOpenConns(readers)
+	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) {
+		if notice.SeverityUnlocalized == "WARNING" {
+			e.warned.Store(true)
+		}
+	}
+	e.write = stdlib.OpenDB(*config)
+	e.write.SetMaxOpenConns(1)
+	return e, nil
 }
+
+// errWarned: PostgreSQL committed with a warning, such as that a synchronous
+// standby has not confirmed. The commit may be lost in a failover.
+var errWarned = errors.New("the database confirmed a commit with a warning; its log has it")
 
 func (e *engine) close() error {
 	if e.read == nil {

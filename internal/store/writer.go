@@ -285,10 +285,14 @@ func (s *Store) transact(batch []*call) (results []result, err error) {
 		}
 		results[i] = result{value, err}
 	}
+	s.engine.warned.Store(false)
 	if _, err := t.exec("commit"); err != nil {
 		return nil, err
 	}
 	committed = true
+	if s.engine.warned.Load() {
+		return nil, errWarned
+	}
 	return results, s.files.check()
 }
 

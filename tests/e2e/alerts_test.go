@@ -103,7 +103,7 @@ func faults(t testing.TB) map[string]fault {
 			happen: func(s *stack) { s.platform.VM.SetBehaviour(platform.Behaviour{Delay: time.Second}) },
 		},
 		"silent billing": {alerts: []string{"BusVMBillingUnanswered"}, happen: func(s *stack) { s.platform.Billing.SetBehaviour(deaf) }},
-		"silent usage": {alerts: []string{"BusVMRecordsStuck"}, happen: func(s *stack) { s.platform.Usage.SetBehaviour(deaf) }},
+		"silent usage":   {alerts: []string{"BusVMRecordsStuck"}, happen: func(s *stack) { s.platform.Usage.SetBehaviour(deaf) }},
 		"refused records": {
 			alerts: []string{"BusVMRecordsParked"},
 			happen: func(s *stack) {
