@@ -226,13 +226,21 @@ var errDamaged = errors.New("the database is damaged")
 // checkFile reads all of a database that exists, without changing a byte of it or
 // of its -wal, as a connection that may write would.
 func checkFile(ctx context.Context, path string) error {
+	// A process that was killed while it created the database left a journal, which
+	// is to be rolled back. There is none later.
+	_, err := os.Stat(path + "-journal")
+	creating := err == nil
 	switch info, err := os.Stat(path); {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	case err == nil && info.Size() == 0: // to SQLite, a new one
+	case err == nil && info.Size() == 0 && !creating: // to SQLite, a new one
 		return fmt.Errorf("%w: it is empty", errDamaged)
 	}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?mode=ro&_pragma=busy_timeout(1000)")
+	mode := "ro"
+	if creating {
+		mode = "rw"
+	}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?_pragma=busy_timeout(1000)&mode="+mode)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -137,6 +138,35 @@ func TestEmptyDatabase(t *testing.T) {
 	config.Dir = t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(config.Dir, fileName), nil, 0o600))
 	assert.Len(t, running(t, config).files.damaged(), 1)
+}
+
+// A process that was killed while it created the database left a journal to be
+// rolled back.
+func TestKilledWhileCreating(t *testing.T) {
+	config, _ := configFor(t)
+	config.Dir = t.TempDir()
+	from := filepath.Join(t.TempDir(), "db")
+	db, err := sql.Open("sqlite", "file:"+from)
+	require.NoError(t, err)
+	defer db.Close()
+	conn, err := db.Conn(t.Context())
+	require.NoError(t, err)
+	defer conn.Close()
+	for _, statement := range []string{
+		"create table t (x)", "insert into t values (zeroblob(100000))", "pragma cache_size = 1",
+		"begin", "update t set x = randomblob(100000)", "insert into t values (randomblob(1000000))",
+	} {
+		_, err := conn.ExecContext(t.Context(), statement)
+		require.NoError(t, err, statement)
+	}
+	for _, suffix := range []string{"", "-journal"} {
+		content, err := os.ReadFile(from + suffix)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(config.Dir, fileName+suffix), content, 0o600))
+	}
+	s := running(t, config)
+	insert(t, s, aWrite(lifecycle.Start), Lead)
+	assert.Empty(t, s.files.damaged())
 }
 
 // What is committed is in the database itself once the store is closed; but

@@ -103,7 +103,7 @@ func (f *files) check() error {
 // it is. A -wal whose database is gone would be applied to the new one.
 func (f *files) setAside(now time.Time) (aside string, err error) {
 	aside = f.path() + damagedInfix + now.UTC().Format("20060102T150405.000000Z")
-	for _, suffix := range []string{"-wal", "-shm", ""} {
+	for _, suffix := range []string{"-wal", "-shm", "-journal", ""} {
 		if renameErr := os.Rename(f.path()+suffix, aside+suffix); !errors.Is(renameErr, fs.ErrNotExist) {
 			err = errors.Join(err, renameErr)
 		}
@@ -122,7 +122,7 @@ func (f *files) damaged() (paths []string) {
 	}
 	entries, _ := os.ReadDir(f.dir) // a directory that cannot be read is told by the next commit
 	for _, entry := range entries {
-		if name := entry.Name(); strings.HasPrefix(name, fileName+damagedInfix) && !strings.HasSuffix(name, "-wal") && !strings.HasSuffix(name, "-shm") {
+		if name := entry.Name(); strings.HasPrefix(name, fileName+damagedInfix) && strings.HasSuffix(name, "Z") {
 			paths = append(paths, filepath.Join(f.dir, name))
 		}
 	}

@@ -223,10 +223,14 @@ func (r *rig) checkReads(t trace, report func(string, ...any)) {
 // checkEnds: the last record of a write says what the worker said first, if that
 // can be read and the history has it.
 func (r *rig) checkEnds(t trace, report func(string, ...any)) {
+	own := map[string]bool{}
+	for _, c := range r.book.writes {
+		own[c.requestID] = true
+	}
 	for _, e := range t.all {
 		reply, ok := t.reply(e)
 		outcome := reply.outcome()
-		if !isWrite(e.Name) || !ok || outcome == "" || r.forgotten {
+		if !isWrite(e.Name) || !own[e.RequestID] || !ok || outcome == "" || r.forgotten {
 			continue
 		}
 		if records := r.Usage.RecordsFor(e.RequestID); len(records) < 2 || records[len(records)-1].Data["outcome"] != outcome {

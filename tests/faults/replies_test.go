@@ -137,14 +137,18 @@ func TestStatusReplies(t *testing.T) {
 	r.expect("deaf", r.newRead(r.gateway(hurried), platform.Behaviour{Deaf: true}), http.StatusServiceUnavailable, unavailable)
 }
 
-// A line with two correlation ids answers neither of them.
+// A line with two correlation ids answers neither of them, in the history either.
+// Once the line is well, the next stream that opens finds what it says there.
 func TestRepeatedCorrelationID(t *testing.T) {
 	r := newRig(t)
 	g := r.gateway(hurried, "BUS_VM_LATE_REPLY=300ms")
 	r.Events.SetFaults(platform.Faults{Names: []string{platform.ReplyName(platform.StartRequest)}, RepeatID: true})
-	for _, w := range r.published(func() *call { return r.write(g, start) }, 3) {
+	writes := r.published(func() *call { return r.write(g, start) }, 3)
+	for _, w := range writes {
 		r.wantRecord(r.wantOutcome(w, http.StatusServiceUnavailable, unavailable, unknown), "failed", "unknown")
 	}
 	r.Events.SetFaults(platform.Faults{})
+	r.Events.CutStreams()
+	r.wantCorrections(writes, "accepted")
 	r.back(g)
 }
