@@ -424,3 +424,20 @@ func TestLocksOfAnotherReplica(t *testing.T) {
 		})
 	}
 }
+
+// A gateway that starts while the database is away serves, and sets it up later.
+func TestOpenWhileTheDatabaseIsAway(t *testing.T) {
+	config, l := configFor(t)
+	server := postgres.Start(t)
+	config.URL = server.Database()
+	server.Kill()
+	s := running(t, config)
+	_, _, err := s.Insert(t.Context(), aWrite(lifecycle.Start))
+	require.ErrorIs(t, err, ErrUnavailable)
+	assert.Contains(t, l.String(), "the database of operations does not answer")
+	server.Run()
+	eventually(t, func() bool {
+		_, _, err := s.Insert(t.Context(), aWrite(lifecycle.Start))
+		return err == nil
+	}, "writes are taken")
+}
