@@ -397,7 +397,7 @@ func TestStopWhileTheDatabaseIsAway(t *testing.T) {
 	case <-time.After(5 * callTimeout):
 		t.Fatal("it does not end")
 	}
-	assert.Contains(t, l.String(), "took no writes at the end")
+	assert.Contains(t, l.String(), "did not take all before the end")
 }
 
 // Locks that another replica holds longer than a lock is waited for only delay

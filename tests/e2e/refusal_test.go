@@ -69,7 +69,7 @@ func TestWrongSettingsEndWithTwo(t *testing.T) {
 		{secret, "--adr :1", `unknown flag "--adr"; did you mean --addr?`},
 		{secret, "-addr :1", "flag -addr has one dash; use --addr"},
 		{secret, "tokn", `unknown command "tokn"; did you mean token?`},
-		{secret, "--addr :1 token --scope x", "--addr: is a flag of serving, doctor; not of token"},
+		{secret, "--addr :1 token --scope x", "--addr: is a flag of serving, doctor, usage; not of token"},
 		{secret, "--color red", `--color: "red" is not accepted; want auto, always, never`},
 		{secret, "--config " + tab, "(file " + tab + " line 2): a tab cannot indent YAML; want spaces"},
 		{nil, "", "jwt.secret: no secret to verify tokens with"},
