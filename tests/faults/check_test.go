@@ -243,6 +243,7 @@ func (r *rig) checkEnds(t trace, report func(string, ...any)) {
 func (e entry) outcome() string {
 	failed := len(e.Error) > 0 && string(e.Error) != "null"
 	switch text := string(e.Payload); {
+	case strings.Count(text, `"accepted"`) > 1: // malformed
 	case failed, strings.HasPrefix(text, `{"accepted":false`), strings.HasPrefix(text, `{"error":{"`):
 		return "rejected"
 	case strings.Contains(text, `"accepted":true,"action":"`):
