@@ -221,7 +221,7 @@ func TestNewerSchema(t *testing.T) {
 
 // Three replicas set up the schema at once, and share it.
 func TestReplicasBegin(t *testing.T) {
-	url := postgres.Start(t).Database()
+	url := postgres.Database(t)
 	var stores [3]*Store
 	var all sync.WaitGroup
 	for i := range stores {
@@ -322,7 +322,7 @@ func TestStoreHealsWithoutCalls(t *testing.T) {
 // from starting.
 func TestReplicaWaitsForTheSchema(t *testing.T) {
 	config, _ := configFor(t)
-	config.URL = postgres.Start(t).Database()
+	config.URL = postgres.Database(t)
 	other, err := openPostgres(config.URL)
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, other.close()) }()
@@ -353,7 +353,7 @@ func TestReplicaWaitsForTheSchema(t *testing.T) {
 // A record is written while another replica acknowledges the one before it.
 func TestAcknowledgedWhileTheEndIsWritten(t *testing.T) {
 	config, _ := configFor(t)
-	config.URL = postgres.Start(t).Database()
+	config.URL = postgres.Database(t)
 	s := running(t, config)
 	op := insert(t, s, aWrite(lifecycle.Start), Lead)
 	other, err := s.engine.read.Begin()
@@ -404,7 +404,7 @@ func TestStopWhileTheDatabaseIsAway(t *testing.T) {
 // what needs them.
 func TestLocksOfAnotherReplica(t *testing.T) {
 	config, _ := configFor(t)
-	config.URL = postgres.Start(t).Database()
+	config.URL = postgres.Database(t)
 	s := running(t, config)
 	op := insert(t, s, aWrite(lifecycle.Start), Lead)
 	for name, write := range map[string]func() error{

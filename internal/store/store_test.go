@@ -17,6 +17,8 @@ import (
 	"github.com/busdk/bus-api-provider-vm/tests/postgres"
 )
 
+func TestMain(m *testing.M) { postgres.Main(m) }
+
 // onEngines runs the conformance suite on every engine; open makes a store of
 // its own each time.
 func onEngines(t *testing.T, test func(t *testing.T, config Config)) {
@@ -34,7 +36,7 @@ func onEngines(t *testing.T, test func(t *testing.T, config Config)) {
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
 		c := config(t)
-		c.URL = postgres.Start(t).Database()
+		c.URL = postgres.Database(t)
 		test(t, c)
 	})
 }
@@ -309,7 +311,7 @@ func BenchmarkInsert(b *testing.B) {
 				case "SQLite":
 					config.Dir = b.TempDir()
 				case "PostgreSQL":
-					config.URL = postgres.Start(b).Database()
+					config.URL = postgres.Database(b)
 				}
 				s := running(b, config)
 				b.ResetTimer()

@@ -12,6 +12,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -37,6 +38,45 @@ const startTimeout = 30 * time.Second
 // skipped, or fails where CI is set.
 func Start(t testing.TB) *Server {
 	t.Helper()
+	s := launch(t)
+	t.Cleanup(s.remove)
+	return s
+}
+
+// shared is the server of Database.
+var shared struct {
+	once   sync.Once
+	server *Server
+}
+
+// Database makes an empty database on a server that all tests of a binary share,
+// and returns its URL. Main ends the server.
+func Database(t testing.TB) string {
+	t.Helper()
+	shared.once.Do(func() { shared.server = launch(t) })
+	if shared.server == nil {
+		t.Skip("no PostgreSQL on this machine: apt-get install postgresql")
+	}
+	shared.server.t = t
+	return shared.server.Database()
+}
+
+// Main runs the tests of a binary that uses Database.
+func Main(m *testing.M) {
+	code := m.Run()
+	if shared.server != nil {
+		shared.server.remove()
+	}
+	os.Exit(code)
+}
+
+func (s *Server) remove() {
+	s.Kill()
+	_ = os.RemoveAll(s.data)
+}
+
+func launch(t testing.TB) *Server {
+	t.Helper()
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if len(found) == 0 {
 		if os.Getenv("CI") != "" {
@@ -48,7 +88,6 @@ func Start(t testing.TB) *Server {
 	var err error
 	s.data, err = os.MkdirTemp("", "postgres-") // that of t is for its user alone
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(s.data) })
 	if os.Getuid() == 0 { // which it refuses to run as
 		owner, err := user.Lookup("postgres")
 		require.NoError(t, err)
@@ -64,7 +103,6 @@ func Start(t testing.TB) *Server {
 	s.port = l.Addr().(*net.TCPAddr).Port
 	require.NoError(t, l.Close())
 	s.Run()
-	t.Cleanup(s.Kill)
 	return s
 }
 
