@@ -65,7 +65,7 @@ func build() (string, error) {
 	binary := filepath.Join(suite.dir, "bus-api-provider-vm")
 	args := []string{"build", "-o", binary}
 	if raceEnabled {
-		args = append(args, "-race", "-gcflags=modernc.org/...=-race=false")
+		args = append(args, "-race")
 	}
 	command := exec.Command("go", append(args, ".")...)
 	command.Dir = "../.."

@@ -3,4 +3,4 @@
 package replicas
 
 // buildFlags make the built binary like the test that drives it.
-var buildFlags = []string{"-race", "-gcflags=modernc.org/...=-race=false"}
+var buildFlags = []string{"-race"}
