@@ -83,6 +83,8 @@ type Store struct {
 	queue        []*call
 	urgent       int       // calls in queue that are not patient
 	patientSince time.Time // of the first of a queue of patient calls
+	underWay     int       // operations of this process between Requested and Ended
+	gathering    time.Time // since when a transaction waits for more of them
 	cause        error     // why the last transaction failed; nil while the store takes writes
 	probeAt      time.Time // when it is tried again
 	committing   time.Time // since when a transaction runs; zero when none does
@@ -245,6 +247,7 @@ func (s *Store) Requested(ctx context.Context, op lifecycle.Operation) (permit f
 	case row.Outcome != "":
 		return nil, fmt.Errorf("%w: the operation has ended before it began", ErrUnavailable)
 	}
+	s.countUnderWay(1)
 	return func() error {
 		// The monotonic clock stands still while the machine is suspended, the wall
 		// clock may be set: both must say that it is early.
@@ -256,6 +259,12 @@ func (s *Store) Requested(ctx context.Context, op lifecycle.Operation) (permit f
 	}, nil
 }
 
+func (s *Store) countUnderWay(change int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.underWay += change
+}
+
 // ErrTooLate: a permit has ended. The operation was not sent, and never will be.
 var ErrTooLate = errors.New("too late to send the operation")
 
@@ -265,6 +274,7 @@ var ErrTooLate = errors.New("too late to send the operation")
 // it, or it ends when its time is over. After an error the end is written as soon
 // as the store takes it.
 func (s *Store) Ended(op lifecycle.Operation, outcome lifecycle.Outcome, took time.Duration) (lifecycle.Outcome, error) {
+	defer s.countUnderWay(-1)
 	e := abandoned
 	switch outcome {
 	case lifecycle.Accepted:
