@@ -88,7 +88,7 @@ func TestBuggyBackend(t *testing.T) {
 	} {
 		w.runtime.apply = apply
 		assert.Equal(t, want, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
-		assert.Equal(t, []string{"requested start", "apply start"}, w.take())
+		assert.Equal(t, []string{"requested start", "apply start", "ended start unknown"}, w.take())
 	}
 }
 

@@ -22,7 +22,8 @@ type Recorder interface {
 	// Requested records op before any work is done for it. After an error op must
 	// not be carried out. The permit is for backend.Operation.Permit.
 	Requested(ctx context.Context, op backend.Operation) (permit func() error, err error)
-	// Ended records how op ended, took after it was requested, and returns how it
+	// Ended follows each Requested that succeeds, once. It records how op ended, took
+	// after it was requested, and returns how it
 	// has ended by what is on record, which may come from another process. Of an
 	// Unknown outcome nothing is recorded: a later reply may tell. After an error
 	// the end is recorded later.
@@ -95,10 +96,17 @@ func (w *writes) execute(c *fiber.Ctx) error {
 // the outcome is unknown, and so it stays if that panics.
 func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) error {
 	middleware.SetOutcome(c, backend.Unknown)
+	told := false
+	defer func() {
+		if !told && w.Operations != nil { // a panic, or a bug
+			_, _ = w.Operations.Ended(op, backend.Unknown, 0) // which writes nothing
+		}
+	}()
 	outcome, err := w.Backend.Apply(ctx, op)
 	if !outcome.Known() || (err == nil) != (outcome == backend.Accepted) {
 		return fmt.Errorf("BUG: the backend returned the outcome %q with the error: %v", outcome, err)
 	}
+	told = true
 	if w.Operations != nil {
 		recorded, unrecorded := w.Operations.Ended(op, outcome, time.Since(op.RequestedAt))
 		switch {

@@ -130,7 +130,7 @@ func (e *engine) close() error {
 // ErrNewer: a newer release wrote the schema.
 var ErrNewer = errors.New("a newer release wrote the operations store; run that one, or give this one a store of its own")
 
-// migrate sets up the schema, once whoever starts at the same time.
+// migrate sets up the schema, once although several processes start at the same time.
 func (e *engine) migrate(ctx context.Context) error {
 	tx, err := e.write.BeginTx(ctx, nil)
 	if err != nil {

@@ -75,7 +75,7 @@ func TestFilesRemovedOrReplaced(t *testing.T) {
 	}
 }
 
-// A store that takes no writes when it ends keeps nobody waiting for them, and
+// A store that takes no writes when it ends keeps no caller waiting for them, and
 // says what it has lost; one that does writes all that is queued.
 func TestEndWithQueuedWrites(t *testing.T) {
 	for _, away := range []bool{true, false} {
@@ -247,7 +247,7 @@ func TestReplicasBegin(t *testing.T) {
 	require.NoError(t, err)
 	assertLife(t, stores[0], follower.ID, lifecycle.Accepted, requested, finished)
 
-	// All start at once: one leads, whoever it is.
+	// All start at once: exactly one leads.
 	insert(t, stores[0], aWrite(lifecycle.Stop), Lead)
 	var mu sync.Mutex
 	decisions := map[Decision]int{}

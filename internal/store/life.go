@@ -23,7 +23,7 @@ type event int
 const (
 	replyYes      event = iota // a reply: the worker took it on
 	replyNo                    // a reply: the worker said no
-	abandoned                  // its process has not published it, and never will; or nobody waits for it
+	abandoned                  // its process has not published it, and never will; or no caller waits for it
 	expired                    // past closes_at, and the history has been read
 	leaderExpired              // what expired is its leader
 )

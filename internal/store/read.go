@@ -142,7 +142,7 @@ func (s *Store) read(ctx context.Context, row func(scan func(...any) error) erro
 	return nil
 }
 
-// anyDue reports whether a record may be sent; when in doubt, it may.
+// anyDue reports whether a record may be due; also when the store cannot tell.
 func (s *Store) anyDue(ctx context.Context) (due bool) {
 	err := s.read(ctx, func(scan func(...any) error) error {
 		var one int

@@ -6,7 +6,7 @@
 // The life of an operation is a small table (life.go, docs/adr/0008-operations.md).
 // One writer gathers what waits into one transaction (group commit), and a caller
 // returns when the transaction that holds its write is confirmed. No process owns
-// an operation: a reply is written by whoever receives it.
+// an operation: a reply is written by any process that receives it.
 package store
 
 import (
@@ -301,7 +301,7 @@ func (s *Store) Settle(id string, outcome lifecycle.Outcome) {
 	s.note(id, e)
 }
 
-// note writes an event of an operation, for nobody who waits.
+// note writes an event of an operation without waiting for it.
 func (s *Store) note(id string, e event) {
 	s.keep(call{order: "0" + id}, func(t *tx) error {
 		_, err := t.end(id, e, End{})
@@ -339,7 +339,7 @@ func (s *Store) Reply(ctx context.Context, id string, accepted bool, how End) (O
 }
 
 // Abandon writes that the operation with that id was not published and never
-// will be, or that nobody waits for one that joined. It is kept likewise.
+// will be, or that no caller waits for one that joined. It is kept likewise.
 func (s *Store) Abandon(ctx context.Context, id string) (Operation, error) {
 	return s.end(ctx, id, abandoned, End{})
 }

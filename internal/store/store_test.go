@@ -270,7 +270,7 @@ func TestAfterALeaderThatWasNotSent(t *testing.T) {
 		one, two = insert(t, s, joining(), Joined), insert(t, s, joining(), Joined)
 		_, err = s.Abandon(t.Context(), leader.ID)
 		require.NoError(t, err)
-		_, err = s.Abandon(t.Context(), one.ID) // 16: nobody waits
+		_, err = s.Abandon(t.Context(), one.ID) // 16: no caller waits
 		require.NoError(t, err)
 		assertLife(t, s, one.ID, lifecycle.NotSent, requested, failed)
 		insert(t, s, aWrite(lifecycle.Stop), Lead)

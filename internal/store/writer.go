@@ -108,7 +108,7 @@ func (s *Store) await(ctx context.Context, c *call) result {
 	return result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, context.Cause(ctx))}
 }
 
-// keep queues c for nobody who waits. Beyond maxKept the oldest are in the history
+// keep queues c without waiting for it. Beyond maxKept the oldest are in the history
 // of replies, if anywhere.
 func (s *Store) keep(c call, do func(*tx) error) {
 	c.done = make(chan result, 1)
@@ -409,7 +409,7 @@ func (s *Store) finish(batch []*call, results []result, err error) {
 func (s *Store) answer(c *call, r result) {
 	select {
 	case c.done <- r:
-	default: // nobody waits, or it was told that it is tried again
+	default: // no caller waits, or it was told that it is tried again
 	}
 }
 
