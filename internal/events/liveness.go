@@ -1,7 +1,6 @@
 package events
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -64,26 +63,6 @@ func (s *stream) missing(grace time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.conn == nil && (s.openings == 0 || time.Since(s.lost) >= grace)
-}
-
-// wait returns once the stream is up. It gives up, with an ErrNotConnected, when
-// ctx or Run ends or the stream has been lost for longer than connectWait: in a
-// long outage no request waits.
-func (s *stream) wait(ctx context.Context) error {
-	s.mu.Lock()
-	up, connected, left := s.conn != nil, s.connected, connectWait-time.Since(s.lost)
-	s.mu.Unlock()
-	if up {
-		return nil
-	}
-	select {
-	case <-connected:
-		return nil
-	case <-time.After(max(left, 0)):
-	case <-ctx.Done():
-	case <-s.client.running.Done():
-	}
-	return fmt.Errorf("%w: %s", ErrNotConnected, s.reply)
 }
 
 // heard says that the connection brought something.
