@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -253,4 +254,136 @@ func checkFile(ctx context.Context, path string) error {
 		return fmt.Errorf("%w: %s", errDamaged, result)
 	}
 	return nil
+}
+
+// session is the connection for writing with its prepared statements, which
+// take most of the time of short transactions away.
+type session struct {
+	conn       *sql.Conn
+	statements map[string]*sql.Stmt
+}
+
+func (s *Store) session(ctx context.Context) (*session, error) {
+	if s.writing == nil {
+		conn, err := s.engine.write.Conn(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s.writing = &session{conn, map[string]*sql.Stmt{}}
+	}
+	return s.writing, nil
+}
+
+// abandon ends a transaction that failed. A connection that cannot even do that
+// is closed.
+func (s *Store) abandon(failed *session) {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	if _, err := failed.conn.ExecContext(ctx, "rollback"); err != nil {
+		if s.config.URL == "" {
+			_ = failed.finalize() // PostgreSQL would be asked, and may not answer
+		}
+		_ = failed.conn.Raw(func(any) error { return driver.ErrBadConn })
+		_ = failed.conn.Close()
+		s.writing = nil
+	}
+}
+
+// finalize closes the statements: as long as one is open, SQLite's connection is.
+func (s *session) finalize() (err error) {
+	for _, statement := range s.statements {
+		err = errors.Join(err, statement.Close())
+	}
+	return err
+}
+
+func (s *session) prepare(ctx context.Context, query string) (_ *sql.Stmt, err error) {
+	statement := s.statements[query]
+	if statement == nil {
+		if statement, err = s.conn.PrepareContext(ctx, query); err == nil {
+			s.statements[query] = statement
+		}
+	}
+	return statement, err
+}
+
+// tx is the transaction that calls share. Its methods note an error of the
+// database, which ends it.
+type tx struct {
+	ctx     context.Context
+	session *session
+	store   *Store
+	now     int64 // microseconds, by the clock of the database
+	failed  error
+}
+
+func (t *tx) note(err error) error {
+	if err != nil && t.failed == nil {
+		t.failed = err
+	}
+	return err
+}
+
+// probe writes to a store that has failed and has nothing else to write, of a size
+// whose success means something.
+func (t *tx) probe() (any, error) {
+	for _, text := range []string{strings.Repeat("x", probeBytes), ""} {
+		if _, err := t.exec(`update store_schema set probe = $1`, text); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+func (t *tx) ago(d time.Duration) int64 { return t.now - d.Microseconds() }
+
+func (t *tx) exec(query string, args ...any) (int64, error) {
+	statement, err := t.session.prepare(t.ctx, query)
+	if t.note(err) != nil {
+		return 0, err
+	}
+	result, err := statement.ExecContext(t.ctx, args...)
+	if t.note(err) != nil {
+		return 0, err
+	}
+	n, err := result.RowsAffected()
+	return n, t.note(err)
+}
+
+func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
+	statement, err := t.session.prepare(t.ctx, query)
+	if t.note(err) != nil {
+		return nil, err
+	}
+	rows, err := statement.QueryContext(t.ctx, args...)
+	return rows, t.note(err)
+}
+
+// scan reads the first row of a query.
+func (t *tx) scan(into []any, query string, args ...any) (found bool, err error) {
+	rows, err := t.query(query, args...)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	if found = rows.Next(); found {
+		err = rows.Scan(into...)
+	}
+	return found, t.note(errors.Join(err, rows.Err()))
+}
+
+func (t *tx) strings(query string, args ...any) (list []string, err error) {
+	rows, err := t.query(query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var each string
+		if err := rows.Scan(&each); t.note(err) != nil {
+			return nil, err
+		}
+		list = append(list, each)
+	}
+	return list, t.note(rows.Err())
 }
