@@ -26,6 +26,9 @@ const (
 	// pollEvery is how often the store is looked at for records that other
 	// processes left.
 	pollEvery = time.Second
+	// claimRest is between two claims, so that places that become free meanwhile
+	// share one.
+	claimRest = 10 * time.Millisecond
 	// leaseSlack is how much longer than one attempt a claim lasts.
 	leaseSlack = 5 * time.Second
 	// maxReason bounds why a record is parked, in bytes.
@@ -39,13 +42,18 @@ type Sender interface {
 	Send(ctx context.Context, eventID string, body json.RawMessage) error
 }
 
-// delivery sends the records of a store.
+// delivery sends the records of a store. The process that makes a record due sends
+// it, as soon as that is confirmed and while there is room; records that are left,
+// by a process that is gone as well, are claimed from the database.
 type delivery struct {
 	store  *Store
 	sender Sender
-	done   chan struct{} // has room for one signal: a place is free
+	ctx    context.Context // of Deliver
+	freed  chan struct{}   // has room for one signal: a place is free
 
 	mu       sync.Mutex
+	sends    sync.WaitGroup
+	closed   bool
 	sending  int
 	failing  int                 // of sending, those of failing accounts
 	accounts map[string]*account // with records on their way, or failing
@@ -59,96 +67,140 @@ type account struct {
 
 // Deliver sends records until ctx ends, and returns once every Send has.
 func (s *Store) Deliver(ctx context.Context, sender Sender) error {
-	d := &delivery{store: s, sender: sender, done: make(chan struct{}, 1), accounts: map[string]*account{}}
-	var sends sync.WaitGroup
-	defer sends.Wait()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for after := ""; ; {
-		claims, next := d.claim(ctx, after)
-		after = next
-		for _, c := range claims {
-			sends.Go(func() { d.send(ctx, c) })
+	d := &delivery{store: s, sender: sender, ctx: ctx, freed: make(chan struct{}, 1), accounts: map[string]*account{}}
+	s.delivery.Store(d)
+	defer d.close()
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	for after, more := "", true; ; {
+		after, more = d.claim(after)
+		if after != "" {
+			wake(d.freed)
 		}
-		if len(claims) > 0 || after != "" {
-			timer.Reset(0)
-		} else {
-			timer.Reset(pollEvery)
-		}
+		rest := time.After(claimRest)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-timer.C:
-		case <-d.done:
-		case <-s.wakeDelivery:
+		case <-rest:
+		}
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-poll.C:
+				waiting = false
+			case <-s.wakeDelivery:
+				waiting = false
+			case <-d.freed:
+				waiting = !more
+			}
 		}
 	}
 }
 
-// claim takes as many records as may be sent now.
-func (d *delivery) claim(ctx context.Context, after string) ([]Claim, string) {
+// close ends the delivery: what is handed to it from now on is left.
+func (d *delivery) close() {
+	d.store.delivery.CompareAndSwap(d, nil)
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.sends.Wait()
+}
+
+// claim takes as many of the records that were left as may be sent now, of accounts
+// after that name, and reports the last account, and whether more may be due.
+func (d *delivery) claim(after string) (last string, more bool) {
 	d.mu.Lock()
 	free := maxSending - d.sending
 	d.mu.Unlock()
-	if free == 0 || ctx.Err() != nil || !d.store.anyDue(ctx) {
-		return nil, ""
+	if free == 0 {
+		return after, true
 	}
-	type taken struct {
-		claims []Claim
-		last   string
+	if !d.store.anyDue(d.ctx) {
+		return "", false
 	}
-	got, err := submit(ctx, d.store, call{order: "3", patient: true}, func(t *tx) (got taken, err error) {
-		got.claims, got.last, err = t.claim(after, free, d.store.config.Timeout+leaseSlack, d.room)
-		return got, err
-	})
-	if err != nil {
-		return nil, "" // the store says so itself; what was claimed is due again when its lease ends
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, c := range got.claims {
-		a := d.accounts[c.Account]
-		if a == nil {
-			a = &account{}
-			d.accounts[c.Account] = a
-		}
-		a.sending++
-		d.sending++
-		if a.failing {
-			d.failing++
-		}
-	}
-	return got.claims, got.last
+	last, _ = submit(d.ctx, d.store, call{order: "3"}, func(t *tx) (string, error) { return t.claim(after, free) })
+	return last, true // the store tells of an error itself
 }
 
 // room is how many more records of an account may be on their way.
 func (d *delivery) room(name string) int {
+	if d == nil {
+		return 0
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch a := d.accounts[name]; {
+	case d.closed:
+		return 0
 	case a == nil:
-		return maxOfAccount
+		return min(maxOfAccount, maxSending-d.sending)
 	case !a.failing:
-		return maxOfAccount - a.sending
-	case a.sending > 0 || d.failing >= maxFailing:
+		return min(maxOfAccount-a.sending, maxSending-d.sending)
+	case a.sending > 0 || d.failing >= maxFailing || d.sending >= maxSending:
 		return 0
 	}
 	return 1
 }
 
+// reserve takes a place for a record of an account, if there is one.
+func (d *delivery) reserve(name string) bool {
+	if d.room(name) <= 0 { // the writer alone takes places
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.accounts[name]
+	if a == nil {
+		a = &account{}
+		d.accounts[name] = a
+	}
+	a.sending++
+	d.sending++
+	if a.failing {
+		d.failing++
+	}
+	return true
+}
+
+// release gives back the places of records that are not sent after all.
+func (d *delivery) release(claims ...Claim) {
+	if len(claims) == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range claims {
+		d.left(c.Account, d.accounts[c.Account].failing)
+	}
+}
+
+// hand has records sent whose places are reserved.
+func (d *delivery) hand(claims []Claim) {
+	if len(claims) == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range claims {
+		if !d.closed {
+			d.sends.Go(func() { d.send(c) })
+		}
+	}
+}
+
 // send sends one record and notes the answer. Without an answer that is noted,
 // the record is due again when its lease ends.
-func (d *delivery) send(ctx context.Context, c Claim) {
-	answer := d.sender.Send(ctx, c.EventID, c.Body)
-	defer wake(d.done)
-	d.left(c, answer)
-	if answer != nil && ctx.Err() != nil {
+func (d *delivery) send(c Claim) {
+	answer := d.sender.Send(d.ctx, c.EventID, c.Body)
+	final := errors.Is(answer, usage.ErrRefused)
+	d.answered(c, answer, final)
+	if answer != nil && d.ctx.Err() != nil {
 		return // cut short
 	}
 	s := d.store
-	final := errors.Is(answer, usage.ErrRefused)
 	wait := backoff.Delay(c.Attempts, retryMin, retryMax, rand.Float64())
-	_ = s.do(context.WithoutCancel(ctx), call{order: "0" + c.EventID, patient: true, kept: true}, func(t *tx) error {
+	_ = s.do(context.WithoutCancel(d.ctx), call{order: "0" + c.EventID, patient: true, kept: true}, func(t *tx) error {
 		switch {
 		case answer == nil:
 			_, err := t.acknowledge(c.EventID, delivered)
@@ -167,34 +219,38 @@ func (d *delivery) send(ctx context.Context, c Claim) {
 			"do", "settle the reason with the usage integration; it is offered again every hour, and by the command usage retry")
 	default:
 		s.counts.retries.Inc()
-		time.AfterFunc(wait, func() { wake(d.done) })
+		time.AfterFunc(wait, func() { wake(s.wakeDelivery) })
 	}
 }
 
-// left notes that a record is no longer on its way.
-func (d *delivery) left(c Claim, answer error) {
+// answered notes that a record is no longer on its way.
+func (d *delivery) answered(c Claim, answer error, final bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a := d.accounts[c.Account]
+	failed := answer != nil && !final
+	d.left(c.Account, failed)
+	if failed && !d.silent {
+		d.store.config.Logger.Warn("a usage record could not be delivered; it stays in the store and is sent again", "event_id", c.EventID, "cause", answer)
+	}
+	d.silent = failed
+	wake(d.freed)
+}
+
+// left frees a place of an account, which fails or does not from now on.
+func (d *delivery) left(name string, failing bool) {
+	a := d.accounts[name]
 	a.sending--
 	d.sending--
 	if a.failing {
 		d.failing--
 	}
-	failed := answer != nil && !errors.Is(answer, usage.ErrRefused)
-	if failed != a.failing {
-		a.failing = failed
-		if failed {
-			d.failing += a.sending
-		} else {
-			d.failing -= a.sending
-		}
+	if failing && !a.failing {
+		d.failing += a.sending
+	} else if a.failing && !failing {
+		d.failing -= a.sending
 	}
-	if a.sending == 0 && !a.failing {
-		delete(d.accounts, c.Account)
+	a.failing = failing
+	if a.sending == 0 && !failing {
+		delete(d.accounts, name)
 	}
-	if failed && !d.silent {
-		d.store.config.Logger.Warn("a usage record could not be delivered; it stays in the store and is sent again", "event_id", c.EventID, "cause", answer)
-	}
-	d.silent = failed
 }

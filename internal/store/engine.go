@@ -310,11 +310,14 @@ func (s *session) prepare(ctx context.Context, query string) (_ *sql.Stmt, err e
 // tx is the transaction that calls share. Its methods note an error of the
 // database, which ends it.
 type tx struct {
-	ctx     context.Context
-	session *session
-	store   *Store
-	now     int64 // microseconds, by the clock of the database
-	failed  error
+	ctx      context.Context
+	session  *session
+	store    *Store
+	now      int64 // microseconds, by the clock of the database
+	failed   error
+	delivery *delivery // nil where records are not delivered, or not now
+	claims   []Claim   // what delivery gets once the transaction is confirmed
+	left     bool      // records are due that are not among them
 }
 
 func (t *tx) note(err error) error {

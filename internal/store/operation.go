@@ -36,18 +36,20 @@ type Operation struct {
 	Reason, PlanID          string // billing's
 	ErrorType, ErrorMessage string // of a rejection
 
-	sequence int64
-	slot     bool
+	sequence  int64
+	followed  bool
+	slot      bool
+	slotUntil int64
 }
 
-const operationColumns = `seq, id, action, account, request_id, requested_at, closes_at, leader, outcome, corrected,
-	slot, accepted_at, reached_at, ended_at, reason, plan_id, error_type, error_message`
+const operationColumns = `seq, id, action, account, request_id, requested_at, closes_at, leader, followed, outcome, corrected,
+	slot, slot_until, accepted_at, reached_at, ended_at, reason, plan_id, error_type, error_message`
 
 // scanOperation reads operationColumns.
 func scanOperation(scan func(...any) error) (op Operation, err error) {
 	var requested, closes, accepted, reached, ended int64
-	err = scan(&op.sequence, &op.ID, &op.Action, &op.Account, &op.RequestID, &requested, &closes, &op.Leader, &op.Outcome, &op.Corrected,
-		&op.slot, &accepted, &reached, &ended, &op.Reason, &op.PlanID, &op.ErrorType, &op.ErrorMessage)
+	err = scan(&op.sequence, &op.ID, &op.Action, &op.Account, &op.RequestID, &requested, &closes, &op.Leader, &op.followed, &op.Outcome, &op.Corrected,
+		&op.slot, &op.slotUntil, &accepted, &reached, &ended, &op.Reason, &op.PlanID, &op.ErrorType, &op.ErrorMessage)
 	op.RequestedAt, op.ClosesAt, op.AcceptedAt, op.ReachedAt, op.EndedAt = timeOf(requested), timeOf(closes), timeOf(accepted), timeOf(reached), timeOf(ended)
 	return op, err
 }
@@ -86,37 +88,45 @@ var ErrTooManyKeys = errors.New("too many idempotency keys")
 
 // insert is rows 1 to 5 of the table.
 func (t *tx) insert(w Write) (Decision, Operation, error) {
-	op, err := t.find(w.ID)
-	if err != nil || op.ID != "" { // 5; published only if it is open and in time, which its process knows
-		return leads(op), op, err
-	}
 	if w.Key != "" {
+		if op, err := t.find(w.ID); err != nil || op.ID != "" {
+			return leads(op), op, err
+		}
 		known, err := t.keyed(w.Account, w.Key)
 		if err != nil || known.ID != "" { // 4
 			return Known, known, err
 		}
 		if err := t.roomForKey(w.Account); err != nil {
-			return 0, op, err
+			return 0, Operation{}, err
 		}
 	}
-	if err := errors.Join(t.room(), t.freeSlot(w.Action == lifecycle.Stop)); err != nil {
-		return 0, op, err
+	if err := t.room(); err != nil {
+		return 0, Operation{}, err
 	}
 	mayJoin := w.Action == lifecycle.Start && (w.Join || w.Key != "")
 	for range 3 { // who frees or takes the slot meanwhile has committed by the second time
 		leader, err := t.holder()
 		switch {
 		case err != nil:
-			return 0, op, err
+			return 0, leader, err
 		case leader.ID != "" && mayJoin:
 			return t.join(w, leader)
 		}
-		slot := w.Action == lifecycle.Start && leader.ID == ""
-		if op, err = t.add(w, "", slot); err != nil || op.ID != "" { // 1
+		op, err := t.add(w, "", w.Action == lifecycle.Start && leader.ID == "")
+		if err == nil && op.ID != "" { // 1
+			if w.Action == lifecycle.Stop && leader.ID != "" {
+				err = t.freeSlot()
+			}
 			return Lead, op, errors.Join(err, t.useKey(w, op))
 		}
+		if err == nil {
+			op, err = t.find(w.ID)
+		}
+		if err != nil || op.ID != "" { // 5; published only if it is open and in time, which its process knows
+			return leads(op), op, err
+		}
 	}
-	return 0, op, errors.New("the start slot changes hands all the time")
+	return 0, Operation{}, errors.New("the start slot changes hands all the time")
 }
 
 func leads(op Operation) Decision {
@@ -133,8 +143,12 @@ func (t *tx) join(w Write, leader Operation) (Decision, Operation, error) {
 		return Attached, own, errors.Join(err, t.useKey(w, own))
 	}
 	op, err := t.add(w, leader.ID, false)
+	if err == nil && op.ID == "" { // 5
+		op, err = t.find(w.ID)
+		return leads(op), op, err
+	}
 	if err == nil {
-		err = t.useKey(w, op)
+		err = errors.Join(t.useKey(w, op), t.follow(leader))
 	}
 	if err == nil && leader.Outcome == lifecycle.Accepted {
 		op, err = t.end(op.ID, replyYes, End{})
@@ -142,8 +156,17 @@ func (t *tx) join(w Write, leader Operation) (Decision, Operation, error) {
 	return Joined, op, err
 }
 
-// add inserts an operation with its `requested` record. It returns none when the
-// slot was to be taken and is not free.
+// follow notes that an operation has joined leader, whose row is locked.
+func (t *tx) follow(leader Operation) error {
+	if leader.followed {
+		return nil
+	}
+	_, err := t.exec(`update operations set followed = 1 where id = $1`, leader.ID)
+	return err
+}
+
+// add inserts an operation with its `requested` record. It returns none where its id
+// is taken, or the slot was to be and is not free.
 func (t *tx) add(w Write, leader string, slot bool) (op Operation, err error) {
 	op = Operation{
 		ID: w.ID, Action: w.Action, Account: w.Account, RequestID: w.RequestID, Leader: leader, slot: slot,
@@ -151,10 +174,10 @@ func (t *tx) add(w Write, leader string, slot bool) (op Operation, err error) {
 		Reason: w.Reason, PlanID: w.PlanID,
 	}
 	until := timeOf(t.now).Add(permission + t.store.config.Timeout)
-	n, err := t.exec(`insert into operations (id, action, account, request_id, requested_at, closes_at, leader, outcome, corrected,
+	n, err := t.exec(`insert into operations (id, action, account, request_id, requested_at, closes_at, leader, followed, outcome, corrected,
 		slot, slot_until, accepted_at, reached_at, ended_at, provider, reason, plan_id, error_type, error_message)
-		values ($1, $2, $3, $4, $5, $6, $7, '', 0, $8, $9, 0, 0, 0, '', $10, $11, '', '')
-		on conflict (slot) where slot = 1 do nothing`,
+		values ($1, $2, $3, $4, $5, $6, $7, 0, '', 0, $8, $9, 0, 0, 0, '', $10, $11, '', '')
+		on conflict do nothing`,
 		op.ID, op.Action, op.Account, op.RequestID, micros(op.RequestedAt), micros(op.ClosesAt), op.Leader, number(slot), micros(until), op.Reason, op.PlanID)
 	if err != nil || n == 0 {
 		return Operation{}, err
@@ -168,12 +191,18 @@ func (t *tx) find(id string) (Operation, error) {
 	return t.one(`where id = $1`+t.store.engine.forUpdate, id)
 }
 
-// holder returns the start that has the slot, locked.
-func (t *tx) holder() (Operation, error) { return t.one(`where slot = 1` + t.store.engine.forUpdate) }
+// holder returns the start that has the slot, locked; none, and the slot is free,
+// where that took too long.
+func (t *tx) holder() (Operation, error) {
+	op, err := t.one(`where slot = 1` + t.store.engine.forUpdate)
+	if err == nil && op.ID != "" && op.slotUntil <= t.now {
+		return Operation{}, t.freeSlot()
+	}
+	return op, err
+}
 
-// freeSlot frees the slot of a start that took too long, or of any.
-func (t *tx) freeSlot(any bool) error {
-	_, err := t.exec(`update operations set slot = 0 where slot = 1 and (slot_until <= $1 or $2 = 1)`, t.now, number(any))
+func (t *tx) freeSlot() error {
+	_, err := t.exec(`update operations set slot = 0 where slot = 1`)
 	return err
 }
 
@@ -228,9 +257,9 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 	case to == from:
 		return op, nil
 	case do&takeID != 0:
-		_, err := t.exec(`insert into operations (`+`id, action, account, request_id, requested_at, closes_at, leader, outcome, corrected,
+		_, err := t.exec(`insert into operations (id, action, account, request_id, requested_at, closes_at, leader, followed, outcome, corrected,
 			slot, slot_until, accepted_at, reached_at, ended_at, provider, reason, plan_id, error_type, error_message)
-			values ($1, '', '', '', 0, 0, '', $2, 0, 0, 0, 0, 0, $3, '', '', '', '', '') on conflict (id) do nothing`, id, lifecycle.NotSent, t.now)
+			values ($1, '', '', '', 0, 0, '', 0, $2, 0, 0, 0, 0, 0, $3, '', '', '', '', '') on conflict (id) do nothing`, id, lifecycle.NotSent, t.now)
 		return Operation{ID: id, Outcome: lifecycle.NotSent}, err
 	}
 	op.Outcome, op.Corrected, op.EndedAt = outcome(to, e), to == corrected, timeOf(t.now)
@@ -251,7 +280,7 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 	if err == nil && do&freeKeys != 0 {
 		_, err = t.exec(`delete from keys where operation = $1`, id)
 	}
-	if err == nil && do&fan != 0 {
+	if err == nil && do&fan != 0 && op.followed {
 		err = t.fan(id, e)
 	}
 	return op, err
@@ -288,15 +317,13 @@ func (t *tx) decide(id string) (Decision, Operation, error) {
 		op, err = t.end(id, abandoned, End{}) // 16
 		return Joined, op, err
 	}
-	if err := t.freeSlot(false); err != nil {
-		return Joined, op, err
-	}
 	holder, err := t.holder()
 	switch {
 	case err != nil:
 		return Joined, op, err
 	case holder.ID != "": // 15
-		if _, err = t.exec(`update operations set leader = $2 where id = $1`, id, holder.ID); err == nil && holder.Outcome == lifecycle.Accepted {
+		_, err = t.exec(`update operations set leader = $2 where id = $1`, id, holder.ID)
+		if err = errors.Join(err, t.follow(holder)); err == nil && holder.Outcome == lifecycle.Accepted {
 			op, err = t.end(id, replyYes, End{})
 		}
 		op.Leader = holder.ID

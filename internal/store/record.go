@@ -54,22 +54,38 @@ func (t *tx) addRecord(op Operation, position int, took time.Duration) error {
 	if err != nil {
 		return err
 	}
-	first := due
-	if t.store.config.Records == KeepRecords {
+	first, dueAt := due, t.now
+	switch {
+	case t.store.config.Records == KeepRecords:
 		first = delivered
-	}
-	if t.store.engine.forUpdate != "" {
-		// A replica that acknowledges the record before this one, at the same time,
-		// would not see this one, nor this the acknowledgement.
-		if _, err := t.strings(`select event_id from records where operation = $1 and state < 3 order by position`+t.store.engine.forUpdate, op.ID); err != nil {
+	case position > positionRequested:
+		// Locked, since a replica that acknowledges the record before this one at the same
+		// time would not see this one, nor this the acknowledgement.
+		before, err := t.strings(`select event_id from records where operation = $1 and state < 3 order by position`+t.store.engine.forUpdate, op.ID)
+		if err != nil {
 			return err
 		}
+		if len(before) > 0 {
+			first = blocked
+		}
+	}
+	if first == due {
+		dueAt = t.send(Claim{EventID: r.EventID, Account: op.Account, Body: body})
 	}
 	_, err = t.exec(`insert into records (event_id, operation, position, account, body, state, created_at, due_at, attempts, delivered_at, reason)
-		select $1, $2, $3, $4, $5, case when exists(select 1 from records where operation = $2 and state < 3)
-		then 0 else cast($6 as integer) end, cast($7 as bigint), cast($7 as bigint), 0, 0, ''`,
-		r.EventID, op.ID, position, op.Account, string(body), first, t.now)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, '')`, r.EventID, op.ID, position, op.Account, string(body), first, t.now, dueAt)
 	return err
+}
+
+// send takes a record that becomes due for this process to send once the transaction
+// is confirmed, if it has room; and returns from when on others may.
+func (t *tx) send(c Claim) (dueAt int64) {
+	if t.delivery.reserve(c.Account) {
+		t.claims = append(t.claims, c)
+		return t.now + (t.store.config.Timeout + leaseSlack).Microseconds()
+	}
+	t.left = true
+	return t.now
 }
 
 // Claim is a record to be sent.
@@ -80,10 +96,9 @@ type Claim struct {
 	Attempts int // that failed before
 }
 
-// claim takes at most most records that are due, of each account at most room, and
-// of accounts after the one named by after, so that none comes twice before all
-// others had their turn. They are not due again before lease has passed.
-func (t *tx) claim(after string, most int, lease time.Duration, room func(account string) int) (claims []Claim, last string, err error) {
+// claim takes at most most records that were left, of accounts after the one named
+// by after, so that none comes twice before all others had their turn.
+func (t *tx) claim(after string, most int) (last string, err error) {
 	// A loose scan of the index: it costs a step for each account, whatever an
 	// account has waiting.
 	accounts, err := t.strings(`with recursive heads (account) as (
@@ -93,32 +108,41 @@ func (t *tx) claim(after string, most int, lease time.Duration, room func(accoun
 		) select account from heads where account is not null
 		and (select min(due_at) from records where state = 1 and records.account = heads.account) <= $2 limit $3`, after, t.now, most)
 	if err != nil {
-		return nil, after, err
+		return after, err
 	}
 	for _, account := range accounts {
-		if len(claims) == most {
-			return claims, last, nil
+		if len(t.claims) >= most {
+			return last, nil
 		}
 		last = account
-		own, err := t.due(account, min(room(account), most-len(claims)))
+		own, err := t.due(account, min(t.delivery.room(account), most-len(t.claims)))
 		if err != nil {
-			return nil, after, err
+			return after, err
 		}
 		for _, c := range own {
-			n, err := t.exec(`update records set due_at = $2 where event_id = $1 and state = 1 and due_at <= $3`,
-				c.EventID, t.now+lease.Microseconds(), t.now)
-			if err != nil {
-				return nil, after, err
-			}
-			if n == 1 { // otherwise another replica has it
-				claims = append(claims, c)
+			if err := t.take(c); err != nil {
+				return after, err
 			}
 		}
 	}
 	if len(accounts) < most {
 		last = "" // all had their turn
 	}
-	return claims, last, nil
+	return last, nil
+}
+
+// take claims a record that was left, unless another replica does.
+func (t *tx) take(c Claim) error {
+	dueAt := t.send(c)
+	if dueAt == t.now {
+		return nil // no room any more
+	}
+	n, err := t.exec(`update records set due_at = $2 where event_id = $1 and state = 1 and due_at <= $3`, c.EventID, dueAt, t.now)
+	if err == nil && n == 0 {
+		t.claims = t.claims[:len(t.claims)-1]
+		t.delivery.release(c)
+	}
+	return err
 }
 
 func (t *tx) due(account string, limit int) (claims []Claim, err error) {
@@ -145,14 +169,20 @@ func (t *tx) acknowledge(eventID string, as int) (known bool, err error) {
 	if as == dropped {
 		from = `state = 2`
 	}
-	n, err := t.exec(`update records set state = $2, delivered_at = $3 where event_id = $1 and `+from, eventID, as, t.now)
-	if err != nil || n == 0 {
+	var operation string
+	known, err = t.scan([]any{&operation}, `update records set state = $2, delivered_at = $3 where event_id = $1 and `+from+` returning operation`,
+		eventID, as, t.now)
+	if err != nil || !known {
 		return false, err
 	}
-	_, err = t.exec(`update records set state = 1, due_at = $2 where state = 0
-		and operation = (select operation from records where event_id = $1)
-		and position = (select min(position) from records where state = 0 and operation = (select operation from records where event_id = $1))`,
-		eventID, t.now)
+	var next Claim
+	var body string
+	found, err := t.scan([]any{&next.EventID, &next.Account, &body},
+		`select event_id, account, body from records where operation = $1 and state = 0 order by position limit 1`, operation)
+	if err == nil && found {
+		next.Body = json.RawMessage(body)
+		_, err = t.exec(`update records set state = 1, due_at = $2 where event_id = $1`, next.EventID, t.send(next))
+	}
 	return true, err
 }
 
@@ -169,5 +199,6 @@ func (t *tx) retry(eventID string, wait time.Duration, reason string) error {
 
 // offer makes parked records due that have rested, or all.
 func (t *tx) offer(all bool) (int64, error) {
+	t.left = true
 	return t.exec(`update records set state = 1, due_at = $1, attempts = 0 where state = 2 and (due_at <= $1 or $2 = 1)`, t.now, number(all))
 }

@@ -11,6 +11,7 @@ create table operations (
 	requested_at  bigint not null,
 	closes_at     bigint not null, -- without an end by then it ends as unknown
 	leader        text not null,   -- the id of the operation whose end it waits for or has had
+	followed      integer not null, -- others have joined it
 	outcome       text not null,   -- empty while open
 	corrected     integer not null, -- the outcome was unknown first
 	slot          integer not null, -- it is the start that others may join

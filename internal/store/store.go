@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -77,6 +78,8 @@ type Store struct {
 	// Both have room for one signal; an unread one stands for any number.
 	wakeWriter, wakeDelivery chan struct{}
 
+	delivery atomic.Pointer[delivery] // nil while nothing is delivered
+
 	// mu guards what follows. It is never held over I/O.
 	mu           sync.Mutex
 	ran, closed  bool
@@ -134,6 +137,9 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open the operations store: %w", err), s.release())
 	}
 	s.count(config.Metrics)
+	if !config.Idle {
+		s.keep(call{order: "0"}, (*tx).begin)
+	}
 	return s, nil
 }
 

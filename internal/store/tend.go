@@ -53,17 +53,19 @@ func (s *Store) count(set *metrics.Set) {
 	}
 }
 
+// begin is the first thing that a process writes.
+func (t *tx) begin() error {
+	_, err := t.offer(true)
+	if err == nil && t.store.files != nil { // claims of a process that is gone
+		_, err = t.exec(`update records set due_at = $1 where state = 1 and due_at > $1`, t.now)
+	}
+	return errors.Join(err, t.setBack())
+}
+
 // tend does what is to be done from time to time. Its errors are told by the
 // writer, and each thing is done again later.
 func (s *Store) tend(ctx context.Context) {
 	was := s.config.Now().Round(0)
-	_ = s.do(ctx, call{order: "0"}, func(t *tx) error {
-		_, err := t.offer(true)
-		if err == nil && s.files != nil { // claims of a process that is gone
-			_, err = t.exec(`update records set due_at = $1 where state = 1 and due_at > $1`, t.now)
-		}
-		return errors.Join(err, t.setBack())
-	})
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
 	for pruned := time.Now(); ; {

@@ -274,13 +274,19 @@ func (s *Store) transact(batch []*call) (results []result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	committed := false
+	t := &tx{ctx: ctx, session: session, store: s, now: s.config.Now().UnixMicro(), delivery: s.delivery.Load()}
+	if s.config.URL == "" {
+		t.ctx = context.Background() // a goroutine for each statement, which does not end a sync that hangs either
+	}
+	committed, confirmed := false, false
 	defer func() {
 		if !committed {
 			s.abandon(session)
 		}
+		if !confirmed {
+			t.delivery.release(t.claims...)
+		}
 	}()
-	t := &tx{ctx: ctx, session: session, store: s, now: s.config.Now().UnixMicro()}
 	if _, err := t.exec(s.engine.begin); err != nil {
 		return nil, err
 	}
@@ -305,7 +311,15 @@ func (s *Store) transact(batch []*call) (results []result, err error) {
 	if s.engine.warned.Load() {
 		return nil, errWarned
 	}
-	return results, s.files.check()
+	if err := s.files.check(); err != nil {
+		return nil, err
+	}
+	confirmed = true
+	t.delivery.hand(t.claims)
+	if t.left {
+		wake(s.wakeDelivery)
+	}
+	return results, nil
 }
 
 // finish tells the callers, and notes whether the store takes writes.
@@ -329,7 +343,6 @@ func (s *Store) finish(batch []*call, results []result, err error) {
 	if err != nil {
 		s.counts.failures.Inc()
 	}
-	wake(s.wakeDelivery)
 	unconfirmed := result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, err)}
 	for i, c := range batch {
 		switch {

@@ -32,6 +32,7 @@ type options struct {
 	flat    int // requests of the part that watches memory, a fifth of them with new tokens
 	idle    int // connections of the part on idle memory
 	growth  bool
+	beside  string // the program of another build, whose writes are measured as well
 }
 
 func main() {
@@ -51,6 +52,7 @@ func run(ctx context.Context) {
 	flag.IntVar(&o.rounds, "rounds", 11, "rounds of each comparison")
 	flag.IntVar(&o.seconds, "seconds", 1, "turn of one server in a round")
 	flag.BoolVar(&o.growth, "growth", false, "measure cost as work grows, in place of everything else")
+	flag.StringVar(&o.beside, "beside", "", "program of another build to measure the writes of as well")
 	only := flag.String("only", "", "parts to run, comma-separated; empty for all")
 	out := flag.String("out", "docs/bench", "directory to write the report to; empty to print it only")
 	quick := flag.Bool("quick", false, "less than a minute, coarse, printed only")

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,9 +32,17 @@ func startPlatform() (*platform.Platform, error) {
 // eventsSpec is the gateway in events mode with everything on, at its defaults
 // but for env.
 func eventsSpec(name string, p *platform.Platform, env ...string) spec {
+	return eventsSpecOf(gateway, name, p, env...)
+}
+
+// eventsSpecOf is the same for another build of the gateway.
+func eventsSpecOf(program, name string, p *platform.Platform, env ...string) spec {
 	return spec{name: name, wants: eventsDocument, command: func(dir, addr string) *exec.Cmd {
 		data := must(os.MkdirTemp(dir, "data-"))
-		cmd := exec.Command(filepath.Join(dir, gateway), "--addr", addr, "--admin-addr", "unix:"+adminSocket(dir, addr),
+		if !filepath.IsAbs(program) {
+			program = filepath.Join(dir, program)
+		}
+		cmd := exec.Command(program, "--addr", addr, "--admin-addr", "unix:"+adminSocket(dir, addr),
 			"--backend", "events", "--events-url", p.URL(), "--billing-backend", "events", "--usage-backend", "events")
 		cmd.Env = append([]string{"BUS_API_TOKEN=" + p.ProviderToken(), "BUS_VM_DATA_DIR=" + data}, env...)
 		return cmd
@@ -57,8 +66,9 @@ func adminSocket(dir, addr string) string {
 	return filepath.Join(dir, "admin-"+port)
 }
 
-// metric reads one counter or gauge of a gateway in events mode.
-func (b *bench) metric(ctx context.Context, s *server, name string) float64 {
+// metric reads one counter or gauge of a gateway in events mode, under the first of
+// these names that it has.
+func (b *bench) metric(ctx context.Context, s *server, names ...string) float64 {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", adminSocket(b.dir, s.addr))
 	}}
@@ -66,17 +76,18 @@ func (b *bench) metric(ctx context.Context, s *server, name string) float64 {
 	response := must(transport.RoundTrip(request))
 	defer response.Body.Close()
 	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		if slices.Contains(names, name) {
 			return must(strconv.ParseFloat(value, 64))
 		}
 	}
-	check(fmt.Errorf("no metric %s", name))
+	check(fmt.Errorf("no metric %v", names))
 	return 0
 }
 
 // drained waits until a gateway has delivered all of its usage records.
 func (b *bench) drained(ctx context.Context, s *server) {
-	for b.metric(ctx, s, "bus_vm_usage_waiting_records") > 0 {
+	for b.metric(ctx, s, "bus_vm_usage_waiting_records", "bus_vm_outbox_records") > 0 {
 		check(pause(ctx, 100*time.Millisecond))
 	}
 }

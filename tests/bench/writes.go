@@ -49,6 +49,58 @@ func (b *bench) writes(ctx context.Context) {
 	b.fixedRate(ctx, ours, plain[0], plain[1], disk[len(disk)/2], disk[len(disk)*99/100])
 	b.groupCommit(ctx, ours)
 	check(wrong(p))
+	if b.beside != "" {
+		b.otherBuild(ctx)
+	}
+}
+
+// otherBuild compares writes with those of the program of another build, each with a
+// platform of its own.
+func (b *bench) otherBuild(ctx context.Context) {
+	type row struct{ lone, many, fixed []shots }
+	const this, other = gatewayName, "the other build"
+	names, programs := []string{this, other}, map[string]string{this: gateway, other: b.beside}
+	servers, rows := map[string]*server{}, map[string]*row{}
+	for _, name := range names {
+		p := must(startPlatform())
+		defer p.Close()
+		servers[name] = b.start(ctx, eventsSpecOf(programs[name], name, p))
+		defer servers[name].stop()
+		rows[name] = &row{}
+	}
+	token := b.mint.token(good)
+	for range b.fewer() {
+		for _, name := range names {
+			s, r := servers[name], rows[name]
+			spent := func(shoot func() shots) shots { // delivery is part of the cost
+				before := cpuTime(s.cmd.Process.Pid)
+				result := shoot()
+				b.drained(ctx, s)
+				result.cpu = cpuTime(s.cmd.Process.Pid) - before
+				return result
+			}
+			r.lone = append(r.lone, spent(func() shots { return s.closedLoop(ctx, token, 300*b.seconds, 1) }))
+			r.fixed = append(r.fixed, spent(func() shots {
+				return s.openLoop(ctx, token, writeRate*3*b.seconds, writeRate, writeConnections)
+			}))
+			r.many = append(r.many, spent(func() shots { return s.closedLoop(ctx, token, 4000*b.seconds, groupWriters) }))
+		}
+	}
+	section := b.report.section("Writes beside another build", "Starts in events mode, entitlement and usage on; CPU with the delivery of their records.",
+		"", "alone: p50 ms", "CPU µs", fmt.Sprintf("%d/s: p50 ms", writeRate), "CPU µs", fmt.Sprintf("%d writers: a second", groupWriters), "p50 ms", "CPU µs")
+	of := func(list []shots, value func(shots) float64) string {
+		var values []float64
+		for _, x := range list {
+			values = append(values, value(x))
+		}
+		return spreadOf(values).String()
+	}
+	median := func(x shots) float64 { return milliseconds(x.quantile(.5)) }
+	for _, name := range names {
+		r := rows[name]
+		section.row(name, of(r.lone, median), of(r.lone, shots.perWrite), of(r.fixed, median), of(r.fixed, shots.perWrite),
+			of(r.many, shots.throughput), of(r.many, median), of(r.many, shots.perWrite))
+	}
 }
 
 // wrong fails a run that broke what the platform holds its clients to.
