@@ -30,7 +30,7 @@ import (
 // refusing is a usage integration that takes nothing.
 type refusing struct{}
 
-func (refusing) Send(context.Context, string, json.RawMessage) error {
+func (refusing) Send(context.Context, string, usage.Record) error {
 	return fmt.Errorf("%w: no such plan", usage.ErrRefused)
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -27,7 +28,8 @@ func (r *receiver) bodies() (byID map[string]string, order string) {
 	defer r.mu.Unlock()
 	byID = map[string]string{}
 	for _, c := range r.received {
-		byID[c.EventID] = string(c.Body)
+		body, _ := json.Marshal(c.Record)
+		byID[c.EventID] = string(body)
 		order += c.EventID + " "
 	}
 	return byID, order
@@ -74,7 +76,7 @@ func TestBackup(t *testing.T) {
 			config.Timeout = time.Second // so that what was on its way when the backup was taken is due soon
 			backUp := engine(t, &config)
 			var here atomic.Bool
-			s, first := running(t, config), &receiver{answer: func(context.Context, Claim) error {
+			s, first := running(t, config), &receiver{answer: func(context.Context, sending) error {
 				if !here.Load() {
 					return errBusy
 				}
@@ -126,7 +128,7 @@ func TestBackup(t *testing.T) {
 			has(first, "the store that was backed up delivers", ids...)
 
 			restored.Metrics = metrics.NewSet()
-			r, second := running(t, restored), &receiver{answer: func(context.Context, Claim) error { return nil }}
+			r, second := running(t, restored), &receiver{answer: func(context.Context, sending) error { return nil }}
 			delivering(t, r, second)
 			has(second, "the backup delivers", ids...)
 			_, err := r.Reply(t.Context(), open.ID, true, End{})

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"sync"
@@ -14,11 +13,11 @@ import (
 
 const (
 	// maxSending is how many records are on their way at a time: 1,000 a second
-	// with answers that take 60 ms. Of one account there are at most maxOfAccount;
-	// of one whose last record failed, one, and of all such accounts maxFailing.
-	maxSending   = 64
-	maxOfAccount = 16
-	maxFailing   = 16
+	// with answers that take 120 ms. One account has at most half as many as there
+	// are places free; one whose last record failed has one, and all such accounts
+	// have maxFailing.
+	maxSending = 128
+	maxFailing = 16
 	// A record that failed is sent again after retryMin, doubled each time up to
 	// retryMax.
 	retryMin = 200 * time.Millisecond
@@ -28,18 +27,19 @@ const (
 	pollEvery = time.Second
 	// claimRest is between two claims, so that places that become free meanwhile
 	// share one.
-	claimRest = 10 * time.Millisecond
+	claimRest = 20 * time.Millisecond
 	// leaseSlack is how much longer than one attempt a claim lasts.
 	leaseSlack = 5 * time.Second
 	// maxReason bounds why a record is parked, in bytes.
 	maxReason = 1000
 )
 
-// Sender hands a record to the usage integration. Nil means acknowledged; an error
-// that wraps usage.ErrRefused is final; after any other it is sent again. It
-// returns within Config.Timeout, and soon after ctx ends.
+// Sender hands a record to the usage integration under an id, which is the same each
+// time. Nil means acknowledged; an error that wraps usage.ErrRefused is final; after
+// any other it is sent again. It returns within Config.Timeout, and soon after ctx
+// ends.
 type Sender interface {
-	Send(ctx context.Context, eventID string, body json.RawMessage) error
+	Send(ctx context.Context, id string, record usage.Record) error
 }
 
 // delivery sends the records of a store. The process that makes a record due sends
@@ -130,14 +130,15 @@ func (d *delivery) room(name string) int {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	free := maxSending - d.sending
 	switch a := d.accounts[name]; {
 	case d.closed:
 		return 0
 	case a == nil:
-		return min(maxOfAccount, maxSending-d.sending)
+		return free / 2
 	case !a.failing:
-		return min(maxOfAccount-a.sending, maxSending-d.sending)
-	case a.sending > 0 || d.failing >= maxFailing || d.sending >= maxSending:
+		return max(0, free/2-a.sending)
+	case a.sending > 0 || d.failing >= maxFailing || free == 0:
 		return 0
 	}
 	return 1
@@ -145,7 +146,7 @@ func (d *delivery) room(name string) int {
 
 // reserve takes a place for a record of an account, if there is one.
 func (d *delivery) reserve(name string) bool {
-	if d.room(name) <= 0 { // the writer alone takes places
+	if d.room(name) == 0 { // the writer alone takes places
 		return false
 	}
 	d.mu.Lock()
@@ -164,58 +165,58 @@ func (d *delivery) reserve(name string) bool {
 }
 
 // release gives back the places of records that are not sent after all.
-func (d *delivery) release(claims ...Claim) {
+func (d *delivery) release(claims ...Operation) {
 	if len(claims) == 0 {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, c := range claims {
-		d.left(c.Account, d.accounts[c.Account].failing)
+	for _, op := range claims {
+		d.left(op.Account, d.accounts[op.Account].failing)
 	}
 }
 
 // hand has records sent whose places are reserved.
-func (d *delivery) hand(claims []Claim) {
+func (d *delivery) hand(claims []Operation) {
 	if len(claims) == 0 {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, c := range claims {
+	for _, op := range claims {
 		if !d.closed {
-			d.sends.Go(func() { d.send(c) })
+			d.sends.Go(func() { d.send(op) })
 		}
 	}
 }
 
-// send sends one record and notes the answer. Without an answer that is noted,
-// the record is due again when its lease ends.
-func (d *delivery) send(c Claim) {
-	answer := d.sender.Send(d.ctx, c.EventID, c.Body)
+// send sends the record of op that is next and notes the answer. Without an answer
+// that is noted, it is due again when its lease ends.
+func (d *delivery) send(op Operation) {
+	s, eventID := d.store, op.eventID()
+	answer := d.sender.Send(d.ctx, op.deliveryID(), op.record(op.sent))
 	final := errors.Is(answer, usage.ErrRefused)
-	d.answered(c, answer, final)
+	d.answered(op.Account, eventID, answer, final)
 	if answer != nil && d.ctx.Err() != nil {
 		return // cut short
 	}
-	s := d.store
-	wait := backoff.Delay(c.Attempts, retryMin, retryMax, rand.Float64())
-	_ = s.do(context.WithoutCancel(d.ctx), call{order: "0" + c.EventID, patient: true, kept: true}, func(t *tx) error {
+	wait := backoff.Delay(op.attempts, retryMin, retryMax, rand.Float64())
+	_ = s.do(context.WithoutCancel(d.ctx), call{order: "0" + op.ID, patient: true, kept: true}, func(t *tx) error {
 		switch {
 		case answer == nil:
-			_, err := t.acknowledge(c.EventID, delivered)
+			_, err := t.acknowledge(op.ID, op.sent, false)
 			return err
 		case final:
 			reason := answer.Error()
-			return t.retry(c.EventID, parkedFor, reason[:min(len(reason), maxReason)])
+			return t.retry(op, parkedFor, reason[:min(len(reason), maxReason)])
 		}
-		return t.retry(c.EventID, wait, "")
+		return t.retry(op, wait, "")
 	})
 	switch {
 	case answer == nil:
 		s.counts.delivered.Inc()
 	case final:
-		s.config.Logger.Error("a usage record was refused and is parked", "event_id", c.EventID, "cause", answer,
+		s.config.Logger.Error("a usage record was refused and is parked", "event_id", eventID, "cause", answer,
 			"do", "settle the reason with the usage integration; it is offered again every hour, and by the command usage retry")
 	default:
 		s.counts.retries.Inc()
@@ -223,14 +224,14 @@ func (d *delivery) send(c Claim) {
 	}
 }
 
-// answered notes that a record is no longer on its way.
-func (d *delivery) answered(c Claim, answer error, final bool) {
+// answered notes that a record of an account is no longer on its way.
+func (d *delivery) answered(account, eventID string, answer error, final bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	failed := answer != nil && !final
-	d.left(c.Account, failed)
+	d.left(account, failed)
 	if failed && !d.silent {
-		d.store.config.Logger.Warn("a usage record could not be delivered; it stays in the store and is sent again", "event_id", c.EventID, "cause", answer)
+		d.store.config.Logger.Warn("a usage record could not be delivered; it stays in the store and is sent again", "event_id", eventID, "cause", answer)
 	}
 	d.silent = failed
 	wake(d.freed)

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,19 +18,20 @@ import (
 
 // receiver is a usage integration: what it answers is told by answer.
 type receiver struct {
-	answer func(ctx context.Context, c Claim) error
+	answer func(ctx context.Context, s sending) error
 
 	mu       sync.Mutex
-	received []Claim // acknowledged ones
+	received []sending // acknowledged ones
 	tried    int
 }
 
-func (r *receiver) Send(ctx context.Context, id string, body json.RawMessage) error {
-	var record usage.Record
-	if err := json.Unmarshal(body, &record); err != nil {
-		return err
-	}
-	c := Claim{EventID: id, Account: record.AccountID, Body: body}
+type sending struct {
+	id string
+	usage.Record
+}
+
+func (r *receiver) Send(ctx context.Context, id string, record usage.Record) error {
+	c := sending{id, record}
 	r.mu.Lock()
 	r.tried++
 	r.mu.Unlock()
@@ -48,7 +48,7 @@ func (r *receiver) accounts() (names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.received {
-		names = append(names, c.Account)
+		names = append(names, c.AccountID)
 	}
 	return names
 }
@@ -77,8 +77,9 @@ func acceptedStart(t *testing.T, s *Store, account string) Write {
 }
 
 func allDelivered(t *testing.T, s *Store, id string) bool {
-	records, err := s.Records(t.Context(), id)
+	op, err := s.Find(t.Context(), id)
 	require.NoError(t, err)
+	records := op.Records()
 	return !slices.ContainsFunc(records, func(r RecordState) bool { return r.DeliveredAt.IsZero() })
 }
 
@@ -93,8 +94,8 @@ func TestDeliveryIsFair(t *testing.T) {
 				acceptedStart(t, s, account)
 			}
 		}
-		r := &receiver{answer: func(ctx context.Context, c Claim) error {
-			switch c.Account {
+		r := &receiver{answer: func(ctx context.Context, c sending) error {
+			switch c.AccountID {
 			case "bad-1":
 				return errBusy
 			case "bad-2": // silent
@@ -121,7 +122,7 @@ func TestDeliveryKeepsTheOrderOfAnOperation(t *testing.T) {
 		s := running(t, config)
 		fails := 3
 		var mu sync.Mutex
-		r := &receiver{answer: func(_ context.Context, c Claim) error {
+		r := &receiver{answer: func(context.Context, sending) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if fails--; fails >= 0 {
@@ -144,7 +145,7 @@ func TestParkedRecords(t *testing.T) {
 		s := running(t, config)
 		var mu sync.Mutex
 		refuse := true
-		r := &receiver{answer: func(context.Context, Claim) error {
+		r := &receiver{answer: func(context.Context, sending) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if refuse {
@@ -181,8 +182,8 @@ func TestParkedRecords(t *testing.T) {
 func TestLateAcknowledgement(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
 		s := running(t, config)
-		r := &receiver{answer: func(ctx context.Context, c Claim) error {
-			s.Acknowledged(c.EventID) // by another replica
+		r := &receiver{answer: func(ctx context.Context, c sending) error {
+			s.Acknowledged(c.id) // by another replica
 			return errBusy
 		}}
 		delivering(t, s, r)

@@ -315,9 +315,9 @@ type tx struct {
 	store    *Store
 	now      int64 // microseconds, by the clock of the database
 	failed   error
-	delivery *delivery // nil where records are not delivered, or not now
-	claims   []Claim   // what delivery gets once the transaction is confirmed
-	left     bool      // records are due that are not among them
+	delivery *delivery   // nil where records are not delivered, or not now
+	claims   []Operation // what delivery gets once the transaction is confirmed
+	left     bool        // records are due that are not among them
 }
 
 func (t *tx) note(err error) error {

@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
-	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 
 // The metrics say what the store holds, and what was set aside.
@@ -31,15 +30,15 @@ func TestMetrics(t *testing.T) {
 		shows("bus_vm_store_healthy 1", "bus_vm_store_damaged_files 0", "bus_vm_store_commit_failures_total 0",
 			"bus_vm_usage_waiting_records 0", "bus_vm_usage_parked_records 0", "bus_vm_usage_oldest_record_age_seconds 0")
 		w := aWrite(lifecycle.Stop)
-		insert(t, s, w, Lead)
+		op := insert(t, s, w, Lead)
 		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
-			_, err := t.exec(`update records set created_at = created_at - 3600000000`)
+			_, err := t.exec(`update operations set due_since = due_since - 3600000000`)
 			return err
 		}))
 		shows("bus_vm_usage_waiting_records 1", "bus_vm_usage_parked_records 0")
 		eventually(t, func() bool { age := s.Stats().OldestAge; return age > 59*time.Minute && age < 61*time.Minute }, "an hour old")
 		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
-			return t.retry(usage.EventID(w.ID, usage.PhaseRequested), parkedFor, "no such account")
+			return t.retry(op, parkedFor, "no such account")
 		}))
 		shows("bus_vm_usage_waiting_records 1", "bus_vm_usage_parked_records 1", "bus_vm_usage_oldest_record_age_seconds 0")
 	})

@@ -40,17 +40,36 @@ type Operation struct {
 	followed  bool
 	slot      bool
 	slotUntil int64
+
+	// Of its usage records, see record.go.
+	durationMS, unknownMS int64
+	unknownAt             time.Time
+	joined                bool
+	records, sent         int
+	dueSince, dueAt       int64
+	attempts              int
+	parked                string
+	sentAt                [positions]time.Time
 }
 
 const operationColumns = `seq, id, action, account, request_id, requested_at, closes_at, leader, followed, outcome, corrected,
-	slot, slot_until, accepted_at, reached_at, ended_at, reason, plan_id, error_type, error_message`
+	slot, slot_until, accepted_at, reached_at, ended_at, reason, plan_id, error_type, error_message,
+	duration_ms, unknown_at, unknown_ms, joined, records, sent, due_since, due_at, attempts, parked,
+	requested_sent_at, ended_sent_at, corrected_sent_at`
 
 // scanOperation reads operationColumns.
 func scanOperation(scan func(...any) error) (op Operation, err error) {
-	var requested, closes, accepted, reached, ended int64
+	var requested, closes, accepted, reached, ended, unknown int64
+	var sent [positions]int64
 	err = scan(&op.sequence, &op.ID, &op.Action, &op.Account, &op.RequestID, &requested, &closes, &op.Leader, &op.followed, &op.Outcome, &op.Corrected,
-		&op.slot, &op.slotUntil, &accepted, &reached, &ended, &op.Reason, &op.PlanID, &op.ErrorType, &op.ErrorMessage)
+		&op.slot, &op.slotUntil, &accepted, &reached, &ended, &op.Reason, &op.PlanID, &op.ErrorType, &op.ErrorMessage,
+		&op.durationMS, &unknown, &op.unknownMS, &op.joined, &op.records, &op.sent, &op.dueSince, &op.dueAt, &op.attempts, &op.parked,
+		&sent[0], &sent[1], &sent[2])
 	op.RequestedAt, op.ClosesAt, op.AcceptedAt, op.ReachedAt, op.EndedAt = timeOf(requested), timeOf(closes), timeOf(accepted), timeOf(reached), timeOf(ended)
+	op.unknownAt = timeOf(unknown)
+	for i := range sent {
+		op.sentAt[i] = timeOf(sent[i])
+	}
 	return op, err
 }
 
@@ -169,20 +188,24 @@ func (t *tx) follow(leader Operation) error {
 // is taken, or the slot was to be and is not free.
 func (t *tx) add(w Write, leader string, slot bool) (op Operation, err error) {
 	op = Operation{
-		ID: w.ID, Action: w.Action, Account: w.Account, RequestID: w.RequestID, Leader: leader, slot: slot,
+		ID: w.ID, Action: w.Action, Account: w.Account, RequestID: w.RequestID, Leader: leader, slot: slot, joined: leader != "",
 		RequestedAt: timeOf(t.now).Add(-w.Age), ClosesAt: timeOf(t.now).Add(permission + t.store.config.Timeout + t.store.config.LateReply),
 		Reason: w.Reason, PlanID: w.PlanID,
 	}
 	until := timeOf(t.now).Add(permission + t.store.config.Timeout)
-	n, err := t.exec(`insert into operations (id, action, account, request_id, requested_at, closes_at, leader, followed, outcome, corrected,
-		slot, slot_until, accepted_at, reached_at, ended_at, provider, reason, plan_id, error_type, error_message)
-		values ($1, $2, $3, $4, $5, $6, $7, 0, '', 0, $8, $9, 0, 0, 0, '', $10, $11, '', '')
-		on conflict do nothing`,
-		op.ID, op.Action, op.Account, op.RequestID, micros(op.RequestedAt), micros(op.ClosesAt), op.Leader, number(slot), micros(until), op.Reason, op.PlanID)
+	claims := len(t.claims)
+	t.addRecord(&op)
+	n, err := t.exec(`insert into operations (id, action, account, request_id, requested_at, closes_at, leader, slot, slot_until,
+		reason, plan_id, joined, records, sent, due_since, due_at)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) on conflict do nothing`,
+		op.ID, op.Action, op.Account, op.RequestID, micros(op.RequestedAt), micros(op.ClosesAt), op.Leader, number(slot), micros(until),
+		op.Reason, op.PlanID, number(op.joined), op.records, op.sent, op.dueSince, op.dueAt)
 	if err != nil || n == 0 {
+		t.delivery.release(t.claims[claims:]...)
+		t.claims = t.claims[:claims]
 		return Operation{}, err
 	}
-	return op, t.addRecord(op, positionRequested, 0)
+	return op, nil
 }
 
 // find returns the operation with that id, locked until the end of the
@@ -257,26 +280,34 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 	case to == from:
 		return op, nil
 	case do&takeID != 0:
-		_, err := t.exec(`insert into operations (id, action, account, request_id, requested_at, closes_at, leader, followed, outcome, corrected,
-			slot, slot_until, accepted_at, reached_at, ended_at, provider, reason, plan_id, error_type, error_message)
-			values ($1, '', '', '', 0, 0, '', 0, $2, 0, 0, 0, 0, 0, $3, '', '', '', '', '') on conflict (id) do nothing`, id, lifecycle.NotSent, t.now)
+		_, err := t.exec(`insert into operations (id, outcome, ended_at) values ($1, $2, $3) on conflict (id) do nothing`, id, lifecycle.NotSent, t.now)
 		return Operation{ID: id, Outcome: lifecycle.NotSent}, err
 	}
+	if to == corrected {
+		op.unknownAt, op.unknownMS = op.EndedAt, op.durationMS
+	}
 	op.Outcome, op.Corrected, op.EndedAt = outcome(to, e), to == corrected, timeOf(t.now)
+	switch {
+	case op.Leader != "":
+		op.durationMS = 0 // the time is its leader's
+	case how.Took > 0:
+		op.durationMS = how.Took.Milliseconds()
+	default:
+		op.durationMS = max(0, op.EndedAt.Sub(op.RequestedAt).Milliseconds())
+	}
 	op.ErrorType, op.ErrorMessage = how.ErrorType, how.ErrorMessage
 	if op.Outcome == lifecycle.Accepted {
 		op.AcceptedAt = timeOf(t.now)
 	}
 	op.slot = op.slot && do&freeSlot == 0
-	_, err = t.exec(`update operations set outcome = $2, corrected = $3, ended_at = $4, accepted_at = $5, slot = $6,
-		slot_until = $7, error_type = $8, error_message = $9 where id = $1`,
-		id, op.Outcome, number(op.Corrected), t.now, micros(op.AcceptedAt), number(op.slot), micros(timeOf(t.now).Add(slotKept)), op.ErrorType, op.ErrorMessage)
-	if err == nil && do&addTerminal != 0 {
-		err = t.addRecord(op, positionTerminal, how.Took)
+	if do&(addTerminal|addCorrection) != 0 {
+		t.addRecord(&op)
 	}
-	if err == nil && do&addCorrection != 0 {
-		err = t.addRecord(op, positionCorrection, how.Took)
-	}
+	_, err = t.exec(`update operations set outcome = $2, corrected = $3, ended_at = $4, accepted_at = $5, slot = $6, slot_until = $7,
+		error_type = $8, error_message = $9, duration_ms = $10, unknown_at = $11, unknown_ms = $12,
+		records = $13, sent = $14, due_since = $15, due_at = $16 where id = $1`,
+		id, op.Outcome, number(op.Corrected), t.now, micros(op.AcceptedAt), number(op.slot), micros(timeOf(t.now).Add(slotKept)),
+		op.ErrorType, op.ErrorMessage, op.durationMS, micros(op.unknownAt), op.unknownMS, op.records, op.sent, op.dueSince, op.dueAt)
 	if err == nil && do&freeKeys != 0 {
 		_, err = t.exec(`delete from keys where operation = $1`, id)
 	}
@@ -345,16 +376,28 @@ func (t *tx) reached(action lifecycle.Action, provider string, ago time.Duration
 }
 
 // one returns the first operation that a query finds; none where there is none.
-func (t *tx) one(where string, args ...any) (op Operation, err error) {
-	rows, err := t.query(`select `+operationColumns+` from operations `+where, args...)
+func (t *tx) one(where string, args ...any) (Operation, error) {
+	list, err := t.all(where, args...)
+	return first(list), err
+}
+
+func (t *tx) all(where string, args ...any) ([]Operation, error) {
+	return t.operations(`select `+operationColumns+` from operations `+where, args...)
+}
+
+// operations reads operationColumns.
+func (t *tx) operations(query string, args ...any) (list []Operation, err error) {
+	rows, err := t.query(query, args...)
 	if err != nil {
-		return op, err
+		return nil, err
 	}
 	defer rows.Close()
-	if rows.Next() {
+	for rows.Next() && err == nil {
+		var op Operation
 		op, err = scanOperation(rows.Scan)
+		list = append(list, op)
 	}
-	return op, t.note(errors.Join(err, rows.Err()))
+	return list, t.note(errors.Join(err, rows.Err()))
 }
 
 func timeOf(micros int64) time.Time {

@@ -2,20 +2,14 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
-
-// RecordState is where a usage record of an operation is.
-type RecordState struct {
-	EventID, EventType string
-	DeliveredAt        time.Time // zero before
-}
 
 // Find returns the operation with that id; none where there is none.
 func (s *Store) Find(ctx context.Context, id string) (Operation, error) {
@@ -49,16 +43,16 @@ func (s *Store) WantsHistory() bool {
 const latestRecords = 1000
 
 // LatestRecords returns the latest usage records, oldest first.
-func (s *Store) LatestRecords(ctx context.Context) ([]json.RawMessage, error) {
-	list := []json.RawMessage{}
-	err := s.read(ctx, func(scan func(...any) error) error {
-		var body string
-		err := scan(&body)
-		list = append(list, json.RawMessage(body))
-		return err
-	}, `select body from (select body, created_at, operation, position from records order by created_at desc, position desc limit $1) as latest
-		order by created_at, operation, position`, latestRecords)
-	return list, err
+func (s *Store) LatestRecords(ctx context.Context) ([]usage.Record, error) {
+	operations, err := s.list(ctx, `where records > 0 order by seq desc limit $1`, latestRecords)
+	list := []usage.Record{}
+	for _, op := range slices.Backward(operations) {
+		for position := range op.records {
+			list = append(list, op.record(position))
+		}
+	}
+	slices.SortStableFunc(list, func(a, b usage.Record) int { return a.OccurredAt.Compare(b.OccurredAt) })
+	return list[max(0, len(list)-latestRecords):], err
 }
 
 // Report is what an operator may want to know of a store, as JSON.
@@ -88,24 +82,6 @@ func (s *Store) StartTimes(ctx context.Context, provider string, limit int) (tim
 	}, `select reached_at - accepted_at from operations where reached_at > 0 and provider = $1 and action = $2 order by seq desc limit $3`,
 		provider, lifecycle.Start, limit)
 	return times, err
-}
-
-// Records returns the usage records of an operation in their order.
-func (s *Store) Records(ctx context.Context, id string) (list []RecordState, err error) {
-	err = s.read(ctx, func(scan func(...any) error) error {
-		var r RecordState
-		var delivered int64
-		var text []byte
-		var body usage.Record
-		err := scan(&r.EventID, &text, &delivered)
-		if err == nil {
-			err = json.Unmarshal(text, &body)
-		}
-		r.EventType, r.DeliveredAt = body.EventType, timeOf(delivered)
-		list = append(list, r)
-		return err
-	}, `select event_id, body, delivered_at from records where operation = $1 order by position`, id)
-	return list, err
 }
 
 func first(list []Operation) Operation {
@@ -148,7 +124,7 @@ func (s *Store) anyDue(ctx context.Context) (due bool) {
 		var one int
 		due = true
 		return scan(&one)
-	}, `select 1 from records where state = 1 and due_at <= $1 limit 1`, s.config.Now().Add(s.clockSlack()).UnixMicro())
+	}, `select 1 from operations where sent < records and parked = '' and due_at <= $1 limit 1`, s.config.Now().Add(s.clockSlack()).UnixMicro())
 	return due || err != nil
 }
 
@@ -162,22 +138,17 @@ func (s *Store) clockSlack() time.Duration {
 
 // Parked is a record that the usage integration refused.
 type Parked struct {
-	EventID string          `json:"event_id"`
-	Reason  string          `json:"reason"`
-	RetryAt time.Time       `json:"retry_at"`
-	Record  json.RawMessage `json:"record"`
+	EventID string       `json:"event_id"`
+	Reason  string       `json:"reason"`
+	RetryAt time.Time    `json:"retry_at"`
+	Record  usage.Record `json:"record"`
 }
 
 // Parked returns the parked records, oldest first.
 func (s *Store) Parked(ctx context.Context, limit int) (list []Parked, err error) {
-	err = s.read(ctx, func(scan func(...any) error) error {
-		var p Parked
-		var retry int64
-		var body string
-		err := scan(&p.EventID, &p.Reason, &retry, &body)
-		p.RetryAt, p.Record = timeOf(retry), json.RawMessage(body)
-		list = append(list, p)
-		return err
-	}, `select event_id, reason, due_at, body from records where state = 2 order by due_at limit $1`, limit)
+	operations, err := s.list(ctx, `where parked <> '' order by due_at limit $1`, limit)
+	for _, op := range operations {
+		list = append(list, Parked{op.eventID(), op.parked, timeOf(op.dueAt), op.record(op.sent)})
+	}
 	return list, err
 }

@@ -1,99 +1,89 @@
 package store
 
 import (
-	"encoding/json"
 	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 
-// The states of a record. Blocked ones are not in the index of due ones, which
-// they would make slow.
-const (
-	blocked   = iota // behind another record of its operation
-	due              // from due_at on
-	parked           // refused for good; offered again from due_at on
-	delivered        // acknowledged
-	dropped          // given up by an operator
-)
-
-// The positions of the records of an operation.
+// The positions of the usage records of an operation, and the order they are sent
+// in. Only the one at operation.sent can be due: a record is made of its operation
+// when it is sent, and has no row.
 const (
 	positionRequested = iota
 	positionTerminal
 	positionCorrection
+	positions
 )
+
+var phases = [positions]usage.Phase{usage.PhaseRequested, usage.PhaseEnded, usage.PhaseCorrection}
 
 // parkedFor is how long a parked record rests before it is offered again.
 const parkedFor = time.Hour
 
-// addRecord writes the record of op at a position, due at once unless another of
-// its operation comes first.
-func (t *tx) addRecord(op Operation, position int, took time.Duration) error {
-	if t.store.config.Records == NoRecords {
-		return nil
-	}
-	phase, at := usage.PhaseRequested, op.RequestedAt
-	switch position {
-	case positionTerminal:
-		phase, at = usage.PhaseEnded, op.EndedAt
-	case positionCorrection:
-		phase, at = usage.PhaseCorrection, op.EndedAt
-	}
+// record is the usage record of op at a position. It is the same each time.
+func (op *Operation) record(position int) usage.Record {
+	at, outcome, ms, joined := op.EndedAt, op.Outcome, op.durationMS, op.Leader != ""
 	switch {
-	case op.Leader != "":
-		took = 0 // the time is its leader's
-	case took <= 0:
-		took = op.EndedAt.Sub(op.RequestedAt)
+	case position == positionRequested:
+		at, joined = op.RequestedAt, op.joined
+	case position == positionTerminal && op.Corrected:
+		at, outcome, ms = op.unknownAt, lifecycle.Unknown, op.unknownMS
 	}
-	r := usage.New(lifecycle.Operation{ID: op.ID, Action: op.Action, Account: op.Account, RequestID: op.RequestID}, phase, at, op.Outcome, took)
-	r.Data.Joined = op.Leader != ""
-	body, err := json.Marshal(r)
-	if err != nil {
-		return err
+	r := usage.New(lifecycle.Operation{ID: op.ID, Action: op.Action, Account: op.Account, RequestID: op.RequestID},
+		phases[position], at, outcome, time.Duration(ms)*time.Millisecond)
+	r.Data.Joined = joined
+	return r
+}
+
+// eventID is the event id of the record that is sent next.
+func (op *Operation) eventID() string { return usage.EventID(op.ID, phases[op.sent]) }
+
+// RecordState is where a usage record of an operation is.
+type RecordState struct {
+	EventID, EventType string
+	DeliveredAt        time.Time // zero before, and where it was dropped
+}
+
+// Records are the usage records of op in their order.
+func (op *Operation) Records() (list []RecordState) {
+	for position := range op.records {
+		r := op.record(position)
+		list = append(list, RecordState{r.EventID, r.EventType, op.sentAt[position]})
 	}
-	first, dueAt := due, t.now
+	return list
+}
+
+// addRecord gives op one more record, which is due at once unless another comes
+// first. The caller writes op.
+func (t *tx) addRecord(op *Operation) {
+	if t.store.config.Records == NoRecords {
+		return
+	}
+	op.records++
 	switch {
 	case t.store.config.Records == KeepRecords:
-		first = delivered
-	case position > positionRequested:
-		// Locked, since a replica that acknowledges the record before this one at the same
-		// time would not see this one, nor this the acknowledgement.
-		before, err := t.strings(`select event_id from records where operation = $1 and state < 3 order by position`+t.store.engine.forUpdate, op.ID)
-		if err != nil {
-			return err
-		}
-		if len(before) > 0 {
-			first = blocked
-		}
+		op.sent++
+	case op.sent == op.records-1:
+		op.dueSince = t.now
+		op.dueAt = t.send(*op)
 	}
-	if first == due {
-		dueAt = t.send(Claim{EventID: r.EventID, Account: op.Account, Body: body})
-	}
-	_, err = t.exec(`insert into records (event_id, operation, position, account, body, state, created_at, due_at, attempts, delivered_at, reason)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, '')`, r.EventID, op.ID, position, op.Account, string(body), first, t.now, dueAt)
-	return err
 }
 
 // send takes a record that becomes due for this process to send once the transaction
 // is confirmed, if it has room; and returns from when on others may.
-func (t *tx) send(c Claim) (dueAt int64) {
-	if t.delivery.reserve(c.Account) {
-		t.claims = append(t.claims, c)
+func (t *tx) send(op Operation) (dueAt int64) {
+	if t.delivery.reserve(op.Account) {
+		t.claims = append(t.claims, op)
 		return t.now + (t.store.config.Timeout + leaseSlack).Microseconds()
 	}
 	t.left = true
 	return t.now
-}
-
-// Claim is a record to be sent.
-type Claim struct {
-	EventID  string
-	Account  string
-	Body     json.RawMessage
-	Attempts int // that failed before
 }
 
 // claim takes at most most records that were left, of accounts after the one named
@@ -102,11 +92,12 @@ func (t *tx) claim(after string, most int) (last string, err error) {
 	// A loose scan of the index: it costs a step for each account, whatever an
 	// account has waiting.
 	accounts, err := t.strings(`with recursive heads (account) as (
-			select min(account) from records where state = 1 and account > $1
+			select min(account) from operations where sent < records and parked = '' and account > $1
 			union all
-			select (select min(account) from records where state = 1 and account > heads.account) from heads where heads.account is not null
-		) select account from heads where account is not null
-		and (select min(due_at) from records where state = 1 and records.account = heads.account) <= $2 limit $3`, after, t.now, most)
+			select (select min(account) from operations where sent < records and parked = '' and account > heads.account)
+			from heads where heads.account is not null
+		) select account from heads where account is not null and (select min(due_at) from operations
+			where sent < records and parked = '' and operations.account = heads.account) <= $2 limit $3`, after, t.now, most)
 	if err != nil {
 		return after, err
 	}
@@ -115,12 +106,13 @@ func (t *tx) claim(after string, most int) (last string, err error) {
 			return last, nil
 		}
 		last = account
-		own, err := t.due(account, min(t.delivery.room(account), most-len(t.claims)))
+		own, err := t.all(`where sent < records and parked = '' and account = $1 and due_at <= $2 order by due_at limit $3`,
+			account, t.now, min(t.delivery.room(account), most-len(t.claims)))
 		if err != nil {
 			return after, err
 		}
-		for _, c := range own {
-			if err := t.take(c); err != nil {
+		for _, op := range own {
+			if err := t.take(op); err != nil {
 				return after, err
 			}
 		}
@@ -131,74 +123,80 @@ func (t *tx) claim(after string, most int) (last string, err error) {
 	return last, nil
 }
 
-// take claims a record that was left, unless another replica does.
-func (t *tx) take(c Claim) error {
-	dueAt := t.send(c)
+// take claims a record that was left, unless another replica has it.
+func (t *tx) take(op Operation) error {
+	dueAt := t.send(op)
 	if dueAt == t.now {
 		return nil // no room any more
 	}
-	n, err := t.exec(`update records set due_at = $2 where event_id = $1 and state = 1 and due_at <= $3`, c.EventID, dueAt, t.now)
+	n, err := t.exec(`update operations set due_at = $3 where id = $1 and sent = $2 and sent < records and parked = '' and due_at <= $4`,
+		op.ID, op.sent, dueAt, t.now)
 	if err == nil && n == 0 {
 		t.claims = t.claims[:len(t.claims)-1]
-		t.delivery.release(c)
+		t.delivery.release(op)
 	}
 	return err
 }
 
-func (t *tx) due(account string, limit int) (claims []Claim, err error) {
-	rows, err := t.query(`select event_id, account, body, attempts from records where state = 1 and account = $1 and due_at <= $2
-		order by due_at limit $3`, account, t.now, limit)
-	if err != nil {
-		return nil, err
+// acknowledge ends the delivery of the record at a position, however late, or drops
+// a parked one, and makes the next record of its operation due.
+func (t *tx) acknowledge(id string, position int, drop bool) (known bool, err error) {
+	which, at := ``, t.now
+	if drop {
+		which, at = ` and parked <> ''`, 0
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var c Claim
-		var body string
-		err = errors.Join(err, rows.Scan(&c.EventID, &c.Account, &body, &c.Attempts))
-		c.Body = json.RawMessage(body)
-		claims = append(claims, c)
+	var records int
+	known, err = t.scan([]any{&records}, `update operations set sent = sent + 1, attempts = 0, parked = '', due_since = $3, due_at = $3,
+		requested_sent_at = case when sent = 0 then $4 else requested_sent_at end,
+		ended_sent_at = case when sent = 1 then $4 else ended_sent_at end,
+		corrected_sent_at = case when sent = 2 then $4 else corrected_sent_at end
+		where id = $1 and sent = $2 and sent < records`+which+` returning records`, id, position, t.now, at)
+	if err != nil || !known || position+1 == records {
+		return known, err
 	}
-	return claims, t.note(errors.Join(err, rows.Err()))
-}
-
-// acknowledge ends the delivery of a record, however late, or drops a parked one,
-// and makes the next record of its operation due.
-func (t *tx) acknowledge(eventID string, as int) (known bool, err error) {
-	from := `state in (1, 2)`
-	if as == dropped {
-		from = `state = 2`
-	}
-	var operation string
-	known, err = t.scan([]any{&operation}, `update records set state = $2, delivered_at = $3 where event_id = $1 and `+from+` returning operation`,
-		eventID, as, t.now)
-	if err != nil || !known {
-		return false, err
-	}
-	var next Claim
-	var body string
-	found, err := t.scan([]any{&next.EventID, &next.Account, &body},
-		`select event_id, account, body from records where operation = $1 and state = 0 order by position limit 1`, operation)
-	if err == nil && found {
-		next.Body = json.RawMessage(body)
-		_, err = t.exec(`update records set state = 1, due_at = $2 where event_id = $1`, next.EventID, t.send(next))
+	op, err := t.find(id)
+	if err == nil {
+		_, err = t.exec(`update operations set due_at = $2 where id = $1`, id, t.send(op))
 	}
 	return true, err
 }
 
 // retry makes a record due again after wait, or parks it with a reason.
-func (t *tx) retry(eventID string, wait time.Duration, reason string) error {
-	state := due
-	if reason != "" {
-		state = parked
-	}
-	_, err := t.exec(`update records set state = $2, due_at = $3, reason = $4, attempts = attempts + 1 where event_id = $1 and state = 1`,
-		eventID, state, t.now+wait.Microseconds(), reason)
+func (t *tx) retry(op Operation, wait time.Duration, reason string) error {
+	_, err := t.exec(`update operations set due_at = $3, parked = $4, attempts = attempts + 1
+		where id = $1 and sent = $2 and sent < records and parked = ''`, op.ID, op.sent, t.now+wait.Microseconds(), reason)
 	return err
 }
 
 // offer makes parked records due that have rested, or all.
 func (t *tx) offer(all bool) (int64, error) {
 	t.left = true
-	return t.exec(`update records set state = 1, due_at = $1, attempts = 0 where state = 2 and (due_at <= $1 or $2 = 1)`, t.now, number(all))
+	return t.exec(`update operations set due_at = $1, attempts = 0, parked = '' where parked <> '' and (due_at <= $1 or $2 = 1)`,
+		t.now, number(all))
+}
+
+// drop gives up the parked record with that event id.
+func (t *tx) drop(eventID string) (known bool, err error) {
+	parked, err := t.all(`where parked <> ''`)
+	for _, op := range parked {
+		if op.eventID() == eventID {
+			return t.acknowledge(op.ID, op.sent, true)
+		}
+	}
+	return false, err
+}
+
+// deliveryID names a record to the usage integration, which repeats it in its
+// acknowledgement: that counts in any process, however late it comes.
+func (op *Operation) deliveryID() string { return op.ID + "." + strconv.Itoa(op.sent) }
+
+var errDeliveryID = errors.New("no id of a delivery")
+
+func parseDeliveryID(text string) (id string, position int, err error) {
+	id, number, found := strings.Cut(text, ".")
+	position, err = strconv.Atoi(number)
+	if !found || err != nil {
+		return "", 0, fmt.Errorf("%w: %q", errDeliveryID, text)
+	}
+	return id, position, nil
 }

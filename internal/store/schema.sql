@@ -3,27 +3,42 @@
 -- database, 0 for none; flags are 0 or 1; an absent text is empty.
 
 create table operations (
-	seq           SERIAL,
-	id            text not null unique,
-	action        text not null,   -- start or stop; empty for an id that is taken and has no records
-	account       text not null,
-	request_id    text not null,
-	requested_at  bigint not null,
-	closes_at     bigint not null, -- without an end by then it ends as unknown
-	leader        text not null,   -- the id of the operation whose end it waits for or has had
-	followed      integer not null, -- others have joined it
-	outcome       text not null,   -- empty while open
-	corrected     integer not null, -- the outcome was unknown first
-	slot          integer not null, -- it is the start that others may join
-	slot_until    bigint not null,
-	accepted_at   bigint not null,
-	reached_at    bigint not null, -- the target state was seen
-	ended_at      bigint not null,
-	provider      text not null,   -- that answered for the target state
-	reason        text not null,   -- why billing allowed it
-	plan_id       text not null,
-	error_type    text not null,
-	error_message text not null
+	seq               SERIAL,
+	id                text not null unique,
+	action            text not null default '',   -- start or stop; empty for an id that is taken and has no records
+	account           text not null default '',
+	request_id        text not null default '',
+	requested_at      bigint not null default 0,
+	closes_at         bigint not null default 0,  -- without an end by then it ends as unknown
+	leader            text not null default '',   -- the id of the operation whose end it waits for or has had
+	followed          integer not null default 0, -- others have joined it
+	outcome           text not null default '',   -- empty while open
+	corrected         integer not null default 0, -- the outcome was unknown first
+	slot              integer not null default 0, -- it is the start that others may join
+	slot_until        bigint not null default 0,
+	accepted_at       bigint not null default 0,
+	reached_at        bigint not null default 0,  -- the target state was seen
+	ended_at          bigint not null default 0,
+	duration_ms       bigint not null default 0,  -- from the request to ended_at
+	unknown_at        bigint not null default 0,  -- ended_at and duration_ms before the correction
+	unknown_ms        bigint not null default 0,
+	provider          text not null default '',   -- that answered for the target state
+	reason            text not null default '',   -- why billing allowed it
+	plan_id           text not null default '',
+	error_type        text not null default '',
+	error_message     text not null default '',
+
+	-- Usage records are made of the rest of the row, see record.go.
+	joined            integer not null default 0, -- it was inserted as one that joins
+	records           integer not null default 0, -- how many it has
+	sent              integer not null default 0, -- how many of them are delivered or dropped, in their order
+	due_since         bigint not null default 0,  -- since when the next one can be sent
+	due_at            bigint not null default 0,  -- when it is to be sent, or sent again
+	attempts          integer not null default 0, -- at it, that failed
+	parked            text not null default '',   -- why it was refused for good
+	requested_sent_at bigint not null default 0,
+	ended_sent_at     bigint not null default 0,
+	corrected_sent_at bigint not null default 0
 );
 create unique index operations_slot on operations (slot) where slot = 1;
 create index operations_open on operations (closes_at) where outcome = '';
@@ -32,24 +47,8 @@ create index operations_account on operations (account, seq);
 create index operations_leader on operations (leader) where leader <> '';
 create index operations_reached on operations (provider, seq) where reached_at > 0;
 create index operations_ended on operations (ended_at) where ended_at > 0;
-
-create table records (
-	event_id     text not null primary key,
-	operation    text not null references operations (id) on delete cascade,
-	position     integer not null, -- 0 requested, 1 terminal, 2 correction
-	account      text not null,
-	body         text not null,    -- JSON, as it is sent
-	state        integer not null, -- see record.go
-	created_at   bigint not null,
-	due_at       bigint not null,
-	attempts     integer not null,
-	delivered_at bigint not null,
-	reason       text not null,    -- why it is parked
-	unique (operation, position)
-);
-create index records_due on records (account, due_at) where state = 1;
-create index records_waiting on records (created_at) where state < 3;
-create index records_parked on records (due_at) where state = 2;
+create index operations_due on operations (account, due_at, due_since, records, sent) where sent < records and parked = '';
+create index operations_parked on operations (due_at) where parked <> '';
 
 create table keys (
 	account    text not null,

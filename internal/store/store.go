@@ -384,18 +384,22 @@ func (s *Store) Expire(ctx context.Context, limit int) (n int, err error) {
 	})
 }
 
-// Acknowledged notes that the usage integration took a record, however late. It
-// returns at once.
-func (s *Store) Acknowledged(eventID string) {
-	s.keep(call{order: "0" + eventID, patient: true}, func(t *tx) error {
-		_, err := t.acknowledge(eventID, delivered)
+// Acknowledged notes that the usage integration took the record that was sent to it
+// under that id, however late and by whom. It returns at once.
+func (s *Store) Acknowledged(id string) {
+	operation, position, err := parseDeliveryID(id)
+	if err != nil {
+		return // of another component
+	}
+	s.keep(call{order: "0" + operation, patient: true}, func(t *tx) error {
+		_, err := t.acknowledge(operation, position, false)
 		return err
 	})
 }
 
 // Drop gives up a parked record for good; known is false where none has that id.
 func (s *Store) Drop(ctx context.Context, eventID string) (known bool, err error) {
-	return submit(ctx, s, call{order: "0" + eventID}, func(t *tx) (bool, error) { return t.acknowledge(eventID, dropped) })
+	return submit(ctx, s, call{order: "0" + eventID}, func(t *tx) (bool, error) { return t.drop(eventID) })
 }
 
 // Retry offers all parked records again, and returns how many there were.

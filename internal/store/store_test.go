@@ -79,8 +79,7 @@ func outcomeOf(t *testing.T, s *Store, id string) (lifecycle.Outcome, []string) 
 	t.Helper()
 	op, err := s.Find(t.Context(), id)
 	require.NoError(t, err)
-	records, err := s.Records(t.Context(), id)
-	require.NoError(t, err)
+	records := op.Records()
 	var types []string
 	for _, r := range records {
 		types = append(types, r.EventType)

@@ -57,7 +57,7 @@ func (s *Store) count(set *metrics.Set) {
 func (t *tx) begin() error {
 	_, err := t.offer(true)
 	if err == nil && t.store.files != nil { // claims of a process that is gone
-		_, err = t.exec(`update records set due_at = $1 where state = 1 and due_at > $1`, t.now)
+		_, err = t.exec(`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`, t.now)
 	}
 	return errors.Join(err, t.setBack())
 }
@@ -101,10 +101,10 @@ func (t *tx) setBack() error {
 		_, err = t.exec(`update operations set slot_until = $1 where slot = 1 and slot_until > $1`, after(slotKept))
 	}
 	if err == nil {
-		_, err = t.exec(`update records set due_at = $1 where state = 1 and due_at > $1`, after(max(c.Timeout+leaseSlack, retryMax)))
+		_, err = t.exec(`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`, after(max(c.Timeout+leaseSlack, retryMax)))
 	}
 	if err == nil {
-		_, err = t.exec(`update records set due_at = $1 where state = 2 and due_at > $1`, after(parkedFor))
+		_, err = t.exec(`update operations set due_at = $1 where parked <> '' and due_at > $1`, after(parkedFor))
 	}
 	return err
 }
@@ -132,8 +132,9 @@ func (s *Store) measure(ctx context.Context) {
 	var now Stats
 	var oldest int64
 	err := s.read(ctx, func(scan func(...any) error) error { return scan(&now.Waiting, &now.Parked, &oldest) },
-		`select count(*), coalesce(sum(case when state = 2 then 1 else 0 end), 0), coalesce(min(case when state = 1 then created_at end), 0)
-		from records where state < 3`)
+		`select waiting + held, parked, oldest from
+		(select coalesce(sum(records - sent), 0) as waiting, coalesce(min(due_since), 0) as oldest from operations where sent < records and parked = '') as due,
+		(select coalesce(sum(records - sent), 0) as held, count(*) as parked from operations where parked <> '') as refused`)
 	if err != nil {
 		now, oldest = s.Stats(), 0
 	}
@@ -165,8 +166,7 @@ func (t *tx) prune() error {
 		before = max(before, beyond)
 		keysErr = errors.Join(keysErr, err)
 	}
-	_, err := t.exec(`delete from operations where id in (select id from operations where ended_at > 0 and ended_at <= $1
-		and not exists (select 1 from records where records.operation = operations.id and state < 3)
+	_, err := t.exec(`delete from operations where id in (select id from operations where ended_at > 0 and ended_at <= $1 and sent = records
 		and not exists (select 1 from keys where keys.operation = operations.id) order by ended_at limit $2)`, before, some)
 	_, offerErr := t.offer(false)
 	return errors.Join(keysErr, err, offerErr)

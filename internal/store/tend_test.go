@@ -32,7 +32,7 @@ func TestPrune(t *testing.T) {
 			require.NoError(t, err)
 			if deliver {
 				require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
-					_, err := t.exec(`update records set state = 3 where operation = $1`, w.ID)
+					_, err := t.exec(`update operations set sent = records where id = $1`, w.ID)
 					return err
 				}))
 			}

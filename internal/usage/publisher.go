@@ -2,7 +2,6 @@ package usage
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -40,16 +39,15 @@ func isFinal(e *events.RemoteError) bool {
 // Publisher sends records to the usage integration over Events.
 type Publisher struct{ Client *events.Client }
 
-// Send publishes the record body and returns nil once the integration
-// acknowledged it. Each time it has the same correlation id, its event id: so an
-// acknowledgement counts however late it comes, see Acknowledged. An error that
-// wraps ErrRefused is final.
-func (p Publisher) Send(ctx context.Context, eventID string, body json.RawMessage) error {
+// Send publishes a record and returns nil once the integration acknowledged it. Each
+// time it has the same correlation id: so an acknowledgement counts however late it
+// comes, see Acknowledged. An error that wraps ErrRefused is final.
+func (p Publisher) Send(ctx context.Context, correlationID string, record Record) error {
 	_, err := events.Do(ctx, p.Client, events.Request[struct{}]{
 		Name:          events.UsageRequest,
 		Reply:         Reply,
-		CorrelationID: eventID,
-		Payload:       body,
+		CorrelationID: correlationID,
+		Payload:       record,
 		Decode:        func(e events.Envelope) (struct{}, error) { return struct{}{}, e.Err() },
 	})
 	if remote, ok := errors.AsType[*events.RemoteError](err); ok && isFinal(remote) {
@@ -58,10 +56,10 @@ func (p Publisher) Send(ctx context.Context, eventID string, body json.RawMessag
 	return err
 }
 
-// Acknowledged calls see with the event id of each record that the integration
+// Acknowledged calls see with the correlation id of each record that the integration
 // acknowledges and no Send of this process waits for. It belongs before the
 // client runs.
-func (p Publisher) Acknowledged(see func(eventID string)) {
+func (p Publisher) Acknowledged(see func(correlationID string)) {
 	p.Client.Observe(Reply, func(e events.Envelope) {
 		if e.Err() == nil {
 			see(e.CorrelationID)

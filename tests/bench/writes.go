@@ -14,6 +14,8 @@ const (
 	writeConnections = 256
 	// groupWriters is how many writers press at once to show group commit.
 	groupWriters = 200
+	// settled is when the records of a turn should be delivered.
+	settled = 3 * time.Second
 )
 
 // eventsStatus compares a warm status read in events mode, its snapshot
@@ -75,6 +77,7 @@ func (b *bench) otherBuild(ctx context.Context) {
 			spent := func(shoot func() shots) shots { // delivery is part of the cost
 				before := cpuTime(s.cmd.Process.Pid)
 				result := shoot()
+				check(pause(ctx, settled)) // so that both are looked at as often
 				b.drained(ctx, s)
 				result.cpu = cpuTime(s.cmd.Process.Pid) - before
 				return result

@@ -21,15 +21,15 @@ func (g *gateway) rows(of string) (n int, err error) {
 		return 0, err
 	}
 	defer db.Close()
-	err = db.QueryRow("select count(*) from " + of).Scan(&n)
+	err = db.QueryRow("select coalesce(sum(n), 0) from " + of).Scan(&n)
 	return n, err
 }
 
 // What may be left in a store.
 const (
-	openOperations     = "operations where outcome = ''"
-	undeliveredRecords = "records where state < 3" // acknowledged is 3, see the store's record.go
-	parkedRecords      = "records where state = 2"
+	openOperations     = "(select 1 as n from operations where outcome = '')"
+	undeliveredRecords = "(select records - sent as n from operations)"
+	parkedRecords      = "(select 1 as n from operations where parked <> '')"
 )
 
 // awaitRows waits until its store has so many.

@@ -49,7 +49,7 @@ func (r *rig) finish() {
 		r.gateways[i].awaitReady()
 	}
 	r.awaitCount(0, `select count(*) from operations where outcome = ''`)
-	r.awaitCount(0, `select count(*) from records where state < 3`)
+	r.awaitCount(0, `select count(*) from operations where sent < records`)
 	_ = r.Usage.WaitClean(ctx, r.operations()...) // check says what is not clean by then
 	for _, g := range r.gateways {
 		g.stop()
