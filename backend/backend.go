@@ -79,8 +79,8 @@ type Config struct {
 	Status snapshot.Config // likewise
 	// Settle, when set, is called with what a reply says about an operation that no
 	// Apply of this process waits for: its own, or that of any other process. It
-	// must return soon.
-	Settle func(id string, outcome Outcome)
+	// must return soon, unless the reply is from the history.
+	Settle func(id string, outcome Outcome, replayed bool)
 }
 
 // New returns the backend of mode.

@@ -94,7 +94,7 @@ func TestEndWithQueuedWrites(t *testing.T) {
 			require.NoError(t, os.RemoveAll(config.Dir))
 		}
 		for _, id := range ids {
-			s.Settle(id, lifecycle.Accepted)
+			s.Settle(id, lifecycle.Accepted, false)
 		}
 		stop()
 		select {
@@ -303,11 +303,13 @@ func TestDatabaseAway(t *testing.T) {
 }
 
 // A store that failed and has nothing to write finds out by itself that it can
-// again.
+// again, and reads the replies that it may have missed.
 func TestStoreHealsWithoutCalls(t *testing.T) {
 	config, _ := configFor(t)
 	server := postgres.Start(t)
 	config.URL = server.Database()
+	read := make(chan struct{}, 1)
+	config.History = func(context.Context) error { wake(read); return nil }
 	s := running(t, config)
 	insert(t, s, aWrite(lifecycle.Start), Lead)
 	server.Kill()
@@ -315,6 +317,7 @@ func TestStoreHealsWithoutCalls(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnavailable)
 	server.Run()
 	eventually(t, func() bool { return s.Healthy() == nil }, "the store is healthy again")
+	eventually(t, func() bool { return len(read) > 0 }, "the history is read")
 	insert(t, s, aWrite(lifecycle.Start), Lead)
 }
 

@@ -46,8 +46,8 @@ type Config struct {
 	// Keep is how long ended operations are kept, at least keyKept.
 	Keep time.Duration
 	// History reads the replies of the worker again, as far back as there are any,
-	// and gives them to Settle. It is called before operations are closed; nil for
-	// none.
+	// and gives them to Settle. It is called before operations are closed, and when the
+	// store takes writes again; nil for none.
 	History func(ctx context.Context) error
 	// Idle is for a command beside the service, or in its place: the store only does
 	// what it is told to, and is neither made nor set aside.
@@ -75,8 +75,8 @@ type Store struct {
 	inserts int
 	full    bool
 
-	// Both have room for one signal; an unread one stands for any number.
-	wakeWriter, wakeDelivery chan struct{}
+	// They have room for one signal; an unread one stands for any number.
+	wakeWriter, wakeDelivery, recovered chan struct{}
 
 	delivery atomic.Pointer[delivery] // nil while nothing is delivered
 
@@ -102,7 +102,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	s := &Store{config: config, next: next, wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1)}
+	s := &Store{config: config, next: next, wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	var err error
@@ -298,11 +298,15 @@ func (s *Store) Ended(op lifecycle.Operation, outcome lifecycle.Outcome, took ti
 }
 
 // Settle writes what the worker said about the operation with that id, which may
-// be that of any process, or none. It returns at once.
-func (s *Store) Settle(id string, outcome lifecycle.Outcome) {
+// be that of any process, or none. It returns at once, but for a reply from the
+// history, which waits while more are told than the store can take.
+func (s *Store) Settle(id string, outcome lifecycle.Outcome, replayed bool) {
 	e := replyNo
 	if outcome == lifecycle.Accepted {
 		e = replyYes
+	}
+	for waited := time.Duration(0); replayed && s.crowded() && waited < callTimeout; waited += patience {
+		time.Sleep(patience)
 	}
 	s.note(id, e)
 }

@@ -83,6 +83,10 @@ func (s *Store) tend(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.recovered:
+			if s.config.History != nil && s.WantsHistory() {
+				_ = s.config.History(ctx) // it says so itself, and is read before anything is closed
+			}
 		case <-tick.C:
 		}
 	}

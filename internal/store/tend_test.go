@@ -155,7 +155,7 @@ func TestRepliesBeforeClosing(t *testing.T) {
 			})
 		}()
 		<-busy
-		s.Settle(op.ID, lifecycle.Accepted)
+		s.Settle(op.ID, lifecycle.Accepted, false)
 		closed := make(chan error, 1)
 		go func() {
 			_, err := s.Expire(context.Background(), 100)

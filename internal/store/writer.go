@@ -106,18 +106,21 @@ func (s *Store) await(ctx context.Context, c *call) result {
 	return result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, context.Cause(ctx))}
 }
 
-// keep queues c without waiting for it. Beyond maxKept the oldest are in the history
-// of replies, if anywhere.
+// keep queues c without waiting for it. A reply beyond maxKept is in the history,
+// which is read again when the store takes writes.
 func (s *Store) keep(c call, do func(*tx) error) {
 	c.done = make(chan result, 1)
 	c.kept = true
 	c.do = func(t *tx) (any, error) { return nil, do(t) }
-	s.mu.Lock()
-	full := len(s.queue) >= maxKept
-	s.mu.Unlock()
-	if !full {
+	if !s.crowded() {
 		_ = s.enqueue(&c) // a closed store writes nothing any more
 	}
+}
+
+func (s *Store) crowded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue) >= maxKept
 }
 
 // enqueue queues c, unless the store takes no writes: what is kept is queued
@@ -330,6 +333,7 @@ func (s *Store) finish(batch []*call, results []result, err error) {
 	if err == nil || faultOf(err) <= passing {
 		if s.cause != nil {
 			s.config.Logger.Info("the operations store takes writes again")
+			wake(s.recovered)
 		}
 		s.cause = nil
 	} else {
