@@ -14,8 +14,11 @@ import (
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
-// heal ends all faults of the platform.
+// heal ends all faults of the platform, and mends what was cut.
 func (r *rig) heal() {
+	for _, l := range r.links {
+		l.mend()
+	}
 	r.Events.SetFaults(platform.Faults{})
 	r.VM.SetBehaviour()
 	r.Billing.SetBehaviour()
@@ -44,7 +47,7 @@ func (r *rig) finish() {
 	for i, g := range r.gateways {
 		if g.hasEnded() {
 			require.True(r.t, g.killed.Load(), "a gateway ended by itself:\n%s", g.log)
-			r.gateways[i] = r.launch()
+			r.gateways[i] = r.launch(i)
 		}
 		r.gateways[i].awaitReady()
 	}

@@ -93,7 +93,7 @@ func (w world) turn() {
 	for i, g := range w.gateways {
 		if g.hasEnded() {
 			require.True(w.t, g.killed.Load(), "a gateway ended by itself:\n%s", g.log)
-			w.gateways[i] = w.launch()
+			w.gateways[i] = w.launch(i)
 		}
 	}
 	for _, g := range w.gateways {
@@ -147,6 +147,11 @@ var accidents = []struct {
 		r.gateways[victim].kill()
 		time.Sleep(while * 4)
 		r.database.Thaw()
+	}},
+	{"cut off from the database", func(r *rig, victim int, while time.Duration) {
+		r.links[victim].sever()
+		time.Sleep(while * 8)
+		r.links[victim].mend()
 	}},
 	{"nothing", func(*rig, int, time.Duration) {}},
 }

@@ -177,6 +177,6 @@ func TestReplyWhileAllAreGone(t *testing.T) {
 	<-answer
 	r.VM.SetBehaviour()
 	require.NoError(t, r.Events.WaitAccepted(t.Context(), platform.ReplyName(platform.StartRequest), 1))
-	r.gateways[2] = r.launch()
+	r.gateways[2] = r.launch(2)
 	r.awaitCount(1, `select count(*) from operations where outcome = 'accepted' and corrected = 0`)
 }

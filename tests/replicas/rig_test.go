@@ -1,8 +1,10 @@
 package replicas
 
 import (
+	"context"
 	"database/sql"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -52,6 +54,7 @@ type rig struct {
 	database *postgres.Server
 	db       *sql.DB
 	env      []string
+	links    [replicas]*link // of each gateway to the database
 	gateways [replicas]*gateway
 
 	mu    sync.Mutex
@@ -70,9 +73,10 @@ func newRig(t *testing.T, database *postgres.Server, seed uint64) *rig {
 	t.Cleanup(func() { assert.NoError(t, db.Close()) })
 	r := &rig{t: t, Platform: p, database: database, db: db}
 	r.env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "BUS_EVENTS_API_URL=" + p.URL(),
-		"BUS_API_TOKEN=" + p.ProviderToken(), "BUS_VM_STORE_URL=" + url}, settings)
+		"BUS_API_TOKEN=" + p.ProviderToken()}, settings)
 	for i := range r.gateways {
-		r.gateways[i] = r.launch()
+		r.links[i] = newLink(t, url)
+		r.gateways[i] = r.launch(i)
 	}
 	t.Cleanup(r.finish)
 	for _, g := range r.gateways {
@@ -84,19 +88,21 @@ func newRig(t *testing.T, database *postgres.Server, seed uint64) *rig {
 // gateway is one life of a gateway.
 type gateway struct {
 	t       *testing.T
+	front   string // the address of nginx, which is no gateway
 	command *exec.Cmd
 	log     *harness.Output
 	killed  atomic.Bool
 	ended   chan struct{}
 }
 
-// launch starts a gateway without waiting for it.
-func (r *rig) launch() *gateway {
+// launch starts the gateway of that number without waiting for it, with settings that
+// differ.
+func (r *rig) launch(i int, env ...string) *gateway {
 	r.t.Helper()
 	binary, err := suite.binary()
 	require.NoError(r.t, err)
 	g := &gateway{t: r.t, command: exec.Command(binary), log: &harness.Output{}, ended: make(chan struct{})}
-	g.command.Env, g.command.Stderr = r.env, g.log
+	g.command.Env, g.command.Stderr = slices.Concat(r.env, []string{"BUS_VM_STORE_URL=" + r.links[i].url}, env), g.log
 	require.NoError(r.t, g.command.Start())
 	go func() {
 		defer close(g.ended)
@@ -138,6 +144,9 @@ var servingLine = regexp.MustCompile(`msg=serving .*? addr=(\S+)`)
 
 // addr is where it listens; empty before it does, and after its end.
 func (g *gateway) addr() string {
+	if g.front != "" {
+		return g.front
+	}
 	match := servingLine.FindStringSubmatch(g.log.String())
 	if match == nil || g.hasEnded() {
 		return ""
@@ -173,18 +182,19 @@ type call struct {
 	took                       time.Duration
 }
 
-// client opens a connection for each request.
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: harness.WaitLimit}
-
 func (c *call) do(method, path string) *call {
 	began := time.Now()
-	request, err := http.NewRequest(method, "http://"+c.gateway.addr()+path, nil)
+	request, err := http.NewRequest(method, "http://host.test"+path, nil)
 	if err != nil {
 		c.err = err
 		return c
 	}
 	request.Header.Set("X-Request-Id", c.requestID)
 	request.Header.Set("Authorization", "Bearer "+platform.CallerToken(callerSecret, c.account, "vm:read vm:write"))
+	client := &http.Client{Timeout: harness.WaitLimit, Transport: &http.Transport{
+		DisableKeepAlives: true, // a connection for each request
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return harness.Dial(ctx, c.gateway.addr()) },
+	}}
 	reply, err := client.Do(request)
 	if err != nil {
 		c.err = err

@@ -1,0 +1,178 @@
+package replicas
+
+import (
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
+	"github.com/busdk/bus-api-provider-vm/tests/postgres"
+)
+
+// link is the way of one gateway to the database, which can be cut: then no byte
+// passes, and no end of a connection either.
+type link struct {
+	listener net.Listener
+	target   string
+	url      string // of the database, through the link
+
+	mu  sync.Mutex
+	cut chan struct{} // closed while bytes pass
+}
+
+// newLink makes a link to the database at address.
+func newLink(t *testing.T, address string) *link {
+	t.Helper()
+	u, err := url.Parse(address)
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	l := &link{listener: listener, target: u.Host, cut: make(chan struct{})}
+	close(l.cut)
+	go l.serve() // until the end of the test closes the listener
+	t.Cleanup(func() { _ = listener.Close() })
+	u.Host = listener.Addr().String()
+	l.url = u.String()
+	return l
+}
+
+func (l *link) serve() {
+	for {
+		near, err := l.listener.Accept()
+		if err != nil {
+			return
+		}
+		far, err := net.Dial("tcp", l.target)
+		if err != nil {
+			_ = near.Close()
+			continue
+		}
+		for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
+			go func() {
+				defer near.Close()
+				defer far.Close()
+				b := make([]byte, 64<<10)
+				for {
+					n, err := way[0].Read(b)
+					<-l.passes()
+					if err != nil {
+						return
+					}
+					if _, err := way[1].Write(b[:n]); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}
+}
+
+func (l *link) passes() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cut
+}
+
+// sever cuts the link until mend is called.
+func (l *link) sever() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = make(chan struct{})
+}
+
+func (l *link) mend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.cut:
+	default:
+		close(l.cut)
+	}
+}
+
+// A gateway that is cut off from the database refuses writes and nothing else, while
+// the others go on. What it had sent to be committed when it was cut off, it never
+// publishes, although the database committed it.
+func TestPartition(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, postgres.Start(t), 1)
+	alone, away := r.gateways[0], r.links[0]
+	for _, statement := range []string{ // each commit of an operation takes a second
+		`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(1); return null; end'`,
+		`create constraint trigger slow after insert on operations deferrable initially deferred for each row execute function slow()`,
+	} {
+		_, err := r.db.Exec(statement)
+		require.NoError(t, err)
+	}
+	answer := r.behind(alone, start)
+	r.awaitCount(1, `select count(*) from pg_stat_activity where query = 'commit' and state = 'active'`)
+	away.sever()
+	r.awaitCount(1, `select count(*) from operations`) // committed, and the gateway is not told
+	c := <-answer
+	assert.Equal(t, "not_sent", c.outcome(), c)
+	_, err := r.db.Exec(`drop trigger slow on operations`)
+	require.NoError(t, err)
+	refused := r.write(alone, start)
+	assert.Equal(t, "not_sent", refused.outcome(), refused)
+	assert.Less(t, refused.took, 3*time.Second)
+	assert.Equal(t, http.StatusOK, r.read(alone).status)
+	for _, g := range r.gateways[1:] {
+		other := r.write(g, stop)
+		assert.Equal(t, http.StatusAccepted, other.status, other)
+	}
+	away.mend()
+	r.awaitCount(1, `select count(*) from operations where outcome = 'not_sent'`)
+	assert.Zero(t, r.Events.Accepted(platform.StartRequest))
+}
+
+// Three gateways behind nginx: one after the other is killed and comes back, while
+// callers start and stop. Each request goes to one gateway, once.
+func TestBehindNginx(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, postgres.Start(t), 1)
+	shipped, err := os.ReadFile("../../deploy/nginx/bus-vm.conf")
+	require.NoError(t, err)
+	var addrs []string
+	for _, g := range r.gateways {
+		addrs = append(addrs, g.addr())
+	}
+	front := &gateway{t: t, front: harness.Nginx(t, string(shipped), addrs...)}
+	quit := make(chan struct{})
+	var calling sync.WaitGroup
+	for i := range 6 {
+		calling.Go(func() {
+			for turn := i; ; turn++ {
+				select {
+				case <-quit:
+					return
+				case <-time.After(5 * time.Millisecond):
+					r.write(front, []string{start, stop}[turn%2])
+				}
+			}
+		})
+	}
+	for i, g := range r.gateways {
+		time.Sleep(100 * time.Millisecond) // random moments are the point
+		g.kill()
+		time.Sleep(100 * time.Millisecond)
+		r.gateways[i] = r.launch(i, "BUS_VM_ADDR="+addrs[i])
+		r.gateways[i].awaitReady()
+	}
+	close(quit)
+	calling.Wait()
+	accepted := 0
+	for _, c := range r.calls {
+		if c.status == http.StatusAccepted {
+			accepted++
+		}
+	}
+	assert.Greater(t, accepted, len(r.calls)/3)
+}
