@@ -61,7 +61,7 @@ const networkTimeout = 10 * time.Second
 // most, and ends early with ctx.
 func Examine(ctx context.Context, s Service) (r Report) {
 	for _, examine := range []func(context.Context, *Report){
-		s.settings, s.publicKeys, s.secretFiles, s.addresses, s.limits, s.events, s.dataDir, s.nginx,
+		s.settings, s.publicKeys, s.secretFiles, s.addresses, s.limits, s.events, s.dataDir, s.database, s.nginx,
 	} {
 		examine(ctx, &r)
 	}

@@ -117,6 +117,48 @@ func openPostgres(address string) (*engine, error) {
 	return e, nil
 }
 
+// Survey is what a PostgreSQL server says of itself.
+type Survey struct {
+	Version           int // as server_version_num: 150003 for 15.3
+	ReadOnly          bool
+	SynchronousCommit string
+	Standbys          string // synchronous_standby_names
+	MayCreate         bool   // tables, in the schema that comes first
+	Took              time.Duration
+}
+
+// Ask asks the server at a postgres:// URL, and changes nothing. Its error may be
+// ErrNewer.
+func Ask(ctx context.Context, address string) (s Survey, err error) {
+	e, err := openPostgres(address)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, e.close()) }()
+	if err = e.read.PingContext(ctx); err != nil {
+		return s, err
+	}
+	began := time.Now()
+	err = e.read.QueryRowContext(ctx, `select current_setting('server_version_num')::int,
+		pg_is_in_recovery() or current_setting('transaction_read_only')::bool, current_setting('synchronous_commit'),
+		current_setting('synchronous_standby_names'), coalesce(has_schema_privilege(current_schema(), 'create'), false)`).
+		Scan(&s.Version, &s.ReadOnly, &s.SynchronousCommit, &s.Standbys, &s.MayCreate)
+	s.Took = time.Since(began)
+	if err != nil {
+		return s, err
+	}
+	var ours sql.NullString
+	if err = e.read.QueryRowContext(ctx, `select to_regclass('store_schema')::text`).Scan(&ours); err != nil || !ours.Valid {
+		return s, err
+	}
+	s.MayCreate = true // it is there already
+	var version int
+	if err = e.read.QueryRowContext(ctx, `select version from store_schema`).Scan(&version); err == nil && version > schemaVersion {
+		err = ErrNewer
+	}
+	return s, err
+}
+
 // errWarned: PostgreSQL committed with a warning, such as that a synchronous
 // standby has not confirmed. The commit may be lost in a failover.
 var errWarned = errors.New("the database confirmed a commit with a warning; its log has it")
