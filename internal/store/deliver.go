@@ -119,8 +119,15 @@ func (d *delivery) claim(after string) (last string, more bool) {
 	if !d.store.anyDue(d.ctx) {
 		return "", false
 	}
-	last, _ = submit(d.ctx, d.store, call{order: "3"}, func(t *tx) (string, error) { return t.claim(after, free) })
-	return last, true // the store tells of an error itself
+	type found struct {
+		last string
+		any  bool
+	}
+	got, err := submit(d.ctx, d.store, call{order: "3"}, func(t *tx) (got found, err error) {
+		got.last, got.any, err = t.claim(after, free)
+		return got, err
+	})
+	return got.last, got.any || err != nil // the store tells of an error itself
 }
 
 // room is how many more records of an account may be on their way.

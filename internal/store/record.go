@@ -87,8 +87,9 @@ func (t *tx) send(op Operation) (dueAt int64) {
 }
 
 // claim takes at most most records that were left, of accounts after the one named
-// by after, so that none comes twice before all others had their turn.
-func (t *tx) claim(after string, most int) (last string, err error) {
+// by after, so that none comes twice before all others had their turn. It reports the
+// last account, empty after all, and whether there was any record.
+func (t *tx) claim(after string, most int) (last string, any bool, err error) {
 	// A loose scan of the index: it costs a step for each account, whatever an
 	// account has waiting.
 	accounts, err := t.strings(`with recursive heads (account) as (
@@ -99,28 +100,28 @@ func (t *tx) claim(after string, most int) (last string, err error) {
 		) select account from heads where account is not null and (select min(due_at) from operations
 			where sent < records and parked = '' and operations.account = heads.account) <= $2 limit $3`, after, t.now, most)
 	if err != nil {
-		return after, err
+		return after, true, err
 	}
 	for _, account := range accounts {
 		if len(t.claims) >= most {
-			return last, nil
+			return last, true, nil
 		}
 		last = account
 		own, err := t.all(`where sent < records and parked = '' and account = $1 and due_at <= $2 order by due_at limit $3`,
 			account, t.now, min(t.delivery.room(account), most-len(t.claims)))
 		if err != nil {
-			return after, err
+			return after, true, err
 		}
 		for _, op := range own {
 			if err := t.take(op); err != nil {
-				return after, err
+				return after, true, err
 			}
 		}
 	}
 	if len(accounts) < most {
 		last = "" // all had their turn
 	}
-	return last, nil
+	return last, len(accounts) > 0, nil
 }
 
 // take claims a record that was left, unless another replica has it.
