@@ -21,8 +21,7 @@ import (
 
 const (
 	usagePath = "/usage/" // of the admin listener, then the command
-	// maxListed bounds the parked records of a list, and usageTimeout a command.
-	maxListed    = 1000
+	// usageTimeout bounds a command.
 	usageTimeout = 30 * time.Second
 )
 
@@ -30,7 +29,7 @@ const (
 func usageCommands(operations *store.Store, logger *slog.Logger) map[string]func(ctx context.Context, arg string) (any, error) {
 	return map[string]func(context.Context, string) (any, error){
 		usagePath + "list": func(ctx context.Context, _ string) (any, error) {
-			parked, err := operations.Parked(ctx, maxListed)
+			parked, err := operations.Parked(ctx, store.MaxListed)
 			return map[string]any{"parked": append([]store.Parked{}, parked...)}, err
 		},
 		usagePath + "retry": func(ctx context.Context, _ string) (any, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/backoff"
@@ -14,10 +15,11 @@ import (
 const (
 	// maxSending is how many records are on their way at a time: 1,000 a second
 	// with answers that take 120 ms. One account has at most half as many as there
-	// are places free; one whose last record failed has one, and all such accounts
-	// have maxFailing.
-	maxSending = 128
-	maxFailing = 16
+	// are places free; one whose last record failed has one, and all that gave no
+	// answer within silentAfter have maxSilent.
+	maxSending  = 128
+	maxSilent   = 16
+	silentAfter = time.Second
 	// A record that failed is sent again after retryMin, doubled each time up to
 	// retryMax.
 	retryMin = 200 * time.Millisecond
@@ -30,8 +32,6 @@ const (
 	claimRest = 20 * time.Millisecond
 	// leaseSlack is how much longer than one attempt a claim lasts.
 	leaseSlack = 5 * time.Second
-	// maxReason bounds why a record is parked, in bytes.
-	maxReason = 1000
 )
 
 // Sender hands a record to the usage integration under an id, which is the same each
@@ -51,30 +51,36 @@ type delivery struct {
 	ctx    context.Context // of Deliver
 	freed  chan struct{}   // has room for one signal: a place is free
 
-	mu       sync.Mutex
-	sends    sync.WaitGroup
-	closed   bool
-	sending  int
-	failing  int                 // of sending, those of failing accounts
-	accounts map[string]*account // with records on their way, or failing
-	silent   bool                // nothing has been acknowledged since the last failure
+	mu        sync.Mutex
+	sends     sync.WaitGroup
+	closed    bool
+	sending   int
+	silentNow int                 // of sending, those of silent accounts
+	accounts  map[string]*account // with records on their way, or failing
+	ids       map[string]bool     // of the operations whose records are on their way
+	quiet     atomic.Bool         // the next failure is told: a record was acknowledged since the last
 }
 
 type account struct {
 	sending int
 	failing bool
+	silent  bool      // it fails without an answer in time, and holds a place long
+	until   time.Time // it rests, where it is failing
 }
 
 // Deliver sends records until ctx ends, and returns once every Send has.
 func (s *Store) Deliver(ctx context.Context, sender Sender) error {
-	d := &delivery{store: s, sender: sender, ctx: ctx, freed: make(chan struct{}, 1), accounts: map[string]*account{}}
+	d := &delivery{store: s, sender: sender, ctx: ctx, freed: make(chan struct{}, 1), accounts: map[string]*account{}, ids: map[string]bool{}}
+	d.quiet.Store(true)
 	s.delivery.Store(d)
 	defer d.close()
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
 	for after, more := "", true; ; {
+		began := after
 		after, more = d.claim(after)
-		if after != "" {
+		if after != "" || began != "" { // not all have had their turn since the last signal
+			more = true
 			wake(d.freed)
 		}
 		rest := time.After(claimRest)
@@ -116,18 +122,15 @@ func (d *delivery) claim(after string) (last string, more bool) {
 	if free == 0 {
 		return after, true
 	}
-	if !d.store.anyDue(d.ctx) {
-		return "", false
+	accounts, err := d.store.due(d.ctx, after, free) // not in the writer: there may be many
+	if err != nil || len(accounts) == 0 {
+		return "", err != nil
 	}
-	type found struct {
-		last string
-		any  bool
+	last, err = submit(d.ctx, d.store, call{order: "3"}, func(t *tx) (string, error) { return t.claim(accounts, free) })
+	if err != nil || len(accounts) < free && last == accounts[len(accounts)-1] {
+		last = "" // all had their turn; the store tells of an error itself
 	}
-	got, err := submit(d.ctx, d.store, call{order: "3"}, func(t *tx) (got found, err error) {
-		got.last, got.any, err = t.claim(after, free)
-		return got, err
-	})
-	return got.last, got.any || err != nil // the store tells of an error itself
+	return last, true
 }
 
 // room is how many more records of an account may be on their way.
@@ -142,10 +145,10 @@ func (d *delivery) room(name string) int {
 	case d.closed:
 		return 0
 	case a == nil:
-		return free / 2
+		return (free + 1) / 2
 	case !a.failing:
-		return max(0, free/2-a.sending)
-	case a.sending > 0 || d.failing >= maxFailing || free == 0:
+		return max(0, (free+1)/2-a.sending)
+	case a.sending > 0 || a.silent && d.silentNow >= maxSilent || free == 0 || time.Now().Before(a.until):
 		return 0
 	}
 	return 1
@@ -165,10 +168,20 @@ func (d *delivery) reserve(name string) bool {
 	}
 	a.sending++
 	d.sending++
-	if a.failing {
-		d.failing++
+	if a.silent {
+		d.silentNow++
 	}
 	return true
+}
+
+// has reports whether a record of that operation is on its way.
+func (d *delivery) has(id string) bool {
+	if d == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ids[id]
 }
 
 // release gives back the places of records that are not sent after all.
@@ -179,19 +192,28 @@ func (d *delivery) release(claims ...Operation) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, op := range claims {
-		d.left(op.Account, d.accounts[op.Account].failing)
+		a := d.accounts[op.Account]
+		d.free(op.Account, a.failing, a.silent)
 	}
+	wake(d.freed)
 }
 
-// hand has records sent whose places are reserved.
-func (d *delivery) hand(claims []Operation) {
-	if len(claims) == 0 {
+// hand has records sent whose places are reserved. Accounts of which records are
+// acknowledged, however late, fail no longer.
+func (d *delivery) hand(claims []Operation, acknowledged []string) {
+	if d == nil || len(claims)+len(acknowledged) == 0 {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for _, name := range acknowledged {
+		if d.accounts[name] != nil {
+			d.fails(name, false, false)
+		}
+	}
 	for _, op := range claims {
 		if !d.closed {
+			d.ids[op.ID] = true
 			d.sends.Go(func() { d.send(op) })
 		}
 	}
@@ -201,21 +223,28 @@ func (d *delivery) hand(claims []Operation) {
 // that is noted, it is due again when its lease ends.
 func (d *delivery) send(op Operation) {
 	s, eventID := d.store, op.eventID()
+	began := time.Now()
 	answer := d.sender.Send(d.ctx, op.deliveryID(), op.record(op.sent))
+	took := time.Since(began)
 	final := errors.Is(answer, usage.ErrRefused)
-	d.answered(op.Account, eventID, answer, final)
+	wait := backoff.Delay(op.attempts, retryMin, retryMax, rand.Float64())
+	failed := answer != nil && !final
+	d.answered(op, failed, failed && took > silentAfter, wait)
+	if failed && d.ctx.Err() == nil && d.quiet.CompareAndSwap(true, false) {
+		s.config.Logger.Warn("a usage record could not be delivered; it stays in the store and is sent again", "event_id", eventID, "cause", answer)
+	} else if !failed {
+		d.quiet.Store(true)
+	}
 	if answer != nil && d.ctx.Err() != nil {
 		return // cut short
 	}
-	wait := backoff.Delay(op.attempts, retryMin, retryMax, rand.Float64())
 	_ = s.do(context.WithoutCancel(d.ctx), call{order: "0" + op.ID, patient: true, kept: true}, func(t *tx) error {
 		switch {
 		case answer == nil:
 			_, err := t.acknowledge(op.ID, op.sent, false)
 			return err
 		case final:
-			reason := answer.Error()
-			return t.retry(op, parkedFor, reason[:min(len(reason), maxReason)])
+			return t.retry(op, parkedFor, answer.Error())
 		}
 		return t.retry(op, wait, "")
 	})
@@ -231,33 +260,36 @@ func (d *delivery) send(op Operation) {
 	}
 }
 
-// answered notes that a record of an account is no longer on its way.
-func (d *delivery) answered(account, eventID string, answer error, final bool) {
+// answered notes that a record is no longer on its way; where it failed, its account
+// rests for wait.
+func (d *delivery) answered(op Operation, failed, silent bool, wait time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	failed := answer != nil && !final
-	d.left(account, failed)
-	if failed && !d.silent {
-		d.store.config.Logger.Warn("a usage record could not be delivered; it stays in the store and is sent again", "event_id", eventID, "cause", answer)
-	}
-	d.silent = failed
+	delete(d.ids, op.ID)
+	d.accounts[op.Account].until = time.Now().Add(wait)
+	d.free(op.Account, failed, silent)
 	wake(d.freed)
 }
 
-// left frees a place of an account, which fails or does not from now on.
-func (d *delivery) left(name string, failing bool) {
+// free frees a place of an account, which fails or does not from now on.
+func (d *delivery) free(name string, failing, silent bool) {
 	a := d.accounts[name]
 	a.sending--
 	d.sending--
-	if a.failing {
-		d.failing--
+	if a.silent {
+		d.silentNow--
 	}
-	if failing && !a.failing {
-		d.failing += a.sending
-	} else if a.failing && !failing {
-		d.failing -= a.sending
+	d.fails(name, failing, silent)
+}
+
+func (d *delivery) fails(name string, failing, silent bool) {
+	a := d.accounts[name]
+	if silent && !a.silent {
+		d.silentNow += a.sending
+	} else if a.silent && !silent {
+		d.silentNow -= a.sending
 	}
-	a.failing = failing
+	a.failing, a.silent = failing, silent
 	if a.sending == 0 && !failing {
 		delete(d.accounts, name)
 	}

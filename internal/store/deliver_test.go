@@ -183,7 +183,7 @@ func TestLateAcknowledgement(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
 		s := running(t, config)
 		r := &receiver{answer: func(ctx context.Context, c sending) error {
-			s.Acknowledged(c.id) // by another replica
+			s.Acknowledged(c.id, false) // by another replica
 			return errBusy
 		}}
 		delivering(t, s, r)

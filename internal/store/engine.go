@@ -35,7 +35,7 @@ type engine struct {
 	serial      string      // the type of a key that counts
 	begin       string      // begins a transaction that writes
 	forUpdate   string      // locks the rows that a query finds; SQLite has one writer anyway
-	clock       string      // a query for the time in microseconds; empty for the process's own
+	clock       string      // an expression for the time in microseconds; empty for the process's own
 	lock        []string    // statements that let one process at a time set up the schema
 	warned      atomic.Bool // by PostgreSQL, since it was cleared
 }
@@ -101,7 +101,7 @@ func openPostgres(address string) (*engine, error) {
 	}
 	e := &engine{
 		serial: "bigint generated always as identity primary key", begin: "begin", forUpdate: " for update",
-		clock: "select (extract(epoch from clock_timestamp()) * 1000000)::bigint",
+		clock: "(extract(epoch from clock_timestamp()) * 1000000)::bigint",
 		// Who sets it up may take longer than the locks of an operation may.
 		lock: []string{"set local lock_timeout = '10s'", "set local statement_timeout = '10s'", "select pg_advisory_xact_lock(7351836902)"},
 	}
@@ -243,19 +243,19 @@ func faultOf(err error) fault {
 			return passing
 		}
 		switch postgres.Code[:2] {
-		case "53", "57", "58", "25": // resources, operator, system, read-only
-			return away
+		case "22", "23", "54": // what the statement says, constraints, limits
+			return refused
 		case "XX":
 			return damage
 		}
-		return refused
+		return away // resources, operator, login, rights, what is not there
 	case errors.As(err, &lite):
 		switch lite.Code() & 0xff {
 		case sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB:
 			return damage
 		case sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED:
 			return passing
-		case sqlitelib.SQLITE_CONSTRAINT, sqlitelib.SQLITE_ERROR:
+		case sqlitelib.SQLITE_CONSTRAINT, sqlitelib.SQLITE_TOOBIG, sqlitelib.SQLITE_MISMATCH, sqlitelib.SQLITE_RANGE:
 			return refused
 		}
 		return away
@@ -360,6 +360,8 @@ type tx struct {
 	delivery *delivery   // nil where records are not delivered, or not now
 	claims   []Operation // what delivery gets once the transaction is confirmed
 	left     bool        // records are due that are not among them
+
+	acknowledged []string // accounts of which records are
 }
 
 func (t *tx) note(err error) error {

@@ -107,20 +107,16 @@ var ErrTooManyKeys = errors.New("too many idempotency keys")
 
 // insert is rows 1 to 5 of the table.
 func (t *tx) insert(w Write) (Decision, Operation, error) {
-	if w.Key != "" {
-		if op, err := t.find(w.ID); err != nil || op.ID != "" {
-			return leads(op), op, err
-		}
-		known, err := t.keyed(w.Account, w.Key)
-		if err != nil || known.ID != "" { // 4
-			return Known, known, err
-		}
-		if err := t.roomForKey(w.Account); err != nil {
-			return 0, Operation{}, err
-		}
-	}
 	if err := t.room(); err != nil {
 		return 0, Operation{}, err
+	}
+	if w.Key != "" {
+		if op, err := t.find(w.ID); err != nil || op.ID != "" { // 5
+			return leads(op), op, err
+		}
+		if known, err := t.takeKey(w); err != nil || known.ID != "" { // 4
+			return Known, known, err
+		}
 	}
 	mayJoin := w.Action == lifecycle.Start && (w.Join || w.Key != "")
 	for range 3 { // who frees or takes the slot meanwhile has committed by the second time
@@ -136,7 +132,7 @@ func (t *tx) insert(w Write) (Decision, Operation, error) {
 			if w.Action == lifecycle.Stop && leader.ID != "" {
 				err = t.freeSlot()
 			}
-			return Lead, op, errors.Join(err, t.useKey(w, op))
+			return Lead, op, err
 		}
 		if err == nil {
 			op, err = t.find(w.ID)
@@ -145,7 +141,7 @@ func (t *tx) insert(w Write) (Decision, Operation, error) {
 			return leads(op), op, err
 		}
 	}
-	return 0, Operation{}, errors.New("the start slot changes hands all the time")
+	return 0, Operation{}, errors.Join(errors.New("the start slot changes hands all the time"), t.freeKeys(w.ID))
 }
 
 func leads(op Operation) Decision {
@@ -157,9 +153,15 @@ func leads(op Operation) Decision {
 
 // join is rows 2 and 3.
 func (t *tx) join(w Write, leader Operation) (Decision, Operation, error) {
-	own, err := t.one(`where (id = $1 or leader = $1) and account = $2 order by seq limit 1`, leader.ID, w.Account)
+	own, err := leader, error(nil)
+	if own.Account != w.Account {
+		own, err = t.one(`where leader = $1 and leader <> '' and account = $2 limit 1`, leader.ID, w.Account)
+	}
+	if err == nil && own.ID != "" && w.Key != "" {
+		_, err = t.exec(`update keys set operation = $3 where account = $1 and name = $2`, w.Account, w.Key, own.ID)
+	}
 	if err != nil || own.ID != "" {
-		return Attached, own, errors.Join(err, t.useKey(w, own))
+		return Attached, own, err
 	}
 	op, err := t.add(w, leader.ID, false)
 	if err == nil && op.ID == "" { // 5
@@ -167,7 +169,7 @@ func (t *tx) join(w Write, leader Operation) (Decision, Operation, error) {
 		return leads(op), op, err
 	}
 	if err == nil {
-		err = errors.Join(t.useKey(w, op), t.follow(leader))
+		err = t.follow(leader)
 	}
 	if err == nil && leader.Outcome == lifecycle.Accepted {
 		op, err = t.end(op.ID, replyYes, End{})
@@ -194,7 +196,9 @@ func (t *tx) add(w Write, leader string, slot bool) (op Operation, err error) {
 	}
 	until := timeOf(t.now).Add(permission + t.store.config.Timeout)
 	claims := len(t.claims)
-	t.addRecord(&op)
+	if t.store.config.Records != NoRecords {
+		t.addRecord(&op)
+	}
 	n, err := t.exec(`insert into operations (id, action, account, request_id, requested_at, closes_at, leader, slot, slot_until,
 		reason, plan_id, joined, records, sent, due_since, due_at)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) on conflict do nothing`,
@@ -235,22 +239,30 @@ func (t *tx) keyed(account, name string) (Operation, error) {
 		account, name, t.ago(keyKept))
 }
 
-func (t *tx) roomForKey(account string) error {
-	var n int
-	_, err := t.scan([]any{&n}, `select count(*) from keys where account = $1 and created_at > $2`, account, t.ago(keyKept))
-	if err == nil && n >= maxKeys {
-		return ErrTooManyKeys
+// takeKey takes the key of w for its operation, or returns the one that has it. The
+// key is locked before anything else is: another replica may have a write with the
+// same one under way.
+func (t *tx) takeKey(w Write) (known Operation, err error) {
+	var keys int
+	if _, err := t.scan([]any{&keys}, `select count(*) from keys where account = $1 and created_at > $2`, w.Account, t.ago(keyKept)); err != nil {
+		return known, err
 	}
-	return err
+	n, err := t.exec(`insert into keys (account, name, operation, action, created_at) values ($1, $2, $3, $4, $5)
+		on conflict (account, name) do update set operation = excluded.operation, action = excluded.action, created_at = excluded.created_at
+		where keys.created_at <= $6`, w.Account, w.Key, w.ID, w.Action, t.now, t.ago(keyKept))
+	switch {
+	case err != nil:
+		return known, err
+	case n == 0:
+		return t.keyed(w.Account, w.Key)
+	case keys >= maxKeys:
+		return known, errors.Join(ErrTooManyKeys, t.freeKeys(w.ID))
+	}
+	return known, nil
 }
 
-func (t *tx) useKey(w Write, op Operation) error {
-	if w.Key == "" || op.ID == "" {
-		return nil
-	}
-	_, err := t.exec(`insert into keys (account, name, operation, action, created_at) values ($1, $2, $3, $4, $5)
-		on conflict (account, name) do update set operation = excluded.operation, action = excluded.action, created_at = excluded.created_at`,
-		w.Account, w.Key, op.ID, w.Action, t.now)
+func (t *tx) freeKeys(operation string) error {
+	_, err := t.exec(`delete from keys where operation = $1`, operation)
 	return err
 }
 
@@ -270,9 +282,12 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 		return op, err
 	}
 	if op.state() == joined && (e == abandoned || e == expired) {
-		if leader, err := t.find(op.Leader); err != nil || leader.Outcome != lifecycle.NotSent {
+		if leader, err := t.find(op.Leader); err != nil || leader.ID != "" && leader.Outcome != lifecycle.NotSent {
 			return op, err // it has its leader's end, soon
 		}
+	}
+	if e == expired && t.now < micros(op.ClosesAt) {
+		return op, nil // it leads since it was looked for
 	}
 	from := op.state()
 	to, do := t.store.next(from, e)
@@ -280,7 +295,10 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 	case to == from:
 		return op, nil
 	case do&takeID != 0:
-		_, err := t.exec(`insert into operations (id, outcome, ended_at) values ($1, $2, $3) on conflict (id) do nothing`, id, lifecycle.NotSent, t.now)
+		n, err := t.exec(`insert into operations (id, outcome, ended_at) values ($1, $2, $3) on conflict (id) do nothing`, id, lifecycle.NotSent, t.now)
+		if err == nil && n == 0 { // it has arrived meanwhile
+			return t.end(id, e, how)
+		}
 		return Operation{ID: id, Outcome: lifecycle.NotSent}, err
 	}
 	if to == corrected {
@@ -300,7 +318,7 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 		op.AcceptedAt = timeOf(t.now)
 	}
 	op.slot = op.slot && do&freeSlot == 0
-	if do&(addTerminal|addCorrection) != 0 {
+	if do&(addTerminal|addCorrection) != 0 && op.records > 0 { // none at all for one that began without
 		t.addRecord(&op)
 	}
 	_, err = t.exec(`update operations set outcome = $2, corrected = $3, ended_at = $4, accepted_at = $5, slot = $6, slot_until = $7,
@@ -309,7 +327,7 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 		id, op.Outcome, number(op.Corrected), t.now, micros(op.AcceptedAt), number(op.slot), micros(timeOf(t.now).Add(slotKept)),
 		op.ErrorType, op.ErrorMessage, op.durationMS, micros(op.unknownAt), op.unknownMS, op.records, op.sent, op.dueSince, op.dueAt)
 	if err == nil && do&freeKeys != 0 {
-		_, err = t.exec(`delete from keys where operation = $1`, id)
+		err = t.freeKeys(id)
 	}
 	if err == nil && do&fan != 0 && op.followed {
 		err = t.fan(id, e)
@@ -319,7 +337,7 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 
 // fan gives the end of a leader to all that wait for it, or are unknown with it.
 func (t *tx) fan(leader string, e event) error {
-	ids, err := t.strings(`select id from operations where leader = $1 and (outcome = '' or outcome = $2) order by seq`, leader, lifecycle.Unknown)
+	ids, err := t.strings(`select id from operations where leader = $1 and leader <> '' and (outcome = '' or outcome = $2) order by seq`, leader, lifecycle.Unknown)
 	if e == expired {
 		e = leaderExpired
 	}
@@ -337,7 +355,7 @@ func (t *tx) decide(id string) (Decision, Operation, error) {
 	if err != nil || op.state() != joined {
 		return leads(op), op, err
 	}
-	if leader, err := t.find(op.Leader); err != nil || leader.Outcome != lifecycle.NotSent {
+	if leader, err := t.find(op.Leader); err != nil || leader.ID != "" && leader.Outcome != lifecycle.NotSent {
 		return Joined, op, err
 	}
 	var stops int
@@ -370,7 +388,7 @@ func (t *tx) decide(id string) (Decision, Operation, error) {
 // status that was asked for that long ago.
 func (t *tx) reached(action lifecycle.Action, provider string, ago time.Duration) error {
 	_, err := t.exec(`update operations set reached_at = $1, provider = $2, slot = 0
-		where action = $3 and outcome = $4 and reached_at = 0 and accepted_at < $5 and accepted_at > $6`,
+		where action = $3 and outcome = $4 and reached_at = 0 and accepted_at < $5 and accepted_at > $6 and ended_at > 0 and ended_at > $6`,
 		t.now, provider, action, lifecycle.Accepted, t.now-ago.Microseconds(), t.ago(slotKept))
 	return err
 }

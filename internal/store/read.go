@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -34,17 +36,20 @@ func (s *Store) List(ctx context.Context, account string, limit int) ([]Operatio
 // one is open, or unknown and young enough to be corrected; also when the store
 // cannot tell.
 func (s *Store) WantsHistory() bool {
-	list, err := s.list(context.Background(), `where outcome = '' or outcome = $1 and ended_at > $2 limit 1`,
-		lifecycle.Unknown, s.config.Now().Add(-s.config.Keep).UnixMicro())
+	list, err := s.list(context.Background(), `where outcome = '' limit 1`)
+	if len(list) == 0 && err == nil { // in two statements, each of which has an index
+		list, err = s.list(context.Background(), `where outcome = 'unknown' and ended_at > $1 limit 1`,
+			s.config.Now().Add(-s.config.Keep).UnixMicro())
+	}
 	return len(list) > 0 || err != nil
 }
 
-// latestRecords bounds the records of LatestRecords.
-const latestRecords = 1000
+// MaxListed bounds the records of LatestRecords and of Report.
+const MaxListed = 1000
 
 // LatestRecords returns the latest usage records, oldest first.
 func (s *Store) LatestRecords(ctx context.Context) ([]usage.Record, error) {
-	operations, err := s.list(ctx, `where records > 0 order by seq desc limit $1`, latestRecords)
+	operations, err := s.list(ctx, `where records > 0 order by seq desc limit $1`, MaxListed)
 	list := []usage.Record{}
 	for _, op := range slices.Backward(operations) {
 		for position := range op.records {
@@ -52,7 +57,7 @@ func (s *Store) LatestRecords(ctx context.Context) ([]usage.Record, error) {
 		}
 	}
 	slices.SortStableFunc(list, func(a, b usage.Record) int { return a.OccurredAt.Compare(b.OccurredAt) })
-	return list[max(0, len(list)-latestRecords):], err
+	return list[max(0, len(list)-MaxListed):], err
 }
 
 // Report is what an operator may want to know of a store, as JSON.
@@ -67,7 +72,7 @@ type Report struct {
 // Report reads the parked records.
 func (s *Store) Report(ctx context.Context) (Report, error) {
 	stats := s.Stats()
-	parked, err := s.Parked(ctx, latestRecords)
+	parked, err := s.Parked(ctx, MaxListed)
 	return Report{stats.Waiting, stats.Parked, stats.OldestAge.Seconds(), append([]string{}, s.files.damaged()...), append([]Parked{}, parked...)}, err
 }
 
@@ -118,22 +123,23 @@ func (s *Store) read(ctx context.Context, row func(scan func(...any) error) erro
 	return nil
 }
 
-// anyDue reports whether a record may be due; also when the store cannot tell.
-func (s *Store) anyDue(ctx context.Context) (due bool) {
-	err := s.read(ctx, func(scan func(...any) error) error {
-		var one int
-		due = true
-		return scan(&one)
-	}, `select 1 from operations where sent < records and parked = '' and due_at <= $1 limit 1`, s.config.Now().Add(s.clockSlack()).UnixMicro())
-	return due || err != nil
+// due returns at most limit accounts after one that have records due, in order.
+func (s *Store) due(ctx context.Context, after string, limit int) (accounts []string, err error) {
+	err = s.read(ctx, func(scan func(...any) error) error {
+		var account string
+		err := scan(&account)
+		accounts = append(accounts, account)
+		return err
+	}, strings.ReplaceAll(dueAccounts, "$3", s.now()), after, limit)
+	return accounts, err
 }
 
-// clockSlack is how far the clock of another machine's database may be ahead.
-func (s *Store) clockSlack() time.Duration {
-	if s.config.URL == "" {
-		return 0
+// now is the time by the clock of the database, in a statement.
+func (s *Store) now() string {
+	if s.engine.clock != "" {
+		return s.engine.clock
 	}
-	return time.Minute
+	return strconv.FormatInt(s.config.Now().UnixMicro(), 10)
 }
 
 // Parked is a record that the usage integration refused.

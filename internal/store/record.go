@@ -1,11 +1,11 @@
 package store
 
 import (
-	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
@@ -62,14 +62,12 @@ func (op *Operation) Records() (list []RecordState) {
 // addRecord gives op one more record, which is due at once unless another comes
 // first. The caller writes op.
 func (t *tx) addRecord(op *Operation) {
-	if t.store.config.Records == NoRecords {
-		return
-	}
 	op.records++
 	switch {
+	case op.sent < op.records-1:
 	case t.store.config.Records == KeepRecords:
 		op.sent++
-	case op.sent == op.records-1:
+	default:
 		op.dueSince = t.now
 		op.dueAt = t.send(*op)
 	}
@@ -86,51 +84,52 @@ func (t *tx) send(op Operation) (dueAt int64) {
 	return t.now
 }
 
-// claim takes at most most records that were left, of accounts after the one named
-// by after, so that none comes twice before all others had their turn. It reports the
-// last account, empty after all, and whether there was any record.
-func (t *tx) claim(after string, most int) (last string, any bool, err error) {
-	// A loose scan of the index: it costs a step for each account, whatever an
-	// account has waiting.
-	accounts, err := t.strings(`with recursive heads (account) as (
-			select min(account) from operations where sent < records and parked = '' and account > $1
-			union all
-			select (select min(account) from operations where sent < records and parked = '' and account > heads.account)
-			from heads where heads.account is not null
-		) select account from heads where account is not null and (select min(due_at) from operations
-			where sent < records and parked = '' and operations.account = heads.account) <= $2 limit $3`, after, t.now, most)
-	if err != nil {
-		return after, true, err
-	}
+// dueAccounts returns at most $2 accounts after $1 that have records due at $3. It is a loose scan of the index: a step for each account, whatever it has waiting.
+const dueAccounts = `with recursive heads (account) as (
+		select min(account) from operations where sent < records and account > $1
+		union all
+		select (select min(account) from operations where sent < records and account > heads.account)
+		from heads where heads.account is not null
+	) select account from heads where account is not null and (select min(due_at) from operations
+		where sent < records and operations.account = heads.account) <= $3 limit $2`
+
+// claim takes at most most records that were left, of these accounts, and returns the
+// last account that had its turn.
+func (t *tx) claim(accounts []string, most int) (last string, err error) {
+	before := len(t.claims)
 	for _, account := range accounts {
-		if len(t.claims) >= most {
-			return last, true, nil
+		left := most - (len(t.claims) - before)
+		if left <= 0 {
+			return last, nil
 		}
 		last = account
-		own, err := t.all(`where sent < records and parked = '' and account = $1 and due_at <= $2 order by due_at limit $3`,
-			account, t.now, min(t.delivery.room(account), most-len(t.claims)))
+		room := t.delivery.room(account)
+		if room == 0 {
+			continue
+		}
+		own, err := t.all(`where sent < records and account = $1 and due_at <= $2 order by due_at limit $3`, account, t.now, min(room, left))
 		if err != nil {
-			return after, true, err
+			return last, err
 		}
 		for _, op := range own {
 			if err := t.take(op); err != nil {
-				return after, true, err
+				return last, err
 			}
 		}
 	}
-	if len(accounts) < most {
-		last = "" // all had their turn
-	}
-	return last, len(accounts) > 0, nil
+	return last, nil
 }
 
 // take claims a record that was left, unless another replica has it.
 func (t *tx) take(op Operation) error {
+	if t.delivery.has(op.ID) {
+		return nil // its lease has ended, by a clock that was set
+	}
 	dueAt := t.send(op)
 	if dueAt == t.now {
 		return nil // no room any more
 	}
-	n, err := t.exec(`update operations set due_at = $3 where id = $1 and sent = $2 and sent < records and parked = '' and due_at <= $4`,
+	n, err := t.exec(`update operations set due_at = $3 where id = $1 and sent = $2 and sent < records and due_at <= $4`,
 		op.ID, op.sent, dueAt, t.now)
 	if err == nil && n == 0 {
 		t.claims = t.claims[:len(t.claims)-1]
@@ -147,13 +146,18 @@ func (t *tx) acknowledge(id string, position int, drop bool) (known bool, err er
 		which, at = ` and parked <> ''`, 0
 	}
 	var records int
-	known, err = t.scan([]any{&records}, `update operations set sent = sent + 1, attempts = 0, parked = '', due_since = $3, due_at = $3,
+	var account string
+	known, err = t.scan([]any{&records, &account}, `update operations set sent = sent + 1, attempts = 0, parked = '', due_since = $3, due_at = $3,
 		requested_sent_at = case when sent = 0 then $4 else requested_sent_at end,
 		ended_sent_at = case when sent = 1 then $4 else ended_sent_at end,
 		corrected_sent_at = case when sent = 2 then $4 else corrected_sent_at end
-		where id = $1 and sent = $2 and sent < records`+which+` returning records`, id, position, t.now, at)
-	if err != nil || !known || position+1 == records {
-		return known, err
+		where id = $1 and sent = $2 and sent < records`+which+` returning records, account`, id, position, t.now, at)
+	if err != nil || !known {
+		return false, err
+	}
+	t.acknowledged = append(t.acknowledged, account)
+	if position+1 == records {
+		return true, nil
 	}
 	op, err := t.find(id)
 	if err == nil {
@@ -162,42 +166,32 @@ func (t *tx) acknowledge(id string, position int, drop bool) (known bool, err er
 	return true, err
 }
 
-// retry makes a record due again after wait, or parks it with a reason.
+// retry makes a record due again after wait. With a reason it is parked, and counts
+// as due from then on.
 func (t *tx) retry(op Operation, wait time.Duration, reason string) error {
-	_, err := t.exec(`update operations set due_at = $3, parked = $4, attempts = attempts + 1
-		where id = $1 and sent = $2 and sent < records and parked = ''`, op.ID, op.sent, t.now+wait.Microseconds(), reason)
+	again := t.now + wait.Microseconds()
+	_, err := t.exec(`update operations set due_at = $3, due_since = case when $4 = '' then due_since else $3 end, parked = $4, attempts = attempts + 1
+		where id = $1 and sent = $2 and sent < records`, op.ID, op.sent, again, reason)
 	return err
 }
 
-// offer makes parked records due that have rested, or all.
-func (t *tx) offer(all bool) (int64, error) {
+// offer makes some parked records due that rest.
+func (t *tx) offer() (int64, error) {
 	t.left = true
-	return t.exec(`update operations set due_at = $1, attempts = 0, parked = '' where parked <> '' and (due_at <= $1 or $2 = 1)`,
-		t.now, number(all))
-}
-
-// drop gives up the parked record with that event id.
-func (t *tx) drop(eventID string) (known bool, err error) {
-	parked, err := t.all(`where parked <> ''`)
-	for _, op := range parked {
-		if op.eventID() == eventID {
-			return t.acknowledge(op.ID, op.sent, true)
-		}
-	}
-	return false, err
+	return t.exec(`update operations set due_at = $1, due_since = $1 where id in
+		(select id from operations where parked <> '' and due_at > $1 order by due_at limit $2)`, t.now, some)
 }
 
 // deliveryID names a record to the usage integration, which repeats it in its
 // acknowledgement: that counts in any process, however late it comes.
 func (op *Operation) deliveryID() string { return op.ID + "." + strconv.Itoa(op.sent) }
 
-var errDeliveryID = errors.New("no id of a delivery")
-
-func parseDeliveryID(text string) (id string, position int, err error) {
-	id, number, found := strings.Cut(text, ".")
-	position, err = strconv.Atoi(number)
-	if !found || err != nil {
-		return "", 0, fmt.Errorf("%w: %q", errDeliveryID, text)
-	}
-	return id, position, nil
+func parseDeliveryID(text string) (id string, position int, ok bool) {
+	id, number, _ := strings.Cut(text, ".")
+	position, err := strconv.Atoi(number)
+	return id, position, err == nil && isID(id) && position >= 0 && position < positions && strconv.Itoa(position) == number
 }
+
+// isID reports whether id can be that of an operation; anything else of others goes
+// no further.
+func isID(id string) bool { return len(id) == 36 && uuid.Validate(id) == nil }

@@ -68,7 +68,8 @@ type Store struct {
 	counts counters
 	next   func(state, event) (state, effect) // the table; broken by a test on purpose
 
-	writing  *session // of the writer alone
+	batch    int      // the most calls of the next transaction; of the writer alone
+	writing  *session // likewise
 	migrated bool     // likewise
 	// Of the writer alone as well: inserts into a store in memory, and whether the
 	// last found it full.
@@ -91,6 +92,7 @@ type Store struct {
 	cause        error     // why the last transaction failed; nil while the store takes writes
 	probeAt      time.Time // when it is tried again
 	committing   time.Time // since when a transaction runs; zero when none does
+	lockedSince  time.Time // since when locks of others have kept all from being written
 	stats        Stats
 }
 
@@ -102,7 +104,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	s := &Store{config: config, next: next, wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
+	s := &Store{config: config, next: next, batch: maxBatch, wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	var err error
@@ -169,6 +171,7 @@ func (s *Store) Run(ctx context.Context) error {
 	var tending sync.WaitGroup
 	if !s.config.Idle {
 		tending.Go(func() { s.tend(ctx) })
+		tending.Go(func() { s.closing(ctx) })
 	}
 	s.write(ctx)
 	tending.Wait()
@@ -194,7 +197,10 @@ func (s *Store) release() (err error) {
 		err = errors.Join(s.writing.finalize(), s.writing.conn.Close())
 	}
 	if s.engine != nil {
-		err = errors.Join(err, s.engine.close())
+		closeErr := s.engine.close()
+		if s.config.URL == "" { // what is wrong with a session of PostgreSQL is nothing by now
+			err = errors.Join(err, closeErr)
+		}
 	}
 	return errors.Join(err, s.files.close())
 }
@@ -299,14 +305,21 @@ func (s *Store) Ended(op lifecycle.Operation, outcome lifecycle.Outcome, took ti
 
 // Settle writes what the worker said about the operation with that id, which may
 // be that of any process, or none. It returns at once, but for a reply from the
-// history, which waits while more are told than the store can take.
+// history, which is looked up first.
 func (s *Store) Settle(id string, outcome lifecycle.Outcome, replayed bool) {
+	if !isID(id) {
+		return // of another component
+	}
 	e := replyNo
 	if outcome == lifecycle.Accepted {
 		e = replyYes
 	}
-	for waited := time.Duration(0); replayed && s.crowded() && waited < callTimeout; waited += patience {
-		time.Sleep(patience)
+	if replayed { // most are known, and there may be many
+		if op, err := s.Find(context.Background(), id); err == nil {
+			if to, _ := s.next(op.state(), e); to == op.state() {
+				return
+			}
+		}
 	}
 	s.note(id, e)
 }
@@ -379,21 +392,34 @@ func (s *Store) Reached(ctx context.Context, action lifecycle.Action, provider s
 func (s *Store) Expire(ctx context.Context, limit int) (n int, err error) {
 	// After the replies in its transaction, which the history may just have told.
 	return submit(ctx, s, call{order: "0\xff"}, func(t *tx) (int, error) {
-		ids, err := t.strings(`select id from operations where outcome = '' and closes_at <= $1 order by closes_at limit $2`, t.now, limit)
-		for _, id := range ids {
-			_, endErr := t.end(id, expired, End{})
-			err = errors.Join(err, endErr)
+		// One that joined has the end of its leader, unless that was not sent, or is gone.
+		ids, err := t.strings(`select id from operations where outcome = '' and closes_at <= $1 and (leader = '' or not exists
+			(select 1 from operations as leaders where leaders.id = operations.leader and leaders.outcome <> $3))
+			order by closes_at limit $2`, t.now, limit, lifecycle.NotSent)
+		ended := 0
+		for began := time.Now(); ended < len(ids) && time.Since(began) < callTimeout/4; {
+			_, endErr := t.end(ids[ended], expired, End{})
+			if err = errors.Join(err, endErr); err != nil {
+				return ended, err
+			}
+			ended++
 		}
-		return len(ids), err
+		return ended, err
 	})
 }
 
 // Acknowledged notes that the usage integration took the record that was sent to it
-// under that id, however late and by whom. It returns at once.
-func (s *Store) Acknowledged(id string) {
-	operation, position, err := parseDeliveryID(id)
-	if err != nil {
+// under that id, however late and by whom. It returns at once, but for one from the
+// history, which is looked up first.
+func (s *Store) Acknowledged(id string, replayed bool) {
+	operation, position, ok := parseDeliveryID(id)
+	if !ok {
 		return // of another component
+	}
+	if replayed {
+		if op, err := s.Find(context.Background(), operation); err == nil && op.sent != position {
+			return
+		}
 	}
 	s.keep(call{order: "0" + operation, patient: true}, func(t *tx) error {
 		_, err := t.acknowledge(operation, position, false)
@@ -403,10 +429,21 @@ func (s *Store) Acknowledged(id string) {
 
 // Drop gives up a parked record for good; known is false where none has that id.
 func (s *Store) Drop(ctx context.Context, eventID string) (known bool, err error) {
-	return submit(ctx, s, call{order: "0" + eventID}, func(t *tx) (bool, error) { return t.drop(eventID) })
+	var id string
+	var position int
+	err = s.read(ctx, func(scan func(...any) error) error {
+		var op Operation
+		err := scan(&op.ID, &op.sent)
+		if err == nil && op.eventID() == eventID {
+			id, position = op.ID, op.sent
+		}
+		return err
+	}, `select id, sent from operations where parked <> ''`)
+	if err != nil || id == "" {
+		return false, err
+	}
+	return submit(ctx, s, call{order: "0" + id}, func(t *tx) (bool, error) { return t.acknowledge(id, position, true) })
 }
 
 // Retry offers all parked records again, and returns how many there were.
-func (s *Store) Retry(ctx context.Context) (n int64, err error) {
-	return submit(ctx, s, call{order: "0"}, func(t *tx) (int64, error) { return t.offer(true) })
-}
+func (s *Store) Retry(ctx context.Context) (int64, error) { return s.repeat(ctx, (*tx).offer) }

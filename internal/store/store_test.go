@@ -131,6 +131,10 @@ func TestEnds(t *testing.T) {
 				w := aWrite(lifecycle.Start)
 				insert(t, s, w, Lead)
 				for _, e := range c.events {
+					if e == expired {
+						expireAll(t, s)
+						continue
+					}
 					_, err := s.end(t.Context(), w.ID, e, End{})
 					require.NoError(t, err)
 				}

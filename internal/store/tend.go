@@ -14,6 +14,11 @@ const (
 	// records that have rested are offered again.
 	tendEvery  = time.Second
 	pruneEvery = time.Minute
+	// historyTimeout bounds a reading of the history.
+	historyTimeout = time.Minute
+	// historyPatience is how long an operation past its time stays open while the
+	// history cannot be read.
+	historyPatience = 10 * time.Minute
 	// some is how many rows one transaction closes or deletes.
 	some = 500
 	// memoryOperations bounds a store in memory.
@@ -55,10 +60,12 @@ func (s *Store) count(set *metrics.Set) {
 
 // begin is the first thing that a process writes.
 func (t *tx) begin() error {
-	_, err := t.offer(true)
-	if err == nil && t.store.files != nil { // claims of a process that is gone
-		_, err = t.exec(`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`, t.now)
+	if t.store.files == nil {
+		return nil
 	}
+	// Claims of a process that is gone.
+	_, err := t.exec(`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`, t.now)
+	t.left = true
 	return errors.Join(err, t.setBack())
 }
 
@@ -66,30 +73,67 @@ func (t *tx) begin() error {
 // writer, and each thing is done again later.
 func (s *Store) tend(ctx context.Context) {
 	was := s.config.Now().Round(0)
+	_, _ = s.Retry(ctx)
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
-	for pruned := time.Now(); ; {
+	var measured, rest time.Duration // rest: not more than a part of the time goes into figures
+	for pruned, began := time.Now(), time.Now(); ; {
 		now := s.config.Now().Round(0)
-		if now.Before(was) {
-			_ = s.do(ctx, call{order: "0"}, (*tx).setBack)
+		if !now.Before(was) || s.do(ctx, call{order: "0"}, (*tx).setBack) == nil {
+			was = now
 		}
-		was = now
-		s.measure(ctx)
-		s.close(ctx)
+		if passed := time.Since(began); passed >= measured+rest {
+			s.measure(ctx)
+			measured, rest = time.Since(began), 10*(time.Since(began)-passed)
+		}
 		if time.Since(pruned) >= pruneEvery {
 			pruned = time.Now()
-			_ = s.do(ctx, call{order: "0", patient: true}, (*tx).prune)
+			s.repeat(ctx, (*tx).prune)
 		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-tick.C:
+		}
+	}
+}
+
+// repeat does something to some rows at a time, until there are no more, and returns
+// how many there were.
+func (s *Store) repeat(ctx context.Context, do func(*tx) (int64, error)) (all int64, err error) {
+	for n := int64(some); n >= some; {
+		n, err = submit(ctx, s, call{order: "0"}, do)
+		all += n
+	}
+	return all, err
+}
+
+// closing closes what is past its time, and reads the history when the store takes
+// writes again. It waits for the worker's replies, and so has a goroutine of its own.
+func (s *Store) closing(ctx context.Context) {
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	for {
+		s.close(ctx)
+		select {
+		case <-ctx.Done():
+			return
 		case <-s.recovered:
-			if s.config.History != nil && s.WantsHistory() {
-				_ = s.config.History(ctx) // it says so itself, and is read before anything is closed
+			if s.WantsHistory() {
+				_ = s.history(ctx) // it says so itself, and is read before anything is closed
 			}
 		case <-tick.C:
 		}
 	}
+}
+
+func (s *Store) history(ctx context.Context) error {
+	if s.config.History == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
+	defer cancel()
+	return s.config.History(ctx)
 }
 
 // setBack moves what is due later than anything begun now would be: the wall
@@ -115,15 +159,20 @@ func (t *tx) setBack() error {
 
 // close closes what is past its time, once the history has been read.
 func (s *Store) close(ctx context.Context) {
-	list, err := s.list(ctx, `where outcome = '' and closes_at <= $1 limit 1`, s.config.Now().Add(s.clockSlack()).UnixMicro())
+	list, err := s.list(ctx, `where outcome = '' and closes_at <= `+s.now()+` limit 1`)
 	if err != nil || len(list) == 0 {
 		return
 	}
-	if s.config.History != nil && s.config.History(ctx) != nil {
-		return // it says so itself
+	if s.history(ctx) != nil { // which says so itself
+		old, err := s.list(ctx, `where outcome = '' and closes_at <= `+s.now()+` - $1 limit 1`, historyPatience.Microseconds())
+		if err != nil || len(old) == 0 {
+			return
+		}
+		s.config.Logger.Error("the history of replies cannot be read: operations end as unknown that may have been answered",
+			"do", "look at the Events API and its replay of reply streams; a reply that it still has corrects them")
 	}
 	for {
-		if n, err := s.Expire(ctx, some); err != nil || n < some {
+		if n, err := s.Expire(ctx, some); err != nil || n == 0 {
 			return
 		}
 	}
@@ -136,9 +185,8 @@ func (s *Store) measure(ctx context.Context) {
 	var now Stats
 	var oldest int64
 	err := s.read(ctx, func(scan func(...any) error) error { return scan(&now.Waiting, &now.Parked, &oldest) },
-		`select waiting + held, parked, oldest from
-		(select coalesce(sum(records - sent), 0) as waiting, coalesce(min(due_since), 0) as oldest from operations where sent < records and parked = '') as due,
-		(select coalesce(sum(records - sent), 0) as held, count(*) as parked from operations where parked <> '') as refused`)
+		`select coalesce(sum(records - sent), 0), (select count(*) from operations where parked <> ''), coalesce(min(due_since), 0)
+		from operations where sent < records`)
 	if err != nil {
 		now, oldest = s.Stats(), 0
 	}
@@ -158,10 +206,11 @@ func (s *Store) Stats() Stats {
 	return s.stats
 }
 
-// prune deletes what is older than it must be, and offers parked records that
-// have rested again. In memory, the oldest go beyond memoryOperations.
-func (t *tx) prune() error {
-	_, keysErr := t.exec(`delete from keys where created_at <= $1`, t.ago(keyKept))
+// prune deletes some of what is older than it must be. In memory, the oldest go beyond
+// memoryOperations.
+func (t *tx) prune() (int64, error) {
+	keys, keysErr := t.exec(`delete from keys where (account, name) in (select account, name from keys where created_at <= $1 limit $2)`,
+		t.ago(keyKept), some)
 	before := t.ago(t.store.config.Keep)
 	if t.store.inMemory() {
 		var beyond int64
@@ -170,10 +219,9 @@ func (t *tx) prune() error {
 		before = max(before, beyond)
 		keysErr = errors.Join(keysErr, err)
 	}
-	_, err := t.exec(`delete from operations where id in (select id from operations where ended_at > 0 and ended_at <= $1 and sent = records
+	n, err := t.exec(`delete from operations where id in (select id from operations where ended_at > 0 and ended_at <= $1 and sent = records
 		and not exists (select 1 from keys where keys.operation = operations.id) order by ended_at limit $2)`, before, some)
-	_, offerErr := t.offer(false)
-	return errors.Join(keysErr, err, offerErr)
+	return max(keys, n), errors.Join(keysErr, err)
 }
 
 // room refuses an insert into a store in memory that is full of what must stay. It
@@ -192,8 +240,7 @@ func (t *tx) room() error {
 	}
 	full, err := count()
 	if err == nil && full {
-		err = t.prune()
-		if err == nil {
+		if _, err = t.prune(); err == nil {
 			full, err = count()
 		}
 	}

@@ -22,7 +22,8 @@ type call struct {
 	kept bool
 
 	state callState
-	left  bool // its caller waits no longer
+	left  bool      // its caller waits no longer
+	rests time.Time // it is not tried again before
 	done  chan result
 }
 
@@ -101,6 +102,7 @@ func (s *Store) await(ctx context.Context, c *call) result {
 	c.left = true
 	if c.state == queued && !c.kept {
 		c.state = withdrawn
+		s.urgent--
 		return result{err: fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))}
 	}
 	return result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, context.Cause(ctx))}
@@ -156,7 +158,7 @@ func (s *Store) write(ctx context.Context) {
 		batch, wait := s.take(ending)
 		if len(batch) > 0 {
 			s.run(batch)
-			if !ending || s.Healthy() == nil {
+			if !ending || s.Healthy() == nil && time.Now().Before(last) {
 				continue
 			}
 			wait = patience
@@ -228,9 +230,18 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 		}
 	}
 	s.gathering = time.Time{}
-	n := min(len(s.queue), maxBatch)
-	batch = slices.Clone(s.queue[:n])
-	s.queue = slices.Delete(s.queue, 0, n)
+	// What found a lock of others rests, so that it holds up no other.
+	now := time.Now()
+	s.queue = slices.DeleteFunc(s.queue, func(c *call) bool {
+		if len(batch) == s.batch || !hurry && now.Before(c.rests) {
+			return false
+		}
+		batch = append(batch, c)
+		return true
+	})
+	if len(batch) == 0 {
+		return nil, patience
+	}
 	s.urgent, s.patientSince = 0, time.Time{}
 	for _, c := range s.queue {
 		if !c.patient {
@@ -249,6 +260,12 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 // others, or one of the calls, kept all from being written.
 func (s *Store) run(batch []*call) {
 	results, err := s.transact(batch)
+	// A database that is far away takes less in its time.
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.batch = max(1, len(batch)/2)
+	} else if err == nil {
+		s.batch = min(maxBatch, 2*s.batch)
+	}
 	if err != nil && faultOf(err) <= passing && len(batch) > 1 {
 		for _, c := range batch {
 			s.run([]*call{c})
@@ -273,28 +290,24 @@ func (s *Store) transact(batch []*call) (results []result, err error) {
 		}
 		s.migrated = true
 	}
-	session, err := s.session(ctx)
-	if err != nil {
-		return nil, err
-	}
-	t := &tx{ctx: ctx, session: session, store: s, now: s.config.Now().UnixMicro(), delivery: s.delivery.Load()}
+	t := &tx{ctx: ctx, store: s, now: s.config.Now().UnixMicro(), delivery: s.delivery.Load()}
 	if s.config.URL == "" {
 		t.ctx = context.Background() // a goroutine for each statement, which does not end a sync that hangs either
+	}
+	if err := s.begin(ctx, t); err != nil {
+		return nil, err
 	}
 	committed, confirmed := false, false
 	defer func() {
 		if !committed {
-			s.abandon(session)
+			s.abandon(t.session)
 		}
 		if !confirmed {
 			t.delivery.release(t.claims...)
 		}
 	}()
-	if _, err := t.exec(s.engine.begin); err != nil {
-		return nil, err
-	}
 	if s.engine.clock != "" {
-		if _, err := t.scan([]any{&t.now}, s.engine.clock); err != nil {
+		if _, err := t.scan([]any{&t.now}, "select "+s.engine.clock); err != nil {
 			return nil, err
 		}
 	}
@@ -318,19 +331,42 @@ func (s *Store) transact(batch []*call) (results []result, err error) {
 		return nil, err
 	}
 	confirmed = true
-	t.delivery.hand(t.claims)
+	t.delivery.hand(t.claims, t.acknowledged)
 	if t.left {
 		wake(s.wakeDelivery)
 	}
 	return results, nil
 }
 
+// begin begins a transaction: once more on a new session, where that of PostgreSQL
+// ended while it was idle. Nothing has been sent by then.
+func (s *Store) begin(ctx context.Context, t *tx) (err error) {
+	for range 2 {
+		if t.session, err = s.session(ctx); err != nil {
+			return err
+		}
+		t.failed = nil
+		if _, err = t.exec(s.engine.begin); err == nil || s.config.URL == "" {
+			return err
+		}
+		s.abandon(t.session)
+	}
+	return err
+}
+
 // finish tells the callers, and notes whether the store takes writes.
 func (s *Store) finish(batch []*call, results []result, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	passes := err != nil && faultOf(err) == passing
+	if !passes {
+		s.lockedSince = time.Time{}
+	} else if s.lockedSince.IsZero() {
+		s.lockedSince = s.committing
+	}
 	s.committing = time.Time{}
-	if err == nil || faultOf(err) <= passing {
+	passes = passes && time.Since(s.lockedSince) < callTimeout
+	if err == nil || passes || faultOf(err) == refused {
 		if s.cause != nil {
 			s.config.Logger.Info("the operations store takes writes again")
 			wake(s.recovered)
@@ -353,9 +389,12 @@ func (s *Store) finish(batch []*call, results []result, err error) {
 		case err == nil:
 			s.counts.writes.Inc()
 			s.answer(c, results[i])
-		case faultOf(err) == passing && (c.kept || !c.left):
+		case passes && (c.kept || !c.left):
 			c.state = queued // again: who held the lock goes on, or is ended by the database
 			c.patient = c.kept
+			if c.kept && len(batch) == 1 {
+				c.rests = time.Now().Add(probeEvery)
+			}
 			s.queue = append(s.queue, c)
 			if !c.patient {
 				s.urgent++

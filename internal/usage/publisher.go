@@ -57,12 +57,12 @@ func (p Publisher) Send(ctx context.Context, correlationID string, record Record
 }
 
 // Acknowledged calls see with the correlation id of each record that the integration
-// acknowledges and no Send of this process waits for. It belongs before the
-// client runs.
-func (p Publisher) Acknowledged(see func(correlationID string)) {
+// acknowledges and no Send of this process waits for; replayed ones are from the
+// history. It belongs before the client runs.
+func (p Publisher) Acknowledged(see func(correlationID string, replayed bool)) {
 	p.Client.Observe(Reply, func(e events.Envelope) {
 		if e.Err() == nil {
-			see(e.CorrelationID)
+			see(e.CorrelationID, e.Replayed)
 		}
 	})
 }
