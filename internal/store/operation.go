@@ -297,7 +297,9 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 	case do&takeID != 0:
 		n, err := t.exec(`insert into operations (id, outcome, ended_at) values ($1, $2, $3) on conflict (id) do nothing`, id, lifecycle.NotSent, t.now)
 		if err == nil && n == 0 { // it has arrived meanwhile
-			return t.end(id, e, how)
+			if op, err = t.find(id); err == nil && op.ID != "" {
+				return t.end(id, e, how)
+			}
 		}
 		return Operation{ID: id, Outcome: lifecycle.NotSent}, err
 	}
