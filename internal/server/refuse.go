@@ -61,6 +61,20 @@ func (l bounding) Accept() (net.Conn, error) {
 	}
 }
 
+// bound is called between the headers and the body. Routes go by the target as
+// it was sent, so one that is too long is of no route; parsing it would cost
+// more than all else.
+func bound(header *fasthttp.RequestHeader) (limits fasthttp.RequestConfig) {
+	if len(header.RequestURI()) > maxTarget {
+		header.SetRequestURI("/")
+	}
+	const chunked = -1
+	if header.ContentLength() == chunked {
+		limits.MaxRequestBodySize = maxChunkedBody
+	}
+	return limits
+}
+
 // refuse answers a request that could not be read. It never shows why in
 // fasthttp's words: they may hold bytes of the request.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {

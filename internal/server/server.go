@@ -25,9 +25,16 @@ import (
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
-// maxBody bounds a request body, in bytes. No request of this API needs one;
-// the room is for white space and for an answer that says so.
-const maxBody = 64 << 10
+// Bounds on what a request may make this server do before its caller is known,
+// in bytes. No request of this API needs a body, and none has a long target: the
+// room is for white space, and for answers that say so. Memory for a body is
+// taken as soon as it is announced, and each chunk costs as much as a small
+// request, however little is in it.
+const (
+	maxBody        = 4 << 10
+	maxChunkedBody = 64
+	maxTarget      = 1 << 10
+)
 
 // Overflow is how many connections beyond the bound may send a request before
 // they are told so. What comes on top of them is told at once.
@@ -87,6 +94,7 @@ func New(config Config, mount func(fiber.Router)) *Server {
 	server.SecureErrorLogMessage = true // parse errors would quote headers
 	server.Logger = silent              // it logs peers' mistakes, one line each
 	server.ErrorHandler = s.refuse
+	server.HeaderReceived = bound
 	server.ConnState = s.count
 	server.ExpectHandler = func(ctx *fasthttp.RequestCtx) int {
 		onConnection(ctx, (*fastconn.Conn).StartReply) // which no handler makes
