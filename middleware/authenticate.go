@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	jwtware "github.com/gofiber/contrib/jwt"
 	"github.com/gofiber/fiber/v2"
@@ -81,7 +83,7 @@ func (a *Authenticator) Handler() fiber.Handler {
 			return a.refuse(c, err)
 		case id != nil:
 			return admit(c, id)
-		case len(bytes.TrimSpace(bearer)) != len(bearer): // contrib/jwt would trim it
+		case isSpaced(bearer): // contrib/jwt would trim it
 			return a.refuse(c, jwtware.ErrJWTMissingOrMalformed)
 		}
 		return a.verify(c)
@@ -184,6 +186,10 @@ func challenge(code Code, reason, value, message string) *Error {
 	return &Error{Code: code, Reason: reason, Message: message, Headers: []Header{{fiber.HeaderWWWAuthenticate, value}}}
 }
 
+// maxSpaces bounds the spaces in front of a token. Trimming kilobytes of them
+// would cost more than to verify a signature.
+const maxSpaces = 16
+
 // bearerToken cuts the token out of the first Authorization value: the scheme in
 // any case, one or more spaces, then nothing but the token (RFC 6750 §2.1). Empty
 // for none.
@@ -192,5 +198,14 @@ func bearerToken(values [][]byte) []byte {
 	if len(values) == 0 || len(values[0]) < len(scheme) || !bytes.EqualFold(values[0][:len(scheme)], []byte(scheme)) {
 		return nil
 	}
-	return bytes.TrimLeft(values[0][len(scheme):], " ")
+	value := values[0][len(scheme):]
+	spaces := value[:min(len(value), maxSpaces)]
+	return value[len(spaces)-len(bytes.TrimLeft(spaces, " ")):]
+}
+
+// isSpaced reports white space at either end of token.
+func isSpaced(token []byte) bool {
+	first, _ := utf8.DecodeRune(token)
+	last, _ := utf8.DecodeLastRune(token)
+	return unicode.IsSpace(first) || unicode.IsSpace(last)
 }

@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,10 +17,11 @@ var busy = refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unava
 
 // Up to the limit requests pass at once, one more is refused with Retry-After,
 // and a request makes room however it ends.
-func TestLimitWrites(t *testing.T) {
+func TestWriteLimit(t *testing.T) {
 	const limit = 3
 	entered, leave := make(chan struct{}), make(chan struct{})
-	handler := chainOf(silent, LimitWrites(limit), func(c *fiber.Ctx) error {
+	places := NewWriteLimit(limit)
+	handler := chainOf(silent, newAuth(t, nil).Handler(), places.Handler(false), func(c *fiber.Ctx) error {
 		entered <- struct{}{}
 		<-leave
 		if c.Get("X-Panic") != "" {
@@ -30,7 +32,7 @@ func TestLimitWrites(t *testing.T) {
 	for _, headers := range []string{"", "X-Panic: 1\r\n", ""} {
 		var group sync.WaitGroup
 		for range limit {
-			group.Go(func() { ask(t, handler, headers, "") })
+			group.Go(func() { ask(t, handler, bearer(goodToken())+headers, "") })
 			select {
 			case <-entered:
 			case <-time.After(10 * time.Second):
@@ -38,12 +40,46 @@ func TestLimitWrites(t *testing.T) {
 			}
 		}
 		for range 2 {
-			assert.Equal(t, busy, ask(t, handler, "", ""))
+			assert.Equal(t, busy, ask(t, handler, bearer(goodToken()), ""))
 		}
 		for range limit {
 			leave <- struct{}{}
 		}
 		group.Wait()
+		assert.Empty(t, places.by)
+	}
+}
+
+// Whatever was taken and given back before: a subject alone gets three quarters
+// of the places, each other one an eighth until seven eighths are taken, and
+// urgent writes the rest.
+func TestWriteLimitShares(t *testing.T) {
+	for _, c := range []struct{ places, alone, other, starts, all int }{
+		{1, 1, 0, 1, 1}, {2, 2, 0, 2, 2}, {4, 3, 1, 4, 4}, {8, 6, 1, 7, 8}, {64, 48, 8, 56, 64}, {100, 75, 12, 88, 100}, {4096, 3072, 512, 3584, 4096},
+	} {
+		l := NewWriteLimit(c.places)
+		fill := func(subject string, urgent bool) (taken int) {
+			for l.take(holder{subject, urgent}) {
+				taken++
+			}
+			return taken
+		}
+		assert.Equal(t, c.alone, fill("a", false), "%+v", c)
+		assert.Equal(t, c.other, fill("b", false), "%+v", c)
+		for i := range 8 {
+			fill(strconv.Itoa(i), false)
+		}
+		assert.Equal(t, c.starts, l.taken, "%+v", c)
+		fill("a", true)
+		fill("b", true)
+		assert.Equal(t, c.all, l.taken, "%+v", c)
+		for h, held := range l.by {
+			for range held {
+				l.give(h)
+			}
+		}
+		assert.Zero(t, l.taken)
+		assert.Empty(t, l.by)
 	}
 }
 

@@ -2,7 +2,7 @@ package middleware
 
 import (
 	"bytes"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -63,22 +63,71 @@ func LimitSubject(perSecond int) fiber.Handler {
 const (
 	// busyRetryAfter is when a caller may try again while too many writes wait.
 	busyRetryAfter = time.Second
-	// reasonBusy is what refusals by LimitWrites are counted as.
+	// reasonBusy is what refusals by a WriteLimit are counted as.
 	reasonBusy = "writes_in_flight"
 )
 
-// LimitWrites lets at most limit requests at once through, and refuses more
-// with 503: a write may wait long for its reply, and each holds memory and a
-// place at the worker. Each handler that it returns counts for itself.
-func LimitWrites(limit int) fiber.Handler {
+// WriteLimit shares out the places of the writes that may be under way at once:
+// a write may wait long for its reply, and each holds memory and a place at the
+// worker. The last quarter of the places is for subjects that hold less than an
+// eighth of them, and the last eighth for urgent writes, of which a subject
+// holds its places apart from those of the others.
+type WriteLimit struct {
+	places int
+
+	mu    sync.Mutex
+	taken int
+	by    map[holder]int // never 0
+}
+
+type holder struct {
+	subject string
+	urgent  bool
+}
+
+// NewWriteLimit returns a limit of so many places.
+func NewWriteLimit(places int) *WriteLimit {
+	return &WriteLimit{places: places, by: make(map[holder]int)}
+}
+
+// Handler refuses with 503 what has no place. It stands behind the authentication.
+func (l *WriteLimit) Handler(urgent bool) fiber.Handler {
 	refusal := Unavailable(busyRetryAfter, "Too many operations are under way.", nil)
 	refusal.Reason = reasonBusy
-	var inFlight atomic.Int64
 	return func(c *fiber.Ctx) error {
-		defer inFlight.Add(-1)
-		if inFlight.Add(1) > int64(limit) {
+		id := CallerIdentity(c)
+		if id == nil {
+			return errMissingToken
+		}
+		h := holder{id.Subject, urgent}
+		if !l.take(h) {
 			return refusal
 		}
+		defer l.give(h)
 		return c.Next()
+	}
+}
+
+func (l *WriteLimit) take(h holder) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	eighth, open := l.places/8, l.places
+	if !h.urgent {
+		open -= eighth
+	}
+	if l.taken >= open || l.taken >= l.places-l.places/4 && l.by[h] >= max(1, eighth) {
+		return false
+	}
+	l.taken++
+	l.by[h]++
+	return true
+}
+
+func (l *WriteLimit) give(h holder) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.taken--
+	if l.by[h]--; l.by[h] == 0 {
+		delete(l.by, h)
 	}
 }

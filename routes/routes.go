@@ -39,7 +39,8 @@ type Config struct {
 	Operations Recorder
 	// Billed: usage is recorded, so every caller of a write must be an account.
 	Billed bool
-	// WritesInFlight bounds the writes under way at once; 0 means no bound.
+	// WritesInFlight bounds the writes under way at once, shared out among their
+	// subjects; 0 means no bound.
 	WritesInFlight int
 	// WritesPerSecond bounds the writes of each subject; 0 means no bound.
 	WritesPerSecond int
@@ -91,12 +92,14 @@ func Mount(router fiber.Router, config Config) {
 	if config.WritesPerSecond > 0 {
 		checks = append(checks, middleware.LimitSubject(config.WritesPerSecond))
 	}
-	if config.WritesInFlight > 0 {
-		checks = append(checks, middleware.LimitWrites(config.WritesInFlight))
-	}
+	limit := middleware.NewWriteLimit(config.WritesInFlight)
 	for path, action := range map[string]backend.Action{StartPath: backend.Start, StopPath: backend.Stop} {
 		w := &writes{config, action}
-		handlers := slices.Concat([]fiber.Handler{w.audited}, checks, []fiber.Handler{w.reach})
+		handlers := slices.Concat([]fiber.Handler{w.audited}, checks)
+		if config.WritesInFlight > 0 {
+			handlers = append(handlers, limit.Handler(action == backend.Stop)) // a stop ends what costs money
+		}
+		handlers = append(handlers, w.reach)
 		if config.Entitlement != nil {
 			handlers = append(handlers,
 				middleware.RequireEntitlement(config.Entitlement, middleware.ScopeWrite, config.Timeout, config.Metrics))

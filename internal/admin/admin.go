@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -30,6 +31,8 @@ const (
 	readTimeout = 10 * time.Second
 	idleTimeout = time.Minute
 	headerBytes = 16 << 10
+	// MaxConnections is how many may be open; what comes on top is closed.
+	MaxConnections = 64
 )
 
 // Config says what is shown; Metrics and Logger are required.
@@ -57,6 +60,7 @@ type Check struct {
 // the last of them is done. A profile that is being taken ends early.
 func Serve(ctx context.Context, l net.Listener, config Config) error {
 	var connections sync.WaitGroup // http.Server.Close leaves their goroutines
+	var open atomic.Int64
 	server := http.Server{
 		Handler:        config.handler(),
 		ReadTimeout:    readTimeout,
@@ -64,11 +68,15 @@ func Serve(ctx context.Context, l net.Listener, config Config) error {
 		MaxHeaderBytes: headerBytes,
 		ErrorLog:       slog.NewLogLogger(config.Logger.Handler(), slog.LevelWarn),
 		BaseContext:    func(net.Listener) context.Context { return ctx },
-		ConnState: func(_ net.Conn, state http.ConnState) {
+		ConnState: func(c net.Conn, state http.ConnState) {
 			switch state {
 			case http.StateNew:
 				connections.Add(1)
+				if open.Add(1) > MaxConnections {
+					_ = c.Close()
+				}
 			case http.StateClosed, http.StateHijacked:
+				open.Add(-1)
 				connections.Done()
 			}
 		},

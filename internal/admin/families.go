@@ -23,6 +23,7 @@ func Families() []Family {
 		{"bus_vm_http_requests_in_flight", gauge, "Requests that are being answered now, by route."},
 		{"bus_vm_http_connections", gauge, "Connections that are open now."},
 		{"bus_vm_http_max_connections", gauge, "Connections that may be open at once, as server.max_connections says."},
+		{"bus_vm_accept_failures_total", counter, "Attempts to accept a connection that failed, by listener; the log says why, once for each spell."},
 		{"bus_vm_refusals_total", counter, "Requests answered with an error, by reason."},
 
 		{"bus_vm_token_cache_requests_total", counter, "Tokens looked up among the verified ones, by result."},

@@ -149,19 +149,19 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 	if err != nil {
 		return err
 	}
-	adminListener, err := listen(inheritedAdmin, c.Admin.Addr, c.Socket)
+	adminListener, err := a.listen("admin", inheritedAdmin, c.Admin.Addr)
 	if err != nil {
 		return fmt.Errorf("--admin-addr: %w", err)
 	}
 	if adminListener != nil {
 		defer adminListener.Close()
 	}
-	listener, err := listen(inherited, c.Addr, c.Socket)
+	listener, err := a.listen("api", inherited, c.Addr)
 	if err != nil {
 		return fmt.Errorf("--addr: %w", err)
 	}
 	defer listener.Close()
-	a.add(a.watchdog(api, listener.Addr()))
+	a.add(a.watchdog(api))
 
 	// 6. The listener for operators, which shows all of the above.
 	if adminListener != nil {
@@ -238,11 +238,37 @@ func (a *app) ready() error {
 
 // listen returns the inherited socket, else a listener on addr; nil for neither.
 // The backlog of an inherited socket is left to the next process.
-func listen(inherited net.Listener, addr string, socket config.Socket) (net.Listener, error) {
-	if inherited != nil || addr == "" {
-		return inherited, nil
+func (a *app) listen(name string, inherited net.Listener, addr string) (net.Listener, error) {
+	l := inherited
+	if l == nil && addr == "" {
+		return nil, nil
 	}
-	return server.Listen(addr, socket)
+	if l == nil {
+		var err error
+		if l, err = server.Listen(addr, a.config.Socket); err != nil {
+			return nil, err
+		}
+	}
+	return server.KeepAccepting(l, name, a.logger, a.metrics), nil
+}
+
+// otherFiles is room for the files that are neither connections of callers nor
+// of operators: store, streams, log, secrets.
+const otherFiles = 64
+
+// warnOfFiles warns where connections may take all files that this process may
+// open: then it accepts no more, and sends no start or stop. Go has raised the
+// soft limit to the hard one.
+func (a *app) warnOfFiles() {
+	need := a.config.Server.MaxConnections + server.Overflow + admin.MaxConnections + otherFiles
+	if a.config.NeedsEvents() {
+		need += a.config.Limits.WritesInFlight // each publishes on a connection of its own
+	}
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) == nil && uint64(limit.Cur) < uint64(need) {
+		a.logger.Warn(fmt.Sprintf("the limit of open files (%d) is below the %d that server.max_connections (%d) and the rest may take; "+
+			"raise it (LimitNOFILE=, ulimit -n) or lower server.max_connections", limit.Cur, need, a.config.Server.MaxConnections))
+	}
 }
 
 // newLogger writes to w in the form and from the level that c asks for. The
@@ -267,6 +293,7 @@ func (a *app) announce(listener, adminListener net.Listener) {
 		"backend", a.config.Backend, "billing", a.config.Billing.Backend, "usage", a.config.Usage.Backend,
 		"events", a.config.Events.URL, // empty, or a URL without a secret: settings see to that
 		"admin", operators)
+	a.warnOfFiles()
 	for _, warning := range a.config.Warnings {
 		a.logger.Warn(warning)
 	}

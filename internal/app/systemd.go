@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -49,18 +51,25 @@ func notify(state string) { _, _ = daemon.SdNotify(false, state) }
 
 // feedWatchdog tells systemd that the service is alive, twice as often as
 // WatchdogSec= asks for, until ctx ends. It stops telling while alive says no,
-// so that systemd restarts a service that hangs.
+// so that systemd restarts a service that hangs. Its socket stays open: callers
+// may take all other files.
 func feedWatchdog(ctx context.Context, alive func() bool) error {
 	interval, err := daemon.SdWatchdogEnabled(false)
-	if err != nil || interval <= 0 {
+	var systemd *net.UnixConn
+	if err == nil && interval > 0 {
+		systemd, err = net.DialUnix("unixgram", nil, &net.UnixAddr{Name: os.Getenv("NOTIFY_SOCKET"), Net: "unixgram"})
+	}
+	if err != nil || systemd == nil {
 		<-ctx.Done()
 		return nil
 	}
+	defer systemd.Close()
 	tick := time.NewTicker(interval / 2)
 	defer tick.Stop()
 	for {
 		if alive() {
-			notify(daemon.SdNotifyWatchdog)
+			_ = systemd.SetWriteDeadline(time.Now().Add(interval / 2))
+			_, _ = systemd.Write([]byte(daemon.SdNotifyWatchdog)) // if it is lost, the next may not be
 		}
 		select {
 		case <-ctx.Done():
@@ -73,27 +82,31 @@ func feedWatchdog(ctx context.Context, alive func() bool) error {
 // aliveTimeout bounds the check whether requests are still answered.
 const aliveTimeout = 5 * time.Second
 
-// watchdog feeds systemd's for as long as api answers /livez on its own socket,
-// the way any other client would ask.
-func (a *app) watchdog(api *server.Server, addr net.Addr) func(context.Context) error {
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, addr.Network(), addr.String())
+// watchdog feeds systemd's for as long as api answers /livez. It asks in memory:
+// callers may take all connections and files, which is no reason for a restart,
+// as that would end the writes under way.
+func (a *app) watchdog(api *server.Server) func(context.Context) error {
+	client := &http.Client{Timeout: aliveTimeout, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return api.Dial(), nil },
 	}}
-	client := &http.Client{Transport: transport, Timeout: aliveTimeout}
 	alive := func() bool {
 		if api.Ready() != nil {
 			return true // draining: the listener is closed on purpose
 		}
 		reply, err := client.Get("http://localhost" + routes.LivePath)
+		if err == nil {
+			_ = reply.Body.Close()
+			if reply.StatusCode != http.StatusOK {
+				err = errors.New(reply.Status)
+			}
+		}
 		if err != nil {
 			a.logger.Error("this service does not answer itself; systemd restarts it when that goes on", "cause", err,
-				"do", "look at the load of this machine and at the connections that are open")
+				"do", "look at the load of this machine")
 			return false
 		}
-		return reply.Body.Close() == nil && reply.StatusCode == http.StatusOK
+		return true
 	}
-	return func(ctx context.Context) error {
-		defer transport.CloseIdleConnections()
-		return feedWatchdog(ctx, alive)
-	}
+	return func(ctx context.Context) error { return feedWatchdog(ctx, alive) }
 }

@@ -61,7 +61,7 @@ type Config struct {
 	Socket Socket `koanf:"socket"`
 	Server Server `koanf:"server"`
 	Limits struct {
-		WritesInFlight  int `koanf:"writes_in_flight" env:"BUS_VM_WRITES_IN_FLIGHT" default:"4096" min:"1" max:"1048576" help:"Start and stop requests under way at the same time; more get 503."`
+		WritesInFlight  int `koanf:"writes_in_flight" env:"BUS_VM_WRITES_IN_FLIGHT" default:"4096" min:"1" max:"1048576" help:"Start and stop requests under way at the same time, shared out among subjects; more get 503."`
 		WritesPerSecond int `koanf:"writes_per_second" env:"BUS_VM_WRITES_PER_SECOND" default:"0" min:"0" max:"1048576" help:"Start and stop requests a second for each subject; more get 429. 0 is no limit."`
 	} `koanf:"limits"`
 

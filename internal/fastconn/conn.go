@@ -53,16 +53,17 @@ type listener struct {
 }
 
 func (l *listener) Accept() (net.Conn, error) {
-	socket, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		socket, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		c := &Conn{Conn: socket, config: &l.config, silent: l.config.Silent}
+		if c.open() == nil && c.wait(time.Now().Add(l.config.ReadTimeout)) == nil {
+			return c, nil
+		}
+		_ = socket.Close() // it alone is of no use
 	}
-	c := &Conn{Conn: socket, config: &l.config, silent: l.config.Silent}
-	if err := c.open(); err != nil {
-		_ = socket.Close()
-		return nil, err
-	}
-	return c, c.wait(time.Now().Add(l.config.ReadTimeout))
 }
 
 // Conn is a connection as fasthttp uses one: a single goroutine reads and

@@ -3,6 +3,8 @@
 package server
 
 import (
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -46,5 +48,24 @@ func TestReadsAllocateNothing(t *testing.T) {
 			}
 			assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() { ask(request, c.status) }), float64(fasthttpByte))
 		})
+	}
+}
+
+// Whoever has no token costs at most eight times as much as the cheapest refusal,
+// whatever it sends. Of several measurements the least counts: other work only adds.
+func TestRefusalsCostLittle(t *testing.T) {
+	const rounds, requests, times = 20, 300, 8
+	least := map[string]time.Duration{}
+	for name, request := range refusedRequests() {
+		server := prepare(t, nil, nil)
+		least[name] = processorTime(server, request, requests)
+		for range rounds {
+			least[name] = min(least[name], processorTime(server, request, requests))
+		}
+	}
+	cheapest := slices.Min(slices.Collect(maps.Values(least)))
+	for name, cost := range least {
+		t.Logf("%-26s %6s  %.1f", name, cost/requests, float64(cost)/float64(cheapest))
+		assert.LessOrEqual(t, cost, times*cheapest, name)
 	}
 }

@@ -48,18 +48,21 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
-// Up to the bounds a request is read and judged by its route: 64 KiB of white
-// space as the body, and headers as large as nginx passes on. A HEAD is answered
+// Up to the bounds a request is read and judged by its route: 4 KiB of white
+// space as the body, 64 bytes of it in chunks, and headers as large as nginx passes on. A HEAD is answered
 // without a body, whatever is wrong with it.
 func TestBounds(t *testing.T) {
 	server := start(t, nil, nil)
 	post := "POST /api/v1/vm/start HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: "
+	chunked := "POST /api/v1/vm/start HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
 	get := func(size int) string {
 		return "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-A: " + strings.Repeat("x", size) + "\r\n\r\n"
 	}
 	for name, c := range map[string]struct{ raw, want string }{
-		"a body as large as may be":     {post + "65536\r\n\r\n" + strings.Repeat(" ", 65536), "HTTP/1.1 401 Unauthorized\n"},
-		"a byte more":                   {post + "65537\r\n\r\n" + strings.Repeat(" ", 65537), refusals[413][0]},
+		"a body as large as may be":     {post + "4096\r\n\r\n" + strings.Repeat(" ", 4096), "HTTP/1.1 401 Unauthorized\n"},
+		"a byte more":                   {post + "4097\r\n\r\n" + strings.Repeat(" ", 4097), refusals[413][0]},
+		"as much in chunks":             {chunked + strings.Repeat("1\r\n \r\n", 64) + "0\r\n\r\n", "HTTP/1.1 401 Unauthorized\n"},
+		"a chunk more":                  {chunked + strings.Repeat("1\r\n \r\n", 65) + "0\r\n\r\n", refusals[413][0]},
 		"a HEAD with such a body":       {"HEAD /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n", headOf(refusals[413][0])},
 		"headers as large as may be":    {get(16000), lastLive},
 		"headers that are a bit larger": {get(16384), refusals[431][0]},

@@ -169,11 +169,11 @@ func (l *listener) drain(socket int) {
 	setLeastTTL(socket, 255)
 	for range maxBacklog {
 		accepted, _, err := syscall.Accept(socket)
-		if errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.EINTR) {
-			continue
+		if errors.Is(err, syscall.EAGAIN) {
+			break // empty
 		}
 		if err != nil {
-			break
+			continue // one that is gone, or the machine is short of something
 		}
 		setLeastTTL(accepted, 0) // inherited by a handshake that was under way
 		file := os.NewFile(uintptr(accepted), "connection of the backlog")

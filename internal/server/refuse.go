@@ -30,9 +30,11 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *middleware.Error {
 		onConnection(ctx, (*fastconn.Conn).LingerOnClose)
 		return e
 	}
-	if ctx.ConnRequestNum() == 1 && int(s.app.Server().GetOpenConnectionsCount()) > s.config.MaxConnections {
-		ctx.SetConnectionClose()
-		return errOverloaded
+	if ctx.ConnRequestNum() == 1 && s.open.Load() > int64(s.config.MaxConnections) {
+		if _, ok := ctx.Conn().(*fastconn.Conn); ok {
+			ctx.SetConnectionClose()
+			return errOverloaded
+		}
 	}
 	if !ctx.IsGet() && !slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
 		// Like Fiber, by the path as it was sent: // is not /.
@@ -41,14 +43,49 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *middleware.Error {
 	return nil
 }
 
+// bounding is a listener that tells the connections beyond the overflow at once
+// that there are too many, and closes them.
+type bounding struct {
+	net.Listener
+	server *Server
+}
+
+func (l bounding) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil || l.server.open.Load() < int64(l.server.config.MaxConnections)+Overflow {
+			return c, err
+		}
+		l.server.refuseUnread(c, errOverloaded)
+		_ = c.Close()
+	}
+}
+
+// bound is called between the headers and the body. Routes go by the target as
+// it was sent, so one that is too long is of no route; parsing it would cost
+// more than all else.
+func bound(header *fasthttp.RequestHeader) (limits fasthttp.RequestConfig) {
+	if len(header.RequestURI()) > maxTarget {
+		header.SetRequestURI("/")
+	}
+	const chunked = -1
+	if header.ContentLength() == chunked {
+		limits.MaxRequestBodySize = maxChunkedBody
+	}
+	return limits
+}
+
 // refuse answers a request that could not be read. It never shows why in
 // fasthttp's words: they may hold bytes of the request.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	onConnection(ctx, (*fastconn.Conn).LingerOnClose)
 	onConnection(ctx, (*fastconn.Conn).StartReply)
 	ctx.Response.SkipBody = ctx.IsHead()
+	s.answer(ctx, unreadable(err))
+}
+
+func (s *Server) answer(ctx *fasthttp.RequestCtx, e *middleware.Error) {
 	middleware.SetRequestID(ctx, nil)
-	e := unreadable(err)
 	middleware.WriteError(ctx, e)
 	s.unrouted.CountRefusal(e)
 }
@@ -56,10 +93,13 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 // refuseSilence tells a client that connected and sent nothing why its
 // connection ends (RFC 9110 §15.5.9). fasthttp does so by itself only when it
 // waits with a buffer.
-func (s *Server) refuseSilence(c net.Conn) {
+func (s *Server) refuseSilence(c net.Conn) { s.refuseUnread(c, unreadable(os.ErrDeadlineExceeded)) }
+
+// refuseUnread answers a connection that no request was read of.
+func (s *Server) refuseUnread(c net.Conn, e *middleware.Error) {
 	var ctx fasthttp.RequestCtx
 	ctx.Init2(c, silent, true)
-	s.refuse(&ctx, os.ErrDeadlineExceeded)
+	s.answer(&ctx, e)
 	ctx.SetConnectionClose()
 	_, _ = ctx.Response.WriteTo(c)
 }

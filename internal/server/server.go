@@ -10,6 +10,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"math"
 	"net"
 	"sync/atomic"
 	"time"
@@ -24,13 +25,20 @@ import (
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
-// maxBody bounds a request body, in bytes. No request of this API needs one;
-// the room is for white space and for an answer that says so.
-const maxBody = 64 << 10
+// Bounds on what a request may make this server do before its caller is known,
+// in bytes. No request of this API needs a body, and none has a long target: the
+// room is for white space, and for answers that say so. Memory for a body is
+// taken as soon as it is announced, and each chunk costs as much as a small
+// request, however little is in it.
+const (
+	maxBody        = 4 << 10
+	maxChunkedBody = 64
+	maxTarget      = 1 << 10
+)
 
-// overflow is how many connections beyond the bound are still told so in the
-// envelope. What comes on top of them gets fasthttp's own 503, in plain text.
-const overflow = 64
+// Overflow is how many connections beyond the bound may send a request before
+// they are told so. What comes on top of them is told at once.
+const Overflow = 64
 
 // writeTimeout bounds sending a reply; the time to make it does not count.
 const writeTimeout = 10 * time.Second
@@ -52,6 +60,7 @@ type Server struct {
 	app          *fiber.App
 	unrouted     *middleware.RouteMetrics // requests that reach no route
 	draining     atomic.Bool
+	open         atomic.Int64 // connections of the listener, until they are closed
 }
 
 // New returns a server whose routes are registered by mount.
@@ -66,7 +75,7 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		BodyLimit:               maxBody,
 		CaseSensitive:           true,
 		StrictRouting:           true,
-		Concurrency:             config.MaxConnections + overflow,
+		Concurrency:             math.MaxInt32, // bounding bounds them: fasthttp would answer in plain text
 		ReadBufferSize:          config.HeaderBytes,
 		ReduceMemoryUsage:       true, // fastconn makes up for what it costs, and keeps the time-outs
 		EnableTrustedProxyCheck: true, // trust no forwarded header: none is read
@@ -85,6 +94,8 @@ func New(config Config, mount func(fiber.Router)) *Server {
 	server.SecureErrorLogMessage = true // parse errors would quote headers
 	server.Logger = silent              // it logs peers' mistakes, one line each
 	server.ErrorHandler = s.refuse
+	server.HeaderReceived = bound
+	server.ConnState = s.count
 	server.ExpectHandler = func(ctx *fasthttp.RequestCtx) int {
 		onConnection(ctx, (*fastconn.Conn).StartReply) // which no handler makes
 		return fiber.StatusContinue
@@ -106,9 +117,31 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		}
 	}
 
-	config.Metrics.NewGauge("bus_vm_http_connections", func() float64 { return float64(max(0, server.GetOpenConnectionsCount())) })
+	_ = s.app.Handler() // builds the routes, which Dial may use before Run
+
+	config.Metrics.NewGauge("bus_vm_http_connections", func() float64 { return float64(s.open.Load()) })
 	config.Metrics.NewGauge("bus_vm_http_max_connections", func() float64 { return float64(config.MaxConnections) })
 	return s
+}
+
+// count counts the connections of the listener. Those of Dial are no such.
+func (s *Server) count(c net.Conn, state fasthttp.ConnState) {
+	if _, ok := c.(*fastconn.Conn); ok {
+		switch state {
+		case fasthttp.StateNew:
+			s.open.Add(1)
+		case fasthttp.StateClosed:
+			s.open.Add(-1)
+		}
+	}
+}
+
+// Dial connects to the server in memory. Such a connection needs no file, and
+// takes no place among the others.
+func (s *Server) Dial() net.Conn {
+	client, served := net.Pipe()
+	go func() { _ = s.app.Server().ServeConn(served) }() // until client is closed
+	return client
 }
 
 // silent drops fasthttp's own log: it reports broken requests, which their
@@ -143,7 +176,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		ReadTimeout: s.config.ReadTimeout, WriteTimeout: s.writeTimeout, IdleTimeout: s.config.IdleTimeout,
 		Silent: s.refuseSilence,
 	})
-	go func() { served <- s.app.Listener(fast) }()
+	go func() { served <- s.app.Listener(bounding{fast, s}) }()
 
 	select {
 	case err := <-served:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -105,7 +106,7 @@ func TestSlowAndSilentClients(t *testing.T) {
 		"slow line":   "GET /rea",
 		"slow header": "GET /readyz HTTP/1.1\r\nHost: vm.test\r\nX: ",
 		"slow body":   request("POST "+stopPath, token, "Content-Length: 1000") + "{",
-		"slow chunk":  request("POST "+stopPath, token, "Transfer-Encoding: chunked") + "3e8\r\n{",
+		"slow chunk":  request("POST "+stopPath, token, "Transfer-Encoding: chunked") + "40\r\n{",
 		"bare LF":     "GET /readyz HTTP/1.1\nHost: vm.test\n\n",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,4 +217,39 @@ func TestWritesInFlight(t *testing.T) {
 	})
 	require.Equal(t, okStart, <-held)
 	require.Equal(t, okStop, ask(t, s.addr, request("POST "+stopPath, mint("vm:write"))))
+}
+
+// Starts of one account that hang take neither another account's places nor those
+// of stops, its own included; and while accounts together take all that starts
+// may, a stop still gets through.
+func TestWritesInFlightAreShared(t *testing.T) {
+	t.Parallel()
+	const limit, hanging = 64, 70
+	s := serveStack(t, "BUS_VM_WRITES_IN_FLIGHT="+strconv.Itoa(limit), "BUS_VM_TIMEOUT=1m")
+	s.platform.VM.SetBehaviour(platform.Behaviour{Names: []string{platform.StartRequest}, Hold: limit})
+	account := func(i int) string { return mintWith(fmt.Sprintf(`"sub":"00000000-0000-4000-8000-0000000000a%d"`, i)) }
+	replies := make(chan string, 2*hanging)
+	started := func(token string, starts, admitted int) {
+		for range starts {
+			go func() { replies <- ask(t, s.addr, request("POST "+startPath, token)) }()
+		}
+		for range starts - admitted {
+			require.Equal(t, tooMany, <-replies)
+		}
+	}
+	started(account(0), hanging, limit*3/4)
+	require.Equal(t, okStop, ask(t, s.addr, request("POST "+stopPath, account(1))))
+	require.Equal(t, okStop, ask(t, s.addr, request("POST "+stopPath, account(0))), "its own")
+	started(account(1), hanging/7, limit/8)
+	started(account(2), 1, 0)
+	for i := range 4 {
+		require.Equal(t, okStop, ask(t, s.addr, request("POST "+stopPath, account(i))))
+	}
+	harness.Eventually(t, "the held writes are answered", func() bool {
+		s.platform.VM.Release()
+		return len(replies) == limit*7/8
+	})
+	for range limit * 7 / 8 {
+		require.Equal(t, okStart, <-replies)
+	}
 }
