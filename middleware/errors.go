@@ -42,6 +42,7 @@ var (
 	CodeInternal            = Code{"internal_error", http.StatusInternalServerError}
 	CodeBadGateway          = Code{"bad_gateway", http.StatusBadGateway}
 	CodeUnavailable         = Code{"backend_unavailable", http.StatusServiceUnavailable}
+	CodeVersion             = Code{"http_version_not_supported", http.StatusHTTPVersionNotSupported}
 )
 
 // retryAfter is when a caller may try again after a part behind the gateway

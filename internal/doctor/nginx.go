@@ -54,6 +54,11 @@ func (s Service) nginx(_ context.Context, r *Report) {
 
 // place examines one place that passes requests on to the service.
 func (s Service) place(r *Report, at place) {
+	// The provider has its paths where callers ask for them.
+	if at.losesPath() {
+		r.fail(nginx, fmt.Sprintf("%s: proxy_pass %s replaces the path by %s: callers get 404", at.location, strings.Join(at.args, " "), at.uri),
+			"end proxy_pass behind the host and port, without "+at.uri)
+	}
 	// A request whose headers fit the provider fits nginx as well.
 	buffers := cmp.Or(at.inForce["large_client_header_buffers"], "4 8k")
 	_, size, _ := strings.Cut(buffers, " ")

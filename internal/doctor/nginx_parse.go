@@ -92,6 +92,24 @@ func flatten(block []directive, outer settings, location string) (all []statemen
 type place struct {
 	statement
 	upstreams []upstream
+	uri       string // what stands behind the host of proxy_pass, in the place of the location's path
+}
+
+// losesPath reports that uri turns the paths of the provider into others. With a
+// variable in the host it replaces the whole path. What variables or expressions
+// make of a path is not examined.
+func (p place) losesPath() bool {
+	words := strings.Fields(p.location) // location, perhaps a modifier, and the path
+	if p.uri == "" || strings.Contains(p.uri, "$") || len(words) < 2 || strings.HasPrefix(words[1], "~") {
+		return false
+	}
+	path, right := words[len(words)-1], "/"
+	for _, own := range []string{"/api", "/readyz", "/livez"} {
+		if at := strings.Index(path, own); at >= 0 {
+			right = path[at:]
+		}
+	}
+	return p.uri != right || words[1] != "=" && strings.Contains(p.args[0], "$")
 }
 
 // upstream is a group of servers, or a single one that proxy_pass names.
@@ -101,7 +119,7 @@ type upstream struct {
 	inForce settings
 }
 
-var proxyTarget = regexp.MustCompile(`^https?://(unix:[^:]+|[^/]+)`)
+var proxyTarget = regexp.MustCompile(`^https?://(unix:[^:]+|[^/]+):?(.*)`)
 
 // findPlaces returns the places of a configuration that pass requests on to addr,
 // as --addr has it. A server outside of http, as nginx -T prints the files that
@@ -125,7 +143,7 @@ func findPlaces(text, addr string) (found []place) {
 		if s.name != "proxy_pass" || target == nil {
 			continue
 		}
-		at := place{statement: s}
+		at := place{statement: s, uri: target[2]}
 		for _, host := range hosts(all, target[1]) {
 			up := findUpstream(all, host)
 			if slices.ContainsFunc(up.servers, func(server string) bool { return sameListener(server, addr) }) {

@@ -2,6 +2,8 @@ package doctor
 
 import (
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 )
@@ -21,7 +23,10 @@ const tcp = "127.0.0.1:8085"
 func TestNginx(t *testing.T) {
 	const good = "large_client_header_buffers 4 16k; proxy_read_timeout 90s;"
 	api := func(more, location string) string {
-		return "http { " + more + " server { location /api/v1/vm/ { " + location + " proxy_pass http://" + tcp + "; } } }"
+		if !strings.Contains(location, "proxy_pass") {
+			location += " proxy_pass http://" + tcp + ";"
+		}
+		return "http { " + more + " server { location /api/v1/vm/ { " + location + " } } }"
 	}
 	fits := found{OK, "fits: location /api/v1/vm/", ""}
 	tooShort := func(value string) found {
@@ -31,6 +36,10 @@ func TestNginx(t *testing.T) {
 		return found{Warning, "large_client_header_buffers " + value + " refuses headers.*", "set large.*"}
 	}
 	twice := found{Failed, "location /api/v1/vm/: proxy_next_upstream … non_idempotent .*", "remove non_idempotent"}
+	lost := func(location, pass, uri string) found {
+		return found{Failed, regexp.QuoteMeta("location " + location + ": proxy_pass " + pass + " replaces the path by " + uri + ": callers get 404"),
+			"end proxy_pass behind the host and port, without " + uri}
+	}
 	upstream := func(settings string) string {
 		return "http { " + good + " upstream vm { server localhost:8085; " + settings + " } server { location /api/v1/vm/ { proxy_pass http://vm; } } }"
 	}
@@ -60,6 +69,19 @@ func TestNginx(t *testing.T) {
 		{"port 80", "http { server { location / { proxy_pass http://example.com/; } } }", []found{{Failed, "no location.*", ".*"}}},
 		{"two places, one said twice", "http { large_client_header_buffers 4 16k; server { location /a { proxy_pass http://" + tcp + "/; } location = /b { proxy_pass http://" + tcp + "; proxy_read_timeout 2m; } } }",
 			[]found{{Failed, "location /a: .*", ".*"}}},
+		{"the path is lost", api(good, "proxy_pass http://"+tcp+"/;"), []found{lost("/api/v1/vm/", "http://"+tcp+"/", "/")}},
+		{"another path", api(good, "proxy_pass http://"+tcp+"/vm/;"), []found{lost("/api/v1/vm/", "http://"+tcp+"/vm/", "/vm/")}},
+		{"half a path", api(good, "proxy_pass http://"+tcp+"/api/v1;"), []found{lost("/api/v1/vm/", "http://"+tcp+"/api/v1", "/api/v1")}},
+		{"the same path", api(good, "proxy_pass http://"+tcp+"/api/v1/vm/;"), []found{fits}},
+		{"below a prefix", "http { " + good + " server { location /gpu/ { proxy_pass http://" + tcp + "/; } } }", []found{{OK, "fits: location /gpu/", ""}}},
+		{"below a longer one", "http { " + good + " server { location /gpu/api/ { proxy_pass http://" + tcp + "/api/; } } }", []found{{OK, "fits: location /gpu/api/", ""}}},
+		{"readiness lost", "http { " + good + " server { location = /readyz { proxy_pass http://" + tcp + "/; } } }",
+			[]found{lost("= /readyz", "http://"+tcp+"/", "/")}},
+		{"readiness of another name", "http { " + good + " server { location = /gpu/readyz { proxy_pass http://" + tcp + "/readyz; } } }",
+			[]found{{OK, "fits: location = /gpu/readyz", ""}}},
+		{"lost through a variable", "http { " + good + " map $m $up { default w; } upstream w { server 127.0.0.1:8085; } server { location / { proxy_pass http://$up/; } } }",
+			[]found{lost("/", "http://$up/", "/")}},
+		{"by an expression", "http { " + good + " server { location ~ ^/gpu(/.*) { proxy_pass http://" + tcp + "/$1; } } }", []found{{OK, "fits: location ~ .*", ""}}},
 		{"through a variable", "http { " + good + " map $m $up { default w; GET r; } upstream w { server 10.0.0.1:1; } upstream r { server 127.0.0.1:8085; } server { location / { proxy_pass http://${up}; } } }",
 			[]found{{OK, "fits: location /", ""}}},
 		{"within if", "http { " + good + " server { location / { if ($x) { proxy_pass http://" + tcp + "; } } } }", []found{{OK, "fits: location /", ""}}},

@@ -2,14 +2,15 @@
 // are cheap while busy and small while idle (docs/adr/0007-fastconn.md).
 //
 // Between requests fasthttp keeps no buffer for a connection when
-// Server.ReduceMemoryUsage is set, and waits by reading one byte. On Linux what
-// arrives with that byte is read ahead in the same system call, and system
-// calls go past the poller (fast.go). On other systems, and under the race
-// detector, a connection reads and writes as net.Conn does (plain.go). The
-// deadlines and the lingering close are the same everywhere.
+// Server.ReduceMemoryUsage is set, and waits by reading one byte. What arrives
+// with that byte is read ahead in the same system call, and handed out one
+// request at a time, as far as it is well framed (framing.go). On Linux system
+// calls go past the poller (fast.go); on other systems, and under the race
+// detector, a connection reads and writes as net.Conn does (plain.go).
 package fastconn
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -71,8 +72,11 @@ func (l *listener) Accept() (net.Conn, error) {
 type Conn struct {
 	net.Conn
 	transport
-	config *Config
-	silent func(net.Conn) // nil once a first request has begun
+	framing
+	ahead             *[]byte // from buffers; nil when nothing is left of what was read
+	from, cleared, to int     // what may be handed out of it, and what is left
+	config            *Config
+	silent            func(net.Conn) // nil once a first request has begun
 
 	readUntil time.Time // when the wait for bytes ends
 	armed     time.Time // when its timer fires
@@ -84,33 +88,64 @@ type Conn struct {
 	linger  atomic.Bool // set before Close
 }
 
-// Read returns the first byte of the next request when there is room for only
-// one byte, which is how fasthttp waits for a request.
+// aheadBytes is read at once: all of an ordinary request.
+const aheadBytes = 4 << 10
+
+// buffers are those of aheadBytes: taken when there is something to read, given
+// back when it was handed out. So an idle connection has none.
+var buffers = sync.Pool{New: func() any {
+	buffer := make([]byte, aheadBytes)
+	return &buffer
+}}
+
+// Read returns what is there of one request, and then waits for the next only
+// after RequestDone. It fails where the request is at fault.
 func (c *Conn) Read(p []byte) (int, error) {
-	if n := c.takeAhead(p); n > 0 {
-		return n, nil
+	first := !c.begun
+	if c.ahead == nil {
+		if err := c.fill(first); err != nil {
+			if first && c.silent != nil && os.IsTimeout(err) {
+				c.silent(c)
+			}
+			return 0, err
+		}
 	}
-	first := len(p) == 1 && !c.begun
+	c.silent, c.begun = nil, true
+	if c.from == c.cleared {
+		c.cleared += c.follow((*c.ahead)[c.from:c.to])
+		if c.from == c.cleared {
+			return 0, cmp.Or(c.fault, ErrLine) // without a fault, fasthttp reads past what is the end to framing
+		}
+	}
+	n := copy(p, (*c.ahead)[c.from:c.cleared])
+	if c.from += n; c.from == c.to {
+		buffers.Put(c.ahead)
+		c.ahead, c.from, c.cleared, c.to = nil, 0, 0, 0
+	}
+	return n, nil
+}
+
+// fill waits for bytes and reads them ahead.
+func (c *Conn) fill(first bool) error {
 	if first {
 		c.replied()
 	} else if err := c.needMore(); err != nil {
-		return 0, err
+		return err
 	}
-	n, err := c.receive(p, first)
+	err := c.receive()
 	for err != nil && c.early(err) {
 		if err = c.arm(); err == nil {
-			n, err = c.receive(p, first)
+			err = c.receive()
 		}
 	}
-	switch {
-	case !first:
-	case err == nil:
-		c.silent, c.begun = nil, true
-	case c.silent != nil && os.IsTimeout(err):
-		c.silent(c)
-	}
-	return n, err
+	return err
 }
+
+// IsHead reports that the request that is being read has the method HEAD.
+func (c *Conn) IsHead() bool { return c.head }
+
+// Fault is what is wrong with its framing, one of the errors above, or nil.
+func (c *Conn) Fault() error { return c.fault }
 
 // LingerOnClose makes Close wait for the peer to finish sending.
 func (c *Conn) LingerOnClose() { c.linger.Store(true) }
@@ -146,7 +181,7 @@ func (c *Conn) discard() {
 // connection be idle. An error of the socket comes up again when it is read or
 // written.
 func (c *Conn) RequestDone(now time.Time) {
-	c.begun, c.reading = false, false
+	c.begun, c.reading, c.framing = false, false, framing{}
 	_ = c.wait(now.Add(c.config.IdleTimeout))
 	c.StartReply()
 }

@@ -3,6 +3,7 @@ package fastconn
 import (
 	"bytes"
 	"crypto/rand"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -50,16 +51,23 @@ func first(c *Conn) (byte, error) {
 	return b[0], err
 }
 
-// What arrives is read whole and in order, in pieces of any size, and so is
-// the next request of the connection; then comes the end.
+// What arrives of a request is read whole and in order, in pieces of any size, and
+// nothing of the next request of the connection before it; then comes the end.
 func TestRead(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		for _, piece := range []int{1, 2, 4095, 4096, 1 << 20} {
 			client, c := connect(t, network, Config{never, never, never, nil})
+			var requests [][]byte
 			for _, size := range []int{1, 2, 4096, 4097, 100_000} {
-				sent, got := make([]byte, size), make([]byte, size)
-				_, _ = rand.Read(sent)
-				go func() { _, _ = client.Write(sent) }()
+				body := make([]byte, size)
+				_, _ = rand.Read(body)
+				requests = append(requests,
+					fmt.Appendf(nil, "POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s", size, body),
+					fmt.Appendf(nil, "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n%x;a\r\n%s\r\n0\r\nA: b\r\n\r\n", size, body))
+			}
+			go func() { _, _ = client.Write(bytes.Join(requests, nil)) }()
+			for _, sent := range requests {
+				got := make([]byte, len(sent))
 				var err error
 				got[0], err = first(c)
 				require.NoError(t, err)
@@ -68,7 +76,12 @@ func TestRead(t *testing.T) {
 					require.NoError(t, err)
 					rest = rest[n:]
 				}
-				require.True(t, bytes.Equal(sent, got), "%d bytes over %s in pieces of %d", size, network, piece)
+				require.True(t, bytes.Equal(sent, got), "%d bytes over %s in pieces of %d", len(sent), network, piece)
+				if c.ahead != nil {
+					n, err := c.Read(got)
+					require.Zero(t, n)
+					require.ErrorIs(t, err, ErrLine, "more was read than the request")
+				}
 				c.RequestDone(time.Now())
 			}
 			require.NoError(t, client.Close())

@@ -6,22 +6,11 @@ import (
 	"errors"
 	"io"
 	"os"
-	"sync"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
-
-// aheadBytes is read with the first byte of a request: all of an ordinary one.
-const aheadBytes = 4 << 10
-
-// buffers are those of aheadBytes: taken when there is something to read, given
-// back when it was handed out. So an idle connection has none.
-var buffers = sync.Pool{New: func() any {
-	buffer := make([]byte, aheadBytes)
-	return &buffer
-}}
 
 // transport moves bytes by system calls that never wait, inside the calls of
 // raw, which wait for the poller where there is nothing to do yet.
@@ -30,10 +19,7 @@ type transport struct {
 	readAhead func(socket uintptr) bool // Conn.receiveAhead, as raw wants it
 	sendAll   func(socket uintptr) bool // Conn.send, likewise
 	failed    error                     // how one of them ended
-
-	ahead    *[]byte // from buffers; nil when nothing is left of what was read ahead
-	from, to int     // what is left in it
-	unsent   []byte  // what is left of a Write
+	unsent    []byte                    // what is left of a Write
 }
 
 func (c *Conn) open() (err error) {
@@ -46,19 +32,12 @@ func (c *Conn) open() (err error) {
 	return err
 }
 
-// receive reads into p; with the first byte of a request, it reads ahead.
-func (c *Conn) receive(p []byte, first bool) (int, error) {
-	if !first {
-		return c.Conn.Read(p)
+// receive waits until there is something to read ahead.
+func (c *Conn) receive() error {
+	if err := c.raw.Read(c.readAhead); err != nil {
+		return err
 	}
-	err := c.raw.Read(c.readAhead)
-	if err == nil {
-		err = c.failed
-	}
-	if err != nil {
-		return 0, err
-	}
-	return c.takeAhead(p), nil
+	return c.failed
 }
 
 // receiveAhead reads what is there, and reports false when there is nothing yet.
@@ -66,7 +45,7 @@ func (c *Conn) receiveAhead(socket uintptr) bool {
 	buffer := buffers.Get().(*[]byte)
 	n, errno := transfer(unix.SYS_RECVFROM, socket, *buffer)
 	if n > 0 {
-		c.ahead, c.from, c.to, c.failed = buffer, 0, n, nil
+		c.ahead, c.to, c.failed = buffer, n, nil
 		return true
 	}
 	buffers.Put(buffer)
@@ -79,19 +58,6 @@ func (c *Conn) receiveAhead(socket uintptr) bool {
 		c.failed = os.NewSyscallError("recvfrom", errno)
 	}
 	return true
-}
-
-// takeAhead hands out what was read ahead; the last of it frees the buffer.
-func (c *Conn) takeAhead(p []byte) int {
-	if c.ahead == nil {
-		return 0
-	}
-	n := copy(p, (*c.ahead)[c.from:c.to])
-	if c.from += n; c.from == c.to {
-		buffers.Put(c.ahead)
-		c.ahead = nil
-	}
-	return n
 }
 
 // Write sends p, within the time for the whole reply.

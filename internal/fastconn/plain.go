@@ -8,9 +8,17 @@ type transport struct{}
 
 func (c *Conn) open() error { return nil }
 
-func (c *Conn) receive(p []byte, _ bool) (int, error) { return c.Conn.Read(p) }
-
-func (c *Conn) takeAhead([]byte) int { return 0 }
+// receive waits until there is something to read ahead.
+func (c *Conn) receive() error {
+	buffer := buffers.Get().(*[]byte)
+	n, err := c.Conn.Read(*buffer)
+	if n == 0 {
+		buffers.Put(buffer)
+		return err
+	}
+	c.ahead, c.to = buffer, n
+	return nil
+}
 
 // Write sends p, within the time for the whole reply.
 func (c *Conn) Write(p []byte) (int, error) {

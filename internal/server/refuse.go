@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -17,18 +18,24 @@ import (
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
-var errOverloaded = &middleware.Error{
-	Code: middleware.CodeUnavailable, Reason: "connections", Message: "This server has too many connections.",
-	RetryAfter: time.Second,
-}
+var (
+	errOverloaded = &middleware.Error{
+		Code: middleware.CodeUnavailable, Reason: "connections", Message: "This server has too many connections.",
+		RetryAfter: time.Second,
+	}
+	errNotHTTP      = middleware.NewError(middleware.CodeBadRequest, "The request is not valid HTTP/1.1.")
+	errTarget       = middleware.NewError(middleware.CodeBadRequest, "The request target or the Host header is not valid.")
+	errBodyTooLarge = middleware.NewError(middleware.CodeRequestBodyTooLarge, "The request body is too large.")
+)
 
-// screen stops what Fiber would answer past the envelope, or process although
-// two readers may disagree on where the request ends.
+// screen stops what Fiber would answer past the envelope, and what fasthttp takes
+// for a good request although it names no resource.
 func (s *Server) screen(ctx *fasthttp.RequestCtx) *middleware.Error {
-	if e := ambiguous(ctx.Request.Header.RawHeaders()); e != nil {
-		ctx.SetConnectionClose() // whatever follows may be part of this request
+	header := &ctx.Request.Header
+	if host := header.Host(); !validTarget(header.RequestURI(), ctx.IsConnect()) || len(host) > 0 && !validHost(host) {
+		ctx.SetConnectionClose() // whatever sent this may mean more by what follows
 		onConnection(ctx, (*fastconn.Conn).LingerOnClose)
-		return e
+		return errTarget
 	}
 	if ctx.ConnRequestNum() == 1 && s.open.Load() > int64(s.config.MaxConnections) {
 		if _, ok := ctx.Conn().(*fastconn.Conn); ok {
@@ -78,10 +85,16 @@ func bound(header *fasthttp.RequestHeader) (limits fasthttp.RequestConfig) {
 // refuse answers a request that could not be read. It never shows why in
 // fasthttp's words: they may hold bytes of the request.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
-	onConnection(ctx, (*fastconn.Conn).LingerOnClose)
-	onConnection(ctx, (*fastconn.Conn).StartReply)
-	ctx.Response.SkipBody = ctx.IsHead()
-	s.answer(ctx, unreadable(err))
+	e := unreadable(err)
+	onConnection(ctx, func(c *fastconn.Conn) {
+		c.LingerOnClose()
+		c.StartReply()
+		ctx.Response.SkipBody = c.IsHead() // which ctx forgets
+		if fault := faults[c.Fault()]; fault != nil {
+			e = fault
+		}
+	})
+	s.answer(ctx, e)
 }
 
 func (s *Server) answer(ctx *fasthttp.RequestCtx, e *middleware.Error) {
@@ -120,61 +133,61 @@ func unreadable(err error) *middleware.Error {
 	case errors.As(err, &small):
 		return middleware.NewError(middleware.CodeHeaderTooLarge, "The request line and headers are too large.")
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		return middleware.NewError(middleware.CodeRequestBodyTooLarge, "The request body is too large.")
+		return errBodyTooLarge
 	case errors.As(err, &timeout) && timeout.Timeout(),
 		// A broken chunk hides its cause from errors.As.
 		errors.As(err, &chunk) && strings.HasSuffix(chunk.Error(), "i/o timeout"):
 		return middleware.NewError(middleware.CodeRequestTimeout, "The request did not arrive in time.")
 	}
-	return middleware.NewError(middleware.CodeBadRequest, "The request is not valid HTTP/1.1.")
+	return errNotHTTP
 }
 
-// What makes two readers disagree on where a request ends, or what it says.
-// fasthttp takes all of these; a proxy in front may read them otherwise, and
-// the difference is a way to smuggle requests (RFC 9112 §11.2).
-var (
-	errFramedTwice = middleware.NewError(middleware.CodeBadRequest, "Send Content-Length or Transfer-Encoding, not both.")
-	errEncoding    = middleware.NewError(middleware.CodeBadRequest, "The only Transfer-Encoding taken here is chunked.")
-	errHeaderLine  = middleware.NewError(middleware.CodeBadRequest, "The request headers are not valid HTTP/1.1.")
-)
+// faults are the refusals of requests whose framing is in doubt.
+var faults = map[error]*middleware.Error{
+	fastconn.ErrVersion:     middleware.NewError(middleware.CodeVersion, "This server takes only HTTP/1.1."),
+	fastconn.ErrLine:        errNotHTTP,
+	fastconn.ErrFramedTwice: middleware.NewError(middleware.CodeBadRequest, "Send Content-Length or Transfer-Encoding, not both."),
+	fastconn.ErrEncoding:    middleware.NewError(middleware.CodeBadRequest, "The only Transfer-Encoding taken here is chunked."),
+	fastconn.ErrChunkLines:  errBodyTooLarge,
+}
 
-// ambiguous looks for them in raw, the header lines as they were received; nil
-// for none.
-func ambiguous(raw []byte) *middleware.Error {
-	var length, encoding bool
-	for len(raw) > 0 {
-		end := bytes.IndexByte(raw, '\n')
-		if end < 1 || raw[end-1] != '\r' {
-			return errHeaderLine // a bare line feed (§2.2)
-		}
-		line := raw[:end-1]
-		raw = raw[end+1:]
-		if len(line) == 0 {
-			break
-		}
-		if line[0] == ' ' || line[0] == '\t' {
-			return errHeaderLine // a folded line (§5.2)
-		}
-		name, value, _ := bytes.Cut(line, []byte{':'})
-		if bytes.IndexByte(name, ' ') >= 0 {
-			return errHeaderLine // no token (RFC 9110 §5.1)
-		}
-		switch {
-		case isName(name, fiber.HeaderContentLength):
-			length = true
-		case isName(name, fiber.HeaderTransferEncoding):
-			encoding = true
-			if !strings.EqualFold(string(bytes.Trim(value, " \t")), "chunked") {
-				return errEncoding // identity is gone since RFC 7230
+// validTarget reports a request target of a form that RFC 9112 §3.2 has. Of the
+// absolute form only http and https are, with a host and no user information (RFC 9110 §4.2).
+func validTarget(target []byte, connect bool) bool {
+	switch {
+	case bytes.IndexByte(target, '#') >= 0:
+		return false // a fragment is the client's own (RFC 9110 §7.1)
+	case target[0] == '/', target[0] == '*':
+		return true
+	case connect:
+		return validHost(target)
+	}
+	scheme, rest, _ := bytes.Cut(target, []byte("://"))
+	if end := bytes.IndexAny(rest, "/?"); end >= 0 {
+		rest = rest[:end]
+	}
+	return (bytes.EqualFold(scheme, []byte("http")) || bytes.EqualFold(scheme, []byte("https"))) && validHost(rest)
+}
+
+// validHost reports a host and perhaps a port (RFC 3986 §3.2.2, §3.2.3).
+func validHost(host []byte) bool {
+	name := host
+	if colon := bytes.LastIndexByte(host, ':'); colon > bytes.LastIndexByte(host, ']') {
+		name = host[:colon]
+		for _, c := range host[colon+1:] {
+			if c < '0' || c > '9' {
+				return false
 			}
 		}
 	}
-	if length && encoding {
-		return errFramedTwice
+	if len(name) > 0 && name[0] == '[' {
+		ip, err := netip.ParseAddr(string(bytes.Trim(name, "[]")))
+		return err == nil && ip.Is6() && ip.Zone() == "" && name[len(name)-1] == ']'
 	}
-	return nil
-}
-
-func isName(name []byte, header string) bool {
-	return len(name) == len(header) && strings.EqualFold(string(name), header)
+	for _, c := range name {
+		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && bytes.IndexByte([]byte("-._~!$&'()*+,;="), c) < 0 {
+			return false
+		}
+	}
+	return len(name) > 0
 }

@@ -197,6 +197,9 @@ func (a *asked) described(response *http.Response, body []byte, rendered string)
 		return nil
 	}
 	method, path := a.next()
+	if method == "" {
+		method = response.Request.Method
+	}
 	if strings.HasPrefix(response.Header.Get("Server"), "nginx") && response.Header.Get("X-Request-Id") == "" {
 		return nil
 	}

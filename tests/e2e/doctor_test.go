@@ -162,7 +162,7 @@ func TestDoctorReadsNginx(t *testing.T) {
 	require.NoError(t, err)
 	for _, conf := range []string{writeFile(t, "dump", string(dump)), shippedConf} {
 		findings, code := diagnose(t, nil, "--addr", "127.0.0.1:8085", "--nginx-conf", conf)
-		require.Equal(t, []finding{{"nginx", "ok", "fits: location /api/v1/vm/, location = /readyz", ""}}, findings["nginx"], conf)
+		require.Equal(t, []finding{{"nginx", "ok", "fits: location /api/v1/vm/, location = /readyz, location = /livez", ""}}, findings["nginx"], conf)
 		if findings["address"][0].Status == "ok" { // 8085 may be taken on this machine
 			require.Equal(t, 0, code)
 		}

@@ -52,7 +52,11 @@ func provoke(t *testing.T, c contract.Case) (addr, raw string) {
 	if c.Status == 503 {
 		dial(t, g.addr).send(request("GET /livez", "")).expect(t, "GET", okReady)
 	}
-	return g.addr, request(c.Method+" "+c.Path, token, headers...)
+	raw = request(c.Method+" "+c.Path, token, headers...)
+	if c.Status == 505 {
+		raw = strings.Replace(raw, " HTTP/1.1\r\n", " HTTP/2.0\r\n", 1)
+	}
+	return g.addr, raw
 }
 
 // Every reply that the OpenAPI document describes comes about, and is what it

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -49,8 +50,6 @@ func toStarts(b platform.Behaviour) platform.Behaviour {
 	return b
 }
 
-const malformed = "bad_gateway"
-
 // The VM worker answers a start in every way it should not, and in some unusual
 // ones that it may. Of its reply exact member names count, once each; a member of
 // another type than expected is ignored where the answer can be told without it.
@@ -70,71 +69,23 @@ func TestLifecycleWorker(t *testing.T) {
 		"an error inside":      {refuses(inPayload), 502, "no_capacity", rejected},
 		"in words of ours":     {refuses(platform.EventError{Code: unavailable, Message: "none left"}), 502, unavailable, rejected},
 	}
-	for _, payload := range []string{
-		`{"state":"starting"}`,
-		`{"status":{"state":"starting"}}`,
-		`{"accepted":null,"state":null,"status":{"state":"starting"}}`,
-		`{"accepted":"yes","state":"starting"}`,
-		`{"accepted":true}`,
-		`{"accepted":true,"x":{"y":[1,null]}}`,
-		`{"accepted":true,"status":"starting"}`,
-		`{"accepted":true,"status":[1]}`,
-		`{"accepted":true,"state":7}`,
-		`{"accepted":true,"message":{}}`,
-		`{"accepted":true,"Accepted":false}`,
-		`{"accepted":true,"Error":"no"}`,
-		`{"state":"ready","status":"ok"}`,
-		`{"state":"ready","provider":7,"details":"text"}`,
-	} {
-		odd[payload] = oddity{says(payload), 202, "", ""}
+	for _, c := range repliesTo(hostile.Start) {
+		odd[c.Name] = oddity{says(c.Payload), c.Status, c.Type, c.Outcome}
 	}
-	for _, payload := range []string{
-		`{"accepted":false,"message":"not today"}`,
-		`{"accepted":false,"Accepted":true}`,
-		`{"accepted":false,"status":"stopped"}`,
-		`{"accepted":false,"message":7}`,
-	} {
-		odd[payload] = oddity{says(payload), 502, "bad_gateway", rejected}
-	}
-	for _, payload := range []string{
-		`{"accepted":"true"}`,
-		`{"accepted":1}`,
-		`{"accepted":null}`,
-		`{}`,
-		`null`,
-		`[]`,
-		`"accepted"`,
-		`{"state":""}`,
-		`{"state":7}`,
-		`{"accepted":false,"accepted":true}`,
-		`{"accepted":true,"accepted":false}`,
-		`{"accepted":true,"accepted":true}`,
-		`{"accepted":true,"\u0061ccepted":false}`,
-		`{"ACCEPTED":true}`,
-		`{"Accepted":true}`,
-		`{"State":"ready"}`,
-		`{"ſtate":"ready"}`,
-		`{"state":"ready","state":"ready"}`,
-		`{"status":{"state":"failed","state":"ready"}}`,
-		`{"status":{"state":"failed"},"status":{"state":"ready"}}`,
-		`{"Status":{"state":"ready"}}`,
-		`{"accepted":true,"error":"no","error":null}`,
-	} {
-		odd[payload] = oddity{says(payload), 502, malformed, unknown}
-	}
-	writes := map[*call]string{}
+	writes := map[*call]oddity{}
 	for name, c := range odd {
 		r.vmBehaves(toStarts(c.behaviour))
 		w := r.write(g.of(c), start)
 		r.expect(name, w, c.status, c.kind)
 		assert.Equal(t, c.outcome, w.failure().Outcome, name)
-		writes[w] = c.outcome
+		t.Logf("request %s: %s", w.requestID, name) // which a failure below shows
+		writes[w] = c
 	}
-	for w, outcome := range writes { // the unknown ones are closed at the same time
-		if outcome == "" {
+	for w, c := range writes { // the unknown ones are closed at the same time
+		if c.outcome == "" {
 			r.wantRecord(w, "finished", "accepted")
 		} else {
-			r.wantRecord(w, "failed", outcome)
+			r.wantRecord(w, "failed", c.outcome)
 		}
 	}
 }
@@ -154,47 +105,11 @@ func TestBillingWorker(t *testing.T) {
 		"its own error":          {refuses(storage), 502, "storage_error", notSent},
 		"its own error, as text": {refuses(asText), 502, "integration_error", notSent},
 	}
-	for payload, kind := range map[string]string{
-		`{"allowed":false,"reason":"billing_required","command":"bus billing setup"}`: "billing_required",
-		`{"allowed":false,"reason":"quota_exceeded","usage":{"hours":10}}`:            "quota_exceeded",
-		`{"allowed":false}`:                "billing_required",
-		`{"allowed":false,"Allowed":true}`: "billing_required",
-		`{"allowed":false,"reason":7}`:     "billing_required",
-		`{"allowed":false,"reason":"quota_exceeded","message":[],"command":7,"usage":"much"}`: "quota_exceeded",
-	} {
-		odd[payload] = oddity{says(payload), 402, kind, notSent}
-	}
-	for _, payload := range []string{
-		`{"allowed":true,"plan_id":7}`,
-		`{"allowed":true,"reason":[],"message":{},"action":1,"command":false,"recommended_plan":[1],"usage":"none"}`,
-		`{"allowed":true,"Error":"no"}`,
-	} {
-		odd[payload] = oddity{says(payload), 202, "", ""}
-	}
-	for payload, kind := range map[string]string{
-		`{}`:                 malformed,
-		`{"allowed":"true"}`: malformed,
-		`{"allowed":1}`:      malformed,
-		`{"allowed":null,"reason":"billing_active"}`: malformed,
-		`null`:                                       malformed,
-		`[true]`:                                     malformed,
-		`{"status":{"allowed":true}}`:                malformed,
-		`{"ALLOWED":true}`:                           malformed,
-		`{"Allowed":true}`:                           malformed,
-		`{"allowed":true,"allowed":false}`:           malformed,
-		`{"allowed":false,"allowed":true}`:           malformed,
-		`{"allowed":true,"allowed":true}`:            malformed,
-		`{"allowed":false,"\u0061llowed":true}`:      malformed,
-		`{"allowed":true,"error":"no","error":null}`: malformed,
-		`{"allowed":true,"error":{"type":"storage_error","message":"guessed"}}`: "storage_error",
-	} {
-		odd[payload] = oddity{says(payload), 502, kind, notSent}
-	}
 	usages := map[string]string{}
-	for _, c := range foreign {
-		payload := `{"allowed":false,"reason":"quota_exceeded","usage":` + c.object + `}`
-		if odd[payload] = (oddity{says(payload), 502, malformed, notSent}); c.passed {
-			odd[payload], usages[payload] = oddity{says(payload), 402, "quota_exceeded", notSent}, c.object
+	for _, c := range repliesTo(hostile.Billing) {
+		odd[c.Name] = oddity{says(c.Payload), c.Status, c.Type, c.Outcome}
+		if c.Shown != "" {
+			usages[c.Name] = c.Shown
 		}
 	}
 	for name, c := range odd {
