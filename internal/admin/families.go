@@ -61,6 +61,8 @@ func Families() []Family {
 		{"bus_vm_reload_success", gauge, "Whether everything that is followed while running was right when it was last read."},
 		{"bus_vm_reload_timestamp_seconds", gauge, "When everything that is followed was last read and right, in seconds since the epoch."},
 
+		{"bus_vm_log_dropped_lines_total", counter, "Log lines that were lost because what reads stderr did not take them."},
+
 		{"process_cpu_seconds_total", counter, "CPU time that this process used."},
 		{"process_start_time_seconds", gauge, "When this process started, in seconds since the epoch."},
 		{"process_resident_memory_bytes", gauge, "Memory of this process that is resident."},

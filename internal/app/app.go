@@ -2,6 +2,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -64,6 +67,9 @@ type app struct {
 	metrics *metrics.Set
 	auth    *middleware.Authenticator
 
+	stop    context.CancelFunc // begins the end
+	notices notices            // for systemd
+
 	parts  []func(context.Context) error // each runs until its context ends, which is no error
 	last   []func(context.Context) error // likewise, but ends after all parts and requests, which write to it
 	checks []admin.Check                 // all met while this instance may get traffic
@@ -74,6 +80,9 @@ type app struct {
 	latest    *config.Config // the last good settings
 	secrets   [][]byte       // in force
 	inspected secret.String  // the provider token
+
+	mu   sync.Mutex
+	left []func() string // what may hang at the end, guarded by mu
 }
 
 func (a *app) add(run func(context.Context) error) { a.parts = append(a.parts, run) }
@@ -85,9 +94,62 @@ func (a *app) require(name string, ready func() error) {
 // Serve runs the gateway with settings c until ctx ends, then drains it. What is
 // wrong with the settings or the machine shows before anything runs. With --dev
 // it greets on stdout; everything else goes to the log on stderr.
-func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
-	a := &app{config: c, latest: c, metrics: metrics.NewSet()}
-	a.logger, a.level = newLogger(c, env.Stderr)
+//
+// It returns endGrace after the shutdown delay and timeout at the latest, and
+// leaves behind what hangs then. SIGPIPE is ignored from then on: the reader of the
+// log may end.
+func Serve(ctx context.Context, c *config.Config, env cli.Env) error {
+	signal.Ignore(syscall.SIGPIPE)
+	a := &app{config: c, latest: c, metrics: metrics.NewSet(), notices: make(notices, 16)}
+	ctx, a.stop = context.WithCancel(ctx)
+	defer a.stop()
+	a.logger, a.level = newLogger(c, env.Log)
+	a.metrics.NewGauge("bus_vm_log_dropped_lines_total", func() float64 { return float64(env.Log.Dropped()) })
+	env.Log.OnLoss(func(lines int) {
+		a.logger.Error("log lines were dropped: what reads the log did not take them, or could not", "lines", lines,
+			"do", "look at what reads stderr of this service, and at its disk")
+	})
+	defer env.Log.OnLoss(nil)
+	ended := make(chan error, 1)
+	go func() { ended <- a.serve(ctx, c, env) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(c.Shutdown.Delay + c.Shutdown.Timeout + endGrace):
+		return fmt.Errorf("not ended %s after the shutdown delay and timeout; left behind: %s", endGrace, a.leftBehind())
+	}
+}
+
+// endGrace is for the end of what serves requests, once these have had their time.
+// With the last lines of the log it makes a second.
+const endGrace = 3 * time.Second / 4
+
+// mayHang has leftBehind ask what would be left, empty for nothing.
+func (a *app) mayHang(left func() string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.left = append(a.left, left)
+}
+
+func (a *app) leftBehind() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var all []string
+	for _, left := range a.left {
+		if text := left(); text != "" {
+			all = append(all, text)
+		}
+	}
+	return cmp.Or(strings.Join(all, ", "), "what was being started or ended")
+}
+
+func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
+	a.add(a.notices.run)
 
 	// 1. Changed files and SIGHUP are followed before anything reads those files,
 	// so that no change is missed. With --dev a hangup ends the gateway.
@@ -144,6 +206,7 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 			Logger: a.logger, Metrics: a.metrics,
 		})
 	})
+	a.mayHang(api.Left)
 	a.checks = append([]admin.Check{{Name: "not draining", Ready: api.Ready}}, a.checks...)
 	inherited, inheritedAdmin, err := inheritSockets()
 	if err != nil {
@@ -188,17 +251,16 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 // If a part fails, the server drains all the same and the failure is returned.
 func (a *app) run(ctx context.Context, api *server.Server, listener net.Listener) error {
 	defer runtime.KeepAlive(make([]byte, heapBallast))
-	notify(daemon.SdNotifyReady)
-	defer context.AfterFunc(ctx, func() { notify(daemon.SdNotifyStopping) })()
-	serving, stopServing := context.WithCancel(ctx)
-	defer stopServing()
+	a.notify(daemon.SdNotifyReady)
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer context.AfterFunc(ctx, func() { a.notify(daemon.SdNotifyStopping); stopServing() })()
 	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBehind()
 
 	beneath, stopBeneath := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBeneath()
 
-	stop := func() { stopServing(); stopBehind() }
+	stop := func() { a.stop(); stopBehind() }
 	parts, last := together(behind, a.parts, stop), together(beneath, a.last, stop)
 	err := api.Run(serving, listener)
 	stopBehind()

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
@@ -120,14 +119,10 @@ func (a *app) inspect(token secret.String) {
 }
 
 // checkProviderToken looks at the file of the provider's token, which its user
-// in internal/events follows by itself, so that it counts as a bad reload too. A
-// pipe can be read once only and is left alone.
+// in internal/events follows by itself, so that it counts as a bad reload too.
 func (a *app) checkProviderToken() error {
 	path := a.config.Events.TokenFile
 	if path == "" || !a.config.NeedsEvents() {
-		return nil
-	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil
 	}
 	token, err := events.FileToken(path, slog.New(slog.DiscardHandler)).Token()

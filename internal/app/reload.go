@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/files"
 )
 
 // follow adds the part that follows changed files and SIGHUP. It comes before
@@ -39,8 +39,8 @@ func (a *app) followed() []string {
 // says what those of the others would; a bad token of the provider is told once
 // the settings are right.
 func (a *app) reload() error {
-	notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
-	defer notify(daemon.SdNotifyReady)
+	a.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+	defer a.notify(daemon.SdNotifyReady)
 	next, err := a.latest.Reload()
 	if err == nil {
 		a.adopt(next)
@@ -147,8 +147,9 @@ type fingerprint [sha256.Size]byte
 func look(paths []string) fingerprint {
 	digest := sha256.New()
 	for _, path := range paths {
-		n, err := read(digest, path)
-		fmt.Fprintf(digest, "%q %d %v\n", path, n, err)
+		content, _, err := files.Read(path, maxLook)
+		digest.Write(content)
+		fmt.Fprintf(digest, "%q %d %v\n", path, len(content), err)
 	}
 	return fingerprint(digest.Sum(nil))
 }
@@ -156,21 +157,3 @@ func look(paths []string) fingerprint {
 // maxLook bounds how much of a file is compared, in bytes. All of them are
 // bounded far below by their readers.
 const maxLook = 1 << 20
-
-// read copies a file to w. Others than regular ones, such as the pipe of a
-// shell, can be read once only and are left alone.
-func read(w io.Writer, path string) (int64, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return 0, err
-	}
-	if !info.Mode().IsRegular() {
-		return 0, errors.New("not a regular file")
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return 0, err
-	}
-	defer file.Close()
-	return io.Copy(w, io.LimitReader(file, maxLook))
-}

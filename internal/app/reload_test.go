@@ -16,8 +16,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-
-	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
 // fasthttp keeps the date of its replies in one goroutine for ever, and each
@@ -76,16 +74,6 @@ func (b *bench) write(t *testing.T, name, text string) {
 func pass(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
-}
-
-// A token that came from a pipe is not there twice, so it is no bad reload.
-func TestAProviderTokenFromAPipe(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "token")
-	a := &app{config: &config.Config{Backend: config.Events}}
-	a.config.Events.TokenFile = path
-	assert.ErrorIs(t, a.checkProviderToken(), os.ErrNotExist)
-	require.NoError(t, syscall.Mkfifo(path, 0o600))
-	assert.NoError(t, a.checkProviderToken())
 }
 
 // Each way in which files are replaced is noticed once, after two looks.

@@ -63,6 +63,7 @@ func TestOrderOfTheEnd(t *testing.T) {
 		require.NoError(t, err)
 		ctx, drain := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
+		a.stop = drain
 		go func() { ended <- a.run(ctx, api, listener) }()
 		told := make(chan string, 1)
 		go func() {

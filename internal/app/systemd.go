@@ -45,9 +45,57 @@ func inheritSockets() (api, admin net.Listener, err error) {
 	return api, admin, nil
 }
 
-// notify could tell about a failure only systemd itself, which then
-// acts on the missing message.
-func notify(state string) { _, _ = daemon.SdNotify(false, state) }
+// notices wait here for systemd, whose socket may be full: a state that it never
+// learns of, such as READY=1, makes it end the service. In order, therefore, and
+// as often as it takes.
+type notices chan string
+
+func (a *app) notify(state string) {
+	select {
+	case a.notices <- state:
+	default: // systemd has taken nothing for many reloads
+	}
+}
+
+// run passes notices on until ctx ends; what is left then, once each.
+func (n notices) run(ctx context.Context) error {
+	for {
+		select {
+		case state := <-n:
+			for !tell(state) && ctx.Err() == nil {
+			}
+		case <-ctx.Done():
+			for {
+				select {
+				case state := <-n:
+					tell(state)
+				default:
+					return nil
+				}
+			}
+		}
+	}
+}
+
+// tellTimeout bounds handing one notice to systemd.
+const tellTimeout = 100 * time.Millisecond
+
+// tell is false if systemd did not take state in time. Where its socket is gone,
+// or there is none, nobody is to be told.
+func tell(state string) bool {
+	address := &net.UnixAddr{Name: os.Getenv("NOTIFY_SOCKET"), Net: "unixgram"}
+	if address.Name == "" {
+		return true
+	}
+	c, err := net.DialUnix(address.Net, nil, address)
+	if err != nil {
+		return true
+	}
+	defer c.Close()
+	_ = c.SetWriteDeadline(time.Now().Add(tellTimeout))
+	_, err = c.Write([]byte(state))
+	return !errors.Is(err, os.ErrDeadlineExceeded)
+}
 
 // feedWatchdog tells systemd that the service is alive, twice as often as
 // WatchdogSec= asks for, until ctx ends. It stops telling while alive says no,

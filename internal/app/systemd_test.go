@@ -46,7 +46,7 @@ func TestWatchdogIsFedOnlyWhileAlive(t *testing.T) {
 	}()
 	require.Equal(t, "WATCHDOG=1", next())
 	<-revive
-	notify(daemon.SdNotifyStopping) // stands for the message that was not sent
+	tell(daemon.SdNotifyStopping) // stands for the message that was not sent
 	require.Equal(t, "STOPPING=1", next())
 	require.Equal(t, "WATCHDOG=1", next())
 	cancel()

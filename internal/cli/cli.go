@@ -14,6 +14,7 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/doctor"
+	"github.com/busdk/bus-api-provider-vm/internal/logqueue"
 )
 
 // Name is the binary, as users and the platform's dispatcher call it.
@@ -30,6 +31,7 @@ const (
 type Env struct {
 	Environ        []string // as os.Environ
 	Stdout, Stderr io.Writer
+	Log            *logqueue.Writer // Stderr once Main runs: what does not take it holds up nothing
 	Now            func() time.Time
 	Hangup         <-chan os.Signal // SIGHUP; nil for none
 
@@ -45,9 +47,16 @@ type Env struct {
 	OpenAPI     []byte // the description of the API
 }
 
+// lastWords bounds how long the end of the process waits for what is still to be
+// written to Stderr.
+const lastWords = time.Second / 4
+
 // Main runs the command in args (without the name of the program) and returns
 // the exit code. A failure makes one message on Stderr.
 func Main(ctx context.Context, args []string, env Env) int {
+	env.Log = logqueue.New(env.Stderr)
+	env.Stderr = env.Log
+	defer env.Log.Close(lastWords)
 	line := parse(args)
 	err := line.run(ctx, env)
 	if err == nil {

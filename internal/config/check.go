@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"net/url"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/internal/address"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
+	"github.com/busdk/bus-api-provider-vm/internal/files"
 	"github.com/busdk/bus-api-provider-vm/internal/jwks"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 	"github.com/busdk/bus-api-provider-vm/internal/token"
@@ -102,8 +104,11 @@ func (c *Config) checkEvents() {
 			needed += " (" + place + " names a file that does not exist)"
 		}
 		c.origin.found.Add(keyEventsToken, "", "%s", needed)
-	case file != "" && !exists(file):
-		c.origin.refuse(keyEventsTokenFile, "the file does not exist or cannot be reached; want a file that holds the provider's token")
+	case file != "":
+		if _, _, err := files.Read(file, 1); err != nil {
+			c.origin.refuse(keyEventsTokenFile, "the file cannot be read: %v; want a file that holds the provider's token",
+				cmp.Or(errors.Unwrap(err), err)) // without the path
+		}
 	}
 }
 

@@ -142,7 +142,7 @@ func TestRulesBetweenSettings(t *testing.T) {
 		"events with a token file that is not there": {
 			args:    []string{"--usage-backend=events", "--events-url=http://h", "--token-file=/nonexistent/token"},
 			environ: withSecret(),
-			want:    []Problem{{"events.token_file", "flag --token-file", "the file does not exist or cannot be reached; want a file that holds the provider's token"}},
+			want:    []Problem{{"events.token_file", "flag --token-file", "the file cannot be read: no such file or directory; want a file that holds the provider's token"}},
 		},
 		"a URL that no one needs, from the environment": {
 			environ: withSecret("BUS_EVENTS_API_URL=%zz", "BUS_EVENTS_TOKEN_FILE=absent"),

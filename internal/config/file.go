@@ -6,14 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/busdk/bus-api-provider-vm/internal/files"
 )
+
+// maxFile bounds the YAML file, in bytes.
+const maxFile = 1 << 20
 
 // fileReader reads the YAML file. It keeps every value the text it is in the
 // file, so that 0660 stays a mode and 1e3 is no number, with its line. Null and
@@ -35,9 +39,9 @@ func (in Input) file(found *Error) (entries map[string]entry, complete bool) {
 	if path == "" {
 		return nil, true
 	}
-	text, err := os.ReadFile(path)
-	if failed := (*os.PathError)(nil); errors.As(err, &failed) {
-		found.Add(keyConfig, place, "%.80q: %v", path, failed.Err)
+	text, _, err := files.Read(path, maxFile)
+	if err != nil {
+		found.Add(keyConfig, place, "%.80q: %v", path, cmp.Or(errors.Unwrap(err), err)) // without the path
 		return nil, false
 	}
 	f := fileReader{path, found, map[string]entry{}}

@@ -80,7 +80,7 @@ func TestFileThatCannotBeReadHidesNothingElse(t *testing.T) {
 	directory := t.TempDir()
 	got := problemsOf(t, Input{Flags: flagsOf("--config="+directory, "--timeout=x")})
 	want := []Problem{
-		{"config", "flag --config", fmt.Sprintf("%q: is a directory", directory)},
+		{"config", "flag --config", fmt.Sprintf("%q: it is no regular file", directory)},
 		{"timeout", "flag --timeout", `"x" is not accepted; want a duration from 1ms to 24h, such as 1m30s; a bare integer is seconds`},
 	}
 	require.Equal(t, want, got)

@@ -1,7 +1,8 @@
 package config
 
 import (
-	"os"
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/v2"
+
+	"github.com/busdk/bus-api-provider-vm/internal/files"
 )
 
 // Input is what Load reads besides files.
@@ -182,6 +185,6 @@ func (in Input) flag(s Setting) (text, place string) {
 }
 
 func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+	_, err := files.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }

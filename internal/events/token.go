@@ -1,12 +1,11 @@
 package events
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"os"
@@ -14,9 +13,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
+	"github.com/busdk/bus-api-provider-vm/internal/files"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
@@ -36,8 +35,6 @@ func checkToken(token secret.String) error {
 const (
 	// fileCheckInterval is how old the last look at a token file may be.
 	fileCheckInterval = time.Second
-	// pipeTimeout bounds reading a token from a pipe.
-	pipeTimeout = time.Second
 	// maxTokenFile bounds a token file in bytes; real tokens take up to 8 KiB.
 	maxTokenFile = 64 << 10
 )
@@ -125,9 +122,8 @@ func (s *TokenSource) reload() error {
 func (s *TokenSource) lookAgain() {
 	s.looked = time.Now()
 	// Followed through symbolic links: mounted secrets are exchanged by one.
-	info, err := os.Stat(s.path)
-	if err != nil || !os.SameFile(info, s.seen) || info.Mode().IsRegular() && // a pipe is read once
-		(!info.ModTime().Equal(s.seen.ModTime()) || info.Size() != s.seen.Size()) {
+	info, err := files.Stat(s.path)
+	if err == nil && (!os.SameFile(info, s.seen) || !info.ModTime().Equal(s.seen.ModTime()) || info.Size() != s.seen.Size()) {
 		err = s.reload()
 	}
 	if err != nil && !s.failing {
@@ -139,21 +135,9 @@ func (s *TokenSource) lookAgain() {
 
 // readFile is called with mu held.
 func (s *TokenSource) readFile() (secret.String, error) {
-	// A pipe whose writer is missing, or silent, holds up no publish.
-	file, err := os.OpenFile(s.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	content, info, err := files.Read(s.path, maxTokenFile)
 	if err != nil {
-		return secret.String{}, fmt.Errorf("the token file: %w", err)
-	}
-	defer file.Close()
-	_ = file.SetReadDeadline(time.Now().Add(pipeTimeout)) // regular files have none
-	// The description is taken first: a change while reading shows next time.
-	info, err := file.Stat()
-	content, unread := io.ReadAll(io.LimitReader(file, maxTokenFile))
-	if errors.Is(unread, os.ErrDeadlineExceeded) && bytes.HasSuffix(content, []byte("\n")) {
-		unread = nil // a whole line, from a writer that keeps the pipe open
-	}
-	if err := errors.Join(err, unread); err != nil {
-		return secret.String{}, fmt.Errorf("the token file: %w", err)
+		return secret.String{}, fmt.Errorf("the token file %s: %w", s.path, cmp.Or(errors.Unwrap(err), err))
 	}
 	token := secret.New(strings.TrimSpace(string(content)))
 	if err := checkToken(token); err != nil {

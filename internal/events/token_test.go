@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,28 +98,6 @@ func testFileToken(t *testing.T) {
 	replace("three")
 	refused(t, source, "two", true)
 	holds("three")
-}
-
-func TestATokenFileThatIsAPipe(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "token")
-	require.NoError(t, syscall.Mkfifo(path, 0o600))
-	_, err := FileToken(path, nil).Token()
-	assert.ErrorContains(t, err, "the token is empty")
-	writer, err := os.OpenFile(path, os.O_RDWR, 0) // says nothing
-	require.NoError(t, err)
-	defer writer.Close()
-	_, err = FileToken(path, nil).Token()
-	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
-
-	// A whole line will do where the writer keeps the pipe open. It is not looked
-	// for again in the pipe that it came from.
-	_, err = writer.WriteString("one\n")
-	require.NoError(t, err)
-	source := FileToken(path, nil)
-	holds(t, source, "one")
-	require.NoError(t, os.Chtimes(path, time.Time{}, time.Now().Add(time.Hour)))
-	source.looked = time.Time{}
-	holds(t, source, "one")
 }
 
 // holds checks the token of source, or that it has none.

@@ -14,11 +14,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/busdk/bus-api-provider-vm/internal/files"
 )
 
 // The algorithms of RFC 7518 §3.1 and RFC 8037 §3.1 that a key may be for.
@@ -147,12 +148,7 @@ func Parse(document []byte) (*Set, error) {
 
 // ReadFile reads the set in the file at path. Its errors do not name the file.
 func ReadFile(path string) (*Set, error) {
-	file, err := os.Open(path)
-	var document []byte
-	if err == nil {
-		defer file.Close()
-		document, err = readBounded(file)
-	}
+	document, _, err := files.Read(path, maxDocument+1)
 	if err != nil {
 		return nil, cmp.Or(errors.Unwrap(err), err) // without the path
 	}

@@ -209,7 +209,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 
 // lastAnswers bounds how long requests may take to be answered once nothing
 // that they wait for is there any more.
-const lastAnswers = time.Second
+const lastAnswers = time.Second / 2
 
 // AwaitLast gives the requests that outlasted Run a moment to be answered. Call
 // it when what they wait for has ended, so that they say so instead of losing
@@ -218,6 +218,14 @@ func (s *Server) AwaitLast() {
 	limit, cancel := context.WithTimeout(context.Background(), lastAnswers)
 	defer cancel()
 	_ = s.leftovers(limit) // Run has told of them
+}
+
+// Left says what would be left behind if the process ended now.
+func (s *Server) Left() string {
+	if n := s.connections(); n > 0 {
+		return fmt.Sprintf("%d connections with requests", n)
+	}
+	return ""
 }
 
 // leftovers waits for connections that the closing listener still handed over

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,15 +99,45 @@ type Store struct {
 
 type counters struct{ commits, failures, writes, delivered, retries *metrics.Counter }
 
+const (
+	openTimeout = 15 * time.Second
+	// hangTimeout is how much longer than its statements may take an open or a close
+	// is waited for, which no deadline reaches while the disk hangs.
+	hangTimeout = time.Second
+)
+
 // Open opens the store and sets up its schema. A damaged SQLite database is set
 // aside and a new one begun. Errors say what to do.
 func Open(ctx context.Context, config Config) (*Store, error) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	type opened struct {
+		store *Store
+		err   error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		s, err := openAny(ctx, config)
+		done <- opened{s, err}
+	}()
+	select {
+	case o := <-done:
+		return o.store, o.err
+	case <-ctx.Done():
+	}
+	select {
+	case o := <-done:
+		return o.store, o.err
+	case <-time.After(hangTimeout): // the process ends: what hangs is left to it
+		return nil, fmt.Errorf("the operations store did not open within %s (%w): look at the disk of %s", openTimeout, context.Cause(ctx), config.Dir)
+	}
+}
+
+func openAny(ctx context.Context, config Config) (*Store, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
 	s := &Store{config: config, next: next, batch: maxBatch, wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
 	var err error
 	switch {
 	case config.URL != "":
@@ -168,14 +199,43 @@ func (s *Store) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.ran = true
 	s.mu.Unlock()
-	var tending sync.WaitGroup
-	if !s.config.Idle {
-		tending.Go(func() { s.tend(ctx) })
-		tending.Go(func() { s.closing(ctx) })
+	ended := make(chan error, 1)
+	go func() {
+		var tending sync.WaitGroup
+		if !s.config.Idle {
+			tending.Go(func() { s.tend(ctx) })
+			tending.Go(func() { s.closing(ctx) })
+		}
+		s.write(ctx)
+		tending.Wait()
+		ended <- s.release()
+	}()
+	<-ctx.Done() // before it nothing ends
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(2*callTimeout + hangTimeout): // for what runs, and what is queued
+		return fmt.Errorf("the operations store hangs and is left behind: %s", s.Left())
 	}
-	s.write(ctx)
-	tending.Wait()
-	return s.release()
+}
+
+// Left says what would be left behind if the process ended now. What is not
+// written the next start finds in the history, and what is not delivered it
+// delivers.
+func (s *Store) Left() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var left []string
+	if n := s.stats.Waiting; n > 0 && s.config.Records == DeliverRecords {
+		left = append(left, fmt.Sprintf("%d usage records to be delivered", n))
+	}
+	if n := len(s.queue); n > 0 {
+		left = append(left, fmt.Sprintf("%d writes of the operations store", n))
+	}
+	if !s.committing.IsZero() {
+		left = append(left, fmt.Sprintf("the operations store, in a transaction since %s", time.Since(s.committing).Round(time.Millisecond)))
+	}
+	return strings.Join(left, ", ")
 }
 
 // Close releases a store whose Run was never called; Run closes its own.

@@ -10,13 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"unsafe"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/busdk/bus-api-provider-vm/internal/files"
 )
 
 // Why no key verifies a token.
@@ -150,10 +151,13 @@ func ParseSecret(text string) ([]byte, error) {
 	return secret, nil
 }
 
+// maxSecrets bounds a file of secrets, in bytes.
+const maxSecrets = 1 << 20
+
 // ReadSecrets reads a file of secrets, one a line; blank lines, comments that
 // begin with # and a byte order mark do not count. There is at least one.
 func ReadSecrets(path string) (secrets [][]byte, err error) {
-	text, err := os.ReadFile(path)
+	text, _, err := files.Read(path, maxSecrets)
 	if err != nil {
 		return nil, fmt.Errorf("the file cannot be read: %w; want a file that this service's user can read, one secret a line",
 			cmp.Or(errors.Unwrap(err), err)) // without the path

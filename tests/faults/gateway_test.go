@@ -53,22 +53,8 @@ const (
 // launch starts a gateway with nothing but env, without waiting for it.
 func launch(t *testing.T, k kind, home string, env []string) *gateway {
 	t.Helper()
-	socket := filepath.Join(home, "admin.sock")
-	env = append([]string{"BUS_VM_ADDR=127.0.0.1:0", "BUS_VM_ADMIN_ADDR=unix:" + socket}, env...)
-	g := &gateway{
-		t: t, home: home, log: newOutput(), ended: make(chan struct{}),
-		admin: &http.Client{Transport: &http.Transport{
-			DisableKeepAlives: true,
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-			},
-		}},
-	}
-	for _, entry := range env {
-		if dir, ok := strings.CutPrefix(entry, "BUS_VM_DATA_DIR="); ok {
-			g.data = dir
-		}
-	}
+	g := newGateway(t, home, env)
+	env = append([]string{"BUS_VM_ADDR=127.0.0.1:0", adminAddr(home)}, env...)
 	if k == within {
 		ctx, cancel := context.WithCancel(context.Background())
 		g.interrupt, g.kill = cancel, cancel
@@ -82,9 +68,40 @@ func launch(t *testing.T, k kind, home string, env []string) *gateway {
 	binary, err := suite.binary()
 	require.NoError(t, err)
 	command := exec.Command(binary)
-	command.Env, command.Dir = env, home
-	command.Stdout, command.Stderr = io.Discard, g.log
-	require.NoError(t, command.Start())
+	command.Env, command.Stderr = env, g.log
+	g.run(command)
+	return g
+}
+
+// newGateway is one that does not run yet.
+func newGateway(t *testing.T, home string, env []string) *gateway {
+	g := &gateway{
+		t: t, home: home, log: newOutput(), ended: make(chan struct{}),
+		admin: &http.Client{Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(home, "admin.sock"))
+			},
+		}},
+	}
+	for _, entry := range env {
+		if dir, ok := strings.CutPrefix(entry, "BUS_VM_DATA_DIR="); ok {
+			g.data = dir
+		}
+	}
+	return g
+}
+
+// adminAddr is the setting of the admin listener of what runs in home.
+func adminAddr(home string) string {
+	return "BUS_VM_ADMIN_ADDR=unix:" + filepath.Join(home, "admin.sock")
+}
+
+// run starts it as a process.
+func (g *gateway) run(command *exec.Cmd) {
+	g.t.Helper()
+	command.Dir = g.home
+	require.NoError(g.t, command.Start())
 	g.pid = command.Process.Pid
 	// Both are too late for a process that has ended.
 	g.interrupt = func() { _ = command.Process.Signal(syscall.SIGTERM) }
@@ -94,7 +111,6 @@ func launch(t *testing.T, k kind, home string, env []string) *gateway {
 		_ = command.Wait() // its outcome is the exit code
 		g.code = command.ProcessState.ExitCode()
 	}()
-	return g
 }
 
 var (

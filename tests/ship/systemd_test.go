@@ -28,6 +28,9 @@ func TestUnitsVerify(t *testing.T) {
 		return notKnownYet.ReplaceAllString(said, "")
 	}
 	require.Empty(t, verify())
+	unit, err := os.ReadFile(filepath.Join(systemUnits, name+".service"))
+	require.NoError(t, err)
+	require.Regexp(t, `(?s)^[^[]*\[Unit\][^[]*\nStartLimitIntervalSec=0\n`, string(unit), "fast exits must not leave the service down")
 
 	dropIns := filepath.Join(systemUnits, name+".service.d")
 	require.NoError(t, os.Mkdir(dropIns, 0o755))

@@ -1,0 +1,408 @@
+package faults
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
+)
+
+// hangs is a gateway beside things that can be made to hang, before its start or
+// while it runs.
+type hangs struct {
+	*rig
+	g       *gateway
+	home    string
+	command *exec.Cmd
+	log     *os.File      // its stderr: our end of the pipe
+	pumped  chan struct{} // closed when no more of it is read
+	notify  *net.UnixConn
+}
+
+// hangDelay and hangTimeout are the shutdown delay and timeout here. The process
+// must be gone hangLimit after SIGTERM; slack is for a busy machine.
+const (
+	hangDelay   = 200 * time.Millisecond
+	hangTimeout = time.Second
+	hangLimit   = hangDelay + hangTimeout + time.Second
+	slack       = 700 * time.Millisecond
+)
+
+// hanging is a row: what hangs, and what then goes on. Everything else does in
+// every row.
+type hanging struct {
+	hang func(*hangs)
+	// refused are words of the message with which a start ends; none: it serves.
+	refused []string
+	// keeps: a reload fails, and what was good stays in force.
+	keeps bool
+	// unwritable: starts and stops are refused, and /readyz is 503.
+	unwritable bool
+}
+
+var hangingThings = map[string]hanging{
+	"log: pipe full":                   {hang: (*hangs).fillLog},
+	"log: reader gone":                 {hang: func(h *hangs) { require.NoError(h.t, h.log.Close()) }},
+	"notify socket full":               {hang: (*hangs).fillNotify},
+	"settings file: FIFO":              {fifo("settings.yaml"), []string{"settings.yaml", notRegular}, true, false},
+	"token file: FIFO":                 {fifo("token"), []string{"events.token_file", notRegular}, true, false},
+	"secret file: FIFO":                {fifo("secrets"), []string{"jwt.secret_file", notRegular}, true, false},
+	"JWKS file: FIFO":                  {fifo("jwks"), []string{"jwt.jwks_file", notRegular}, true, false},
+	"settings file: file system hangs": {unreadable("settings.yaml"), []string{"settings.yaml", noAnswer}, true, false},
+	"token file: file system hangs":    {unreadable("token"), []string{"events.token_file", noAnswer}, true, false},
+	"secret file: file system hangs":   {unreadable("secrets"), []string{"jwt.secret_file", noAnswer}, true, false},
+	"JWKS file: file system hangs":     {unreadable("jwks"), []string{"jwt.jwks_file", noAnswer}, true, false},
+	"operations store: sync hangs":     {hang: (*hangs).hangSync, refused: []string{"operations store", "did not open within"}, unwritable: true},
+}
+
+const (
+	notRegular = "is no regular file"
+	noAnswer   = "did not answer within"
+)
+
+// What hangs holds up nothing else: neither the start, or its refusal, nor reads,
+// a reload, the probes, or the stop.
+func TestNothingWaitsForWhatHangs(t *testing.T) {
+	rows(t, hangingThings, func(t *testing.T, row hanging) {
+		t.Run("from the start", func(t *testing.T) {
+			h := newHangs(t)
+			row.hang(h)
+			h.start()
+			if row.refused != nil {
+				h.wantRefusal(row.refused)
+				return
+			}
+			h.goesOn(row)
+		})
+		t.Run("while it runs", func(t *testing.T) {
+			h := newHangs(t)
+			h.start()
+			h.serves()
+			row.hang(h)
+			h.goesOn(row)
+		})
+	})
+}
+
+// SIGTERM ends a start that hangs.
+func TestStopWhileTheStartHangs(t *testing.T) {
+	h := newHangs(t)
+	h.hangSync()
+	h.start()
+	require.True(t, eventually(func() bool {
+		_, err := os.Stat(filepath.Join(h.g.data, "operations.db"))
+		return err == nil
+	}))
+	time.Sleep(100 * time.Millisecond) // nothing tells that a sync has begun
+	h.stops()
+	h.g.wantLog("operations store")
+	h.startsAgain()
+}
+
+// Lines that the log did not take are counted, and one line says how many when it
+// takes lines again. What the process says last is still written.
+func TestLogLinesAreDropped(t *testing.T) {
+	h := newHangs(t)
+	h.start()
+	h.serves()
+	h.fillLog()
+	const dropped = "bus_vm_log_dropped_lines_total"
+	require.True(t, eventually(func() bool {
+		for range 200 {
+			exchange(h.g.addr, "GET /api/v1/vm/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer a.b.c\r\nX-Request-Id: "+strings.Repeat("x", 100)+"\r\n\r\n")
+		}
+		n, _ := h.g.metric(dropped)
+		return n > 0
+	}))
+	h.pump()
+	told := regexp.MustCompile(`msg="log lines were dropped.*? lines=([0-9]+)`)
+	require.True(t, eventually(func() bool {
+		sum := 0
+		for _, match := range told.FindAllStringSubmatch(h.g.log.all(), -1) {
+			lines, err := strconv.Atoi(match[1])
+			require.NoError(t, err)
+			sum += lines
+		}
+		n, _ := h.g.metric(dropped)
+		return sum == int(n)
+	}), h.g.log)
+	h.wantWrite(h.g, start, http.StatusAccepted, "")
+	h.stops()
+	h.g.wantLog("msg=drained")
+}
+
+func newHangs(t *testing.T) *hangs {
+	r := newRig(t)
+	h := &hangs{rig: r, home: r.home()}
+	for name, text := range map[string]string{
+		"settings.yaml": "log:\n  level: debug\n", "token": mint(platform.ProviderScope), "secrets": callerSecret,
+		"jwks": `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`,
+	} {
+		replaceFile(t, h.file(name), text)
+	}
+	path := filepath.Join(h.home, "notify")
+	var err error
+	h.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = h.notify.Close() })
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, free.Close())
+	binary, err := suite.binary()
+	require.NoError(t, err)
+	h.command = exec.Command(binary)
+	h.command.Env = append(r.environment(h.home, []string{
+		"BUS_VM_ADDR=" + free.Addr().String(), "NOTIFY_SOCKET=" + path, "BUS_VM_CONFIG=" + h.file("settings.yaml"),
+		"BUS_API_TOKEN=", "BUS_API_TOKEN_FILE=" + h.file("token"), "BUS_VM_JWT_SECRET=", "BUS_VM_JWT_SECRET_FILE=" + h.file("secrets"),
+		"BUS_VM_JWKS_FILE=" + h.file("jwks"), "BUS_VM_LOG_LEVEL=",
+		"BUS_VM_SHUTDOWN_DELAY=" + hangDelay.String(), "BUS_VM_SHUTDOWN_TIMEOUT=" + hangTimeout.String(),
+	}), adminAddr(h.home))
+	h.g = newGateway(t, h.home, h.command.Env)
+	h.g.addr = free.Addr().String()
+	var stderr *os.File
+	h.log, stderr, err = os.Pipe()
+	require.NoError(t, err)
+	h.command.Stderr = stderr
+	t.Cleanup(func() { _ = h.log.Close(); _ = stderr.Close() })
+	h.pump()
+	return h
+}
+
+func (h *hangs) file(name string) string { return filepath.Join(h.home, name) }
+
+// start launches the process, which may hang.
+func (h *hangs) start() {
+	h.t.Helper()
+	h.g.run(h.command)
+	if strings.HasSuffix(h.command.Path, "strace") {
+		require.True(h.t, eventually(func() bool { return h.status("TracerPid:") != "0" }))
+		tracer, err := strconv.Atoi(h.status("TracerPid:"))
+		require.NoError(h.t, err)
+		h.endTracer(tracer)
+	}
+	h.lives = append(h.lives, h.g)
+}
+
+// pump reads the log, until fillLog.
+func (h *hangs) pump() {
+	require.NoError(h.t, h.log.SetReadDeadline(time.Time{}))
+	h.pumped = make(chan struct{})
+	go func(pumped chan struct{}) {
+		defer close(pumped)
+		_, _ = io.Copy(h.g.log, h.log)
+	}(h.pumped)
+}
+
+// fillLog ends the reading and fills the pipe of the log.
+func (h *hangs) fillLog() {
+	require.NoError(h.t, h.log.SetReadDeadline(time.Unix(1, 0)))
+	<-h.pumped
+	// A description of our own: that of the process blocks.
+	pipe, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", h.command.Stderr.(*os.File).Fd()), os.O_WRONLY|syscall.O_NONBLOCK, 0)
+	require.NoError(h.t, err)
+	defer pipe.Close()
+	require.NoError(h.t, pipe.SetWriteDeadline(time.Now().Add(300*time.Millisecond)))
+	for err == nil {
+		_, err = pipe.WriteString(strings.Repeat("\n", 4096))
+	}
+	require.ErrorIs(h.t, err, os.ErrDeadlineExceeded)
+}
+
+func (h *hangs) fillNotify() {
+	c, err := net.DialUnix("unixgram", nil, h.notify.LocalAddr().(*net.UnixAddr))
+	require.NoError(h.t, err)
+	defer c.Close()
+	require.NoError(h.t, c.SetWriteDeadline(time.Now().Add(300*time.Millisecond)))
+	for err == nil {
+		_, err = c.Write([]byte("X=1"))
+	}
+	require.ErrorIs(h.t, err, os.ErrDeadlineExceeded)
+}
+
+// fifo puts a pipe without a writer in the place of a file.
+func fifo(name string) func(*hangs) {
+	return func(h *hangs) {
+		require.NoError(h.t, os.Remove(h.file(name)))
+		require.NoError(h.t, syscall.Mkfifo(h.file(name), 0o600))
+	}
+}
+
+// unreadable lets the opening of a file take until the end of the test.
+func unreadable(name string) func(*hangs) {
+	return func(h *hangs) {
+		opens, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC, unix.O_RDONLY)
+		if err == nil {
+			h.t.Cleanup(func() { _ = unix.Close(opens) }) // which lets those that wait go on
+			err = unix.FanotifyMark(opens, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM, unix.AT_FDCWD, h.file(name))
+		}
+		if err != nil {
+			require.NotEqual(h.t, "true", os.Getenv("CI"), "this test needs fanotify: %v", err)
+			h.t.Skipf("no fanotify (%v); with CI=true this would be a failure", err)
+		}
+	}
+}
+
+// hangSync lets syncs of the process take for ever: from its start, or from now on.
+func (h *hangs) hangSync() {
+	h.t.Helper()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		require.NotEqual(h.t, "true", os.Getenv("CI"), "this test needs strace")
+		h.t.Skip("strace is not installed; with CI=true this would be a failure")
+	}
+	args := []string{"-f", "-qq", "-o", os.DevNull, "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:delay_enter=3600s"}
+	if h.g.pid == 0 { // its tracer is its grandchild, so that its id and exit code are its own
+		h.command.Path, h.command.Args = strace, append(append([]string{strace, "-D"}, args...), h.command.Path)
+		return
+	}
+	tracer := exec.Command(strace, append(args, "-p", fmt.Sprint(h.g.pid))...)
+	require.NoError(h.t, tracer.Start())
+	h.t.Cleanup(func() { _ = tracer.Wait() })
+	h.endTracer(tracer.Process.Pid)
+	require.True(h.t, eventually(func() bool { // in all of its threads
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", h.g.pid))
+		for _, task := range tasks {
+			text, readErr := os.ReadFile(task)
+			if readErr == nil && strings.Contains(string(text), "TracerPid:\t0\n") {
+				return false
+			}
+		}
+		return err == nil && len(tasks) > 0
+	}), "strace does not trace")
+}
+
+// status is a field of the process's own /proc/PID/status.
+func (h *hangs) status(field string) (value string) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.g.pid))
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, field); ok {
+			value = strings.TrimSpace(rest)
+		}
+	}
+	return value
+}
+
+// endTracer ends strace once the process has ended: strace takes no notice that a
+// call which it delays has ended, and the kernel waits for its tracer.
+func (h *hangs) endTracer(pid int) {
+	gone := make(chan struct{})
+	h.t.Cleanup(func() { <-gone })
+	go func() {
+		defer close(gone)
+		for !h.g.hasEnded() && !strings.HasPrefix(h.status("State:"), "Z") {
+			time.Sleep(pollEvery)
+		}
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}()
+}
+
+// serves waits until reads are answered.
+func (h *hangs) serves() {
+	h.t.Helper()
+	require.True(h.t, eventually(func() bool { return h.g.hasEnded() || newCall(h.g, status).send().status == http.StatusOK }))
+	require.False(h.t, h.g.hasEnded(), "the gateway ended instead of serving:\n%s", h.g.log)
+	h.connected()
+}
+
+// wantRefusal wants the start to end with one message with words.
+func (h *hangs) wantRefusal(words []string) {
+	h.t.Helper()
+	assert.NotZero(h.t, h.ends())
+	said := h.g.log.all()
+	for _, word := range words {
+		assert.Contains(h.t, said, word)
+	}
+	h.startsAgain()
+}
+
+// startsAgain wants the next life to work, with what does not hang.
+func (h *hangs) startsAgain() {
+	h.t.Helper()
+	g := h.begin(within, h.home)
+	h.connected()
+	h.wantWrite(g, start, http.StatusAccepted, "")
+}
+
+// goesOn is every column of the table.
+func (h *hangs) goesOn(row hanging) {
+	h.t.Helper()
+	h.serves()
+	if row.unwritable {
+		c := h.write(h.g, start)
+		h.want(c, http.StatusServiceUnavailable, unavailable)
+		assert.Less(h.t, c.took(), 4*time.Second)
+	} else {
+		h.wantWrite(h.g, start, http.StatusAccepted, "")
+	}
+	h.want(h.read(h.g), http.StatusOK, "")
+
+	// A reload, and what it puts in force or keeps.
+	next := "the-next-secret-of-callers-in-these-tests"
+	began := time.Now()
+	if !row.keeps {
+		replaceFile(h.t, h.file("secrets"), callerSecret+"\n"+next)
+	}
+	require.NoError(h.t, syscall.Kill(h.g.pid, syscall.SIGHUP))
+	if row.keeps {
+		h.g.awaitMetric("bus_vm_reload_success", zero)
+		h.g.wantLog("reload failed")
+	} else {
+		rolled := newCall(h.g, status)
+		rolled.token = platform.CallerToken(next, rolled.account, "vm:read")
+		require.True(h.t, eventually(func() bool { return rolled.send().status == http.StatusOK }), rolled)
+	}
+	assert.Less(h.t, time.Since(began), 8*time.Second, "the reload")
+	h.want(h.read(h.g), http.StatusOK, "")
+
+	assert.Equal(h.t, http.StatusOK, h.g.get("/livez").status)
+	if row.unwritable {
+		require.True(h.t, eventually(func() bool { return h.g.ready() == http.StatusServiceUnavailable }))
+	} else {
+		assert.Equal(h.t, http.StatusOK, h.g.ready())
+		writes, answered := h.underWay(h.g, 1, platform.Behaviour{})
+		defer func() {
+			answered.Wait()
+			h.want(writes[0], http.StatusServiceUnavailable, unavailable)
+		}()
+	}
+	h.stops()
+	if row.unwritable {
+		h.g.wantLog("operations store")
+	}
+}
+
+// stops wants SIGTERM to end the process in time.
+func (h *hangs) stops() {
+	h.t.Helper()
+	began := time.Now()
+	h.g.interrupt()
+	h.g.wait()
+	took := time.Since(began)
+	h.t.Logf("gone after %s", took.Round(time.Millisecond))
+	assert.Less(h.t, took, hangLimit+slack, "from SIGTERM to the end")
+	assert.GreaterOrEqual(h.t, h.ends(), 0, "ended by a signal")
+}
+
+// ends waits for the exit code, and for the last lines of the log.
+func (h *hangs) ends() (code int) {
+	h.t.Helper()
+	code = h.g.wait()
+	_ = h.command.Stderr.(*os.File).Close() // ours
+	<-h.pumped
+	return code
+}
