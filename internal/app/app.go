@@ -66,7 +66,7 @@ type app struct {
 
 	parts  []func(context.Context) error // each runs until its context ends, which is no error
 	last   []func(context.Context) error // likewise, but ends after all parts and requests, which write to it
-	checks []admin.Check                 // all met while this instance may get traffic
+	checks []admin.Check                 // of readiness, and what operators read beside them
 
 	publicKeys *jwks.Source // nil without a JWKS
 
@@ -229,6 +229,9 @@ func together(ctx context.Context, parts []func(context.Context) error, stop fun
 // ready returns the first reason not to get traffic.
 func (a *app) ready() error {
 	for _, check := range a.checks {
+		if check.Shown {
+			continue
+		}
 		if err := check.Ready(); err != nil {
 			return err
 		}
@@ -263,7 +266,11 @@ func (a *app) announce(listener, adminListener net.Listener) {
 	if adminListener != nil {
 		operators = adminListener.Addr().String()
 	}
-	a.logger.Info("serving", "version", version.String(), "addr", listener.Addr().String(),
+	logger := a.logger
+	if a.config.NeedsEvents() && !a.config.Events.ListenerRequired {
+		logger = logger.With("readyz", ignoresStreams)
+	}
+	logger.Info("serving", "version", version.String(), "addr", listener.Addr().String(),
 		"backend", a.config.Backend, "billing", a.config.Billing.Backend, "usage", a.config.Usage.Backend,
 		"events", a.config.Events.URL, // empty, or a URL without a secret: settings see to that
 		"admin", operators)

@@ -84,7 +84,7 @@ type Config struct {
 		URL              string        `koanf:"url" flag:"--events-url" env:"BUS_EVENTS_API_URL" value:"url" want:"an absolute http or https URL without user, query or fragment" help:"Bus Events API: its root, or its collection ending in /api/v1/events; over plain http its token can be read on the way."`
 		Token            secret.String `koanf:"token" env:"BUS_API_TOKEN" want:"a token" reload:"refused" help:"The provider's own token towards Events."`
 		TokenFile        string        `koanf:"token_file" flag:"--token-file" env:"BUS_API_TOKEN_FILE" ambient:"BUS_EVENTS_TOKEN_FILE" credential:"api-token" value:"file" want:"a readable file" reload:"content" help:"File of that token, read again when it changes; wins over the setting above."`
-		ListenerRequired bool          `koanf:"listener_required" env:"BUS_EVENTS_LISTENER_REQUIRED" default:"false" help:"Whether /readyz is unhealthy until every response stream is up."`
+		ListenerRequired bool          `koanf:"listener_required" env:"BUS_EVENTS_LISTENER_REQUIRED" default:"false" help:"Whether /readyz is unhealthy while a response stream is down; without it readiness does not look at Events."`
 		ListenerRetry    bool          `koanf:"listener_retry" env:"BUS_EVENTS_LISTENER_RETRY" default:"true" help:"Whether a lost response stream is opened again."`
 		ListenerRetryMin time.Duration `koanf:"listener_retry_min" env:"BUS_EVENTS_LISTENER_RETRY_MIN" default:"1s" help:"Shortest wait before a lost stream is opened again."`
 		ListenerRetryMax time.Duration `koanf:"listener_retry_max" env:"BUS_EVENTS_LISTENER_RETRY_MAX" default:"30s" help:"Longest wait before a lost stream is opened again."`
