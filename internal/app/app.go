@@ -149,7 +149,7 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 	if err != nil {
 		return err
 	}
-	adminListener, err := listen(inheritedAdmin, c.Admin.Addr, c.Socket)
+	adminListener, err := listen(inheritedAdmin, c.Admin.Addr, config.AdminSocket)
 	if err != nil {
 		return fmt.Errorf("--admin-addr: %w", err)
 	}

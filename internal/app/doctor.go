@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"log/slog"
-	"net"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/doctor"
@@ -13,9 +12,7 @@ import (
 // Examine examines everything that serving with c would need, and the
 // configuration of nginx in the file nginxConf, if there is one.
 func Examine(ctx context.Context, c *config.Config, nginxConf string) (doctor.Report, error) {
-	service := doctor.Service{Config: c, NginxConf: nginxConf, Listen: func(addr string) (net.Listener, error) {
-		return server.Listen(addr, c.Socket)
-	}}
+	service := doctor.Service{Config: c, NginxConf: nginxConf, Listen: server.Listen}
 	if c.NeedsEvents() {
 		source, err := providerToken(c, slog.New(slog.DiscardHandler))
 		if err != nil {

@@ -113,7 +113,7 @@ type Config struct {
 	} `koanf:"status" group:"Status snapshot"`
 	Shutdown Shutdown `koanf:"shutdown" group:"Shutting down"`
 	Admin    struct {
-		Addr  string `koanf:"addr" flag:"--admin-addr" env:"BUS_VM_ADMIN_ADDR" value:"address" want:"host:port, or unix: and an absolute path of at most 107 bytes; empty for none" help:"Address of metrics and health for operators; keep it on loopback or a unix socket."`
+		Addr  string `koanf:"addr" flag:"--admin-addr" env:"BUS_VM_ADMIN_ADDR" value:"address" want:"host:port, or unix: and an absolute path of at most 107 bytes; empty for none" help:"Address of metrics and health for operators; keep it on loopback or a unix socket, which is for the service's own user alone."`
 		Pprof bool   `koanf:"pprof" env:"BUS_VM_ADMIN_PPROF" default:"false" help:"Whether the admin listener serves profiles under /debug/pprof/."`
 	} `koanf:"admin" group:"Admin listener"`
 	Log struct {
@@ -131,10 +131,14 @@ type Config struct {
 	origin *origin
 }
 
-// Socket is what a unix socket is given.
+// AdminSocket is what a unix socket of Admin is given: it asks for no token, so
+// it is for the user of the service, and never for the group of nginx.
+var AdminSocket = Socket{Mode: 0o600}
+
+// Socket is what the unix socket of Addr is given.
 type Socket struct {
-	Mode  os.FileMode `koanf:"mode" flag:"--socket-mode" env:"BUS_VM_SOCKET_MODE" default:"0660" min:"0000" max:"0777" help:"File mode of a unix socket."`
-	Group string      `koanf:"group" flag:"--socket-group" env:"BUS_VM_SOCKET_GROUP" value:"group" want:"a group name or number; empty for the process's own" help:"Group of a unix socket, so that nginx may connect to it."`
+	Mode  os.FileMode `koanf:"mode" flag:"--socket-mode" env:"BUS_VM_SOCKET_MODE" default:"0660" min:"0000" max:"0777" help:"File mode of the API's unix socket."`
+	Group string      `koanf:"group" flag:"--socket-group" env:"BUS_VM_SOCKET_GROUP" value:"group" want:"a group name or number; empty for the process's own" help:"Group of the API's unix socket, so that nginx may connect to it."`
 }
 
 // Server bounds what a client of the API may cost.

@@ -24,7 +24,7 @@ type Service struct {
 	*config.Config
 	// Listen listens on an address as the service does. Its errors say what is
 	// wrong and, after a semicolon, what to do, like the warnings of a Config.
-	Listen func(addr string) (net.Listener, error)
+	Listen func(addr string, socket config.Socket) (net.Listener, error)
 	// Token is where the provider's token comes from, nil where no backend needs
 	// Events; Replies are the streams that must open.
 	Token   func() (secret.String, error)
