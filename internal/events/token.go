@@ -68,7 +68,7 @@ func StaticToken(token secret.String) (*TokenSource, error) {
 // is refused. A failed read leaves the last good token in use.
 func RereadToken(read func() (secret.String, error)) *TokenSource { return &TokenSource{read: read} }
 
-// FileToken is the token in a file, surrounding white space not counted. A
+// FileToken is the token in a file, white space and byte order marks around it not counted. A
 // changed file is noticed within a second of use and whenever its token is
 // refused; while it holds none, the last good token stays in use, and logger
 // gets one line.
@@ -155,7 +155,7 @@ func (s *TokenSource) readFile() (secret.String, error) {
 	if err := errors.Join(err, unread); err != nil {
 		return secret.String{}, fmt.Errorf("the token file: %w", err)
 	}
-	token := secret.New(strings.TrimSpace(string(content)))
+	token := secret.New(secret.Trim(string(content)))
 	if err := checkToken(token); err != nil {
 		return secret.String{}, fmt.Errorf("the token file %s: %w", s.path, err)
 	}
