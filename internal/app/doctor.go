@@ -4,8 +4,10 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/doctor"
+	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
 )
 
@@ -19,6 +21,12 @@ func Examine(ctx context.Context, c *config.Config, nginxConf string) (doctor.Re
 			return doctor.Report{}, config.Refuse("events.token", err.Error())
 		}
 		service.Token, service.Replies = source.Token, neededReplies(c)
+	}
+	if c.Backend == config.Events {
+		service.AskStatus = func(ctx context.Context, client *events.Client) (string, error) {
+			status, err := backend.AskStatus(ctx, client)
+			return status.State, err
+		}
 	}
 	return doctor.Examine(ctx, service), nil
 }

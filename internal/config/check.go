@@ -146,7 +146,8 @@ func (c *Config) checkStore() {
 			setting(keyStoreURL).Env, setting(keyStoreURLFile).Env)
 		return
 	}
-	_, err := c.StoreURL()
+	address, err := c.StoreURL()
+	c.Warnings = append(c.Warnings, oddText(at.Key, address.Reveal())...)
 	if wrong := (*Error)(nil); errors.As(err, &wrong) {
 		c.origin.refuse(wrong.Problems[0].Key, "%s", wrong.Problems[0].Text)
 	}

@@ -155,6 +155,9 @@ type Shutdown struct {
 	Timeout time.Duration `koanf:"timeout" flag:"--shutdown-timeout" env:"BUS_VM_SHUTDOWN_TIMEOUT" default:"70s" help:"How long requests in flight may take to finish after that."`
 }
 
+// FileHoldsSecrets reports secrets in the YAML file, in force or not.
+func (c *Config) FileHoldsSecrets() bool { return c.origin != nil && c.origin.fileSecrets }
+
 // NeedsEvents reports whether any of the three backends talks to Events.
 func (c *Config) NeedsEvents() bool {
 	return c.Backend == Events || c.Billing.Backend == Events || c.Usage.Backend == Events
