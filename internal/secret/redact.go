@@ -7,7 +7,8 @@ import (
 )
 
 // Redact cuts out of foreign text what looks like a credential, and leaves the
-// words around it: `a bearer token is required` names none.
+// words around it: `a bearer token is required` names none. Doing it twice
+// changes nothing.
 func Redact(text string) string {
 	for _, c := range credentials {
 		text = c.pattern.ReplaceAllStringFunc(text, func(match string) string {
@@ -24,7 +25,7 @@ func Redact(text string) string {
 const (
 	// value is that of a member, a parameter or a header, in quotes or not; what
 	// ends a sentence is not part of it.
-	value = `(?:\\"[^"\\]*(?:\\")?|"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s"'&;]*[^\s"'&;,.!)\]}\\])`
+	value = `(?:\[redacted\]|\\"[^"\\]*(?:\\")?|"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s"'&;]*[^\s"'&;,.!)\]}\\])`
 	named = `\\?["']?\s*[:=]\s*`
 	// scheme is that of an Authorization header (RFC 9110 §11.6.2).
 	scheme = `((?i:bearer|basic|digest|negotiate|token|apikey)\s+)?`

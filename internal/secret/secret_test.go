@@ -131,6 +131,7 @@ func TestRedact(t *testing.T) {
 		"-----BEGIN PRIVATE KEY----- MIIE":                                     "[redacted]",
 	} {
 		assert.Equal(t, want, Redact(in), in)
+		assert.Equal(t, want, Redact(want), "once more")
 	}
 	for _, plain := range []string{
 		"A valid bearer token is required.", "Bearer token expired", "use Bearer authentication", "the basic plan", "Basic authentication is off",

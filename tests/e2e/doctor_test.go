@@ -225,3 +225,10 @@ func TestDoctorReadsNginx(t *testing.T) {
 		require.Equal(t, want, statuses(findings)["nginx"], "%+v", findings)
 	}
 }
+
+// failures are the checks that failed.
+func failures(findings map[string][]finding) map[string]string {
+	got := statuses(findings)
+	maps.DeleteFunc(got, func(_, status string) bool { return status != "failed" })
+	return got
+}
