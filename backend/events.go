@@ -81,14 +81,20 @@ func (b *Events) Run(ctx context.Context) error { return b.keeper.Run(ctx) }
 
 // fetch asks the worker for the status.
 func (b *Events) fetch(ctx context.Context) (snapshot.Status, error) {
-	status, err := events.Do(ctx, b.client, events.Request[snapshot.Status]{
+	status, err := AskStatus(ctx, b.client)
+	return status, lifecycle.Failure(err, runtime, false)
+}
+
+// AskStatus asks the worker for the status, once. Its errors are those of
+// events.Do.
+func AskStatus(ctx context.Context, client *events.Client) (snapshot.Status, error) {
+	return events.Do(ctx, client, events.Request[snapshot.Status]{
 		Name:          events.StatusRequest,
 		Reply:         statusReply,
 		CorrelationID: uuid.NewString(),
 		Payload:       map[string]string{"runtime": lifecycle.Runtime},
 		Decode:        decodeStatus,
 	})
-	return status, lifecycle.Failure(err, runtime, false)
 }
 
 // Reach waits for a moment if the stream of replies to action is lost.

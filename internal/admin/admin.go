@@ -50,10 +50,11 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Check is one condition of readiness.
+// Check is one condition of readiness, or a state that is shown beside them.
 type Check struct {
 	Name  string
 	Ready func() error // nil when met, else why not
+	Shown bool         // and no more: no condition of readiness
 }
 
 // Serve serves on l until ctx ends, then cuts the connections and returns when
@@ -121,7 +122,9 @@ func (c Config) ready(w http.ResponseWriter, r *http.Request) {
 	status, lines := http.StatusOK, ""
 	for _, check := range c.Checks {
 		if err := check.Ready(); err != nil {
-			status = http.StatusServiceUnavailable
+			if !check.Shown {
+				status = http.StatusServiceUnavailable
+			}
 			lines += fmt.Sprintf("[-] %s: %v\n", check.Name, err)
 		} else {
 			lines += fmt.Sprintf("[+] %s ok\n", check.Name)

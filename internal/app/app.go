@@ -72,7 +72,7 @@ type app struct {
 
 	parts  []func(context.Context) error // each runs until its context ends, which is no error
 	last   []func(context.Context) error // likewise, but ends after all parts and requests, which write to it
-	checks []admin.Check                 // all met while this instance may get traffic
+	checks []admin.Check                 // of readiness, and what operators read beside them
 
 	publicKeys *jwks.Source // nil without a JWKS
 
@@ -212,14 +212,14 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 	if err != nil {
 		return err
 	}
-	adminListener, err := a.listen("admin", inheritedAdmin, c.Admin.Addr)
+	adminListener, err := a.listen("admin", inheritedAdmin, c.Admin.Addr, config.AdminSocket)
 	if err != nil {
 		return fmt.Errorf("--admin-addr: %w", err)
 	}
 	if adminListener != nil {
 		defer adminListener.Close()
 	}
-	listener, err := a.listen("api", inherited, c.Addr)
+	listener, err := a.listen("api", inherited, c.Addr, c.Socket)
 	if err != nil {
 		return fmt.Errorf("--addr: %w", err)
 	}
@@ -291,6 +291,9 @@ func together(ctx context.Context, parts []func(context.Context) error, stop fun
 // ready returns the first reason not to get traffic.
 func (a *app) ready() error {
 	for _, check := range a.checks {
+		if check.Shown {
+			continue
+		}
 		if err := check.Ready(); err != nil {
 			return err
 		}
@@ -300,14 +303,14 @@ func (a *app) ready() error {
 
 // listen returns the inherited socket, else a listener on addr; nil for neither.
 // The backlog of an inherited socket is left to the next process.
-func (a *app) listen(name string, inherited net.Listener, addr string) (net.Listener, error) {
+func (a *app) listen(name string, inherited net.Listener, addr string, socket config.Socket) (net.Listener, error) {
 	l := inherited
 	if l == nil && addr == "" {
 		return nil, nil
 	}
 	if l == nil {
 		var err error
-		if l, err = server.Listen(addr, a.config.Socket); err != nil {
+		if l, err = server.Listen(addr, socket); err != nil {
 			return nil, err
 		}
 	}
@@ -351,7 +354,11 @@ func (a *app) announce(listener, adminListener net.Listener) {
 	if adminListener != nil {
 		operators = adminListener.Addr().String()
 	}
-	a.logger.Info("serving", "version", version.String(), "addr", listener.Addr().String(),
+	logger := a.logger
+	if a.config.NeedsEvents() && !a.config.Events.ListenerRequired {
+		logger = logger.With("readyz", ignoresStreams)
+	}
+	logger.Info("serving", "version", version.String(), "addr", listener.Addr().String(),
 		"backend", a.config.Backend, "billing", a.config.Billing.Backend, "usage", a.config.Usage.Backend,
 		"events", a.config.Events.URL, // empty, or a URL without a secret: settings see to that
 		"admin", operators)

@@ -2,12 +2,12 @@ package app
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/admin"
 	"github.com/busdk/bus-api-provider-vm/internal/billing"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
@@ -44,20 +44,19 @@ func (a *app) connect() (*events.Client, error) {
 		return float64(max(0, expires.Unix()))
 	})
 	a.add(client.Run)
-	if c.Events.ListenerRequired {
-		a.require("reply streams", func() error {
-			if missing := client.Missing(listenerGrace); len(missing) > 0 {
-				return fmt.Errorf("reply streams not connected: %s", strings.Join(missing, ", "))
-			}
-			return nil
-		})
+	streams := admin.Check{Name: "reply streams", Ready: client.Ready}
+	if !c.Events.ListenerRequired {
+		streams.Name, streams.Shown = streams.Name+" (readiness "+ignoresStreams+")", true
+	}
+	a.checks = append(a.checks, streams)
+	for _, reply := range neededReplies(c) {
+		a.checks = append(a.checks, admin.Check{Name: "stream " + reply, Ready: func() error { return client.Up(reply) }, Shown: true})
 	}
 	return client, nil
 }
 
-// listenerGrace is how long a reply stream may be away before /readyz says so:
-// one reconnect must not flap it.
-const listenerGrace = 5 * time.Second
+// ignoresStreams is what operators read of /readyz where Events does not count.
+const ignoresStreams = "does not wait for reply streams: events.listener_required is off"
 
 // neededReplies are the reply streams of the enabled backends.
 func neededReplies(c *config.Config) (names []string) {

@@ -67,9 +67,7 @@ func (c *Config) checkListeners() {
 	if address.Overlap(c.Addr, c.Admin.Addr) {
 		refuse(keyAdminAddr, "%.80q is taken by %s, which is %.80q (%s)", c.Admin.Addr, keyAddr, c.Addr, c.origin.at(keyAddr).Place)
 	}
-	_, isUnix := address.Socket(c.Addr)
-	_, adminIsUnix := address.Socket(c.Admin.Addr)
-	if c.Socket.Group == "" || !isUnix && !adminIsUnix {
+	if _, isUnix := address.Socket(c.Addr); c.Socket.Group == "" || !isUnix {
 		return // groups may be looked up over a network
 	}
 	if _, err := address.GroupID(c.Socket.Group); err != nil {
@@ -153,7 +151,8 @@ func (c *Config) checkStore() {
 			setting(keyStoreURL).Env, setting(keyStoreURLFile).Env)
 		return
 	}
-	_, err := c.StoreURL()
+	address, err := c.StoreURL()
+	c.Warnings = append(c.Warnings, oddText(at.Key, address.Reveal())...)
 	if wrong := (*Error)(nil); errors.As(err, &wrong) {
 		c.origin.refuse(wrong.Problems[0].Key, "%s", wrong.Problems[0].Text)
 	}

@@ -84,7 +84,7 @@ type Config struct {
 		URL              string        `koanf:"url" flag:"--events-url" env:"BUS_EVENTS_API_URL" value:"url" want:"an absolute http or https URL without user, query or fragment" help:"Bus Events API: its root, or its collection ending in /api/v1/events; over plain http its token can be read on the way."`
 		Token            secret.String `koanf:"token" env:"BUS_API_TOKEN" want:"a token" reload:"refused" help:"The provider's own token towards Events."`
 		TokenFile        string        `koanf:"token_file" flag:"--token-file" env:"BUS_API_TOKEN_FILE" ambient:"BUS_EVENTS_TOKEN_FILE" credential:"api-token" value:"file" want:"a readable file" reload:"content" help:"File of that token, read again when it changes; wins over the setting above."`
-		ListenerRequired bool          `koanf:"listener_required" env:"BUS_EVENTS_LISTENER_REQUIRED" default:"false" help:"Whether /readyz is unhealthy until every response stream is up."`
+		ListenerRequired bool          `koanf:"listener_required" env:"BUS_EVENTS_LISTENER_REQUIRED" default:"false" help:"Whether /readyz is unhealthy while a response stream is down; without it readiness does not look at Events."`
 		ListenerRetry    bool          `koanf:"listener_retry" env:"BUS_EVENTS_LISTENER_RETRY" default:"true" help:"Whether a lost response stream is opened again."`
 		ListenerRetryMin time.Duration `koanf:"listener_retry_min" env:"BUS_EVENTS_LISTENER_RETRY_MIN" default:"1s" help:"Shortest wait before a lost stream is opened again."`
 		ListenerRetryMax time.Duration `koanf:"listener_retry_max" env:"BUS_EVENTS_LISTENER_RETRY_MAX" default:"30s" help:"Longest wait before a lost stream is opened again."`
@@ -113,7 +113,7 @@ type Config struct {
 	} `koanf:"status" group:"Status snapshot"`
 	Shutdown Shutdown `koanf:"shutdown" group:"Shutting down"`
 	Admin    struct {
-		Addr  string `koanf:"addr" flag:"--admin-addr" env:"BUS_VM_ADMIN_ADDR" value:"address" want:"host:port, or unix: and an absolute path of at most 107 bytes; empty for none" help:"Address of metrics and health for operators; keep it on loopback or a unix socket."`
+		Addr  string `koanf:"addr" flag:"--admin-addr" env:"BUS_VM_ADMIN_ADDR" value:"address" want:"host:port, or unix: and an absolute path of at most 107 bytes; empty for none" help:"Address of metrics and health for operators; keep it on loopback or a unix socket, which is for the service's own user alone."`
 		Pprof bool   `koanf:"pprof" env:"BUS_VM_ADMIN_PPROF" default:"false" help:"Whether the admin listener serves profiles under /debug/pprof/."`
 	} `koanf:"admin" group:"Admin listener"`
 	Log struct {
@@ -131,10 +131,14 @@ type Config struct {
 	origin *origin
 }
 
-// Socket is what a unix socket is given.
+// AdminSocket is what a unix socket of Admin is given: it asks for no token, so
+// it is for the user of the service, and never for the group of nginx.
+var AdminSocket = Socket{Mode: 0o600}
+
+// Socket is what the unix socket of Addr is given.
 type Socket struct {
-	Mode  os.FileMode `koanf:"mode" flag:"--socket-mode" env:"BUS_VM_SOCKET_MODE" default:"0660" min:"0000" max:"0777" help:"File mode of a unix socket."`
-	Group string      `koanf:"group" flag:"--socket-group" env:"BUS_VM_SOCKET_GROUP" value:"group" want:"a group name or number; empty for the process's own" help:"Group of a unix socket, so that nginx may connect to it."`
+	Mode  os.FileMode `koanf:"mode" flag:"--socket-mode" env:"BUS_VM_SOCKET_MODE" default:"0660" min:"0000" max:"0777" help:"File mode of the API's unix socket."`
+	Group string      `koanf:"group" flag:"--socket-group" env:"BUS_VM_SOCKET_GROUP" value:"group" want:"a group name or number; empty for the process's own" help:"Group of the API's unix socket, so that nginx may connect to it."`
 }
 
 // Server bounds what a client of the API may cost.
@@ -150,6 +154,9 @@ type Shutdown struct {
 	Delay   time.Duration `koanf:"delay" flag:"--shutdown-delay" env:"BUS_VM_SHUTDOWN_DELAY" default:"0s" min:"0s" help:"Pause after /readyz turned unready, for the balancer to notice."`
 	Timeout time.Duration `koanf:"timeout" flag:"--shutdown-timeout" env:"BUS_VM_SHUTDOWN_TIMEOUT" default:"70s" help:"How long requests in flight may take to finish after that."`
 }
+
+// FileHoldsSecrets reports secrets in the YAML file, in force or not.
+func (c *Config) FileHoldsSecrets() bool { return c.origin != nil && c.origin.fileSecrets }
 
 // NeedsEvents reports whether any of the three backends talks to Events.
 func (c *Config) NeedsEvents() bool {

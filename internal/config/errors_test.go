@@ -167,7 +167,7 @@ func TestRulesBetweenSettings(t *testing.T) {
 			args: []string{"--addr=unix:/run/vm.sock", "--socket-group=root"}, environ: withSecret(),
 		},
 		"a group that does not exist": {
-			args: []string{"--admin-addr=unix:/run/vm.sock", "--socket-group=no-such-group"}, environ: withSecret(),
+			args: []string{"--addr=unix:/run/vm.sock", "--socket-group=no-such-group"}, environ: withSecret(),
 			want: []Problem{{"socket.group", "flag --socket-group", `this machine has no group "no-such-group"`}},
 		},
 		"a group without a socket": {

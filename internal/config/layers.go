@@ -52,6 +52,8 @@ type origin struct {
 	input  Input
 	merged *koanf.Koanf
 	found  *Error
+
+	fileSecrets bool // some are in the YAML file
 }
 
 func (o *origin) at(key string) entry {
@@ -73,7 +75,7 @@ func (o *origin) refuse(key, format string, args ...any) {
 // reported. It is not complete when the file could not be read: then nothing
 // can be said about what is missing.
 func parse(in Input) (c *Config, complete bool) {
-	o := &origin{in, koanf.New("."), &Error{slices.Clone(in.Wrong.Problems)}}
+	o := &origin{input: in, merged: koanf.New("."), found: &Error{slices.Clone(in.Wrong.Problems)}}
 	c = &Config{origin: o}
 	file, complete := in.file(o.found)
 	// A source says what it has for a setting and where; without a place, nothing.
@@ -94,6 +96,7 @@ func parse(in Input) (c *Config, complete bool) {
 		}
 		_ = o.merged.Load(confmap.Provider(entries, "."), nil) // from memory: it cannot fail
 	}
+	o.fileSecrets = slices.ContainsFunc(Settings(), func(s Setting) bool { return s.Secret && file[s.Key].Text != "" })
 	o.settlePair(keyJWTSecret, keyJWTSecretFile)
 	o.settlePair(keyEventsToken, keyEventsTokenFile)
 	o.settlePair(keyStoreURL, keyStoreURLFile)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -91,8 +93,28 @@ func (c *Config) SecretWarnings(secrets [][]byte) (warnings []string) {
 		if !c.Dev && string(secret) == DevSecret {
 			warnings = append(warnings, which+" is the published development secret: anyone can sign tokens for this service")
 		}
+		warnings = append(warnings, oddText(which, string(secret))...)
 	}
 	return warnings
+}
+
+// oddText says what in a secret is likely to be the work of a shell, a file of
+// variables or an editor. It counts all the same: raw text is taken as it is.
+func oddText(which, text string) []string {
+	odd := ""
+	switch last := len(text) - 1; {
+	case !utf8.ValidString(text): // from base64
+	case strings.Contains(text, `\n`), strings.Contains(text, `\r`):
+		odd = `has an escape in it (\n or \r), which is two characters of it and no end of a line`
+	case strings.TrimSpace(text) != text:
+		odd = "begins or ends with white space, such as a line feed, which is part of it"
+	case last > 0 && text[0] == text[last] && strings.ContainsAny(text[:1], "\"'`"):
+		odd = "is in quotes, which are part of it"
+	}
+	if odd == "" {
+		return nil
+	}
+	return []string{which + " " + odd + "; take it out, unless the other side has it too"}
 }
 
 // Print writes the effective settings as a YAML file in alphabetical order, each

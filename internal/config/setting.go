@@ -104,7 +104,7 @@ var kinds = map[reflect.Type]kind{
 		return text, s.Value != "address" || text == "" || address.Valid(text)
 	}},
 	reflect.TypeFor[secret.String](): {value: "secret", parse: func(_ Setting, text string) (any, bool) {
-		return secret.New(text), text != secret.Redacted // the placeholder in printed settings becomes no secret
+		return secret.New(strings.TrimPrefix(text, secret.ByteOrderMark)), text != secret.Redacted // the placeholder in printed settings becomes no secret
 	}},
 }
 

@@ -1,7 +1,7 @@
 // Package doctor examines everything that serving would need, before traffic
 // does, and says what to do about what it finds. It changes nothing that stays,
-// publishes nothing and takes no reply from others, so it may run beside the
-// service.
+// publishes nothing but one question for the status and takes no reply from
+// others, so it may run beside the service.
 package doctor
 
 import (
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
@@ -24,11 +25,14 @@ type Service struct {
 	*config.Config
 	// Listen listens on an address as the service does. Its errors say what is
 	// wrong and, after a semicolon, what to do, like the warnings of a Config.
-	Listen func(addr string) (net.Listener, error)
+	Listen func(addr string, socket config.Socket) (net.Listener, error)
 	// Token is where the provider's token comes from, nil where no backend needs
 	// Events; Replies are the streams that must open.
 	Token   func() (secret.String, error)
 	Replies []string
+	// AskStatus asks the VM worker for the state of the machine with a client that
+	// runs, as the service does; nil where no worker is needed.
+	AskStatus func(context.Context, *events.Client) (state string, err error)
 	// NginxConf is a file with the configuration of the nginx in front: what
 	// nginx -T prints, or a file that holds all that counts. Empty for none.
 	NginxConf string
@@ -57,8 +61,8 @@ type Check struct {
 // networkTimeout bounds each exchange over the network.
 const networkTimeout = 10 * time.Second
 
-// Examine examines everything that s needs. It takes about networkTimeout at
-// most, and ends early with ctx.
+// Examine examines everything that s needs. Each exchange takes
+// networkTimeout at most, and all of them end early with ctx.
 func Examine(ctx context.Context, s Service) (r Report) {
 	for _, examine := range []func(context.Context, *Report){
 		s.settings, s.publicKeys, s.secretFiles, s.addresses, s.limits, s.events, s.dataDir, s.database, s.nginx,

@@ -35,7 +35,7 @@ func (s Service) events(ctx context.Context, r *Report) {
 		r.fail("provider token", err.Error(), newToken)
 		return
 	}
-	inspectToken(r, token, need, newToken)
+	bad := inspectToken(r, token, need, newToken)
 	attempts, failures := make([]events.Attempt, len(s.Replies)), make([]error, len(s.Replies))
 	var all sync.WaitGroup
 	for i, reply := range s.Replies {
@@ -50,14 +50,68 @@ func (s Service) events(ctx context.Context, r *Report) {
 	for i, err := range failures {
 		if err != nil {
 			do := remedy(err, newToken)
-			closed[do] = append(closed[do], strings.ReplaceAll(err.Error(), s.Replies[i], "it")+"\x00"+s.Replies[i])
+			if bad && do == newToken {
+				do = "" // one cause, which has been told
+			}
+			closed[do] = append(closed[do], strings.ReplaceAll(events.Clean(err.Error()), s.Replies[i], "it")+"\x00"+s.Replies[i])
 		}
 	}
 	for _, do := range slices.Sorted(maps.Keys(closed)) {
-		r.fail("events", byReason(closed[do]), do)
+		if do != "" {
+			r.fail("events", byReason(closed[do]), do)
+		}
+	}
+	compareClocks(r, attempts)
+	if len(closed) > 0 {
+		return
 	}
 	r.ok("events", fmt.Sprintf("%d reply streams open", len(attempts)))
-	compareClocks(r, attempts)
+	if s.AskStatus != nil {
+		s.worker(ctx, r, token, newToken)
+	}
+}
+
+// worker asks the VM worker for the status, through Events and back, and says
+// which of the two does not answer.
+func (s Service) worker(ctx context.Context, r *Report, token secret.String, newToken string) {
+	const name, did = "vm worker", "a worker answered a status request after "
+	limit := min(s.Timeout, networkTimeout)
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	source, err := events.StaticToken(token)
+	if err != nil {
+		return // told by its stream
+	}
+	client, err := events.New(events.Config{URL: s.Events.URL, Token: source, Replies: []string{events.ReplyName(events.StatusRequest)}, Retry: true})
+	if err != nil {
+		return
+	}
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- client.Run(running) }()
+	err = client.Connected(ctx, events.ReplyName(events.StatusRequest))
+	began := time.Now()
+	var state string
+	if err == nil {
+		state, err = s.AskStatus(ctx, client)
+	}
+	took := time.Since(began).Round(10 * time.Microsecond).String()
+	stop()
+	<-ended // its error is that of the request as well
+	var own *events.RemoteError
+	switch {
+	case err == nil:
+		r.ok(name, "a status request came back through Events in "+took+": "+state)
+	case errors.As(err, &own):
+		r.fail(name, did+took+": "+err.Error(), "look at the log of the worker (the integration that answers for the machine)")
+	case errors.Is(err, events.ErrMalformed):
+		r.fail(name, did+took+": "+err.Error(), "use releases of the worker and of this service that fit each other")
+	case errors.Is(err, events.ErrNoReply) && !errors.Is(err, events.ErrUnconfirmed):
+		r.fail(name, "Events took a status request, and no worker answered it within "+limit.String(),
+			"start the VM worker, with a token of the same identity (sub) as the provider token: an event reaches only the identity that published it; look at its log if it runs")
+	default:
+		r.fail(name, "Events did not take a status request: "+err.Error()+", after "+took, remedy(err, newToken))
+	}
 }
 
 // byReason lists streams that do not open, each with why, those of one reason
@@ -77,18 +131,19 @@ func byReason(failures []string) string {
 	return strings.Join(reasons, "; ")
 }
 
-// inspectToken looks at the expiry and scopes of a token.
-func inspectToken(r *Report, token secret.String, need []string, newToken string) {
+// inspectToken looks at the expiry and scopes of a token, and reports whether it
+// is bad: that is one failure, whatever is wrong with it.
+func inspectToken(r *Report, token secret.String, need []string, newToken string) (bad bool) {
 	const name = "provider token"
 	now := time.Now()
 	expires, have, err := events.InspectToken(token, now)
-	left := "it does not expire"
+	left, wrong := "it does not expire", []string{}
 	switch {
 	case errors.Is(err, events.ErrTokenExpired):
-		r.fail(name, err.Error(), newToken)
+		wrong = append(wrong, err.Error())
 	case err != nil:
 		r.ok(name, err.Error())
-		return
+		return false
 	case !expires.IsZero():
 		left = "expires at " + expires.Format(time.RFC3339)
 		if expires.Sub(now) < events.ExpirySoon {
@@ -96,9 +151,14 @@ func inspectToken(r *Report, token secret.String, need []string, newToken string
 		}
 	}
 	if missing := events.MissingScopes(have, need); len(missing) > 0 {
-		r.fail(name, "it lacks the scopes "+strings.Join(missing, " "), newToken)
+		wrong = append(wrong, "it lacks the scopes "+strings.Join(missing, " "))
+	}
+	if len(wrong) > 0 {
+		r.fail(name, strings.Join(wrong, ", and "), newToken)
+		return true
 	}
 	r.ok(name, left+"; has the scopes "+strings.Join(need, " "))
+	return false
 }
 
 // remedy is what to do about a stream that does not open.

@@ -57,21 +57,20 @@ func TestEvents(t *testing.T) {
 	for _, c := range []struct {
 		about, root, token string
 		first              func()
-		streams            found
+		streams            found // none where the token says all
 		tokens             []found
 	}{
 		{"well", "", good, nil, open, []found{fine}},
 		{"by another root", platform.LocalRoot + "/", good, nil, open, []found{fine}},
 		{"an old path", "/elsewhere", good, nil, found{Failed, all + ".*404 Not Found.*", "correct --events-url.*"}, []found{fine}},
 		{"expires soon", "", minted(scopes, time.Hour), nil, open, []found{{Warning, "expires at .*, within a day", newToken}}},
-		{"expired", "", minted(scopes, -time.Hour), nil, refused("401 Unauthorized"), []found{expired}},
+		{"expired", "", minted(scopes, -time.Hour), nil, found{}, []found{expired}},
 		{"opaque", "", "opaque", nil, refused("401 Unauthorized"), []found{{OK, ".*no JWT.*", ""}}},
-		{"other scopes", "", minted("vm:reader", 48*time.Hour), nil,
-			found{Failed, replies[0] + `: .*403.*"vm:read".*; .*` + replies[3] + `: .*403.*"usage:write".*`, newToken},
+		{"other scopes", "", minted("vm:reader", 48*time.Hour), nil, found{},
 			[]found{{Failed, "it lacks the scopes billing:entitlement:check usage:write vm:read vm:write", newToken}}},
-		{"one scope short, expired", "", minted("vm:read", -time.Hour), nil, refused("401 Unauthorized"),
-			[]found{expired, {Failed, "it lacks the scopes .*", newToken}}},
-		{"one scope short", "", minted("vm:read vm:write usage:write", 48*time.Hour), nil, found{Failed, replies[2] + ": .*403.*", newToken},
+		{"one scope short, expired", "", minted("vm:read", -time.Hour), nil, found{},
+			[]found{{Failed, "the token has expired at .*, and it lacks the scopes .*", newToken}}},
+		{"one scope short", "", minted("vm:read vm:write usage:write", 48*time.Hour), nil, found{},
 			[]found{{Failed, "it lacks the scopes billing:entitlement:check", newToken}}},
 		{"in trouble", "", good, fail(500), found{Failed, all + ".*500 .*", "look at the log of the Events API"}, []found{fine}},
 		{"away", "", good, away, found{Failed, all + ".*refused", "start the Events API, .*"}, []found{fine}},
@@ -81,7 +80,11 @@ func TestEvents(t *testing.T) {
 		}
 		got := eventsChecks(p.URL()+c.root, c.token)
 		requireChecks(t, c.about, "provider token", got, c.tokens...)
-		requireChecks(t, c.about, "events", got, c.streams)
+		if c.streams == (found{}) {
+			requireChecks(t, c.about, "events", got)
+		} else {
+			requireChecks(t, c.about, "events", got, c.streams)
+		}
 		if c.about != "away" {
 			requireChecks(t, c.about, "clock", got, found{OK, "agrees with the Events API", ""})
 			for _, reply := range replies {

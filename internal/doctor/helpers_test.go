@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"net"
 	"os"
 	"slices"
 	"testing"
@@ -21,9 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func service() Service {
 	s := Service{Config: &config.Config{}}
 	s.Socket.Mode = 0o660
-	s.Listen = func(addr string) (net.Listener, error) {
-		return server.Listen(addr, s.Socket)
-	}
+	s.Listen = server.Listen
 	return s
 }
 

@@ -15,22 +15,25 @@ import (
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/address"
+	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
 // liveTimeout bounds the question whether this service listens already.
 const liveTimeout = 2 * time.Second
 
 func (s Service) addresses(_ context.Context, r *Report) {
-	s.listener(r, "address", s.Addr)
+	s.listener(r, "address", s.Addr, s.Socket)
 	if s.Admin.Addr == "" {
-		r.ok("admin address", "off: nothing can watch this service")
+		r.ok(adminAddress, "off: nothing can watch this service")
 		return
 	}
-	s.listener(r, "admin address", s.Admin.Addr)
+	s.listener(r, adminAddress, s.Admin.Addr, config.AdminSocket)
 }
 
+const adminAddress = "admin address"
+
 // listener examines whether the service can listen on addr, or does already.
-func (s Service) listener(r *Report, name, addr string) {
+func (s Service) listener(r *Report, name, addr string, socket config.Socket) {
 	path, isUnix := address.Socket(addr)
 	if answersLive(addr) {
 		if isUnix {
@@ -50,7 +53,7 @@ func (s Service) listener(r *Report, name, addr string) {
 		place = filepath.Join(filepath.Dir(path), fmt.Sprintf(".doctor%x", rand.Uint32()))
 		tried = address.UnixPrefix + place
 	}
-	l, err := s.Listen(tried)
+	l, err := s.Listen(tried, socket)
 	if err != nil {
 		detail, do := advice(strings.ReplaceAll(err.Error(), place, path), "run this as the user of the service, who must be in the group that the socket is given to")
 		r.fail(name, detail, do)
@@ -109,14 +112,19 @@ func answersLive(addr string) bool {
 	return err == nil && strings.TrimSpace(string(body)) == document
 }
 
-// socketAccess examines whether nginx, in the group of the socket, may connect
-// to it, and who else.
+// socketAccess examines whether nginx, in the group of the API's socket, may
+// connect to it, and who else; and whether anyone but its user may to operators'.
 func socketAccess(r *Report, name, path string) {
 	const groupConnects, allConnect, groupEnters, allEnter fs.FileMode = 0o020, 0o002, 0o010, 0o001
 	mode, group, ok := access(path)
 	switch {
 	case !ok:
 		return // removed meanwhile
+	case name == adminAddress:
+		if mode&(groupConnects|allConnect) != 0 {
+			r.warn(name, fmt.Sprintf("mode %04o lets others than the service's user connect, and nothing there asks for a token", mode), "restart the service, or set SocketMode=0600 where systemd holds the socket")
+		}
+		return
 	case mode&allConnect != 0:
 		r.warn(name, fmt.Sprintf("mode %04o lets every user of this machine connect", mode), "use --socket-mode 0660 and --socket-group")
 	case mode&groupConnects == 0:

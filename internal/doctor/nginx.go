@@ -49,6 +49,10 @@ func (s Service) nginx(_ context.Context, r *Report) {
 		r.fail(nginx, "no location passes requests to "+s.Addr,
 			"include deploy/nginx/bus-vm.conf, with this address in its upstreams, and give all of the configuration to --nginx-conf (nginx -T)")
 	}
+	if s.NeedsEvents() && !s.Events.ListenerRequired && len(names) > 0 {
+		r.warn(nginx, "events.listener_required is off: /readyz stays 200 while Events is away, so what looks there goes on sending requests that end in 503",
+			"set events.listener_required: true")
+	}
 	r.ok(nginx, "fits: "+strings.Join(slices.Compact(names), ", "))
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
 // lookAt writes a configuration and has it looked at with the default settings.
@@ -101,6 +103,12 @@ func TestNginx(t *testing.T) {
 		requireChecks(t, addr, "nginx", lookAt(t, addr, unixConf), want)
 	}
 	s := service()
+	s.Addr, s.Backend, s.Server.IdleTimeout = tcp, config.Events, 75*time.Second
+	s.NginxConf = writeFile(t, filepath.Join(t.TempDir(), "nginx.conf"), api(good, ""), 0o600)
+	requireChecks(t, "readiness without streams", "nginx", examine(s.nginx), found{Warning, "events.listener_required is off: .*", "set events.listener_required: true"})
+	s.Events.ListenerRequired = true
+	requireChecks(t, "readiness with streams", "nginx", examine(s.nginx), fits)
+	s = service()
 	s.NginxConf = "/nonexistent/nginx.conf"
 	requireChecks(t, "no file", "nginx", examine(s.nginx), found{Failed, ".*no such file.*", "give --nginx-conf.*"})
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/jwks"
 )
 
@@ -15,8 +17,15 @@ func (s Service) settings(_ context.Context, r *Report) {
 		detail, do := advice(warning, "change the setting, unless this is meant")
 		r.warn("settings", detail, do)
 	}
+	if s.Backend == config.Static && filepath.Dir(s.File) == packaged {
+		r.warn("settings", "backend static answers by itself: no machine is started or stopped",
+			"set backend: events in "+s.File+", with what its comment lists, unless this is a first look")
+	}
 	r.ok("settings", "right")
 }
+
+// packaged is where the settings of the package are.
+const packaged = "/etc/bus-api-provider-vm"
 
 // publicKeys fetches the JWKS the way the service does.
 func (s Service) publicKeys(ctx context.Context, r *Report) {
@@ -41,7 +50,10 @@ func (s Service) publicKeys(ctx context.Context, r *Report) {
 // secretFiles examines who else may read or replace them.
 func (s Service) secretFiles(_ context.Context, r *Report) {
 	const name, others, writable = "secret files", 0o007, 0o002
-	files := []string{s.JWT.SecretFile}
+	files := []string{s.JWT.SecretFile, s.Store.URLFile}
+	if s.FileHoldsSecrets() {
+		files = append(files, s.File)
+	}
 	if s.Token != nil { // otherwise the platform may name a token file that nothing uses
 		files = append(files, s.Events.TokenFile)
 	}

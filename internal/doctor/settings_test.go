@@ -33,9 +33,24 @@ func TestSecretFiles(t *testing.T) {
 		s.Token = func() (secret.String, error) { return secret.String{}, nil }
 		requireChecks(t, about, "secret files", examine(s.secretFiles), c.want)
 	}
+	open := service()
+	open.Store.URLFile = file(0o644)
+	requireChecks(t, "the URL of the store", "secret files", examine(open.secretFiles), found{Warning, "every user .* may read .*", "chmod .*"})
 	s := service()
 	s.Events.TokenFile = file(0o666) // that of the platform, where no backend needs Events
 	requireChecks(t, "a token that nothing uses", "secret files", examine(s.secretFiles), fine)
+}
+
+// The package starts with a backend that only answers.
+func TestPackagedStatic(t *testing.T) {
+	for file, want := range map[string]found{
+		"/etc/bus-api-provider-vm/config.yaml": {Warning, "backend static answers by itself: .*", "set backend: events in /etc/bus-api-provider-vm/config.yaml, .*"},
+		"/home/a/config.yaml":                  {OK, "right", ""},
+	} {
+		s := service()
+		s.File, s.Backend = file, config.Static
+		requireChecks(t, file, "settings", examine(s.settings), want)
+	}
 }
 
 func TestPublicKeys(t *testing.T) {

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
+
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
@@ -72,7 +74,11 @@ func (c *Client) subscribe(ctx context.Context, reply, options string, token sec
 	request.Header.Set("Authorization", "Bearer "+token.Reveal())
 	request.Header.Set("Accept", "application/x-ndjson")
 	request.Header.Set("User-Agent", userAgent)
-	return c.transport.RoundTrip(request)
+	answer, err := c.transport.RoundTrip(request)
+	if errors.Is(err, io.EOF) {
+		err = errors.New("the connection was closed without an answer")
+	}
+	return answer, err
 }
 
 // checkStream returns why an answer to subscribe is no stream: a status other
@@ -207,6 +213,10 @@ func (a Attempt) Skew() time.Duration {
 	return max(a.Date.Sub(a.Answered), 0) + min(a.Date.Add(resolution).Sub(a.Asked), 0)
 }
 
+// tryTime is how long Try watches a stream. A page that stands in for the Events
+// API ends at once, a stream does not.
+const tryTime = 300 * time.Millisecond
+
 // Try opens the stream of reply once, the way a Client does, and closes it
 // again. A broadcast listener takes nothing from others. The error is ErrURL, a
 // *RefusedError, or why there was no connection; the Attempt is filled as far
@@ -216,7 +226,9 @@ func Try(ctx context.Context, rawURL string, token secret.String, reply string) 
 	if err != nil {
 		return a, err
 	}
-	c := &Client{collection: collection, transport: newTransport()}
+	c := &Client{collection: collection, transport: newTransport(), config: Config{Metrics: metrics.NewSet()}}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	a.Asked = time.Now()
 	answer, err := c.subscribe(ctx, reply, "", token)
 	a.Answered = time.Now()
@@ -225,5 +237,16 @@ func Try(ctx context.Context, rawURL string, token secret.String, reply string) 
 	}
 	defer answer.Body.Close()
 	a.Date, _ = http.ParseTime(answer.Header.Get("Date")) // zero where it is none
-	return a, checkStream(answer, reply, token)
+	if err := checkStream(answer, reply, token); err != nil {
+		return a, err
+	}
+	defer time.AfterFunc(tryTime, cancel).Stop()
+	switch err := newStream(c, reply).deliverLines(answer.Body, func(Envelope) bool { return true }); {
+	case ctx.Err() != nil:
+		return a, nil // it was still open
+	case err == io.EOF:
+		return a, errEnded
+	default:
+		return a, err
+	}
 }

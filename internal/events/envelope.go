@@ -7,13 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
 // Envelope is one event as it came on a reply stream.
@@ -207,7 +208,7 @@ const unnamedMessage = "The integration reported an error without a message."
 
 // RemoteError is an integration's own answer that it failed. Type and Message
 // are bounded (64 and 512 bytes), printable, and free of what looks like a
-// token; neither is empty.
+// credential; neither is empty.
 type RemoteError struct{ Type, Message string }
 
 func (e *RemoteError) Error() string { return e.Type + ": " + e.Message }
@@ -256,18 +257,11 @@ func isEmpty(value any) bool {
 	return ok || value == nil || value == false || value == "" || value == json.Number("0")
 }
 
-// tokenLike finds credentials in free text: what follows `Bearer`, what begins
-// like a JOSE header (`{"` in base64url), and three long base64url parts with
-// dots between them (RFC 7515 §7.1).
-var tokenLike = regexp.MustCompile(`(?i:bearer\s+)[^\s"',;]+` +
-	`|ey[IJ][A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)*` +
-	`|[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}`)
-
 // scanned bounds the work on a text of which little is kept.
 const scanned = 8 << 10
 
 // clean makes foreign text fit to be passed on: printable, valid UTF-8, on one
-// line, without anything that looks like a token, and at most limit bytes.
+// line, without anything that looks like a credential, and at most limit bytes.
 func clean(s string, limit int) string {
 	s = s[:min(len(s), scanned)]
 	s = strings.Map(func(r rune) rune {
@@ -279,7 +273,7 @@ func clean(s string, limit int) string {
 		}
 		return r
 	}, s)
-	s = strings.TrimSpace(tokenLike.ReplaceAllString(s, "[redacted]"))
+	s = strings.TrimSpace(secret.Redact(s))
 	if len(s) > limit {
 		s = strings.ToValidUTF8(s[:limit], "")
 	}

@@ -24,7 +24,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -86,6 +85,9 @@ type Client struct {
 	streamHooks []func(reply string, up bool)
 	running     context.Context // ends with Run, or before it for what makes Run end
 	end         context.CancelCauseFunc
+
+	judging sync.Mutex // held by judgeReady
+	ready   bool
 
 	mu     sync.Mutex
 	closed bool           // the streams have ended: nothing new is started
@@ -154,12 +156,6 @@ func (c *Client) tell(reply string, up bool) {
 	for _, see := range c.streamHooks {
 		see(reply, up)
 	}
-}
-
-// Missing returns the reply streams that were never up, or have been down for
-// grace, in the order of Config.Replies.
-func (c *Client) Missing(grace time.Duration) []string {
-	return slices.DeleteFunc(slices.Clone(c.config.Replies), func(reply string) bool { return !c.streams[reply].missing(grace) })
 }
 
 // Connected waits for the stream of reply as Do does, and returns an

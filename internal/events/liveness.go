@@ -3,9 +3,11 @@ package events
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,6 +42,7 @@ type liveness struct {
 
 // open says that conn is followed from now on.
 func (s *stream) open(conn *connection) {
+	s.client.judgeReady()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conn = conn
@@ -52,17 +55,79 @@ func (s *stream) open(conn *connection) {
 
 // lose says that the connection has ended.
 func (s *stream) lose() {
+	s.client.judgeReady()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conn, s.connected, s.lost = nil, make(chan struct{}), time.Now()
 	s.isUp.Set(0)
 }
 
-// missing reports a stream that was never up, or has been lost for grace.
-func (s *stream) missing(grace time.Duration) bool {
+// ever is longer than any stream is away or back.
+const ever = time.Duration(math.MaxInt64)
+
+// times are how long the stream has been away, 0 for one that is up, and how
+// long it has been back: ever for one that was never lost.
+func (s *stream) times() (away, back time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.conn == nil && (s.openings == 0 || time.Since(s.lost) >= grace)
+	switch {
+	case s.openings == 0:
+		return ever, 0
+	case s.conn == nil:
+		return time.Since(s.lost), 0
+	case s.openings == 1:
+		return 0, ever
+	}
+	return 0, time.Since(s.conn.opened)
+}
+
+// readyPause is how long a stream may be away before the client is not ready,
+// and how long all of them must have been back before it is again.
+const readyPause = 2 * time.Second
+
+// judgeReady brings ready up to date. It is called before each change of a stream
+// as well, so between two calls the streams stay as they are, and ready changes
+// once at most.
+func (c *Client) judgeReady() bool {
+	c.judging.Lock()
+	defer c.judging.Unlock()
+	longestAway, shortestBack := time.Duration(0), ever
+	for _, s := range c.streams {
+		away, back := s.times()
+		longestAway, shortestBack = max(longestAway, away), min(shortestBack, back)
+	}
+	switch {
+	case longestAway >= readyPause:
+		c.ready = false
+	case longestAway == 0 && shortestBack >= readyPause:
+		c.ready = true
+	}
+	return c.ready
+}
+
+// Ready is an error from 2 s after a stream was lost to 2 s after the last one
+// came back, and before all are up for the first time.
+func (c *Client) Ready() error {
+	if c.judgeReady() {
+		return nil
+	}
+	missing := slices.DeleteFunc(slices.Clone(c.config.Replies), func(reply string) bool { return c.Up(reply) == nil })
+	if len(missing) == 0 {
+		return fmt.Errorf("the reply streams have been back for less than %s", readyPause)
+	}
+	return fmt.Errorf("reply streams not connected: %s", strings.Join(missing, ", "))
+}
+
+// Up is an error while the stream of reply is not connected.
+func (c *Client) Up(reply string) error {
+	switch away, _ := c.streams[reply].times(); away {
+	case 0:
+		return nil
+	case ever:
+		return errors.New("not connected yet")
+	default:
+		return fmt.Errorf("away for %s", away.Round(time.Millisecond))
+	}
 }
 
 // heard says that the connection brought something.

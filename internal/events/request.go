@@ -143,7 +143,7 @@ func (c *Client) exchange(ctx context.Context, request *call, s *stream) result 
 		s.suspect(request.began)
 	}
 	if cause != nil {
-		return fail("%w to %s: %w", ErrNoReply, request.name, cause)
+		return fail("%w to %s: %w: %w", ErrNoReply, request.name, ErrUnconfirmed, cause)
 	}
 	return fail("%w to %s", ErrNoReply, request.name)
 }
@@ -163,6 +163,8 @@ var (
 	// ErrNoReply: the event was published, or may have been, and no reply came
 	// in time. The request may have been carried out, or may still be.
 	ErrNoReply = errors.New("no reply came")
+	// ErrUnconfirmed: it is not even known whether the Events API took the event.
+	ErrUnconfirmed = errors.New("the Events API did not confirm the event")
 	// ErrMalformed: a reply's payload is not what it should be (see
 	// Envelope.Fields). The request may have been carried out.
 	ErrMalformed = errors.New("the reply is malformed")

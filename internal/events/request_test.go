@@ -93,11 +93,11 @@ func TestRunEndsWhatWaits(t *testing.T) {
 	f := newFake(t)
 	r := start(t, f, nil)
 	reply := r.sent(t, "a")
-	assert.Empty(t, r.Missing(0))
+	assert.NoError(t, r.Up(startReply))
 	r.stop()
 	wantErr(t, reply, ErrNoReply)
 	assert.NoError(t, want(t, r.err))
-	assert.Equal(t, []string{startReply}, r.Missing(0))
+	assert.ErrorContains(t, r.Up(startReply), "away for ")
 	wantErr(t, r.ask("b"), ErrNotConnected)
 	assert.ErrorIs(t, r.Connected(t.Context(), startReply), ErrNotConnected)
 }

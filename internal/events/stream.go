@@ -142,7 +142,9 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 
 	var replay sync.WaitGroup
 	replay.Go(func() { s.catchUp(conn) })
-	err = s.deliverLines(conn, func(e Envelope) bool { s.deliver(e); return true })
+	if err = s.deliverLines(conn, func(e Envelope) bool { s.deliver(e); return true }); err == io.EOF {
+		err = errEnded
+	}
 
 	s.client.tell(s.reply, false)
 	s.lose()
@@ -153,9 +155,12 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 
 // deliverLines reads lines of in and hands their envelopes to deliver as long
 // as that returns true. Lines that are no envelope of this stream are counted
-// and skipped. The error is io.EOF at an end that is in order.
+// and skipped. The error is io.EOF at an end that is in order, and a strangeError
+// where there was nothing but such lines.
 func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) bool) error {
 	lines := bufio.NewReaderSize(in, lineBuffer)
+	var strange strangeError // the first line, as long as there was no envelope
+	envelopes := false
 	for {
 		line, err := nextLine(lines, maxLine)
 		if errors.Is(err, errLineTooLong) {
@@ -163,9 +168,12 @@ func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) bool) error {
 			continue
 		}
 		if len(line) > 0 {
-			switch e, ok := decode(line); {
+			e, ok := decode(line)
+			envelopes = envelopes || ok
+			switch {
 			case !ok:
 				s.skipped["malformed"].Inc()
+				strange = cmp.Or(strange, strangeError(line[:min(len(line), maxMessage)]))
 			case e.Name != "" && e.Name != s.reply:
 				s.skipped["other_event"].Inc()
 			default:
@@ -175,11 +183,28 @@ func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) bool) error {
 				}
 			}
 		}
+		if errors.Is(err, io.EOF) && !envelopes && strange != "" {
+			return strange
+		}
 		if err != nil {
 			return err
 		}
 	}
 }
+
+// strangeError is the first line of an answer that held no envelope at all: a
+// page of a proxy, for example.
+type strangeError string
+
+func (e strangeError) Error() string {
+	return fmt.Sprintf("the answer is no event stream, it begins %q; check the Events URL", clean(string(e), maxType))
+}
+
+// Is makes JSON an io.EOF: it may be a malformed envelope, the only one of a
+// history.
+func (e strangeError) Is(target error) bool { return target == io.EOF && e[0] == '{' }
+
+var errEnded = errors.New("the Events API ended the stream")
 
 // deliver gives e to the request that waits for it, which decodes it, or to the
 // observers.

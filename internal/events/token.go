@@ -65,7 +65,7 @@ func StaticToken(token secret.String) (*TokenSource, error) {
 // is refused. A failed read leaves the last good token in use.
 func RereadToken(read func() (secret.String, error)) *TokenSource { return &TokenSource{read: read} }
 
-// FileToken is the token in a file, surrounding white space not counted. A
+// FileToken is the token in a file, white space and byte order marks around it not counted. A
 // changed file is noticed within a second of use and whenever its token is
 // refused; while it holds none, the last good token stays in use, and logger
 // gets one line.
@@ -139,7 +139,7 @@ func (s *TokenSource) readFile() (secret.String, error) {
 	if err != nil {
 		return secret.String{}, fmt.Errorf("the token file %s: %w", s.path, cmp.Or(errors.Unwrap(err), err))
 	}
-	token := secret.New(strings.TrimSpace(string(content)))
+	token := secret.New(secret.Trim(string(content)))
 	if err := checkToken(token); err != nil {
 		return secret.String{}, fmt.Errorf("the token file %s: %w", s.path, err)
 	}

@@ -78,7 +78,7 @@ func testFileToken(t *testing.T) {
 	replace("  \n")
 	_, err = source.Token()
 	assert.EqualError(t, err, "the token file "+path+": the token is empty")
-	replace("one\n")
+	replace("\ufeffone\n")
 	holds("one")
 	replace("two")
 	holds("one") // looked at less than a second ago

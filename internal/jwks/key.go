@@ -29,7 +29,7 @@ const (
 // Why a key is skipped, as RFC 7517 §5 asks for what is not understood or out
 // of range.
 var (
-	errMembers   = errors.New("it is no object, or a member has a wrong type")
+	errMembers   = errors.New("it is no object, or a member is repeated or has a wrong type")
 	errType      = errors.New("its type and curve are not RSA, EC with P-256 or OKP with Ed25519")
 	errUse       = errors.New("it is not for signatures")
 	errAlgorithm = errors.New("its algorithm is not RS256, ES256 or EdDSA, or does not belong to its type")
@@ -65,7 +65,7 @@ type wireKey struct {
 // that the key is to be skipped; its id is returned all the same.
 func parseKey(value jsontext.Value) (k key, err error) {
 	var members map[string]jsontext.Value
-	if err := json.Unmarshal(value, &members); err != nil {
+	if err := json.Unmarshal(value, &members, repeated); err != nil {
 		return k, errMembers
 	}
 	for name := range members {
@@ -73,11 +73,11 @@ func parseKey(value jsontext.Value) (k key, err error) {
 			return k, err
 		}
 	}
+	_ = json.Unmarshal(members["kid"], &k.id) // else it has none
 	var w wireKey
 	if err := json.Unmarshal(value, &w); err != nil {
 		return k, errMembers
 	}
-	k.id = w.ID
 	// Both members may restrict a key, and either alone can exclude it
 	// (RFC 7517 §4.2, §4.3).
 	if w.Use != "" && w.Use != "sig" || w.Operations != nil && !slices.Contains(w.Operations, "verify") {

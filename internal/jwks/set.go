@@ -9,6 +9,7 @@
 package jwks
 
 import (
+	"bytes"
 	"cmp"
 	"crypto"
 	"errors"
@@ -116,17 +117,15 @@ func Parse(document []byte) (*Set, error) {
 	if len(document) > maxDocument {
 		return nil, errTooLarge
 	}
-	var wire struct {
-		Keys []jsontext.Value `json:"keys"`
-	}
-	if err := json.Unmarshal(document, &wire); err != nil || wire.Keys == nil {
+	keys, err := splitKeys(document)
+	if err != nil || keys == nil {
 		return nil, errNotJSON
 	}
-	if len(wire.Keys) > maxKeys {
+	if len(keys) > maxKeys {
 		return nil, errTooMany
 	}
 	set := &Set{}
-	for _, value := range wire.Keys {
+	for _, value := range keys {
 		k, err := parseKey(value)
 		if err == nil && k.id != "" && set.Find(k.algorithm, k.id) != nil {
 			err = errSameID
@@ -145,6 +144,39 @@ func Parse(document []byte) (*Set, error) {
 	}
 	return set, nil
 }
+
+// splitKeys reads the list named keys of a document whose own names are unique.
+// Those within a key are that key's matter.
+func splitKeys(document []byte) (keys []jsontext.Value, _ error) {
+	in := jsontext.NewDecoder(bytes.NewBuffer(document), repeated)
+	if first, err := in.ReadToken(); err != nil || first.Kind() != '{' {
+		return nil, errNotJSON
+	}
+	seen := map[string]bool{}
+	for in.PeekKind() != '}' {
+		token, err := in.ReadToken()
+		name := token.String()
+		if err != nil || seen[name] {
+			return nil, errNotJSON
+		}
+		seen[name] = true
+		value, err := in.ReadValue()
+		if name == "keys" && err == nil {
+			err = json.Unmarshal(value, &keys, repeated)
+		}
+		if err != nil {
+			return nil, errNotJSON
+		}
+	}
+	_, _ = in.ReadToken() // the closing brace
+	if _, err := in.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, errNotJSON
+	}
+	return keys, nil
+}
+
+// repeated allows names that are repeated in one object.
+var repeated = jsontext.AllowDuplicateNames(true)
 
 // ReadFile reads the set in the file at path. Its errors do not name the file.
 func ReadFile(path string) (*Set, error) {

@@ -134,7 +134,7 @@ func TestRefusedDocuments(t *testing.T) {
 	good := hostile.JWKS(ec())
 	for want, documents := range map[error][]string{
 		errNotJSON: {
-			"", "<html>", good[:100], good + "{}", hostile.JWKS(ec(`"kid":"e"`)), `{"keys":[],"keys":[` + ec() + `]}`,
+			"", "<html>", good[:100], good + "{}", `{"keys":[],"keys":[` + ec() + `]}`,
 			`{"keys":[` + ec() + `],"x":"` + "\xff" + `"}`, `[` + ec() + `]`, `null`, ec(), `{"Keys":[` + ec() + `]}`,
 			`{"keys":` + ec() + `}`, `{"keys":null}`,
 		},
@@ -200,6 +200,19 @@ func TestEqualSets(t *testing.T) {
 		assert.Equal(t, tc.want, tc.one.Equal(tc.other), name)
 		assert.Equal(t, tc.want, tc.other.Equal(tc.one), name)
 	}
+}
+
+// A key whose members are repeated is left out, and no other is lost; unless it
+// holds a secret.
+func TestRepeatedMembers(t *testing.T) {
+	i := newIssuer()
+	set := parsed(t, i.ec.JWK(`"kid":"e"`), edit(i.rsa.JWK(), "n", `"AQAB","n":"AQAB"`), i.ed.JWK())
+	assert.Equal(t, []string{"d (EdDSA)"}, set.IDs())
+	assert.Equal(t, []Skipped{{"e", errMembers.Error()}, {"r", errMembers.Error()}}, set.Skipped())
+	_, err := Parse([]byte(hostile.JWKS(i.ed.JWK(), `{"kty":"oct","k":"YQ","k":"YQ"}`)))
+	assert.ErrorIs(t, err, errSymmetric)
+	_, err = Parse([]byte(hostile.JWKS(i.ec.JWK(`"kid":"e"`))))
+	assert.ErrorIs(t, err, errNoneUsable)
 }
 
 // Of keys that a token names alike the first is used, and no other is lost.

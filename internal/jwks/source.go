@@ -13,6 +13,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/busdk/bus-api-provider-vm/internal/backoff"
+	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
 const (
@@ -157,12 +158,13 @@ func (s *Source) failed(err error) {
 	const do = "look at the server behind --jwks-url; it is asked again until it answers well"
 	s.fetches["failed"].Inc()
 	s.failures++
+	cause := secret.Redact(err.Error()) // a broken server's words may be in it
 	switch {
 	case s.failures > 1:
-		s.logger.Debug("fetching public keys failed again", "cause", err, "failures", s.failures)
+		s.logger.Debug("fetching public keys failed again", "cause", cause, "failures", s.failures)
 	case s.Ready() == nil:
-		s.logger.Warn("fetching public keys failed; the last good ones stay in force", "cause", err, "do", do)
+		s.logger.Warn("fetching public keys failed; the last good ones stay in force", "cause", cause, "do", do)
 	default:
-		s.logger.Error("fetching public keys failed and there are none yet; /readyz stays 503", "cause", err, "do", do)
+		s.logger.Error("fetching public keys failed and there are none yet; /readyz stays 503", "cause", cause, "do", do)
 	}
 }

@@ -4,11 +4,21 @@ package secret
 import (
 	"fmt"
 	"io"
+	"strings"
+	"unicode"
 	"unique"
 )
 
 // Redacted stands for a secret in every output.
 const Redacted = "[redacted]"
+
+// ByteOrderMark is what some editors put in front of a text, and no secret has.
+const ByteOrderMark = "\ufeff"
+
+// Trim is text without white space and byte order marks around it.
+func Trim(text string) string {
+	return strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || string(r) == ByteOrderMark })
+}
 
 // String is a secret text: every way of printing it yields a placeholder,
 // Reveal alone yields the text. Two of them are equal (==) when their texts

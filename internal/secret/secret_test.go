@@ -105,3 +105,50 @@ func TestReveal(t *testing.T) {
 	assert.False(t, New(text) == New(text+"x"))
 	assert.True(t, New("") == String{})
 }
+
+// Credentials in foreign text go, the words around them stay.
+func TestRedact(t *testing.T) {
+	for in, want := range map[string]string{
+		"Basic dXNlcjpwYXNz":                       "[redacted]",
+		"got basic dXNlcjpwYXNz, sorry":            "got [redacted], sorry",
+		"Authorization: Basic canary":              "Authorization: [redacted]",
+		`{"Authorization":"Bearer canary","a":1}`:  `{"Authorization":[redacted],"a":1}`,
+		"postgres://user:secret@host/db refused":   "postgres://[redacted]@host/db refused",
+		"redis://:p@ss/w@[::1]:1":                  "redis://[redacted]@[::1]:1",
+		"password=hunter2 user=a":                  "password=[redacted] user=a",
+		"DB_PASSWORD: hunter":                      "DB_PASSWORD: [redacted]",
+		`{"password":"a b\"c","n":1}`:              `{"password":[redacted],"n":1}`,
+		`{\"password\":\"hunter2\"}`:               `{\"password\":[redacted]}`,
+		"passwd='a b' x":                           "passwd=[redacted] x",
+		"Server=a;Pwd=hunter2;Port=1":              "Server=a;Pwd=[redacted];Port=1",
+		"X-Api-Key: abc, X-Bus-API-Key: def.":      "X-Api-Key: [redacted], X-Bus-API-Key: [redacted].",
+		"api_key=abc&secretKey=def AccountKey=x==": "api_key=[redacted]&secretKey=[redacted] AccountKey=[redacted]",
+		"?access_token=abc&client_secret=def#x":    "?access_token=[redacted]&client_secret=[redacted]",
+		"Set-Cookie: sid=1; Path=/":                "Set-Cookie: [redacted]; Path=/",
+		"token: 9f2c":                              "token: [redacted]",
+		"Bearer canary and bearer abc.def":         "[redacted] and [redacted]",
+		"-----BEGIN RSA PRIVATE KEY----- MIIE -----END RSA PRIVATE KEY----- x": "[redacted] x",
+		"-----BEGIN PRIVATE KEY----- MIIE":                                     "[redacted]",
+	} {
+		assert.Equal(t, want, Redact(in), in)
+		assert.Equal(t, want, Redact(want), "once more")
+	}
+	for _, plain := range []string{
+		"A valid bearer token is required.", "Bearer token expired", "use Bearer authentication", "the basic plan", "Basic authentication is off",
+		"invalid token: expired", "secret: not found", "a primary key: id", "https://host:8081/path", "no password given", "the token is 5 days old",
+		"authorization: denied", "mail a@b.example", "basic functionality",
+	} {
+		assert.Equal(t, plain, Redact(plain))
+	}
+}
+
+func FuzzRedact(f *testing.F) {
+	for _, seed := range []string{"password=a", "Bearer x", "a://b:c@d", `"token":"x"`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(Redact(text+" password=hunter2"), "hunter2") {
+			t.Errorf("%q keeps what follows", text)
+		}
+	})
+}

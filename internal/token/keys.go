@@ -18,6 +18,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/busdk/bus-api-provider-vm/internal/files"
+	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
 // Why no key verifies a token.
@@ -155,23 +156,27 @@ func ParseSecret(text string) ([]byte, error) {
 const maxSecrets = 1 << 20
 
 // ReadSecrets reads a file of secrets, one a line; blank lines, comments that
-// begin with # and a byte order mark do not count. There is at least one.
+// begin with # and byte order marks do not count: a file that was joined of
+// several has them inside. There is at least one.
 func ReadSecrets(path string) (secrets [][]byte, err error) {
 	text, _, err := files.Read(path, maxSecrets)
 	if err != nil {
 		return nil, fmt.Errorf("the file cannot be read: %w; want a file that this service's user can read, one secret a line",
 			cmp.Or(errors.Unwrap(err), err)) // without the path
 	}
-	for i, line := range strings.Split(strings.TrimPrefix(string(text), "\ufeff"), "\n") {
-		line = strings.TrimSpace(line)
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return nil, errors.New("the file is in UTF-16; save it as UTF-8")
+	}
+	for i, line := range strings.Split(string(text), "\n") {
+		line = secret.Trim(line)
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		secret, err := ParseSecret(line)
+		one, err := ParseSecret(line)
 		if err != nil {
 			return nil, fmt.Errorf("line %d of the file: %w", i+1, err)
 		}
-		secrets = append(secrets, secret)
+		secrets = append(secrets, one)
 	}
 	if len(secrets) == 0 {
 		return nil, errors.New("the file holds no secret; want one secret a line")

@@ -47,10 +47,13 @@ func TestSecretTexts(t *testing.T) {
 // Neither a byte order mark nor a comment behind one becomes a part of a key.
 func TestSecretFileWithByteOrderMark(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secrets")
-	for _, text := range []string{"\ufefffirst\nsecond\n", "\ufeff# two\nfirst\nsecond\n"} {
+	for _, text := range []string{"\ufefffirst\nsecond\n", "\ufeff# two\nfirst\nsecond\n", "first\n\ufeff# joined\n \ufeff second\r\n"} {
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 		got, err := ReadSecrets(file)
 		require.NoError(t, err)
 		assert.Equal(t, [][]byte{[]byte("first"), []byte("second")}, got, "%q", text)
 	}
+	require.NoError(t, os.WriteFile(file, []byte("\xff\xfef\x00i\x00"), 0o600))
+	_, err := ReadSecrets(file)
+	assert.EqualError(t, err, "the file is in UTF-16; save it as UTF-8")
 }

@@ -5,7 +5,9 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -47,18 +49,21 @@ func TestAdminListenerStandsApart(t *testing.T) {
 	}
 }
 
-// What is there is there, over TCP and over a unix socket with the mode of the
-// settings, and profiles only where they were asked for.
+// What is there is there, over TCP and over a unix socket of the service's own
+// user, and profiles only where they were asked for.
 func TestAdminListenerShows(t *testing.T) {
 	t.Parallel()
-	socket := t.TempDir() + "/admin.sock"
+	socket, group := t.TempDir()+"/admin.sock", strconv.Itoa(os.Getgid())
+	if os.Getuid() == 0 { // who alone may give it to another group
+		group = "54321"
+	}
 	for name, c := range map[string]struct {
 		env     []string
 		pprof   int
 		overTCP bool
 	}{
 		"TCP":         {nil, 404, true},
-		"unix socket": {[]string{"BUS_VM_ADMIN_ADDR=unix:" + socket, "BUS_VM_SOCKET_MODE=0600"}, 404, false},
+		"unix socket": {[]string{"BUS_VM_ADMIN_ADDR=unix:" + socket, "BUS_VM_SOCKET_MODE=0666", "BUS_VM_SOCKET_GROUP=" + group}, 404, false},
 		"profiles":    {[]string{"BUS_VM_ADMIN_PPROF=yes"}, 200, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -69,6 +74,7 @@ func TestAdminListenerShows(t *testing.T) {
 				info, err := os.Stat(socket)
 				require.NoError(t, err)
 				require.Equal(t, os.ModeSocket|0o600, info.Mode())
+				require.EqualValues(t, os.Getgid(), info.Sys().(*syscall.Stat_t).Gid, "the group of the API's socket")
 			}
 			for path, want := range map[string]string{
 				"/livez": "{\"ok\":true}\n", "/readyz": "{\"ok\":true}\n", "/readyz?verbose": "[+] not draining ok\n[+] operations store ok\n",

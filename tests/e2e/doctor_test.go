@@ -71,7 +71,7 @@ func TestDoctorFindsAllWell(t *testing.T) {
 	}
 	all := map[string]string{
 		"settings": "ok", "secret files": "ok", "address": "ok", "admin address": "ok", "limits": "ok",
-		"provider token": "ok", "events": "ok", "clock": "ok", "data directory": "ok",
+		"provider token": "ok", "events": "ok", "clock": "ok", "vm worker": "ok", "data directory": "ok",
 	}
 	healthy := func(findings map[string][]finding, code int) {
 		got := statuses(findings)
@@ -87,7 +87,9 @@ func TestDoctorFindsAllWell(t *testing.T) {
 	left, err := os.ReadDir(data)
 	require.NoError(t, err)
 	require.Empty(t, left)
-	require.Empty(t, p.Events.Published(platform.StatusRequest), "no request is published")
+	asked := p.Events.Published(platform.StatusRequest)
+	require.Len(t, asked, 1, "and nothing else is published")
+	require.JSONEq(t, `{"runtime":"default"}`, string(asked[0].Payload))
 	require.Empty(t, p.Check())
 
 	g, admin := serveAdmin(t, env)
@@ -106,6 +108,10 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 	defer taken.Close()
 	const day = 24 * time.Hour
 	events := []string{"BUS_VM_BACKEND=events", "BUS_EVENTS_API_URL=" + p.URL(), "BUS_API_TOKEN=" + providerJWT(platform.ProviderScope, 2*day)}
+	open := writeFile(t, "settings.yaml", "jwt:\n  secret: '"+jwtSecret+"'\n")
+	require.NoError(t, os.Chmod(open, 0o644))
+	foreign := platform.Token(jwtSecret, platform.Claims{Subject: "another", Scope: platform.ProviderScope, TTL: 2 * day})
+	suite.logged.keepOut(foreign)
 	for name, c := range map[string]struct {
 		env  []string
 		args []string
@@ -117,14 +123,19 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 		"guessable secret":   {[]string{"BUS_VM_JWT_SECRET=0123456789"}, nil, map[string]string{"settings": "warning"}},
 		"published secret":   {[]string{"BUS_VM_JWT_SECRET=" + devSecret}, nil, map[string]string{"settings": "warning"}},
 		"unwise setting":     {[]string{"BUS_VM_NONSENSE=1"}, nil, map[string]string{"settings": "warning"}},
-		"expired token":      {append(events, "BUS_API_TOKEN="+providerJWT(platform.ProviderScope, -time.Hour)), nil, map[string]string{"provider token": "failed", "events": "failed"}},
+		"expired token":      {append(events, "BUS_API_TOKEN="+providerJWT(platform.ProviderScope, -time.Hour)), nil, map[string]string{"provider token": "failed"}},
 		"token of an hour":   {append(events, "BUS_API_TOKEN="+providerJWT(platform.ProviderScope, time.Hour)), nil, map[string]string{"provider token": "warning"}},
-		"missing scope":      {append(events, "BUS_API_TOKEN="+providerJWT("vm:read", 2*day)), nil, map[string]string{"provider token": "failed", "events": "failed"}},
+		"missing scope":      {append(events, "BUS_API_TOKEN="+providerJWT("vm:read", 2*day)), nil, map[string]string{"provider token": "failed"}},
 		"no Events API":      {append(events, "BUS_EVENTS_API_URL=http://127.0.0.1:1"), nil, map[string]string{"events": "failed"}},
 		"no data directory":  {append(events, "BUS_VM_USAGE_BACKEND=events", "BUS_VM_DATA_DIR=/proc/self/fd/none"), nil, map[string]string{"data directory": "failed"}},
 		"no socket there":    {nil, []string{"--addr", "unix:/nonexistent/vm.sock"}, map[string]string{"address": "failed"}},
 		"no JWKS":            {nil, []string{"--jwks-url", "http://127.0.0.1:1/keys"}, map[string]string{"public keys": "failed"}},
-		"nginx elsewhere":    {nil, []string{"--nginx-conf", "/nonexistent.conf"}, map[string]string{"nginx": "failed"}},
+		"open settings":      {[]string{"BUS_VM_CONFIG=" + open}, nil, map[string]string{"secret files": "warning"}},
+		"another identity":   {append(events, "BUS_VM_TIMEOUT=1s", "BUS_API_TOKEN="+foreign), nil, map[string]string{"vm worker": "failed"}},
+		"plain http to another host": {[]string{"BUS_VM_BILLING_BACKEND=events", "BUS_EVENTS_API_URL=http://192.0.2.1:1", "BUS_API_TOKEN=opaque"}, nil,
+			map[string]string{"settings": "warning", "events": "failed"}},
+		"an escape in a secret": {[]string{"BUS_VM_JWT_SECRET=" + jwtSecret + `\n`}, nil, map[string]string{"settings": "warning"}},
+		"nginx elsewhere":       {nil, []string{"--nginx-conf", "/nonexistent.conf"}, map[string]string{"nginx": "failed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			findings, code := diagnose(t, c.env, c.args...)
@@ -137,6 +148,42 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 	findings, code := diagnose(t, []string{"BUS_VM_BACKEND=cloud"})
 	require.Equal(t, 2, code)
 	require.Equal(t, map[string]string{"settings": "failed"}, statuses(findings))
+}
+
+// The doctor says which side of Events does not answer, and why that may be: one
+// failure for one cause.
+func TestDoctorAsksTheWorker(t *testing.T) {
+	t.Parallel()
+	p, err := platform.Start(platform.Config{Secret: jwtSecret})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, p.Close()) }()
+	status := []string{platform.StatusRequest}
+	for name, c := range map[string]struct {
+		faults    platform.Faults
+		behaviour platform.Behaviour
+		want      finding
+	}{
+		"well":      {want: finding{"vm worker", "ok", `a status request came back through Events in \d+(\.\d+)?[mµ]?s: stopped`, ""}},
+		"no worker": {behaviour: platform.Behaviour{Deaf: true}, want: finding{"vm worker", "failed", "Events took a status request, and no worker answered it within 1s", ".* same identity .*"}},
+		"an error": {behaviour: platform.Behaviour{Refuse: &platform.EventError{Code: "quota", Message: "password=hunter2"}},
+			want: finding{"vm worker", "failed", `a worker answered a status request after .*s: quota: password=\[redacted\]`, "look at the log of .*"}},
+		"malformed":      {behaviour: platform.Behaviour{Payload: []byte(`{}`)}, want: finding{"vm worker", "failed", "a worker answered a status request after .*s: .*malformed.*", ".*"}},
+		"a silent API":   {faults: platform.Faults{Names: status, Stall: true}, want: finding{"vm worker", "failed", "Events did not take a status request: .*", ".*Events API.*"}},
+		"a sick API":     {faults: platform.Faults{Names: status, PublishStatus: 500}, want: finding{"vm worker", "failed", "Events did not take a status request: .*500.*", ".*Events API.*"}},
+		"a refusing API": {faults: platform.Faults{Names: status, PublishStatus: 403}, want: finding{"vm worker", "failed", "Events did not take a status request: .*403.*", "issue a provider token .*"}},
+	} {
+		p.Events.SetFaults(c.faults)
+		c.behaviour.Names = status
+		p.VM.SetBehaviour(c.behaviour)
+		findings, _ := diagnose(t, []string{"BUS_VM_BACKEND=events", "BUS_EVENTS_API_URL=" + p.URL(), "BUS_API_TOKEN=" + p.ProviderToken(), "BUS_VM_TIMEOUT=1s"})
+		require.Len(t, findings[c.want.Name], 1, name)
+		got := findings[c.want.Name][0]
+		require.Equal(t, c.want.Status, got.Status, "%s: %+v", name, got)
+		require.Regexp(t, "^"+c.want.Detail+"$", got.Detail, name)
+		require.Regexp(t, "^"+c.want.Do+"$", got.Do, name)
+		require.Equal(t, "ok", statuses(findings)["events"], name)
+		p.Events.SetFaults(platform.Faults{})
+	}
 }
 
 // What people read is a line for each check.
@@ -177,4 +224,11 @@ func TestDoctorReadsNginx(t *testing.T) {
 		findings, _ := diagnose(t, env, "--addr", "127.0.0.1:8085", "--nginx-conf", short)
 		require.Equal(t, want, statuses(findings)["nginx"], "%+v", findings)
 	}
+}
+
+// failures are the checks that failed.
+func failures(findings map[string][]finding) map[string]string {
+	got := statuses(findings)
+	maps.DeleteFunc(got, func(_, status string) bool { return status != "failed" })
+	return got
 }

@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"crypto/elliptic"
+	"encoding/base64"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -19,6 +22,16 @@ func mintBy(s *hostile.Signer) string {
 	token := s.Token(hostile.GoodClaims(time.Now()))
 	suite.logged.keepOut(token)
 	return token
+}
+
+// otherForm is an ES256 token with the signature (r, n-s) in place of (r, s).
+func otherForm(t *testing.T, token string) string {
+	at := strings.LastIndexByte(token, '.') + 1
+	signature, err := base64.RawURLEncoding.DecodeString(token[at:])
+	require.NoError(t, err)
+	s := new(big.Int).SetBytes(signature[32:])
+	s.Sub(elliptic.P256().Params().N, s).FillBytes(signature[32:])
+	return token[:at] + base64.RawURLEncoding.EncodeToString(signature)
 }
 
 // Tokens of a JWKS work beside HS256 and without it, and those of a key that
@@ -40,6 +53,8 @@ func TestJWKSFile(t *testing.T) {
 		}
 	}
 
+	require.True(t, alone.accepts(t, otherForm(t, mintBy(ec))), "docs/security.md says so")
+
 	token, kept := mintBy(ec), mintBy(ed)
 	require.True(t, alone.accepts(t, token) && both.accepts(t, token))
 	replace(t, file, hostile.JWKS(ed.JWK()))
@@ -48,6 +63,13 @@ func TestJWKSFile(t *testing.T) {
 	require.False(t, alone.accepts(t, token))
 	harness.Eventually(t, "followed without a signal", func() bool { return !both.accepts(t, token) })
 	require.True(t, both.accepts(t, kept))
+
+	replace(t, file, hostile.JWKS(ec.JWK(), hostile.NewSigner("ES256", "e").JWK(), rsa.JWK(`"kid":"r"`), ed.JWK()))
+	alone.hangUp(t)
+	require.True(t, alone.accepts(t, kept) && alone.accepts(t, token), "a repeated kid leaves out one key")
+	require.False(t, alone.accepts(t, mintBy(rsa)))
+	replace(t, file, hostile.JWKS(ed.JWK()))
+	alone.hangUp(t)
 
 	replace(t, file, hostile.JWKS(ec.JWK(), `{"kty":"oct","k":"c2VjcmV0"}`))
 	alone.hangUp(t)

@@ -18,6 +18,8 @@ func TestSecretOfCallersTokens(t *testing.T) {
 	t.Parallel()
 	const a, b, short = "the first secret of this table, 40 bytes", "the second secret of this table, 41 bytes", "dev-secret-b"
 	encoded := base64.StdEncoding.EncodeToString([]byte(a))
+	const mark, comment = "\ufeff", "# a comment that is as long as a secret should be"
+	joined := writeFile(t, "joined", mark+comment+"\r\n"+a+"\r\n"+mark+comment+"\r\n"+mark+b+"\r\n")
 	file := writeFile(t, "secrets", "# rolled\n\n"+b+"\nbase64:"+encoded+"\n")
 	for _, c := range []struct {
 		name          string
@@ -33,6 +35,12 @@ func TestSecretOfCallersTokens(t *testing.T) {
 		{"short", []string{"BUS_VM_JWT_SECRET=" + short}, []string{short}, []string{a}, true},
 		{"the published one", []string{"BUS_VM_JWT_SECRET=" + devSecret}, []string{devSecret}, []string{a}, true},
 		{"a file of two", []string{"BUS_VM_JWT_SECRET_FILE=" + file}, []string{a, b}, []string{encoded, ""}, false},
+		{"byte order marks", []string{"BUS_VM_JWT_SECRET=" + mark + a}, []string{a}, []string{mark + a}, false},
+		{"files with byte order marks, joined", []string{"BUS_VM_JWT_SECRET_FILE=" + joined}, []string{a, b}, []string{comment, mark + comment, mark + b}, false},
+		{"an escape", []string{"BUS_VM_JWT_SECRET=" + a + `\n`}, []string{a + `\n`}, []string{a}, true},
+		{"another, in a file", []string{"BUS_VM_JWT_SECRET_FILE=" + writeFile(t, "escape", a+`\r`+"\r\n")}, []string{a + `\r`}, []string{a}, true},
+		{"a line feed", []string{"BUS_VM_JWT_SECRET=" + a + "\n"}, []string{a + "\n"}, []string{a}, true},
+		{"quotes", []string{`BUS_VM_JWT_SECRET="` + a + `"`}, []string{`"` + a + `"`}, []string{a}, true},
 	} {
 		g := serve(t, append([]string{"BUS_VM_JWT_SECRET="}, c.env...))
 		for want, secrets := range map[string][]string{okStatus: c.good, invalidToken: c.refused} {

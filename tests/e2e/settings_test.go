@@ -129,3 +129,23 @@ func TestSampleFileIsTheDefaults(t *testing.T) {
 	require.Equal(t, "[redacted]", want["jwt"].(map[string]any)["secret"])
 	require.Equal(t, want, values("--config", sample))
 }
+
+// What ships for events mode has readiness wait for the reply streams.
+func TestShippedEventsSettings(t *testing.T) {
+	t.Parallel()
+	shipped, err := os.ReadFile(moduleRoot + "/deploy/debian/config.yaml")
+	require.NoError(t, err)
+	_, block, _ := strings.Cut(string(shipped), "For the real runtime:\n")
+	block, _, _ = strings.Cut(block, "\n# and ")
+	got := run(t, []string{"BUS_VM_JWT_SECRET=" + jwtSecret, "BUS_API_TOKEN=" + providerToken}, "--print-config", "--config", writeFile(t, "events.yaml", strings.ReplaceAll("\n"+block, "\n#   ", "\n")))
+	require.Equal(t, 0, got.Code, got.Stderr)
+	require.Contains(t, got.Stdout, "listener_required: true")
+	for file, line := range map[string]string{
+		"compose.events.yaml":            `BUS_EVENTS_LISTENER_REQUIRED: "1"`,
+		"bus-services/bus/vm/events.yml": "value_from: env:BUS_EVENTS_LISTENER_REQUIRED\n      default: \"true\"",
+	} {
+		text, err := os.ReadFile(moduleRoot + "/deploy/" + file)
+		require.NoError(t, err)
+		require.Contains(t, string(text), line)
+	}
+}

@@ -2,11 +2,16 @@ package e2e
 
 import (
 	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -66,5 +71,47 @@ func every(ctx context.Context, pause time.Duration, do func()) {
 			return
 		case <-tick.C:
 		}
+	}
+}
+
+// Something else than an Events API at its URL is named by what it answers, in
+// the log and by the doctor.
+func TestNoEventsAPIThere(t *testing.T) {
+	t.Parallel()
+	const page = "Down for maintenance, password=hunter2"
+	for name, c := range map[string]struct {
+		kind, body string
+		want       string
+	}{
+		"a page":         {"text/html", "<html>" + page, `"text/html" instead of application/x-ndjson`},
+		"plain text":     {"text/plain", page, `no event stream, it begins "Down for maintenance, password=[redacted]"`},
+		"of no type":     {"", page, `no event stream, it begins "Down for maintenance, password=[redacted]"`},
+		"JSON":           {"application/json", `{"status":"maintenance"}`, `no event stream, it begins "{\"status\":\"maintenance\"}"`},
+		"nothing at all": {"application/x-ndjson", "", "ended the stream"},
+		"hanging up":     {"", "", "closed without an answer"},
+	} {
+		api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if c.kind == "" {
+				w.Header()["Content-Type"] = nil
+				if c.body == "" {
+					panic(http.ErrAbortHandler)
+				}
+			}
+			w.Header().Set("Content-Type", c.kind)
+			_, _ = io.WriteString(w, c.body)
+		}))
+		env := []string{"BUS_VM_BACKEND=events", "BUS_EVENTS_API_URL=" + api.URL, "BUS_API_TOKEN=" + providerJWT(platform.ProviderScope, 48*time.Hour)}
+		g := serve(t, env)
+		var log string
+		harness.Eventually(t, name, func() bool {
+			log = strings.ReplaceAll(g.stderr.String(), `\`, "")
+			return strings.Contains(log, strings.ReplaceAll(c.want, `\`, ""))
+		}, g.stderr)
+		require.NotContains(t, log, "cause=EOF", name)
+		g.stop(t)
+		findings, _ := diagnose(t, env)
+		require.Equal(t, map[string]string{"events": "failed"}, failures(findings), name)
+		require.Contains(t, findings["events"][0].Detail, c.want, name)
+		api.Close()
 	}
 }

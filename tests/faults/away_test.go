@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -66,6 +67,77 @@ func TestReadinessNamesWhatIsMissing(t *testing.T) {
 	r.wantWrite(g, start, http.StatusAccepted, "")
 }
 
+// watchReady probes /readyz until end, and returns each change of its status
+// and when it was seen.
+func (g *gateway) watchReady(end func() bool) (statuses []int, seen []time.Time) {
+	for !end() {
+		if status := g.ready(); len(statuses) == 0 || statuses[len(statuses)-1] != status {
+			statuses, seen = append(statuses, status), append(seen, time.Now())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return statuses, seen
+}
+
+// With BUS_EVENTS_LISTENER_REQUIRED an instance gets no traffic from 2 s after it
+// lost a stream to 2 s after it has them all again. A loss that is shorter, even
+// of all streams, changes nothing.
+func TestReadinessFollowsTheStreams(t *testing.T) {
+	r := newRig(t)
+	g := r.begin(process, r.home(), "BUS_EVENTS_LISTENER_REQUIRED=1")
+	g.awaitReady()
+	during := func(d time.Duration) func() bool {
+		end := time.Now().Add(d)
+		return func() bool { return time.Now().After(end) }
+	}
+	for range 3 {
+		r.Events.CutStreams()
+		statuses, _ := g.watchReady(during(time.Second))
+		assert.Equal(t, []int{http.StatusOK}, statuses, "all streams came back at once")
+		r.connected()
+	}
+
+	r.Events.SetFaults(platform.Faults{Names: allReplies(), ListenStatus: http.StatusInternalServerError})
+	lost := time.Now()
+	r.Events.CutStreams()
+	var back time.Time
+	statuses, seen := g.watchReady(func() bool {
+		if back.IsZero() && time.Since(lost) > 3*time.Second {
+			r.Events.SetFaults(platform.Faults{})
+			back = time.Now()
+		}
+		return !back.IsZero() && time.Since(back) > 4*time.Second
+	})
+	require.Equal(t, []int{http.StatusOK, http.StatusServiceUnavailable, http.StatusOK}, statuses)
+	assert.InDelta(t, 2.25, seen[1].Sub(lost).Seconds(), 0.25)
+	assert.InDelta(t, 2.5, seen[2].Sub(back).Seconds(), 0.5)
+	r.wantWrite(g, start, http.StatusAccepted, "")
+}
+
+// Without it readiness does not look at Events. The start-up line says so, and
+// the operators' page lists the streams all the same.
+func TestReadinessWithoutStreams(t *testing.T) {
+	r := newRig(t)
+	missing := platform.ReplyName(platform.StartRequest)
+	r.Events.SetFaults(platform.Faults{Names: []string{missing}, ListenStatus: http.StatusInternalServerError})
+	for required, want := range map[string]string{
+		"0": "[-] reply streams (readiness does not wait for reply streams: events.listener_required is off): ", "1": "[-] reply streams: ",
+	} {
+		g := r.begin(process, r.home(), "BUS_EVENTS_LISTENER_REQUIRED="+required)
+		var page string
+		require.True(t, eventually(func() bool {
+			page = g.look("/readyz?verbose")
+			return strings.Contains(page, "[-] stream "+missing+": ") && strings.Count(page, "[+] stream ") == len(requests)-1
+		}), page)
+		assert.Contains(t, page, want)
+		off := required == "0"
+		assert.Equal(t, off, g.ready() == http.StatusOK)
+		assert.Equal(t, off, strings.Contains(g.log.all(), "does not wait for reply streams"), g.log)
+		r.wantWrite(g, stop, http.StatusAccepted, "")
+	}
+	r.Events.SetFaults(platform.Faults{})
+}
+
 // With the streams of replies only partly there, a write that would find no
 // reply is refused before billing is asked or anything is recorded, and any
 // other goes on.
@@ -89,7 +161,7 @@ func TestSomeStreamsAreDown(t *testing.T) {
 		}
 		assert.Equal(t, before, r.Events.Accepted(platform.EntitlementRequest), "billing was asked")
 		g.awaitDelivered()
-		g.awaitRows("operations", 1) // the accepted one
+		g.awaitRows("(select 1 as n from operations)", 1) // the accepted one
 		r.Events.SetFaults(platform.Faults{})
 		assert.True(t, eventually(func() bool { return r.write(g, action).status == http.StatusAccepted }), "no %s is accepted any more", action)
 	})

@@ -3,6 +3,7 @@ package faults
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,5 +123,26 @@ func TestBillingWorker(t *testing.T) {
 		if usage, there := usages[name]; there {
 			assert.True(t, string(w.failure().Usage) == usage, "usage %.200s, want %.200s", w.failure().Usage, usage)
 		}
+	}
+}
+
+// Credentials in an integration's own words reach neither callers nor the log,
+// and the words around them stay.
+func TestForeignCredentials(t *testing.T) {
+	r := newRig(t)
+	g := r.gateway()
+	for message, want := range map[string]string{
+		"proxy said Basic ZGF2ZTpjYW5hcnk=":                "proxy said [redacted]",
+		"cannot reach postgres://dave:canary@db/vm, sorry": "cannot reach postgres://[redacted]@db/vm, sorry",
+		"refused: password=canary1 user=dave":              "refused: password=[redacted] user=dave",
+		"sent X-Api-Key: canary-2":                         "sent X-Api-Key: [redacted]",
+		"A valid bearer token is required.":                "A valid bearer token is required.",
+	} {
+		r.vmBehaves(platform.Behaviour{Names: []string{platform.StartRequest}, Refuse: &platform.EventError{Code: "cloud", Message: message}})
+		w := r.wantWrite(g, start, http.StatusBadGateway, "cloud")
+		assert.True(t, strings.HasPrefix(w.failure().Message, want), w.failure().Message)
+	}
+	for _, secret := range []string{"canary", "ZGF2ZTpjYW5hcnk"} {
+		assert.NotContains(t, g.log.all(), secret)
 	}
 }
