@@ -81,7 +81,7 @@ func (n notices) run(ctx context.Context) error {
 const tellTimeout = 100 * time.Millisecond
 
 // tell is false if systemd did not take state in time. Where its socket is gone,
-// or there is none, nobody is to be told.
+// or there is none, there is nothing to tell.
 func tell(state string) bool {
 	address := &net.UnixAddr{Name: os.Getenv("NOTIFY_SOCKET"), Net: "unixgram"}
 	if address.Name == "" {

@@ -51,7 +51,7 @@ func TestReadsAllocateNothing(t *testing.T) {
 	}
 }
 
-// Whoever has no token costs at most eight times as much as the cheapest refusal,
+// A caller without a token costs at most eight times as much as the cheapest refusal,
 // whatever it sends. Of several measurements the least counts: other work only adds.
 func TestRefusalsCostLittle(t *testing.T) {
 	const rounds, requests, times = 20, 300, 8

@@ -142,7 +142,7 @@ func unreadable(err error) *middleware.Error {
 	return errNotHTTP
 }
 
-// faults are the refusals of requests whose framing is in doubt.
+// faults are the refusals of requests whose end is not certain.
 var faults = map[error]*middleware.Error{
 	fastconn.ErrVersion:     middleware.NewError(middleware.CodeVersion, "This server takes only HTTP/1.1."),
 	fastconn.ErrLine:        errNotHTTP,
