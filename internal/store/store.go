@@ -69,9 +69,10 @@ type Store struct {
 	counts counters
 	next   func(state, event) (state, effect) // the table; broken by a test on purpose
 
-	batch    int      // the most calls of the next transaction; of the writer alone
-	writing  *session // likewise
-	migrated bool     // likewise
+	opened   time.Time // by the wall clock, before anything was written
+	batch    int       // the most calls of the next transaction; of the writer alone
+	writing  *session  // likewise
+	migrated bool      // likewise
 	// Of the writer alone as well: inserts into a store in memory, and whether the
 	// last found it full.
 	inserts int
@@ -137,7 +138,7 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	s := &Store{config: config, next: next, batch: maxBatch, wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
+	s := &Store{config: config, next: next, batch: maxBatch, opened: config.Now().Round(0), wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
 	var err error
 	switch {
 	case config.URL != "":

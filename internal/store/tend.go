@@ -72,7 +72,7 @@ func (t *tx) begin() error {
 // tend does what is to be done from time to time. Its errors are told by the
 // writer, and each thing is done again later.
 func (s *Store) tend(ctx context.Context) {
-	was := s.config.Now().Round(0)
+	was := s.opened
 	_, _ = s.Retry(ctx)
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
