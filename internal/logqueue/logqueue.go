@@ -93,11 +93,12 @@ func (w *Writer) run() {
 		for {
 			w.mu.Lock()
 			lines := w.queue
-			w.queue = spare[:0]
-			w.mu.Unlock()
 			if len(lines) == 0 {
+				w.mu.Unlock()
 				break
 			}
+			w.queue = spare[:0] // another buffer than lines
+			w.mu.Unlock()
 			n, err := w.out.Write(lines)
 			w.wrote(err == nil, bytes.Count(lines[n:], newline))
 			if spare = lines; cap(spare) > maxSpare {
