@@ -47,6 +47,7 @@ func tryInsert(t *testing.T, s *Store) error {
 
 // What others put into the ids of their replies reaches no database.
 func TestForeignIDs(t *testing.T) {
+	t.Parallel()
 	s, _ := withPostgres(t)
 	id := uuid.NewString()
 	for _, delivery := range []string{id + ".2147483648", id + ".-1", id + ".+0", id + ".00", id + ".", id, "", "x.0", id + "\x00.0"} {
@@ -60,6 +61,7 @@ func TestForeignIDs(t *testing.T) {
 
 // Many operations past their time, on a slow database, hold up no write for long.
 func TestManyExpireSlowly(t *testing.T) {
+	t.Parallel()
 	s, db := withPostgres(t,
 		`insert into operations (id, action, account, request_id, requested_at, closes_at, records, due_since)
 			select gen_random_uuid()::text, 'stop', 'a', 'r', 1, 2, 1, 1 from generate_series(1, 600)`,
@@ -76,6 +78,7 @@ func TestManyExpireSlowly(t *testing.T) {
 // A database that refuses everything, in whatever words, is told of, and what is kept
 // is written once it does no longer.
 func TestRefusingDatabase(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string][2]string{
 		"a table is missing":  {`alter table operations rename to gone`, `alter table gone rename to operations`},
 		"a column is missing": {`alter table operations rename column sent to gone`, `alter table operations rename column gone to sent`},
@@ -99,6 +102,7 @@ func TestRefusingDatabase(t *testing.T) {
 
 // A store ends in time although a row that it has to write stays locked.
 func TestEndWhileARowIsLocked(t *testing.T) {
+	t.Parallel()
 	config, _ := configFor(t)
 	config.URL = postgres.Database(t)
 	s, err := Open(t.Context(), config)
@@ -128,6 +132,7 @@ func TestEndWhileARowIsLocked(t *testing.T) {
 
 // Sessions that the server has ended are opened again before a caller is refused.
 func TestEndedSession(t *testing.T) {
+	t.Parallel()
 	s, db := withPostgres(t)
 	require.NoError(t, tryInsert(t, s))
 	execute(t, db, `select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend' and datname = current_database()`)

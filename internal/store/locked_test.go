@@ -13,6 +13,7 @@ import (
 
 // A table that is locked for long is told, and /readyz says so.
 func TestLockedForLong(t *testing.T) {
+	t.Parallel()
 	onPostgres(t, func(t *testing.T, config Config) {
 		l := &log{}
 		config.Logger = slog.New(slog.NewTextHandler(l, nil))

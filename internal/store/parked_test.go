@@ -15,6 +15,7 @@ import (
 
 // Many parked records keep no store from taking writes.
 func TestManyParked(t *testing.T) {
+	t.Parallel()
 	onEngines(t, func(t *testing.T, config Config) {
 		if config.URL == "" && config.Dir == "" {
 			t.Skip()

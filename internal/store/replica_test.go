@@ -26,6 +26,7 @@ func onPostgres(t *testing.T, test func(t *testing.T, config Config)) {
 
 // Two replicas get the same stop with the same key at the same time: one publishes.
 func TestKeyOnTwoReplicas(t *testing.T) {
+	t.Parallel()
 	onPostgres(t, func(t *testing.T, config Config) {
 		one := running(t, config)
 		config.Metrics = metrics.NewSet()
@@ -57,6 +58,7 @@ func TestKeyOnTwoReplicas(t *testing.T) {
 
 // A commit that was not confirmed is seen while its operation is given up.
 func TestTakenIDWhileTheInsertCommits(t *testing.T) {
+	t.Parallel()
 	onPostgres(t, func(t *testing.T, config Config) {
 		s := running(t, config)
 		insert(t, s, aWrite(lifecycle.Stop), Lead)
@@ -83,6 +85,7 @@ func TestTakenIDWhileTheInsertCommits(t *testing.T) {
 
 // What leads since it was found past its time has a new one.
 func TestExpireLooksAgain(t *testing.T) {
+	t.Parallel()
 	onPostgres(t, func(t *testing.T, config Config) {
 		s := running(t, config)
 		one, two := joining(), joining()

@@ -21,6 +21,7 @@ import (
 
 // The history is read when something is past its time, not each second of the minute before.
 func TestHistoryIsReadOnce(t *testing.T) {
+	t.Parallel()
 	onEngines(t, func(t *testing.T, config Config) {
 		var reads atomic.Int32
 		config.Timeout, config.LateReply = 0, 0
@@ -38,6 +39,7 @@ func TestHistoryIsReadOnce(t *testing.T) {
 
 // A long history, which is told again, does not keep callers from writing.
 func TestHistoryDoesNotDelayWrites(t *testing.T) {
+	t.Parallel()
 	onEngines(t, func(t *testing.T, config Config) {
 		s := running(t, config)
 		insert(t, s, aWrite(lifecycle.Stop), Lead)
@@ -56,6 +58,7 @@ func TestHistoryDoesNotDelayWrites(t *testing.T) {
 
 // The clock is set back while the store takes no writes.
 func TestClockSetBackWhileAway(t *testing.T) {
+	t.Parallel()
 	config, _ := configFor(t)
 	config.Dir = filepath.Join(t.TempDir(), "data")
 	var offset atomic.Int64
@@ -78,6 +81,7 @@ func TestClockSetBackWhileAway(t *testing.T) {
 
 // A server that refuses the login, or the database, is away.
 func TestServerRefuses(t *testing.T) {
+	t.Parallel()
 	onEngines(t, func(t *testing.T, config Config) {
 		if config.URL == "" {
 			t.Skip()
@@ -112,6 +116,7 @@ func TestServerRefuses(t *testing.T) {
 
 // An account whose records are acknowledged late has all its places back.
 func TestLateAcknowledgementsFreePlaces(t *testing.T) {
+	t.Parallel()
 	config, _ := configFor(t)
 	s := running(t, config)
 	var mu sync.Mutex
@@ -161,6 +166,7 @@ func TestLateAcknowledgementsFreePlaces(t *testing.T) {
 
 // Usage is turned on while an operation is open.
 func TestUsageTurnedOn(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string][2]Records{"none to events": {NoRecords, DeliverRecords}, "events to none": {DeliverRecords, NoRecords}, "events to memory": {DeliverRecords, KeepRecords}} {
 		t.Run(name, func(t *testing.T) {
 			config, _ := configFor(t)
@@ -194,6 +200,7 @@ func TestUsageTurnedOn(t *testing.T) {
 
 // A gateway whose clock is behind that of the database sends again, and closes, in time.
 func TestClockBehindTheDatabase(t *testing.T) {
+	t.Parallel()
 	onEngines(t, func(t *testing.T, config Config) {
 		if config.URL == "" {
 			t.Skip()
@@ -222,6 +229,7 @@ func TestClockBehindTheDatabase(t *testing.T) {
 
 // What waits for a leader that is not there any more has an end all the same.
 func TestLeaderIsGone(t *testing.T) {
+	t.Parallel()
 	onEngines(t, func(t *testing.T, config Config) {
 		s := running(t, config)
 		one, two := joining(), joining()
