@@ -32,7 +32,7 @@ func TestRequestID(t *testing.T) {
 	}
 }
 
-// Ids that are made never repeat, whoever makes them at once.
+// Ids that are made never repeat, however many are made at once.
 func TestRequestIDsAreUnique(t *testing.T) {
 	handler := chainOf(silent)
 	var mu sync.Mutex

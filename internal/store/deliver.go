@@ -93,7 +93,8 @@ func (s *Store) Deliver(ctx context.Context, sender Sender) error {
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-poll.C:
+			case now := <-poll.C:
+				d.forget(now.Add(-2 * retryMax))
 				waiting = false
 			case <-s.wakeDelivery:
 				waiting = false
@@ -131,6 +132,18 @@ func (d *delivery) claim(after string) (last string, more bool) {
 		last = "" // all had their turn; the store tells of an error itself
 	}
 	return last, true
+}
+
+// forget forgets accounts that have failed and not been tried since before: what they
+// had waiting has been delivered by another process.
+func (d *delivery) forget(before time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, a := range d.accounts {
+		if a.sending == 0 && a.until.Before(before) {
+			delete(d.accounts, name)
+		}
+	}
 }
 
 // room is how many more records of an account may be on their way.
@@ -238,7 +251,7 @@ func (d *delivery) send(op Operation) {
 	if answer != nil && d.ctx.Err() != nil {
 		return // cut short
 	}
-	_ = s.do(context.WithoutCancel(d.ctx), call{order: "0" + op.ID, patient: true, kept: true}, func(t *tx) error {
+	_ = s.do(context.WithoutCancel(d.ctx), call{order: "0" + op.ID, delayed: true, kept: true}, func(t *tx) error {
 		switch {
 		case answer == nil:
 			_, err := t.acknowledge(op.ID, op.sent, false)

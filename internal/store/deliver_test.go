@@ -191,3 +191,14 @@ func TestLateAcknowledgement(t *testing.T) {
 		eventually(t, func() bool { return allDelivered(t, s, w.ID) }, "both count as delivered")
 	})
 }
+
+// An account whose records another process delivers is not remembered for ever.
+func TestForgottenAccounts(t *testing.T) {
+	now := time.Now()
+	d := &delivery{accounts: map[string]*account{
+		"rests": {failing: true, until: now}, "sends": {failing: true, sending: 1}, "gone": {failing: true, until: now.Add(-time.Hour)},
+	}}
+	d.forget(now.Add(-time.Minute))
+	assert.Len(t, d.accounts, 2)
+	assert.NotContains(t, d.accounts, "gone")
+}

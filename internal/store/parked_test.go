@@ -17,9 +17,6 @@ import (
 func TestManyParked(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, config Config) {
-		if config.URL == "" && config.Dir == "" {
-			t.Skip()
-		}
 		l := &log{}
 		config.Logger = slog.New(slog.NewTextHandler(l, nil))
 		first := running(t, config)
@@ -54,5 +51,5 @@ func TestManyParked(t *testing.T) {
 		_, err = s.Retry(t.Context())
 		assert.NoError(t, err)
 		assert.NotContains(t, l.String(), "does not take writes")
-	})
+	}, "SQLite", "PostgreSQL")
 }

@@ -84,7 +84,8 @@ func (t *tx) send(op Operation) (dueAt int64) {
 	return t.now
 }
 
-// dueAccounts returns at most $2 accounts after $1 that have records due at $3. It is a loose scan of the index: a step for each account, whatever it has waiting.
+// dueAccounts returns at most $2 accounts after $1 that have records due at $3. It is
+// a loose scan of the index: a step for each account, whatever it has waiting.
 const dueAccounts = `with recursive heads (account) as (
 		select min(account) from operations where sent < records and account > $1
 		union all

@@ -15,15 +15,6 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
-func onPostgres(t *testing.T, test func(t *testing.T, config Config)) {
-	onEngines(t, func(t *testing.T, config Config) {
-		if config.URL == "" {
-			t.Skip()
-		}
-		test(t, config)
-	})
-}
-
 // Two replicas get the same stop with the same key at the same time: one publishes.
 func TestKeyOnTwoReplicas(t *testing.T) {
 	t.Parallel()

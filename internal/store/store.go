@@ -87,8 +87,8 @@ type Store struct {
 	mu           sync.Mutex
 	ran, closed  bool
 	queue        []*call
-	urgent       int       // calls in queue that are not patient
-	patientSince time.Time // of the first of a queue of patient calls
+	urgent       int       // calls in queue that are not delayed
+	delayedSince time.Time // of the first of a queue of delayed calls
 	underWay     int       // operations of this process between Requested and Ended
 	gathering    time.Time // since when a transaction waits for more of them
 	cause        error     // why the last transaction failed; nil while the store takes writes
@@ -482,7 +482,7 @@ func (s *Store) Acknowledged(id string, replayed bool) {
 			return
 		}
 	}
-	s.keep(call{order: "0" + operation, patient: true}, func(t *tx) error {
+	s.keep(call{order: "0" + operation, delayed: true}, func(t *tx) error {
 		_, err := t.acknowledge(operation, position, false)
 		return err
 	})

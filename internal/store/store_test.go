@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -19,26 +20,33 @@ import (
 
 func TestMain(m *testing.M) { postgres.Main(m) }
 
-// onEngines runs the conformance suite on every engine; open makes a store of
-// its own each time.
-func onEngines(t *testing.T, test func(t *testing.T, config Config)) {
+// onEngines runs a test on every engine, or on those named; each has a store of its
+// own.
+func onEngines(t *testing.T, test func(t *testing.T, config Config), only ...string) {
 	config := func(t *testing.T) Config {
 		return Config{
 			Records: DeliverRecords, Timeout: 30 * time.Second, LateReply: 2 * time.Minute, Keep: 720 * time.Hour,
 			Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Now: time.Now,
 		}
 	}
-	t.Run("memory", func(t *testing.T) { test(t, config(t)) })
-	t.Run("SQLite", func(t *testing.T) {
-		c := config(t)
-		c.Dir = t.TempDir()
-		test(t, c)
-	})
-	t.Run("PostgreSQL", func(t *testing.T) {
-		c := config(t)
-		c.URL = postgres.Database(t)
-		test(t, c)
-	})
+	for name, place := range map[string]func(*testing.T, *Config){
+		"memory":     func(*testing.T, *Config) {},
+		"SQLite":     func(t *testing.T, c *Config) { c.Dir = t.TempDir() },
+		"PostgreSQL": func(t *testing.T, c *Config) { c.URL = postgres.Database(t) },
+	} {
+		if len(only) == 0 || slices.Contains(only, name) {
+			t.Run(name, func(t *testing.T) {
+				c := config(t)
+				place(t, &c)
+				test(t, c)
+			})
+		}
+	}
+}
+
+func onPostgres(t *testing.T, test func(t *testing.T, config Config)) {
+	t.Helper()
+	onEngines(t, test, "PostgreSQL")
 }
 
 // running opens a store and runs it until the test ends.

@@ -16,9 +16,9 @@ const (
 	pruneEvery = time.Minute
 	// historyTimeout bounds a reading of the history.
 	historyTimeout = time.Minute
-	// historyPatience is how long an operation past its time stays open while the
+	// historyGrace is how long an operation past its time stays open while the
 	// history cannot be read.
-	historyPatience = 10 * time.Minute
+	historyGrace = 10 * time.Minute
 	// some is how many rows one transaction closes or deletes.
 	some = 500
 	// memoryOperations bounds a store in memory.
@@ -164,7 +164,7 @@ func (s *Store) close(ctx context.Context) {
 		return
 	}
 	if s.history(ctx) != nil { // which says so itself
-		old, err := s.list(ctx, `where outcome = '' and closes_at <= `+s.now()+` - $1 limit 1`, historyPatience.Microseconds())
+		old, err := s.list(ctx, `where outcome = '' and closes_at <= `+s.now()+` - $1 limit 1`, historyGrace.Microseconds())
 		if err != nil || len(old) == 0 {
 			return
 		}

@@ -82,10 +82,7 @@ func TestClockSetBackWhileAway(t *testing.T) {
 // A server that refuses the login, or the database, is away.
 func TestServerRefuses(t *testing.T) {
 	t.Parallel()
-	onEngines(t, func(t *testing.T, config Config) {
-		if config.URL == "" {
-			t.Skip()
-		}
+	onPostgres(t, func(t *testing.T, config Config) {
 		s := running(t, config)
 		w := aWrite(lifecycle.Start)
 		insert(t, s, w, Lead)
@@ -201,10 +198,7 @@ func TestUsageTurnedOn(t *testing.T) {
 // A gateway whose clock is behind that of the database sends again, and closes, in time.
 func TestClockBehindTheDatabase(t *testing.T) {
 	t.Parallel()
-	onEngines(t, func(t *testing.T, config Config) {
-		if config.URL == "" {
-			t.Skip()
-		}
+	onPostgres(t, func(t *testing.T, config Config) {
 		config.Now = func() time.Time { return time.Now().Add(-10 * time.Minute) }
 		config.Timeout, config.LateReply = 0, 0
 		s := running(t, config)

@@ -16,9 +16,10 @@ type call struct {
 	order string
 	// do may run several times; the caller gets what the last time returned.
 	do func(*tx) (any, error)
-	// patient calls wait for others to share their transaction with.
-	patient bool
-	// kept calls are repeated until the store takes them, whoever waits.
+	// delayed calls wait for others to share their transaction with.
+	delayed bool
+	// kept calls are repeated until the store takes them, whether a caller
+	// waits or not.
 	kept bool
 
 	state callState
@@ -51,8 +52,8 @@ const (
 	// one otherwise, and a commit costs the same for one as for all.
 	crowd     = 32
 	gatherFor = 8 * time.Millisecond
-	// patience is how long a patient call waits for others.
-	patience = 100 * time.Millisecond
+	// commitDelay is how long a delayed call waits for others to share its commit.
+	commitDelay = 100 * time.Millisecond
 	// probeEvery is how often a store that failed is tried again, with so many bytes.
 	probeEvery = time.Second
 	probeBytes = 64 << 10
@@ -137,7 +138,7 @@ func (s *Store) enqueue(c *call) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, s.cause)
 	}
 	s.queue = append(s.queue, c)
-	if !c.patient {
+	if !c.delayed {
 		s.urgent++
 	}
 	wake(s.wakeWriter)
@@ -161,7 +162,7 @@ func (s *Store) write(ctx context.Context) {
 			if !ending || s.Healthy() == nil && time.Now().Before(last) {
 				continue
 			}
-			wait = patience
+			wait = commitDelay
 		}
 		if ending && (len(batch) == 0 || time.Now().After(last)) {
 			s.giveUp()
@@ -214,11 +215,11 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 		return nil, time.Hour
 	}
 	if s.urgent == 0 && len(s.queue) < maxBatch && !hurry {
-		if wait := time.Until(s.patientSince.Add(patience)); wait > 0 && !s.patientSince.IsZero() {
+		if wait := time.Until(s.delayedSince.Add(commitDelay)); wait > 0 && !s.delayedSince.IsZero() {
 			return nil, wait
-		} else if s.patientSince.IsZero() {
-			s.patientSince = time.Now()
-			return nil, patience
+		} else if s.delayedSince.IsZero() {
+			s.delayedSince = time.Now()
+			return nil, commitDelay
 		}
 	}
 	if s.underWay >= crowd && 2*s.urgent < s.underWay && s.cause == nil && !hurry {
@@ -240,11 +241,11 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 		return true
 	})
 	if len(batch) == 0 {
-		return nil, patience
+		return nil, commitDelay
 	}
-	s.urgent, s.patientSince = 0, time.Time{}
+	s.urgent, s.delayedSince = 0, time.Time{}
 	for _, c := range s.queue {
-		if !c.patient {
+		if !c.delayed {
 			s.urgent++
 		}
 	}
@@ -391,16 +392,16 @@ func (s *Store) finish(batch []*call, results []result, err error) {
 			s.answer(c, results[i])
 		case passes && (c.kept || !c.left):
 			c.state = queued // again: who held the lock goes on, or is ended by the database
-			c.patient = c.kept
+			c.delayed = c.kept
 			if c.kept && len(batch) == 1 {
 				c.rests = time.Now().Add(probeEvery)
 			}
 			s.queue = append(s.queue, c)
-			if !c.patient {
+			if !c.delayed {
 				s.urgent++
 			}
 		case c.kept && faultOf(err) != refused:
-			c.state, c.patient = queued, true // locks that others hold are not waited for in a loop
+			c.state, c.delayed = queued, true // locks that others hold are not waited for in a loop
 			s.queue = append(s.queue, c)
 			s.answer(c, unconfirmed)
 		default:
