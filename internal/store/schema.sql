@@ -47,7 +47,7 @@ create index operations_account on operations (account, seq);
 create index operations_leader on operations (leader) where leader <> '';
 create index operations_reached on operations (provider, seq) where reached_at > 0;
 create index operations_ended on operations (ended_at) where ended_at > 0;
-create index operations_due on operations (account, due_at, due_since, records, sent) where sent < records and parked = '';
+create index operations_due on operations (account, due_at, due_since, records, sent) where sent < records;
 create index operations_parked on operations (due_at) where parked <> '';
 
 create table keys (

@@ -178,15 +178,16 @@ func (s *Store) close(ctx context.Context) {
 	}
 }
 
+const figures = `select coalesce(sum(records - sent), 0), (select count(*) from operations where parked <> ''), coalesce(min(due_since), 0)
+	from operations where sent < records`
+
 // measure takes the figures; those of the database stay as they were while it does
 // not answer.
 func (s *Store) measure(ctx context.Context) {
 	damaged := len(s.files.damaged())
 	var now Stats
 	var oldest int64
-	err := s.read(ctx, func(scan func(...any) error) error { return scan(&now.Waiting, &now.Parked, &oldest) },
-		`select coalesce(sum(records - sent), 0), (select count(*) from operations where parked <> ''), coalesce(min(due_since), 0)
-		from operations where sent < records`)
+	err := s.read(ctx, func(scan func(...any) error) error { return scan(&now.Waiting, &now.Parked, &oldest) }, figures)
 	if err != nil {
 		now, oldest = s.Stats(), 0
 	}
