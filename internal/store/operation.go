@@ -337,17 +337,34 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 	return op, err
 }
 
-// fan gives the end of a leader to all that wait for it, or are unknown with it.
+// fan gives the end of a leader to all that wait for it, or are unknown with it; in
+// one statement, since there may be thousands.
 func (t *tx) fan(leader string, e event) error {
-	ids, err := t.strings(`select id from operations where leader = $1 and leader <> '' and (outcome = '' or outcome = $2) order by seq`, leader, lifecycle.Unknown)
 	if e == expired {
 		e = leaderExpired
 	}
-	for _, id := range ids {
-		_, endErr := t.end(id, e, End{})
-		err = errors.Join(err, endErr)
+	keep := t.store.config.Records == KeepRecords
+	for from, was := range map[state]lifecycle.Outcome{joined: "", unknown: lifecycle.Unknown} {
+		to, _ := t.store.next(from, e)
+		if to == from {
+			continue
+		}
+		var accepted int64
+		if outcome(to, e) == lifecycle.Accepted {
+			accepted = t.now
+		}
+		n, err := t.exec(`update operations set outcome = $3, corrected = $4, ended_at = $5, accepted_at = $6, duration_ms = 0,
+			unknown_at = case when $4 = 1 then ended_at else 0 end, unknown_ms = case when $4 = 1 then duration_ms else 0 end,
+			due_since = case when sent = records and $7 = 0 then $5 else due_since end, due_at = case when sent = records and $7 = 0 then $5 else due_at end,
+			sent = sent + case when records > 0 then $7 else 0 end, records = records + case when records > 0 then 1 else 0 end
+			where leader = $1 and leader <> '' and outcome = $2`,
+			leader, was, outcome(to, e), number(to == corrected), t.now, accepted, number(keep))
+		if err != nil {
+			return err
+		}
+		t.left = t.left || n > 0 && !keep
 	}
-	return err
+	return nil
 }
 
 // decide is rows 14 to 16, for an operation whose leader was not sent and whose

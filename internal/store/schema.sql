@@ -44,7 +44,7 @@ create unique index operations_slot on operations (slot) where slot = 1;
 create index operations_open on operations (closes_at) where outcome = '';
 create index operations_unknown on operations (ended_at) where outcome = 'unknown';
 create index operations_account on operations (account, seq);
-create index operations_leader on operations (leader) where leader <> '';
+create index operations_leader on operations (leader, account) where leader <> '';
 create index operations_reached on operations (provider, seq) where reached_at > 0;
 create index operations_ended on operations (ended_at) where ended_at > 0;
 create index operations_due on operations (account, due_at, due_since, records, sent) where sent < records;

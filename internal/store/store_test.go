@@ -346,3 +346,28 @@ func BenchmarkInsert(b *testing.B) {
 		}
 	}
 }
+
+// Thousands wait for one start. Its end is theirs in one transaction, which has its
+// time like any other.
+func TestManyJoin(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		leader := joining()
+		insert(t, s, leader, Lead)
+		insert(t, s, joining(), Joined)
+		const many = 10_000
+		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
+			_, err := t.exec(`insert into operations (id, action, account, requested_at, closes_at, leader, joined, records, due_since, due_at)
+				with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < $2)
+				select cast(n as text), 'start', cast(n as text), $3, $3, $1, 1, 1, $3, $3 from numbers`, leader.ID, many, t.now)
+			return err
+		}))
+		op, err := s.Reply(t.Context(), leader.ID, true, End{})
+		require.NoError(t, err)
+		require.Equal(t, lifecycle.Accepted, op.Outcome)
+		var ended, records int
+		require.NoError(t, s.read(t.Context(), func(scan func(...any) error) error { return scan(&ended, &records) },
+			`select count(*), sum(records) from operations where outcome = 'accepted' and leader = $1`, leader.ID))
+		require.Equal(t, []int{many + 1, 2 * (many + 1)}, []int{ended, records})
+	}, "SQLite", "PostgreSQL")
+}
