@@ -15,28 +15,6 @@ import (
 //go:embed page.tmpl
 var page string
 
-// document is the part of OpenCLI 0.1 that the page shows.
-type document struct {
-	Info     struct{ Title, Version, Summary, Description string }
-	Commands []struct {
-		Name, Summary, Usage string
-		Options              []struct {
-			Name, Description, ValueName, Default, Group string
-			Aliases                                      []string
-		}
-		Examples  []struct{ Summary, Command string }
-		ExitCodes []struct {
-			Code        int
-			Description string
-		}
-	}
-	Metadata struct {
-		Environment struct {
-			Variables []struct{ Name, Description, Default string }
-		} `json:"io.busdk.environment"`
-	}
-}
-
 func main() {
 	if len(os.Args) != 2 {
 		fmt.Fprintln(os.Stderr, "usage: bus-api-provider-vm help --format opencli | manpage DATE")
@@ -49,19 +27,16 @@ func main() {
 }
 
 func render(in io.Reader, out io.Writer, date string) error {
-	var d struct {
-		document
-		Date string
-	}
-	if err := json.NewDecoder(in).Decode(&d.document); err != nil {
+	document := map[string]any{}
+	if err := json.NewDecoder(in).Decode(&document); err != nil {
 		return fmt.Errorf("read the OpenCLI document: %w", err)
 	}
-	d.Date = date
+	document["date"] = date
 	t, err := template.New("page").Funcs(template.FuncMap{"roff": roff}).Parse(page)
 	if err != nil {
 		return err
 	}
-	return t.Execute(out, d)
+	return t.Execute(out, document)
 }
 
 // roff spells text so that it is shown as it is: a hyphen stays one that can be

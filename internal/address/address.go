@@ -3,11 +3,14 @@
 package address
 
 import (
+	"context"
 	"net"
+	"net/http"
 	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // UnixPrefix marks a unix socket: unix:/path/to.sock.
@@ -75,6 +78,21 @@ func split(addr string) (host, port string) {
 		host = ip.String()
 	}
 	return host, strings.TrimLeft(port, "0")
+}
+
+// Client asks what listens on addr, whatever the host of an URL, on a fresh
+// connection each time.
+func Client(addr string, timeout time.Duration) *http.Client {
+	network, target := "tcp", addr
+	if path, isUnix := Socket(addr); isUnix {
+		network, target = "unix", path
+	}
+	return &http.Client{Timeout: timeout, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, target)
+		},
+	}}
 }
 
 // GroupID is the number of a group that a unix socket may be given to; it may

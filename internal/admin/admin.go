@@ -39,11 +39,10 @@ const (
 type Config struct {
 	Metrics *metrics.Set
 	Checks  []Check
-	// Documents are further JSON documents, by path.
-	Documents map[string]func() (any, error)
-	// Commands change something, by path, for POST; arg is the parameter of that
-	// name. They return nil for what is not there. Browsers may not call them.
-	Commands map[string]func(ctx context.Context, arg string) (any, error)
+	// Endpoints show or change something, by method and path, and answer with JSON;
+	// arg is the parameter of that name. They return nil for what is not there. The
+	// pages of a browser may not POST.
+	Endpoints map[string]Endpoint
 	// Pprof turns /debug/pprof/ on. Profiles show the inside of the process.
 	Pprof bool
 	// Logger gets what net/http has to say.
@@ -56,6 +55,9 @@ type Check struct {
 	Ready func() error // nil when met, else why not
 	Shown bool         // and no more: no condition of readiness
 }
+
+// Endpoint is one of Config.Endpoints.
+type Endpoint func(ctx context.Context, arg string) (any, error)
 
 // Serve serves on l until ctx ends, then cuts the connections and returns when
 // the last of them is done. A profile that is being taken ends early.
@@ -99,17 +101,8 @@ func (c Config) handler() http.Handler {
 	mux.HandleFunc("GET /metrics", c.metrics)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answerOK(w, http.StatusOK) })
 	mux.HandleFunc("GET /readyz", c.ready)
-	for path, read := range c.Documents {
-		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
-			document, err := read()
-			answerResult(w, document, err)
-		})
-	}
-	for path, do := range c.Commands {
-		mux.Handle("POST "+path, http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			result, err := do(r.Context(), r.URL.Query().Get("arg"))
-			answerResult(w, result, err)
-		})))
+	for pattern, endpoint := range c.Endpoints {
+		mux.Handle(pattern, http.NewCrossOriginProtection().Handler(endpoint))
 	}
 	if c.Pprof {
 		mux.Handle("/debug/pprof/", http.DefaultServeMux)
@@ -138,8 +131,8 @@ func (c Config) ready(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, lines)
 }
 
-func answerResult(w http.ResponseWriter, result any, err error) {
-	switch {
+func (e Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch result, err := e(r.Context(), r.URL.Query().Get("arg")); {
 	case err != nil:
 		answer(w, http.StatusInternalServerError, map[string]string{"error": err.Error()})
 	case result == nil:

@@ -116,8 +116,8 @@ func TestHealth(t *testing.T) {
 func TestDocuments(t *testing.T) {
 	var broken error
 	report := store.Report{Waiting: 3, DamagedFiles: []string{"f"}, ParkedRecords: []store.Parked{}}
-	r := serve(t, admin.Config{Documents: map[string]func() (any, error){
-		"/debug/store": func() (any, error) { return report, broken },
+	r := serve(t, admin.Config{Endpoints: map[string]admin.Endpoint{
+		"GET /debug/store": func(context.Context, string) (any, error) { return report, broken },
 	}})
 	assert.JSONEq(t, `{"waiting_records":3,"parked_records":0,"oldest_record_age_seconds":0,"damaged_files":["f"],
 		"parked":[]}`, r.ask(t, "GET", "/debug/store").Body)
@@ -152,8 +152,8 @@ func TestEndCutsConnections(t *testing.T) {
 // Serve returns after the last of its handlers, not before.
 func TestEndWaitsForHandlers(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
-	r := serve(t, admin.Config{Documents: map[string]func() (any, error){
-		"/debug/usage": func() (any, error) {
+	r := serve(t, admin.Config{Endpoints: map[string]admin.Endpoint{
+		"GET /debug/usage": func(context.Context, string) (any, error) {
 			close(entered)
 			<-release
 			return nil, nil

@@ -228,7 +228,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 
 	// 6. The listener for operators, which shows all of the above.
 	if adminListener != nil {
-		operators := admin.Config{Metrics: a.metrics, Pprof: c.Admin.Pprof, Logger: a.logger, Checks: a.checks, Documents: documents(operations), Commands: usageCommands(operations, a.logger)}
+		operators := admin.Config{Metrics: a.metrics, Pprof: c.Admin.Pprof, Logger: a.logger, Checks: a.checks, Endpoints: endpoints(operations, a.logger)}
 		a.add(func(ctx context.Context) error { return admin.Serve(ctx, adminListener, operators) })
 	}
 

@@ -65,14 +65,3 @@ func (a *app) openStore(ctx context.Context, client *events.Client) (*store.Stor
 }
 
 var errStoreDown = errors.New("the operations store does not take writes; the log says why")
-
-// documents are what operators may read of the store.
-func documents(operations *store.Store) map[string]func() (any, error) {
-	return map[string]func() (any, error){
-		"/debug/store": func() (any, error) { return operations.Report(context.Background()) },
-		"/debug/usage": func() (any, error) {
-			records, err := operations.LatestRecords(context.Background())
-			return map[string]any{"records": records}, err
-		},
-	}
-}

@@ -7,36 +7,42 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/busdk/bus-api-provider-vm/internal/address"
+	"github.com/busdk/bus-api-provider-vm/internal/admin"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/store"
 )
 
 const (
-	usagePath = "/usage/" // of the admin listener, then the command
+	usagePath = "/usage/" // of the admin listener, then the command, for POST
 	// usageTimeout bounds a command.
 	usageTimeout = 30 * time.Second
 )
 
-// usageCommands are what operators may do with parked usage records.
-func usageCommands(operations *store.Store, logger *slog.Logger) map[string]func(ctx context.Context, arg string) (any, error) {
-	return map[string]func(context.Context, string) (any, error){
-		usagePath + "list": func(ctx context.Context, _ string) (any, error) {
+// endpoints are what operators may see of the store, and do with parked usage
+// records.
+func endpoints(operations *store.Store, logger *slog.Logger) map[string]admin.Endpoint {
+	return map[string]admin.Endpoint{
+		"GET /debug/store": func(ctx context.Context, _ string) (any, error) { return operations.Report(ctx) },
+		"GET /debug/usage": func(ctx context.Context, _ string) (any, error) {
+			records, err := operations.LatestRecords(ctx)
+			return map[string]any{"records": records}, err
+		},
+		"POST " + usagePath + "list": func(ctx context.Context, _ string) (any, error) {
 			parked, err := operations.Parked(ctx, store.MaxListed)
 			return map[string]any{"parked": append([]store.Parked{}, parked...)}, err
 		},
-		usagePath + "retry": func(ctx context.Context, _ string) (any, error) {
+		"POST " + usagePath + "retry": func(ctx context.Context, _ string) (any, error) {
 			n, err := operations.Retry(ctx)
 			return map[string]any{"retried": n}, err
 		},
-		usagePath + "drop": func(ctx context.Context, eventID string) (any, error) {
+		"POST " + usagePath + "drop": func(ctx context.Context, eventID string) (any, error) {
 			known, err := operations.Drop(ctx, eventID)
 			if err != nil || !known {
 				return nil, err
@@ -71,7 +77,7 @@ func ManageUsage(ctx context.Context, c *config.Config, logTo io.Writer, command
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- operations.Run(ctx) }()
-	result, err := usageCommands(operations, logger)[usagePath+command](ctx, eventID)
+	result, err := endpoints(operations, logger)["POST "+usagePath+command](ctx, eventID)
 	stop()
 	if err = errors.Join(err, <-ended); err == nil && result == nil {
 		err = fmt.Errorf("no parked record has the event id %q", eventID)
@@ -83,22 +89,12 @@ func ManageUsage(ctx context.Context, c *config.Config, logTo io.Writer, command
 }
 
 // askService has the running service carry a command out.
-func askService(ctx context.Context, address, command, eventID string) (json.RawMessage, error) {
-	network, where := "tcp", address
-	if path, unix := strings.CutPrefix(address, "unix:"); unix {
-		network, where = "unix", path
-	}
-	client := http.Client{Timeout: usageTimeout, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, where)
-		},
-	}}
+func askService(ctx context.Context, addr, command, eventID string) (json.RawMessage, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://admin"+usagePath+command+"?arg="+url.QueryEscape(eventID), nil)
 	if err != nil {
 		return nil, err
 	}
-	reply, err := client.Do(request)
+	reply, err := address.Client(addr, usageTimeout).Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("the service holds the data directory, and its admin listener does not answer: %w", err)
 	}
@@ -110,7 +106,7 @@ func askService(ctx context.Context, address, command, eventID string) (json.Raw
 	case reply.StatusCode == http.StatusNotFound:
 		return nil, fmt.Errorf("no parked record has the event id %q", eventID)
 	case reply.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("the admin listener on %s answers %s: %s", address, reply.Status, text)
+		return nil, fmt.Errorf("the admin listener on %s answers %s: %s", addr, reply.Status, text)
 	}
 	return text, nil
 }

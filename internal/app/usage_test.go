@@ -51,7 +51,7 @@ func service(t *testing.T, c *config.Config, socket string, n int) (end func()) 
 		func() error { return s.Run(ctx) },
 		func() error { return s.Deliver(ctx, refusing{}) },
 		func() error {
-			return admin.Serve(ctx, listener, admin.Config{Metrics: metrics.NewSet(), Logger: logger, Commands: usageCommands(s, logger)})
+			return admin.Serve(ctx, listener, admin.Config{Metrics: metrics.NewSet(), Logger: logger, Endpoints: endpoints(s, logger)})
 		},
 	}
 	ended := make(chan error)

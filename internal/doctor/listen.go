@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,17 +91,7 @@ func taken(path string) error {
 
 // answersLive asks for /livez as any probe would.
 func answersLive(addr string) bool {
-	network, target := "tcp", addr
-	if path, isUnix := address.Socket(addr); isUnix {
-		network, target = "unix", path
-	}
-	client := http.Client{Timeout: liveTimeout, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, target)
-		},
-	}}
-	reply, err := client.Get("http://localhost/livez")
+	reply, err := address.Client(addr, liveTimeout).Get("http://localhost/livez")
 	if err != nil {
 		return false
 	}
