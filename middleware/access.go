@@ -19,21 +19,28 @@ const (
 	ScopeWrite = "vm:write"
 )
 
+// forCaller has handle take the requests of authenticated callers, and refuses all
+// others.
+func forCaller(handle func(c *fiber.Ctx, caller *Identity) error) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		if caller := CallerIdentity(c); caller != nil {
+			return handle(c, caller)
+		}
+		return errMissingToken
+	}
+}
+
 // RequireScope refuses a caller whose token does not hold exactly scope, with
 // 403 insufficient_access. It stands behind Authenticator.Handler.
 func RequireScope(scope string) fiber.Handler {
 	refusal := challenge(CodeInsufficientAccess, "scope",
 		realm+`, error="insufficient_scope", scope="`+scope+`"`, "The token lacks the scope "+scope+".")
-	return func(c *fiber.Ctx) error {
-		id := CallerIdentity(c)
-		if id == nil {
-			return errMissingToken
-		}
-		if !slices.Contains(id.Scopes, scope) {
+	return forCaller(func(c *fiber.Ctx, caller *Identity) error {
+		if !slices.Contains(caller.Scopes, scope) {
 			return refusal
 		}
 		return c.Next()
-	}
+	})
 }
 
 const canonicalUUID = 36 // characters of the 8-4-4-4-12 form (RFC 9562 §4)
@@ -43,16 +50,12 @@ var errNoAccount = NewError(CodeInsufficientAccess, "The subject of this token i
 // RequireAccount refuses a caller whose subject is no UUID with 403: billing
 // and usage know accounts by nothing else.
 func RequireAccount() fiber.Handler {
-	return func(c *fiber.Ctx) error {
-		id := CallerIdentity(c)
-		if id == nil {
-			return errMissingToken
-		}
-		if len(id.Subject) != canonicalUUID || uuid.Validate(id.Subject) != nil {
+	return forCaller(func(c *fiber.Ctx, caller *Identity) error {
+		if len(caller.Subject) != canonicalUUID || uuid.Validate(caller.Subject) != nil {
 			return errNoAccount
 		}
 		return c.Next()
-	}
+	})
 }
 
 // EntitlementChecker asks billing whether an account may use a scope now. It
@@ -66,20 +69,16 @@ type EntitlementChecker func(ctx context.Context, account, scope string) error
 // are required; a timeout of 0 would refuse everything.
 func RequireEntitlement(check EntitlementChecker, scope string, timeout time.Duration, set *metrics.Set) fiber.Handler {
 	answers := newCounters(set, `bus_vm_entitlement_answers_total{result=%q}`, "allowed", "denied", "unanswered", "failed")
-	return func(c *fiber.Ctx) error {
-		id := CallerIdentity(c)
-		if id == nil {
-			return errMissingToken
-		}
+	return forCaller(func(c *fiber.Ctx, caller *Identity) error {
 		ctx, cancel := context.WithTimeout(c.UserContext(), timeout)
-		err := check(ctx, id.Subject, scope)
+		err := check(ctx, caller.Subject, scope)
 		cancel()
 		answers.of(entitlement(err)).Inc()
 		if err != nil {
 			return err
 		}
 		return c.Next()
-	}
+	})
 }
 
 // entitlement says in one word what billing answered.

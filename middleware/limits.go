@@ -42,12 +42,8 @@ const limitedSubjects = 16384
 // them at once, and refuses more with 429. It stands behind the authentication.
 func LimitSubject(perSecond int) fiber.Handler {
 	limiters := otter.Must(&otter.Options[string, *rate.Limiter]{MaximumSize: limitedSubjects})
-	return func(c *fiber.Ctx) error {
-		id := CallerIdentity(c)
-		if id == nil {
-			return errMissingToken
-		}
-		limiter, _ := limiters.ComputeIfAbsent(id.Subject, func() (*rate.Limiter, bool) {
+	return forCaller(func(c *fiber.Ctx, caller *Identity) error {
+		limiter, _ := limiters.ComputeIfAbsent(caller.Subject, func() (*rate.Limiter, bool) {
 			return rate.NewLimiter(rate.Limit(perSecond), perSecond), false
 		})
 		now := time.Now()
@@ -57,7 +53,7 @@ func LimitSubject(perSecond int) fiber.Handler {
 			return &Error{Code: CodeTooManyRequests, Message: "This account acts too often.", RetryAfter: wait}
 		}
 		return c.Next()
-	}
+	})
 }
 
 const (
@@ -94,18 +90,14 @@ func NewWriteLimit(places int) *WriteLimit {
 func (l *WriteLimit) Handler(urgent bool) fiber.Handler {
 	refusal := Unavailable(busyRetryAfter, "Too many operations are under way.", nil)
 	refusal.Reason = reasonBusy
-	return func(c *fiber.Ctx) error {
-		id := CallerIdentity(c)
-		if id == nil {
-			return errMissingToken
-		}
-		h := holder{id.Subject, urgent}
+	return forCaller(func(c *fiber.Ctx, caller *Identity) error {
+		h := holder{caller.Subject, urgent}
 		if !l.take(h) {
 			return refusal
 		}
 		defer l.give(h)
 		return c.Next()
-	}
+	})
 }
 
 func (l *WriteLimit) take(h holder) bool {

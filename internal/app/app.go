@@ -68,7 +68,7 @@ type app struct {
 	auth    *middleware.Authenticator
 
 	stop    context.CancelFunc // begins the end
-	notices notices            // for systemd
+	systemd systemd
 
 	parts  []func(context.Context) error // each runs until its context ends, which is no error
 	last   []func(context.Context) error // likewise, but ends after all parts and requests, which write to it
@@ -100,7 +100,7 @@ func (a *app) require(name string, ready func() error) {
 // log may end.
 func Serve(ctx context.Context, c *config.Config, env cli.Env) error {
 	signal.Ignore(syscall.SIGPIPE)
-	a := &app{config: c, latest: c, metrics: metrics.NewSet(), notices: make(notices, 16)}
+	a := &app{config: c, latest: c, metrics: metrics.NewSet(), systemd: dialSystemd()}
 	ctx, a.stop = context.WithCancel(ctx)
 	defer a.stop()
 	a.logger, a.level = newLogger(c, env.Log)
@@ -149,7 +149,7 @@ func (a *app) leftBehind() string {
 }
 
 func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
-	a.add(a.notices.run)
+	a.add(a.systemd.run)
 
 	// 1. Changed files and SIGHUP are followed before anything reads those files,
 	// so that no change is missed. With --dev a hangup ends the gateway.
@@ -251,9 +251,9 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 // If a part fails, the server drains all the same and the failure is returned.
 func (a *app) run(ctx context.Context, api *server.Server, listener net.Listener) error {
 	defer runtime.KeepAlive(make([]byte, heapBallast))
-	a.notify(daemon.SdNotifyReady)
+	a.systemd.notify(daemon.SdNotifyReady)
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
-	defer context.AfterFunc(ctx, func() { a.notify(daemon.SdNotifyStopping); stopServing() })()
+	defer context.AfterFunc(ctx, func() { a.systemd.notify(daemon.SdNotifyStopping); stopServing() })()
 	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBehind()
 

@@ -39,8 +39,8 @@ func (a *app) followed() []string {
 // says what those of the others would; a bad token of the provider is told once
 // the settings are right.
 func (a *app) reload() error {
-	a.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
-	defer a.notify(daemon.SdNotifyReady)
+	a.systemd.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+	defer a.systemd.notify(daemon.SdNotifyReady)
 	next, err := a.latest.Reload()
 	if err == nil {
 		a.adopt(next)

@@ -45,79 +45,73 @@ func inheritSockets() (api, admin net.Listener, err error) {
 	return api, admin, nil
 }
 
-// notices wait here for systemd, whose socket may be full: a state that it never
-// learns of, such as READY=1, makes it end the service. In order, therefore, and
+// systemd is told on one socket that stays open: callers may take all other
+// files. That socket may be full, and a state that systemd never learns of, such
+// as READY=1, makes it end the service: states wait here, in order, and are told
 // as often as it takes.
-type notices chan string
+type systemd struct {
+	conn   *net.UnixConn // nil where there is nothing to tell
+	states chan string
+}
 
-func (a *app) notify(state string) {
+func dialSystemd() systemd {
+	s := systemd{states: make(chan string, 16)}
+	if path := os.Getenv("NOTIFY_SOCKET"); path != "" {
+		s.conn, _ = net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	}
+	return s
+}
+
+func (s systemd) notify(state string) {
 	select {
-	case a.notices <- state:
+	case s.states <- state:
 	default: // systemd has taken nothing for many reloads
 	}
 }
 
-// run passes notices on until ctx ends; what is left then, once each.
-func (n notices) run(ctx context.Context) error {
+// run passes states on until ctx ends; what is left then, once each.
+func (s systemd) run(ctx context.Context) error {
 	for {
 		select {
-		case state := <-n:
-			for !tell(state) && ctx.Err() == nil {
+		case state := <-s.states:
+			for !s.tell(state) && ctx.Err() == nil {
 			}
 		case <-ctx.Done():
-			for {
-				select {
-				case state := <-n:
-					tell(state)
-				default:
-					return nil
-				}
+			for len(s.states) > 0 {
+				s.tell(<-s.states)
 			}
+			return nil
 		}
 	}
 }
 
-// tellTimeout bounds handing one notice to systemd.
+// tellTimeout bounds handing one state to systemd.
 const tellTimeout = 100 * time.Millisecond
 
-// tell is false if systemd did not take state in time. Where its socket is gone,
-// or there is none, there is nothing to tell.
-func tell(state string) bool {
-	address := &net.UnixAddr{Name: os.Getenv("NOTIFY_SOCKET"), Net: "unixgram"}
-	if address.Name == "" {
+// tell is false if systemd did not take state in time.
+func (s systemd) tell(state string) bool {
+	if s.conn == nil {
 		return true
 	}
-	c, err := net.DialUnix(address.Net, nil, address)
-	if err != nil {
-		return true
-	}
-	defer c.Close()
-	_ = c.SetWriteDeadline(time.Now().Add(tellTimeout))
-	_, err = c.Write([]byte(state))
+	_ = s.conn.SetWriteDeadline(time.Now().Add(tellTimeout))
+	_, err := s.conn.Write([]byte(state))
 	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // feedWatchdog tells systemd that the service is alive, twice as often as
 // WatchdogSec= asks for, until ctx ends. It stops telling while alive says no,
-// so that systemd restarts a service that hangs. Its socket stays open: callers
-// may take all other files.
-func feedWatchdog(ctx context.Context, alive func() bool) error {
+// so that systemd restarts a service that hangs.
+func (s systemd) feedWatchdog(ctx context.Context, alive func() bool) error {
 	interval, err := daemon.SdWatchdogEnabled(false)
-	var systemd *net.UnixConn
-	if err == nil && interval > 0 {
-		systemd, err = net.DialUnix("unixgram", nil, &net.UnixAddr{Name: os.Getenv("NOTIFY_SOCKET"), Net: "unixgram"})
-	}
-	if err != nil || systemd == nil {
+	if err != nil || interval <= 0 {
 		<-ctx.Done()
 		return nil
 	}
-	defer systemd.Close()
 	tick := time.NewTicker(interval / 2)
 	defer tick.Stop()
 	for {
 		if alive() {
-			_ = systemd.SetWriteDeadline(time.Now().Add(interval / 2))
-			_, _ = systemd.Write([]byte(daemon.SdNotifyWatchdog)) // if it is lost, the next may not be
+			s.tell(daemon.SdNotifyWatchdog) // if it is lost, the next may not be
 		}
 		select {
 		case <-ctx.Done():
@@ -156,5 +150,5 @@ func (a *app) watchdog(api *server.Server) func(context.Context) error {
 		}
 		return true
 	}
-	return func(ctx context.Context) error { return feedWatchdog(ctx, alive) }
+	return func(ctx context.Context) error { return a.systemd.feedWatchdog(ctx, alive) }
 }

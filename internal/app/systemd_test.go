@@ -33,10 +33,13 @@ func TestWatchdogIsFedOnlyWhileAlive(t *testing.T) {
 	t.Setenv("WATCHDOG_USEC", "20000")
 	var asked atomic.Int32
 	ctx, cancel := context.WithCancel(t.Context())
+	s := dialSystemd()
+	require.NotNil(t, s.conn)
+	defer s.conn.Close()
 	done := make(chan error)
 	revive := make(chan struct{})
 	go func() {
-		done <- feedWatchdog(ctx, func() bool {
+		done <- s.feedWatchdog(ctx, func() bool {
 			count := asked.Add(1)
 			if count == 2 {
 				close(revive)
@@ -46,7 +49,7 @@ func TestWatchdogIsFedOnlyWhileAlive(t *testing.T) {
 	}()
 	require.Equal(t, "WATCHDOG=1", next())
 	<-revive
-	tell(daemon.SdNotifyStopping) // stands for the message that was not sent
+	s.tell(daemon.SdNotifyStopping) // stands for the message that was not sent
 	require.Equal(t, "STOPPING=1", next())
 	require.Equal(t, "WATCHDOG=1", next())
 	cancel()
