@@ -83,14 +83,13 @@ func RequireEntitlement(check EntitlementChecker, scope string, timeout time.Dur
 
 // entitlement says in one word what billing answered.
 func entitlement(err error) string {
-	var answer *backend.Error
+	answer, known := errors.AsType[*backend.Error](err)
 	switch {
 	case err == nil:
 		return "allowed"
-	case !errors.As(err, &answer):
-	case answer.Kind == backend.Denied:
+	case known && answer.Kind == backend.Denied:
 		return "denied"
-	case answer.Kind == backend.Unavailable:
+	case known && answer.Kind == backend.Unavailable:
 		return "unanswered"
 	}
 	return "failed"

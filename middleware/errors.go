@@ -109,16 +109,11 @@ func (e *Error) Unwrap() error { return e.Cause }
 // *backend.Error by its kind, and any other into an internal error that keeps
 // err as its cause.
 func AsError(err error) *Error {
-	if e, ok := err.(*Error); ok { // as nearly all are
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	var e *Error
-	if errors.As(err, &e) {
-		return e
-	}
-	var b *backend.Error
-	if errors.As(err, &b) {
-		e = &Error{Type: b.Type, Message: b.Message, Denial: b.Denial, Cause: b.Cause}
+	if b, ok := errors.AsType[*backend.Error](err); ok {
+		e := &Error{Type: b.Type, Message: b.Message, Denial: b.Denial, Cause: b.Cause}
 		switch b.Kind {
 		case backend.Unavailable:
 			e.Code, e.RetryAfter = CodeUnavailable, retryAfter

@@ -152,10 +152,16 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 	a.add(a.systemd.run)
 
 	// 1. Changed files and SIGHUP are followed before anything reads those files,
-	// so that no change is missed. With --dev a hangup ends the gateway.
-	if c.Dev {
-		a.add(until(env.Hangup))
+	// so that no change is missed. With --dev the terminal may be gone: it ends.
+	if hangup := env.Hangup; c.Dev {
 		env.Hangup = nil
+		a.add(func(ctx context.Context) error {
+			select {
+			case <-hangup:
+			case <-ctx.Done():
+			}
+			return nil
+		})
 	}
 	a.follow(env.Hangup)
 

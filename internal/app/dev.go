@@ -1,11 +1,9 @@
 package app
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/token"
@@ -42,15 +40,4 @@ TOKEN=%s
 
 `, jwt, curl, base, routes.StatusPath, routes.StartPath, routes.StopPath)
 	return err
-}
-
-// until ends a service with --dev whose terminal is gone.
-func until(hangup <-chan os.Signal) func(context.Context) error {
-	return func(ctx context.Context) error {
-		select {
-		case <-hangup:
-		case <-ctx.Done():
-		}
-		return nil
-	}
 }

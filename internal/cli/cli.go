@@ -63,7 +63,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 		return ExitOK
 	}
 	fmt.Fprintf(env.Stderr, "%s: %v\n", Name, err)
-	if usage := (*config.Error)(nil); errors.As(err, &usage) {
+	if _, usage := errors.AsType[*config.Error](err); usage {
 		about := Name
 		if line.command.Name != Name {
 			about += " " + line.command.Name

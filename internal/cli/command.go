@@ -64,17 +64,10 @@ var exitCodes = []map[string]any{
 	{"code": ExitUsage, "description": "Wrong flags, environment or file."},
 }
 
-// described is what commands returns; each option has a whole setting in it.
-var described struct {
-	sync.Once
-	commands []command
-}
-
 // commands lists serving first; it has no name of its own on the command line.
-func commands() []command {
-	described.Do(func() { described.commands = describe() })
-	return described.commands
-}
+var commands func() []command
+
+func init() { commands = sync.OnceValue(describe) } // some of them look at the list
 
 func describe() []command {
 	everything := func(string) bool { return true }

@@ -75,8 +75,7 @@ func runDoctor(ctx context.Context, l *line, env Env) error {
 	if err == nil {
 		report, err = env.Examine(ctx, c, l.text("--nginx-conf"))
 	}
-	var wrong *config.Error
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*config.Error](err); ok {
 		for _, problem := range wrong.Problems {
 			report.Checks = append(report.Checks, doctor.Check{
 				Name: "settings", Status: doctor.Failed, Detail: problem.String(), Do: "correct it; nothing else was looked at",

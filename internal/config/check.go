@@ -123,7 +123,7 @@ func (c *Config) checkSecrets(purpose, instead string) {
 		return
 	}
 	secrets, err := c.JWTSecrets()
-	if wrong := (*Error)(nil); errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*Error](err); ok {
 		c.origin.refuse(wrong.Problems[0].Key, "%s", wrong.Problems[0].Text)
 	}
 	c.Warnings = append(c.Warnings, c.SecretWarnings(secrets)...)
@@ -153,7 +153,7 @@ func (c *Config) checkStore() {
 	}
 	address, err := c.StoreURL()
 	c.Warnings = append(c.Warnings, oddText(at.Key, address.Reveal())...)
-	if wrong := (*Error)(nil); errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*Error](err); ok {
 		c.origin.refuse(wrong.Problems[0].Key, "%s", wrong.Problems[0].Text)
 	}
 }

@@ -46,19 +46,23 @@ func (s Service) events(ctx context.Context, r *Report) {
 		})
 	}
 	all.Wait()
-	closed := map[string][]string{} // why, by what to do about it
+	closed := map[string]map[string][]string{} // streams, by what to do about them and why
 	for i, err := range failures {
 		if err != nil {
-			do := remedy(err, newToken)
-			if bad && do == newToken {
-				do = "" // one cause, which has been told
+			do, why := remedy(err, newToken), strings.ReplaceAll(events.Clean(err.Error()), s.Replies[i], "it")
+			if closed[do] == nil {
+				closed[do] = map[string][]string{}
 			}
-			closed[do] = append(closed[do], strings.ReplaceAll(events.Clean(err.Error()), s.Replies[i], "it")+"\x00"+s.Replies[i])
+			closed[do][why] = append(closed[do][why], s.Replies[i])
 		}
 	}
 	for _, do := range slices.Sorted(maps.Keys(closed)) {
-		if do != "" {
-			r.fail("events", byReason(closed[do]), do)
+		var reasons []string
+		for _, why := range slices.Sorted(maps.Keys(closed[do])) {
+			reasons = append(reasons, strings.Join(closed[do][why], ", ")+": "+why)
+		}
+		if !bad || do != newToken { // one cause, which has been told
+			r.fail("events", strings.Join(reasons, "; "), do)
 		}
 	}
 	compareClocks(r, attempts)
@@ -98,11 +102,11 @@ func (s Service) worker(ctx context.Context, r *Report, token secret.String, new
 	took := time.Since(began).Round(10 * time.Microsecond).String()
 	stop()
 	<-ended // its error is that of the request as well
-	var own *events.RemoteError
+	_, answered := errors.AsType[*events.RemoteError](err)
 	switch {
 	case err == nil:
 		r.ok(name, "a status request came back through Events in "+took+": "+state)
-	case errors.As(err, &own):
+	case answered:
 		r.fail(name, did+took+": "+err.Error(), "look at the log of the worker (the integration that answers for the machine)")
 	case errors.Is(err, events.ErrMalformed):
 		r.fail(name, did+took+": "+err.Error(), "use releases of the worker and of this service that fit each other")
@@ -112,23 +116,6 @@ func (s Service) worker(ctx context.Context, r *Report, token secret.String, new
 	default:
 		r.fail(name, "Events did not take a status request: "+err.Error()+", after "+took, remedy(err, newToken))
 	}
-}
-
-// byReason lists streams that do not open, each with why, those of one reason
-// together.
-func byReason(failures []string) string {
-	streams, reasons := map[string][]string{}, []string{}
-	for _, failure := range failures {
-		why, stream, _ := strings.Cut(failure, "\x00")
-		if streams[why] == nil {
-			reasons = append(reasons, why)
-		}
-		streams[why] = append(streams[why], stream)
-	}
-	for i, why := range reasons {
-		reasons[i] = strings.Join(streams[why], ", ") + ": " + why
-	}
-	return strings.Join(reasons, "; ")
 }
 
 // inspectToken looks at the expiry and scopes of a token, and reports whether it
@@ -163,9 +150,9 @@ func inspectToken(r *Report, token secret.String, need []string, newToken string
 
 // remedy is what to do about a stream that does not open.
 func remedy(err error, newToken string) string {
-	var refused *events.RefusedError
+	refused, answered := errors.AsType[*events.RefusedError](err)
 	switch {
-	case !errors.As(err, &refused):
+	case !answered:
 		return "start the Events API, or correct --events-url; this machine must be able to connect to it"
 	case refused.Status == http.StatusUnauthorized || refused.Status == http.StatusForbidden:
 		return newToken

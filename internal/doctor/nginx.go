@@ -89,10 +89,11 @@ func (s Service) place(r *Report, at place) {
 	// nginx closes a resting connection before the provider does, so that no
 	// request meets a connection that is being closed.
 	for _, up := range at.upstreams {
-		rest := cmp.Or(up.inForce["keepalive_timeout"], defaultTimeout)
-		if up.inForce["keepalive"] != "" && nginxTime(rest) >= s.Server.IdleTimeout {
+		inForce := settings{}.within(up.block)
+		rest := cmp.Or(inForce["keepalive_timeout"], defaultTimeout)
+		if inForce["keepalive"] != "" && nginxTime(rest) >= s.Server.IdleTimeout {
 			r.warn(nginx, fmt.Sprintf("upstream %s: keepalive_timeout %s is not below server.idle_timeout (%s): a request may meet a connection that is being closed",
-				up.name, rest, s.Server.IdleTimeout), fmt.Sprintf("set keepalive_timeout %ds;, or raise server.idle_timeout", max(1, int((s.Server.IdleTimeout-margin).Seconds()))))
+				up.args[0], rest, s.Server.IdleTimeout), fmt.Sprintf("set keepalive_timeout %ds;, or raise server.idle_timeout", max(1, int((s.Server.IdleTimeout-margin).Seconds()))))
 		}
 	}
 }

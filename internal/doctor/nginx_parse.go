@@ -91,7 +91,7 @@ func flatten(block []directive, outer settings, location string) (all []statemen
 // for.
 type place struct {
 	statement
-	upstreams []upstream
+	upstreams []directive
 	uri       string // what stands behind the host of proxy_pass, in the place of the location's path
 }
 
@@ -110,13 +110,6 @@ func (p place) losesPath() bool {
 		}
 	}
 	return p.uri != right || words[1] != "=" && strings.Contains(p.args[0], "$")
-}
-
-// upstream is a group of servers, or a single one that proxy_pass names.
-type upstream struct {
-	name    string
-	servers []string
-	inForce settings
 }
 
 var proxyTarget = regexp.MustCompile(`^https?://(unix:[^:]+|[^/]+):?(.*)`)
@@ -146,7 +139,9 @@ func findPlaces(text, addr string) (found []place) {
 		at := place{statement: s, uri: target[2]}
 		for _, host := range hosts(all, target[1]) {
 			up := findUpstream(all, host)
-			if slices.ContainsFunc(up.servers, func(server string) bool { return sameListener(server, addr) }) {
+			if slices.ContainsFunc(up.block, func(d directive) bool {
+				return d.name == "server" && len(d.args) > 0 && sameListener(d.args[0], addr)
+			}) {
 				at.upstreams = append(at.upstreams, up)
 			}
 		}
@@ -174,21 +169,14 @@ func hosts(all []statement, host string) (values []string) {
 	return values
 }
 
-// findUpstream is the upstream of that name, or the server.
-func findUpstream(all []statement, host string) upstream {
+// findUpstream is the upstream of that name, or one of a single server.
+func findUpstream(all []statement, host string) directive {
 	for _, s := range all {
-		if s.name != "upstream" || !slices.Equal(s.args, []string{host}) {
-			continue
+		if s.name == "upstream" && slices.Equal(s.args, []string{host}) {
+			return s.directive
 		}
-		up := upstream{name: host, inForce: settings{}.within(s.block)}
-		for _, d := range s.block {
-			if d.name == "server" && len(d.args) > 0 {
-				up.servers = append(up.servers, d.args[0])
-			}
-		}
-		return up
 	}
-	return upstream{name: host, servers: []string{host}}
+	return directive{"upstream", []string{host}, []directive{{name: "server", args: []string{host}}}}
 }
 
 // sameListener reports a server of nginx that is addr. Of a TCP address the port
