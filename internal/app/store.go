@@ -2,9 +2,20 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/address"
+	"github.com/busdk/bus-api-provider-vm/internal/admin"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/store"
@@ -65,3 +76,95 @@ func (a *app) openStore(ctx context.Context, client *events.Client) (*store.Stor
 }
 
 var errStoreDown = errors.New("the operations store does not take writes; the log says why")
+
+const (
+	usagePath = "/usage/" // of the admin listener, then the command, for POST
+	// usageTimeout bounds a command.
+	usageTimeout = 30 * time.Second
+)
+
+// endpoints are what operators may see of the store, and do with parked usage
+// records.
+func endpoints(operations *store.Store, logger *slog.Logger) map[string]admin.Endpoint {
+	return map[string]admin.Endpoint{
+		"GET /debug/store": func(ctx context.Context, _ string) (any, error) { return operations.Report(ctx) },
+		"GET /debug/usage": func(ctx context.Context, _ string) (any, error) {
+			records, err := operations.LatestRecords(ctx)
+			return map[string]any{"records": records}, err
+		},
+		"POST " + usagePath + "list": func(ctx context.Context, _ string) (any, error) {
+			parked, err := operations.Parked(ctx, store.MaxListed)
+			return map[string]any{"parked": append([]store.Parked{}, parked...)}, err
+		},
+		"POST " + usagePath + "retry": func(ctx context.Context, _ string) (any, error) {
+			n, err := operations.Retry(ctx)
+			return map[string]any{"retried": n}, err
+		},
+		"POST " + usagePath + "drop": func(ctx context.Context, eventID string) (any, error) {
+			known, err := operations.Drop(ctx, eventID)
+			if err != nil || !known {
+				return nil, err
+			}
+			logger.Warn("audit: an operator dropped a usage record; it will not be billed", "event_id", eventID)
+			return map[string]any{"dropped": eventID}, nil
+		},
+	}
+}
+
+// ManageUsage carries out a command on the parked records of the store that c
+// names, and returns its result as JSON. A data directory that the service holds
+// is reached by its admin listener.
+func ManageUsage(ctx context.Context, c *config.Config, logTo io.Writer, command, eventID string) (json.RawMessage, error) {
+	if c.Usage.Backend != config.Events {
+		return nil, config.Refuse("usage.backend", "no usage records are delivered with these settings")
+	}
+	logger, _ := newLogger(c, logTo)
+	operations, err := store.Open(ctx, store.Config{
+		URL: c.Store.URL.Reveal(), Dir: c.DataDir, Keep: c.Store.Keep, Records: store.DeliverRecords, Idle: true,
+		Logger: logger, Metrics: metrics.NewSet(),
+	})
+	if errors.Is(err, store.ErrInUse) {
+		if c.Admin.Addr == "" {
+			return nil, fmt.Errorf("%w; or set its --admin-addr, through which this works while it runs", err)
+		}
+		return askService(ctx, c.Admin.Addr, command, eventID)
+	} else if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithTimeout(ctx, usageTimeout)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- operations.Run(ctx) }()
+	result, err := endpoints(operations, logger)["POST "+usagePath+command](ctx, eventID)
+	stop()
+	if err = errors.Join(err, <-ended); err == nil && result == nil {
+		err = fmt.Errorf("no parked record has the event id %q", eventID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(result)
+}
+
+// askService has the running service carry a command out.
+func askService(ctx context.Context, addr, command, eventID string) (json.RawMessage, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://admin"+usagePath+command+"?arg="+url.QueryEscape(eventID), nil)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := address.Client(addr, usageTimeout).Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("the service holds the data directory, and its admin listener does not answer: %w", err)
+	}
+	defer reply.Body.Close()
+	text, err := io.ReadAll(reply.Body)
+	switch {
+	case err != nil:
+		return nil, err
+	case reply.StatusCode == http.StatusNotFound:
+		return nil, fmt.Errorf("no parked record has the event id %q", eventID)
+	case reply.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("the admin listener on %s answers %s: %s", addr, reply.Status, text)
+	}
+	return text, nil
+}

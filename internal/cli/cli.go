@@ -82,7 +82,7 @@ func (l *line) run(ctx context.Context, env Env) (err error) {
 		return printHelp(env.Stdout, l.command)
 	case l.on("--version"):
 		return runVersion(ctx, l, env)
-	case (l.unknown || l.command.keep == nil) && len(l.wrong.Problems) > 0:
+	case l.command.keep == nil && len(l.wrong.Problems) > 0:
 		return l.wrong.OrNil() // commands that read settings report them with it
 	}
 	if dir := l.text("--chdir"); dir != "" {

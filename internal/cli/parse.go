@@ -17,7 +17,6 @@ type line struct {
 	given    map[string]string // texts of flags by name, with its dashes
 	operands []string          // behind the command
 	wrong    config.Error
-	unknown  bool // there is no such command: what the settings say does not matter
 }
 
 // parse reads flags in front of the command and behind it alike. Everything
@@ -55,7 +54,7 @@ func parse(args []string) *line {
 	case len(l.operands) > 0 && len(l.wrong.Problems) == 0:
 		_, unknown := commandNamed(l.operands[0])
 		l.wrong.Add("", "", "%s", unknown)
-		l.unknown = true
+		l.command.keep = nil // what the settings say does not matter
 	}
 	if extra := l.operands[min(len(l.operands), len(l.command.Arguments)):]; len(extra) > 0 && len(l.wrong.Problems) == 0 {
 		l.wrong.Add("", "", "unexpected argument %q", extra[0])
