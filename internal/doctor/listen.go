@@ -41,14 +41,13 @@ func (s Service) listener(r *Report, name, addr string, socket config.Socket) {
 		r.ok(name, addr+" is in use by a service that is alive, probably this one")
 		return
 	}
+	tried, place := addr, path
 	if isUnix {
 		if err := taken(path); err != nil {
 			r.fail(name, err.Error(), "end it, or choose another address")
 			return
 		}
-	}
-	tried, place := addr, path
-	if isUnix { // beside its place: the service may be starting, and listen there
+		// Beside its place: the service may be starting, and listen there.
 		place = filepath.Join(filepath.Dir(path), fmt.Sprintf(".doctor%x", rand.Uint32()))
 		tried = address.UnixPrefix + place
 	}
