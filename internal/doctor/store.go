@@ -20,8 +20,9 @@ const (
 	// with their records take about 200 MB.
 	spaceUnwise = 256 << 20
 	spaceBroken = 16 << 20
-	// syncUnwise is a sync that callers would feel: a start waits for two.
-	syncUnwise = 100 * time.Millisecond
+	// waitUnwise is a sync or an answer that callers would feel: a start waits for
+	// several.
+	waitUnwise = 100 * time.Millisecond
 )
 
 // unfitDisks are those where files are gone with the machine, or where locks and
@@ -57,7 +58,7 @@ func (s Service) dataDir(_ context.Context, r *Report) {
 		r.fail(dataDirectory, err.Error(), "make "+dir+" a directory that is writable for the user of the service, free space on its disk, or choose another --data-dir")
 		return
 	}
-	if took > syncUnwise {
+	if took > waitUnwise {
 		r.warn(dataDirectory, fmt.Sprintf("a sync takes %s, and a start or stop waits for several", took.Round(time.Millisecond)), "choose a faster disk for --data-dir")
 	}
 	free := uint64(disk.Bavail) * uint64(disk.Bsize)
@@ -102,8 +103,6 @@ const (
 	database = "database"
 	// oldestPostgres is as PostgreSQL counts: 15.0.
 	oldestPostgres = 150000
-	// answerUnwise is an answer that callers would feel: a start waits for several.
-	answerUnwise = 100 * time.Millisecond
 )
 
 // database asks the PostgreSQL that the store URL names, if there is one.
@@ -140,7 +139,7 @@ func judgeDatabase(r *Report, found store.Survey) {
 		r.fail(database, "synchronous_commit is off: what was confirmed may be lost", "turn synchronous_commit on for this user or database")
 	case found.Standbys == "":
 		r.warn(database, "it has no synchronous standby: a failover may lose operations that were confirmed", "set synchronous_standby_names, if there is a standby")
-	case found.Took > answerUnwise:
+	case found.Took > waitUnwise:
 		r.warn(database, fmt.Sprintf("an answer takes %s, and a start or stop waits for several", found.Took.Round(time.Millisecond)), "bring the database nearer")
 	}
 }
