@@ -39,9 +39,7 @@ const (
 type Config struct {
 	Metrics *metrics.Set
 	Checks  []Check
-	// Endpoints show or change something, by method and path, and answer with JSON;
-	// arg is the parameter of that name. They return nil for what is not there. The
-	// pages of a browser may not POST.
+	// Endpoints are by method and path, such as `GET /debug/store`.
 	Endpoints map[string]Endpoint
 	// Pprof turns /debug/pprof/ on. Profiles show the inside of the process.
 	Pprof bool
@@ -56,7 +54,9 @@ type Check struct {
 	Shown bool         // and no more: no condition of readiness
 }
 
-// Endpoint is one of Config.Endpoints.
+// Endpoint shows or changes something, and returns what is answered as JSON, nil
+// for what is not there; arg is the parameter of that name. Pages that a browser
+// shows may not POST.
 type Endpoint func(ctx context.Context, arg string) (any, error)
 
 // Serve serves on l until ctx ends, then cuts the connections and returns when

@@ -152,18 +152,19 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 	a.add(a.systemd.run)
 
 	// 1. Changed files and SIGHUP are followed before anything reads those files,
-	// so that no change is missed. With --dev the terminal may be gone: it ends.
-	if hangup := env.Hangup; c.Dev {
-		env.Hangup = nil
+	// so that no change is missed. With --dev a hangup ends the gateway.
+	hangup := env.Hangup
+	if c.Dev {
+		hangup = nil
 		a.add(func(ctx context.Context) error {
 			select {
-			case <-hangup:
+			case <-env.Hangup:
 			case <-ctx.Done():
 			}
 			return nil
 		})
 	}
-	a.follow(env.Hangup)
+	a.follow(hangup)
 
 	// 2. Keys for callers' tokens. Those from a URL come later, and /readyz waits.
 	if err := a.authenticate(); err != nil {

@@ -88,7 +88,8 @@ func (s systemd) run(ctx context.Context) error {
 // tellTimeout bounds handing one state to systemd.
 const tellTimeout = 100 * time.Millisecond
 
-// tell is false if systemd did not take state in time.
+// tell is false if systemd did not take state in time. Where its socket is gone,
+// or there is none, there is nothing to tell.
 func (s systemd) tell(state string) bool {
 	if s.conn == nil {
 		return true
