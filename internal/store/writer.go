@@ -260,11 +260,12 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 // run writes the calls of a batch in one transaction; one by one where locks of
 // others, or one of the calls, kept all from being written.
 func (s *Store) run(batch []*call) {
+	began := time.Now()
 	results, err := s.transact(batch)
 	// A database that is far away takes less in its time.
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.batch = max(1, len(batch)/2)
-	} else if err == nil {
+	} else if err == nil && time.Since(began) < callTimeout/4 {
 		s.batch = min(maxBatch, 2*s.batch)
 	}
 	if err != nil && faultOf(err) <= passing && len(batch) > 1 {
