@@ -12,6 +12,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -84,7 +85,16 @@ func launch(t testing.TB) *Server {
 		}
 		t.Skip("no PostgreSQL on this machine: apt-get install postgresql")
 	}
-	s := &Server{t: t, bin: filepath.Dir(found[len(found)-1])}
+	s := place(t, filepath.Dir(found[len(found)-1]))
+	s.tool("initdb", "-D", s.data, "-U", "bus", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	s.Run()
+	return s
+}
+
+// place is where a server may run.
+func place(t testing.TB, bin string) *Server {
+	t.Helper()
+	s := &Server{t: t, bin: bin}
 	var err error
 	s.data, err = os.MkdirTemp("", "postgres-") // that of t is for its user alone
 	require.NoError(t, err)
@@ -96,14 +106,46 @@ func launch(t testing.TB) *Server {
 		require.NoError(t, os.Chown(s.data, uid, gid))
 		s.asUser = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
-	out, err := s.command("initdb", "-D", s.data, "-U", "bus", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").CombinedOutput()
-	require.NoError(t, err, "%s", out)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	s.port = l.Addr().(*net.TCPAddr).Port
 	require.NoError(t, l.Close())
-	s.Run()
 	return s
+}
+
+// Standby runs a standby of s until the test ends, which each commit of s waits for.
+func (s *Server) Standby() *Server {
+	s.t.Helper()
+	standby := place(s.t, s.bin)
+	s.t.Cleanup(standby.remove)
+	s.tool("pg_basebackup", "-D", standby.data, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "bus", "-R", "-c", "fast", "--no-sync")
+	standby.Run()
+	db, err := sql.Open("pgx", s.url("postgres"))
+	require.NoError(s.t, err)
+	defer db.Close()
+	for _, statement := range []string{"alter system set synchronous_standby_names = '*'", "select pg_reload_conf()"} {
+		_, err = db.Exec(statement)
+		require.NoError(s.t, err)
+	}
+	require.Eventually(s.t, func() bool {
+		var synchronous int
+		return db.QueryRow("select count(*) from pg_stat_replication where sync_state = 'sync'").Scan(&synchronous) == nil && synchronous == 1
+	}, startTimeout, 20*time.Millisecond, "the standby follows")
+	return standby
+}
+
+// Promote makes the standby of s, which is gone, the primary.
+func (s *Server) Promote() { s.t.Helper(); s.tool("pg_ctl", "promote", "-w", "-D", s.data) }
+
+// Either is the URL of a database on s or on other, whichever takes writes.
+func (s *Server) Either(other *Server, database string) string {
+	return fmt.Sprintf("postgres://bus@127.0.0.1:%d,127.0.0.1:%d%s&target_session_attrs=read-write", s.port, other.port, database[strings.LastIndexByte(database, '/'):])
+}
+
+func (s *Server) tool(name string, args ...string) {
+	s.t.Helper()
+	out, err := s.command(name, args...).CombinedOutput()
+	require.NoError(s.t, err, "%s", out)
 }
 
 func (s *Server) command(name string, args ...string) *exec.Cmd {

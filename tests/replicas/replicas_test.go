@@ -1,6 +1,7 @@
 package replicas
 
 import (
+	"database/sql"
 	"net/http"
 	"testing"
 	"time"
@@ -129,6 +130,51 @@ func TestDatabaseAway(t *testing.T) {
 				assert.Equal(t, http.StatusAccepted, write.status, write)
 			}
 		})
+	}
+}
+
+// The primary dies under load and its standby, which each commit has waited for, takes
+// over: what was confirmed is there, and what was not is told so.
+func TestFailover(t *testing.T) {
+	t.Parallel()
+	primary := postgres.Start(t)
+	standby := primary.Standby()
+	r := newRig(t, primary, 1)
+	either := primary.Either(standby, r.url)
+	for i, g := range r.gateways {
+		g.stop()
+		r.gateways[i] = r.launch(i, "BUS_VM_STORE_URL="+either)
+		r.gateways[i].awaitReady()
+	}
+	write := func(n int) (answers []<-chan *call) {
+		for range n {
+			for _, g := range r.gateways {
+				answers = append(answers, r.behind(g, start))
+			}
+		}
+		return answers
+	}
+	before := write(5)
+	for _, answer := range before {
+		require.Equal(t, http.StatusAccepted, (<-answer).status)
+	}
+	r.VM.SetBehaviour(platform.Behaviour{Delay: time.Second})
+	during := write(20)
+	r.awaitCount(len(during), `select count(*) from operations where outcome = ''`)
+	primary.Kill()
+	during = append(during, write(5)...)
+	for _, answer := range during {
+		<-answer // finish looks at what they say
+	}
+	standby.Promote()
+	require.NoError(t, r.db.Close())
+	var err error
+	r.db, err = sql.Open("pgx", either)
+	require.NoError(t, err)
+	for _, g := range r.gateways {
+		g.awaitReady()
+		after := r.write(g, start)
+		assert.Equal(t, http.StatusAccepted, after.status, after)
 	}
 }
 

@@ -53,6 +53,7 @@ type rig struct {
 	*platform.Platform
 	database *postgres.Server
 	db       *sql.DB
+	url      string // of the database
 	env      []string
 	links    [replicas]*link // of each gateway to the database
 	gateways [replicas]*gateway
@@ -70,8 +71,8 @@ func newRig(t *testing.T, database *postgres.Server, seed uint64) *rig {
 	url := database.Database()
 	db, err := sql.Open("pgx", url)
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, db.Close()) })
-	r := &rig{t: t, Platform: p, database: database, db: db}
+	r := &rig{t: t, Platform: p, database: database, db: db, url: url}
+	t.Cleanup(func() { assert.NoError(t, r.db.Close()) })
 	r.env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "BUS_EVENTS_API_URL=" + p.URL(),
 		"BUS_API_TOKEN=" + p.ProviderToken()}, settings)
 	for i := range r.gateways {
