@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -43,14 +42,12 @@ const (
 // methods are safe for concurrent use. Errors never contain the token.
 type TokenSource struct {
 	read   func() (secret.String, error) // nil for a token that stays as it is
-	path   string                        // of a file that is looked at while it is used; may be empty
-	logger *slog.Logger                  // for path
+	logger *slog.Logger                  // of a token that is read while it is used; nil for others
 
 	mu      sync.Mutex
 	token   secret.String // the last good one
-	looked  time.Time     // when path was last looked at
-	seen    os.FileInfo   // of the content last read; nil before
-	failing bool          // path holds no token, which was logged
+	looked  time.Time     // when it was last read
+	failing bool          // that yielded none, which was logged
 }
 
 // StaticToken is a token that stays as it is. Once it is refused, Run ends.
@@ -65,14 +62,22 @@ func StaticToken(token secret.String) (*TokenSource, error) {
 // is refused. A failed read leaves the last good token in use.
 func RereadToken(read func() (secret.String, error)) *TokenSource { return &TokenSource{read: read} }
 
-// FileToken is the token in a file, white space and byte order marks around it not counted. A
-// changed file is noticed within a second of use and whenever its token is
-// refused; while it holds none, the last good token stays in use, and logger
-// gets one line.
+// FileToken is the token in a file, white space and byte order marks around it
+// not counted. The file is read again after a second of use, which sees every way
+// to change one, and whenever its token is refused; while it holds none, the last
+// good token stays in use, and logger gets one line.
 func FileToken(path string, logger *slog.Logger) *TokenSource {
-	s := &TokenSource{path: path, logger: logger}
-	s.read = s.readFile
-	return s
+	return &TokenSource{logger: logger, read: func() (secret.String, error) {
+		content, _, err := files.Read(path, maxTokenFile)
+		token := secret.New(secret.Trim(string(content)))
+		if err = cmp.Or(errors.Unwrap(err), err); err == nil { // without the path
+			err = checkToken(token)
+		}
+		if err != nil {
+			return secret.String{}, fmt.Errorf("the token file %s: %w", path, err)
+		}
+		return token, nil
+	}}
 }
 
 // Token returns the token to use now. It is called for every publish.
@@ -83,8 +88,13 @@ func (s *TokenSource) Token() (secret.String, error) {
 		err := s.reload()
 		return s.token, err
 	}
-	if s.path != "" && time.Since(s.looked) >= fileCheckInterval {
-		s.lookAgain()
+	if s.logger != nil && time.Since(s.looked) >= fileCheckInterval {
+		err := s.reload()
+		if err != nil && !s.failing {
+			s.logger.Warn("the token file changed but holds no token; the last good one stays in use until the file is put right",
+				"cause", err)
+		}
+		s.failing = err != nil
 	}
 	return s.token, nil
 }
@@ -107,6 +117,7 @@ func (s *TokenSource) Refused(refused secret.String) (changed bool, err error) {
 // reload replaces the token by what read yields, if that is one. The caller
 // holds mu.
 func (s *TokenSource) reload() error {
+	s.looked = time.Now()
 	token, err := s.read()
 	if err == nil {
 		err = checkToken(token)
@@ -115,36 +126,6 @@ func (s *TokenSource) reload() error {
 		s.token = token
 	}
 	return err
-}
-
-// lookAgain reads the file if it is another than the one read last. The caller
-// holds mu.
-func (s *TokenSource) lookAgain() {
-	s.looked = time.Now()
-	// Followed through symbolic links: mounted secrets are exchanged by one.
-	info, err := files.Stat(s.path)
-	if err == nil && (!os.SameFile(info, s.seen) || !info.ModTime().Equal(s.seen.ModTime()) || info.Size() != s.seen.Size()) {
-		err = s.reload()
-	}
-	if err != nil && !s.failing {
-		s.logger.Warn("the token file changed but holds no token; the last good one stays in use until the file is put right",
-			"cause", err)
-	}
-	s.failing = err != nil
-}
-
-// readFile is called with mu held.
-func (s *TokenSource) readFile() (secret.String, error) {
-	content, info, err := files.Read(s.path, maxTokenFile)
-	if err != nil {
-		return secret.String{}, fmt.Errorf("the token file %s: %w", s.path, cmp.Or(errors.Unwrap(err), err))
-	}
-	token := secret.New(secret.Trim(string(content)))
-	if err := checkToken(token); err != nil {
-		return secret.String{}, fmt.Errorf("the token file %s: %w", s.path, err)
-	}
-	s.seen, s.looked = info, time.Now()
-	return token, nil
 }
 
 // ErrTokenExpired: the `exp` of an inspected token has passed.
