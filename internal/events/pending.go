@@ -41,24 +41,18 @@ type call struct {
 	id, name  string
 	body      []byte
 	lifecycle bool // not to be carried out twice
-	decode    func(Envelope) result
+	decode    func(Envelope) error
 	permit    func() error // looked at last before it is sent; nil for always
 
 	began    time.Time
-	deadline time.Time   // of the caller
-	done     chan result // one slot: the stream never blocks
-}
-
-// result is a decoded reply.
-type result struct {
-	value any
-	err   error
+	deadline time.Time  // of the caller
+	done     chan error // from decode; one slot: the stream never blocks
 }
 
 // add enters c; false means that a request with its id waits already. An
 // earlier one that does not wait any more is forgotten: replies are c's.
 func (p *pending) add(c *call) bool {
-	c.done = make(chan result, 1)
+	c.done = make(chan error, 1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.waiting[c.id] != nil {
@@ -97,17 +91,17 @@ func (p *pending) deliver(e Envelope) (kind string, observe bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c := p.waiting[id]; c != nil {
-		r := c.decode(e)
+		err := c.decode(e)
 		delete(p.waiting, id)
 		switch {
-		case r.err == nil:
+		case err == nil:
 			p.past.put(id, saidYes)
-		case errors.Is(r.err, ErrMalformed):
+		case errors.Is(err, ErrMalformed):
 			p.past.put(id, givenUp)
 		default:
 			p.past.put(id, saidNo)
 		}
-		c.done <- r
+		c.done <- err
 		return matched, false
 	}
 	switch past := p.past.get(id); {

@@ -52,7 +52,7 @@ func TestPending(t *testing.T) {
 				replayed := rapid.Bool().Draw(t, "replayed")
 				decoded := 0
 				if c != nil {
-					c.decode = func(Envelope) result { decoded++; return result{nil, answer} }
+					c.decode = func(Envelope) error { decoded++; return answer }
 				}
 				kind, observe := p.deliver(Envelope{CorrelationID: id, Replayed: replayed})
 				want, seen := was, was != matched && (was != duplicate || !yes[id])

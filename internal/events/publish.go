@@ -10,8 +10,6 @@ import (
 	"net/http/httptrace"
 	"sync/atomic"
 	"time"
-
-	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
 const (
@@ -40,15 +38,14 @@ func publishTransports(streams *http.Transport) (fresh, shared *http.Transport) 
 	return fresh, shared
 }
 
-// publish posts the event of request. Its error wraps ErrNotSent or ErrRefused;
-// any other means that the outcome is unknown.
+// publish posts the event of request, like post.
 func (c *Client) publish(ctx context.Context, request *call, pending *pending) error {
-	err := c.publishOnce(ctx, request)
+	err := c.post(ctx, request)
 	// A refused token means that the event was not accepted, so sending it
 	// again with another token cannot make two of it; unless the reply, which
 	// came meanwhile, proves the refusal wrong.
 	if c.tokenRefused(err) && pending.waits(request) {
-		err = c.publishOnce(ctx, request)
+		err = c.post(ctx, request)
 	}
 	return err
 }
@@ -59,62 +56,35 @@ func (c *Client) publishAgain(request *call) {
 	c.background(func() {
 		ctx, cancel := context.WithDeadline(c.running, request.deadline)
 		defer cancel()
-		_ = c.publishOnce(ctx, request)
+		_ = c.post(ctx, request)
 	})
 }
 
-func (c *Client) publishOnce(ctx context.Context, request *call) error {
-	token, err := c.config.Token.Token()
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotSent, err)
-	}
-	status, text, err := c.post(ctx, token, request)
-	if err != nil {
-		return err
-	}
-	accepted := status/100 == 2
-	if fields, err := ReadFields(text, "accepted"); err == nil && accepted {
-		if said, ok := fields.Bool("accepted"); ok {
-			accepted = said
-		}
-	}
-	switch {
-	case accepted:
-		return nil
-	case status/100 == 4 || status/100 == 2: // or accepted: false
-		return newRefusal(request.name, status, text, token)
-	}
-	// A proxy may have passed the event on all the same.
-	return fmt.Errorf("the publish of %s was answered %d %s", request.name, status, http.StatusText(status))
-}
-
-// permitted is the body of an event that is not sent once its permit has ended.
-// The transport has sent the headers when it reads the body, and without a body
-// there is no event.
-type permitted struct {
-	io.Reader
+// permission begins the body of an event, and is empty unless permit denies that
+// the event is sent. The transport has sent the headers when it reads the body,
+// and without a body there is no event.
+type permission struct {
 	permit func() error
-	asked  bool
 	denied atomic.Pointer[error]
 }
 
-func (p *permitted) Read(b []byte) (int, error) {
-	if !p.asked {
-		p.asked = true
-		if err := p.permit(); err != nil {
-			p.denied.Store(&err)
-		}
+func (p *permission) Read([]byte) (int, error) {
+	if err := p.permit(); err != nil {
+		p.denied.Store(&err)
+		return 0, err
 	}
-	if denied := p.denied.Load(); denied != nil {
-		return 0, *denied
-	}
-	return p.Reader.Read(b)
+	return 0, io.EOF
 }
 
-// post sends the event of call and returns the answer. An error that wraps
-// ErrNotSent means that no event was sent; after any other the outcome is unknown.
-// It returns soon after ctx ends.
-func (c *Client) post(ctx context.Context, token secret.String, call *call) (status int, text []byte, _ error) {
+// post sends the event of call once. Its error wraps ErrNotSent where no event was
+// sent, or ErrRefused; any other means that the outcome is unknown. It returns
+// soon after ctx ends.
+func (c *Client) post(ctx context.Context, call *call) error {
+	notSent := func(cause error) error { return fmt.Errorf("%w: %w", ErrNotSent, cause) }
+	token, err := c.config.Token.Token()
+	if err != nil {
+		return notSent(err)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var sent atomic.Bool
@@ -128,11 +98,11 @@ func (c *Client) post(ctx context.Context, token secret.String, call *call) (sta
 	})
 	request, err := http.NewRequestWithContext(traced, http.MethodPost, c.collection, bytes.NewReader(call.body))
 	if err != nil {
-		return 0, nil, fmt.Errorf("%w: %w", ErrNotSent, err)
+		return notSent(err)
 	}
-	body := &permitted{Reader: request.Body, permit: call.permit}
+	permission := &permission{permit: call.permit}
 	if call.permit != nil {
-		request.Body, request.GetBody = io.NopCloser(body), nil
+		request.Body, request.GetBody = io.NopCloser(io.MultiReader(permission, request.Body)), nil
 	}
 	request.Header.Set("Authorization", "Bearer "+token.Reveal())
 	request.Header.Set("Content-Type", "application/json")
@@ -148,15 +118,25 @@ func (c *Client) post(ctx context.Context, token secret.String, call *call) (sta
 	if err == nil {
 		defer answer.Body.Close()
 	}
-	switch denied := body.denied.Load(); {
+	switch denied := permission.denied.Load(); {
 	case denied != nil: // whatever was answered to the headers
-		return 0, nil, fmt.Errorf("%w: %w", ErrNotSent, *denied)
+		return notSent(*denied)
 	case err != nil && !sent.Load():
-		return 0, nil, fmt.Errorf("%w: %w", ErrNotSent, err)
+		return notSent(err)
 	case err != nil:
-		return 0, nil, errors.New("reading the answer: " + clean(err.Error(), maxMessage))
+		return errors.New("reading the answer: " + clean(err.Error(), maxMessage))
 	}
+
 	defer time.AfterFunc(bodyTimeout, cancel).Stop()
-	text, _ = io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // what came is enough
-	return answer.StatusCode, text, nil
+	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // what came is enough
+	accepted := answer.StatusCode/100 == 2
+	fields, _ := ReadFields(text, "accepted")
+	switch said, ok := fields.Bool("accepted"); {
+	case accepted && (said || !ok):
+		return nil
+	case accepted, answer.StatusCode/100 == 4:
+		return newRefusal(call.name, answer.StatusCode, text, token)
+	}
+	// A proxy may have passed the event on all the same.
+	return fmt.Errorf("the publish of %s was answered %d %s", call.name, answer.StatusCode, http.StatusText(answer.StatusCode))
 }

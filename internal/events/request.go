@@ -53,22 +53,17 @@ func Do[T any](ctx context.Context, c *Client, r Request[T]) (value T, _ error) 
 	}
 	request := &call{
 		id: r.CorrelationID, name: r.Name, body: body, lifecycle: r.Lifecycle, permit: r.Permit,
-		decode: func(e Envelope) result {
-			value, err := r.Decode(e)
-			return result{value, err}
-		},
+		decode: func(e Envelope) (err error) { value, err = r.Decode(e); return err },
 	}
-	got := c.exchange(ctx, request, c.streams[r.Reply])
-	value, _ = got.value.(T)
-	return value, got.err
+	err = c.exchange(ctx, request, c.streams[r.Reply]) // when it returns, decode has been or never will be called
+	return value, err
 }
 
 // exchange publishes request and waits for the reply, which comes on s, at the
 // same time: the reply may overtake the answer to the publish.
-func (c *Client) exchange(ctx context.Context, request *call, s *stream) result {
-	fail := func(format string, args ...any) result { return result{err: fmt.Errorf(format, args...)} }
+func (c *Client) exchange(ctx context.Context, request *call, s *stream) error {
 	if s == nil || request.id == "" {
-		return fail("BUG: %s needs a reply stream and a correlation id", request.name)
+		return fmt.Errorf("BUG: %s needs a reply stream and a correlation id", request.name)
 	}
 	var limited bool
 	if request.deadline, limited = ctx.Deadline(); !limited {
@@ -78,11 +73,11 @@ func (c *Client) exchange(ctx context.Context, request *call, s *stream) result 
 	defer cancel()
 	defer context.AfterFunc(c.running, cancel)()
 	if err := s.wait(ctx); err != nil {
-		return result{err: err}
+		return err
 	}
 	request.began = time.Now()
 	if !s.pending.add(request) {
-		return fail("BUG: a request with correlation id %q waits already", request.id)
+		return fmt.Errorf("BUG: a request with correlation id %q waits already", request.id)
 	}
 	c.inFlight.Inc()
 	defer c.inFlight.Dec()
@@ -100,52 +95,45 @@ func (c *Client) exchange(ctx context.Context, request *call, s *stream) result 
 
 	var cause error
 	select {
-	case r := <-request.done:
+	case err := <-request.done:
 		c.publishes["accepted"].Inc() // the reply proves it
 		if request.lifecycle {
 			stopPublish()
 		}
-		return r
+		return err
 	case cause = <-published:
 	case <-ctx.Done():
 		stopPublish()
 		cause = <-published // soon
 	}
-	proof := ctx
+	result, wait := "unknown", proofWait
 	switch {
 	case cause == nil:
-		c.publishes["accepted"].Inc()
-	case errors.Is(cause, ErrNotSent), errors.Is(cause, ErrRefused):
-		if errors.Is(cause, ErrNotSent) {
-			c.publishes["not_sent"].Inc()
-		} else {
-			c.publishes["refused"].Inc()
-		}
-		if !s.pending.giveUp(request) {
-			return <-request.done // the reply proves the refusal wrong
-		}
-		return result{err: cause}
-	default:
-		c.publishes["unknown"].Inc()
-		var stopProof context.CancelFunc
-		proof, stopProof = context.WithTimeout(ctx, proofWait)
-		defer stopProof()
+		result, wait = "accepted", ever
+	case errors.Is(cause, ErrNotSent):
+		result, wait = "not_sent", 0
+	case errors.Is(cause, ErrRefused):
+		result, wait = "refused", 0
 	}
+	c.publishes[result].Inc()
 	select {
-	case r := <-request.done:
-		return r
-	case <-proof.Done():
+	case err := <-request.done:
+		return err
+	case <-ctx.Done():
+	case <-time.After(wait):
 	}
-	if !s.pending.giveUp(request) {
-		return <-request.done
-	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	switch {
+	case !s.pending.giveUp(request):
+		return <-request.done // of a refusal, the reply proves it wrong
+	case wait == 0:
+		return cause
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		s.suspect(request.began)
 	}
 	if cause != nil {
-		return fail("%w to %s: %w: %w", ErrNoReply, request.name, ErrUnconfirmed, cause)
+		return fmt.Errorf("%w to %s: %w: %w", ErrNoReply, request.name, ErrUnconfirmed, cause)
 	}
-	return fail("%w to %s", ErrNoReply, request.name)
+	return fmt.Errorf("%w to %s", ErrNoReply, request.name)
 }
 
 // What Do returns, to be told apart with errors.Is; a *RemoteError, with
