@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,15 +52,7 @@ func listenTCP(addr string) (net.Listener, error) {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		remedy = "end what uses it, or choose another address"
 	}
-	return nil, fmt.Errorf("listen on %s: %w; %s", addr, withoutAddress(err), remedy)
-}
-
-// withoutAddress is an error of net without the address, which ours begin with.
-func withoutAddress(err error) error {
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		return op.Err
-	}
-	return err
+	return nil, fmt.Errorf("listen on %s: %w; %s", addr, cmp.Or(errors.Unwrap(err), err), remedy) // without the address
 }
 
 func listenUnix(path string, socket config.Socket) (net.Listener, error) {
@@ -68,7 +61,7 @@ func listenUnix(path string, socket config.Socket) (net.Listener, error) {
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("listen on unix socket %s: %w; its directory must exist and be writable for this user", path, withoutAddress(err))
+		return nil, fmt.Errorf("listen on unix socket %s: %w; its directory must exist and be writable for this user", path, cmp.Or(errors.Unwrap(err), err))
 	}
 	if err := permit(path, socket); err != nil {
 		_ = l.Close()

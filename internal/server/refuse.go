@@ -94,11 +94,13 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 			e = fault
 		}
 	})
-	s.answer(ctx, e)
+	s.answer(ctx, nil, e)
 }
 
-func (s *Server) answer(ctx *fasthttp.RequestCtx, e *middleware.Error) {
-	middleware.SetRequestID(ctx, nil)
+// answer answers a request that reaches no route. Its own id is nil where what
+// was read of it is no request.
+func (s *Server) answer(ctx *fasthttp.RequestCtx, id []byte, e *middleware.Error) {
+	middleware.SetRequestID(ctx, id)
 	middleware.WriteError(ctx, e)
 	s.unrouted.CountRefusal(e)
 }
@@ -112,7 +114,7 @@ func (s *Server) refuseSilence(c net.Conn) { s.refuseUnread(c, unreadable(os.Err
 func (s *Server) refuseUnread(c net.Conn, e *middleware.Error) {
 	var ctx fasthttp.RequestCtx
 	ctx.Init2(c, silent, true)
-	s.answer(&ctx, e)
+	s.answer(&ctx, nil, e)
 	ctx.SetConnectionClose()
 	_, _ = ctx.Response.WriteTo(c)
 }
@@ -173,21 +175,16 @@ func validTarget(target []byte, connect bool) bool {
 func validHost(host []byte) bool {
 	name := host
 	if colon := bytes.LastIndexByte(host, ':'); colon > bytes.LastIndexByte(host, ']') {
-		name = host[:colon]
-		for _, c := range host[colon+1:] {
-			if c < '0' || c > '9' {
-				return false
-			}
+		if len(bytes.Trim(host[colon+1:], "0123456789")) > 0 {
+			return false
 		}
+		name = host[:colon]
 	}
 	if len(name) > 0 && name[0] == '[' {
 		ip, err := netip.ParseAddr(string(bytes.Trim(name, "[]")))
 		return err == nil && ip.Is6() && ip.Zone() == "" && name[len(name)-1] == ']'
 	}
-	for _, c := range name {
-		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && bytes.IndexByte([]byte("-._~!$&'()*+,;="), c) < 0 {
-			return false
-		}
-	}
-	return len(name) > 0
+	return len(name) > 0 && !bytes.ContainsFunc(name, func(c rune) bool {
+		return (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("-._~!$&'()*+,;=", c)
+	})
 }

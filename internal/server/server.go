@@ -106,15 +106,11 @@ func New(config Config, mount func(fiber.Router)) *Server {
 			ctx.SetConnectionClose()
 		}
 		if e := s.screen(ctx); e != nil {
-			middleware.SetRequestID(ctx, ctx.Request.Header.Peek(fiber.HeaderXRequestID))
-			middleware.WriteError(ctx, e)
-			s.unrouted.CountRefusal(e)
+			s.answer(ctx, ctx.Request.Header.Peek(fiber.HeaderXRequestID), e)
 		} else {
 			next(ctx)
 		}
-		if c, ok := ctx.Conn().(*fastconn.Conn); ok {
-			c.RequestDone(ctx.Time().Add(time.Since(ctx.Time())))
-		}
+		onConnection(ctx, func(c *fastconn.Conn) { c.RequestDone(ctx.Time().Add(time.Since(ctx.Time()))) })
 	}
 
 	_ = s.app.Handler() // builds the routes, which Dial may use before Run
@@ -148,16 +144,13 @@ func (s *Server) Dial() net.Conn {
 // sender already got an answer to.
 var silent = log.New(io.Discard, "", 0)
 
-// errDraining is why an instance that is about to end is not ready.
-var errDraining = errors.New("shutting down")
-
 // leftoverPoll is how often the last open connections are counted.
 const leftoverPoll = 5 * time.Millisecond
 
 // Ready is nil until the end was asked for.
 func (s *Server) Ready() error {
 	if s.draining.Load() {
-		return errDraining
+		return errors.New("shutting down")
 	}
 	return nil
 }
