@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -92,7 +93,7 @@ func fetch(ctx context.Context, client *http.Client, from string) (*Set, time.Du
 	if response.StatusCode != http.StatusOK {
 		return nil, 0, fmt.Errorf("the server answered with status %d", response.StatusCode)
 	}
-	document, err := readBounded(response.Body)
+	document, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1)) // Parse refuses one byte more
 	if err != nil {
 		return nil, 0, err
 	}

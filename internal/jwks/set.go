@@ -9,12 +9,10 @@
 package jwks
 
 import (
-	"bytes"
 	"cmp"
 	"crypto"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/go-json-experiment/json"
@@ -117,8 +115,10 @@ func Parse(document []byte) (*Set, error) {
 	if len(document) > maxDocument {
 		return nil, errTooLarge
 	}
-	keys, err := splitKeys(document)
-	if err != nil || keys == nil {
+	// Its own names are unique; those within a key are that key's matter.
+	var members map[string]member
+	var keys []jsontext.Value
+	if json.Unmarshal(document, &members, repeated) != nil || json.Unmarshal(members["keys"], &keys, repeated) != nil || keys == nil {
 		return nil, errNotJSON
 	}
 	if len(keys) > maxKeys {
@@ -145,34 +145,17 @@ func Parse(document []byte) (*Set, error) {
 	return set, nil
 }
 
-// splitKeys reads the list named keys of a document whose own names are unique.
-// Those within a key are that key's matter.
-func splitKeys(document []byte) (keys []jsontext.Value, _ error) {
-	in := jsontext.NewDecoder(bytes.NewBuffer(document), repeated)
-	if first, err := in.ReadToken(); err != nil || first.Kind() != '{' {
-		return nil, errNotJSON
+// member is the value of a name that an object has once.
+type member jsontext.Value
+
+// UnmarshalJSONFrom has the value of a name that is repeated merged into the first.
+func (m *member) UnmarshalJSONFrom(in *jsontext.Decoder) error {
+	value, err := in.ReadValue()
+	if *m != nil {
+		return errNotJSON
 	}
-	seen := map[string]bool{}
-	for in.PeekKind() != '}' {
-		token, err := in.ReadToken()
-		name := token.String()
-		if err != nil || seen[name] {
-			return nil, errNotJSON
-		}
-		seen[name] = true
-		value, err := in.ReadValue()
-		if name == "keys" && err == nil {
-			err = json.Unmarshal(value, &keys, repeated)
-		}
-		if err != nil {
-			return nil, errNotJSON
-		}
-	}
-	_, _ = in.ReadToken() // the closing brace
-	if _, err := in.ReadToken(); !errors.Is(err, io.EOF) {
-		return nil, errNotJSON
-	}
-	return keys, nil
+	*m = member(value.Clone())
+	return err
 }
 
 // repeated allows names that are repeated in one object.
@@ -186,6 +169,3 @@ func ReadFile(path string) (*Set, error) {
 	}
 	return Parse(document)
 }
-
-// readBounded reads a document and one byte more at most, which Parse refuses.
-func readBounded(r io.Reader) ([]byte, error) { return io.ReadAll(io.LimitReader(r, maxDocument+1)) }

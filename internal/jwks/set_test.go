@@ -134,7 +134,8 @@ func TestRefusedDocuments(t *testing.T) {
 	good := hostile.JWKS(ec())
 	for want, documents := range map[error][]string{
 		errNotJSON: {
-			"", "<html>", good[:100], good + "{}", `{"keys":[],"keys":[` + ec() + `]}`,
+			"", "<html>", good[:100], good + "{}", `{"keys":[],"keys":[` + ec() + `]}`, `{"x":1,"\u0078":1,"keys":[` + ec() + `]}`,
+			`{"x":null,"x":null,"keys":[` + ec() + `]}`,
 			`{"keys":[` + ec() + `],"x":"` + "\xff" + `"}`, `[` + ec() + `]`, `null`, ec(), `{"Keys":[` + ec() + `]}`,
 			`{"keys":` + ec() + `}`, `{"keys":null}`,
 		},

@@ -130,14 +130,26 @@ func (s *Source) Run(ctx context.Context) error {
 	}
 }
 
-// update fetches once and returns how long to wait before the next time.
+// update fetches once and returns how long to wait before the next time. It tells
+// of failures once in a row.
 func (s *Source) update(ctx context.Context) time.Duration {
 	set, fresh, err := fetch(ctx, s.client, s.url)
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return 0 // given up, not failed
-	case err != nil:
-		s.failed(err)
+	}
+	if err != nil {
+		s.fetches["failed"].Inc()
+		s.failures++
+		const do = "look at the server behind --jwks-url; it is asked again until it answers well"
+		cause := secret.Redact(err.Error()) // a broken server's words may be in it
+		switch {
+		case s.failures > 1:
+			s.logger.Debug("fetching public keys failed again", "cause", cause, "failures", s.failures)
+		case s.Ready() == nil:
+			s.logger.Warn("fetching public keys failed; the last good ones stay in force", "cause", cause, "do", do)
+		default:
+			s.logger.Error("fetching public keys failed and there are none yet; /readyz stays 503", "cause", cause, "do", do)
+		}
 		return backoff.Delay(s.failures-1, firstBackoff, longestBackoff, rand.Float64())
 	}
 	result := "unchanged"
@@ -151,20 +163,4 @@ func (s *Source) update(ctx context.Context) time.Duration {
 	s.fetches[result].Inc()
 	s.confirmed.Store(time.Now().UnixNano())
 	return fresh
-}
-
-// failed says so once in a row of failures.
-func (s *Source) failed(err error) {
-	const do = "look at the server behind --jwks-url; it is asked again until it answers well"
-	s.fetches["failed"].Inc()
-	s.failures++
-	cause := secret.Redact(err.Error()) // a broken server's words may be in it
-	switch {
-	case s.failures > 1:
-		s.logger.Debug("fetching public keys failed again", "cause", cause, "failures", s.failures)
-	case s.Ready() == nil:
-		s.logger.Warn("fetching public keys failed; the last good ones stay in force", "cause", cause, "do", do)
-	default:
-		s.logger.Error("fetching public keys failed and there are none yet; /readyz stays 503", "cause", cause, "do", do)
-	}
 }
