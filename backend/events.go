@@ -41,7 +41,11 @@ func EventsReplies() []string { return append(WriteReplies(), statusReply) }
 // NewEvents sets Fetch and Streams of config. For settle see Config.Settle.
 func NewEvents(client *events.Client, config snapshot.Config, settle func(id string, outcome Outcome, replayed bool)) *Events {
 	b := &Events{client: client}
-	config.Fetch, config.Streams = b.fetch, len(writes)
+	config.Streams = len(writes)
+	config.Fetch = func(ctx context.Context) (snapshot.Status, error) {
+		status, err := AskStatus(ctx, client)
+		return status, lifecycle.Failure(err, runtime, false)
+	}
 	b.keeper = snapshot.New(config)
 	// Replicas under one identity receive each other's replies. An accepted
 	// write invalidates what all of them show; another status than the shown one
@@ -78,12 +82,6 @@ func (b *Events) Status(ctx context.Context) ([]byte, error) {
 
 // Run keeps the snapshot fresh while it is read.
 func (b *Events) Run(ctx context.Context) error { return b.keeper.Run(ctx) }
-
-// fetch asks the worker for the status.
-func (b *Events) fetch(ctx context.Context) (snapshot.Status, error) {
-	status, err := AskStatus(ctx, b.client)
-	return status, lifecycle.Failure(err, runtime, false)
-}
 
 // AskStatus asks the worker for the status, once. Its errors are those of
 // events.Do.

@@ -23,18 +23,15 @@ const (
 type pending struct {
 	mu      sync.Mutex // held while a reply is decoded
 	waiting map[string]*call
-	past    recent[fate]
+	past    recent[fate] // of further replies to those that do not wait any more
 }
 
-// fate is what became of a request.
-type fate int
-
-const (
-	forgotten fate = iota
-	givenUp        // without a reply that can be read
-	saidNo         // the reply was an error
-	saidYes
-)
+// fate is what a reply is, and whether it may tell others more than the request
+// of this process knows: none waits for it, or it comes after a refusal.
+type fate struct {
+	kind    string
+	observe bool
+}
 
 // call is one request.
 type call struct {
@@ -71,7 +68,7 @@ func (p *pending) giveUp(c *call) bool {
 		return false
 	}
 	delete(p.waiting, c.id)
-	p.past.put(c.id, givenUp)
+	p.past.put(c.id, fate{late, true})
 	return true
 }
 
@@ -83,36 +80,29 @@ func (p *pending) waits(c *call) bool {
 }
 
 // deliver gives e to the request that waits for it and says what e is. A malformed
-// reply settles nothing for good: its request is given up with it. With observe
-// set, e may tell others more than its request knew: none of this process waits
-// for it, or it came after a refusal.
-func (p *pending) deliver(e Envelope) (kind string, observe bool) {
+// reply settles nothing for good: its request is given up with it.
+func (p *pending) deliver(e Envelope) fate {
 	id := e.CorrelationID
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c := p.waiting[id]; c != nil {
 		err := c.decode(e)
 		delete(p.waiting, id)
-		switch {
-		case err == nil:
-			p.past.put(id, saidYes)
-		case errors.Is(err, ErrMalformed):
-			p.past.put(id, givenUp)
-		default:
-			p.past.put(id, saidNo)
+		further := fate{duplicate, err != nil}
+		if errors.Is(err, ErrMalformed) {
+			further.kind = late
 		}
+		p.past.put(id, further)
 		c.done <- err
-		return matched, false
+		return fate{matched, false}
 	}
 	switch past := p.past.get(id); {
-	case past == givenUp:
-		return late, true
-	case past != forgotten:
-		return duplicate, past == saidNo
+	case past.kind != "":
+		return past
 	case e.Replayed:
-		return history, true
+		return fate{history, true}
 	}
-	return unmatched, true
+	return fate{unmatched, true}
 }
 
 // wanted returns the requests from before mark that wait for their reply.

@@ -54,13 +54,13 @@ func TestPending(t *testing.T) {
 				if c != nil {
 					c.decode = func(Envelope) error { decoded++; return answer }
 				}
-				kind, observe := p.deliver(Envelope{CorrelationID: id, Replayed: replayed})
+				got := p.deliver(Envelope{CorrelationID: id, Replayed: replayed})
 				want, seen := was, was != matched && (was != duplicate || !yes[id])
 				if was == "" {
 					want = map[bool]string{false: unmatched, true: history}[replayed]
 				}
-				if kind != want || observe != seen {
-					t.Fatalf("a reply to %s was %s, and observed %v, while %s", id, kind, observe, was)
+				if got != (fate{want, seen}) {
+					t.Fatalf("a reply to %s was %v while %s", id, got, was)
 				}
 				if (decoded == 1) != (was == matched) || was == matched && len(c.done) != 1 {
 					t.Fatalf("a reply to %s was decoded %d times while %s", id, decoded, was)

@@ -209,13 +209,13 @@ var errEnded = errors.New("the Events API ended the stream")
 // deliver gives e to the request that waits for it, which decodes it, or to the
 // observers.
 func (s *stream) deliver(e Envelope) {
-	kind, observe := s.pending.deliver(e)
-	if observe {
+	fate := s.pending.deliver(e)
+	if fate.observe {
 		for _, see := range s.observers {
 			see(e)
 		}
 	}
-	s.replies[kind].Inc()
+	s.replies[fate.kind].Inc()
 }
 
 // catchUp looks in the history of the stream for replies that were sent before

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -104,11 +103,6 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, id []byte, e *middleware.Error
 	middleware.WriteError(ctx, e)
 	s.unrouted.CountRefusal(e)
 }
-
-// refuseSilence tells a client that connected and sent nothing why its
-// connection ends (RFC 9110 §15.5.9). fasthttp does so by itself only when it
-// waits with a buffer.
-func (s *Server) refuseSilence(c net.Conn) { s.refuseUnread(c, unreadable(os.ErrDeadlineExceeded)) }
 
 // refuseUnread answers a connection that no request was read of.
 func (s *Server) refuseUnread(c net.Conn, e *middleware.Error) {

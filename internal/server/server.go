@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -167,7 +168,9 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	served := make(chan error, 1)
 	fast := fastconn.NewListener(l, fastconn.Config{
 		ReadTimeout: s.config.ReadTimeout, WriteTimeout: s.writeTimeout, IdleTimeout: s.config.IdleTimeout,
-		Silent: s.refuseSilence,
+		// Why its connection ends (RFC 9110 §15.5.9). fasthttp says so by itself only
+		// when it waits with a buffer.
+		Silent: func(c net.Conn) { s.refuseUnread(c, unreadable(os.ErrDeadlineExceeded)) },
 	})
 	go func() { served <- s.app.Listener(bounding{fast, s}) }()
 
