@@ -57,7 +57,7 @@ func NewEvents(client *events.Client, config snapshot.Config, settle func(id str
 	})
 	for action, write := range writes {
 		client.Observe(write.reply, func(e events.Envelope) {
-			if outcome, _ := b.decode(action, false)(e); outcome != Unknown && settle != nil {
+			if outcome, _ := b.decode(e, action, false); outcome != Unknown && settle != nil {
 				settle(e.CorrelationID, outcome, e.Replayed)
 			}
 		})
@@ -84,15 +84,16 @@ func (b *Events) Status(ctx context.Context) ([]byte, error) {
 func (b *Events) Run(ctx context.Context) error { return b.keeper.Run(ctx) }
 
 // AskStatus asks the worker for the status, once. Its errors are those of
-// events.Do.
-func AskStatus(ctx context.Context, client *events.Client) (snapshot.Status, error) {
-	return events.Do(ctx, client, events.Request[snapshot.Status]{
+// events.Client.Do.
+func AskStatus(ctx context.Context, client *events.Client) (status snapshot.Status, _ error) {
+	err := client.Do(ctx, events.Request{
 		Name:          events.StatusRequest,
 		Reply:         statusReply,
 		CorrelationID: uuid.NewString(),
 		Payload:       map[string]string{"runtime": lifecycle.Runtime},
-		Decode:        decodeStatus,
+		Decode:        func(e events.Envelope) (err error) { status, err = decodeStatus(e); return err },
 	})
+	return status, err
 }
 
 // Reach waits for a moment if the stream of replies to action is lost.
@@ -104,13 +105,14 @@ func (b *Events) Reach(ctx context.Context, action Action) error {
 // again: after a deadline or a malformed reply the outcome is unknown, and a later
 // reply goes to Config.Settle.
 func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
-	outcome, err := events.Do(ctx, b.client, events.Request[Outcome]{
+	var outcome Outcome // of the reply, if one came
+	err := b.client.Do(ctx, events.Request{
 		Name:          writes[op.Action].request,
 		Reply:         writes[op.Action].reply,
 		CorrelationID: op.ID,
 		Payload:       map[string]string{"runtime": lifecycle.Runtime, "account_id": op.Account, "request_id": op.RequestID},
 		Lifecycle:     true,
-		Decode:        b.decode(op.Action, true),
+		Decode:        func(e events.Envelope) (err error) { outcome, err = b.decode(e, op.Action, true); return err },
 		Permit:        op.Permit,
 	})
 	switch {
@@ -125,21 +127,19 @@ func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 	return outcome, lifecycle.Failure(err, runtime, outcome == Unknown)
 }
 
-// decode reads the replies to action, those that an Apply waits for or others.
-// The snapshot is invalidated before the caller is answered. Others from the
-// history change nothing there: a stream that opens has invalidated it.
-func (b *Events) decode(action Action, own bool) func(events.Envelope) (Outcome, error) {
-	return func(e events.Envelope) (Outcome, error) {
-		err := decodeWrite(e)
-		switch {
-		case err == nil:
-			if own || !e.Replayed {
-				b.keeper.Accepted(writes[action].target, own)
-			}
-			return Accepted, nil
-		case errors.Is(err, events.ErrMalformed):
-			return Unknown, err
+// decode reads a reply to action, one that an Apply waits for or another. The
+// snapshot is invalidated before the caller is answered. Others from the history
+// change nothing there: a stream that opens has invalidated it.
+func (b *Events) decode(e events.Envelope, action Action, own bool) (Outcome, error) {
+	err := decodeWrite(e)
+	switch {
+	case err == nil:
+		if own || !e.Replayed {
+			b.keeper.Accepted(writes[action].target, own)
 		}
-		return Rejected, err
+		return Accepted, nil
+	case errors.Is(err, events.ErrMalformed):
+		return Unknown, err
 	}
+	return Rejected, err
 }

@@ -22,12 +22,12 @@ var Reply = events.ReplyName(events.EntitlementRequest)
 // Its answers are never kept.
 func NewChecker(client *events.Client) func(ctx context.Context, account, scope string) error {
 	return func(ctx context.Context, account, scope string) error {
-		_, err := events.Do(ctx, client, events.Request[struct{}]{
+		err := client.Do(ctx, events.Request{
 			Name:          events.EntitlementRequest,
 			Reply:         Reply,
 			CorrelationID: uuid.NewString(),
 			Payload:       map[string]string{"account_id": account, "scope": scope},
-			Decode:        func(e events.Envelope) (struct{}, error) { return struct{}{}, decode(e) },
+			Decode:        decode,
 		})
 		return lifecycle.Failure(err, "billing integration", false)
 	}

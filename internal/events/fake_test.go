@@ -278,11 +278,11 @@ func (r *running) roundTrip(t *testing.T, id string, n int) {
 	wantN(t, reply, n)
 }
 
-// startRequest is a start that takes its reply as it is.
-func startRequest(id string) Request[Envelope] {
-	return Request[Envelope]{
+// startRequest is a start that takes any reply but an error.
+func startRequest(id string) Request {
+	return Request{
 		Name: StartRequest, Reply: startReply, CorrelationID: id, Payload: map[string]string{"id": id}, Lifecycle: true,
-		Decode: func(e Envelope) (Envelope, error) { return e, e.Err() },
+		Decode: Envelope.Err,
 	}
 }
 
@@ -291,11 +291,14 @@ func observing(seen chan<- Envelope) func(*Client) {
 	return func(c *Client) { c.Observe(startReply, func(e Envelope) { seen <- e }) }
 }
 
-func (r *running) request(ctx context.Context, request Request[Envelope]) <-chan outcome {
+func (r *running) request(ctx context.Context, request Request) <-chan outcome {
 	result := make(chan outcome, 1)
 	go func() {
-		e, err := Do(ctx, r.Client, request)
-		result <- outcome{e, err}
+		var o outcome
+		decode := request.Decode
+		request.Decode = func(e Envelope) error { o.envelope = e; return decode(e) }
+		o.err = r.Do(ctx, request)
+		result <- o
 	}()
 	return result
 }

@@ -33,17 +33,13 @@ type fate struct {
 	observe bool
 }
 
-// call is one request.
+// call is a request that is under way.
 type call struct {
-	id, name  string
-	body      []byte
-	lifecycle bool // not to be carried out twice
-	decode    func(Envelope) error
-	permit    func() error // looked at last before it is sent; nil for always
-
+	Request
+	body     []byte
 	began    time.Time
 	deadline time.Time  // of the caller
-	done     chan error // from decode; one slot: the stream never blocks
+	done     chan error // from Decode; one slot: the stream never blocks
 }
 
 // add enters c; false means that a request with its id waits already. An
@@ -52,11 +48,11 @@ func (p *pending) add(c *call) bool {
 	c.done = make(chan error, 1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.waiting[c.id] != nil {
+	if p.waiting[c.CorrelationID] != nil {
 		return false
 	}
-	p.waiting[c.id] = c
-	p.past.remove(c.id)
+	p.waiting[c.CorrelationID] = c
+	p.past.remove(c.CorrelationID)
 	return true
 }
 
@@ -64,11 +60,11 @@ func (p *pending) add(c *call) bool {
 func (p *pending) giveUp(c *call) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.waiting[c.id] != c {
+	if p.waiting[c.CorrelationID] != c {
 		return false
 	}
-	delete(p.waiting, c.id)
-	p.past.put(c.id, fate{late, true})
+	delete(p.waiting, c.CorrelationID)
+	p.past.put(c.CorrelationID, fate{late, true})
 	return true
 }
 
@@ -76,7 +72,7 @@ func (p *pending) giveUp(c *call) bool {
 func (p *pending) waits(c *call) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.waiting[c.id] == c
+	return p.waiting[c.CorrelationID] == c
 }
 
 // deliver gives e to the request that waits for it and says what e is. A malformed
@@ -86,7 +82,7 @@ func (p *pending) deliver(e Envelope) fate {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c := p.waiting[id]; c != nil {
-		err := c.decode(e)
+		err := c.Decode(e)
 		delete(p.waiting, id)
 		further := fate{duplicate, err != nil}
 		if errors.Is(err, ErrMalformed) {

@@ -23,11 +23,11 @@ func TestPending(t *testing.T) {
 
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
-				c := &call{id: id(), began: now}
-				if ok := p.add(c); ok != (state[c.id] != matched) {
-					t.Fatalf("add(%s) = %v while %s", c.id, ok, state[c.id])
+				c := &call{Request: Request{CorrelationID: id()}, began: now}
+				if ok := p.add(c); ok != (state[c.CorrelationID] != matched) {
+					t.Fatalf("add(%s) = %v while %s", c.CorrelationID, ok, state[c.CorrelationID])
 				} else if ok {
-					calls[c.id], state[c.id] = c, matched
+					calls[c.CorrelationID], state[c.CorrelationID] = c, matched
 				}
 			},
 			"give up": func(t *rapid.T) {
@@ -52,7 +52,7 @@ func TestPending(t *testing.T) {
 				replayed := rapid.Bool().Draw(t, "replayed")
 				decoded := 0
 				if c != nil {
-					c.decode = func(Envelope) error { decoded++; return answer }
+					c.Decode = func(Envelope) error { decoded++; return answer }
 				}
 				got := p.deliver(Envelope{CorrelationID: id, Replayed: replayed})
 				want, seen := was, was != matched && (was != duplicate || !yes[id])

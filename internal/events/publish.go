@@ -100,15 +100,15 @@ func (c *Client) post(ctx context.Context, call *call) error {
 	if err != nil {
 		return notSent(err)
 	}
-	permission := &permission{permit: call.permit}
-	if call.permit != nil {
+	permission := &permission{permit: call.Permit}
+	if call.Permit != nil {
 		request.Body, request.GetBody = io.NopCloser(io.MultiReader(permission, request.Body)), nil
 	}
 	request.Header.Set("Authorization", "Bearer "+token.Reveal())
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", userAgent)
 	transport := c.fresh
-	if !call.lifecycle {
+	if !call.Lifecycle {
 		transport = c.shared
 		// Its server may close a shared connection at this moment. So marked, the
 		// transport sends the request again then (see http.Transport).
@@ -135,8 +135,8 @@ func (c *Client) post(ctx context.Context, call *call) error {
 	case accepted && (said || !ok):
 		return nil
 	case accepted, answer.StatusCode/100 == 4:
-		return newRefusal(call.name, answer.StatusCode, text, token)
+		return newRefusal(call.Name, answer.StatusCode, text, token)
 	}
 	// A proxy may have passed the event on all the same.
-	return fmt.Errorf("the publish of %s was answered %d %s", call.name, answer.StatusCode, http.StatusText(answer.StatusCode))
+	return fmt.Errorf("the publish of %s was answered %d %s", call.Name, answer.StatusCode, http.StatusText(answer.StatusCode))
 }

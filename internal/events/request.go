@@ -16,54 +16,40 @@ import (
 // its publish has left the outcome unknown.
 const proofWait = 2 * time.Second
 
-// Request is one event to publish, and the reply to wait for, which is decoded
-// into a T.
-type Request[T any] struct {
-	Name  string // the event to publish
-	Reply string // one of Config.Replies
+// Request is one event to publish, and the reply to wait for. Its JSON is that of
+// the event.
+type Request struct {
+	Name  string `json:"name"` // the event to publish
+	Reply string `json:"-"`    // one of Config.Replies
 	// CorrelationID is unique among the requests that wait for Reply.
-	CorrelationID string
-	Payload       any // as encoding/json takes it
+	CorrelationID string `json:"correlationId"`
+	Payload       any    `json:"payload"` // as encoding/json takes it
 	// Lifecycle marks a request that must not be carried out twice: it is
 	// published once, on a connection of its own. Any other may be published
 	// again when its connection breaks.
-	Lifecycle bool
+	Lifecycle bool `json:"-"`
 	// Permit, when set, is asked last before the event is sent, when there is a
 	// connection: after its error the event is not sent.
-	Permit func() error
-	// Decode reads the reply, once, before Do has it. It is called by Run, one
-	// reply of a stream at a time, and must return soon: requests for the same
-	// reply stream wait for it.
-	Decode func(Envelope) (T, error)
+	Permit func() error `json:"-"`
+	// Decode reads the reply, once at most and before Do returns. It is called by
+	// Run, one reply of a stream at a time, and must return soon: requests for the
+	// same reply stream wait for it.
+	Decode func(Envelope) error `json:"-"`
 }
 
-// Do publishes r and returns what r.Decode made of the reply. It waits until
+// Do publishes r and returns what r.Decode said of the reply. It waits until
 // the deadline of ctx, or Config.Timeout when it has none. Its other errors
 // wrap ErrNotConnected, ErrNotSent or ErrRefused (nothing was carried out), or
 // ErrNoReply (unknown). A lifecycle request is published twice only after a
 // refused token was replaced.
-func Do[T any](ctx context.Context, c *Client, r Request[T]) (value T, _ error) {
-	body, err := json.Marshal(struct {
-		Name          string `json:"name"`
-		CorrelationID string `json:"correlationId"`
-		Payload       any    `json:"payload"`
-	}{r.Name, r.CorrelationID, r.Payload})
-	if err != nil {
-		return value, fmt.Errorf("BUG: the payload of %s: %w", r.Name, err)
+func (c *Client) Do(ctx context.Context, r Request) error {
+	request, s := &call{Request: r}, c.streams[r.Reply]
+	if s == nil || r.CorrelationID == "" {
+		return fmt.Errorf("BUG: %s needs a reply stream and a correlation id", r.Name)
 	}
-	request := &call{
-		id: r.CorrelationID, name: r.Name, body: body, lifecycle: r.Lifecycle, permit: r.Permit,
-		decode: func(e Envelope) (err error) { value, err = r.Decode(e); return err },
-	}
-	err = c.exchange(ctx, request, c.streams[r.Reply]) // when it returns, decode has been or never will be called
-	return value, err
-}
-
-// exchange publishes request and waits for the reply, which comes on s, at the
-// same time: the reply may overtake the answer to the publish.
-func (c *Client) exchange(ctx context.Context, request *call, s *stream) error {
-	if s == nil || request.id == "" {
-		return fmt.Errorf("BUG: %s needs a reply stream and a correlation id", request.name)
+	var err error
+	if request.body, err = json.Marshal(r); err != nil {
+		return fmt.Errorf("BUG: the payload of %s: %w", r.Name, err)
 	}
 	var limited bool
 	if request.deadline, limited = ctx.Deadline(); !limited {
@@ -77,8 +63,14 @@ func (c *Client) exchange(ctx context.Context, request *call, s *stream) error {
 	}
 	request.began = time.Now()
 	if !s.pending.add(request) {
-		return fmt.Errorf("BUG: a request with correlation id %q waits already", request.id)
+		return fmt.Errorf("BUG: a request with correlation id %q waits already", r.CorrelationID)
 	}
+	return c.exchange(ctx, request, s)
+}
+
+// exchange publishes request and waits for the reply, which comes on s, at the
+// same time: the reply may overtake the answer to the publish.
+func (c *Client) exchange(ctx context.Context, request *call, s *stream) error {
 	c.inFlight.Inc()
 	defer c.inFlight.Dec()
 
@@ -97,7 +89,7 @@ func (c *Client) exchange(ctx context.Context, request *call, s *stream) error {
 	select {
 	case err := <-request.done:
 		c.publishes["accepted"].Inc() // the reply proves it
-		if request.lifecycle {
+		if request.Lifecycle {
 			stopPublish()
 		}
 		return err
@@ -131,9 +123,9 @@ func (c *Client) exchange(ctx context.Context, request *call, s *stream) error {
 		s.suspect(request.began)
 	}
 	if cause != nil {
-		return fmt.Errorf("%w to %s: %w: %w", ErrNoReply, request.name, ErrUnconfirmed, cause)
+		return fmt.Errorf("%w to %s: %w: %w", ErrNoReply, request.Name, ErrUnconfirmed, cause)
 	}
-	return fmt.Errorf("%w to %s", ErrNoReply, request.name)
+	return fmt.Errorf("%w to %s", ErrNoReply, request.Name)
 }
 
 // What Do returns, to be told apart with errors.Is; a *RemoteError, with

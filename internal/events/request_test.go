@@ -53,7 +53,7 @@ func TestAReplyAfterAMalformedOne(t *testing.T) {
 	seen := make(chan Envelope, 9)
 	r := start(t, f, nil, observing(seen))
 	request := startRequest("a")
-	request.Decode = func(e Envelope) (Envelope, error) { return e, ErrMalformed }
+	request.Decode = func(Envelope) error { return ErrMalformed }
 	reply := r.request(t.Context(), request)
 	want(t, f.published)
 	lines := ""
@@ -73,16 +73,16 @@ func TestAReplyAfterAMalformedOne(t *testing.T) {
 func TestRequestsThatCannotBeMade(t *testing.T) {
 	f := newFake(t)
 	r := start(t, f, nil)
-	for _, bad := range []Request[Envelope]{
+	for _, bad := range []Request{
 		{Name: StartRequest, Reply: "unknown", CorrelationID: "a"},
 		{Name: StartRequest, Reply: startReply},
 		{Name: StartRequest, Reply: startReply, CorrelationID: "a", Payload: func() {}},
 	} {
-		_, err := Do(t.Context(), r.Client, bad)
+		err := r.Do(t.Context(), bad)
 		assert.Error(t, err, "%+v was made", bad)
 	}
 	reply := r.sent(t, "a")
-	_, err := Do(t.Context(), r.Client, startRequest("a"))
+	err := r.Do(t.Context(), startRequest("a"))
 	assert.Error(t, err, "one correlation id was used by two requests at a time")
 	f.reply(startReply, "a", 1)
 	wantN(t, reply, 1)

@@ -235,7 +235,7 @@ func (s *stream) catchUp(conn *connection) {
 			// Their replies may have been lost with the stream. A question may be
 			// asked twice, and has the same reply.
 			for _, c := range missing() {
-				if !c.lifecycle {
+				if !c.Lifecycle {
 					s.client.publishAgain(c)
 				}
 			}

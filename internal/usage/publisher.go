@@ -43,12 +43,12 @@ type Publisher struct{ Client *events.Client }
 // time it has the same correlation id: so an acknowledgement counts however late it
 // comes, see Acknowledged. An error that wraps ErrRefused is final.
 func (p Publisher) Send(ctx context.Context, correlationID string, record Record) error {
-	_, err := events.Do(ctx, p.Client, events.Request[struct{}]{
+	err := p.Client.Do(ctx, events.Request{
 		Name:          events.UsageRequest,
 		Reply:         Reply,
 		CorrelationID: correlationID,
 		Payload:       record,
-		Decode:        func(e events.Envelope) (struct{}, error) { return struct{}{}, e.Err() },
+		Decode:        events.Envelope.Err,
 	})
 	if remote, ok := errors.AsType[*events.RemoteError](err); ok && isFinal(remote) {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
