@@ -88,7 +88,6 @@ func (b *Events) Run(ctx context.Context) error { return b.keeper.Run(ctx) }
 func AskStatus(ctx context.Context, client *events.Client) (status snapshot.Status, _ error) {
 	err := client.Do(ctx, events.Request{
 		Name:          events.StatusRequest,
-		Reply:         statusReply,
 		CorrelationID: uuid.NewString(),
 		Payload:       map[string]string{"runtime": lifecycle.Runtime},
 		Decode:        func(e events.Envelope) (err error) { status, err = decodeStatus(e); return err },
@@ -108,7 +107,6 @@ func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 	var outcome Outcome // of the reply, if one came
 	err := b.client.Do(ctx, events.Request{
 		Name:          writes[op.Action].request,
-		Reply:         writes[op.Action].reply,
 		CorrelationID: op.ID,
 		Payload:       map[string]string{"runtime": lifecycle.Runtime, "account_id": op.Account, "request_id": op.RequestID},
 		Lifecycle:     true,

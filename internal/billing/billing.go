@@ -24,7 +24,6 @@ func NewChecker(client *events.Client) func(ctx context.Context, account, scope 
 	return func(ctx context.Context, account, scope string) error {
 		err := client.Do(ctx, events.Request{
 			Name:          events.EntitlementRequest,
-			Reply:         Reply,
 			CorrelationID: uuid.NewString(),
 			Payload:       map[string]string{"account_id": account, "scope": scope},
 			Decode:        decode,

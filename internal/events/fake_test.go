@@ -281,7 +281,7 @@ func (r *running) roundTrip(t *testing.T, id string, n int) {
 // startRequest is a start that takes any reply but an error.
 func startRequest(id string) Request {
 	return Request{
-		Name: StartRequest, Reply: startReply, CorrelationID: id, Payload: map[string]string{"id": id}, Lifecycle: true,
+		Name: StartRequest, CorrelationID: id, Payload: map[string]string{"id": id}, Lifecycle: true,
 		Decode: Envelope.Err,
 	}
 }

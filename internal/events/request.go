@@ -16,12 +16,11 @@ import (
 // its publish has left the outcome unknown.
 const proofWait = 2 * time.Second
 
-// Request is one event to publish, and the reply to wait for. Its JSON is that of
-// the event.
+// Request is one event to publish, and how to read the reply to it. Its JSON is
+// that of the event.
 type Request struct {
-	Name  string `json:"name"` // the event to publish
-	Reply string `json:"-"`    // one of Config.Replies
-	// CorrelationID is unique among the requests that wait for Reply.
+	Name string `json:"name"` // ReplyName of it is one of Config.Replies
+	// CorrelationID is unique among the requests of this name that wait.
 	CorrelationID string `json:"correlationId"`
 	Payload       any    `json:"payload"` // as encoding/json takes it
 	// Lifecycle marks a request that must not be carried out twice: it is
@@ -43,7 +42,7 @@ type Request struct {
 // ErrNoReply (unknown). A lifecycle request is published twice only after a
 // refused token was replaced.
 func (c *Client) Do(ctx context.Context, r Request) error {
-	request, s := &call{Request: r}, c.streams[r.Reply]
+	request, s := &call{Request: r}, c.streams[ReplyName(r.Name)]
 	if s == nil || r.CorrelationID == "" {
 		return fmt.Errorf("BUG: %s needs a reply stream and a correlation id", r.Name)
 	}

@@ -74,9 +74,9 @@ func TestRequestsThatCannotBeMade(t *testing.T) {
 	f := newFake(t)
 	r := start(t, f, nil)
 	for _, bad := range []Request{
-		{Name: StartRequest, Reply: "unknown", CorrelationID: "a"},
-		{Name: StartRequest, Reply: startReply},
-		{Name: StartRequest, Reply: startReply, CorrelationID: "a", Payload: func() {}},
+		{Name: StopRequest, CorrelationID: "a"},
+		{Name: StartRequest},
+		{Name: StartRequest, CorrelationID: "a", Payload: func() {}},
 	} {
 		err := r.Do(t.Context(), bad)
 		assert.Error(t, err, "%+v was made", bad)

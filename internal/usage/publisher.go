@@ -45,7 +45,6 @@ type Publisher struct{ Client *events.Client }
 func (p Publisher) Send(ctx context.Context, correlationID string, record Record) error {
 	err := p.Client.Do(ctx, events.Request{
 		Name:          events.UsageRequest,
-		Reply:         Reply,
 		CorrelationID: correlationID,
 		Payload:       record,
 		Decode:        events.Envelope.Err,
