@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"unicode/utf8"
@@ -50,13 +51,11 @@ func readStatus(fields events.Fields) (snapshot.Status, error) {
 	if max(utf8.RuneCountInString(status.State), utf8.RuneCountInString(status.Provider)) > maxState {
 		return snapshot.Status{}, errTooLong
 	}
+	var err error
 	if fields["details"].Kind() == '{' {
-		var err error
-		if status.Details, err = fields.PassedOn("details"); err != nil {
-			return snapshot.Status{}, err
-		}
+		status.Details, err = fields.PassedOn("details")
 	}
-	return status, nil
+	return status, err
 }
 
 // decodeWrite returns nil when a lifecycle reply says that the runtime took the
@@ -72,11 +71,9 @@ func decodeWrite(e events.Envelope) error {
 	case ok && accepted:
 		return nil
 	case ok:
-		no := &Error{Kind: Rejection, Message: "The runtime did not accept the operation.", Cause: errNotAccepted}
-		if message, _ := fields.Text("message"); events.Clean(message) != "" {
-			no.Message = events.Clean(message)
-		}
-		return no
+		message, _ := fields.Text("message")
+		message = cmp.Or(events.Clean(message), "The runtime did not accept the operation.")
+		return &Error{Kind: Rejection, Message: message, Cause: errNotAccepted}
 	}
 	if _, err = readStatus(fields); errors.Is(err, errNoState) {
 		return errNoAnswer

@@ -46,24 +46,22 @@ func decode(e events.Envelope) error {
 	case allowed:
 		return nil
 	}
-	d := &lifecycle.Error{Kind: lifecycle.Denied}
+	words := func(name string) string {
+		text, _ := fields.Text(name)
+		return events.Clean(text)
+	}
+	d := &lifecycle.Error{Kind: lifecycle.Denied, Message: words("message"), Denial: lifecycle.Denial{
+		Action: words("action"), Command: words("command"), PlanID: words("plan_id"), RecommendedPlan: words("recommended_plan"),
+	}}
 	if d.Type, _ = fields.Text("reason"); !reasonShape.MatchString(d.Type) {
 		d.Type = lifecycle.BillingRequired
 	}
-	message, _ := fields.Text("message")
-	switch d.Message = events.Clean(message); {
+	switch {
 	case d.Message != "":
 	case d.Type == lifecycle.QuotaExceeded:
 		d.Message = "The quota of this account is used up."
 	default:
 		d.Message = "This account needs a billing plan before it can do this."
-	}
-	for name, field := range map[string]*string{
-		"action": &d.Denial.Action, "command": &d.Denial.Command,
-		"plan_id": &d.Denial.PlanID, "recommended_plan": &d.Denial.RecommendedPlan,
-	} {
-		text, _ := fields.Text(name)
-		*field = events.Clean(text)
 	}
 	if fields["usage"] != nil {
 		if d.Denial.Usage, err = fields.PassedOn("usage"); err != nil {

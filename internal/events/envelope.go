@@ -127,7 +127,7 @@ func readFields(raw []byte, names []string) (fields Fields, repeated []string, _
 }
 
 // Text returns a string member; false where it is absent, of another type, or
-// no valid UTF-8.
+// no valid UTF-8, of which the text has the rest.
 func (f Fields) Text(name string) (string, bool) {
 	text, err := jsontext.AppendUnquote(nil, f[name])
 	return string(text), err == nil
@@ -164,8 +164,10 @@ func (f Fields) PassedOn(name string) (json.RawMessage, error) {
 	for {
 		token, err := in.ReadToken()
 		switch {
-		case err != nil: // the end
+		case errors.Is(err, io.EOF):
 			return json.RawMessage(value), nil
+		case err != nil: // Compact does not look at UTF-8
+			return nil, malformed("no JSON")
 		case in.StackDepth() > maxLevels:
 			return nil, malformed("nested too deeply")
 		case token.Kind() == '0':

@@ -28,6 +28,7 @@ func TestDecode(t *testing.T) {
 	f(`{"name":"n","payload":1,"payload":2}`, Envelope{Name: "n", malformed: true})
 	f(`{"name":"n","error":null,"error":"x"}`, Envelope{Name: "n", malformed: true})
 	f("{\"name\":\"n\",\"payload\":{\"a\":\"\xff\"}}", Envelope{Name: "n", Payload: jsontext.Value("{\"a\":\"\xff\"}")})
+	f("{\"name\":\"n\xff\",\"correlationId\":\"c\xff\",\"correlation_id\":\"c\"}", Envelope{Name: "n\ufffd", CorrelationID: "c\ufffd"})
 	f(`{"id":7,"meta":{"correlationId":"x"},"name":"n","correlationId":"c"}`, Envelope{Name: "n", CorrelationID: "c"})
 
 	for _, line := range []string{

@@ -22,6 +22,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -158,10 +159,25 @@ func (c *Client) tell(reply string, up bool) {
 	}
 }
 
-// Connected waits for the stream of reply as Do does, and returns an
-// ErrNotConnected when it would not publish. It waits no longer than Run lasts.
+// Connected returns once the stream of reply is up. It gives up, with an
+// ErrNotConnected, when ctx or Run ends or the stream has been lost for longer than
+// connectWait: in a long outage no request waits.
 func (c *Client) Connected(ctx context.Context, reply string) error {
-	return c.streams[reply].wait(ctx)
+	s := c.streams[reply]
+	s.mu.Lock()
+	up, connected, left := s.conn != nil, s.connected, connectWait-time.Since(s.lost)
+	s.mu.Unlock()
+	if up {
+		return nil
+	}
+	select {
+	case <-connected:
+		return nil
+	case <-time.After(max(left, 0)):
+	case <-ctx.Done():
+	case <-c.running.Done():
+	}
+	return fmt.Errorf("%w: %s", ErrNotConnected, reply)
 }
 
 // Run keeps the streams open. It returns after all of its children: nil when
@@ -185,15 +201,4 @@ func (c *Client) Run(ctx context.Context) error {
 		return cause
 	}
 	return nil
-}
-
-// background runs f in a goroutine that Run waits for; false means that Run has
-// ended and f does not run.
-func (c *Client) background(f func()) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.closed {
-		c.others.Go(f)
-	}
-	return !c.closed
 }

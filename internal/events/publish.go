@@ -38,26 +38,30 @@ func publishTransports(streams *http.Transport) (fresh, shared *http.Transport) 
 	return fresh, shared
 }
 
-// publish posts the event of request, like post.
-func (c *Client) publish(ctx context.Context, request *call, pending *pending) error {
-	err := c.post(ctx, request)
-	// A refused token means that the event was not accepted, so sending it
-	// again with another token cannot make two of it; unless the reply, which
-	// came meanwhile, proves the refusal wrong.
-	if c.tokenRefused(err) && pending.waits(request) {
-		err = c.post(ctx, request)
+// publish posts the event of request in the background, and yields the error of
+// post. It has a context of its own, which stop ends: the reply may come first, and
+// then the answer is still read, so that a shared connection can be used again.
+func (c *Client) publish(request *call, pending *pending) (published <-chan error, stop context.CancelFunc) {
+	ctx, stop := context.WithDeadline(c.running, request.deadline)
+	done := make(chan error, 1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		done <- fmt.Errorf("%w: the client has ended", ErrNotSent)
+		return done, stop
 	}
-	return err
-}
-
-// publishAgain posts the event of request in the background, whatever comes of
-// it.
-func (c *Client) publishAgain(request *call) {
-	c.background(func() {
-		ctx, cancel := context.WithDeadline(c.running, request.deadline)
-		defer cancel()
-		_ = c.post(ctx, request)
+	c.others.Go(func() {
+		defer stop()
+		err := c.post(ctx, request)
+		// A refused token means that the event was not accepted, so sending it
+		// again with another token cannot make two of it; unless the reply, which
+		// came meanwhile, proves the refusal wrong.
+		if c.tokenRefused(err) && pending.waits(request) {
+			err = c.post(ctx, request)
+		}
+		done <- err
 	})
+	return done, stop
 }
 
 // permission begins the body of an event, and is empty unless permit denies that

@@ -57,7 +57,7 @@ func (c *Client) Do(ctx context.Context, r Request) error {
 	ctx, cancel := context.WithDeadline(ctx, request.deadline)
 	defer cancel()
 	defer context.AfterFunc(c.running, cancel)()
-	if err := s.wait(ctx); err != nil {
+	if err := c.Connected(ctx, s.reply); err != nil {
 		return err
 	}
 	request.began = time.Now()
@@ -72,18 +72,7 @@ func (c *Client) Do(ctx context.Context, r Request) error {
 func (c *Client) exchange(ctx context.Context, request *call, s *stream) error {
 	c.inFlight.Inc()
 	defer c.inFlight.Dec()
-
-	// The publish has a context of its own: the reply may come first, and then
-	// its answer is still read, so that a shared connection can be used again.
-	publishing, stopPublish := context.WithDeadline(c.running, request.deadline)
-	published := make(chan error, 1)
-	if !c.background(func() {
-		defer stopPublish()
-		published <- c.publish(publishing, request, s.pending)
-	}) {
-		published <- fmt.Errorf("%w: the client has ended", ErrNotSent)
-	}
-
+	published, stopPublish := c.publish(request, s.pending)
 	var cause error
 	select {
 	case err := <-request.done:

@@ -49,26 +49,6 @@ func newStream(c *Client, reply string) *stream {
 	}
 }
 
-// wait returns once the stream is up. It gives up, with an ErrNotConnected, when
-// ctx or Run ends or the stream has been lost for longer than connectWait: in a
-// long outage no request waits.
-func (s *stream) wait(ctx context.Context) error {
-	s.mu.Lock()
-	up, connected, left := s.conn != nil, s.connected, connectWait-time.Since(s.lost)
-	s.mu.Unlock()
-	if up {
-		return nil
-	}
-	select {
-	case <-connected:
-		return nil
-	case <-time.After(max(left, 0)):
-	case <-ctx.Done():
-	case <-s.client.running.Done():
-	}
-	return fmt.Errorf("%w: %s", ErrNotConnected, s.reply)
-}
-
 // run opens the stream again whenever it ends, until ctx does or the stream
 // cannot or must not be opened again, which ends the client.
 func (s *stream) run(ctx context.Context) {
@@ -236,7 +216,7 @@ func (s *stream) catchUp(conn *connection) {
 			// asked twice, and has the same reply.
 			for _, c := range missing() {
 				if !c.Lifecycle {
-					s.client.publishAgain(c)
+					s.client.publish(c, s.pending)
 				}
 			}
 			return
