@@ -99,12 +99,9 @@ func readFields(raw []byte, names []string) (fields Fields, repeated []string, _
 	seen := make([]bool, len(names))
 	for in.PeekKind() != '}' {
 		name, err := in.ReadToken()
-		if err != nil {
-			return nil, nil, errNoObject
-		}
-		at := slices.Index(names, name.String())
-		value, err := in.ReadValue()
-		if err != nil {
+		at := slices.Index(names, name.String()) // before name is overwritten
+		value, invalid := in.ReadValue()
+		if cmp.Or(err, invalid) != nil {
 			return nil, nil, errNoObject
 		}
 		switch {

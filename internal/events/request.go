@@ -182,8 +182,8 @@ func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
 // whether there is another token now, so that err may be a thing of the past. If
 // there never will be, it makes Run end, with one line for the operator.
 func (c *Client) tokenRefused(err error) (changed bool) {
-	var refusal *RefusedError
-	if !errors.As(err, &refusal) || refusal.Status != http.StatusUnauthorized && refusal.Status != http.StatusForbidden {
+	refusal, ok := errors.AsType[*RefusedError](err)
+	if !ok || refusal.Status != http.StatusUnauthorized && refusal.Status != http.StatusForbidden {
 		return false
 	}
 	changed, final := c.config.Token.Refused(refusal.token)

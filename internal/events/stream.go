@@ -55,18 +55,14 @@ func (s *stream) run(ctx context.Context) {
 	refreshed := false // the last attempt followed a change of token
 	for attempt := 0; ; attempt++ {
 		lived, err := s.follow(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		if errors.Is(err, errReopen) {
-			s.client.config.Logger.Debug("events stream ended", "event", s.reply, "cause", err)
-			attempt = -1
-			continue
-		}
 		changed := s.client.tokenRefused(err)
 		switch {
 		case ctx.Err() != nil:
 			return
+		case errors.Is(err, errReopen):
+			s.client.config.Logger.Debug("events stream ended", "event", s.reply, "cause", err)
+			attempt = -1
+			continue
 		case changed && !refreshed:
 			refreshed = true
 			continue
