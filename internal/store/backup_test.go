@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -22,20 +21,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/tests/postgres"
 )
 
-// bodies are what r has got, by event id, and the ids in their order.
-func (r *receiver) bodies() (byID map[string]string, order string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	byID = map[string]string{}
-	for _, c := range r.received {
-		body, _ := json.Marshal(c.Record)
-		byID[c.EventID] = string(body)
-		order += c.EventID + " "
-	}
-	return byID, order
-}
-
-func run(t *testing.T, name string, args ...string) {
+func command(t *testing.T, name string, args ...string) {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -45,6 +31,7 @@ func run(t *testing.T, name string, args ...string) {
 // store: it goes on delivering what it holds. What the other one has delivered
 // since is delivered again, by the same event ids with the same content.
 func TestBackup(t *testing.T) {
+	t.Parallel()
 	for name, engine := range map[string]func(t *testing.T, config *Config) (backUp func() (restored Config)){
 		"SQLite": func(t *testing.T, config *Config) func() Config {
 			config.Dir = t.TempDir()
@@ -65,14 +52,15 @@ func TestBackup(t *testing.T) {
 			return func() Config {
 				restored, file := *config, filepath.Join(t.TempDir(), "dump")
 				restored.URL = server.Database()
-				run(t, "pg_dump", "--no-owner", "-f", file, config.URL)
-				run(t, "psql", "-q", "-v", "ON_ERROR_STOP=1", "-f", file, restored.URL)
+				command(t, "pg_dump", "--no-owner", "-f", file, config.URL)
+				command(t, "psql", "-q", "-v", "ON_ERROR_STOP=1", "-f", file, restored.URL)
 				return restored
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config, _ := configFor(t)
+			t.Parallel()
+			config, _ := configFor()
 			config.Timeout = time.Second // so that what was on its way when the backup was taken is due soon
 			backUp := engine(t, &config)
 			var here atomic.Bool

@@ -2,88 +2,19 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
-
-// receiver is a usage integration: what it answers is told by answer.
-type receiver struct {
-	answer func(ctx context.Context, s sending) error
-
-	mu       sync.Mutex
-	received []sending // acknowledged ones
-	tried    int
-}
-
-type sending struct {
-	id string
-	usage.Record
-}
-
-func (r *receiver) Send(ctx context.Context, id string, record usage.Record) error {
-	c := sending{id, record}
-	r.mu.Lock()
-	r.tried++
-	r.mu.Unlock()
-	if err := r.answer(ctx, c); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.received = append(r.received, c)
-	return nil
-}
-
-func (r *receiver) accounts() (names []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, c := range r.received {
-		names = append(names, c.AccountID)
-	}
-	return names
-}
-
-// delivering delivers the records of s to r until the test ends.
-func delivering(t *testing.T, s *Store, r *receiver) {
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Deliver(ctx, r) }()
-	t.Cleanup(func() { stop(); assert.NoError(t, <-ended) })
-}
-
-func eventually(t *testing.T, condition func() bool, what string) {
-	t.Helper()
-	require.Eventually(t, condition, 20*time.Second, 5*time.Millisecond, what)
-}
-
-// accepted inserts a start of an account that is accepted.
-func acceptedStart(t *testing.T, s *Store, account string) Write {
-	w := aWrite(lifecycle.Start)
-	w.Account = account
-	insert(t, s, w, Lead)
-	_, err := s.Reply(t.Context(), w.ID, true, End{})
-	require.NoError(t, err)
-	return w
-}
-
-func allDelivered(t *testing.T, s *Store, id string) bool {
-	op, err := s.Find(t.Context(), id)
-	require.NoError(t, err)
-	records := op.Records()
-	return !slices.ContainsFunc(records, func(r RecordState) bool { return r.DeliveredAt.IsZero() })
-}
-
-var errBusy = errors.New("internal_error")
 
 func TestDeliveryIsFair(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
@@ -201,4 +132,46 @@ func TestForgottenAccounts(t *testing.T) {
 	d.forget(now.Add(-time.Minute))
 	assert.Len(t, d.accounts, 2)
 	assert.NotContains(t, d.accounts, "gone")
+}
+
+// An account whose records are acknowledged late has all its places back.
+func TestLateAcknowledgementsFreePlaces(t *testing.T) {
+	t.Parallel()
+	config, _ := configFor()
+	s := running(t, config)
+	r := &receiver{answer: func(ctx context.Context, c sending) error {
+		time.Sleep(300 * time.Millisecond) // the time-out
+		s.Acknowledged(c.id, false)        // just too late
+		return context.DeadlineExceeded
+	}}
+	delivering(t, s, r)
+	for range 2 {
+		var ids []string
+		for i := range 100 {
+			ids = append(ids, acceptedStart(t, s, fmt.Sprint("account-", i)).ID)
+		}
+		eventually(t, func() bool {
+			return !slices.ContainsFunc(ids, func(id string) bool { return !allDelivered(t, s, id) })
+		}, "all")
+		eventually(t, func() bool {
+			d := s.delivery.Load()
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return d.sending == 0 && len(d.accounts) == 0
+		}, "nothing is on its way")
+	}
+}
+
+// What others put into the ids of their replies reaches no database.
+func TestForeignIDs(t *testing.T) {
+	t.Parallel()
+	s, _ := withPostgres(t)
+	id := uuid.NewString()
+	for _, delivery := range []string{id + ".2147483648", id + ".-1", id + ".+0", id + ".00", id + ".", id, "", "x.0", id + "\x00.0"} {
+		_, _, ok := parseDeliveryID(delivery)
+		assert.False(t, ok, delivery)
+		s.Acknowledged(delivery, false)
+		s.Settle(delivery+"\x00", lifecycle.Accepted, false)
+	}
+	assert.NoError(t, tryInsert(t, s))
 }

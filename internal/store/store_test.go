@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -17,107 +16,6 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/tests/postgres"
 )
-
-func TestMain(m *testing.M) { postgres.Main(m) }
-
-// onEngines runs a test on every engine, or on those named; each has a store of its
-// own.
-func onEngines(t *testing.T, test func(t *testing.T, config Config), only ...string) {
-	config := func(t *testing.T) Config {
-		return Config{
-			Records: DeliverRecords, Timeout: 30 * time.Second, LateReply: 2 * time.Minute, Keep: 720 * time.Hour,
-			Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(), Now: time.Now,
-		}
-	}
-	for name, place := range map[string]func(*testing.T, *Config){
-		"memory":     func(*testing.T, *Config) {},
-		"SQLite":     func(t *testing.T, c *Config) { c.Dir = t.TempDir() },
-		"PostgreSQL": func(t *testing.T, c *Config) { c.URL = postgres.Database(t) },
-	} {
-		if len(only) == 0 || slices.Contains(only, name) {
-			t.Run(name, func(t *testing.T) {
-				c := config(t)
-				place(t, &c)
-				test(t, c)
-			})
-		}
-	}
-}
-
-func onPostgres(t *testing.T, test func(t *testing.T, config Config)) {
-	t.Helper()
-	onEngines(t, test, "PostgreSQL")
-}
-
-// running opens a store and runs it until the test ends.
-func running(t testing.TB, config Config) *Store {
-	t.Helper()
-	s, err := Open(t.Context(), config)
-	require.NoError(t, err)
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	t.Cleanup(func() { stop(); assert.NoError(t, <-ended) })
-	return s
-}
-
-func aWrite(action lifecycle.Action) Write {
-	return Write{ID: uuid.NewString(), Action: action, Account: uuid.NewString(), RequestID: "r", Age: time.Second}
-}
-
-// joining is a start of a caller who waits.
-func joining() Write {
-	w := aWrite(lifecycle.Start)
-	w.Join = true
-	return w
-}
-
-// insert inserts w, whose decision must be want.
-func insert(t *testing.T, s *Store, w Write, want Decision) Operation {
-	t.Helper()
-	d, op, err := s.Insert(t.Context(), w)
-	require.NoError(t, err)
-	require.Equal(t, want, d)
-	return op
-}
-
-// outcomeOf is what the row of an operation says, and the event types of its
-// records.
-func outcomeOf(t *testing.T, s *Store, id string) (lifecycle.Outcome, []string) {
-	t.Helper()
-	op, err := s.Find(t.Context(), id)
-	require.NoError(t, err)
-	records := op.Records()
-	var types []string
-	for _, r := range records {
-		types = append(types, r.EventType)
-	}
-	return op.Outcome, types
-}
-
-func assertLife(t *testing.T, s *Store, id string, outcome lifecycle.Outcome, types ...string) {
-	t.Helper()
-	haveOutcome, have := outcomeOf(t, s, id)
-	assert.Equal(t, outcome, haveOutcome)
-	assert.Equal(t, types, have)
-}
-
-const (
-	requested = "runtime_start_requested"
-	finished  = "runtime_start_finished"
-	failed    = "runtime_start_failed"
-)
-
-// expireAll makes everything that is open past its time, and closes it.
-func expireAll(t *testing.T, s *Store) {
-	t.Helper()
-	require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
-		_, err := t.exec(`update operations set closes_at = 1`)
-		return err
-	}))
-	_, err := s.Expire(t.Context(), 100)
-	require.NoError(t, err)
-}
 
 func TestEnds(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
@@ -194,10 +92,7 @@ func TestKeys(t *testing.T) {
 		third.ID = uuid.NewString()
 		assert.Equal(t, "quota", insert(t, s, third, Known).ErrorType, "11: a refusal keeps it")
 
-		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
-			_, err := t.exec(`update keys set created_at = created_at - $1`, keyKept.Microseconds())
-			return err
-		}))
+		alter(t, s, `update keys set created_at = created_at - $1`, keyKept.Microseconds())
 		insert(t, s, third, Lead)
 	})
 }
@@ -305,10 +200,7 @@ func TestSlotEnds(t *testing.T) {
 		require.NoError(t, err)
 		assert.Len(t, times, 3)
 		insert(t, s, joining(), Lead)
-		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
-			_, err := t.exec(`update operations set slot_until = $1`, t.now)
-			return err
-		}))
+		alter(t, s, `update operations set slot_until = 1`)
 		insert(t, s, joining(), Lead) // it took too long
 	})
 }

@@ -2,15 +2,54 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/tests/postgres"
 )
+
+// The metrics say what the store holds, and what was set aside.
+func TestMetrics(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		shows := func(lines ...string) {
+			t.Helper()
+			eventually(t, func() bool {
+				var b strings.Builder
+				config.Metrics.WritePrometheus(&b)
+				for _, line := range lines {
+					if !strings.Contains(b.String(), line+"\n") {
+						return false
+					}
+				}
+				return true
+			}, strings.Join(lines, ", "))
+		}
+		shows("bus_vm_store_healthy 1", "bus_vm_store_damaged_files 0", "bus_vm_store_commit_failures_total 0",
+			"bus_vm_usage_waiting_records 0", "bus_vm_usage_parked_records 0", "bus_vm_usage_oldest_record_age_seconds 0")
+		w := aWrite(lifecycle.Stop)
+		op := insert(t, s, w, Lead)
+		alter(t, s, `update operations set due_since = due_since - 3600000000`)
+		shows("bus_vm_usage_waiting_records 1", "bus_vm_usage_parked_records 0")
+		eventually(t, func() bool { age := s.Stats().OldestAge; return age > 59*time.Minute && age < 61*time.Minute }, "an hour old")
+		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
+			return t.retry(op, parkedFor, "no such account")
+		}))
+		shows("bus_vm_usage_waiting_records 1", "bus_vm_usage_parked_records 1", "bus_vm_usage_oldest_record_age_seconds 0")
+	})
+}
 
 // What is older than it must be goes, unless a record or a key keeps it.
 func TestPrune(t *testing.T) {
@@ -32,10 +71,7 @@ func TestPrune(t *testing.T) {
 			_, err := s.Reply(t.Context(), w.ID, true, End{})
 			require.NoError(t, err)
 			if deliver {
-				require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
-					_, err := t.exec(`update operations set sent = records where id = $1`, w.ID)
-					return err
-				}))
+				alter(t, s, `update operations set sent = records where id = $1`, w.ID)
 			}
 			return w
 		}
@@ -44,20 +80,14 @@ func TestPrune(t *testing.T) {
 		keyed := ended(func(w *Write) { w.Key = "k" }, true)
 		open := aWrite(lifecycle.Stop)
 		insert(t, s, open, Lead)
-		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
-			_, err := t.exec(`update operations set ended_at = ended_at - $1 where ended_at > 0`, (config.Keep + time.Minute).Microseconds())
-			return err
-		}))
+		alter(t, s, `update operations set ended_at = ended_at - $1 where ended_at > 0`, (config.Keep + time.Minute).Microseconds())
 		young := ended(func(*Write) {}, true)
 		prune()
 		assert.False(t, exists(old))
 		for name, w := range map[string]Write{"undelivered": undelivered, "keyed": keyed, "open": open, "young": young} {
 			assert.True(t, exists(w), name)
 		}
-		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
-			_, err := t.exec(`update keys set created_at = created_at - $1`, keyKept.Microseconds())
-			return err
-		}))
+		alter(t, s, `update keys set created_at = created_at - $1`, keyKept.Microseconds())
 		prune()
 		assert.False(t, exists(keyed))
 	})
@@ -65,7 +95,7 @@ func TestPrune(t *testing.T) {
 
 // A store in memory forgets the oldest, and refuses what it has no room for.
 func TestMemoryIsBounded(t *testing.T) {
-	config, _ := configFor(t)
+	config, _ := configFor()
 	config.Records = KeepRecords
 	s := running(t, config)
 	fill := func(ended bool) (err error) {
@@ -111,33 +141,11 @@ func TestCloses(t *testing.T) {
 		s = running(t, config)
 		insert(t, s, answered, Lead)
 		insert(t, s, silent, Lead)
-		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
-			_, err := t.exec(`update operations set closes_at = 1`)
-			return err
-		}))
+		alter(t, s, `update operations set closes_at = 1`)
 		close(read)
-		eventually(t, func() bool {
-			op, err := s.Find(t.Context(), silent.ID)
-			return err == nil && op.Outcome == lifecycle.Unknown
-		}, "what has no reply is unknown")
+		awaitOutcome(t, s, silent.ID, lifecycle.Unknown)
 		assertLife(t, s, answered.ID, lifecycle.Accepted, requested, finished)
 	})
-}
-
-// A clock that was set back makes nothing wait longer than from now on.
-func TestClockSetBack(t *testing.T) {
-	config, _ := configFor(t)
-	config.Dir = t.TempDir()
-	var offset atomic.Int64
-	config.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
-	s := running(t, config)
-	w := aWrite(lifecycle.Start)
-	insert(t, s, w, Lead)
-	offset.Store(int64(-48 * time.Hour))
-	require.Eventually(t, func() bool {
-		op, err := s.Find(t.Context(), w.ID)
-		return err == nil && op.ClosesAt.Before(config.Now().Add(time.Hour))
-	}, 10*time.Second, 10*time.Millisecond)
 }
 
 // What the history has just told is written before what is past its time is
@@ -171,4 +179,164 @@ func TestRepliesBeforeClosing(t *testing.T) {
 		require.NoError(t, <-closed)
 		assertLife(t, s, op.ID, lifecycle.Accepted, requested, finished)
 	})
+}
+
+// The history is read when something is past its time, not each second of the minute before.
+func TestHistoryIsReadOnce(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		var reads atomic.Int32
+		config.Timeout, config.LateReply = 0, 0
+		config.History = func(context.Context) error { reads.Add(1); return nil }
+		s := running(t, config)
+		w := aWrite(lifecycle.Stop)
+		insert(t, s, w, Lead)
+		awaitOutcome(t, s, w.ID)
+		assert.LessOrEqual(t, reads.Load(), int32(2))
+	})
+}
+
+// While the history cannot be read, what is past its time stays open; not for ever.
+func TestHistoryThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	config, l := configFor()
+	var offset atomic.Int64
+	config.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+	var reads atomic.Int32
+	config.History = func(context.Context) error {
+		reads.Add(1)
+		return errors.New("gone")
+	}
+	s := running(t, config)
+	w := aWrite(lifecycle.Start)
+	insert(t, s, w, Lead)
+	closes := permission + config.Timeout + config.LateReply
+	offset.Store(int64(closes + historyGrace - time.Minute))
+	eventually(t, func() bool { return reads.Load() >= 2 }, "it is tried again")
+	assertLife(t, s, w.ID, "", requested)
+	assert.NotContains(t, l.String(), "cannot be read")
+	offset.Store(int64(closes + historyGrace + time.Minute))
+	awaitOutcome(t, s, w.ID, lifecycle.Unknown)
+	assert.Contains(t, l.String(), "the history of replies cannot be read")
+}
+
+// What leads since it was found past its time has a new one.
+func TestExpireLooksAgain(t *testing.T) {
+	t.Parallel()
+	config, _ := configFor()
+	config.URL, config.Idle = postgres.Database(t), true // nothing else closes
+	s, db := running(t, config), connect(t, config)
+	one, two := joining(), joining()
+	insert(t, s, one, Lead)
+	insert(t, s, two, Joined)
+	_, err := s.Abandon(t.Context(), one.ID)
+	require.NoError(t, err)
+	execute(t, db, `update operations set closes_at = 1 where id = $1`, two.ID)
+	// Another replica lets it lead.
+	other := holding(t, db, `update operations set leader = '', slot = 1, closes_at = 9000000000000000 where id = $1`, two.ID)
+	expired := make(chan error, 1)
+	go func() { _, err := s.Expire(context.Background(), 10); expired <- err }()
+	awaitLock(t, db)
+	require.NoError(t, other.Commit())
+	require.NoError(t, <-expired)
+	op, err := s.Find(t.Context(), two.ID)
+	require.NoError(t, err)
+	assert.Empty(t, op.Outcome, "it closes later")
+}
+
+// Many operations past their time, on a slow database, hold up no write for long.
+func TestManyExpireSlowly(t *testing.T) {
+	t.Parallel()
+	s, db := withPostgres(t,
+		`insert into operations (id, action, account, request_id, requested_at, closes_at, records, due_since)
+			select gen_random_uuid()::text, 'stop', 'a', 'r', 1, 2, 1, 1 from generate_series(1, 600)`,
+		`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.005); return new; end'`,
+		`create trigger slow before update on operations for each row execute function slow()`)
+	eventually(t, func() bool {
+		var open int
+		require.NoError(t, db.QueryRow(`select count(*) from operations where outcome = ''`).Scan(&open))
+		return open == 0
+	}, "all are closed")
+	assert.NoError(t, tryInsert(t, s))
+}
+
+// Many parked records keep no store from taking writes.
+func TestManyParked(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		l := &log{}
+		config.Logger = slog.New(slog.NewTextHandler(l, nil))
+		s := running(t, config)
+		require.NoError(t, tryInsert(t, s))
+		if config.URL != "" {
+			execute(t, connect(t, config), `insert into operations (id, action, account, outcome, requested_at, ended_at, records, sent, due_since, due_at, parked)
+				select gen_random_uuid()::text, 'stop', 'acc' || (g % 1000), 'accepted', g, g, 2, 0, 1, 9000000000000000, 'the usage integration refused the record: not_found: no such account' from generate_series(1, 50000) g`)
+			config.Metrics = metrics.NewSet()
+			s = running(t, config) // another replica begins
+		} else {
+			db, err := sql.Open("sqlite", "file:"+s.files.path()+"?_pragma=busy_timeout(5000)")
+			require.NoError(t, err)
+			execute(t, db, `with recursive c(x) as (select 1 union all select x+1 from c where x < 50000)
+				insert into operations (id, action, account, outcome, requested_at, ended_at, records, sent, due_since, due_at, parked)
+				select hex(randomblob(16)), 'stop', 'acc' || (x % 1000), 'accepted', x, x, 2, 0, 1, 9000000000000000, 'the usage integration refused the record: not_found: no such account' from c`)
+			require.NoError(t, db.Close())
+		}
+		require.Eventually(t, func() bool {
+			assert.NoError(t, tryInsert(t, s))
+			return s.Stats().Waiting >= 100_000
+		}, waitLimit, 200*time.Millisecond, "they are offered again and counted")
+		known, err := s.Drop(t.Context(), "none")
+		require.NoError(t, err)
+		assert.False(t, known)
+		_, err = s.Retry(t.Context())
+		assert.NoError(t, err)
+		assert.NotContains(t, l.String(), "does not take writes")
+	}, "SQLite", "PostgreSQL")
+}
+
+// A clock that is set back, while the store takes no writes at that, makes nothing wait
+// longer than from now on.
+func TestClockSetBackWhileAway(t *testing.T) {
+	t.Parallel()
+	config, _ := configFor()
+	config.Dir = filepath.Join(t.TempDir(), "data")
+	var offset, asked atomic.Int64
+	config.Now = func() time.Time {
+		asked.Add(1)
+		return time.Now().Add(time.Duration(offset.Load()))
+	}
+	s := running(t, config)
+	w := aWrite(lifecycle.Start)
+	insert(t, s, w, Lead)
+	require.NoError(t, os.Rename(config.Dir, config.Dir+"-moved"))
+	require.ErrorIs(t, tryInsert(t, s), ErrUnavailable)
+	offset.Store(int64(-48 * time.Hour))
+	asked.Store(0)
+	eventually(t, func() bool { return asked.Load() >= 5 }, "tend has seen it more than once") // it asks twice each time
+	require.NoError(t, os.Rename(config.Dir+"-moved", config.Dir))
+	awaitHealthy(t, s)
+	eventually(t, func() bool {
+		op, err := s.Find(t.Context(), w.ID)
+		return err == nil && op.ClosesAt.Before(config.Now().Add(time.Hour))
+	}, "closes within minutes, not in two days")
+}
+
+// A gateway whose clock is behind that of the database sends again, and closes, in time.
+func TestClockBehindTheDatabase(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		config.Now = func() time.Time { return time.Now().Add(-10 * time.Minute) }
+		config.Timeout, config.LateReply = 0, 0
+		s := running(t, config)
+		var tries atomic.Int32
+		r := &receiver{answer: func(context.Context, sending) error {
+			if tries.Add(1) == 1 {
+				return errBusy
+			}
+			return nil
+		}}
+		delivering(t, s, r)
+		w := acceptedStart(t, s, "account")
+		open := aWrite(lifecycle.Stop)
+		insert(t, s, open, Lead)
+		eventually(t, func() bool { return allDelivered(t, s, w.ID) }, "sent again")
+		awaitOutcome(t, s, open.ID)
+	}, "PostgreSQL")
 }

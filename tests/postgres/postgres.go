@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ type Server struct {
 	port      int
 	asUser    *syscall.Credential // nil for the tests' own
 	process   *exec.Cmd
-	databases int
+	databases atomic.Int32
 }
 
 // startTimeout is how long a server may take to answer.
@@ -58,8 +59,7 @@ func Database(t testing.TB) string {
 	if shared.server == nil {
 		t.Skip("no PostgreSQL on this machine: apt-get install postgresql")
 	}
-	shared.server.t = t
-	return shared.server.Database()
+	return shared.server.database(t)
 }
 
 // Main runs the tests of a binary that uses Database.
@@ -202,14 +202,15 @@ func (s *Server) url(database string) string {
 }
 
 // Database makes an empty database and returns its URL.
-func (s *Server) Database() string {
-	s.t.Helper()
+func (s *Server) Database() string { return s.database(s.t) }
+
+func (s *Server) database(t testing.TB) string {
+	t.Helper()
 	db, err := sql.Open("pgx", s.url("postgres"))
-	require.NoError(s.t, err)
+	require.NoError(t, err)
 	defer db.Close()
-	s.databases++
-	name := fmt.Sprintf("bus%d", s.databases)
+	name := fmt.Sprintf("bus%d", s.databases.Add(1))
 	_, err = db.Exec("create database " + name)
-	require.NoError(s.t, err)
+	require.NoError(t, err)
 	return s.url(name)
 }

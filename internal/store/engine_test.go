@@ -1,16 +1,108 @@
 package store
 
 import (
+	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/tests/postgres"
 )
+
+func TestNewerSchema(t *testing.T) {
+	config, _ := configFor()
+	config.Dir = t.TempDir()
+	s, err := Open(t.Context(), config)
+	require.NoError(t, err)
+	_, err = s.engine.write.Exec(`update store_schema set version = $1`, schemaVersion+1)
+	require.NoError(t, err)
+	require.NoError(t, s.release())
+	config.Metrics = metrics.NewSet()
+	_, err = Open(t.Context(), config)
+	assert.ErrorIs(t, err, ErrNewer)
+}
+
+// Three replicas set up the schema at once, and share it.
+func TestReplicasBegin(t *testing.T) {
+	t.Parallel()
+	url := postgres.Database(t)
+	var stores [3]*Store
+	var all sync.WaitGroup
+	for i := range stores {
+		all.Go(func() {
+			config, _ := configFor()
+			config.URL = url
+			s, err := Open(context.Background(), config)
+			assert.NoError(t, err)
+			stores[i] = s
+		})
+	}
+	all.Wait()
+	for _, s := range stores {
+		require.NotNil(t, s)
+		end := runs(t, s)
+		t.Cleanup(func() { assert.NoError(t, end()) })
+	}
+	leader := insert(t, stores[0], joining(), Lead)
+	follower := insert(t, stores[1], joining(), Joined)
+	_, err := stores[2].Reply(t.Context(), leader.ID, true, End{})
+	require.NoError(t, err)
+	assertLife(t, stores[0], follower.ID, lifecycle.Accepted, requested, finished)
+
+	// All start at once: exactly one leads.
+	insert(t, stores[0], aWrite(lifecycle.Stop), Lead)
+	var mu sync.Mutex
+	decisions := map[Decision]int{}
+	for i := range 60 {
+		all.Go(func() {
+			d, _, err := stores[i%3].Insert(context.Background(), joining())
+			assert.NoError(t, err)
+			mu.Lock()
+			defer mu.Unlock()
+			decisions[d]++
+		})
+	}
+	all.Wait()
+	assert.Equal(t, map[Decision]int{Lead: 1, Joined: 59}, decisions)
+}
+
+// A replica that sets up the schema slowly, or sets up a large one, keeps no other
+// from starting.
+func TestReplicaWaitsForTheSchema(t *testing.T) {
+	t.Parallel()
+	config, _ := configFor()
+	config.URL = postgres.Database(t)
+	other, err := openPostgres(config.URL)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, other.close()) }()
+	setup, err := other.write.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	_, err = setup.Exec(other.lock[len(other.lock)-1])
+	require.NoError(t, err)
+	opened := make(chan error, 1)
+	go func() {
+		s, err := Open(context.Background(), config)
+		if err == nil {
+			err = s.Close()
+		}
+		opened <- err
+	}()
+	awaitLock(t, connect(t, config))
+	select {
+	case err := <-opened:
+		t.Fatal(err)
+	case <-time.After(4 * lockTimeout): // that it does not give up meanwhile is the point
+	}
+	require.NoError(t, setup.Commit())
+	assert.NoError(t, <-opened)
+}
 
 // What is done for each write or every second costs the same however many operations
 // have ended.

@@ -1,0 +1,330 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"flag"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
+	"github.com/busdk/bus-api-provider-vm/tests/postgres"
+)
+
+func TestMain(m *testing.M) {
+	// Most tests wait, for the store's timers or for a database.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
+	postgres.Main(m)
+}
+
+// waitLimit bounds every wait; nothing that is well waits for all of it. It is less than
+// the time-out of a delivery.
+const waitLimit = 20 * time.Second
+
+// log collects what operators are told.
+type log struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// configFor is that of a store in memory, with what operators are told of it.
+func configFor() (Config, *log) {
+	l := &log{}
+	return Config{
+		Records: DeliverRecords, Timeout: 30 * time.Second, LateReply: 2 * time.Minute, Keep: 720 * time.Hour,
+		Logger: slog.New(slog.NewTextHandler(l, nil)), Metrics: metrics.NewSet(), Now: time.Now,
+	}, l
+}
+
+// onEngines runs a test on every engine, or on those named, side by side; each has a
+// store of its own.
+func onEngines(t *testing.T, test func(t *testing.T, config Config), only ...string) {
+	t.Parallel()
+	for name, place := range map[string]func(*testing.T, *Config){
+		"memory":     func(*testing.T, *Config) {},
+		"SQLite":     func(t *testing.T, c *Config) { c.Dir = t.TempDir() },
+		"PostgreSQL": func(t *testing.T, c *Config) { c.URL = postgres.Database(t) },
+	} {
+		if len(only) == 0 || slices.Contains(only, name) {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				config, _ := configFor()
+				place(t, &config)
+				test(t, config)
+			})
+		}
+	}
+}
+
+// begin opens a store and runs it until end, which returns what Run did.
+func begin(t testing.TB, config Config) (s *Store, end func() error) {
+	t.Helper()
+	s, err := Open(context.Background(), config)
+	require.NoError(t, err)
+	return s, runs(t, s)
+}
+
+// runs runs a store until end.
+func runs(t testing.TB, s *Store) (end func() error) {
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	return func() error {
+		stop()
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(waitLimit):
+			t.Fatal("Run does not return")
+			return nil
+		}
+	}
+}
+
+// running opens a store and runs it until the test ends.
+func running(t testing.TB, config Config) *Store {
+	t.Helper()
+	s, end := begin(t, config)
+	t.Cleanup(func() { assert.NoError(t, end()) })
+	return s
+}
+
+// withPostgres is a store in PostgreSQL whose database was prepared, and another way to
+// that. It runs until the test ends.
+func withPostgres(t *testing.T, prepare ...string) (*Store, *sql.DB) {
+	t.Helper()
+	config, _ := configFor()
+	config.URL = postgres.Database(t)
+	first, err := Open(t.Context(), config)
+	require.NoError(t, err)
+	require.NoError(t, first.Close())
+	db := connect(t, config)
+	for _, statement := range prepare {
+		execute(t, db, statement)
+	}
+	config.Metrics = metrics.NewSet()
+	return running(t, config), db
+}
+
+// connect is another way to the database of a store in PostgreSQL.
+func connect(t *testing.T, config Config) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("pgx", config.URL)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, db.Close()) })
+	return db
+}
+
+func execute(t *testing.T, db interface {
+	Exec(statement string, args ...any) (sql.Result, error)
+}, statement string, args ...any) {
+	t.Helper()
+	_, err := db.Exec(statement, args...)
+	require.NoError(t, err, statement)
+}
+
+// holding is a transaction of another replica that has run a statement.
+func holding(t *testing.T, db *sql.DB, statement string, args ...any) *sql.Tx {
+	t.Helper()
+	other, err := db.Begin()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = other.Rollback() }) // unless it has ended
+	execute(t, other, statement, args...)
+	return other
+}
+
+// awaitLock waits until some session of the database waits for a lock.
+func awaitLock(t *testing.T, db *sql.DB) {
+	t.Helper()
+	eventually(t, func() bool {
+		var waiting int
+		require.NoError(t, db.QueryRow(`select count(*) from pg_stat_activity
+			where datname = current_database() and wait_event_type = 'Lock'`).Scan(&waiting))
+		return waiting > 0
+	}, "a session waits for a lock")
+}
+
+// alter changes rows as no call does.
+func alter(t *testing.T, s *Store, statement string, args ...any) {
+	t.Helper()
+	require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
+		_, err := t.exec(statement, args...)
+		return err
+	}))
+}
+
+func aWrite(action lifecycle.Action) Write {
+	return Write{ID: uuid.NewString(), Action: action, Account: uuid.NewString(), RequestID: "r", Age: time.Second}
+}
+
+// joining is a start of a caller who waits.
+func joining() Write {
+	w := aWrite(lifecycle.Start)
+	w.Join = true
+	return w
+}
+
+// insert inserts w, whose decision must be want.
+func insert(t *testing.T, s *Store, w Write, want Decision) Operation {
+	t.Helper()
+	d, op, err := s.Insert(t.Context(), w)
+	require.NoError(t, err)
+	require.Equal(t, want, d)
+	return op
+}
+
+func tryInsert(t *testing.T, s *Store) error {
+	t.Helper()
+	_, _, err := s.Insert(t.Context(), aWrite(lifecycle.Stop))
+	return err
+}
+
+// acceptedStart inserts a start of an account that is accepted.
+func acceptedStart(t *testing.T, s *Store, account string) Write {
+	w := aWrite(lifecycle.Start)
+	w.Account = account
+	insert(t, s, w, Lead)
+	_, err := s.Reply(t.Context(), w.ID, true, End{})
+	require.NoError(t, err)
+	return w
+}
+
+const (
+	requested = "runtime_start_requested"
+	finished  = "runtime_start_finished"
+	failed    = "runtime_start_failed"
+)
+
+// assertLife looks at the outcome of an operation, and at the event types of its
+// records.
+func assertLife(t *testing.T, s *Store, id string, outcome lifecycle.Outcome, types ...string) {
+	t.Helper()
+	op, err := s.Find(t.Context(), id)
+	require.NoError(t, err)
+	var have []string
+	for _, r := range op.Records() {
+		have = append(have, r.EventType)
+	}
+	assert.Equal(t, outcome, op.Outcome)
+	assert.Equal(t, types, have)
+}
+
+// awaitOutcome waits until an operation has one of these, or any.
+func awaitOutcome(t *testing.T, s *Store, id string, outcome ...lifecycle.Outcome) {
+	t.Helper()
+	eventually(t, func() bool {
+		op, err := s.Find(t.Context(), id) // which fails while the database is away
+		return err == nil && op.Outcome != "" && (len(outcome) == 0 || slices.Contains(outcome, op.Outcome))
+	}, "the operation has its end")
+}
+
+func awaitHealthy(t *testing.T, s *Store) {
+	t.Helper()
+	eventually(t, func() bool { return s.Healthy() == nil }, "the store is healthy")
+}
+
+// expireAll makes everything that is open past its time, and closes it.
+func expireAll(t *testing.T, s *Store) {
+	t.Helper()
+	alter(t, s, `update operations set closes_at = 1`)
+	_, err := s.Expire(t.Context(), 100)
+	require.NoError(t, err)
+}
+
+func eventually(t *testing.T, condition func() bool, what string) {
+	t.Helper()
+	require.Eventually(t, condition, waitLimit, 5*time.Millisecond, what)
+}
+
+// receiver is a usage integration: what it answers is told by answer.
+type receiver struct {
+	answer func(ctx context.Context, s sending) error
+
+	mu       sync.Mutex
+	received []sending // acknowledged ones
+	tried    int
+}
+
+type sending struct {
+	id string
+	usage.Record
+}
+
+var errBusy = errors.New("internal_error")
+
+func (r *receiver) Send(ctx context.Context, id string, record usage.Record) error {
+	c := sending{id, record}
+	r.mu.Lock()
+	r.tried++
+	r.mu.Unlock()
+	if err := r.answer(ctx, c); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.received = append(r.received, c)
+	return nil
+}
+
+func (r *receiver) accounts() (names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.received {
+		names = append(names, c.AccountID)
+	}
+	return names
+}
+
+// bodies are what r has got, by event id, and the ids in their order.
+func (r *receiver) bodies() (byID map[string]string, order string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	byID = map[string]string{}
+	for _, c := range r.received {
+		body, _ := json.Marshal(c.Record)
+		byID[c.EventID] = string(body)
+		order += c.EventID + " "
+	}
+	return byID, order
+}
+
+// delivering delivers the records of s to r until the test ends.
+func delivering(t *testing.T, s *Store, r *receiver) {
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Deliver(ctx, r) }()
+	t.Cleanup(func() { stop(); assert.NoError(t, <-ended) })
+}
+
+func allDelivered(t *testing.T, s *Store, id string) bool {
+	op, err := s.Find(t.Context(), id)
+	require.NoError(t, err)
+	records := op.Records()
+	return !slices.ContainsFunc(records, func(r RecordState) bool { return r.DeliveredAt.IsZero() })
+}

@@ -1,0 +1,126 @@
+package store
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+)
+
+// What waits for a leader that is not there any more has an end all the same.
+func TestLeaderIsGone(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		one, two := joining(), joining()
+		insert(t, s, one, Lead)
+		insert(t, s, two, Joined)
+		_, err := s.Abandon(t.Context(), one.ID)
+		require.NoError(t, err)
+		alter(t, s, `delete from operations where id = $1`, one.ID) // as prune does
+		expireAll(t, s)
+		awaitOutcome(t, s, two.ID)
+	})
+}
+
+// Usage is turned on while an operation is open.
+func TestUsageTurnedOn(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string][2]Records{
+		"none to events":   {NoRecords, DeliverRecords},
+		"events to none":   {DeliverRecords, NoRecords},
+		"events to memory": {DeliverRecords, KeepRecords},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config, _ := configFor()
+			config.Dir = t.TempDir()
+			config.Records = change[0]
+			s, end := begin(t, config)
+			w := aWrite(lifecycle.Start)
+			insert(t, s, w, Lead)
+			require.NoError(t, end())
+			config.Records, config.Metrics = change[1], metrics.NewSet()
+			s = running(t, config)
+			_, err := s.Reply(t.Context(), w.ID, true, End{})
+			require.NoError(t, err)
+			op, err := s.Find(t.Context(), w.ID)
+			require.NoError(t, err)
+			switch n := op.records; {
+			case n == 0:
+			case n == 2:
+				assert.Zero(t, op.sent, "the requested record is not delivered")
+			default:
+				assert.Fail(t, "one record alone", "%v", op.Records())
+			}
+		})
+	}
+}
+
+// Two replicas get the same stop with the same key at the same time: one publishes.
+func TestKeyOnTwoReplicas(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		one := running(t, config)
+		config.Metrics = metrics.NewSet()
+		two := running(t, config)
+		insert(t, one, aWrite(lifecycle.Stop), Lead)
+		insert(t, two, aWrite(lifecycle.Stop), Lead)
+		twice := 0
+		for range 200 {
+			account, key := uuid.NewString(), uuid.NewString()
+			var both sync.WaitGroup
+			var decisions [2]Decision
+			for i, s := range []*Store{one, two} {
+				both.Go(func() {
+					w := aWrite(lifecycle.Stop)
+					w.Account, w.Key = account, key
+					var err error
+					decisions[i], _, err = s.Insert(context.Background(), w)
+					assert.NoError(t, err)
+				})
+			}
+			both.Wait()
+			if decisions == [2]Decision{Lead, Lead} {
+				twice++
+			}
+		}
+		assert.Zero(t, twice, "of 200 are published twice for one key")
+	}, "PostgreSQL")
+}
+
+// A commit that was not confirmed is seen while its operation is given up.
+func TestTakenIDWhileTheInsertCommits(t *testing.T) {
+	t.Parallel()
+	s, db := withPostgres(t)
+	insert(t, s, aWrite(lifecycle.Stop), Lead)
+	id := uuid.NewString()
+	late := holding(t, db, `insert into operations (id, action, account, requested_at, closes_at, records, due_since, due_at)
+		values ($1, 'start', 'a', 1, 9000000000000000, 1, 1, 1)`, id) // the session whose commit waits for a standby
+	ended := make(chan error, 1)
+	go func() { _, err := s.Abandon(context.Background(), id); ended <- err }()
+	awaitLock(t, db)
+	require.NoError(t, late.Commit())
+	require.NoError(t, <-ended)
+	assertLife(t, s, id, lifecycle.NotSent, requested, failed)
+}
+
+// A record is written while another replica acknowledges the one before it.
+func TestAcknowledgedWhileTheEndIsWritten(t *testing.T) {
+	t.Parallel()
+	s, db := withPostgres(t)
+	op := insert(t, s, aWrite(lifecycle.Start), Lead)
+	other := holding(t, db, `update operations set sent = 1 where id = $1 and sent = 0`, op.ID)
+	ended := make(chan error, 1)
+	go func() { _, err := s.Reply(context.Background(), op.ID, true, End{}); ended <- err }()
+	awaitLock(t, db)
+	require.NoError(t, other.Commit())
+	require.NoError(t, <-ended)
+	row, err := s.Find(t.Context(), op.ID)
+	require.NoError(t, err)
+	assert.Equal(t, []int{2, 1}, []int{row.records, row.sent})
+	assert.NotZero(t, row.dueAt)
+}
