@@ -29,12 +29,12 @@ type prometheus struct {
 
 var prometheusLine = regexp.MustCompile(`msg="Listening on" address=(\S+)`)
 
-// watch starts a Prometheus that scrapes targets four times a second under the
-// job of the alerts, and evaluates rules as often.
+// watch starts a Prometheus that scrapes targets twice a second under the
+// job of the alerts, and evaluates rules four times a second.
 func watch(t testing.TB, rules string, targets []string) *prometheus {
 	t.Helper()
 	config, err := json.Marshal(map[string]any{ // YAML, too
-		"global":     map[string]string{"scrape_interval": "250ms", "scrape_timeout": "250ms", "evaluation_interval": "250ms"},
+		"global":     map[string]string{"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "250ms"},
 		"rule_files": []string{writeFile(t, "alerts.yml", rules)},
 		"scrape_configs": []any{map[string]any{
 			"job_name": "bus-vm", "static_configs": []any{map[string]any{"targets": targets}},

@@ -18,17 +18,23 @@ import (
 func TestTokenRefusedAfterTheReply(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	replaceFile(t, file, mint(platform.ProviderScope))
+	var g *gateway
 	b := newBetween(t, platform.StartRequest, func(n int64, w http.ResponseWriter, pass pass) {
 		if n > 1 {
 			w.WriteHeader(pass())
 			return
 		}
 		pass()
-		time.Sleep(500 * time.Millisecond)
+		if !eventually(func() bool {
+			heard, _ := g.metric(`bus_vm_events_replies_total{event="bus.vm.start.response",match="matched"}`)
+			return heard > 0
+		}) {
+			t.Error("no reply has come")
+		}
 		replaceFile(t, file, mint(platform.ProviderScope))
 		w.WriteHeader(401)
 	})
-	g := b.gateway("BUS_API_TOKEN=", "BUS_API_TOKEN_FILE="+file)
+	g = b.gateway("BUS_API_TOKEN=", "BUS_API_TOKEN_FILE="+file)
 	b.wantWrite(g, start, http.StatusAccepted, "")
 	g.stop() // after which nothing is under way
 	assert.EqualValues(t, 1, b.hits.Load(), "publishes")

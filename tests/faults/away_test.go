@@ -74,7 +74,7 @@ func (g *gateway) watchReady(end func() bool) (statuses []int, seen []time.Time)
 		if status := g.ready(); len(statuses) == 0 || statuses[len(statuses)-1] != status {
 			statuses, seen = append(statuses, status), append(seen, time.Now())
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) // how often it is probed
 	}
 	return statuses, seen
 }

@@ -41,7 +41,12 @@ func TestRestartWithAStatusInFlight(t *testing.T) {
 	first.Go(func() { r.read(g) })
 	asked, answered := platform.StatusRequest, platform.ReplyName(platform.StatusRequest)
 	require.True(t, eventually(func() bool { return r.Events.Accepted(asked) > r.Events.Accepted(answered) }), "none is in flight")
-	time.Sleep(300 * time.Millisecond)
+	g.awaitMetric(`bus_vm_events_publishes_total{result="accepted"}`, func(answered float64) bool { // it waits for the reply alone
+		for _, name := range requests {
+			answered -= float64(r.Events.Accepted(name))
+		}
+		return answered >= 0
+	})
 	require.NoError(t, r.Events.Kill())
 	r.up(false)
 	r.vmBehaves()

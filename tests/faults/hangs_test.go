@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -108,7 +109,7 @@ func TestStopWhileTheStartHangs(t *testing.T) {
 		_, err := os.Stat(filepath.Join(h.g.data, "operations.db"))
 		return err == nil
 	}))
-	time.Sleep(100 * time.Millisecond) // nothing tells that a sync has begun
+	require.True(t, eventually(h.syncs), "no sync has begun")
 	h.stops()
 	h.g.wantLog("operations store")
 	h.startsAgain()
@@ -275,14 +276,7 @@ func (h *hangs) hangSync() {
 	h.t.Cleanup(func() { _ = tracer.Wait() })
 	h.endTracer(tracer.Process.Pid)
 	require.True(h.t, eventually(func() bool { // in all of its threads
-		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", h.g.pid))
-		for _, task := range tasks {
-			text, readErr := os.ReadFile(task)
-			if readErr == nil && strings.Contains(string(text), "TracerPid:\t0\n") {
-				return false
-			}
-		}
-		return err == nil && len(tasks) > 0
+		return len(h.tasks("")) > 0 && len(h.tasks("TracerPid:\t0\n")) == 0
 	}), "strace does not trace")
 }
 
@@ -297,17 +291,52 @@ func (h *hangs) status(field string) (value string) {
 	return value
 }
 
-// endTracer ends strace once the process has ended: strace takes no notice that a
-// call which it delays has ended, and the kernel waits for its tracer.
+// syncs reports a thread that a delayed call holds: at other calls strace stops it for
+// a moment only.
+func (h *hangs) syncs() bool {
+	stopped := h.tasks("State:\tt ")
+	for range 10 {
+		time.Sleep(pollEvery)
+		again := h.tasks("State:\tt ")
+		stopped = slices.DeleteFunc(stopped, func(task string) bool { return !slices.Contains(again, task) })
+	}
+	return len(stopped) > 0
+}
+
+// tasks are the threads of the process whose status has the words.
+func (h *hangs) tasks(words string) (with []string) {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", h.g.pid))
+	for _, task := range tasks {
+		if text, err := os.ReadFile(task); err == nil && strings.Contains(string(text), words) {
+			with = append(with, task)
+		}
+	}
+	return with
+}
+
+// endTracer ends strace once the process is ending, and at the end of the test: strace
+// takes no notice that a thread whose call it delays has ended, and the kernel waits for
+// its tracer. Threads of Go end with their process only.
 func (h *hangs) endTracer(pid int) {
-	gone := make(chan struct{})
-	h.t.Cleanup(func() { <-gone })
+	over, gone := make(chan struct{}), make(chan struct{})
+	h.t.Cleanup(func() { close(over); <-gone })
 	go func() {
 		defer close(gone)
-		for !h.g.hasEnded() && !strings.HasPrefix(h.status("State:"), "Z") {
-			time.Sleep(pollEvery)
+		defer func() { _ = syscall.Kill(pid, syscall.SIGKILL) }()
+		tick := time.NewTicker(pollEvery)
+		defer tick.Stop()
+		for most := 0; !h.g.hasEnded(); {
+			now := len(h.tasks(""))
+			if now < most || len(h.tasks("State:\tZ")) > 0 {
+				return
+			}
+			most = now
+			select {
+			case <-over:
+				return
+			case <-tick.C:
+			}
 		}
-		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}()
 }
 

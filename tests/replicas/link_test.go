@@ -160,7 +160,7 @@ func TestBehindNginx(t *testing.T) {
 		})
 	}
 	for i, g := range r.gateways {
-		time.Sleep(100 * time.Millisecond) // random moments are the point
+		time.Sleep(100 * time.Millisecond) // what is under way when it dies, and while it is away, is the point
 		g.kill()
 		time.Sleep(100 * time.Millisecond)
 		r.gateways[i] = r.launch(i, "BUS_VM_ADDR="+addrs[i])
