@@ -30,16 +30,17 @@ containers:
 test:
     go test ./...
 
-# The suites that load the machine run alone; the two that measure memory, which
-# the detector multiplies, run without it in `just test`, and so do the random runs.
-# Run all tests under the race detector, the end-to-end ones included.
+# The suites that load the machine run alone. Without the detector run, in `just test` only: the two that measure
+# memory, which it multiplies; what drives many processes (tests/replicas, tests/stack), since the binary with the
+# detector is that of tests/e2e; and the alerts, whose subject is another program's rules.
+# Run the packages under the race detector, and the end-to-end tests on a binary with it.
 race:
     go test -race $(go list ./... | grep -v -e /internal/store -e /tests/e2e -e /tests/faults -e /tests/replicas -e /tests/stack -e /tests/ship)
     # SQLite without the detector, which makes it forty times slower; here alone, since generic code that SQLite shares
     # with other packages is then unseen too. Simulations, on one clock and one goroutine, have no races.
     go test -race -gcflags=modernc.org/...=-race=false -skip '^TestSimulat' ./internal/store
-    E2E_RACE=1 go test -race ./tests/e2e/...
-    go test -race -skip '^(TestLoad|TestFaultsLeaveNothingBehind|TestRandom)$' ./tests/faults/... ./tests/replicas/... ./tests/stack/...
+    E2E_RACE=1 go test -skip '^TestAlertsFire$' ./tests/e2e/...
+    go test -race -skip '^(TestLoad|TestFaultsLeaveNothingBehind)$' ./tests/faults/...
 
 # Drive the real binary on the static backend, through the real nginx.
 e2e:
@@ -69,15 +70,14 @@ lint:
 openapi-lint:
     REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true npx --yes @redocly/cli@2.77.0 lint --extends recommended-strict routes/openapi.json
 
-# Run each fuzz target for a bounded time.
+# Before Go 1.27, a run that its time ends fails now and then on a busy machine, without an input (go.dev/issue/75804).
+# Run each fuzz target for a bounded time, or (`3000x`) on so many inputs.
 fuzz time="10s":
     #!/usr/bin/env bash
     set -euo pipefail
-    go list -f '{{{{if .TestGoFiles}}{{{{.ImportPath}}{{{{end}}' ./... | while read -r package; do
-        for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
-            echo "== $package $target"
-            go test "$package" -run '^$' -fuzz "^$target\$" -fuzztime {{time}}
-        done
+    grep -rEo --include='*_test.go' '^func Fuzz[[:alnum:]]+' . | while IFS=: read -r file target; do
+        echo "== $file ${target#func }"
+        go test "$(dirname "$file")" -run '^$' -fuzz "^${target#func }\$" -fuzztime {{time}} </dev/null
     done
 
 # Measure the gateway beside its peers, five minutes; needs wrk, and haproxy and nginx to compare with.
