@@ -83,14 +83,14 @@ func nested(size int) string {
 func TestRefusalsAreCheap(t *testing.T) {
 	good := hostile.GoodClaims(epoch)
 	ec := hostile.NewSigner("ES256", "e")
-	const big = 9 << 10 // 12 KB in base64
+	const big = 5 << 10 // 7 KB in base64
 	for _, size := range []struct {
 		name  string
 		extra string
 	}{
 		{"small", `"x":"x"`},
-		{"12 KB", `"x":"` + strings.Repeat("x", big) + `"`},
-		{"12 KB nested", `"x":` + nested(big)},
+		{"7 KB", `"x":"` + strings.Repeat("x", big) + `"`},
+		{"7 KB nested", `"x":` + nested(big)},
 	} {
 		// As long, and nothing in it that is expensive.
 		flat := good.Add(`"x":"` + strings.Repeat("x", len(size.extra)-len(`"x":""`)) + `"`)

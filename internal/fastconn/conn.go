@@ -37,13 +37,15 @@ type Config struct {
 	WriteTimeout time.Duration
 	// IdleTimeout bounds the wait between requests.
 	IdleTimeout time.Duration
+	// HeaderBytes bounds the request line and headers. Their number is bounded with
+	// it, and what in them takes long to read.
+	HeaderBytes int
 	// Silent may write to a connection whose first request did not begin
 	// within ReadTimeout, before it is closed; nil for none.
 	Silent func(net.Conn)
 }
 
 // NewListener returns a listener whose Accept returns connections of l as *Conn.
-// On Linux they must be sockets: TCP or unix.
 func NewListener(l net.Listener, config Config) net.Listener {
 	return &listener{l, config}
 }
@@ -112,7 +114,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 	c.silent, c.begun = nil, true
 	if c.from == c.cleared {
-		c.cleared += c.follow((*c.ahead)[c.from:c.to])
+		c.cleared += c.follow((*c.ahead)[c.from:c.to], c.config.HeaderBytes)
 		if c.from == c.cleared {
 			return 0, cmp.Or(c.fault, ErrLine) // without a fault, fasthttp reads past what is the end to framing
 		}
@@ -139,6 +141,25 @@ func (c *Conn) fill(first bool) error {
 		}
 	}
 	return err
+}
+
+// receivePlain and writePlain go by net.Conn's Read and Write.
+func (c *Conn) receivePlain() error {
+	buffer := buffers.Get().(*[]byte)
+	n, err := c.Conn.Read(*buffer)
+	if n == 0 {
+		buffers.Put(buffer)
+		return err
+	}
+	c.ahead, c.to = buffer, n
+	return nil
+}
+
+func (c *Conn) writePlain(p []byte) (int, error) {
+	if err := c.noRoom(); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
 }
 
 // IsHead reports that the request that is being read has the method HEAD.

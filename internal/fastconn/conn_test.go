@@ -56,7 +56,7 @@ func first(c *Conn) (byte, error) {
 func TestRead(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		for _, piece := range []int{1, 2, 4095, 4096, 1 << 20} {
-			client, c := connect(t, network, Config{never, never, never, nil})
+			client, c := connect(t, network, Config{never, never, never, 16 << 10, nil})
 			var requests [][]byte
 			for _, size := range []int{1, 2, 4096, 4097, 100_000} {
 				body := make([]byte, size)
@@ -106,17 +106,17 @@ func TestDeadlines(t *testing.T) {
 		wait   func(*testing.T, net.Conn, *Conn) error
 		told   int
 	}{
-		"first request": {Config{quick, never, never, silent}, func(_ *testing.T, _ net.Conn, c *Conn) error {
+		"first request": {Config{quick, never, never, 16 << 10, silent}, func(_ *testing.T, _ net.Conn, c *Conn) error {
 			_, err := first(c)
 			return err
 		}, 1},
-		"next request": {Config{never, never, quick, silent}, func(t *testing.T, client net.Conn, c *Conn) error {
+		"next request": {Config{never, never, quick, 16 << 10, silent}, func(t *testing.T, client net.Conn, c *Conn) error {
 			begin(t, client, c, "x")
 			c.RequestDone(time.Now())
 			_, err := first(c)
 			return err
 		}, 0},
-		"rest of a request, one byte at a time": {Config{quick, never, never, silent}, func(t *testing.T, client net.Conn, c *Conn) error {
+		"rest of a request, one byte at a time": {Config{quick, never, never, 16 << 10, silent}, func(t *testing.T, client net.Conn, c *Conn) error {
 			begin(t, client, c, "GET")
 			for {
 				if _, err := first(c); err != nil {
@@ -124,7 +124,7 @@ func TestDeadlines(t *testing.T) {
 				}
 			}
 		}, 0},
-		"reply": {Config{never, quick, never, silent}, func(t *testing.T, client net.Conn, c *Conn) error {
+		"reply": {Config{never, quick, never, 16 << 10, silent}, func(t *testing.T, client net.Conn, c *Conn) error {
 			begin(t, client, c, "x")
 			c.RequestDone(time.Now())
 			_, err := c.Write(make([]byte, 64<<20))
@@ -145,7 +145,7 @@ func TestDeadlines(t *testing.T) {
 
 // A peer that is still sending reads the whole reply, and no reset.
 func TestLingeringClose(t *testing.T) {
-	client, c := connect(t, "tcp", Config{never, never, never, nil})
+	client, c := connect(t, "tcp", Config{never, never, never, 16 << 10, nil})
 	sent := make(chan error, 1)
 	go func() {
 		_, err := client.Write(make([]byte, 8<<20))

@@ -3,7 +3,6 @@
 package fastconn
 
 import (
-	"errors"
 	"io"
 	"os"
 	"syscall"
@@ -15,7 +14,7 @@ import (
 // transport moves bytes by system calls that never wait, inside the calls of
 // raw, which wait for the poller where there is nothing to do yet.
 type transport struct {
-	raw       syscall.RawConn
+	raw       syscall.RawConn           // nil for a connection that is no socket
 	readAhead func(socket uintptr) bool // Conn.receiveAhead, as raw wants it
 	sendAll   func(socket uintptr) bool // Conn.send, likewise
 	failed    error                     // how one of them ended
@@ -23,17 +22,18 @@ type transport struct {
 }
 
 func (c *Conn) open() (err error) {
-	socket, ok := c.Conn.(syscall.Conn)
-	if !ok {
-		return errors.ErrUnsupported
+	if socket, ok := c.Conn.(syscall.Conn); ok {
+		c.readAhead, c.sendAll = c.receiveAhead, c.send
+		c.raw, err = socket.SyscallConn()
 	}
-	c.readAhead, c.sendAll = c.receiveAhead, c.send
-	c.raw, err = socket.SyscallConn()
 	return err
 }
 
 // receive waits until there is something to read ahead.
 func (c *Conn) receive() error {
+	if c.raw == nil {
+		return c.receivePlain()
+	}
 	if err := c.raw.Read(c.readAhead); err != nil {
 		return err
 	}
@@ -62,6 +62,9 @@ func (c *Conn) receiveAhead(socket uintptr) bool {
 
 // Write sends p, within the time for the whole reply.
 func (c *Conn) Write(p []byte) (int, error) {
+	if c.raw == nil {
+		return c.writePlain(p)
+	}
 	c.unsent, c.failed = p, nil
 	err := c.raw.Write(c.sendAll)
 	if err == nil {

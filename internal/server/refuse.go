@@ -24,6 +24,7 @@ var (
 	}
 	errNotHTTP      = middleware.NewError(middleware.CodeBadRequest, "The request is not valid HTTP/1.1.")
 	errTarget       = middleware.NewError(middleware.CodeBadRequest, "The request target or the Host header is not valid.")
+	errHeaders      = middleware.NewError(middleware.CodeHeaderTooLarge, "The request line and headers are too large or too many.")
 	errBodyTooLarge = middleware.NewError(middleware.CodeRequestBodyTooLarge, "The request body is too large.")
 )
 
@@ -127,7 +128,7 @@ func unreadable(err error) *middleware.Error {
 	var timeout interface{ Timeout() bool } // net.Error, and fasthttp.ErrTimeout
 	switch {
 	case errors.As(err, &small):
-		return middleware.NewError(middleware.CodeHeaderTooLarge, "The request line and headers are too large.")
+		return errHeaders
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		return errBodyTooLarge
 	case errors.As(err, &timeout) && timeout.Timeout(),
@@ -145,6 +146,7 @@ var faults = map[error]*middleware.Error{
 	fastconn.ErrFramedTwice: middleware.NewError(middleware.CodeBadRequest, "Send Content-Length or Transfer-Encoding, not both."),
 	fastconn.ErrEncoding:    middleware.NewError(middleware.CodeBadRequest, "The only Transfer-Encoding taken here is chunked."),
 	fastconn.ErrChunkLines:  errBodyTooLarge,
+	fastconn.ErrHeaders:     errHeaders,
 }
 
 // validTarget reports a request target of a form that RFC 9112 §3.2 has. Of the

@@ -23,7 +23,7 @@ var refusals = map[int][]string{
 	408: {refusal("408 Request Timeout", "request_timeout", "The request did not arrive in time.")},
 	413: {refusal("413 Request Entity Too Large", "request_body_too_large", "The request body is too large.")},
 	431: {refusal("431 Request Header Fields Too Large", "request_header_fields_too_large",
-		"The request line and headers are too large.")},
+		"The request line and headers are too large or too many.")},
 	505: {refusal("505 HTTP Version Not Supported", "http_version_not_supported", "This server takes only HTTP/1.1.")},
 }
 

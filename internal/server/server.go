@@ -167,6 +167,7 @@ func (s *Server) Ready() error {
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	served := make(chan error, 1)
 	fast := fastconn.NewListener(l, fastconn.Config{
+		HeaderBytes: s.config.HeaderBytes,
 		ReadTimeout: s.config.ReadTimeout, WriteTimeout: s.writeTimeout, IdleTimeout: s.config.IdleTimeout,
 		// Why its connection ends (RFC 9110 §15.5.9). fasthttp says so by itself only
 		// when it waits with a buffer.

@@ -2,6 +2,7 @@ package token
 
 import (
 	"fmt"
+	"math/bits"
 	"runtime"
 	"strings"
 	"testing"
@@ -110,6 +111,9 @@ func TestABoundBelowOneIsTheDefault(t *testing.T) {
 // tokens take the room of several.
 func TestFloodLeavesTheCacheBounded(t *testing.T) {
 	const bound = 64
+	// What was put waits in otter's buffer until others are evicted for it, and as
+	// much may be put meanwhile.
+	buffer := 128 << bits.Len(uint(runtime.GOMAXPROCS(0)-1))
 	v := newVerifier(t, func(c *Config) { c.CacheSize = bound })
 	settled := func() int {
 		v.ring.Load().verified.entries.CleanUp()
@@ -125,7 +129,7 @@ func TestFloodLeavesTheCacheBounded(t *testing.T) {
 			}
 			// The bound holds while the flood lasts, but for what waits to be
 			// evicted.
-			require.LessOrEqual(t, size(v), 8*bound)
+			require.LessOrEqual(t, size(v), bound+2*buffer+1)
 		}
 	}
 	flood(500, 2, "another secret", "", false)
@@ -136,8 +140,8 @@ func TestFloodLeavesTheCacheBounded(t *testing.T) {
 	assert.Positive(t, settled())
 	assert.LessOrEqual(t, settled(), bound)
 	require.NoError(t, v.SetSecrets([][]byte{[]byte(testSecret)})) // and an empty cache
-	flood(300, 2, testSecret, strings.Repeat(" x", 3000), true)
-	assert.Equal(t, 1, settled(), "of tokens with 56 KB of text and scopes")
+	flood(300, 2, testSecret, strings.Repeat(" x", 2800), true)
+	assert.Equal(t, 1, settled(), "of tokens with 52 KB of text and scopes")
 }
 
 // A cache that was replaced goes away with all it held, and leaves no

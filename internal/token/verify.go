@@ -136,6 +136,8 @@ func (v *Verifier) Check(token string) (string, error) {
 	switch {
 	case err != nil:
 		return "", err
+	case header.Algorithm == hs256 && len(token) > maxSigned:
+		return "", errTooLong
 	case header.Algorithm == hs256 && !ring.signed(token[:len(token)-len(signature)-1], signature):
 		return "", jwt.ErrTokenSignatureInvalid
 	case !canonical(claims), !canonical(signature):

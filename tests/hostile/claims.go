@@ -103,6 +103,7 @@ func badDocuments(secret string, now time.Time) (tokens []Token) {
 		good.Set("aud", "\"ai.hg.fi\xc0\xafapi\"").String(), // overlong UTF-8
 		good.Set("sub", `"\ud800"`).String(), good.Set("sub", "\"a\nb\"").String(), good.Set("sub", `"\x61"`).String(),
 		good.Add(`"x":` + strings.Repeat("[", 10001)).String(), utf16(text),
+		good.Add(`"x":"` + strings.Repeat("x", 6<<10) + `"`).String(), // more than 8 KiB in all
 	} {
 		tokens = append(tokens, Token{Name: fmt.Sprintf("claims %d: %.200q", i, claims), Text: Sign(secret, DefaultHeader, claims)})
 	}

@@ -298,6 +298,12 @@ func tooLarge() []Request {
 		{"method of 20 KB", long + " / HTTP/1.1\r\nHost: x\r\n\r\n", 431, false},
 		{"one line of 20 KB", long, 431, false},
 		{"2000 headers", get(strings.Repeat("X-A: "+Canary+"\r\n", 2000), ""), 431, false},
+		{"200 headers", get(strings.Repeat("X-A: "+Canary+"\r\n", 200), ""), 431, false},
+		{"200 Authorization headers", get(strings.Repeat("Authorization: "+Canary+"\r\n", 200), ""), 431, false},
+		{"header name of 300 bytes", get(strings.Repeat("x", 300)+": a\r\n", ""), 431, false},
+		{"6 KB of tabs", get("X-A: "+strings.Repeat("\t", 6<<10)+Canary+"\r\n", ""), 431, false},
+		{"200 trailers", post("Transfer-Encoding: chunked\r\n", "0\r\n"+strings.Repeat("X-A: "+Canary+"\r\n", 200)+"\r\n"), 413, false},
+		{"a length behind 600 spaces", post("Content-Length:"+strings.Repeat(" ", 600)+"4\r\n", smuggled), 400, false},
 		{"token of 20 KB", get("Authorization: Bearer "+long+"\r\n", ""), 431, false},
 		{"body announced too large", post("Content-Length: 5000000\r\n", Canary), 413, false},
 		{"body in one chunk too large", post("Transfer-Encoding: chunked\r\n", "4c4b40\r\n"+Canary), 413, false},
@@ -317,6 +323,8 @@ func tooLarge() []Request {
 func odd() []Request {
 	const host = "Host: x\r\n\r\n"
 	return []Request{
+		{"50 headers", get(strings.Repeat("X-Forwarded-For: 192.0.2.1, 198.51.100.2\r\n", 50), ""), 200, true},
+		{"15 KB of headers", get(strings.Repeat("X-A: "+strings.Repeat("x", 1<<10)+"\r\n", 15), ""), 200, true},
 		{"HTTP/1.0", "GET /livez HTTP/1.0\r\n\r\n", 200, false},
 		{"HTTP/1.0 with a Host", "GET /livez HTTP/1.0\r\n" + host, 200, false},
 		{"HTTP/1.2", "GET /livez HTTP/1.2\r\nConnection: close\r\n\r\n", 200, false},
