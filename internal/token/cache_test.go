@@ -113,7 +113,7 @@ func TestFloodLeavesTheCacheBounded(t *testing.T) {
 	const bound = 64
 	// What was put waits in otter's buffer until others are evicted for it, and as
 	// much may be put meanwhile.
-	buffer := 128 << bits.Len(uint(runtime.GOMAXPROCS(0)-1))
+	buffer := 128 << bits.Len(uint(runtime.NumCPU()-1))
 	v := newVerifier(t, func(c *Config) { c.CacheSize = bound })
 	settled := func() int {
 		v.ring.Load().verified.entries.CleanUp()
