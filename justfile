@@ -55,6 +55,10 @@ chaos runs="200" seed="1":
     CHAOS_RUNS={{runs}} CHAOS_SEED={{seed}} go test -count=1 -timeout 30m -run '^TestKill$' ./tests/faults
     CHAOS_RUNS={{runs}} CHAOS_SEED={{seed}} go test -count=1 -timeout 60m -run '^TestRandom$' ./tests/replicas
 
+# Drive one gateway for an hour under mixed load and faults: memory, goroutines, files and records stay flat.
+soak time="1h":
+    SOAK_TIME={{time}} go test -count=1 -v -timeout 3h -run '^TestSoak$' ./tests/faults
+
 # Check format, vet and static analysis, and the build for other systems.
 lint:
     @test -z "$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }

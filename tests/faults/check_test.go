@@ -140,8 +140,10 @@ func (r *rig) checkPublishes(t trace, report func(string, ...any)) {
 		if e.Account != platform.Identity {
 			report("%s was published by %q", e.Name, e.Account)
 		}
-		if at, ok := t.allowance(e.AccountID); isWrite(e.Name) && (!ok || at > e.at) {
-			report("%s of request %s was published without an allowance before it", e.Name, e.RequestID)
+		if isWrite(e.Name) {
+			if at, ok := t.allowance(e.AccountID); !ok || at > e.at {
+				report("%s of request %s was published without an allowance before it", e.Name, e.RequestID)
+			}
 		}
 	}
 	for _, c := range r.book.writes {
@@ -183,8 +185,10 @@ var refused = map[int]bool{
 // of its own.
 func (t trace) allowance(account string) (at int, ok bool) {
 	for _, e := range t.byAccount[account] {
-		if reply, _ := t.reply(e); e.Name == platform.EntitlementRequest && reply.allows {
-			return reply.at, true
+		if e.Name == platform.EntitlementRequest {
+			if reply, _ := t.reply(e); reply.allows {
+				return reply.at, true
+			}
 		}
 	}
 	return 0, false

@@ -29,5 +29,6 @@
 //
 // One file each: absent and returning API (away), sick API (sick), mangled
 // streams (lines), deadlines and replicas of replies (late), workers, callers,
-// tokens, clock, disk, kill -9 (kill), replicas, load, and bounds of memory.
+// tokens, clock, disk, kill -9 (kill), replicas, load, bounds of memory, and all of
+// it for an hour (soak).
 package faults

@@ -34,6 +34,8 @@ type UsageWorker struct {
 
 	mu      sync.Mutex
 	records map[string]UsageRecord // by EventID
+	// byRequest has them in the order of arrival, by RequestID.
+	byRequest map[string][]UsageRecord
 }
 
 // The phases of an operation, as event types end.
@@ -46,7 +48,7 @@ const (
 var runtimeEvents = regexp.MustCompile(`^runtime_(start|stop)_(requested|finished|failed)$`)
 
 func newUsageWorker(e *Events) *UsageWorker {
-	u := &UsageWorker{records: map[string]UsageRecord{}}
+	u := &UsageWorker{records: map[string]UsageRecord{}, byRequest: map[string][]UsageRecord{}}
 	u.Worker = newWorker(e, "usage", usageScope, UsageRequest)
 	u.handle = u.answer
 	return u
@@ -63,6 +65,7 @@ func (u *UsageWorker) answer(req Request) (map[string]any, *EventError) {
 	if !again {
 		record.order = len(u.records) + 1
 		u.records[record.EventID] = record
+		u.byRequest[record.RequestID] = append(u.byRequest[record.RequestID], record)
 	}
 	u.mu.Unlock()
 	if again && !bytes.Equal(known.payload, record.payload) {
@@ -132,7 +135,9 @@ func (u *UsageWorker) Records() []UsageRecord {
 	return found
 }
 
-// RecordsFor returns the records of one request.
+// RecordsFor returns the records of one request, likewise.
 func (u *UsageWorker) RecordsFor(requestID string) []UsageRecord {
-	return slices.DeleteFunc(u.Records(), func(r UsageRecord) bool { return r.RequestID != requestID })
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.byRequest[requestID])
 }
