@@ -135,6 +135,10 @@ func faults(t testing.TB) map[string]fault {
 				callers.Wait()
 			},
 		},
+		"every other accept fails": {
+			alerts: []string{"BusVMAcceptFailing"},
+			happen: func(s *stack) { inject(t, s.process, "accept4:error=EMFILE:when=1+2") },
+		},
 		"no public keys, and callers with another secret": {
 			alerts: []string{"BusVMNoPublicKeys", "BusVMPublicKeysStale", "BusVMTokensRefused"},
 			env:    []string{"BUS_VM_JWKS_URL=" + keys.URL},
@@ -192,6 +196,7 @@ func canMount(t testing.TB) bool {
 func TestAlertsFire(t *testing.T) {
 	t.Parallel()
 	harness.Needs(t, "prometheus")
+	harness.Needs(t, "strace")
 	rules := shipped(t, "prometheus/alerts.yml")
 	undriven, missing := map[string]bool{}, map[string]bool{} // by alert; by alert and instance
 	for _, rule := range alertRules(t, rules) {
