@@ -141,7 +141,7 @@ func Examine(ctx context.Context, c *config.Config, nginxConf string) (doctor.Re
 	if c.NeedsEvents() {
 		source, err := providerToken(c, slog.New(slog.DiscardHandler))
 		if err != nil {
-			return doctor.Report{}, config.Refuse("events.token", err.Error())
+			return doctor.Report{}, config.Refuse("events.token", "%v", err)
 		}
 		service.Token, service.Replies = source.Token, neededReplies(c)
 	}

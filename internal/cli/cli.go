@@ -24,7 +24,7 @@ const Name = "bus-api-provider-vm"
 const (
 	ExitOK      = 0
 	ExitRuntime = 1 // something failed while running
-	ExitUsage   = 2 // flags, environment or file are wrong
+	ExitUsage   = 2 // flags, environment or file are wrong; to run again is of no use
 )
 
 // Env is the world around the command line.
@@ -63,7 +63,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 		return ExitOK
 	}
 	fmt.Fprintf(env.Stderr, "%s: %v\n", Name, err)
-	if _, usage := errors.AsType[*config.Error](err); usage {
+	if wrong, ok := errors.AsType[*config.Error](err); ok && !wrong.MayPass() {
 		about := Name
 		if line.command.Name != Name {
 			about += " " + line.command.Name

@@ -60,7 +60,7 @@ func runToken(_ context.Context, l *line, env Env) error {
 	}
 	signed, err := token.Mint(secrets[0], claims, env.Now())
 	if err != nil {
-		return config.Refuse("", err.Error())
+		return config.Refuse("", "%v", err)
 	}
 	printWarnings(env.Stderr, c)
 	_, err = fmt.Fprintln(env.Stdout, signed)
@@ -133,7 +133,7 @@ func runHelp(_ context.Context, l *line, env Env) error {
 	if len(l.operands) > 0 {
 		var unknown string
 		if about, unknown = commandNamed(l.operands[0]); unknown != "" {
-			return config.Refuse("", unknown)
+			return config.Refuse("", "%s", unknown)
 		}
 	}
 	if l.text("--format") == "text" {

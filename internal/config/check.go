@@ -123,9 +123,7 @@ func (c *Config) checkSecrets(purpose, instead string) {
 		return
 	}
 	secrets, err := c.JWTSecrets()
-	if wrong, ok := errors.AsType[*Error](err); ok {
-		c.origin.refuse(wrong.Problems[0].Key, "%s", wrong.Problems[0].Text)
-	}
+	c.origin.adopt(err)
 	c.Warnings = append(c.Warnings, c.SecretWarnings(secrets)...)
 }
 
@@ -153,9 +151,7 @@ func (c *Config) checkStore() {
 	}
 	address, err := c.StoreURL()
 	c.Warnings = append(c.Warnings, oddText(at.Key, address.Reveal())...)
-	if wrong, ok := errors.AsType[*Error](err); ok {
-		c.origin.refuse(wrong.Problems[0].Key, "%s", wrong.Problems[0].Text)
-	}
+	c.origin.adopt(err)
 }
 
 // StoreURL returns the URL of the store, empty for none. A file is read each time.
@@ -169,14 +165,14 @@ func (c *Config) StoreURL() (secret.String, error) {
 			err = errors.New("the file holds more than one URL")
 		}
 		if err != nil {
-			return secret.String{}, Refuse(key, err.Error())
+			return secret.String{}, Refuse(key, "%v", err)
 		}
 		found = secret.New(string(lines[0]))
 	}
 	// With several hosts it is no URL to Go.
 	scheme, _, _ := strings.Cut(found.Reveal(), "://")
 	if !found.IsZero() && scheme != "postgres" && scheme != "postgresql" {
-		return secret.String{}, Refuse(key, "is not accepted; want "+setting(keyStoreURL).Allowed)
+		return secret.String{}, Refuse(key, "is not accepted; want %s", setting(keyStoreURL).Allowed)
 	}
 	return found, nil
 }

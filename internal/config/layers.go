@@ -71,11 +71,23 @@ func (o *origin) refuse(key, format string, args ...any) {
 	o.found.Add(key, o.at(key).Place, format, args...)
 }
 
+// adopt reports what Refuse made of a setting, or nothing for nil.
+func (o *origin) adopt(err error) {
+	if wrong, ok := errors.AsType[*Error](err); ok {
+		p := wrong.Problems[0]
+		p.Source = o.at(p.Key).Place
+		o.found.Problems = append(o.found.Problems, p)
+		if wrong.MayPass() {
+			o.found.passing = append(o.found.passing, p)
+		}
+	}
+}
+
 // parse fills a Config with settings that are each valid in itself, or
 // reported. It is not complete when the file could not be read: then nothing
 // can be said about what is missing.
 func parse(in Input) (c *Config, complete bool) {
-	o := &origin{input: in, merged: koanf.New("."), found: &Error{slices.Clone(in.Wrong.Problems)}}
+	o := &origin{input: in, merged: koanf.New("."), found: &Error{Problems: slices.Clone(in.Wrong.Problems)}}
 	c = &Config{origin: o}
 	file, complete := in.file(o.found)
 	// A source says what it has for a setting and where; without a place, nothing.

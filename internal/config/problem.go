@@ -2,12 +2,18 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/busdk/bus-api-provider-vm/internal/files"
 )
 
 // Error is everything that is wrong with flags, environment and file, at once.
-// The process ends with exit code 2.
-type Error struct{ Problems []Problem }
+// The process ends with exit code 2, or 1 if all of it MayPass.
+type Error struct {
+	Problems []Problem
+	passing  []Problem
+}
 
 // Problem is one thing that is wrong. It never holds the value of a secret.
 type Problem struct {
@@ -29,7 +35,11 @@ func (p Problem) String() string {
 
 // Refuse is an *Error of one problem, for what shows later that a setting
 // cannot be obeyed.
-func Refuse(key, text string) error { return &Error{[]Problem{{Key: key, Text: text}}} }
+func Refuse(key, format string, args ...any) error {
+	e := new(Error)
+	e.Add(key, "", format, args...)
+	return e
+}
 
 func (e *Error) Error() string {
 	if len(e.Problems) == 1 {
@@ -43,9 +53,18 @@ func (e *Error) Error() string {
 }
 
 // Add is for a problem of the setting key, with where its value came from, both
-// as in Problem.
+// as in Problem. An error among args tells whether it may pass.
 func (e *Error) Add(key, source, format string, args ...any) {
-	e.Problems = append(e.Problems, Problem{key, source, fmt.Sprintf(format, args...)})
+	p := Problem{key, source, fmt.Sprintf(format, args...)}
+	e.Problems = append(e.Problems, p)
+	if slices.ContainsFunc(args, func(arg any) bool { err, ok := arg.(error); return ok && files.MayPass(err) }) {
+		e.passing = append(e.passing, p)
+	}
+}
+
+// MayPass reports that nothing is wrong but file systems that fail or hang.
+func (e *Error) MayPass() bool {
+	return !slices.ContainsFunc(e.Problems, func(p Problem) bool { return !slices.Contains(e.passing, p) })
 }
 
 // OrNil is e if there are problems.

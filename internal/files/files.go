@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -23,6 +24,13 @@ var hanging sync.Map
 
 // ErrNoAnswer: a file system hangs.
 var ErrNoAnswer = fmt.Errorf("the file system did not answer within %s", timeout)
+
+// MayPass reports that err is of the file system and no mistake in a path: another
+// look may succeed.
+func MayPass(err error) bool {
+	return slices.ContainsFunc([]error{ErrNoAnswer, syscall.EIO, syscall.ESTALE, syscall.ETIMEDOUT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM},
+		func(passing error) bool { return errors.Is(err, passing) })
+}
 
 // errNotRegular: a pipe can be read once, and may never end.
 var errNotRegular = errors.New("it is no regular file")

@@ -130,6 +130,19 @@ func TestFailureToServeEndsWithOne(t *testing.T) {
 	}
 }
 
+// A file that its file system cannot read is no mistake in the settings, unless one
+// is there besides.
+func TestUnreadableFilesEndWithOne(t *testing.T) {
+	t.Parallel()
+	const failing = "/proc/self/mem" // nothing is at its beginning
+	for _, args := range [][]string{{"--config", failing}, {"--jwt-secret-file", failing}, {"--jwks-file", failing}} {
+		got := run(t, nil, args...)
+		requireExit(t, 1, got, "input/output error")
+		require.Equal(t, 1, strings.Count(got.Stderr, "\n"), got.Stderr)
+		requireExit(t, 2, run(t, nil, append(args, "--colour")...), "input/output error")
+	}
+}
+
 func TestCheckConfigOfGoodSettings(t *testing.T) {
 	t.Parallel()
 	env := append([]string{"BUS_EVENTS_API_URL=http://127.0.0.1:8081", "BUS_VM_BACKEND=events"}, settingsEnv...)
