@@ -328,14 +328,20 @@ func (a *app) listen(name string, inherited net.Listener, addr string, socket co
 // of operators: store, streams, log, secrets.
 const otherFiles = 64
 
+// openFiles is how many files serving with c may have open at once.
+func openFiles(c *config.Config) int {
+	need := c.Server.MaxConnections + server.Overflow + admin.MaxConnections + otherFiles
+	if c.NeedsEvents() {
+		need += c.Limits.WritesInFlight // each publishes on a connection of its own
+	}
+	return need
+}
+
 // warnOfFiles warns where connections may take all files that this process may
 // open: then it accepts no more, and sends no start or stop. Go has raised the
 // soft limit to the hard one.
 func (a *app) warnOfFiles() {
-	need := a.config.Server.MaxConnections + server.Overflow + admin.MaxConnections + otherFiles
-	if a.config.NeedsEvents() {
-		need += a.config.Limits.WritesInFlight // each publishes on a connection of its own
-	}
+	need := openFiles(a.config)
 	var limit syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) == nil && uint64(limit.Cur) < uint64(need) {
 		a.logger.Warn(fmt.Sprintf("the limit of open files (%d) is below the %d that server.max_connections (%d) and the rest may take; "+

@@ -26,6 +26,8 @@ type Service struct {
 	// Listen listens on an address as the service does. Its errors say what is
 	// wrong and, after a semicolon, what to do, like the warnings of a Config.
 	Listen func(addr string, socket config.Socket) (net.Listener, error)
+	// Files is how many files the service may have open at once.
+	Files int
 	// Token is where the provider's token comes from, nil where no backend needs
 	// Events; Replies are the streams that must open.
 	Token   func() (secret.String, error)

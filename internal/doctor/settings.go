@@ -70,17 +70,14 @@ func (s Service) secretFiles(_ context.Context, r *Report) {
 	r.ok(name, "none that other users can read")
 }
 
-// spareFiles is what the service opens beside connections of callers.
-const spareFiles = 64
-
 func (s Service) limits(_ context.Context, r *Report) {
 	var files unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil {
 		return
 	}
-	if need := uint64(s.Server.MaxConnections + spareFiles); uint64(files.Max) < need {
-		r.warn("limits", fmt.Sprintf("%d files may be open, and server.max_connections is %d", files.Max, s.Server.MaxConnections),
-			fmt.Sprintf("set LimitNOFILE=%d in the unit, or lower server.max_connections", need))
+	if uint64(files.Max) < uint64(s.Files) {
+		r.warn("limits", fmt.Sprintf("%d files may be open, and server.max_connections (%d) and the rest may take %d", files.Max, s.Server.MaxConnections, s.Files),
+			fmt.Sprintf("set LimitNOFILE=%d in the unit, or lower server.max_connections", s.Files))
 	}
 	r.ok("limits", fmt.Sprintf("%d files may be open, for %d connections", files.Max, s.Server.MaxConnections))
 }

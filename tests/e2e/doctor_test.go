@@ -2,12 +2,14 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +97,17 @@ func TestDoctorFindsAllWell(t *testing.T) {
 	g, admin := serveAdmin(t, env)
 	healthy(diagnose(t, append(env, "BUS_VM_ADDR="+g.addr, "BUS_VM_ADMIN_ADDR="+admin)))
 	require.Equal(t, jsonReply("200 OK", "", `{"status":{"state":"stopped","provider":"fake"}}`), ask(t, g.addr, request("GET "+statusPath, mint("vm:read"))))
+}
+
+// The limit of open files must be enough for all that the service says it is for.
+func TestDoctorCountsFiles(t *testing.T) {
+	t.Parallel()
+	for limit, status := range map[int]string{16384 + 64: "warning", 17000: "ok"} {
+		command := exec.Command("/bin/sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" doctor --format json --dev`, limit), program(t))
+		output, err := command.Output() // its exit code is of other checks
+		require.NotEmpty(t, output, err)
+		require.Regexp(t, `"name": "limits",\s+"status": "`+status+`",\s+"detail": "`+strconv.Itoa(limit)+` files may be open, [^"]*16384`, string(output))
+	}
 }
 
 // Each thing that would keep the service from working is found, and named.
