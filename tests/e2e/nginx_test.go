@@ -63,9 +63,15 @@ func TestNginxRefusesInTheEnvelope(t *testing.T) {
 	serving, alone := startNginx(t, serve(t, nil).addr), startNginx(t, harness.FreeAddress(t))
 	stalls := startUpstream(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	slow := harness.Nginx(t, strings.Replace(shipped(t, "nginx/bus-vm.conf"), "proxy_read_timeout 75s;", "proxy_read_timeout 200ms;", 1), stalls.addr)
-	full := harness.Nginx(t, "limit_req_zone $nginx_version zone=all:32k rate=1r/m;\n"+
-		strings.Replace(shipped(t, "nginx/bus-vm.conf"), "proxy_cache off;", "proxy_cache off; limit_req zone=all;", 1), harness.FreeAddress(t))
-	require.Equal(t, 502, replyTo(t, full, request("GET /readyz", "")).Status)
+	limited := func(more string) (addr string) {
+		addr = harness.Nginx(t, "limit_req_zone $nginx_version zone=all:32k rate=1r/m;\n"+
+			strings.Replace(shipped(t, "nginx/bus-vm.conf"), "proxy_cache off;", "proxy_cache off; limit_req zone=all;"+more, 1), harness.FreeAddress(t))
+		require.Equal(t, 502, replyTo(t, addr, request("GET /readyz", "")).Status)
+		return addr
+	}
+	full, hurried := limited(""), limited("limit_req_status 429;")
+	// What decides about access is away: nginx's own 500.
+	broken := harness.Nginx(t, strings.Replace(shipped(t, "nginx/bus-vm.conf"), "location /api/v1/vm/ {", "location /api/v1/vm/ { auth_request /livez;", 1), harness.FreeAddress(t))
 	lines := func(line, rest string) string { return line + "\r\nHost: x\r\n" + rest + "\r\n" }
 	const unknown, notSent = `"outcome":"unknown",`, `"outcome":"not_sent",`
 	for _, c := range []struct {
@@ -105,6 +111,10 @@ func TestNginxRefusesInTheEnvelope(t *testing.T) {
 		{alone, request("GET "+statusPath, token, "X-Request-Id: trace-1"), 502, "bad_gateway", ""},
 		{slow, request("POST "+startPath, token), 502, "bad_gateway", unknown},
 		{slow, request("GET "+statusPath, token), 502, "bad_gateway", ""},
+		{hurried, request("POST "+startPath, token), 429, "too_many_requests", notSent},
+		{hurried, request("GET "+statusPath, token), 429, "too_many_requests", ""},
+		{broken, request("POST "+startPath, token), 500, "internal_error", unknown},
+		{broken, request("GET "+statusPath, token), 500, "internal_error", ""},
 		{full, request("POST "+startPath, token), 503, "backend_unavailable", notSent},
 		{full, request("GET "+statusPath, token), 503, "backend_unavailable", ""},
 	} {
@@ -117,8 +127,8 @@ func TestNginxRefusesInTheEnvelope(t *testing.T) {
 			require.Equal(t, "trace-1", id)
 		}
 		got.Method, got.Path, _ = strings.Cut(c.raw[:strings.IndexByte(c.raw, '\r')-len(" HTTP/1.1")], " ")
-		if c.nginx == alone && !strings.HasPrefix(got.Path, "/api/") || c.status == 400 {
-			got.Method, got.Path = "", "" // the document of the gateway has no 502 where none is behind it
+		if c.nginx == alone && !strings.HasPrefix(got.Path, "/api/") || c.status == 400 || c.status == 429 && got.Method == "GET" {
+			got.Method, got.Path = "", "" // the document of the gateway has no 502 where none is behind it, nor a limit on reads
 		}
 		require.NoError(t, contract.Check(got), about)
 	}
