@@ -315,6 +315,19 @@ func (h *hangs) tasks(words string) (with []string) {
 	return with
 }
 
+// threads says in what each thread of the process is: one in a call that the kernel
+// does not break off, such as a sync, keeps even a killed process from ending.
+func (h *hangs) threads() (all string) {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", h.g.pid))
+	for _, task := range tasks {
+		for _, name := range []string{"stat", "wchan", "syscall"} { // empty for one that has ended
+			text, _ := os.ReadFile(filepath.Join(task, name))
+			all += "\n" + string(text)
+		}
+	}
+	return all
+}
+
 // endTracer ends strace once the process is ending, and at the end of the test: strace
 // takes no notice that a thread whose call it delays has ended, and the kernel waits for
 // its tracer. Threads of Go end with their process only.
@@ -426,6 +439,11 @@ func (h *hangs) stops() {
 	h.t.Helper()
 	began := time.Now()
 	h.g.interrupt()
+	select {
+	case <-h.g.ended:
+	case <-time.After(hangLimit + slack):
+		h.t.Logf("its threads:%s", h.threads())
+	}
 	h.g.wait()
 	took := time.Since(began)
 	h.t.Logf("gone after %s", took.Round(time.Millisecond))
