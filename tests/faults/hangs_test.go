@@ -408,7 +408,7 @@ func (h *hangs) goesOn(row hanging) {
 	require.NoError(h.t, syscall.Kill(h.g.pid, syscall.SIGHUP))
 	if row.keeps {
 		h.g.awaitMetric("bus_vm_reload_success", zero)
-		h.g.wantLog("reload failed")
+		assert.NotNil(h.t, h.g.awaitLog(regexp.MustCompile("reload failed")), h.g.log) // the log comes after
 	} else {
 		rolled := newCall(h.g, status)
 		rolled.token = platform.CallerToken(next, rolled.account, "vm:read")
