@@ -361,7 +361,8 @@ type tx struct {
 	claims   []Operation // what delivery gets once the transaction is confirmed
 	left     bool        // records are due that are not among them
 
-	acknowledged []string // accounts of which records are
+	acknowledged []string    // accounts of which records are
+	changed      []Operation // as they are once the transaction is confirmed
 }
 
 func (t *tx) note(err error) error {

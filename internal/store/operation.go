@@ -199,16 +199,17 @@ func (t *tx) add(w Write, leader string, slot bool) (op Operation, err error) {
 	if t.store.config.Records != NoRecords {
 		t.addRecord(&op)
 	}
-	n, err := t.exec(`insert into operations (id, action, account, request_id, requested_at, closes_at, leader, slot, slot_until,
+	found, err := t.scan([]any{&op.sequence}, `insert into operations (id, action, account, request_id, requested_at, closes_at, leader, slot, slot_until,
 		reason, plan_id, joined, records, sent, due_since, due_at)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) on conflict do nothing`,
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) on conflict do nothing returning seq`,
 		op.ID, op.Action, op.Account, op.RequestID, micros(op.RequestedAt), micros(op.ClosesAt), op.Leader, number(slot), micros(until),
 		op.Reason, op.PlanID, number(op.joined), op.records, op.sent, op.dueSince, op.dueAt)
-	if err != nil || n == 0 {
+	if err != nil || !found {
 		t.delivery.release(t.claims[claims:]...)
 		t.claims = t.claims[:claims]
 		return Operation{}, err
 	}
+	t.changed = append(t.changed, op)
 	return op, nil
 }
 
@@ -328,6 +329,7 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 		records = $13, sent = $14, due_since = $15, due_at = $16 where id = $1`,
 		id, op.Outcome, number(op.Corrected), t.now, micros(op.AcceptedAt), number(op.slot), micros(timeOf(t.now).Add(slotKept)),
 		op.ErrorType, op.ErrorMessage, op.durationMS, micros(op.unknownAt), op.unknownMS, op.records, op.sent, op.dueSince, op.dueAt)
+	t.changed = append(t.changed, op)
 	if err == nil && do&freeKeys != 0 {
 		err = t.freeKeys(id)
 	}
@@ -353,16 +355,17 @@ func (t *tx) fan(leader string, e event) error {
 		if outcome(to, e) == lifecycle.Accepted {
 			accepted = t.now
 		}
-		n, err := t.exec(`update operations set outcome = $3, corrected = $4, ended_at = $5, accepted_at = $6, duration_ms = 0,
+		list, err := t.operations(`update operations set outcome = $3, corrected = $4, ended_at = $5, accepted_at = $6, duration_ms = 0,
 			unknown_at = case when $4 = 1 then ended_at else 0 end, unknown_ms = case when $4 = 1 then duration_ms else 0 end,
 			due_since = case when sent = records and $7 = 0 then $5 else due_since end, due_at = case when sent = records and $7 = 0 then $5 else due_at end,
 			sent = sent + case when records > 0 then $7 else 0 end, records = records + case when records > 0 then 1 else 0 end
-			where leader = $1 and leader <> '' and outcome = $2`,
+			where leader = $1 and leader <> '' and outcome = $2 returning `+operationColumns,
 			leader, was, outcome(to, e), number(to == corrected), t.now, accepted, number(keep))
 		if err != nil {
 			return err
 		}
-		t.left = t.left || n > 0 && !keep
+		t.left = t.left || len(list) > 0 && !keep
+		t.changed = append(t.changed, list...)
 	}
 	return nil
 }
@@ -406,9 +409,10 @@ func (t *tx) decide(id string) (Decision, Operation, error) {
 // reached notes that the target state of action was seen, by provider, in a
 // status that was asked for that long ago.
 func (t *tx) reached(action lifecycle.Action, provider string, ago time.Duration) error {
-	_, err := t.exec(`update operations set reached_at = $1, provider = $2, slot = 0
-		where action = $3 and outcome = $4 and reached_at = 0 and accepted_at < $5 and accepted_at > $6 and ended_at > 0 and ended_at > $6`,
-		t.now, provider, action, lifecycle.Accepted, t.now-ago.Microseconds(), t.ago(slotKept))
+	list, err := t.operations(`update operations set reached_at = $1, provider = $2, slot = 0
+		where action = $3 and outcome = $4 and reached_at = 0 and accepted_at < $5 and accepted_at > $6 and ended_at > 0 and ended_at > $6
+		returning `+operationColumns, t.now, provider, action, lifecycle.Accepted, t.now-ago.Microseconds(), t.ago(slotKept))
+	t.changed = append(t.changed, list...)
 	return err
 }
 

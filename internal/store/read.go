@@ -84,7 +84,7 @@ func (s *Store) StartTimes(ctx context.Context, provider string, limit int) (tim
 		err := scan(&micros)
 		times = append(times, time.Duration(micros)*time.Microsecond)
 		return err
-	}, `select reached_at - accepted_at from operations where reached_at > 0 and provider = $1 and action = $2 order by seq desc limit $3`,
+	}, `select reached_at - accepted_at from operations where reached_at > 0 and provider = $1 and action = $2 order by reached_at desc limit $3`,
 		provider, lifecycle.Start, limit)
 	return times, err
 }

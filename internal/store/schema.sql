@@ -45,7 +45,7 @@ create index operations_open on operations (closes_at) where outcome = '';
 create index operations_unknown on operations (ended_at) where outcome = 'unknown';
 create index operations_account on operations (account, seq);
 create index operations_leader on operations (leader, account) where leader <> '';
-create index operations_reached on operations (provider, seq) where reached_at > 0;
+create index operations_reached on operations (reached_at) where reached_at > 0;
 create index operations_ended on operations (ended_at) where ended_at > 0;
 create index operations_due on operations (account, due_at, due_since, records, sent) where sent < records;
 create index operations_parked on operations (due_at) where parked <> '';

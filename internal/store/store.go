@@ -50,6 +50,11 @@ type Config struct {
 	// and gives them to Settle. It is called before operations are closed, and when the
 	// store takes writes again; nil for none.
 	History func(ctx context.Context) error
+	// Changed is told of each operation that is requested, has ended or has reached
+	// its target state: at once of what this process wrote, once that is confirmed,
+	// and within two seconds of what other replicas wrote. It is called by one
+	// goroutine at a time and must return at once; nil for none.
+	Changed func(Change)
 	// Idle is for a command beside the service, or in its place: the store only does
 	// what it is told to, and is neither made nor set aside.
 	Idle bool
@@ -63,11 +68,12 @@ type Config struct {
 
 // Store is an open store. All methods are safe for concurrent use.
 type Store struct {
-	config Config
-	engine *engine
-	files  *files
-	counts counters
-	next   func(state, event) (state, effect) // the table; broken by a test on purpose
+	config  Config
+	engine  *engine
+	files   *files
+	counts  counters
+	changes changes
+	next    func(state, event) (state, effect) // the table; broken by a test on purpose
 
 	opened   time.Time // by the wall clock, before anything was written
 	batch    int       // the most calls of the next transaction; of the writer alone
@@ -138,7 +144,7 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	s := &Store{config: config, next: next, batch: maxBatch, opened: config.Now().Round(0), wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
+	s := &Store{config: config, changes: changes{told: map[string]told{}}, next: next, batch: maxBatch, opened: config.Now().Round(0), wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
 	var err error
 	switch {
 	case config.URL != "":
@@ -206,6 +212,7 @@ func (s *Store) Run(ctx context.Context) error {
 		if !s.config.Idle {
 			tending.Go(func() { s.tend(ctx) })
 			tending.Go(func() { s.closing(ctx) })
+			tending.Go(func() { s.observe(ctx) })
 		}
 		s.write(ctx)
 		tending.Wait()

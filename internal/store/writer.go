@@ -334,6 +334,7 @@ func (s *Store) transact(batch []*call) (results []result, err error) {
 	}
 	confirmed = true
 	t.delivery.hand(t.claims, t.acknowledged)
+	s.changed(false, t.changed...)
 	if t.left {
 		wake(s.wakeDelivery)
 	}

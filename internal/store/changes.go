@@ -1,0 +1,117 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Change is what a Config.Changed gets to know of an operation: that it was
+// requested, has ended (in another way, once more, where that corrects an unknown
+// end), or has reached its target state.
+type Change struct {
+	Operation
+	// Elsewhere: another replica wrote it, or a process before this one.
+	Elsewhere bool
+}
+
+const (
+	// observeEvery is how often PostgreSQL is looked at for what other replicas wrote.
+	observeEvery = time.Second
+	// overlap is how far such a look goes back: a transaction may be confirmed later
+	// than one that began after it.
+	overlap = 2*callTimeout + observeEvery
+)
+
+// changes gives each change once to Config.Changed.
+type changes struct {
+	mu   sync.Mutex
+	told map[string]told // what was told within the overlap
+}
+
+type told struct {
+	stage int
+	at    time.Time
+}
+
+// stage counts the changes of an operation.
+func (op *Operation) stage() int {
+	switch {
+	case !op.ReachedAt.IsZero():
+		return 3
+	case op.Corrected:
+		return 2
+	case op.Outcome != "":
+		return 1
+	}
+	return 0
+}
+
+// changed tells of operations as they are now, in the order in which they were
+// written.
+func (s *Store) changed(elsewhere bool, list ...Operation) {
+	if s.config.Changed == nil {
+		return
+	}
+	s.changes.mu.Lock()
+	defer s.changes.mu.Unlock()
+	for _, op := range list {
+		last, known := s.changes.told[op.ID]
+		stage := op.stage()
+		if op.Action == "" || known && stage <= last.stage {
+			continue
+		}
+		s.changes.told[op.ID] = told{stage, time.Now()}
+		s.config.Changed(Change{op, elsewhere})
+	}
+}
+
+// observe tells of what other replicas write until ctx ends.
+func (s *Store) observe(ctx context.Context) {
+	if s.config.Changed == nil {
+		return
+	}
+	tick := time.NewTicker(observeEvery)
+	defer tick.Stop()
+	var latest []int64 // sequence numbers of the looks within the overlap
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			s.changes.mu.Lock()
+			for id, t := range s.changes.told {
+				if now.Sub(t.at) > 2*overlap {
+					delete(s.changes.told, id)
+				}
+			}
+			s.changes.mu.Unlock()
+		}
+		if s.config.URL == "" {
+			continue
+		}
+		if len(latest) == 0 { // what came before this process is no change
+			list, err := s.list(ctx, `order by seq desc limit 1`)
+			if err == nil {
+				latest = append(latest, first(list).sequence)
+			}
+			continue
+		}
+		list, err := s.list(ctx, `where seq > $1 or ended_at > 0 and ended_at > `+s.now()+` - $2 or reached_at > 0 and reached_at > `+s.now()+` - $2 order by seq`,
+			latest[0], overlap.Microseconds())
+		if err != nil {
+			continue // the writer tells
+		}
+		s.changed(true, list...)
+		if len(list) > 0 {
+			latest = append(latest, max(latest[len(latest)-1], list[len(list)-1].sequence))
+		} else {
+			latest = append(latest, latest[len(latest)-1])
+		}
+		latest = slices.Delete(latest, 0, max(0, len(latest)-int(overlap/observeEvery)))
+	}
+}
+
+// Later reports whether op was requested after other, by the order of the store.
+func (op *Operation) Later(other Operation) bool { return op.sequence > other.sequence }

@@ -1,0 +1,74 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+)
+
+// Each change is told once, where it was made and elsewhere.
+func TestChanges(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		told := func(config *Config) chan string {
+			changes := make(chan string, 100)
+			config.Changed = func(c Change) {
+				changes <- fmt.Sprint(c.ID, " ", c.Outcome, " ", c.Corrected, " ", !c.ReachedAt.IsZero(), " ", c.Elsewhere)
+			}
+			return changes
+		}
+		here := told(&config)
+		s := running(t, config)
+		var there chan string
+		if config.URL != "" {
+			there = told(&config)
+			config.Metrics = metrics.NewSet()
+			running(t, config)
+			time.Sleep(2 * observeEvery) // what came before it is no change
+		}
+		leader, follower, late := joining(), joining(), aWrite(lifecycle.Stop)
+		insert(t, s, leader, Lead)
+		insert(t, s, follower, Joined)
+		_, err := s.Reply(t.Context(), leader.ID, true, End{})
+		require.NoError(t, err)
+		require.NoError(t, s.Reached(t.Context(), lifecycle.Start, "p", 0))
+		insert(t, s, late, Lead)
+		_, err = submit(t.Context(), s, call{}, func(t *tx) (Operation, error) {
+			t.now += time.Hour.Microseconds()
+			return t.end(late.ID, expired, End{})
+		})
+		require.NoError(t, err)
+		for range 2 { // the second is a repetition
+			_, err = s.Reply(t.Context(), late.ID, false, End{})
+			require.NoError(t, err)
+		}
+		for _, want := range []string{
+			leader.ID + "  false false", follower.ID + "  false false", leader.ID + " accepted false false", follower.ID + " accepted false false",
+			leader.ID + " accepted false true", follower.ID + " accepted false true",
+			late.ID + "  false false", late.ID + " unknown false false", late.ID + " rejected true false",
+		} {
+			require.Equal(t, want+" false", <-here)
+		}
+		if there != nil {
+			final := map[string]bool{leader.ID + " accepted false true true": true, follower.ID + " accepted false true true": true, late.ID + " rejected true false true": true}
+			ctx, cancel := context.WithTimeout(t.Context(), 2*observeEvery)
+			defer cancel()
+			for len(final) > 0 {
+				select {
+				case change := <-there:
+					delete(final, change)
+				case <-ctx.Done():
+					require.Empty(t, final)
+				}
+			}
+			time.Sleep(overlap)
+			require.Empty(t, there, "told twice")
+		}
+		require.Empty(t, here)
+	})
+}
