@@ -1,0 +1,106 @@
+package lifecycle
+
+import (
+	"errors"
+	"slices"
+	"time"
+)
+
+// Write is a write that is to be recorded.
+type Write struct {
+	ID        string
+	Action    Action
+	Account   string
+	RequestID string
+	// Age is how long ago the request came, by the monotonic clock.
+	Age time.Duration
+	// Key is the caller's idempotency key, empty for none; Join says that the
+	// caller waits. With either, a start may join one that is under way.
+	Key  string
+	Join bool
+	Entitlement
+}
+
+// MayMeet reports whether w may have the operation of another write.
+func (w Write) MayMeet() bool { return w.Key != "" || w.Action == Start && w.Join }
+
+// Entitlement is what billing says to an account that may act; Reason is empty
+// only where billing was not asked.
+type Entitlement struct{ Reason, PlanID string }
+
+// Decision is what became of a Write.
+type Decision int
+
+// The decisions.
+const (
+	Lead     Decision = iota // it was inserted: publish it
+	Joined                   // it was inserted, and has the outcome of another start
+	Attached                 // it was not inserted: it is the caller's own start that is under way
+	Known                    // it was not inserted: the key has been used for the operation
+	New                      // it was not inserted, and has the operation of no other
+)
+
+// Decided is a decision with the operation that it is about.
+type Decided struct {
+	Decision
+	Receipt
+	// Permit belongs to a Lead, see Operation.Permit.
+	Permit func() error
+}
+
+// Receipt is what is on record of an operation. Times are those of the record's
+// clock, zero for none.
+type Receipt struct {
+	ID        string
+	Action    Action // empty for an id that is taken and has no records
+	Account   string
+	RequestID string
+	Leader    string  // the id of the operation that it joined
+	Outcome   Outcome // empty while it has no end
+	Corrected bool    // it was unknown before
+
+	RequestedAt, ClosesAt, AcceptedAt, ReachedAt, EndedAt time.Time
+
+	Entitlement
+	ErrorType, ErrorMessage string // of a rejection
+
+	Usage []Delivery // in their order
+}
+
+// Delivery is where a usage record of an operation is.
+type Delivery struct {
+	EventID, EventType string
+	DeliveredAt        time.Time // zero before, and where it was dropped
+}
+
+var (
+	// ErrUnconfirmed: a write may be there, or still come to be.
+	ErrUnconfirmed = errors.New("the operations store has not confirmed a write")
+	// ErrTooManyKeys: the account has used too many idempotency keys.
+	ErrTooManyKeys = errors.New("too many idempotency keys")
+)
+
+// MaxTimes is how many times an estimate is made of, and fewer than minTimes make
+// none.
+const (
+	MaxTimes = 20
+	minTimes = 3
+)
+
+// Estimate is how long a start takes from its acceptance until the runtime is
+// ready; without samples there is none.
+type Estimate struct {
+	P50, P90 time.Duration
+	Samples  int
+}
+
+// NewEstimate takes the nearest ranks of the last times: of 20, the 11th and the
+// 19th.
+func NewEstimate(times []time.Duration) Estimate {
+	n := len(times)
+	if n < minTimes {
+		return Estimate{}
+	}
+	sorted := slices.Sorted(slices.Values(times))
+	return Estimate{P50: sorted[n/2], P90: sorted[n*9/10], Samples: n}
+}
