@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
 // Change is what a Config.Changed gets to know of an operation: that it was
@@ -24,10 +26,13 @@ const (
 	overlap = 2*callTimeout + observeEvery
 )
 
-// changes gives each change once to Config.Changed.
+// changes gives each change once to Config.Changed, and to those that await it.
 type changes struct {
-	mu   sync.Mutex
-	told map[string]told // what was told within the overlap
+	over chan struct{} // closed when none is awaited any more
+
+	mu      sync.Mutex
+	told    map[string]told // what was told within the overlap
+	awaited map[string][]chan Operation
 }
 
 type told struct {
@@ -35,11 +40,13 @@ type told struct {
 	at    time.Time
 }
 
+const reached = 3
+
 // stage counts the changes of an operation.
 func (op *Operation) stage() int {
 	switch {
 	case !op.ReachedAt.IsZero():
-		return 3
+		return reached
 	case op.Corrected:
 		return 2
 	case op.Outcome != "":
@@ -51,9 +58,6 @@ func (op *Operation) stage() int {
 // changed tells of operations as they are now, in the order in which they were
 // written.
 func (s *Store) changed(elsewhere bool, list ...Operation) {
-	if s.config.Changed == nil {
-		return
-	}
 	s.changes.mu.Lock()
 	defer s.changes.mu.Unlock()
 	for _, op := range list {
@@ -63,15 +67,24 @@ func (s *Store) changed(elsewhere bool, list ...Operation) {
 			continue
 		}
 		s.changes.told[op.ID] = told{stage, time.Now()}
-		s.config.Changed(Change{op, elsewhere})
+		for _, waits := range s.changes.awaited[op.ID] {
+			select {
+			case waits <- op:
+			default: // it has had its end
+			}
+		}
+		if stage == reached && op.Action == lifecycle.Start {
+			wake(s.times.stale)
+		}
+		if s.config.Changed != nil {
+			s.config.Changed(Change{op, elsewhere})
+		}
 	}
 }
 
-// observe tells of what other replicas write until ctx ends.
+// observe tells of what other replicas write, and measures starts, until ctx ends.
 func (s *Store) observe(ctx context.Context) {
-	if s.config.Changed == nil {
-		return
-	}
+	wake(s.times.stale)
 	tick := time.NewTicker(observeEvery)
 	defer tick.Stop()
 	var latest []int64 // sequence numbers of the looks within the overlap
@@ -79,7 +92,13 @@ func (s *Store) observe(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.times.stale:
+			s.measureStarts(ctx)
+			continue
 		case now := <-tick.C:
+			if s.times.latest.Load() == nil {
+				wake(s.times.stale)
+			}
 			s.changes.mu.Lock()
 			for id, t := range s.changes.told {
 				if now.Sub(t.at) > 2*overlap {

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 
@@ -171,7 +170,7 @@ func TestForeignIDs(t *testing.T) {
 		_, _, ok := parseDeliveryID(delivery)
 		assert.False(t, ok, delivery)
 		s.Acknowledged(delivery, false)
-		s.Settle(delivery+"\x00", lifecycle.Accepted, false)
+		s.Settle(delivery+"\x00", nil, false)
 	}
 	assert.NoError(t, tryInsert(t, s))
 }

@@ -121,7 +121,7 @@ func TestStatementsFindTheirRowsByAnIndex(t *testing.T) {
 			func(t *tx) error { _, err := t.prune(); return err },
 			func(t *tx) error { _, err := t.offer(); return err },
 			func(t *tx) error { _, err := t.claim([]string{leader.Account}, 1); return err },
-			func(t *tx) error { return t.retry(Operation{ID: leader.ID}, 0, "refused") },
+			func(t *tx) error { return t.retry(Operation{Receipt: lifecycle.Receipt{ID: leader.ID}}, 0, "refused") },
 			func(t *tx) error { _, err := t.acknowledge(leader.ID, 0, false); return err },
 			func(t *tx) error { return t.reached(lifecycle.Start, "p", time.Second) },
 			func(t *tx) error { _, _, err := t.decide(follower.ID); return err },

@@ -121,7 +121,7 @@ func TestRefusingDatabase(t *testing.T) {
 			for range 2 {
 				assert.Error(t, tryInsert(t, s))
 			}
-			s.Settle(w.ID, lifecycle.Accepted, false)
+			s.Settle(w.ID, nil, false)
 			tried := s.counts.failures.Get() + 3
 			eventually(t, func() bool {
 				assert.Error(t, s.Healthy())

@@ -228,7 +228,7 @@ func assertLife(t *testing.T, s *Store, id string, outcome lifecycle.Outcome, ty
 	op, err := s.Find(t.Context(), id)
 	require.NoError(t, err)
 	var have []string
-	for _, r := range op.Records() {
+	for _, r := range op.receipt().Usage {
 		have = append(have, r.EventType)
 	}
 	assert.Equal(t, outcome, op.Outcome)
@@ -325,6 +325,6 @@ func delivering(t *testing.T, s *Store, r *receiver) {
 func allDelivered(t *testing.T, s *Store, id string) bool {
 	op, err := s.Find(t.Context(), id)
 	require.NoError(t, err)
-	records := op.Records()
-	return !slices.ContainsFunc(records, func(r RecordState) bool { return r.DeliveredAt.IsZero() })
+	records := op.receipt().Usage
+	return !slices.ContainsFunc(records, func(r lifecycle.Delivery) bool { return r.DeliveredAt.IsZero() })
 }

@@ -20,21 +20,9 @@ const (
 	maxKeys = 10_000
 )
 
-// Operation is one write, as its row says. Times are the database's, zero for
-// none.
+// Operation is one write, as its row says.
 type Operation struct {
-	ID        string
-	Action    lifecycle.Action // empty for an id that is taken and has no records
-	Account   string
-	RequestID string
-	Leader    string // the id of the operation that it joined
-	Outcome   lifecycle.Outcome
-	Corrected bool
-
-	RequestedAt, ClosesAt, AcceptedAt, ReachedAt, EndedAt time.Time
-
-	Reason, PlanID          string // billing's
-	ErrorType, ErrorMessage string // of a rejection
+	lifecycle.Receipt
 
 	sequence  int64
 	followed  bool
@@ -73,37 +61,25 @@ func scanOperation(scan func(...any) error) (op Operation, err error) {
 	return op, err
 }
 
-// Write is what is to be inserted.
-type Write struct {
-	ID        string
-	Action    lifecycle.Action
-	Account   string
-	RequestID string
-	// Age is how long ago the request came, by the monotonic clock.
-	Age time.Duration
-	// Key is the caller's idempotency key, empty for none; Join says that the
-	// caller waits. With either, a start may join one that is under way.
-	Key  string
-	Join bool
-	// Reason and PlanID are billing's.
-	Reason, PlanID string
-}
-
-// Decision is what became of a Write.
-type Decision int
+// The vocabulary of an insert.
+type (
+	Write    = lifecycle.Write
+	Decision = lifecycle.Decision
+)
 
 const (
-	Lead     Decision = iota // it was inserted: publish it
-	Joined                   // it was inserted, and has the outcome of another start
-	Attached                 // it was not inserted: it is the caller's own start that is under way
-	Known                    // it was not inserted: the key has been used for the operation
+	Lead     = lifecycle.Lead
+	Joined   = lifecycle.Joined
+	Attached = lifecycle.Attached
+	Known    = lifecycle.Known
+	New      = lifecycle.New
 )
 
 // ErrFull: a store in memory holds nothing that may be forgotten.
 var ErrFull = errors.New("the operations store is full")
 
 // ErrTooManyKeys: the account has maxKeys younger than keyKept.
-var ErrTooManyKeys = errors.New("too many idempotency keys")
+var ErrTooManyKeys = lifecycle.ErrTooManyKeys
 
 // insert is rows 1 to 5 of the table.
 func (t *tx) insert(w Write) (Decision, Operation, error) {
@@ -118,7 +94,7 @@ func (t *tx) insert(w Write) (Decision, Operation, error) {
 			return Known, known, err
 		}
 	}
-	mayJoin := w.Action == lifecycle.Start && (w.Join || w.Key != "")
+	mayJoin := w.Action == lifecycle.Start && w.MayMeet()
 	for range 3 { // who frees or takes the slot meanwhile has committed by the second time
 		leader, err := t.holder()
 		switch {
@@ -151,12 +127,37 @@ func leads(op Operation) Decision {
 	return Lead
 }
 
+// meet is rows 3 and 4 without the others: what w would have without an operation
+// of its own.
+func (t *tx) meet(w Write) (Decision, Operation, error) {
+	if w.Key != "" {
+		if known, err := t.keyed(w.Account, w.Key); err != nil || known.ID != "" {
+			return Known, known, err
+		}
+	}
+	if w.Action == lifecycle.Start {
+		leader, err := t.holder()
+		if err != nil {
+			return New, leader, err
+		}
+		if own, err := t.own(w, leader); err != nil || own.ID != "" {
+			return t.insert(w)
+		}
+	}
+	return New, Operation{}, nil
+}
+
+// own returns the operation of the account of w that is leader, or has joined it.
+func (t *tx) own(w Write, leader Operation) (Operation, error) {
+	if leader.ID == "" || leader.Account == w.Account {
+		return leader, nil
+	}
+	return t.one(`where leader = $1 and leader <> '' and account = $2 limit 1`, leader.ID, w.Account)
+}
+
 // join is rows 2 and 3.
 func (t *tx) join(w Write, leader Operation) (Decision, Operation, error) {
-	own, err := leader, error(nil)
-	if own.Account != w.Account {
-		own, err = t.one(`where leader = $1 and leader <> '' and account = $2 limit 1`, leader.ID, w.Account)
-	}
+	own, err := t.own(w, leader)
 	if err == nil && own.ID != "" && w.Key != "" {
 		_, err = t.exec(`update keys set operation = $3 where account = $1 and name = $2`, w.Account, w.Key, own.ID)
 	}
@@ -189,11 +190,11 @@ func (t *tx) follow(leader Operation) error {
 // add inserts an operation with its `requested` record. It returns none where its id
 // is taken, or the slot was to be and is not free.
 func (t *tx) add(w Write, leader string, slot bool) (op Operation, err error) {
-	op = Operation{
-		ID: w.ID, Action: w.Action, Account: w.Account, RequestID: w.RequestID, Leader: leader, slot: slot, joined: leader != "",
+	op = Operation{Receipt: lifecycle.Receipt{
+		ID: w.ID, Action: w.Action, Account: w.Account, RequestID: w.RequestID, Leader: leader,
 		RequestedAt: timeOf(t.now).Add(-w.Age), ClosesAt: timeOf(t.now).Add(permission + t.store.config.Timeout + t.store.config.LateReply),
-		Reason: w.Reason, PlanID: w.PlanID,
-	}
+		Entitlement: w.Entitlement,
+	}, slot: slot, joined: leader != ""}
 	until := timeOf(t.now).Add(permission + t.store.config.Timeout)
 	claims := len(t.claims)
 	if t.store.config.Records != NoRecords {
@@ -302,7 +303,8 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 				return t.end(id, e, how)
 			}
 		}
-		return Operation{ID: id, Outcome: lifecycle.NotSent}, err
+		op = Operation{Receipt: lifecycle.Receipt{ID: id, Outcome: lifecycle.NotSent}}
+		return op, err
 	}
 	if to == corrected {
 		op.unknownAt, op.unknownMS = op.EndedAt, op.durationMS

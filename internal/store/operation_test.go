@@ -55,7 +55,7 @@ func TestUsageTurnedOn(t *testing.T) {
 			case n == 2:
 				assert.Zero(t, op.sent, "the requested record is not delivered")
 			default:
-				assert.Fail(t, "one record alone", "%v", op.Records())
+				assert.Fail(t, "one record alone", "%v", op.receipt().Usage)
 			}
 		})
 	}

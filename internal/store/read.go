@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 
@@ -76,17 +75,18 @@ func (s *Store) Report(ctx context.Context) (Report, error) {
 	return Report{stats.Waiting, stats.Parked, stats.OldestAge.Seconds(), append([]string{}, s.files.damaged()...), append([]Parked{}, parked...)}, err
 }
 
-// StartTimes returns how long the last starts of provider took from their
-// acceptance to the target state, at most limit, newest first.
-func (s *Store) StartTimes(ctx context.Context, provider string, limit int) (times []time.Duration, err error) {
+// StartTimes returns the provider of the latest start that reached its state, and how
+// long its last starts took to that from their acceptance, at most limit.
+func (s *Store) StartTimes(ctx context.Context, limit int) (provider string, times []time.Duration, err error) {
+	const starts = ` from operations where reached_at > 0 and action = 'start' and leader = '' `
 	err = s.read(ctx, func(scan func(...any) error) error {
 		var micros int64
-		err := scan(&micros)
+		err := scan(&provider, &micros)
 		times = append(times, time.Duration(micros)*time.Microsecond)
 		return err
-	}, `select reached_at - accepted_at from operations where reached_at > 0 and provider = $1 and action = $2 order by reached_at desc limit $3`,
-		provider, lifecycle.Start, limit)
-	return times, err
+	}, `select provider, reached_at - accepted_at`+starts+`and provider =
+		(select provider`+starts+`order by reached_at desc limit 1) order by reached_at desc limit $1`, limit)
+	return provider, times, err
 }
 
 func first(list []Operation) Operation {

@@ -44,19 +44,14 @@ func (op *Operation) record(position int) usage.Record {
 // eventID is the event id of the record that is sent next.
 func (op *Operation) eventID() string { return usage.EventID(op.ID, phases[op.sent]) }
 
-// RecordState is where a usage record of an operation is.
-type RecordState struct {
-	EventID, EventType string
-	DeliveredAt        time.Time // zero before, and where it was dropped
-}
-
-// Records are the usage records of op in their order.
-func (op *Operation) Records() (list []RecordState) {
+// receipt is op with its usage records.
+func (op *Operation) receipt() lifecycle.Receipt {
+	r := op.Receipt
 	for position := range op.records {
-		r := op.record(position)
-		list = append(list, RecordState{r.EventID, r.EventType, op.sentAt[position]})
+		record := op.record(position)
+		r.Usage = append(r.Usage, lifecycle.Delivery{EventID: record.EventID, EventType: record.EventType, DeliveredAt: op.sentAt[position]})
 	}
-	return list
+	return r
 }
 
 // addRecord gives op one more record, which is due at once unless another comes

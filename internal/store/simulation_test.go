@@ -117,7 +117,7 @@ func (w *world) check() []string {
 	}
 	for _, op := range list {
 		var types []string
-		for _, r := range op.Records() {
+		for _, r := range op.receipt().Usage {
 			types = append(types, r.EventType[strings.LastIndexByte(r.EventType, '_')+1:])
 		}
 		said := w.said[op.ID]

@@ -73,6 +73,7 @@ type Store struct {
 	files   *files
 	counts  counters
 	changes changes
+	times   times
 	next    func(state, event) (state, effect) // the table; broken by a test on purpose
 
 	opened   time.Time // by the wall clock, before anything was written
@@ -144,7 +145,7 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	s := &Store{config: config, changes: changes{told: map[string]told{}}, next: next, batch: maxBatch, opened: config.Now().Round(0), wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
+	s := &Store{config: config, changes: changes{told: map[string]told{}, awaited: map[string][]chan Operation{}, over: make(chan struct{})}, times: times{stale: make(chan struct{}, 1)}, next: next, batch: maxBatch, opened: config.Now().Round(0), wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
 	var err error
 	switch {
 	case config.URL != "":
@@ -310,77 +311,16 @@ func wake(signal chan<- struct{}) {
 	}
 }
 
-// Requested inserts op as its requested record says, which op may be carried out
-// after. The permit is looked at last, when op could be sent: an error means that
-// it is too late. After an error nothing is sent.
-func (s *Store) Requested(ctx context.Context, op lifecycle.Operation) (permit func() error, err error) {
-	began := time.Now()
-	_, row, err := s.Insert(ctx, Write{
-		ID: op.ID, Action: op.Action, Account: op.Account, RequestID: op.RequestID, Age: time.Since(op.RequestedAt),
-	})
-	switch {
-	case errors.Is(err, ErrUnconfirmed):
-		s.note(op.ID, abandoned)
-		return nil, err
-	case err != nil:
-		return nil, err
-	case row.Outcome != "":
-		return nil, fmt.Errorf("%w: the operation has ended before it began", ErrUnavailable)
-	}
-	s.countUnderWay(1)
-	return func() error {
-		// The monotonic clock stands still while the machine is suspended, the wall
-		// clock may be set: both must say that it is early.
-		passed, wall := time.Since(began), time.Now().Round(0).Sub(began.Round(0))
-		if passed > permission || wall > permission || wall < -permission {
-			return fmt.Errorf("%w: %s have passed since it was recorded", ErrTooLate, max(passed, wall).Round(time.Millisecond))
-		}
-		return nil
-	}, nil
-}
-
-func (s *Store) countUnderWay(change int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.underWay += change
-}
-
-// ErrTooLate: a permit has ended. The operation was not sent, and never will be.
-var ErrTooLate = errors.New("too late to send the operation")
-
-// Ended writes the end that the process of op knows of, took after the request,
-// and returns the outcome as the store has it, which may have it from another
-// process. An unknown outcome leaves op open: a reply that comes later settles
-// it, or it ends when its time is over. After an error the end is written as soon
-// as the store takes it.
-func (s *Store) Ended(op lifecycle.Operation, outcome lifecycle.Outcome, took time.Duration) (lifecycle.Outcome, error) {
-	defer s.countUnderWay(-1)
-	e := abandoned
-	switch outcome {
-	case lifecycle.Accepted:
-		e = replyYes
-	case lifecycle.Rejected:
-		e = replyNo
-	case lifecycle.Unknown:
-		return outcome, nil
-	}
-	row, err := s.end(context.Background(), op.ID, e, End{Took: took})
-	if err != nil {
-		return outcome, err
-	}
-	return row.Outcome, nil
-}
-
 // Settle writes what the worker said about the operation with that id, which may
-// be that of any process, or none. It returns at once, but for a reply from the
-// history, which is looked up first.
-func (s *Store) Settle(id string, outcome lifecycle.Outcome, replayed bool) {
+// be that of any process, or none: yes, or a rejection. It returns at once, but for
+// a reply from the history, which is looked up first.
+func (s *Store) Settle(id string, rejection error, replayed bool) {
 	if !isID(id) {
 		return // of another component
 	}
-	e := replyNo
-	if outcome == lifecycle.Accepted {
-		e = replyYes
+	e := replyYes
+	if rejection != nil {
+		e = replyNo
 	}
 	if replayed { // most are known, and there may be many
 		if op, err := s.Find(context.Background(), id); err == nil {
@@ -389,13 +329,13 @@ func (s *Store) Settle(id string, outcome lifecycle.Outcome, replayed bool) {
 			}
 		}
 	}
-	s.note(id, e)
+	s.note(id, e, endOf(rejection))
 }
 
 // note writes an event of an operation without waiting for it.
-func (s *Store) note(id string, e event) {
+func (s *Store) note(id string, e event, how End) {
 	s.keep(call{order: "0" + id}, func(t *tx) error {
-		_, err := t.end(id, e, End{})
+		_, err := t.end(id, e, how)
 		return err
 	})
 }
@@ -403,15 +343,20 @@ func (s *Store) note(id string, e event) {
 // Insert decides what becomes of w. After ErrUnavailable without ErrUnconfirmed
 // nothing was written. With ErrUnconfirmed, Abandon must follow.
 func (s *Store) Insert(ctx context.Context, w Write) (d Decision, op Operation, err error) {
-	order := "1" + w.Account + "\x00" + w.Key
-	if w.Action == lifecycle.Start {
-		order = "2" + order // with the start slot
-	}
-	got, err := submit(ctx, s, call{order: order}, func(t *tx) (got decided, err error) {
+	got, err := submit(ctx, s, call{order: orderOf(w)}, func(t *tx) (got decided, err error) {
 		got.decision, got.operation, err = t.insert(w)
 		return got, err
 	})
 	return got.decision, got.operation, err
+}
+
+// orderOf is where w is in the order of locks.
+func orderOf(w Write) string {
+	order := "1" + w.Account + "\x00" + w.Key
+	if w.Action == lifecycle.Start {
+		order = "2" + order // with the start slot
+	}
+	return order
 }
 
 type decided struct {

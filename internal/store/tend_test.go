@@ -164,7 +164,7 @@ func TestRepliesBeforeClosing(t *testing.T) {
 			})
 		}()
 		<-busy
-		s.Settle(op.ID, lifecycle.Accepted, false)
+		s.Settle(op.ID, nil, false)
 		closed := make(chan error, 1)
 		go func() {
 			_, err := s.Expire(context.Background(), 100)

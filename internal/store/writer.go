@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
 // call is one thing to be written. Many share a transaction.
@@ -64,7 +66,7 @@ const (
 var ErrUnavailable = errors.New("the operations store is not available")
 
 // ErrUnconfirmed: the write may be there, or still come to be.
-var ErrUnconfirmed = errors.New("the operations store has not confirmed a write")
+var ErrUnconfirmed = lifecycle.ErrUnconfirmed
 
 // submit has c written by do and waits for what that returns, for callTimeout at
 // most.
