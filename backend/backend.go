@@ -44,6 +44,8 @@ type (
 	Error     = lifecycle.Error
 	Kind      = lifecycle.Kind
 	Denial    = lifecycle.Denial
+
+	Entitlement = lifecycle.Entitlement
 )
 
 // Its values: the actions, the outcomes, the kinds of Error, and the platform's
@@ -78,9 +80,10 @@ type Config struct {
 	Client *events.Client  // see NewEvents
 	Status snapshot.Config // likewise
 	// Settle, when set, is called with what a reply says about an operation that no
-	// Apply of this process waits for: its own, or that of any other process. It
-	// must return soon, unless the reply is from the history.
-	Settle func(id string, outcome Outcome, replayed bool)
+	// Apply of this process waits for: its own, or that of any other process. A
+	// reply that accepts has no rejection. It must return soon, unless the reply is
+	// from the history.
+	Settle func(id string, rejection error, replayed bool)
 }
 
 // New returns the backend of mode.

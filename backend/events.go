@@ -39,7 +39,7 @@ func EventsReplies() []string { return append(WriteReplies(), statusReply) }
 // NewEvents returns an events backend. Client is the connection to Bus Events:
 // it must subscribe to EventsReplies, its owner runs it, but not before this.
 // NewEvents sets Fetch and Streams of config. For settle see Config.Settle.
-func NewEvents(client *events.Client, config snapshot.Config, settle func(id string, outcome Outcome, replayed bool)) *Events {
+func NewEvents(client *events.Client, config snapshot.Config, settle func(id string, rejection error, replayed bool)) *Events {
 	b := &Events{client: client}
 	config.Streams = len(writes)
 	config.Fetch = func(ctx context.Context) (snapshot.Status, error) {
@@ -57,8 +57,8 @@ func NewEvents(client *events.Client, config snapshot.Config, settle func(id str
 	})
 	for action, write := range writes {
 		client.Observe(write.reply, func(e events.Envelope) {
-			if outcome, _ := b.decode(e, action, false); outcome != Unknown && settle != nil {
-				settle(e.CorrelationID, outcome, e.Replayed)
+			if outcome, no := b.decode(e, action, false); outcome != Unknown && settle != nil {
+				settle(e.CorrelationID, lifecycle.Failure(no, runtime, false), e.Replayed)
 			}
 		})
 	}

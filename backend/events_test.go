@@ -84,7 +84,9 @@ func TestSettle(t *testing.T) {
 	set, settled := metrics.NewSet(), make(chan string, 99)
 	machine := NewEvents(client, snapshot.Config{
 		MaxAge: time.Minute, Refresh: time.Minute, RefreshMoving: time.Minute, Timeout: time.Minute, Metrics: set,
-	}, func(id string, outcome Outcome, _ bool) { settled <- id + " " + string(outcome) })
+	}, func(id string, rejection error, _ bool) {
+		settled <- id + " " + string(map[bool]Outcome{true: Accepted, false: Rejected}[rejection == nil])
+	})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- client.Run(ctx) }()

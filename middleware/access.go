@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -30,13 +31,13 @@ func forCaller(handle func(c *fiber.Ctx, caller *Identity) error) fiber.Handler 
 	}
 }
 
-// RequireScope refuses a caller whose token does not hold exactly scope, with
+// RequireScope refuses a caller whose token does not hold exactly one of scopes, with
 // 403 insufficient_access. It stands behind Authenticator.Handler.
-func RequireScope(scope string) fiber.Handler {
+func RequireScope(scopes ...string) fiber.Handler {
 	refusal := challenge(CodeInsufficientAccess, "scope",
-		realm+`, error="insufficient_scope", scope="`+scope+`"`, "The token lacks the scope "+scope+".")
+		realm+`, error="insufficient_scope", scope="`+scopes[0]+`"`, "The token lacks the scope "+strings.Join(scopes, " or ")+".")
 	return forCaller(func(c *fiber.Ctx, caller *Identity) error {
-		if !slices.Contains(caller.Scopes, scope) {
+		if !slices.ContainsFunc(scopes, func(scope string) bool { return slices.Contains(caller.Scopes, scope) }) {
 			return refusal
 		}
 		return c.Next()
@@ -61,7 +62,16 @@ func RequireAccount() fiber.Handler {
 // EntitlementChecker asks billing whether an account may use a scope now. It
 // returns nil when it may, a *backend.Error of kind Denied when it may not, and
 // any other error when there is no answer; then the request is refused as well.
-type EntitlementChecker func(ctx context.Context, account, scope string) error
+type EntitlementChecker func(ctx context.Context, account, scope string) (backend.Entitlement, error)
+
+// entitlementKey is where RequireEntitlement leaves what billing said.
+type entitlementKey struct{}
+
+// EntitlementOf returns what billing said to the caller, none where it was not asked.
+func EntitlementOf(c *fiber.Ctx) backend.Entitlement {
+	e, _ := c.Locals(entitlementKey{}).(backend.Entitlement)
+	return e
+}
 
 // RequireEntitlement asks billing about every request, for at most timeout: a
 // client that gave up is not noticed. Answers are not kept: a quota may end
@@ -71,12 +81,13 @@ func RequireEntitlement(check EntitlementChecker, scope string, timeout time.Dur
 	answers := newCounters(set, `bus_vm_entitlement_answers_total{result=%q}`, "allowed", "denied", "unanswered", "failed")
 	return forCaller(func(c *fiber.Ctx, caller *Identity) error {
 		ctx, cancel := context.WithTimeout(c.UserContext(), timeout)
-		err := check(ctx, caller.Subject, scope)
+		entitled, err := check(ctx, caller.Subject, scope)
 		cancel()
 		answers.of(entitlement(err)).Inc()
 		if err != nil {
 			return err
 		}
+		c.Locals(entitlementKey{}, entitled)
 		return c.Next()
 	})
 }

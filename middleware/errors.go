@@ -38,6 +38,8 @@ var (
 	CodeRequestTimeout      = Code{"request_timeout", http.StatusRequestTimeout}
 	CodeRequestBodyTooLarge = Code{"request_body_too_large", http.StatusRequestEntityTooLarge}
 	CodeHeaderTooLarge      = Code{"request_header_fields_too_large", http.StatusRequestHeaderFieldsTooLarge}
+	CodeConflict            = Code{"operation_in_progress", http.StatusConflict}
+	CodeMismatch            = Code{"idempotency_mismatch", http.StatusUnprocessableEntity}
 	CodeTooManyRequests     = Code{"too_many_requests", http.StatusTooManyRequests}
 	CodeInternal            = Code{"internal_error", http.StatusInternalServerError}
 	CodeBadGateway          = Code{"bad_gateway", http.StatusBadGateway}
@@ -65,6 +67,8 @@ type Error struct {
 	Message string
 	// Denial holds further members of the error object, where billing said no.
 	Denial backend.Denial
+	// RequestID replaces that of this request in the body; empty for none.
+	RequestID string
 	// Headers are sent with the reply, for example WWW-Authenticate or Allow.
 	Headers []Header
 	// RetryAfter is sent as Retry-After when positive, rounded up to whole
@@ -218,7 +222,7 @@ func WriteError(ctx *fasthttp.RequestCtx, e *Error) {
 		header.Set(fiber.HeaderRetryAfter, strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
 	}
 	var ordinary [ordinaryEnvelope]byte
-	ctx.Response.AppendBody(e.appendEnvelope(ordinary[:0], outcomeOf(ctx), requestID))
+	ctx.Response.AppendBody(e.appendEnvelope(ordinary[:0], outcomeOf(ctx), cmp.Or(e.RequestID, requestID)))
 }
 
 // appendEnvelope appends {"error":{"type","message","outcome"?,…,"request_id"?}}

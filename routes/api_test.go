@@ -18,6 +18,7 @@ const (
 
 var (
 	started  = answered("202 Accepted", "", `{"accepted":true,"action":"start"}`)
+	recorded = answered("202 Accepted", location, `{"accepted":true,"action":"start"}`)
 	live     = answered("200 OK", "", `{"ok":true}`)
 	state    = answered("200 OK", "", `{"status":{"state":"ready","provider":"fake"}}`)
 	notFound = refused("404 Not Found", "", "not_found", "There is nothing at this path.")
@@ -82,13 +83,13 @@ func TestBackendErrors(t *testing.T) {
 // error, has carried out the operation or not: its end stays open for a reply.
 func TestBuggyBackend(t *testing.T) {
 	w := serve(t, withUsage)
-	want := failed(backend.Unknown, "500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")
+	want := failed(backend.Unknown, "500 Internal Server Error", location, "internal_error", "The server failed to answer this request.")
 	for _, apply := range []func(context.Context, backend.Operation) (backend.Outcome, error){
 		ends(backend.Accepted, errors.New("canary")), ends(backend.Rejected, nil), ends("", nil), panics, panics,
 	} {
 		w.runtime.apply = apply
 		assert.Equal(t, want, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
-		assert.Equal(t, []string{"requested start", "apply start", "ended start unknown"}, w.take())
+		assert.Equal(t, []string{"requested start", "apply start", "ended unknown"}, w.take())
 	}
 }
 

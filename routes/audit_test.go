@@ -95,7 +95,7 @@ func TestAudit(t *testing.T) {
 		if c.apply != nil {
 			w.runtime.apply = c.apply
 		}
-		w.records.ended = func(_ backend.Operation, outcome backend.Outcome) (backend.Outcome, error) { return outcome, c.ended }
+		w.records.ended = func(_ string, outcome backend.Outcome) (backend.Outcome, error) { return outcome, c.ended }
 		w.billing.answer = func(context.Context, string, string) error { return c.billing }
 		w.call(t, "POST", "/api/v1/vm/start", cmp.Or(c.headers, both()), c.body)
 		assert.Equal(t, c.want, l.take("msg=audit"), c.name)

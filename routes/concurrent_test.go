@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
@@ -34,14 +35,13 @@ func TestConcurrentCallersKeepApart(t *testing.T) {
 			keep(backend.Operation{Account: who})
 			return nil
 		}
-		w.records.requested = func(op backend.Operation) (func() error, error) { keep(op); return nil, nil }
+		w.records.requested = func(w lifecycle.Write) (func() error, error) {
+			keep(backend.Operation{Account: w.Account, RequestID: w.RequestID})
+			return nil, nil
+		}
 		w.runtime.apply = func(_ context.Context, op backend.Operation) (backend.Outcome, error) {
 			keep(op)
 			return backend.Rejected, rejection("echo", op.Account+" "+op.RequestID+" "+string(op.Action), nil)
-		}
-		w.records.ended = func(op backend.Operation, outcome backend.Outcome) (backend.Outcome, error) {
-			keep(op)
-			return outcome, nil
 		}
 	})
 
@@ -50,7 +50,7 @@ func TestConcurrentCallersKeepApart(t *testing.T) {
 	for caller := range callers {
 		who := uuid.NewString()
 		for i := range writes {
-			want = append(want, who, fmt.Sprint(who, requestID(caller, i)), fmt.Sprint(who, requestID(caller, i)), fmt.Sprint(who, requestID(caller, i)))
+			want = append(want, who, fmt.Sprint(who, requestID(caller, i)), fmt.Sprint(who, requestID(caller, i)))
 		}
 		group.Go(func() {
 			client := http.Client{Transport: &http.Transport{}}

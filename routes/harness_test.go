@@ -19,6 +19,7 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/backend"
 	settings "github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -103,24 +104,27 @@ func rejection(kind, message string, cause error) error {
 	return &backend.Error{Kind: backend.Rejection, Type: kind, Message: message, Cause: cause}
 }
 
-// records is a recorder that does what its test says.
+// records keeps what its test says; every write leads.
 type records struct {
+	routes.Operations
 	*events
-	requested func(backend.Operation) (permit func() error, err error)
-	ended     func(backend.Operation, backend.Outcome) (backend.Outcome, error)
+	requested func(lifecycle.Write) (permit func() error, err error)
+	ended     func(id string, outcome backend.Outcome) (backend.Outcome, error)
 }
 
-func (r *records) Requested(_ context.Context, op backend.Operation) (func() error, error) {
-	r.add("requested " + string(op.Action))
-	return r.requested(op)
+func (r *records) Begin(_ context.Context, w lifecycle.Write) (lifecycle.Decided, error) {
+	r.add("requested " + string(w.Action))
+	permit, err := r.requested(w)
+	return lifecycle.Decided{Receipt: lifecycle.Receipt{ID: w.ID}, Permit: permit}, err
 }
 
-func (r *records) Ended(op backend.Operation, outcome backend.Outcome, took time.Duration) (backend.Outcome, error) {
-	r.add("ended " + string(op.Action) + " " + string(outcome))
-	if took < 0 {
+func (r *records) Ended(id string, outcome backend.Outcome, _ error, took time.Duration) (lifecycle.Receipt, error) {
+	r.add("ended " + string(outcome))
+	if took < 0 || took > time.Minute {
 		r.add("before it began")
 	}
-	return r.ended(op, outcome)
+	recorded, err := r.ended(id, outcome)
+	return lifecycle.Receipt{ID: id, Outcome: recorded}, err
 }
 
 // billing is an entitlement checker that does what its test says.
@@ -129,9 +133,9 @@ type billing struct {
 	answer func(ctx context.Context, account, scope string) error
 }
 
-func (b *billing) check(ctx context.Context, account, scope string) error {
+func (b *billing) check(ctx context.Context, account, scope string) (backend.Entitlement, error) {
 	b.add("entitlement " + scope)
-	return b.answer(ctx, account, scope)
+	return backend.Entitlement{Reason: "included"}, b.answer(ctx, account, scope)
 }
 
 // world is a server with everything behind it, which all says yes until a test
@@ -156,9 +160,9 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 		func(context.Context, backend.Action) error { return nil },
 		ends(backend.Accepted, nil),
 	}
-	w.records = &records{e,
-		func(backend.Operation) (func() error, error) { return nil, nil },
-		func(_ backend.Operation, outcome backend.Outcome) (backend.Outcome, error) { return outcome, nil },
+	w.records = &records{nil, e,
+		func(lifecycle.Write) (func() error, error) { return nil, nil },
+		func(_ string, outcome backend.Outcome) (backend.Outcome, error) { return outcome, nil },
 	}
 	w.billing = &billing{e, func(context.Context, string, string) error { return nil }}
 
@@ -209,6 +213,7 @@ func (w *world) call(t *testing.T, method, path, headers, body string) string {
 		raw += "Content-Length: " + strconv.Itoa(len(body)) + "\r\n"
 	}
 	answer := wire.Anonymous(wire.Exchange(t, w.addr, raw+"\r\n"+body))
+	answer = ids.ReplaceAllString(answer, "<id>") // of operations
 	return strings.Replace(answer, "Connection: close\n", "", 1)
 }
 
@@ -223,9 +228,13 @@ func answered(status, headers, body string) string {
 	if strings.Contains(body, "<id>") {
 		length += 32 - len("<id>")
 	}
+	headers, located := strings.CutPrefix(headers, location)
 	return "HTTP/1.1 " + status + "\nContent-Type: application/json\nContent-Length: " + strconv.Itoa(length) +
-		"\nX-Request-Id: <id>\nCache-Control: no-store\n" + headers + "\n" + body
+		"\nX-Request-Id: <id>\n" + strings.Repeat(location, map[bool]int{true: 1}[located]) + "Cache-Control: no-store\n" + headers + "\n" + body
 }
+
+// location is the header of a write that has an operation.
+const location = "Location: /api/v1/vm/operations/<id>\n"
 
 // refused is a whole refusal.
 func refused(status, headers, kind, message string) string {

@@ -12,26 +12,46 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
-// Recorder keeps operations, with their usage records. Both methods return once
-// what they write is as durable as the recorder makes it.
-type Recorder interface {
-	// Requested records op before any work is done for it. After an error op must
-	// not be carried out. The permit is for backend.Operation.Permit.
-	Requested(ctx context.Context, op backend.Operation) (permit func() error, err error)
-	// Ended follows each Requested that succeeds, once. It records how op ended, took
-	// after it was requested, and returns how it
-	// has ended by what is on record, which may come from another process. Of an
-	// Unknown outcome nothing is recorded: a later reply may tell. After an error
-	// the end is recorded later.
-	Ended(op backend.Operation, outcome backend.Outcome, took time.Duration) (backend.Outcome, error)
+// Operations keeps operations, with their usage records. What its methods write is
+// as durable as it makes it once they return. After an error other than a
+// lifecycle.ErrUnconfirmed nothing was written.
+type Operations interface {
+	// Meet returns the operation of another write that w has, without one of its own:
+	// Known, Attached, or New where there is none.
+	Meet(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error)
+	// Begin records w before any work is done for it, and decides what becomes of it.
+	// Only a Lead is carried out.
+	Begin(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error)
+	// Again decides for one that has joined, and whose leader was not sent.
+	Again(ctx context.Context, id string) (lifecycle.Decided, error)
+	// Ended follows each Lead, once. It records how it ended, took after it was
+	// requested, with the error of the runtime, and returns the operation by what is on
+	// record, which may come from another process. Of an Unknown outcome nothing is
+	// recorded: a later reply may tell. After an error the end is recorded later.
+	Ended(id string, outcome backend.Outcome, said error, took time.Duration) (lifecycle.Receipt, error)
+	// Await returns the operation with that id once it has an end, or once leader was
+	// not sent; otherwise an error.
+	Await(ctx context.Context, id, leader string) (lifecycle.Receipt, error)
+	// Receipt and Receipts read: one operation, none where there is none; and the
+	// latest of an account, newest first.
+	Receipt(ctx context.Context, id string) (lifecycle.Receipt, error)
+	Receipts(ctx context.Context, account string, limit int) ([]lifecycle.Receipt, error)
+	// Estimate is how long a start by provider takes; that of the latest start where
+	// it is empty. It returns at once.
+	Estimate(provider string) lifecycle.Estimate
 }
 
-// operationKey is where execute leaves the *backend.Operation for the audit line.
-type operationKey struct{}
+// operationKey is where a *backend.Operation is left for the audit line, and
+// writeKey is where a lifecycle.Write is for the handlers that follow.
+type (
+	operationKey struct{}
+	writeKey     struct{}
+)
 
 // errPanicked is how a write ended that never returned.
 var errPanicked = errors.New("panic")
@@ -50,11 +70,47 @@ func (w *writes) audited(c *fiber.Ctx) (err error) {
 	return c.Next()
 }
 
-// checked runs after the checks of the caller and of the request: from here on
-// a failure says what became of the write.
-func checked(c *fiber.Ctx) error {
-	middleware.SetOutcome(c, backend.NotSent)
+// asked runs after the checks of the caller and of the body: from here on a failure
+// says what became of the write. With a key that is not known before it is looked up.
+func (w *writes) asked(c *fiber.Ctx) error {
+	write := lifecycle.Write{
+		ID: uuid.NewString(), Action: w.action, Account: middleware.CallerIdentity(c).Subject,
+		RequestID: strings.Clone(middleware.RequestIDOf(c)),
+	}
+	outcome := backend.NotSent
+	if w.Operations != nil {
+		var err error
+		if write.Key, err = middleware.IdempotencyKey(c); err != nil {
+			return err
+		}
+		write.Join = middleware.PreferWait(c) > 0
+		if write.Key != "" {
+			outcome = backend.Unknown
+		}
+	}
+	middleware.SetOutcome(c, outcome)
+	c.Locals(writeKey{}, write)
 	return c.Next()
+}
+
+// met answers a write that has the operation of another one, before anything is
+// asked for it.
+func (w *writes) met(c *fiber.Ctx) error {
+	write := c.Locals(writeKey{}).(lifecycle.Write)
+	if w.Operations == nil || !write.MayMeet() {
+		return c.Next()
+	}
+	ctx, cancel := context.WithTimeout(c.UserContext(), w.Timeout)
+	defer cancel()
+	decided, err := w.Operations.Meet(ctx, write)
+	switch {
+	case err != nil:
+		return unrecorded(c, err, middleware.OutcomeOf(c))
+	case decided.Decision == lifecycle.New:
+		middleware.SetOutcome(c, backend.NotSent)
+		return c.Next()
+	}
+	return w.follow(ctx, c, write, time.Time{}, decided)
 }
 
 // reach refuses a write that could not be sent now, before billing is asked or
@@ -72,34 +128,113 @@ func (w *writes) reach(c *fiber.Ctx) error {
 func (w *writes) execute(c *fiber.Ctx) error {
 	ctx, cancel := context.WithTimeout(c.UserContext(), w.Timeout)
 	defer cancel()
-	op := backend.Operation{
-		ID:          uuid.NewString(),
-		Action:      w.action,
-		Account:     middleware.CallerIdentity(c).Subject,
-		RequestID:   strings.Clone(middleware.RequestIDOf(c)),
-		RequestedAt: time.Now(),
-	}
-	c.Locals(operationKey{}, &op)
+	write, now := c.Locals(writeKey{}).(lifecycle.Write), time.Now()
+	decided := lifecycle.Decided{Receipt: lifecycle.Receipt{ID: write.ID}}
 	if w.Operations != nil {
 		var err error
-		if op.Permit, err = w.Operations.Requested(ctx, op); err != nil {
-			return middleware.Unavailable(0, "The operation cannot be recorded now, so nothing was done.", err)
+		write.Age, write.Entitlement = time.Since(now), middleware.EntitlementOf(c)
+		decided, err = w.Operations.Begin(ctx, write)
+		switch {
+		case err == nil:
+		case write.Key != "" || write.MayMeet() && errors.Is(err, lifecycle.ErrUnconfirmed): // it may repeat an operation, or have joined one
+			return unrecorded(c, err, backend.Unknown)
+		default:
+			return unrecorded(c, err, backend.NotSent)
 		}
 	}
-	if err := w.apply(ctx, c, op); err != nil {
-		return err
+	return w.follow(ctx, c, write, now, decided)
+}
+
+// keysRetryAfter is when an account with too many keys may try again.
+const keysRetryAfter = time.Minute
+
+// unrecorded tells the caller of a write that was not decided upon.
+func unrecorded(c *fiber.Ctx, err error, outcome backend.Outcome) error {
+	if errors.Is(err, lifecycle.ErrTooManyKeys) {
+		middleware.SetOutcome(c, backend.NotSent)
+		return &middleware.Error{Code: middleware.CodeTooManyRequests, Reason: "idempotency_keys", RetryAfter: keysRetryAfter,
+			Message: "This account has used too many idempotency keys within a day."}
 	}
-	return sendJSON(c, fiber.StatusAccepted, []byte(`{"accepted":true,"action":"`+w.action+`"}`))
+	middleware.SetOutcome(c, outcome)
+	if outcome == backend.Unknown {
+		return middleware.Unavailable(0, "The operation that this request may stand for cannot be looked up now.", err)
+	}
+	return middleware.Unavailable(0, "The operation cannot be recorded now, so nothing was done.", err)
+}
+
+// follow does what was decided for a write, until its operation has an end.
+func (w *writes) follow(ctx context.Context, c *fiber.Ctx, write lifecycle.Write, requestedAt time.Time, decided lifecycle.Decided) (err error) {
+	for {
+		op := backend.Operation{
+			ID: decided.ID, Action: write.Action, Account: write.Account, RequestID: write.RequestID,
+			RequestedAt: requestedAt, Permit: decided.Permit,
+		}
+		receipt := decided.Receipt
+		if decided.Decision == lifecycle.Known && receipt.Action != write.Action {
+			middleware.SetOutcome(c, backend.NotSent)
+			return middleware.NewError(middleware.CodeMismatch, "This Idempotency-Key was used for the other action.")
+		}
+		c.Locals(operationKey{}, &op)
+		if w.Operations != nil {
+			c.Set(fiber.HeaderLocation, strings.TrimSuffix(c.Route().Path, string(w.action))+"operations/"+op.ID)
+		}
+		middleware.SetOutcome(c, backend.Unknown)
+		switch {
+		case decided.Decision == lifecycle.Lead:
+			return w.apply(ctx, c, op)
+		case receipt.Outcome != "":
+		case decided.Decision == lifecycle.Known && !write.Join:
+			return errInProgress
+		case decided.Decision == lifecycle.Joined:
+			receipt, err = w.Operations.Await(ctx, receipt.ID, receipt.Leader)
+		default:
+			receipt, err = w.Operations.Await(ctx, receipt.ID, "")
+		}
+		switch {
+		case receipt.Outcome != "":
+			return w.answer(c, receipt, decided.Decision == lifecycle.Known && receipt.Outcome != backend.NotSent)
+		case err != nil && decided.Decision == lifecycle.Known && errors.Is(err, context.DeadlineExceeded):
+			return errInProgress
+		case err != nil:
+			return middleware.Unavailable(0, "The operation has not ended in time. The runtime may still act on it.", err)
+		}
+		if decided, err = w.Operations.Again(ctx, receipt.ID); err != nil {
+			if !errors.Is(err, lifecycle.ErrUnconfirmed) {
+				middleware.SetOutcome(c, backend.NotSent)
+			}
+			return middleware.Unavailable(0, "The start that this one had joined was not sent, and this one cannot be recorded now.", err)
+		}
+	}
+}
+
+// errInProgress is for the repetition of a write that is under way.
+var errInProgress = &middleware.Error{Code: middleware.CodeConflict, RetryAfter: time.Second,
+	Message: "The operation of this Idempotency-Key is under way."}
+
+// answer tells a caller how an operation has ended, by what is on record: once more,
+// if it is replayed.
+func (w *writes) answer(c *fiber.Ctx, receipt lifecycle.Receipt, replayed bool) error {
+	middleware.SetOutcome(c, receipt.Outcome)
+	e := failure(receipt)
+	if replayed {
+		c.Set("Idempotency-Replayed", "true")
+	}
+	if e != nil {
+		if replayed {
+			e.RequestID = receipt.RequestID // the body is the same
+		}
+		return e
+	}
+	return w.accepted(c, receipt)
 }
 
 // apply asks the runtime and records the end. Until the runtime has answered
 // the outcome is unknown, and so it stays if that panics.
 func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) error {
-	middleware.SetOutcome(c, backend.Unknown)
 	told := false
 	defer func() {
 		if !told && w.Operations != nil { // a panic, or a bug
-			_, _ = w.Operations.Ended(op, backend.Unknown, 0) // which writes nothing
+			_, _ = w.Operations.Ended(op.ID, backend.Unknown, nil, 0) // which writes nothing
 		}
 	}()
 	outcome, err := w.Backend.Apply(ctx, op)
@@ -107,22 +242,30 @@ func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) 
 		return fmt.Errorf("BUG: the backend returned the outcome %q with the error: %v", outcome, err)
 	}
 	told = true
+	receipt := lifecycle.Receipt{ID: op.ID, Action: op.Action, Outcome: outcome}
 	if w.Operations != nil {
-		recorded, unrecorded := w.Operations.Ended(op, outcome, time.Since(op.RequestedAt))
+		var unrecorded error
+		receipt, unrecorded = w.Operations.Ended(op.ID, outcome, err, time.Since(op.RequestedAt))
 		switch {
 		case unrecorded != nil && outcome != backend.NotSent:
 			return middleware.Unavailable(0, "The runtime answered, but the end of the operation could not be recorded yet.", unrecorded)
-		case recorded == outcome:
-		case recorded == backend.Accepted: // another process had another reply first
-			outcome, err = recorded, nil
-		case recorded == backend.Rejected:
-			outcome, err = recorded, &backend.Error{Kind: backend.Rejection, Message: "The runtime did not accept the operation."}
+		case unrecorded != nil || receipt.Outcome == outcome:
+		case receipt.Outcome == backend.Accepted, receipt.Outcome == backend.Rejected: // another process had another reply first
+			return w.answer(c, receipt, false)
 		default: // it was given up meanwhile
-			return middleware.Unavailable(0, "What became of the operation is not known.", fmt.Errorf("it is %q, and on record as %q", outcome, recorded))
+			return middleware.Unavailable(0, unknownOutcome, fmt.Errorf("it is %q, and on record as %q", outcome, receipt.Outcome))
 		}
 	}
 	middleware.SetOutcome(c, outcome)
-	return err
+	if err != nil {
+		return err
+	}
+	return w.accepted(c, receipt)
+}
+
+// accepted answers a write that the runtime took on.
+func (w *writes) accepted(c *fiber.Ctx, _ lifecycle.Receipt) error {
+	return sendJSON(c, fiber.StatusAccepted, []byte(`{"accepted":true,"action":"`+w.action+`"}`))
 }
 
 // audit logs one line for each write of an authenticated caller, whatever

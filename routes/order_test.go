@@ -80,7 +80,7 @@ func TestOutOfReach(t *testing.T) {
 // Reads are neither billed nor recorded, and writes only where it is wanted.
 func TestWhoIsAsked(t *testing.T) {
 	write := []string{"apply start"}
-	recorded := []string{"requested start", "apply start", "ended start accepted"}
+	written := []string{"requested start", "apply start", "ended accepted"}
 	for _, c := range []struct {
 		name    string
 		with    func(*world, *routes.Config)
@@ -91,10 +91,10 @@ func TestWhoIsAsked(t *testing.T) {
 		{"no claims", nil, "caller", started, write},
 		{"billing", func(w *world, c *routes.Config) { c.Entitlement = w.billing.check }, account, started, append([]string{"entitlement vm:write"}, write...)},
 		{"billing, no account", func(w *world, c *routes.Config) { c.Entitlement = w.billing.check }, "caller", noAccount, nil},
-		{"operations", func(w *world, c *routes.Config) { c.Operations = w.records }, "caller", started, recorded},
-		{"usage", withUsage, account, started, recorded},
+		{"operations", func(w *world, c *routes.Config) { c.Operations = w.records }, "caller", recorded, written},
+		{"usage", withUsage, account, recorded, written},
 		{"usage, no account", withUsage, "caller", noAccount, nil},
-		{"both", everything, account, started, append([]string{"entitlement vm:write"}, recorded...)},
+		{"both", everything, account, recorded, append([]string{"entitlement vm:write"}, written...)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := serve(t, c.with)
@@ -131,7 +131,7 @@ func TestEntitlementAnswers(t *testing.T) {
 		{"malformed", malformed("Malformed."), failed(backend.NotSent, "502 Bad Gateway", "", "bad_gateway", "Malformed.")},
 		{"any error", errors.New("canary"), internal},
 		{"a panic", nil, internal},
-		{"yes", nil, answered("202 Accepted", "", `{"accepted":true,"action":"stop"}`)},
+		{"yes", nil, answered("202 Accepted", location, `{"accepted":true,"action":"stop"}`)},
 	} {
 		w.billing.answer = func(_ context.Context, who, scope string) error {
 			w.add(who + " " + scope)
@@ -144,7 +144,7 @@ func TestEntitlementAnswers(t *testing.T) {
 			assert.Equal(t, c.want, w.call(t, "POST", "/api/v1/vm/stop", both(), ""), c.name)
 			asked := []string{"entitlement vm:write", account + " vm:write"}
 			if c.name == "yes" {
-				asked = append(asked, "requested stop", "apply stop", "ended stop accepted")
+				asked = append(asked, "requested stop", "apply stop", "ended accepted")
 			}
 			assert.Equal(t, asked, w.take(), c.name)
 		}
@@ -165,7 +165,9 @@ func TestDeadlines(t *testing.T) {
 		c.Timeout = timeout
 	})
 	late := away("Too late.", nil)
-	tooLate := failed(backend.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "Too late.")
+	tooLate := func(headers string) string {
+		return failed(backend.NotSent, "503 Service Unavailable", headers+"Retry-After: 5\n", "backend_unavailable", "Too late.")
+	}
 	wait := func(ctx context.Context) error {
 		deadline, ok := ctx.Deadline()
 		if !ok || time.Until(deadline) > timeout {
@@ -177,11 +179,11 @@ func TestDeadlines(t *testing.T) {
 	w.runtime.apply = func(ctx context.Context, _ backend.Operation) (backend.Outcome, error) {
 		return backend.NotSent, wait(ctx)
 	}
-	assert.Equal(t, tooLate, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
+	assert.Equal(t, tooLate(location), w.call(t, "POST", "/api/v1/vm/start", both(), ""))
 	w.billing.answer = func(ctx context.Context, _, _ string) error { return wait(ctx) }
-	assert.Equal(t, tooLate, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
+	assert.Equal(t, tooLate(""), w.call(t, "POST", "/api/v1/vm/start", both(), ""))
 	assert.Equal(t, []string{
-		"entitlement vm:write", "requested start", "apply start", "ended start not_sent",
+		"entitlement vm:write", "requested start", "apply start", "ended not_sent",
 		"entitlement vm:write",
 	}, w.take())
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
 // All three see the same operation, each write a new one.
@@ -18,45 +19,43 @@ func TestOperations(t *testing.T) {
 	w := serve(t, withUsage)
 	var seen []backend.Operation
 	tooLate := errors.New("too late")
-	w.records.requested = func(op backend.Operation) (func() error, error) {
-		seen = append(seen, op)
+	w.records.requested = func(w lifecycle.Write) (func() error, error) {
+		seen = append(seen, backend.Operation{ID: w.ID, Action: w.Action, Account: w.Account, RequestID: w.RequestID})
+		assert.Empty(t, w.Key)
+		assert.False(t, w.Join)
 		return func() error { return tooLate }, nil
 	}
-	permitted := func(op backend.Operation) {
-		assert.Equal(t, tooLate, op.Permit())
-		op.Permit = nil
-		seen = append(seen, op)
-	}
+	began := time.Now()
 	w.runtime.apply = func(_ context.Context, op backend.Operation) (backend.Outcome, error) {
-		permitted(op)
+		assert.Equal(t, tooLate, op.Permit())
+		assert.WithinRange(t, op.RequestedAt, began, time.Now())
+		op.Permit, op.RequestedAt = nil, time.Time{}
+		seen = append(seen, op)
 		return backend.Accepted, nil
 	}
-	w.records.ended = func(op backend.Operation, outcome backend.Outcome) (backend.Outcome, error) {
-		permitted(op)
+	w.records.ended = func(id string, outcome backend.Outcome) (backend.Outcome, error) {
+		assert.Equal(t, seen[len(seen)-1].ID, id)
 		return outcome, nil
 	}
-	began := time.Now()
 	w.call(t, "POST", "/api/v1/vm/start", both()+"X-Request-Id: mine-1\r\n", "")
 	w.call(t, "POST", "/api/v1/vm/stop", both()+"X-Request-Id: mine-2\r\n", "")
-	require.Len(t, seen, 6)
+	require.Len(t, seen, 4)
 	for i, want := range []backend.Operation{
 		{Action: backend.Start, Account: account, RequestID: "mine-1"},
 		{Action: backend.Stop, Account: account, RequestID: "mine-2"},
 	} {
-		op := seen[3*i]
-		assert.Equal(t, []backend.Operation{op, op, op}, seen[3*i:3*i+3])
+		op := seen[2*i]
 		require.NoError(t, uuid.Validate(op.ID))
-		assert.WithinRange(t, op.RequestedAt, began, time.Now())
-		want.ID, want.RequestedAt = op.ID, op.RequestedAt
-		assert.Equal(t, want, op)
+		want.ID = op.ID
+		assert.Equal(t, []backend.Operation{want, want}, seen[2*i:2*i+2])
 	}
-	assert.NotEqual(t, seen[0].ID, seen[3].ID)
+	assert.NotEqual(t, seen[0].ID, seen[2].ID)
 }
 
 // What cannot be recorded is not done.
 func TestRequestedFails(t *testing.T) {
 	w := serve(t, withUsage)
-	w.records.requested = func(backend.Operation) (func() error, error) { return nil, errors.New("canary") }
+	w.records.requested = func(lifecycle.Write) (func() error, error) { return nil, errors.New("canary") }
 	want := failed(backend.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "The operation cannot be recorded now, so nothing was done.")
 	assert.Equal(t, want, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
 	assert.Equal(t, []string{"requested start"}, w.take())
@@ -66,14 +65,14 @@ func TestRequestedFails(t *testing.T) {
 func TestEnds(t *testing.T) {
 	const (
 		unavailable = "503 Service Unavailable"
-		retry       = "Retry-After: 5\n"
+		retry       = location + "Retry-After: 5\n"
 	)
-	accepted := answered("202 Accepted", "", `{"accepted":true,"action":"stop"}`)
+	accepted := answered("202 Accepted", location, `{"accepted":true,"action":"stop"}`)
 	noRoom, noReply, unsent := rejection("no_capacity", "No room.", nil), away("No reply.", nil), away("Not sent.", nil)
 	own := func(outcome backend.Outcome) string {
 		switch outcome {
 		case backend.Rejected:
-			return failed(outcome, "502 Bad Gateway", "", "no_capacity", "No room.")
+			return failed(outcome, "502 Bad Gateway", location, "no_capacity", "No room.")
 		case backend.NotSent:
 			return failed(outcome, unavailable, retry, "backend_unavailable", "Not sent.")
 		}
@@ -82,7 +81,7 @@ func TestEnds(t *testing.T) {
 	unrecorded := failed(backend.Unknown, unavailable, retry, "backend_unavailable",
 		"The runtime answered, but the end of the operation could not be recorded yet.")
 	lost := failed(backend.Unknown, unavailable, retry, "backend_unavailable", "What became of the operation is not known.")
-	otherwise := failed(backend.Rejected, "502 Bad Gateway", "", "bad_gateway", "The runtime did not accept the operation.")
+	otherwise := failed(backend.Rejected, "502 Bad Gateway", location, "bad_gateway", "The runtime did not accept the operation.")
 	canary := errors.New("canary")
 	for _, c := range []struct {
 		outcome  backend.Outcome // of the runtime
@@ -112,9 +111,9 @@ func TestEnds(t *testing.T) {
 		t.Run(string(c.outcome+" "+c.recorded), func(t *testing.T) {
 			w := serve(t, withUsage)
 			w.runtime.apply = ends(c.outcome, c.err)
-			w.records.ended = func(backend.Operation, backend.Outcome) (backend.Outcome, error) { return c.recorded, c.failure }
+			w.records.ended = func(string, backend.Outcome) (backend.Outcome, error) { return c.recorded, c.failure }
 			assert.Equal(t, c.want, w.call(t, "POST", "/api/v1/vm/stop", both(), ""))
-			assert.Equal(t, []string{"requested stop", "apply stop", "ended stop " + string(c.outcome)}, w.take())
+			assert.Equal(t, []string{"requested stop", "apply stop", "ended " + string(c.outcome)}, w.take())
 		})
 	}
 }

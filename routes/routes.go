@@ -8,6 +8,7 @@ package routes
 import (
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -19,12 +20,14 @@ import (
 
 // The paths of the API, relative to where it is mounted.
 const (
-	StatusPath  = "/api/v1/vm/status"
-	StartPath   = "/api/v1/vm/start"
-	StopPath    = "/api/v1/vm/stop"
-	OpenAPIPath = "/api/v1/vm/openapi.json"
-	ReadyPath   = "/readyz"
-	LivePath    = "/livez"
+	StatusPath     = "/api/v1/vm/status"
+	StartPath      = "/api/v1/vm/start"
+	StopPath       = "/api/v1/vm/stop"
+	OperationsPath = "/api/v1/vm/operations"
+	OperationPath  = OperationsPath + "/:id"
+	OpenAPIPath    = "/api/v1/vm/openapi.json"
+	ReadyPath      = "/readyz"
+	LivePath       = "/livez"
 )
 
 // Config is what Mount needs. Backend and Auth are required.
@@ -35,8 +38,9 @@ type Config struct {
 	Auth *middleware.Authenticator
 	// Entitlement is asked before every write; nil means that billing is off.
 	Entitlement middleware.EntitlementChecker
-	// Operations records every write; nil means that nothing is recorded.
-	Operations Recorder
+	// Operations records every write; nil means that nothing is recorded: then there
+	// are no operations to read, and no idempotency keys.
+	Operations Operations
 	// Billed: usage is recorded, so every caller of a write must be an account.
 	Billed bool
 	// WritesInFlight bounds the writes under way at once, shared out among their
@@ -88,23 +92,29 @@ func Mount(router fiber.Router, config Config) {
 	if config.Entitlement != nil || config.Billed {
 		checks = append(checks, middleware.RequireAccount())
 	}
-	checks = append(checks, middleware.EmptyBody(), checked)
+	checks = append(checks, middleware.EmptyBody())
+	pace := []fiber.Handler{}
 	if config.WritesPerSecond > 0 {
-		checks = append(checks, middleware.LimitSubject(config.WritesPerSecond))
+		pace = append(pace, middleware.LimitSubject(config.WritesPerSecond))
 	}
 	limit := middleware.NewWriteLimit(config.WritesInFlight)
 	for path, action := range map[string]backend.Action{StartPath: backend.Start, StopPath: backend.Stop} {
 		w := &writes{config, action}
-		handlers := slices.Concat([]fiber.Handler{w.audited}, checks)
+		handlers := slices.Concat([]fiber.Handler{w.audited}, checks, []fiber.Handler{w.asked}, pace)
 		if config.WritesInFlight > 0 {
 			handlers = append(handlers, limit.Handler(action == backend.Stop)) // a stop ends what costs money
 		}
-		handlers = append(handlers, w.reach)
+		handlers = append(handlers, w.met, w.reach)
 		if config.Entitlement != nil {
 			handlers = append(handlers,
 				middleware.RequireEntitlement(config.Entitlement, middleware.ScopeWrite, config.Timeout, config.Metrics))
 		}
 		router.Post(path, edge(string(action), append(handlers, w.execute)...)...)
+	}
+	if config.Operations != nil {
+		either := middleware.RequireScope(middleware.ScopeRead, middleware.ScopeWrite)
+		router.Get(OperationsPath, edge("operations", auth, either, operations(config))...)
+		router.Get(OperationPath, edge("operation", auth, either, operation(config))...)
 	}
 	router.Get(OpenAPIPath, edge("openapi", always(OpenAPI))...)
 	router.Get(ReadyPath, edge("readyz", ready(config))...)
@@ -113,6 +123,9 @@ func Mount(router fiber.Router, config Config) {
 	// Whatever other method reaches these paths is refused with Allow.
 	refused := edge("refused")
 	for path := range allowed {
+		if strings.HasPrefix(path, OperationsPath) && config.Operations == nil {
+			continue
+		}
 		refusal := Refusal(path)
 		router.All(path, slices.Concat(refused, []fiber.Handler{func(*fiber.Ctx) error { return refusal }})...)
 	}
@@ -120,12 +133,14 @@ func Mount(router fiber.Router, config Config) {
 
 // allowed lists the methods of each path, as Allow shows them.
 var allowed = map[string]string{
-	StatusPath:  "GET, HEAD",
-	StartPath:   "POST",
-	StopPath:    "POST",
-	OpenAPIPath: "GET, HEAD",
-	ReadyPath:   "GET, HEAD",
-	LivePath:    "GET, HEAD",
+	StatusPath:     "GET, HEAD",
+	StartPath:      "POST",
+	StopPath:       "POST",
+	OperationsPath: "GET, HEAD",
+	OperationPath:  "GET, HEAD",
+	OpenAPIPath:    "GET, HEAD",
+	ReadyPath:      "GET, HEAD",
+	LivePath:       "GET, HEAD",
 }
 
 var errNotFound = middleware.NewError(middleware.CodeNotFound, "There is nothing at this path.")
@@ -133,6 +148,9 @@ var errNotFound = middleware.NewError(middleware.CodeNotFound, "There is nothing
 // Refusal is the error for a method that is not taken: 405 on a path of this
 // API, with the methods that are (RFC 9110 §15.5.6), 404 elsewhere.
 func Refusal(path string) *middleware.Error {
+	if id, below := strings.CutPrefix(path, OperationsPath+"/"); below && id != "" && !strings.Contains(id, "/") {
+		path = OperationPath
+	}
 	methods, ok := allowed[path]
 	if !ok {
 		return errNotFound

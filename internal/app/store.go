@@ -55,6 +55,7 @@ func (a *app) openStore(ctx context.Context, client *events.Client) (*store.Stor
 		return nil, err
 	}
 	a.last = append(a.last, operations.Run)
+	a.add(operations.EndWaits)
 	a.mayHang(operations.Left)
 	a.require("operations store", func() error {
 		if operations.Healthy() != nil { // which names hosts and paths, and /readyz asks for no token

@@ -20,40 +20,47 @@ var Reply = events.ReplyName(events.EntitlementRequest)
 
 // NewChecker returns a middleware.EntitlementChecker that asks through client.
 // Its answers are never kept.
-func NewChecker(client *events.Client) func(ctx context.Context, account, scope string) error {
-	return func(ctx context.Context, account, scope string) error {
+func NewChecker(client *events.Client) func(ctx context.Context, account, scope string) (lifecycle.Entitlement, error) {
+	return func(ctx context.Context, account, scope string) (allowed lifecycle.Entitlement, _ error) {
 		err := client.Do(ctx, events.Request{
 			Name:          events.EntitlementRequest,
 			CorrelationID: uuid.NewString(),
 			Payload:       map[string]string{"account_id": account, "scope": scope},
-			Decode:        decode,
+			Decode:        func(e events.Envelope) (err error) { allowed, err = decode(e); return err },
 		})
-		return lifecycle.Failure(err, "billing integration", false)
+		return allowed, lifecycle.Failure(err, "billing integration", false)
 	}
 }
 
-// decode returns nil when a reply allows, a Denied when it does not, and any
-// other error for one that is no answer.
-func decode(e events.Envelope) error {
+// decode returns what a reply that allows says, a Denied for one that does not, and
+// any other error for one that is no answer.
+func decode(e events.Envelope) (entitled lifecycle.Entitlement, _ error) {
 	fields, err := e.Fields("allowed", "reason", "message", "action", "command", "plan_id", "recommended_plan", "usage")
 	if err != nil {
-		return err
+		return entitled, err
 	}
+	reason, _ := fields.Text("reason")
+	shaped := reasonShape.MatchString(reason)
 	allowed, ok := fields.Bool("allowed")
 	switch {
 	case !ok:
-		return fmt.Errorf("%w: no boolean allowed", events.ErrMalformed)
+		return entitled, fmt.Errorf("%w: no boolean allowed", events.ErrMalformed)
 	case allowed:
-		return nil
+		plan, _ := fields.Text("plan_id")
+		entitled = lifecycle.Entitlement{Reason: reason, PlanID: events.Clean(plan)}
+		if !shaped {
+			entitled.Reason = "allowed"
+		}
+		return entitled, nil
 	}
 	words := func(name string) string {
 		text, _ := fields.Text(name)
 		return events.Clean(text)
 	}
-	d := &lifecycle.Error{Kind: lifecycle.Denied, Message: words("message"), Denial: lifecycle.Denial{
+	d := &lifecycle.Error{Kind: lifecycle.Denied, Type: reason, Message: words("message"), Denial: lifecycle.Denial{
 		Action: words("action"), Command: words("command"), PlanID: words("plan_id"), RecommendedPlan: words("recommended_plan"),
 	}}
-	if d.Type, _ = fields.Text("reason"); !reasonShape.MatchString(d.Type) {
+	if !shaped {
 		d.Type = lifecycle.BillingRequired
 	}
 	switch {
@@ -65,8 +72,8 @@ func decode(e events.Envelope) error {
 	}
 	if fields["usage"] != nil {
 		if d.Denial.Usage, err = fields.PassedOn("usage"); err != nil {
-			return err
+			return entitled, err
 		}
 	}
-	return d
+	return entitled, d
 }

@@ -33,7 +33,8 @@ func TestDenial(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got *lifecycle.Error
-			require.True(t, errors.As(decode(events.Envelope{Payload: []byte(`{"allowed":false` + c.answer + `}`)}), &got))
+			_, err := decode(events.Envelope{Payload: []byte(`{"allowed":false` + c.answer + `}`)})
+			require.True(t, errors.As(err, &got))
 			assert.Equal(t, lifecycle.Denied, got.Kind)
 			assert.Equal(t, c.reason, got.Type)
 			assert.Equal(t, c.message, got.Message)
@@ -41,5 +42,19 @@ func TestDenial(t *testing.T) {
 			require.NoError(t, err)
 			assert.JSONEq(t, c.extra, string(extra))
 		})
+	}
+}
+
+// What billing says to an account that may act is kept with its operation.
+func TestEntitled(t *testing.T) {
+	for answer, want := range map[string]lifecycle.Entitlement{
+		``:                                       {Reason: "allowed"},
+		`,"reason":"Of course!"`:                 {Reason: "allowed"},
+		`,"reason":"included","plan_id":"small"`: {Reason: "included", PlanID: "small"},
+		`,"reason":7,"plan_id":"Bearer canary"`:  {Reason: "allowed", PlanID: "[redacted]"},
+	} {
+		got, err := decode(events.Envelope{Payload: []byte(`{"allowed":true` + answer + `}`)})
+		require.NoError(t, err)
+		assert.Equal(t, want, got, answer)
 	}
 }

@@ -71,19 +71,17 @@ func TestClockStep(t *testing.T) {
 	clock := &steppedClock{}
 	dir := dataDir(r.dir)
 	operations, stop := r.live(dir, clock)
-	request := func() lifecycle.Operation {
-		op := lifecycle.Operation{
-			ID: uuid.NewString(), Action: lifecycle.Start, Account: uuid.NewString(), RequestID: uuid.NewString(), RequestedAt: time.Now(),
-		}
-		_, err := operations.Requested(t.Context(), op)
+	request := func() lifecycle.Write {
+		w := lifecycle.Write{ID: uuid.NewString(), Action: lifecycle.Start, Account: uuid.NewString(), RequestID: uuid.NewString()}
+		_, err := operations.Begin(t.Context(), w)
 		require.NoError(t, err)
-		return op
+		return w
 	}
-	end := func(op lifecycle.Operation) {
-		_, err := operations.Ended(op, lifecycle.Accepted, time.Second)
+	end := func(w lifecycle.Write) {
+		_, err := operations.Ended(w.ID, lifecycle.Accepted, nil, time.Second)
 		require.NoError(t, err)
 	}
-	var held []lifecycle.Operation
+	var held []lifecycle.Write
 	for _, step := range []time.Duration{0, time.Hour, -2 * time.Hour, 10 * year, -20 * year} {
 		requested := request()
 		held = append(held, request())
@@ -111,7 +109,7 @@ func TestClockStep(t *testing.T) {
 }
 
 // ended waits for the two records of op and returns the second.
-func (r *rig) ended(op lifecycle.Operation, outcome string) platform.UsageRecord {
+func (r *rig) ended(op lifecycle.Write, outcome string) platform.UsageRecord {
 	r.t.Helper()
 	var records []platform.UsageRecord
 	require.True(r.t, eventually(func() bool {

@@ -1,0 +1,158 @@
+package routes
+
+import (
+	"cmp"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/google/uuid"
+
+	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/middleware"
+)
+
+// unknownOutcome is for what may come to be known by another request.
+const unknownOutcome = "What became of the operation is not known."
+
+// failure is the answer to a write that ended otherwise than accepted, or nil, by
+// what is on record.
+func failure(r lifecycle.Receipt) *middleware.Error {
+	switch r.Outcome {
+	case backend.Accepted:
+		return nil
+	case backend.Rejected:
+		return &middleware.Error{Code: middleware.CodeBadGateway, Type: r.ErrorType,
+			Message: cmp.Or(r.ErrorMessage, "The runtime did not accept the operation.")}
+	case backend.NotSent:
+		return middleware.Unavailable(0, "The operation was not sent; nothing was done.", nil)
+	}
+	return middleware.Unavailable(0, "The runtime did not answer in time. It may still act on the request.", nil)
+}
+
+// receipt is an operation as its caller reads it.
+type receipt struct {
+	ID          string          `json:"id"`
+	Action      backend.Action  `json:"action"`
+	RequestID   string          `json:"request_id"`
+	RequestedAt time.Time       `json:"requested_at"`
+	AcceptedAt  time.Time       `json:"accepted_at,omitzero"`
+	ReachedAt   time.Time       `json:"reached_at,omitzero"`
+	Outcome     backend.Outcome `json:"outcome,omitempty"`
+	Joined      bool            `json:"joined,omitempty"`
+	Entitlement *entitlement    `json:"entitlement,omitempty"`
+	Usage       []delivery      `json:"usage"`
+	Estimate    *estimate       `json:"estimate,omitempty"`
+	Error       *problem        `json:"error,omitempty"`
+}
+
+type entitlement struct {
+	Reason string `json:"reason"`
+	PlanID string `json:"plan_id,omitempty"`
+}
+
+type delivery struct {
+	EventID     string    `json:"event_id"`
+	EventType   string    `json:"event_type"`
+	DeliveredAt time.Time `json:"delivered_at,omitzero"`
+}
+
+type estimate struct {
+	P50     float64 `json:"p50_seconds"`
+	P90     float64 `json:"p90_seconds"`
+	Samples int     `json:"samples"`
+	Overdue bool    `json:"overdue"`
+}
+
+type problem struct {
+	Type    string `json:"type"`
+	Message string `json:"message"`
+}
+
+// receiptOf renders r; expected is for a start that is still awaited.
+func receiptOf(r lifecycle.Receipt, expected lifecycle.Estimate) receipt {
+	shown := receipt{
+		ID: r.ID, Action: r.Action, RequestID: r.RequestID, RequestedAt: r.RequestedAt, AcceptedAt: r.AcceptedAt, ReachedAt: r.ReachedAt,
+		Outcome: r.Outcome, Joined: r.Leader != "", Usage: []delivery{},
+	}
+	if r.Reason != "" {
+		shown.Entitlement = &entitlement{r.Reason, r.PlanID}
+	}
+	for _, d := range r.Usage {
+		shown.Usage = append(shown.Usage, delivery{d.EventID, d.EventType, d.DeliveredAt})
+	}
+	awaited := r.Action == backend.Start && r.ReachedAt.IsZero() && (r.Outcome == "" || r.Outcome == backend.Accepted)
+	if awaited && expected.Samples > 0 {
+		shown.Estimate = &estimate{expected.P50.Seconds(), expected.P90.Seconds(), expected.Samples,
+			!r.AcceptedAt.IsZero() && time.Since(r.AcceptedAt) > expected.P90}
+	}
+	if r.Outcome != "" {
+		if e := failure(r); e != nil {
+			shown.Error = &problem{e.ErrorType(), e.Message}
+		}
+	}
+	return shown
+}
+
+// operation answers with one operation of the caller.
+func operation(config Config) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		id := strings.Clone(c.Params("id"))
+		if len(id) != len(uuid.Nil.String()) || uuid.Validate(id) != nil {
+			return errNotFound
+		}
+		r, err := config.Operations.Receipt(c.UserContext(), id)
+		switch {
+		case err != nil:
+			return unreadable(err)
+		case r.Action == "" || r.Account != middleware.CallerIdentity(c).Subject:
+			return errNotFound
+		}
+		return sendValue(c, map[string]receipt{"operation": receiptOf(r, config.Operations.Estimate(""))})
+	}
+}
+
+// The operations in a list: unless the caller says how many, and at most.
+const (
+	defaultListed = 20
+	maxListed     = 100
+)
+
+var errLimit = middleware.NewError(middleware.CodeBadRequest, "The limit is a whole number from 1 to "+strconv.Itoa(maxListed)+".")
+
+// operations answers with the latest operations of the caller, newest first.
+func operations(config Config) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		limit := uint64(defaultListed)
+		if given := c.Context().QueryArgs().PeekMulti("limit"); len(given) > 0 {
+			var err error
+			if limit, err = strconv.ParseUint(string(given[0]), 10, 32); err != nil || len(given) > 1 || limit < 1 || limit > maxListed {
+				return errLimit
+			}
+		}
+		list, err := config.Operations.Receipts(c.UserContext(), middleware.CallerIdentity(c).Subject, int(limit))
+		if err != nil {
+			return unreadable(err)
+		}
+		shown, expected := []receipt{}, config.Operations.Estimate("")
+		for _, r := range list {
+			shown = append(shown, receiptOf(r, expected))
+		}
+		return sendValue(c, map[string][]receipt{"operations": shown})
+	}
+}
+
+func unreadable(err error) error {
+	return middleware.Unavailable(0, "The operations cannot be read now.", err)
+}
+
+func sendValue(c *fiber.Ctx, value any) error {
+	document, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, fiber.StatusOK, document)
+}
