@@ -11,9 +11,9 @@ import (
 )
 
 // PreferWait is how many seconds the caller prefers to wait for the answer (RFC
-// 7240 §4.3), 0 for none. Only the first preference of that name counts, and not
+// 7240 §4.3), if it does. Only the first preference of that name counts, and not
 // if it is malformed.
-func PreferWait(c *fiber.Ctx) int {
+func PreferWait(c *fiber.Ctx) (seconds int, ok bool) {
 	for _, field := range c.Request().Header.PeekAll("Prefer") {
 		quoted, escaped := false, false
 		for _, preference := range strings.FieldsFunc(string(field), func(r rune) bool {
@@ -32,14 +32,14 @@ func PreferWait(c *fiber.Ctx) int {
 			if len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
 				value = value[1 : len(value)-1] // RFC 7240 §2: means the same
 			}
-			seconds, err := strconv.ParseUint(value, 10, 64)
+			n, err := strconv.ParseUint(value, 10, 64) // the largest if it is too large
 			if err != nil && !errors.Is(err, strconv.ErrRange) {
-				return 0
+				return 0, false
 			}
-			return int(min(seconds, math.MaxInt32))
+			return int(min(n, math.MaxInt32)), true
 		}
 	}
-	return 0
+	return 0, false
 }
 
 // maxKey is the most characters of an idempotency key.

@@ -24,12 +24,14 @@ func with(name string, fields []string, do func(*fiber.Ctx)) {
 }
 
 func TestPreferWait(t *testing.T) {
+	const none = -1
 	for want, tables := range map[int][][]string{
-		0: {
-			nil, {""}, {"wait"}, {"wait="}, {"wait=0"}, {"wait=-1"}, {"wait=+1"}, {"wait=1.5"}, {"wait=1s"}, {"wait=1 2"}, {"wait==5"},
+		none: {
+			nil, {""}, {"wait"}, {"wait="}, {"wait=-1"}, {"wait=+1"}, {"wait=1.5"}, {"wait=1s"}, {"wait=1 2"}, {"wait==5"},
 			{"respond-async"}, {"waits=5"}, {`x="wait=5"`}, {`x="a,wait=5"`}, {`x="a\",wait=5"`}, {"x;wait=5"},
 			{"wait=x, wait=5"}, {"wait", "wait=5"}, {`wait="`}, {`wait=""`}, {`wait="5`},
 		},
+		0: {{"wait=0"}, {"wait=00, wait=5"}},
 		5: {
 			{"wait=5"}, {"WAIT=5"}, {" wait = 5 "}, {"\twait=5"}, {"wait=05"}, {`wait="5"`}, {"wait=5;x=1"}, {"wait=5 ; x"},
 			{"wait=5, wait=7"}, {"wait=5", "wait=7"}, {"respond-async, wait=5"}, {"respond-async", "wait=5"},
@@ -38,7 +40,11 @@ func TestPreferWait(t *testing.T) {
 		1<<31 - 1: {{"wait=2147483648"}, {"wait=99999999999999999999999"}},
 	} {
 		for _, fields := range tables {
-			with("Prefer", fields, func(c *fiber.Ctx) { assert.Equal(t, want, middleware.PreferWait(c), "%q", fields) })
+			with("Prefer", fields, func(c *fiber.Ctx) {
+				seconds, ok := middleware.PreferWait(c)
+				assert.Equal(t, want != none, ok, "%q", fields)
+				assert.Equal(t, max(want, 0), seconds, "%q", fields)
+			})
 		}
 	}
 }

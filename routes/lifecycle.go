@@ -83,7 +83,8 @@ func (w *writes) asked(c *fiber.Ctx) error {
 		if write.Key, err = middleware.IdempotencyKey(c); err != nil {
 			return err
 		}
-		write.Join = middleware.PreferWait(c) > 0
+		seconds, _ := middleware.PreferWait(c)
+		write.Join = seconds > 0
 		if write.Key != "" {
 			outcome = backend.Unknown
 		}
@@ -225,7 +226,7 @@ func (w *writes) answer(c *fiber.Ctx, receipt lifecycle.Receipt, replayed bool) 
 		}
 		return e
 	}
-	return w.accepted(c, receipt)
+	return w.accepted(c, receipt.ID, time.Now(), false)
 }
 
 // apply asks the runtime and records the end. Until the runtime has answered
@@ -242,10 +243,8 @@ func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) 
 		return fmt.Errorf("BUG: the backend returned the outcome %q with the error: %v", outcome, err)
 	}
 	told = true
-	receipt := lifecycle.Receipt{ID: op.ID, Action: op.Action, Outcome: outcome}
 	if w.Operations != nil {
-		var unrecorded error
-		receipt, unrecorded = w.Operations.Ended(op.ID, outcome, err, time.Since(op.RequestedAt))
+		receipt, unrecorded := w.Operations.Ended(op.ID, outcome, err, time.Since(op.RequestedAt))
 		switch {
 		case unrecorded != nil && outcome != backend.NotSent:
 			return middleware.Unavailable(0, "The runtime answered, but the end of the operation could not be recorded yet.", unrecorded)
@@ -260,11 +259,12 @@ func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) 
 	if err != nil {
 		return err
 	}
-	return w.accepted(c, receipt)
+	return w.accepted(c, op.ID, time.Now(), true)
 }
 
-// accepted answers a write that the runtime took on.
-func (w *writes) accepted(c *fiber.Ctx, _ lifecycle.Receipt) error {
+// accepted answers a write once the runtime has taken on the operation with that id,
+// which was at that time or before. Own says that this process has asked the runtime.
+func (w *writes) accepted(c *fiber.Ctx, _ string, _ time.Time, _ bool) error {
 	return sendJSON(c, fiber.StatusAccepted, []byte(`{"accepted":true,"action":"`+w.action+`"}`))
 }
 

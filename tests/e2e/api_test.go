@@ -15,6 +15,9 @@ const (
 	startPath  = "/api/v1/vm/start"
 	stopPath   = "/api/v1/vm/stop"
 
+	// located is the header of a write that has an operation.
+	located = "Location: /api/v1/vm/operations/<id>"
+
 	started = `{"accepted":true,"action":"start"}`
 	stopped = `{"accepted":true,"action":"stop"}`
 )
@@ -29,8 +32,8 @@ var (
 	okReady      = jsonReply("200 OK", "", `{"ok":true}`)
 	okStatus     = jsonReply("200 OK", "", state("ready"))
 	okStopped    = jsonReply("200 OK", "", state("stopped"))
-	okStart      = jsonReply("202 Accepted", "", started)
-	okStop       = jsonReply("202 Accepted", "", stopped)
+	okStart      = jsonReply("202 Accepted", located, started)
+	okStop       = jsonReply("202 Accepted", located, stopped)
 	missingToken = refusal("401 Unauthorized", "invalid_auth", "Send a bearer token: Authorization: Bearer <jwt>.",
 		`Www-Authenticate: Bearer realm="bus-vm"`)
 	invalidToken = refusal("401 Unauthorized", "invalid_auth", "The bearer token is not valid for this API.",

@@ -106,8 +106,8 @@ func render(response *http.Response, body string) string {
 	return madeID.ReplaceAllString(text, "<id>")
 }
 
-// madeID is a request id that the gateway made.
-var madeID = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
+// madeID is the id of a request, or of an operation, that the gateway made.
+var madeID = regexp.MustCompile(`\b[0-9a-f]{32}\b|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`)
 
 // request spells an HTTP/1.1 request with a token, unless it is empty, and
 // further header lines.

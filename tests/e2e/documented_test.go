@@ -39,6 +39,14 @@ func provoke(t *testing.T, c contract.Case) (addr, raw string) {
 		c.Path += "/"
 	case 405:
 		c.Method = "DELETE"
+	case 409: // the worker takes its time
+		s := serveStack(t, "BUS_VM_TIMEOUT=10s")
+		s.platform.VM.SetBehaviour(platform.Behaviour{Hold: 1 << 20})
+		first := make(chan struct{})
+		go func() { defer close(first); s.send(request(c.Method+" "+c.Path, token, idempotencyKey)) }()
+		t.Cleanup(func() { s.platform.VM.SetBehaviour(); <-first })
+		require.NoError(t, s.platform.VM.WaitAsked(t.Context(), map[string]string{startPath: platform.StartRequest, stopPath: platform.StopRequest}[c.Path], 1))
+		return s.addr, request(c.Method+" "+c.Path, token, idempotencyKey)
 	case 402, 502:
 		s := serveStack(t, "BUS_VM_TIMEOUT=10s", "BUS_VM_STATUS_MAX_AGE=100ms")
 		if c.Status == 502 {
@@ -52,12 +60,22 @@ func provoke(t *testing.T, c contract.Case) (addr, raw string) {
 	if c.Status == 503 {
 		dial(t, g.addr).send(request("GET /livez", "")).expect(t, "GET", okReady)
 	}
+	if c.Status == 422 {
+		headers = []string{idempotencyKey}
+		g.send(request("POST "+map[string]string{startPath: stopPath, stopPath: startPath}[c.Path], token, headers...))
+	}
+	if strings.Contains(c.Path, "{id}") && c.Status != 503 {
+		location := replyTo(t, g.addr, request("POST "+startPath, mint("vm:write"))).Header.Get("Location")
+		c.Path = location + strings.TrimPrefix(c.Path, "/api/v1/vm/operations/{id}")
+	}
 	raw = request(c.Method+" "+c.Path, token, headers...)
 	if c.Status == 505 {
 		raw = strings.Replace(raw, " HTTP/1.1\r\n", " HTTP/2.0\r\n", 1)
 	}
 	return g.addr, raw
 }
+
+const idempotencyKey = `Idempotency-Key: "8e03978e-40d5-43dd-bc93-6894a57f9324"`
 
 // Every reply that the OpenAPI document describes comes about, and is what it
 // says.

@@ -42,9 +42,9 @@ func TestPlugin(t *testing.T) {
 	both, read := token(secret, own, "vm:read vm:write"), token(secret, own, "vm:read")
 	for _, c := range []struct{ name, raw, want string }{
 		{"status", request("GET "+prefix+statusPath, read), jsonReply("200 OK", "", `{"status":{"state":"ready","provider":"static","details":{}}}`)},
-		{"stop", request("POST "+prefix+stopPath, both), okStop},
+		{"stop", request("POST "+prefix+stopPath, both), jsonReply("202 Accepted", "", stopped)},
 		{"status after it", request("GET "+prefix+statusPath, read), jsonReply("200 OK", "", `{"status":{"state":"stopped","provider":"static","details":{}}}`)},
-		{"start", withBody("POST "+prefix+startPath, both, "{}"), okStart},
+		{"start", withBody("POST "+prefix+startPath, both, "{}"), jsonReply("202 Accepted", "", started)},
 		{"readyz", request("GET "+prefix+"/readyz", ""), okReady},
 		{"no token", request("GET "+prefix+statusPath, ""), missingToken},
 		{"lacking scope", request("POST "+prefix+startPath, read), lacking("vm:write")},
