@@ -66,7 +66,8 @@ func (r *rig) operations() (list []platform.Operation) {
 	for _, c := range r.calls {
 		op := platform.Operation{Account: c.account, RequestID: c.requestID, Action: c.action, Want: platform.WantWhole}
 		switch {
-		case c.status == http.StatusAccepted:
+		case c.replayed(): // the records are of another request, or this one made the first
+		case c.accepted():
 			op.Want = platform.WantFinished
 		case c.status == http.StatusBadGateway && c.outcome() == "rejected":
 			op.Want = platform.WantFailed
@@ -123,7 +124,7 @@ func (r *rig) check() {
 	breaches := r.Check(r.operations()...)
 	report := func(format string, args ...any) { breaches = append(breaches, fmt.Sprintf(format, args...)) }
 	statuses := map[string]int{}
-	publishes := r.publishes()
+	publishes, joined := r.publishes(), r.joined()
 	for _, c := range r.calls {
 		statuses[fmt.Sprint(c.status, " ", c.outcome())]++
 		switch n := publishes[c.requestID]; {
@@ -133,7 +134,7 @@ func (r *rig) check() {
 			report("%s: published %d times", c, n)
 		case n == 1 && c.outcome() == "not_sent":
 			report("%s: published", c)
-		case n == 0 && (c.status == http.StatusAccepted || c.outcome() == "rejected"):
+		case n == 0 && (c.accepted() || c.outcome() == "rejected") && !c.replayed() && !joined[c.requestID]:
 			report("%s: not published", c)
 		}
 	}
@@ -153,6 +154,21 @@ func (r *rig) check() {
 	r.t.Logf("%d writes: %v", len(r.calls), statuses)
 }
 
+// joined are the requests that had the outcome of another one.
+func (r *rig) joined() map[string]bool {
+	joined := map[string]bool{}
+	rows, err := r.db.Query(`select request_id from operations where leader <> ''`)
+	require.NoError(r.t, err)
+	defer rows.Close()
+	for rows.Next() {
+		var requestID string
+		require.NoError(r.t, rows.Scan(&requestID))
+		joined[requestID] = true
+	}
+	require.NoError(r.t, rows.Err())
+	return joined
+}
+
 // checkOutcomes: each operation is in the store once, ended as the worker replied,
 // and its last record says the same.
 func (r *rig) checkOutcomes(report func(string, ...any)) {
@@ -162,16 +178,16 @@ func (r *rig) checkOutcomes(report func(string, ...any)) {
 			last[record.RequestID] = outcome
 		}
 	}
-	rows, err := r.db.Query(`select id, request_id, outcome from operations where action <> ''`)
+	rows, err := r.db.Query(`select id, case when leader <> '' then leader else id end, request_id, outcome from operations where action <> ''`)
 	require.NoError(r.t, err)
 	defer rows.Close()
 	for rows.Next() {
-		var id, requestID, outcome string
-		require.NoError(r.t, rows.Scan(&id, &requestID, &outcome))
-		switch reply := said[id]; {
+		var id, sent, requestID, outcome string
+		require.NoError(r.t, rows.Scan(&id, &sent, &requestID, &outcome))
+		switch reply := said[sent]; {
 		case seen[requestID] != "":
 			report("request %s has the operations %s and %s", requestID, seen[requestID], id)
-		case reply != "" && reply != outcome:
+		case reply != "" && reply != outcome && (id == sent || outcome != "not_sent"):
 			report("operation %s of request %s ended as %s, and the worker said %s", id, requestID, outcome, reply)
 		case reply == "" && outcome != "unknown" && outcome != "not_sent":
 			report("operation %s of request %s ended as %s, and the worker said nothing", id, requestID, outcome)

@@ -62,8 +62,9 @@ type rig struct {
 	calls []*call
 }
 
-// newRig starts all of it on a database of its own; seed is that of the platform.
-func newRig(t *testing.T, database *postgres.Server, seed uint64) *rig {
+// newRig starts all of it on a database of its own; seed is that of the platform, and
+// env are settings that differ.
+func newRig(t *testing.T, database *postgres.Server, seed uint64, env ...string) *rig {
 	t.Helper()
 	p, err := platform.Start(platform.Config{Secret: eventsSecret, Seed: seed})
 	require.NoError(t, err)
@@ -74,7 +75,7 @@ func newRig(t *testing.T, database *postgres.Server, seed uint64) *rig {
 	r := &rig{t: t, Platform: p, database: database, db: db, url: url}
 	t.Cleanup(func() { assert.NoError(t, r.db.Close()) })
 	r.env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "BUS_EVENTS_API_URL=" + p.URL(),
-		"BUS_API_TOKEN=" + p.ProviderToken()}, settings)
+		"BUS_API_TOKEN=" + p.ProviderToken()}, settings, env)
 	for i := range r.gateways {
 		r.links[i] = newLink(t, url)
 		r.gateways[i] = r.launch(i)
@@ -177,8 +178,11 @@ func (g *gateway) awaitReady() {
 type call struct {
 	gateway                    *gateway
 	action, account, requestID string
+	key                        string // idempotency key, empty for none
+	wait                       bool   // the caller waits
 	status                     int
 	body                       string
+	header                     http.Header
 	err                        error
 	took                       time.Duration
 }
@@ -192,6 +196,12 @@ func (c *call) do(method, path string) *call {
 	}
 	request.Header.Set("X-Request-Id", c.requestID)
 	request.Header.Set("Authorization", "Bearer "+platform.CallerToken(callerSecret, c.account, "vm:read vm:write"))
+	if c.key != "" {
+		request.Header.Set("Idempotency-Key", c.key)
+	}
+	if c.wait {
+		request.Header.Set("Prefer", "wait=10")
+	}
 	client := &http.Client{Timeout: harness.WaitLimit, Transport: &http.Transport{
 		DisableKeepAlives: true, // a connection for each request
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return harness.Dial(ctx, c.gateway.addr()) },
@@ -203,7 +213,7 @@ func (c *call) do(method, path string) *call {
 	}
 	defer reply.Body.Close()
 	body, err := io.ReadAll(reply.Body)
-	c.status, c.body, c.err, c.took = reply.StatusCode, string(body), err, time.Since(began)
+	c.status, c.header, c.body, c.err, c.took = reply.StatusCode, reply.Header, string(body), err, time.Since(began)
 	return c
 }
 
@@ -212,6 +222,12 @@ func (c *call) outcome() string {
 	outcome, _, _ := strings.Cut(after, `"`)
 	return outcome
 }
+
+// accepted: the runtime took the operation on.
+func (c *call) accepted() bool { return c.status == http.StatusAccepted || c.status == http.StatusOK }
+
+// replayed: it is the answer of an earlier call with the same key.
+func (c *call) replayed() bool { return c.header.Get("Idempotency-Replayed") != "" }
 
 func (c *call) String() string {
 	return strings.Join([]string{c.action, c.requestID, "by", c.account, "→", strconv.Itoa(c.status), c.body}, " ")
@@ -225,8 +241,12 @@ const (
 
 // write makes a start or a stop.
 func (r *rig) write(g *gateway, action string) *call {
-	c := &call{gateway: g, action: action, account: uuid.NewString(), requestID: uuid.NewString()}
-	c.do(http.MethodPost, "/api/v1/vm/"+action)
+	return r.make(&call{gateway: g, action: action, account: uuid.NewString(), requestID: uuid.NewString()})
+}
+
+// make makes a write that is given but for its answer.
+func (r *rig) make(c *call) *call {
+	c.do(http.MethodPost, "/api/v1/vm/"+c.action)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls = append(r.calls, c)

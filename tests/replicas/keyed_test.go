@@ -1,0 +1,178 @@
+package replicas
+
+import (
+	"context"
+	"encoding/json"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
+	"github.com/busdk/bus-api-provider-vm/tests/postgres"
+)
+
+// keyedKills is how many gateways are killed while keyed writes run; KEYED_KILLS makes
+// it more.
+const keyedKills = 30
+
+// intent is what a client wants done once: it repeats the request with its key, by any
+// gateway, until it has the end of the operation.
+type intent struct {
+	action, account, key string
+	calls                []*call
+}
+
+// TestKeysWhileGatewaysAreKilled: clients repeat keyed writes on any replica while
+// gateways are killed. Each key is carried out at most once, and each client gets to
+// know what became of it.
+func TestKeysWhileGatewaysAreKilled(t *testing.T) {
+	t.Parallel()
+	kills, seed := number(t, "KEYED_KILLS", keyedKills), uint64(number(t, "CHAOS_SEED", 1))
+	r := newRig(t, postgres.Start(t), seed)
+	r.VM.SetBehaviour(
+		platform.Behaviour{Names: lifecycleRequests, Rate: .05, Silent: true},
+		platform.Behaviour{Names: lifecycleRequests, Rate: .25, Jitter: 200 * time.Millisecond,
+			Refuse: &platform.EventError{Code: "no_capacity", Message: "none left", InPayload: true}},
+		platform.Behaviour{Names: lifecycleRequests, Jitter: 400 * time.Millisecond})
+	var mu sync.Mutex // guards the gateways, and intents
+	var intents []*intent
+	gateway := func(dice *rand.Rand) *gateway {
+		mu.Lock()
+		defer mu.Unlock()
+		return r.gateways[dice.IntN(replicas)]
+	}
+	ctx, quit := context.WithCancel(t.Context())
+	defer quit()
+	var calling sync.WaitGroup
+	for i := range 24 {
+		calling.Go(func() {
+			dice := rand.New(rand.NewPCG(seed, uint64(i)))
+			for ctx.Err() == nil {
+				in := &intent{action: []string{start, start, start, stop}[dice.IntN(4)], account: uuid.NewString(), key: uuid.NewString()}
+				mu.Lock()
+				intents = append(intents, in)
+				mu.Unlock()
+				for deadline := time.Now().Add(harness.WaitLimit); time.Now().Before(deadline); {
+					g := gateway(dice)
+					if g.addr() == "" { // it has not begun
+						time.Sleep(5 * time.Millisecond)
+						continue
+					}
+					c := r.make(&call{gateway: g, action: in.action, account: in.account, key: in.key, wait: dice.IntN(2) == 0, requestID: uuid.NewString()})
+					in.calls = append(in.calls, c)
+					if in.done() {
+						break
+					}
+					time.Sleep(time.Duration(dice.IntN(50)) * time.Millisecond)
+				}
+			}
+		})
+	}
+	dice := rand.New(rand.NewPCG(seed, 99))
+	for range kills {
+		time.Sleep(time.Duration(dice.IntN(400)) * time.Millisecond) // random moments are the point
+		victim := dice.IntN(replicas)
+		r.gateways[victim].kill()
+		g := r.launch(victim)
+		mu.Lock()
+		r.gateways[victim] = g
+		mu.Unlock()
+		if dice.IntN(3) > 0 { // else two are away
+			g.awaitReady()
+		}
+	}
+	quit()
+	calling.Wait()
+	r.heal()
+	for _, g := range r.gateways {
+		g.awaitReady()
+	}
+	r.awaitCount(0, `select count(*) from operations where outcome = ''`)
+	publishes, ends := r.publishes(), map[string]int{}
+	for i, in := range intents {
+		require.True(t, in.done(), "%v", in.calls)
+		published := 0
+		for _, c := range in.calls {
+			published += publishes[c.requestID]
+			assert.False(t, published > 0 && c.outcome() == "not_sent", "told not_sent after it was published: %v", in.calls)
+		}
+		assert.LessOrEqual(t, published, 1, "%v", in.calls)
+		told := in.calls[len(in.calls)-1]
+		again := r.make(&call{gateway: r.gateways[i%replicas], action: in.action, account: in.account, key: in.key, requestID: uuid.NewString()})
+		assert.True(t, again.replayed(), again)
+		if told.outcome() != "unknown" { // which may have been corrected since
+			assert.Equal(t, told.status, again.status, "%v\n%v", told, again)
+			assert.Equal(t, told.outcome(), again.outcome(), "%v\n%v", told, again)
+		}
+		var outcome string
+		require.NoError(t, r.db.QueryRow(`select outcome from operations where id = (select operation from keys where name = $1)`, in.key).Scan(&outcome))
+		assert.Equal(t, outcome, map[bool]string{true: "accepted", false: again.outcome()}[again.accepted()], again)
+		ends[in.action+" "+outcome]++
+	}
+	t.Logf("%d kills, %d keys: %v; %d starts and stops published", kills, len(intents), ends, len(publishes))
+}
+
+// done: the client knows the end.
+func (in *intent) done() bool {
+	if len(in.calls) == 0 {
+		return false
+	}
+	c := in.calls[len(in.calls)-1]
+	return c.accepted() || c.outcome() == "rejected" || c.replayed()
+}
+
+// TestManyStartsAreOne: many subjects start at once and wait, on three replicas. The
+// worker is asked once, and each has a receipt of its own.
+func TestManyStartsAreOne(t *testing.T) {
+	t.Parallel()
+	const subjects = 200
+	r := newRig(t, postgres.Start(t), 1, "BUS_VM_TIMEOUT=30s")
+	r.VM.SetBehaviour(platform.Behaviour{Names: lifecycleRequests, Hold: 1 << 20})
+	answers := make(chan *call, subjects)
+	for i := range subjects {
+		go func() {
+			answers <- r.make(&call{gateway: r.gateways[i%replicas], action: start, wait: true, account: uuid.NewString(), requestID: uuid.NewString()})
+		}()
+	}
+	r.awaitCount(subjects, `select count(*) from operations`)
+	r.VM.SetBehaviour()
+	joined := 0
+	for range subjects {
+		c := <-answers
+		require.True(t, c.accepted(), c)
+		receipt := (&call{gateway: r.gateways[len(c.account)%replicas], account: c.account, requestID: uuid.NewString()}).do(http.MethodGet, c.header.Get("Location"))
+		require.Equal(t, http.StatusOK, receipt.status, receipt)
+		var of struct {
+			Operation struct {
+				RequestID   string `json:"request_id"`
+				Outcome     string
+				Joined      bool
+				Entitlement struct{ Reason string }
+				Usage       []struct {
+					Type string `json:"event_type"`
+				}
+			}
+		}
+		require.NoError(t, json.Unmarshal([]byte(receipt.body), &of))
+		assert.Equal(t, c.requestID, of.Operation.RequestID)
+		assert.Equal(t, "accepted", of.Operation.Outcome)
+		assert.NotEmpty(t, of.Operation.Entitlement.Reason)
+		require.Len(t, of.Operation.Usage, 2)
+		assert.Equal(t, "runtime_start_finished", of.Operation.Usage[1].Type)
+		if of.Operation.Joined {
+			joined++
+		}
+		other := (&call{gateway: r.gateways[0], account: uuid.NewString()}).do(http.MethodGet, c.header.Get("Location"))
+		assert.Equal(t, http.StatusNotFound, other.status, "another account")
+	}
+	assert.Equal(t, subjects-1, joined)
+	assert.Len(t, r.VM.Asked(platform.StartRequest), 1)
+	assert.Equal(t, 1, r.Events.Accepted(platform.StartRequest))
+}
