@@ -54,6 +54,7 @@ stack *flags:
 chaos runs="200" seed="1":
     CHAOS_RUNS={{runs}} CHAOS_SEED={{seed}} go test -count=1 -timeout 30m -run '^TestKill$' ./tests/faults
     CHAOS_RUNS={{runs}} CHAOS_SEED={{seed}} go test -count=1 -timeout 60m -run '^TestRandom$' ./tests/replicas
+    KEYED_KILLS=300 CHAOS_SEED={{seed}} go test -count=1 -timeout 60m -run '^TestKeysWhileGatewaysAreKilled$' ./tests/replicas
 
 # Drive one gateway for an hour under mixed load and faults: memory, goroutines, files and records stay flat.
 soak time="1h":

@@ -206,6 +206,123 @@ func TestSlotEnds(t *testing.T) {
 	})
 }
 
+// An account has so many keys within a day; one that attaches counts as well.
+func TestTooManyKeys(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		w := joining()
+		w.Key = "first"
+		insert(t, s, w, Lead)
+		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
+			_, err := t.exec(`insert into keys (account, name, operation, action, created_at)
+				with recursive n (i) as (select 1 union all select i + 1 from n where i < $5) select $1, cast(i as text), $2, $3, $4 from n`,
+				w.Account, w.ID, w.Action, t.now, maxKeys-1)
+			return err
+		}))
+		again := w
+		again.ID, again.Key = uuid.NewString(), "one more"
+		_, _, err := s.Insert(t.Context(), again)
+		require.ErrorIs(t, err, ErrTooManyKeys)
+		_, err = s.Meet(t.Context(), again)
+		require.ErrorIs(t, err, ErrTooManyKeys)
+		again.Key = "7"
+		insert(t, s, again, Known)
+		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
+			_, err := t.exec(`update keys set created_at = created_at - $1 where name = 'first'`, keyKept.Microseconds())
+			return err
+		}))
+		again.Key = "one more"
+		insert(t, s, again, Attached)
+	})
+}
+
+// Meet answers by what is there, and inserts nothing of its own.
+func TestMeet(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		meet := func(w Write, want Decision, id string) {
+			t.Helper()
+			got, err := s.Meet(t.Context(), w)
+			require.NoError(t, err)
+			assert.Equal(t, want, got.Decision)
+			assert.Equal(t, id, got.ID)
+		}
+		w, other := joining(), joining()
+		w.Key, other.Key = "k", "k"
+		meet(w, New, "")
+		insert(t, s, w, Lead)
+		meet(w, Known, w.ID)
+		meet(other, New, "")
+		insert(t, s, other, Joined)
+		for _, first := range []Write{w, other} { // of the account of the leader, and of one that joined
+			again := joining()
+			again.Account, again.Key = first.Account, "another"
+			meet(again, Attached, first.ID)
+			meet(again, Known, first.ID)
+			again.Action, again.Key = lifecycle.Stop, ""
+			meet(again, New, "")
+		}
+		list, err := s.list(t.Context(), ``)
+		require.NoError(t, err)
+		assert.Len(t, list, 2)
+	})
+}
+
+// A wait ends with the operation, with its leader that was not sent, and with the
+// process.
+func TestAwait(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		leader, follower := joining(), joining()
+		insert(t, s, leader, Lead)
+		insert(t, s, follower, Joined)
+		type waited struct {
+			lifecycle.Receipt
+			err error
+		}
+		await := func(ctx context.Context, id, leader string) <-chan waited {
+			done := make(chan waited, 1)
+			go func() {
+				got, err := s.Await(ctx, id, leader)
+				done <- waited{got, err}
+			}()
+			eventually(t, func() bool {
+				s.changes.mu.Lock()
+				defer s.changes.mu.Unlock()
+				return len(s.changes.awaited[id]) > 0
+			}, "it waits")
+			return done
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		left, own, others := await(ctx, leader.ID, ""), await(t.Context(), leader.ID, ""), await(t.Context(), follower.ID, leader.ID)
+		cancel()
+		require.ErrorIs(t, (<-left).err, context.Canceled)
+		_, err := s.Abandon(t.Context(), leader.ID)
+		require.NoError(t, err)
+		assert.Equal(t, lifecycle.NotSent, (<-own).Outcome)
+		assert.Equal(t, waited{}.Outcome, (<-others).Outcome, "it is to decide again")
+		got, err := s.Await(t.Context(), follower.ID, leader.ID) // after the change
+		require.NoError(t, err)
+		assert.Empty(t, got.Outcome)
+		decided, err := s.Again(t.Context(), follower.ID)
+		require.NoError(t, err)
+		assert.Equal(t, Lead, decided.Decision)
+		require.NoError(t, decided.Permit())
+		last := await(t.Context(), follower.ID, "")
+		ended, end := context.WithCancel(t.Context())
+		end()
+		require.NoError(t, s.EndWaits(ended))
+		require.ErrorIs(t, (<-last).err, ErrOver)
+		receipt, err := s.Ended(follower.ID, lifecycle.Rejected, &lifecycle.Error{Kind: lifecycle.Rejection, Type: "no_capacity", Message: "No room."}, time.Second)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"no_capacity", "No room."}, []string{receipt.ErrorType, receipt.ErrorMessage})
+		got, err = s.Await(t.Context(), follower.ID, "")
+		require.NoError(t, err)
+		assert.Equal(t, lifecycle.Rejected, got.Outcome)
+		assert.Empty(t, s.changes.awaited)
+	})
+}
+
 func BenchmarkInsert(b *testing.B) {
 	for _, writers := range []int{1, 16, 200} {
 		for _, engine := range []string{"memory", "SQLite", "PostgreSQL"} {

@@ -1,0 +1,50 @@
+package lifecycle
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestEstimate(t *testing.T) {
+	var times []time.Duration
+	for n, want := range []Estimate{{}, {}, {}, {2, 3, 3}, {3, 4, 4}} {
+		assert.Equal(t, want, NewEstimate(times), n)
+		times = append([]time.Duration{time.Duration(n + 1)}, times...)
+	}
+	for len(times) < MaxTimes {
+		times = append(times, time.Duration(len(times)+1))
+	}
+	assert.Equal(t, Estimate{11, 19, 20}, NewEstimate(times))
+	assert.Equal(t, time.Duration(5), times[0], "they stay in their order")
+}
+
+// On start times of a lognormal law whose level changes once, the estimate is good but
+// for the starts after the change.
+func TestEstimateOfALaw(t *testing.T) {
+	const starts, sigma = 2000, .25
+	dice := rand.New(rand.NewPCG(1, 2))
+	var last []time.Duration
+	var misses []float64
+	covered := 0
+	for i := range starts {
+		level := map[bool]float64{true: 40, false: 90}[i < starts/2]
+		took := time.Duration(level * math.Exp(sigma*dice.NormFloat64()) * float64(time.Second))
+		e := NewEstimate(last)
+		if e.Samples == MaxTimes && (i < starts/2 || i >= starts/2+MaxTimes) {
+			misses = append(misses, math.Abs(e.P50.Seconds()-took.Seconds())/took.Seconds())
+			if took <= e.P90 {
+				covered++
+			}
+		}
+		last = append(last, took)
+		last = last[max(0, len(last)-MaxTimes):]
+	}
+	slices.Sort(misses)
+	assert.Less(t, misses[len(misses)/2], .2)
+	assert.InDelta(t, .9, float64(covered)/float64(len(misses)), .05)
+}
