@@ -347,9 +347,9 @@ func TestJoin(t *testing.T) {
 				op, err := l.store.Keyed(t.Context(), joiner, "abc")
 				return err == nil && op.ID != ""
 			}, 5*time.Second, time.Millisecond)
-			l.billing.answer = func(_ context.Context, who, _ string) error {
+			l.billing.answer = func(ctx context.Context, who, _ string) error {
 				if who == denied {
-					return deny(nil, "", "")
+					return deny(ctx, "", "")
 				}
 				return nil
 			}

@@ -35,29 +35,18 @@ func failure(r lifecycle.Receipt) *middleware.Error {
 
 // receipt is an operation as its caller reads it.
 type receipt struct {
-	ID          string          `json:"id"`
-	Action      backend.Action  `json:"action"`
-	RequestID   string          `json:"request_id"`
-	RequestedAt time.Time       `json:"requested_at"`
-	AcceptedAt  time.Time       `json:"accepted_at,omitzero"`
-	ReachedAt   time.Time       `json:"reached_at,omitzero"`
-	Outcome     backend.Outcome `json:"outcome,omitempty"`
-	Joined      bool            `json:"joined,omitempty"`
-	Entitlement *entitlement    `json:"entitlement,omitempty"`
-	Usage       []delivery      `json:"usage"`
-	Estimate    *estimate       `json:"estimate,omitempty"`
-	Error       *problem        `json:"error,omitempty"`
-}
-
-type entitlement struct {
-	Reason string `json:"reason"`
-	PlanID string `json:"plan_id,omitempty"`
-}
-
-type delivery struct {
-	EventID     string    `json:"event_id"`
-	EventType   string    `json:"event_type"`
-	DeliveredAt time.Time `json:"delivered_at,omitzero"`
+	ID          string               `json:"id"`
+	Action      backend.Action       `json:"action"`
+	RequestID   string               `json:"request_id"`
+	RequestedAt time.Time            `json:"requested_at"`
+	AcceptedAt  time.Time            `json:"accepted_at,omitzero"`
+	ReachedAt   time.Time            `json:"reached_at,omitzero"`
+	Outcome     backend.Outcome      `json:"outcome,omitempty"`
+	Joined      bool                 `json:"joined,omitempty"`
+	Entitlement backend.Entitlement  `json:"entitlement,omitzero"`
+	Usage       []lifecycle.Delivery `json:"usage"`
+	Estimate    *estimate            `json:"estimate,omitempty"`
+	Error       *problem             `json:"error,omitempty"`
 }
 
 type estimate struct {
@@ -76,13 +65,7 @@ type problem struct {
 func receiptOf(r lifecycle.Receipt, expected lifecycle.Estimate) receipt {
 	shown := receipt{
 		ID: r.ID, Action: r.Action, RequestID: r.RequestID, RequestedAt: r.RequestedAt, AcceptedAt: r.AcceptedAt, ReachedAt: r.ReachedAt,
-		Outcome: r.Outcome, Joined: r.Leader != "", Usage: []delivery{},
-	}
-	if r.Reason != "" {
-		shown.Entitlement = &entitlement{r.Reason, r.PlanID}
-	}
-	for _, d := range r.Usage {
-		shown.Usage = append(shown.Usage, delivery{d.EventID, d.EventType, d.DeliveredAt})
+		Outcome: r.Outcome, Joined: r.Leader != "", Entitlement: r.Entitlement, Usage: append([]lifecycle.Delivery{}, r.Usage...),
 	}
 	awaited := r.Action == backend.Start && r.ReachedAt.IsZero() && (r.Outcome == "" || r.Outcome == backend.Accepted)
 	if awaited && expected.Samples > 0 {

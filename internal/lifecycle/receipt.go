@@ -26,7 +26,10 @@ func (w Write) MayMeet() bool { return w.Key != "" || w.Action == Start && w.Joi
 
 // Entitlement is what billing says to an account that may act; Reason is empty
 // only where billing was not asked.
-type Entitlement struct{ Reason, PlanID string }
+type Entitlement struct {
+	Reason string `json:"reason"`
+	PlanID string `json:"plan_id,omitempty"`
+}
 
 // Decision is what became of a Write.
 type Decision int
@@ -69,8 +72,9 @@ type Receipt struct {
 
 // Delivery is where a usage record of an operation is.
 type Delivery struct {
-	EventID, EventType string
-	DeliveredAt        time.Time // zero before, and where it was dropped
+	EventID     string    `json:"event_id"`
+	EventType   string    `json:"event_type"`
+	DeliveredAt time.Time `json:"delivered_at,omitzero"` // zero before, and where it was dropped
 }
 
 var (
