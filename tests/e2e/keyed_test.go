@@ -64,3 +64,31 @@ func TestKeySurvivesKill(t *testing.T) {
 	require.Equal(t, "accepted", receipt.Operation.Outcome)
 	require.Equal(t, "runtime_start_finished", receipt.Operation.Usage[1].Type)
 }
+
+// A start that waits for another one ends with the process, and says that it is not
+// known what becomes of it.
+func TestJoinedStartAtTheEnd(t *testing.T) {
+	t.Parallel()
+	s := serveStack(t, "BUS_VM_TIMEOUT=1m", "BUS_VM_SHUTDOWN_DELAY=0s", "BUS_VM_SHUTDOWN_TIMEOUT=300ms")
+	s.platform.VM.SetBehaviour(platform.Behaviour{Names: []string{platform.StartRequest}, Hold: 1 << 20})
+	replies := make(chan contract.Reply, 2)
+	start := func(token string, headers ...string) {
+		go func() { replies <- replyTo(t, s.addr, request("POST "+startPath, token, headers...)) }()
+	}
+	start(mint("vm:write"))
+	require.NoError(t, s.platform.VM.WaitAsked(t.Context(), platform.StartRequest, 1))
+	other := mintWith(`"sub":"00000000-0000-4000-8000-0000000000a1"`)
+	start(other, "Prefer: wait=50")
+	harness.Eventually(t, "it has joined", func() bool {
+		return strings.Contains(string(replyTo(t, s.addr, request("GET /api/v1/vm/operations", other)).Body), `"joined":true`)
+	})
+	s.signal(t, syscall.SIGTERM)
+	for range 2 {
+		reply := <-replies
+		require.Equal(t, http.StatusServiceUnavailable, reply.Status, "%s", reply.Body)
+		require.Contains(t, string(reply.Body), `"outcome":"unknown"`)
+		require.NotEmpty(t, reply.Header.Get("Location"))
+	}
+	require.Equal(t, 1, s.wait(t))
+	require.Len(t, s.platform.VM.Asked(platform.StartRequest), 1)
+}
