@@ -111,7 +111,7 @@ func (w *writes) met(c *fiber.Ctx) error {
 		middleware.SetOutcome(c, backend.NotSent)
 		return c.Next()
 	}
-	return w.follow(ctx, c, write, time.Time{}, decided)
+	return w.follow(c, write, time.Time{}, decided)
 }
 
 // reach refuses a write that could not be sent now, before billing is asked or
@@ -143,7 +143,7 @@ func (w *writes) execute(c *fiber.Ctx) error {
 			return unrecorded(c, err, backend.NotSent)
 		}
 	}
-	return w.follow(ctx, c, write, now, decided)
+	return w.follow(c, write, now, decided)
 }
 
 // keysRetryAfter is when an account with too many keys may try again.
@@ -164,8 +164,10 @@ func unrecorded(c *fiber.Ctx, err error, outcome backend.Outcome) error {
 }
 
 // follow does what was decided for a write, until its operation has an end.
-func (w *writes) follow(ctx context.Context, c *fiber.Ctx, write lifecycle.Write, requestedAt time.Time, decided lifecycle.Decided) (err error) {
-	for {
+func (w *writes) follow(c *fiber.Ctx, write lifecycle.Write, requestedAt time.Time, decided lifecycle.Decided) (err error) {
+	for { // until it closes: each time a leader was not sent
+		ctx, cancel := context.WithTimeout(c.UserContext(), w.Timeout)
+		defer cancel()
 		op := backend.Operation{
 			ID: decided.ID, Action: write.Action, Account: write.Account, RequestID: write.RequestID,
 			RequestedAt: requestedAt, Permit: decided.Permit,
@@ -194,10 +196,12 @@ func (w *writes) follow(ctx context.Context, c *fiber.Ctx, write lifecycle.Write
 		switch {
 		case receipt.Outcome != "":
 			return w.answer(c, receipt, decided.Decision == lifecycle.Known && receipt.Outcome != backend.NotSent)
-		case err != nil && decided.Decision == lifecycle.Known && errors.Is(err, context.DeadlineExceeded):
+		case err != nil && ctx.Err() == nil:
+			return middleware.Unavailable(0, "The operation cannot be followed now. The runtime may still act on it.", err)
+		case err != nil && decided.Decision == lifecycle.Known:
 			return errInProgress
 		case err != nil:
-			return middleware.Unavailable(0, "The operation has not ended in time. The runtime may still act on it.", err)
+			return failure(lifecycle.Receipt{Outcome: backend.Unknown})
 		}
 		if decided, err = w.Operations.Again(ctx, receipt.ID); err != nil {
 			if !errors.Is(err, lifecycle.ErrUnconfirmed) {
