@@ -36,6 +36,27 @@ type Backend interface {
 	Run(ctx context.Context) error
 }
 
+// Follower is a Backend whose status can be followed, as callers who wait do. Those
+// of New can be.
+type Follower interface {
+	Backend
+
+	// See is Status with what is known of it beside its document.
+	See(ctx context.Context) (*Seen, error)
+
+	// Latest returns the status that was seen last, nil for none that was asked for
+	// after the last write that is known to be accepted, and a channel that is closed
+	// when the next one is seen, which may say the same.
+	Latest() (seen *Seen, changed <-chan struct{})
+
+	// Follow has statuses be seen as if callers read all the time, until release
+	// is called, once.
+	Follow() (release func())
+}
+
+// Seen is a status as the runtime told it.
+type Seen = snapshot.Seen
+
 // The vocabulary of a write, where other applications can import it.
 type (
 	Operation = lifecycle.Operation
@@ -87,7 +108,7 @@ type Config struct {
 }
 
 // New returns the backend of mode.
-func New(mode string, config Config) (Backend, error) {
+func New(mode string, config Config) (Follower, error) {
 	switch mode {
 	case ModeStatic:
 		return NewStatic(config.Static), nil

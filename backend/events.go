@@ -73,12 +73,27 @@ func NewEvents(client *events.Client, config snapshot.Config, settle func(id str
 // Status returns the document of the snapshot; without one it waits for the
 // refresh that all waiting callers share.
 func (b *Events) Status(ctx context.Context) ([]byte, error) {
-	document, err := b.keeper.Read(ctx)
+	seen, err := b.See(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return seen.Document, nil
+}
+
+// See is Status with what is known beside its document.
+func (b *Events) See(ctx context.Context) (*Seen, error) {
+	seen, err := b.keeper.Read(ctx)
 	if _, told := err.(*Error); !told && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		err = &Error{Kind: Unavailable, Message: "The runtime did not tell its status in time.", Cause: err}
 	}
-	return document, err
+	return seen, err
 }
+
+// Latest returns the status that was seen last, see Follower.
+func (b *Events) Latest() (*Seen, <-chan struct{}) { return b.keeper.Latest() }
+
+// Follow has the status be refreshed as if it were read all the time.
+func (b *Events) Follow() (release func()) { return b.keeper.Follow() }
 
 // Run keeps the snapshot fresh while it is read.
 func (b *Events) Run(ctx context.Context) error { return b.keeper.Run(ctx) }

@@ -30,10 +30,11 @@ type Static struct {
 
 // phase is a state, and the one that follows it.
 type phase struct {
-	state    string
-	document []byte
-	until    time.Time // when next follows, if there is one
-	next     *phase
+	*Seen
+	until time.Time // when next follows, if there is one
+	next  *phase
+	ended chan struct{}
+	end   func() // closes ended, once
 }
 
 // NewStatic returns a static backend in its first state.
@@ -46,8 +47,10 @@ func NewStatic(config StaticConfig) *Static {
 // newPhase is a state with empty details, as in the platform's example.
 func newPhase(state string) *phase {
 	status := snapshot.Status{State: state, Provider: "static", Details: json.RawMessage("{}")}
-	document, _ := status.Render() // there is nothing in it that JSON cannot show
-	return &phase{state: state, document: document}
+	p := &phase{ended: make(chan struct{})}
+	p.Seen, _ = status.See(0, time.Now()) // there is nothing in it that JSON cannot show
+	p.end = sync.OnceFunc(func() { close(p.ended) })
+	return p
 }
 
 func (s *Static) now() *phase {
@@ -59,7 +62,19 @@ func (s *Static) now() *phase {
 }
 
 // Status returns the document of the current state.
-func (s *Static) Status(context.Context) ([]byte, error) { return s.now().document, nil }
+func (s *Static) Status(context.Context) ([]byte, error) { return s.now().Document, nil }
+
+// See is Status with what is known beside its document.
+func (s *Static) See(context.Context) (*Seen, error) { return s.now().Seen, nil }
+
+// Latest returns the current state, and a channel that is closed when it is another.
+func (s *Static) Latest() (seen *Seen, changed <-chan struct{}) {
+	p := s.now()
+	return p.Seen, p.ended
+}
+
+// Follow has nothing to do: a state in memory is seen always.
+func (s *Static) Follow() (release func()) { return func() {} }
 
 // Reach finds a runtime in memory always.
 func (s *Static) Reach(context.Context, Action) error { return nil }
@@ -70,16 +85,19 @@ func (s *Static) Apply(_ context.Context, op Operation) (Outcome, error) {
 	write := writes[op.Action]
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	if state := s.now().state; state == write.target || state == write.through {
+	if state := s.now().State; state == write.target || state == write.through {
 		return Accepted, nil
 	}
 	p := newPhase(write.target)
 	if s.transition > 0 {
 		under := newPhase(write.through)
 		under.next, under.until = p, time.Now().Add(s.transition)
+		time.AfterFunc(s.transition, under.end)
 		p = under
 	}
+	before := s.now()
 	s.latest.Store(p)
+	before.end()
 	return Accepted, nil
 }
 

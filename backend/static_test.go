@@ -100,3 +100,24 @@ func TestStaticRun(t *testing.T) {
 		require.NoError(t, <-ended)
 	})
 }
+
+// Who follows learns of each state when it begins.
+func TestStaticIsFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewStatic(StaticConfig{Transition: time.Minute})
+		defer s.Follow()()
+		for _, action := range []Action{Stop, Start} {
+			_, changed := s.Latest()
+			apply(t, s, Operation{Action: action})
+			began := time.Now()
+			for i, state := range []string{writes[action].through, writes[action].target} {
+				<-changed
+				var seen *Seen
+				seen, changed = s.Latest()
+				assert.Equal(t, state, seen.State)
+				assert.Equal(t, i == 1, seen.Settled)
+				assert.Equal(t, time.Duration(i)*time.Minute, time.Since(began))
+			}
+		}
+	})
+}

@@ -5,6 +5,8 @@ package snapshot
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"sync"
 	"sync/atomic"
@@ -33,7 +35,41 @@ func (s Status) Render() ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-// Config configures a Keeper. All of it is required.
+// moving are the states that are on their way to another one.
+var moving = map[string]bool{
+	"starting": true, "stopping": true, "restarting": true, "rebooting": true, "provisioning": true,
+	"pending": true, "resuming": true, "suspending": true, "maintenance": true,
+}
+
+// Seen is a status as the runtime told it. It is shared, and must not be changed.
+type Seen struct {
+	Document        []byte // what Render returns
+	ETag            []byte // the strong entity tag of Document (RFC 9110 §8.8.3), with its quotes
+	State, Provider string
+	// Number counts the requests for the status; of two the higher is the later one.
+	Number uint64
+	// AskedAt is when it was asked for; it is no older than that.
+	AskedAt time.Time
+	// Moving says that State is on its way to another one. Settled is false as well
+	// while a write that is known to be accepted has not reached its target.
+	Moving, Settled bool
+}
+
+// See renders s as the answer to the request with that number.
+func (s Status) See(number uint64, askedAt time.Time) (*Seen, error) {
+	document, err := s.Render()
+	sum := sha256.Sum256(document)
+	tag := append([]byte{'"'}, base64.RawURLEncoding.EncodeToString(sum[:tagBytes])...)
+	return &Seen{
+		Document: document, ETag: append(tag, '"'), State: s.State, Provider: s.Provider,
+		Number: number, AskedAt: askedAt, Moving: moving[s.State], Settled: !moving[s.State],
+	}, err
+}
+
+// tagBytes of a digest tell documents apart, the same on all replicas.
+const tagBytes = 12
+
+// Config configures a Keeper. What is not said to be optional is required.
 type Config struct {
 	// Fetch asks the runtime for its status. What it returns was observed
 	// after the call began. Its errors are shown to readers as they are.
@@ -48,6 +84,9 @@ type Config struct {
 	// Streams is how many streams tell of accepted writes, all lost at first;
 	// see Keeper.Stream.
 	Streams int
+	// Reached, when set, is told of each status that says what an accepted write leads
+	// to, and was asked for after it. It must return at once.
+	Reached func(*Seen)
 	// Metrics gets bus_vm_snapshot_….
 	Metrics *metrics.Set
 }
@@ -71,6 +110,7 @@ const (
 type Keeper struct {
 	config  Config
 	current atomic.Pointer[shown] // nil: readers wait
+	news    atomic.Pointer[news]  // for followers
 	wake    chan struct{}         // one slot: something changed for Run
 
 	refreshed, failed, overtaken, invalidations *metrics.Counter
@@ -84,24 +124,29 @@ type Keeper struct {
 	lost     int           // streams of accepted writes that are not open
 	changed  chan struct{} // closed and replaced when a request has ended
 	watching watch
+	follows  int  // followers, who count as readers
 	ended    bool // Run has returned
 }
 
 // shown is a status on display. Of it only read changes, and refresh, which mu guards.
 type shown struct {
-	document []byte
-	state    string
-	askedAt  time.Time
-	fresh    time.Duration // age to which it is shown although it was not read before
-	refresh  time.Duration
-	read     atomic.Bool
+	*Seen
+	fresh   time.Duration // age to which it is shown although it was not read before
+	refresh time.Duration
+	read    atomic.Bool
+}
+
+// news is what followers know, and how they learn of the next.
+type news struct {
+	seen    *Seen // nil: none that was asked for after the last accepted write
+	changed chan struct{}
 }
 
 // answer is how a request ended.
 type answer struct {
-	number   uint64
-	document []byte
-	err      error
+	number uint64
+	seen   *Seen
+	err    error
 	// from is where the time to the next request counts: when it was asked
 	// for, or, after a failure, when it ended.
 	from time.Time
@@ -122,10 +167,11 @@ func New(config Config) *Keeper {
 		overtaken:     refreshes("overtaken"),
 		invalidations: config.Metrics.NewCounter("bus_vm_snapshot_invalidations_total"),
 	}
+	k.news.Store(&news{changed: make(chan struct{})})
 	// The age is read when it is scraped; nothing on display has none.
 	config.Metrics.NewGauge("bus_vm_snapshot_age_seconds", func() float64 {
 		if s := k.current.Load(); s != nil {
-			return since(s.askedAt).Seconds()
+			return since(s.AskedAt).Seconds()
 		}
 		return 0
 	})
@@ -139,15 +185,15 @@ func since(t time.Time) time.Duration {
 	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
 }
 
-// Read returns the document on display; it must not be changed. Without one it
-// waits for the request that all waiting readers share. Its errors are Fetch's,
-// those of ctx, or context.Canceled once Run has returned.
-func (k *Keeper) Read(ctx context.Context) ([]byte, error) {
+// Read returns the status on display. Without one it waits for the request that
+// all waiting readers share. Its errors are Fetch's, those of ctx, or
+// context.Canceled once Run has returned.
+func (k *Keeper) Read(ctx context.Context) (*Seen, error) {
 	s := k.current.Load()
 	if s == nil {
 		return k.wait(ctx)
 	}
-	age, read := since(s.askedAt), s.read.Load()
+	age, read := since(s.AskedAt), s.read.Load()
 	if age >= k.config.MaxAge || !read && age >= s.fresh {
 		return k.wait(ctx)
 	}
@@ -155,12 +201,34 @@ func (k *Keeper) Read(ctx context.Context) ([]byte, error) {
 	if !read && s.read.CompareAndSwap(false, true) {
 		k.signal()
 	}
-	return s.document, nil
+	return s.Seen, nil
+}
+
+// Latest returns the status that was seen last, nil for none that was asked for
+// after the last write that is known to be accepted, and a channel that is closed
+// when the next one is seen, which may say the same. It asks for nothing: that
+// takes a Read, or a Follow.
+func (k *Keeper) Latest() (seen *Seen, changed <-chan struct{}) {
+	n := k.news.Load()
+	return n.seen, n.changed
+}
+
+// Follow has the status refreshed as if it were read all the time, until release
+// is called, once.
+func (k *Keeper) Follow() (release func()) {
+	add := func(n int) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.follows += n
+	}
+	add(1)
+	k.signal()
+	return func() { add(-1) }
 }
 
 // wait blocks until the request that the reader needs has ended. If that fails,
 // or takes longer than refreshWait, an older status will do.
-func (k *Keeper) wait(ctx context.Context) ([]byte, error) {
+func (k *Keeper) wait(ctx context.Context) (*Seen, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.config.Timeout)
 	defer cancel()
 	enough := time.NewTimer(refreshWait)
@@ -175,7 +243,7 @@ func (k *Keeper) wait(ctx context.Context) ([]byte, error) {
 		var err error
 		switch {
 		case k.last.number >= need && k.last.err == nil:
-			return k.last.document, nil
+			return k.last.seen, nil
 		case k.last.number >= need:
 			err = k.last.err
 		case k.ended:
@@ -183,8 +251,8 @@ func (k *Keeper) wait(ctx context.Context) ([]byte, error) {
 		default:
 			err = ctx.Err()
 		}
-		if s := k.current.Load(); s != nil && (older || err != nil) && since(s.askedAt) < k.config.MaxAge {
-			return s.document, nil
+		if s := k.current.Load(); s != nil && (older || err != nil) && since(s.AskedAt) < k.config.MaxAge {
+			return s.Seen, nil
 		}
 		if err != nil {
 			return nil, err
@@ -223,17 +291,15 @@ func (k *Keeper) Invalidate() {
 }
 
 // Accepted is Invalidate for a write that was accepted, which leads to state.
-// After one of this process's own, the status is watched until it gets there, a
-// write to another state is accepted, or watchFor has passed.
+// After one of this process's own, the status is watched, as if it were read, until
+// it gets there, a write to another state is accepted, or watchFor has passed.
 func (k *Keeper) Accepted(state string, own bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.invalidate()
 	switch {
-	case own:
-		k.watching = watch{state: state, since: time.Now()}
-	case state != k.watching.state:
-		k.watching = watch{}
+	case own, state != k.watching.state:
+		k.watching = watch{state: state, own: own, since: time.Now()}
 	}
 }
 
@@ -241,6 +307,7 @@ func (k *Keeper) Accepted(state string, own bool) {
 func (k *Keeper) invalidate() {
 	k.floor = k.asked + 1
 	k.current.Store(nil)
+	k.news.Store(&news{changed: k.news.Load().changed})
 	k.invalidations.Inc()
 	k.signal()
 }
@@ -265,7 +332,7 @@ func (k *Keeper) Stream(open bool) {
 func (k *Keeper) Hint(state string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if s := k.current.Load(); s != nil && s.state != state {
+	if s := k.current.Load(); s != nil && s.State != state {
 		s.refresh = min(s.refresh, k.config.RefreshMoving)
 		k.signal()
 	}

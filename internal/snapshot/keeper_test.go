@@ -81,9 +81,9 @@ func document(state string) string {
 
 func read(t *testing.T, k *Keeper) string {
 	t.Helper()
-	b, err := k.Read(t.Context())
+	seen, err := k.Read(t.Context())
 	require.NoError(t, err)
-	return string(b)
+	return string(seen.Document)
 }
 
 func TestFirstReadersShareOneRefresh(t *testing.T) {
@@ -188,7 +188,7 @@ func TestAgeIsComparedAtTheRead(t *testing.T) {
 		read(t, k)
 		read(t, k)
 		for _, age := range []time.Duration{maxAge, time.Hour} {
-			old := &shown{document: []byte("old"), askedAt: time.Now().Add(-age), fresh: 2 * time.Hour}
+			old := &shown{Seen: &Seen{Document: []byte("old"), AskedAt: time.Now().Add(-age)}, fresh: 2 * time.Hour}
 			old.read.Store(true)
 			k.current.Store(old)
 			require.Equal(t, document("ready"), read(t, k))
@@ -299,4 +299,99 @@ func TestFailureWithoutAReader(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		require.EqualValues(t, 2, r.asked.Load())
 	})
+}
+
+// A follower counts as one who reads all the time, however many there are, and
+// learns of each status that is seen without asking.
+func TestFollow(t *testing.T) {
+	for state, want := range map[string]int64{"ready": 30, "starting": 120} {
+		inBubbleOf(t, 1, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+			r.set(state, nil)
+			for _, open := range []bool{true, false} { // a lost stream changes nothing
+				k.Stream(open)
+				before := r.asked.Load()
+				var released []func()
+				for range 1000 {
+					released = append(released, k.Follow())
+				}
+				seen, changed := k.Latest()
+				for start := time.Now(); time.Since(start) < time.Minute; {
+					<-changed
+					seen, changed = k.Latest()
+					require.Equal(t, document(state), string(seen.Document))
+					require.Less(t, time.Since(seen.AskedAt), time.Second)
+				}
+				require.InDelta(t, want, r.asked.Load()-before, 3)
+				for _, release := range released {
+					release()
+				}
+				time.Sleep(time.Minute)
+				before = r.asked.Load()
+				time.Sleep(24 * time.Hour)
+				require.Equal(t, before, r.asked.Load(), "no follower is left")
+			}
+		})
+	}
+	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		r.set("", errors.New("no answer"))
+		defer k.Follow()()
+		time.Sleep(time.Minute)
+		require.InDelta(t, 120, r.asked.Load(), 2, "a failing backend is asked at the same pace")
+	})
+}
+
+// Of what was asked for before an accepted write followers know nothing any more.
+// It is settled once a later status says what the write leads to, of which the
+// callback is told once.
+func TestReached(t *testing.T) {
+	for _, own := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			r := &fakeRuntime{state: "stopped", delay: 100 * time.Millisecond}
+			reached := make(chan *Seen, 10)
+			k := New(Config{
+				Fetch: r.fetch, MaxAge: maxAge, Refresh: refresh, RefreshMoving: refreshMoving, Timeout: timeout,
+				Reached: func(s *Seen) { reached <- s }, Metrics: metrics.NewSet(),
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error)
+			go func() { ended <- k.Run(ctx) }()
+			defer func() { cancel(); require.NoError(t, <-ended) }()
+			defer k.Follow()()
+			next := func() *Seen {
+				_, changed := k.Latest()
+				<-changed
+				seen, _ := k.Latest()
+				return seen
+			}
+			first := next()
+			require.True(t, first.Settled)
+			require.Regexp(t, `^"[A-Za-z0-9_-]{16}"$`, string(first.ETag))
+			time.Sleep(refresh - time.Since(first.AskedAt) + 50*time.Millisecond) // the next is under way
+			r.set("ready", nil)
+			k.Accepted("ready", own)
+			seen, _ := k.Latest()
+			require.Nil(t, seen)
+			r.set("starting", nil)
+			time.Sleep(60 * time.Millisecond) // what was under way has come
+			seen, _ = k.Latest()
+			require.Nil(t, seen)
+			require.Empty(t, reached)
+			seen = next()
+			require.Equal(t, "starting", seen.State)
+			require.True(t, seen.Moving)
+			r.set("stopped", nil)
+			seen = next()
+			require.False(t, seen.Moving)
+			require.False(t, seen.Settled, "the write has not reached its target")
+			require.Equal(t, first.ETag, seen.ETag)
+			require.Greater(t, seen.Number, first.Number)
+			r.set("ready", nil)
+			for !seen.Settled {
+				seen = next()
+			}
+			require.Same(t, seen, <-reached)
+			next()
+			require.Empty(t, reached)
+		})
+	}
 }

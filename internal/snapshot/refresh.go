@@ -5,12 +5,6 @@ import (
 	"time"
 )
 
-// moving are the states that are on their way to another one.
-var moving = map[string]bool{
-	"starting": true, "stopping": true, "restarting": true, "rebooting": true, "provisioning": true,
-	"pending": true, "resuming": true, "suspending": true, "maintenance": true,
-}
-
 // How long a write of this process is watched: first as while the state moves,
 // then as at rest.
 const (
@@ -18,9 +12,11 @@ const (
 	watchFor     = 10 * time.Minute
 )
 
-// watch counts as a reader until the status says state; an empty one is none.
+// watch is for the status to say state, which a write leads to; after one of this
+// process's own it counts as a reader. An empty one is none.
 type watch struct {
 	state string
+	own   bool
 	since time.Time
 }
 
@@ -60,17 +56,21 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) due() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.wanted > k.asked {
+	if k.wanted > k.asked || k.follows > 0 && k.floor > k.asked {
 		return 0
 	}
 	interval := idleWait
-	if s := k.current.Load(); s != nil && s.read.Load() {
+	switch s := k.current.Load(); {
+	case s != nil && (k.follows > 0 || s.read.Load()):
 		interval = s.refresh
+	case s == nil && k.follows > 0:
+		interval = k.pace(k.news.Load().seen)
 	}
 	if k.watching.state != "" {
 		switch watched := since(k.watching.since); {
 		case watched >= watchFor:
 			k.watching = watch{}
+		case !k.watching.own:
 		case watched < watchClosely:
 			interval = min(interval, k.config.RefreshMoving)
 		default:
@@ -81,6 +81,14 @@ func (k *Keeper) due() time.Duration {
 		return idleWait
 	}
 	return interval - time.Since(k.last.from)
+}
+
+// pace is how long after a status the next one is asked for.
+func (k *Keeper) pace(seen *Seen) time.Duration {
+	if seen == nil || seen.Moving {
+		return k.config.RefreshMoving
+	}
+	return k.config.Refresh
 }
 
 // refresh asks once. The answer goes to the readers that need it, and is shown
@@ -96,7 +104,7 @@ func (k *Keeper) refresh(ctx context.Context) {
 
 	status, err := k.config.Fetch(ctx)
 	if err == nil {
-		got.document, err = status.Render()
+		got.seen, err = status.See(got.number, got.from)
 	}
 
 	k.mu.Lock()
@@ -105,28 +113,32 @@ func (k *Keeper) refresh(ctx context.Context) {
 		got.from = time.Now()
 	}
 	k.last = got
+	reached := err == nil && got.number >= k.floor && status.State == k.watching.state
+	if reached {
+		k.watching = watch{}
+	}
+	if err == nil {
+		got.seen.Settled = got.seen.Settled && k.watching.state == ""
+	}
+	if reached && k.config.Reached != nil {
+		k.config.Reached(got.seen)
+	}
 	switch {
 	case err != nil:
 		k.failed.Inc()
 		// It goes on to be asked for only if it goes on to be read.
 		if s := k.current.Load(); s != nil {
-			k.current.Store(&shown{document: s.document, state: s.state, askedAt: s.askedAt,
-				fresh: since(s.askedAt) + s.refresh, refresh: s.refresh})
+			k.current.Store(&shown{Seen: s.Seen, fresh: since(s.AskedAt) + s.refresh, refresh: s.refresh})
 		}
 	case got.number < k.floor:
 		k.overtaken.Inc()
 	default:
 		k.refreshed.Inc()
-		if status.State == k.watching.state {
-			k.watching = watch{}
-		}
+		defer close(k.news.Swap(&news{got.seen, make(chan struct{})}).changed)
 		if k.lost > 0 {
 			break
 		}
-		next := &shown{document: got.document, state: status.State, askedAt: got.from, refresh: k.config.Refresh}
-		if moving[status.State] {
-			next.refresh = k.config.RefreshMoving
-		}
+		next := &shown{Seen: got.seen, refresh: k.pace(got.seen)}
 		// One that took long to arrive still serves those who come right after it.
 		next.fresh = max(next.refresh, since(got.from)+k.config.RefreshMoving)
 		k.current.Store(next)

@@ -108,7 +108,7 @@ func play(t *testing.T, seed uint64, history []move) string {
 				k.Accepted("some state", m.amount%2 == 0)
 			}
 		case "read":
-			document, err := k.Read(ctx)
+			document, err := readBytes(ctx, k)
 			if err == nil && stateOf(document) < w.accepted {
 				return fmt.Sprintf("showed %s after write %d was accepted", document, w.accepted)
 			}
@@ -118,7 +118,7 @@ func play(t *testing.T, seed uint64, history []move) string {
 		case "background read":
 			began, needed, disturbed, good := time.Now(), w.accepted, w.disturbed, good
 			readers.Go(func() {
-				document, err := k.Read(ctx)
+				document, err := readBytes(ctx, k)
 				if err == nil && stateOf(document) < needed {
 					report("showed %s to a reader who began after write %d was accepted", document, needed)
 				}
@@ -160,6 +160,14 @@ func play(t *testing.T, seed uint64, history []move) string {
 	cancel()
 	readers.Wait()
 	return violation
+}
+
+func readBytes(ctx context.Context, k *Keeper) ([]byte, error) {
+	seen, err := k.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return seen.Document, nil
 }
 
 func stateOf(document []byte) int {
