@@ -105,6 +105,9 @@ type Config struct {
 	// reply that accepts has no rejection. It must return soon, unless the reply is
 	// from the history.
 	Settle func(id string, rejection error, replayed bool)
+	// Overheard, when set, is called with each acceptance among those replies that is
+	// not from the history. It must return at once.
+	Overheard func(id string, action Action)
 }
 
 // New returns the backend of mode.
@@ -113,7 +116,7 @@ func New(mode string, config Config) (Follower, error) {
 	case ModeStatic:
 		return NewStatic(config.Static), nil
 	case ModeEvents:
-		return NewEvents(config.Client, config.Status, config.Settle), nil
+		return NewEvents(config), nil
 	}
 	return nil, fmt.Errorf("unknown backend mode %q", mode)
 }

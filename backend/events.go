@@ -24,11 +24,11 @@ const runtime = "runtime"
 // statusReply answers the question for the status.
 var statusReply = events.ReplyName(events.StatusRequest)
 
-// writes are the requests of the two actions, the replies to them, and the
-// states that they lead through and to.
-var writes = map[Action]struct{ request, reply, through, target string }{
-	Start: {events.StartRequest, events.ReplyName(events.StartRequest), "starting", "ready"},
-	Stop:  {events.StopRequest, events.ReplyName(events.StopRequest), "stopping", "stopped"},
+// writes are the requests of the two actions, the replies to them, and the states
+// that they lead through.
+var writes = map[Action]struct{ request, reply, through string }{
+	Start: {events.StartRequest, events.ReplyName(events.StartRequest), "starting"},
+	Stop:  {events.StopRequest, events.ReplyName(events.StopRequest), "stopping"},
 }
 
 // WriteReplies are the reply streams of starts and stops, and EventsReplies all
@@ -38,15 +38,16 @@ func EventsReplies() []string { return append(WriteReplies(), statusReply) }
 
 // NewEvents returns an events backend. Client is the connection to Bus Events:
 // it must subscribe to EventsReplies, its owner runs it, but not before this.
-// NewEvents sets Fetch and Streams of config. For settle see Config.Settle.
-func NewEvents(client *events.Client, config snapshot.Config, settle func(id string, rejection error, replayed bool)) *Events {
+// NewEvents sets Fetch and Streams of Status.
+func NewEvents(config Config) *Events {
+	client := config.Client
 	b := &Events{client: client}
-	config.Streams = len(writes)
-	config.Fetch = func(ctx context.Context) (snapshot.Status, error) {
+	config.Status.Streams = len(writes)
+	config.Status.Fetch = func(ctx context.Context) (snapshot.Status, error) {
 		status, err := AskStatus(ctx, client)
 		return status, lifecycle.Failure(err, runtime, false)
 	}
-	b.keeper = snapshot.New(config)
+	b.keeper = snapshot.New(config.Status)
 	// Replicas under one identity receive each other's replies. An accepted
 	// write invalidates what all of them show; another status than the shown one
 	// makes a refresh due.
@@ -57,8 +58,12 @@ func NewEvents(client *events.Client, config snapshot.Config, settle func(id str
 	})
 	for action, write := range writes {
 		client.Observe(write.reply, func(e events.Envelope) {
-			if outcome, no := b.decode(e, action, false); outcome != Unknown && settle != nil {
-				settle(e.CorrelationID, lifecycle.Failure(no, runtime, false), e.Replayed)
+			outcome, no := b.decode(e, action, false)
+			if outcome != Unknown && config.Settle != nil {
+				config.Settle(e.CorrelationID, lifecycle.Failure(no, runtime, false), e.Replayed)
+			}
+			if outcome == Accepted && !e.Replayed && config.Overheard != nil {
+				config.Overheard(e.CorrelationID, action)
 			}
 		})
 	}
@@ -148,7 +153,7 @@ func (b *Events) decode(e events.Envelope, action Action, own bool) (Outcome, er
 	switch {
 	case err == nil:
 		if own || !e.Replayed {
-			b.keeper.Accepted(writes[action].target, own)
+			b.keeper.Accepted(action.Target(), own)
 		}
 		return Accepted, nil
 	case errors.Is(err, events.ErrMalformed):

@@ -82,10 +82,16 @@ func TestSettle(t *testing.T) {
 	client, err := events.New(events.Config{URL: api.URL, Token: token, Replies: EventsReplies(), Retry: true})
 	require.NoError(t, err)
 	set, settled := metrics.NewSet(), make(chan string, 99)
-	machine := NewEvents(client, snapshot.Config{
-		MaxAge: time.Minute, Refresh: time.Minute, RefreshMoving: time.Minute, Timeout: time.Minute, Metrics: set,
-	}, func(id string, rejection error, _ bool) {
-		settled <- id + " " + string(map[bool]Outcome{true: Accepted, false: Rejected}[rejection == nil])
+	overheard := make(chan string, 99)
+	machine := NewEvents(Config{
+		Client: client,
+		Status: snapshot.Config{
+			MaxAge: time.Minute, Refresh: time.Minute, RefreshMoving: time.Minute, Timeout: time.Minute, Metrics: set,
+		},
+		Settle: func(id string, rejection error, _ bool) {
+			settled <- id + " " + string(map[bool]Outcome{true: Accepted, false: Rejected}[rejection == nil])
+		},
+		Overheard: func(id string, action Action) { overheard <- id + " " + string(action) },
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -155,4 +161,8 @@ func TestSettle(t *testing.T) {
 		assert.Equal(t, want, <-settled)
 	}
 	assert.Empty(t, settled)
+	for _, want := range []string{"other start", "late start"} {
+		assert.Equal(t, want, <-overheard)
+	}
+	assert.Empty(t, overheard)
 }

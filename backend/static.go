@@ -70,7 +70,9 @@ func (s *Static) See(context.Context) (*Seen, error) { return s.now().Seen, nil 
 // Latest returns the current state, and a channel that is closed when it is another.
 func (s *Static) Latest() (seen *Seen, changed <-chan struct{}) {
 	p := s.now()
-	return p.Seen, p.ended
+	now := *p.Seen
+	now.AskedAt = time.Now()
+	return &now, p.ended
 }
 
 // Follow has nothing to do: a state in memory is seen always.
@@ -82,15 +84,14 @@ func (s *Static) Reach(context.Context, Action) error { return nil }
 // Apply starts the transition that op asks for. Asking for the state that is
 // there, or already under way, changes nothing.
 func (s *Static) Apply(_ context.Context, op Operation) (Outcome, error) {
-	write := writes[op.Action]
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	if state := s.now().State; state == write.target || state == write.through {
+	if state := s.now().State; state == op.Action.Target() || state == writes[op.Action].through {
 		return Accepted, nil
 	}
-	p := newPhase(write.target)
+	p := newPhase(op.Action.Target())
 	if s.transition > 0 {
-		under := newPhase(write.through)
+		under := newPhase(writes[op.Action].through)
 		under.next, under.until = p, time.Now().Add(s.transition)
 		time.AfterFunc(s.transition, under.end)
 		p = under

@@ -110,7 +110,7 @@ func TestStaticIsFollowed(t *testing.T) {
 			_, changed := s.Latest()
 			apply(t, s, Operation{Action: action})
 			began := time.Now()
-			for i, state := range []string{writes[action].through, writes[action].target} {
+			for i, state := range []string{writes[action].through, action.Target()} {
 				<-changed
 				var seen *Seen
 				seen, changed = s.Latest()

@@ -36,6 +36,7 @@ var (
 	CodeNotFound            = Code{"not_found", http.StatusNotFound}
 	CodeMethodNotAllowed    = Code{"method_not_allowed", http.StatusMethodNotAllowed}
 	CodeRequestTimeout      = Code{"request_timeout", http.StatusRequestTimeout}
+	CodeSuperseded          = Code{"superseded", http.StatusConflict}
 	CodeRequestBodyTooLarge = Code{"request_body_too_large", http.StatusRequestEntityTooLarge}
 	CodeHeaderTooLarge      = Code{"request_header_fields_too_large", http.StatusRequestHeaderFieldsTooLarge}
 	CodeConflict            = Code{"operation_in_progress", http.StatusConflict}
@@ -43,6 +44,7 @@ var (
 	CodeTooManyRequests     = Code{"too_many_requests", http.StatusTooManyRequests}
 	CodeInternal            = Code{"internal_error", http.StatusInternalServerError}
 	CodeBadGateway          = Code{"bad_gateway", http.StatusBadGateway}
+	CodeRuntimeFailed       = Code{"runtime_failed", http.StatusBadGateway}
 	CodeUnavailable         = Code{"backend_unavailable", http.StatusServiceUnavailable}
 	CodeVersion             = Code{"http_version_not_supported", http.StatusHTTPVersionNotSupported}
 )

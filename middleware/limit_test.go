@@ -17,10 +17,10 @@ var busy = refused("503 Service Unavailable", "Retry-After: 1\n", "backend_unava
 
 // Up to the limit requests pass at once, one more is refused with Retry-After,
 // and a request makes room however it ends.
-func TestWriteLimit(t *testing.T) {
+func TestLimit(t *testing.T) {
 	const limit = 3
 	entered, leave := make(chan struct{}), make(chan struct{})
-	places := NewWriteLimit(limit)
+	places := NewLimit(limit)
 	handler := chainOf(silent, newAuth(t, nil).Handler(), places.Handler(false), func(c *fiber.Ctx) error {
 		entered <- struct{}{}
 		<-leave
@@ -53,13 +53,13 @@ func TestWriteLimit(t *testing.T) {
 // Whatever was taken and given back before: a subject alone gets three quarters
 // of the places, each other one an eighth until seven eighths are taken, and
 // urgent writes the rest.
-func TestWriteLimitShares(t *testing.T) {
+func TestLimitShares(t *testing.T) {
 	for _, c := range []struct{ places, alone, other, starts, all int }{
 		{1, 1, 0, 1, 1}, {2, 2, 0, 2, 2}, {4, 3, 1, 4, 4}, {8, 6, 1, 7, 8}, {64, 48, 8, 56, 64}, {100, 75, 12, 88, 100}, {4096, 3072, 512, 3584, 4096},
 	} {
-		l := NewWriteLimit(c.places)
+		l := NewLimit(c.places)
 		fill := func(subject string, urgent bool) (taken int) {
-			for l.take(holder{subject, urgent}) {
+			for l.Take(subject, urgent) {
 				taken++
 			}
 			return taken
@@ -75,7 +75,7 @@ func TestWriteLimitShares(t *testing.T) {
 		assert.Equal(t, c.all, l.taken, "%+v", c)
 		for h, held := range l.by {
 			for range held {
-				l.give(h)
+				l.Give(h.subject, h.urgent)
 			}
 		}
 		assert.Zero(t, l.taken)

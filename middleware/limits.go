@@ -59,16 +59,16 @@ func LimitSubject(perSecond int) fiber.Handler {
 const (
 	// busyRetryAfter is when a caller may try again while too many writes wait.
 	busyRetryAfter = time.Second
-	// reasonBusy is what refusals by a WriteLimit are counted as.
+	// reasonBusy is what refusals by a Limit are counted as.
 	reasonBusy = "writes_in_flight"
 )
 
-// WriteLimit shares out the places of the writes that may be under way at once:
-// a write may wait long for its reply, and each holds memory and a place at the
-// worker. The last quarter of the places is for subjects that hold less than an
-// eighth of them, and the last eighth for urgent writes, of which a subject
-// holds its places apart from those of the others.
-type WriteLimit struct {
+// Limit shares out the places of what may be under way at once: a write waits for
+// its reply, and holds memory and a place at the worker. The last quarter of the
+// places is for subjects that hold less than an eighth of them, and the last eighth
+// for what is urgent, of which a subject holds its places apart from those of the
+// others.
+type Limit struct {
 	places int
 
 	mu    sync.Mutex
@@ -81,26 +81,45 @@ type holder struct {
 	urgent  bool
 }
 
-// NewWriteLimit returns a limit of so many places.
-func NewWriteLimit(places int) *WriteLimit {
-	return &WriteLimit{places: places, by: make(map[holder]int)}
+// NewLimit returns a limit of so many places.
+func NewLimit(places int) *Limit {
+	return &Limit{places: places, by: make(map[holder]int)}
 }
 
-// Handler refuses with 503 what has no place. It stands behind the authentication.
-func (l *WriteLimit) Handler(urgent bool) fiber.Handler {
+// Handler refuses with 503 a write that has no place. It stands behind the
+// authentication. The place is given back at the end, or by Waits.
+func (l *Limit) Handler(urgent bool) fiber.Handler {
 	refusal := Unavailable(busyRetryAfter, "Too many operations are under way.", nil)
 	refusal.Reason = reasonBusy
 	return forCaller(func(c *fiber.Ctx, caller *Identity) error {
-		h := holder{caller.Subject, urgent}
-		if !l.take(h) {
+		if !l.Take(caller.Subject, urgent) {
 			return refusal
 		}
-		defer l.give(h)
+		give := sync.OnceFunc(func() { l.Give(caller.Subject, urgent) })
+		defer give()
+		c.Locals(placeKey{}, give)
 		return c.Next()
 	})
 }
 
-func (l *WriteLimit) take(h holder) bool {
+// placeKey is where Handler leaves how to give the place back.
+type placeKey struct{}
+
+// waitsKey is where Waits leaves the time.
+type waitsKey struct{}
+
+// Waits says that from now on the request only waits, as its caller asked: that is no
+// measure of this server, and takes no place of the writes.
+func Waits(c *fiber.Ctx) {
+	c.Locals(waitsKey{}, time.Now())
+	if give, ok := c.Locals(placeKey{}).(func()); ok {
+		give()
+	}
+}
+
+// Take takes a place for subject, unless there is none for it; Give must follow.
+func (l *Limit) Take(subject string, urgent bool) bool {
+	h := holder{subject, urgent}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	eighth, open := l.places/8, l.places
@@ -115,11 +134,20 @@ func (l *WriteLimit) take(h holder) bool {
 	return true
 }
 
-func (l *WriteLimit) give(h holder) {
+// Give gives back what Take took.
+func (l *Limit) Give(subject string, urgent bool) {
+	h := holder{subject, urgent}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.taken--
 	if l.by[h]--; l.by[h] == 0 {
 		delete(l.by, h)
 	}
+}
+
+// Taken returns how many places are taken.
+func (l *Limit) Taken() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.taken
 }

@@ -46,7 +46,11 @@ func (m *RouteMetrics) Handler() fiber.Handler {
 		m.inFlight.Add(1)
 		err := c.Next()
 		m.inFlight.Add(-1)
-		m.duration.Update(time.Since(c.Context().Time()).Seconds())
+		end, waited := c.Locals(waitsKey{}).(time.Time)
+		if !waited {
+			end = time.Now()
+		}
+		m.duration.Update(end.Sub(c.Context().Time()).Seconds())
 		code := c.Response().StatusCode()
 		m.byCode.of(code).Inc()
 		if code >= http.StatusBadRequest {

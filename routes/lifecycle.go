@@ -60,6 +60,7 @@ var errPanicked = errors.New("panic")
 type writes struct {
 	Config
 	action backend.Action
+	waits  *waits // nil without Config.Wait
 }
 
 // audited runs before the checks, so that what they refuse has an audit line
@@ -266,12 +267,6 @@ func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) 
 	return w.accepted(c, op.ID, time.Now(), true)
 }
 
-// accepted answers a write once the runtime has taken on the operation with that id,
-// which was at that time or before. Own says that this process has asked the runtime.
-func (w *writes) accepted(c *fiber.Ctx, _ string, _ time.Time, _ bool) error {
-	return sendJSON(c, fiber.StatusAccepted, []byte(`{"accepted":true,"action":"`+w.action+`"}`))
-}
-
 // audit logs one line for each write of an authenticated caller, whatever
 // became of it, a panic included. Callers without a token could fill the log,
 // so theirs is the refusal metric.
@@ -306,7 +301,7 @@ func (w *writes) audit(c *fiber.Ctx, err error) {
 // result says in one word how a write went.
 func result(c *fiber.Ctx, begun bool, err error) string {
 	switch {
-	case err == nil:
+	case err == nil, begun && middleware.OutcomeOf(c) == backend.Accepted:
 		return "accepted"
 	case begun && middleware.OutcomeOf(c) == backend.Unknown:
 		return "unknown"

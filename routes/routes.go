@@ -48,6 +48,9 @@ type Config struct {
 	WritesInFlight int
 	// WritesPerSecond bounds the writes of each subject; 0 means no bound.
 	WritesPerSecond int
+	// Wait lets callers wait and read conditionally: Prefer, ETag, If-None-Match and
+	// Retry-After of what moves; nil leaves these out.
+	Wait *Wait
 	// Timeout bounds each step of a write that waits for another service, the
 	// entitlement and the operation; default 30 s.
 	Timeout time.Duration
@@ -85,8 +88,13 @@ func Mount(router fiber.Router, config Config) {
 			middleware.Errors(config.Logger),
 		}, handlers)
 	}
+	var waiting *waits
+	if config.Wait != nil {
+		waiting = &waits{*config.Wait, middleware.NewLimit(config.Wait.Waiters)}
+		config.Metrics.NewGauge("bus_vm_waits_open", func() float64 { return float64(waiting.places.Taken()) })
+	}
 	auth := config.Auth.Handler()
-	router.Get(StatusPath, edge("status", auth, middleware.RequireScope(middleware.ScopeRead), status(config))...)
+	router.Get(StatusPath, edge("status", auth, middleware.RequireScope(middleware.ScopeRead), status(config, waiting))...)
 
 	checks := []fiber.Handler{auth, middleware.RequireScope(middleware.ScopeWrite)}
 	if config.Entitlement != nil || config.Billed {
@@ -97,9 +105,9 @@ func Mount(router fiber.Router, config Config) {
 	if config.WritesPerSecond > 0 {
 		pace = append(pace, middleware.LimitSubject(config.WritesPerSecond))
 	}
-	limit := middleware.NewWriteLimit(config.WritesInFlight)
+	limit := middleware.NewLimit(config.WritesInFlight)
 	for path, action := range map[string]backend.Action{StartPath: backend.Start, StopPath: backend.Stop} {
-		w := &writes{config, action}
+		w := &writes{config, action, waiting}
 		handlers := slices.Concat([]fiber.Handler{w.audited}, checks, []fiber.Handler{w.asked}, pace)
 		if config.WritesInFlight > 0 {
 			handlers = append(handlers, limit.Handler(action == backend.Stop)) // a stop ends what costs money

@@ -14,9 +14,13 @@ import (
 
 // status answers with the bytes of the latest snapshot as they are. It is logged
 // at debug only: readers poll.
-func status(config Config) fiber.Handler {
+func status(config Config, waits *waits) fiber.Handler {
+	read := func(c *fiber.Ctx) ([]byte, error) { return config.Backend.Status(c.UserContext()) }
+	if waits != nil {
+		read = waits.read
+	}
 	return func(c *fiber.Ctx) error {
-		document, err := config.Backend.Status(c.UserContext())
+		document, err := read(c)
 		if err != nil {
 			return err
 		}
@@ -26,8 +30,32 @@ func status(config Config) fiber.Handler {
 				slog.String("subject", middleware.CallerIdentity(c).Subject),
 				slog.Duration("duration", time.Since(c.Context().Time())))
 		}
+		if document == nil {
+			c.Status(fiber.StatusNotModified).Context().Response.Header.SetCanonical(cacheControl, noStore)
+			return nil
+		}
 		return sendJSON(c, fiber.StatusOK, document)
 	}
+}
+
+// read returns the status after the wait that its caller prefers; none where that is
+// known to it.
+func (w *waits) read(c *fiber.Ctx) ([]byte, error) {
+	seen, err := w.Runtime.See(c.UserContext())
+	if err == nil {
+		seen, err = w.status(c, seen)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.Context().Response.Header.SetCanonical(etag, seen.ETag)
+	if seen.Moving {
+		w.retryAfter(c)
+	}
+	if matches(c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch), seen.ETag) {
+		return nil, nil
+	}
+	return seen.Document, nil
 }
 
 // readyRetryAfter is when a probe of an unready instance may look again.
@@ -60,8 +88,8 @@ func always(document []byte) fiber.Handler {
 	return func(c *fiber.Ctx) error { return sendJSON(c, fiber.StatusOK, document) }
 }
 
-// The header of every reply, in the spelling of the wire.
-var cacheControl, noStore = []byte(fiber.HeaderCacheControl), []byte("no-store")
+// Headers in the spelling of the wire.
+var cacheControl, noStore, etag = []byte(fiber.HeaderCacheControl), []byte("no-store"), []byte(fiber.HeaderETag)
 
 // sendJSON answers with a document that is not changed any more. It is kept out
 // of caches, as refusals are (RFC 9111 §5.2.2.5): a state is true for this caller

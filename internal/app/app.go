@@ -183,7 +183,8 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 	if c.Billing.Backend == config.Events {
 		entitlement = billing.NewChecker(client)
 	}
-	operations, err := a.openStore(ctx, client)
+	waiting := newWaiting(a.metrics)
+	operations, err := a.openStore(ctx, client, waiting.changed)
 	if err != nil {
 		return err
 	}
@@ -197,18 +198,26 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 			Timeout: c.Timeout, MaxAge: c.Status.MaxAge, Refresh: c.Status.Refresh, RefreshMoving: c.Status.RefreshMoving,
 			Metrics: a.metrics,
 		},
-		Settle: operations.Settle,
+		Settle: operations.Settle, Overheard: waiting.reply,
 	})
 	if err != nil {
 		return err
 	}
+	waiting.operations, waiting.runtime = operations, machine
 	a.add(machine.Run)
+	a.add(waiting.run)
 
 	// 5. The API and its listener; sockets that systemd opened win over the settings.
-	api := server.New(server.Config{Server: c.Server, Shutdown: c.Shutdown, Logger: a.logger, Metrics: a.metrics}, func(router fiber.Router) {
+	noWaits, endWaits := context.WithCancel(context.Background())
+	defer endWaits()
+	api := server.New(server.Config{Server: c.Server, Shutdown: c.Shutdown, Draining: endWaits, Logger: a.logger, Metrics: a.metrics}, func(router fiber.Router) {
 		routes.Mount(router, routes.Config{
 			Backend: machine, Auth: a.auth, Entitlement: entitlement, Operations: operations,
 			Billed: c.Usage.Backend == config.Events || c.Usage.Backend == config.Memory, Timeout: c.Timeout, Ready: a.ready,
+			Wait: &routes.Wait{
+				Runtime: machine, Superseded: waiting.superseded,
+				Max: c.Wait.Max, Waiters: c.Wait.Waiters, Over: noWaits.Done(),
+			},
 			WritesInFlight: c.Limits.WritesInFlight, WritesPerSecond: c.Limits.WritesPerSecond,
 			Logger: a.logger, Metrics: a.metrics,
 		})

@@ -24,8 +24,9 @@ import (
 
 // openStore opens the store of operations: PostgreSQL or the data directory where
 // records must last, memory otherwise. Their replies come from client, nil for
-// none, whose history it reads when it may hold one that was missed.
-func (a *app) openStore(ctx context.Context, client *events.Client) (*store.Store, error) {
+// none, whose history it reads when it may hold one that was missed. Changed gets to
+// know of each change.
+func (a *app) openStore(ctx context.Context, client *events.Client, changed func(store.Change)) (*store.Store, error) {
 	c := a.config
 	address, err := c.StoreURL()
 	if err != nil {
@@ -33,7 +34,7 @@ func (a *app) openStore(ctx context.Context, client *events.Client) (*store.Stor
 	}
 	settings := store.Config{
 		URL: address.Reveal(), Keep: c.Store.Keep, Timeout: c.Timeout, LateReply: c.Events.LateReply,
-		Logger: a.logger, Metrics: a.metrics,
+		Changed: changed, Logger: a.logger, Metrics: a.metrics,
 	}
 	switch c.Usage.Backend {
 	case config.Memory:

@@ -111,6 +111,11 @@ type Config struct {
 		Refresh       time.Duration `koanf:"refresh" env:"BUS_VM_STATUS_REFRESH" default:"2s" help:"How often a status that is read is refreshed while the runtime rests."`
 		RefreshMoving time.Duration `koanf:"refresh_moving" env:"BUS_VM_STATUS_REFRESH_MOVING" default:"500ms" help:"The same while the runtime starts or stops."`
 	} `koanf:"status" group:"Status snapshot"`
+	Wait struct {
+		Max     time.Duration `koanf:"max" env:"BUS_VM_WAIT_MAX" default:"50s" min:"0s" max:"1h" help:"Longest wait of a request with Prefer: wait; those that ask for more get this."`
+		Waiters int           `koanf:"waiters" env:"BUS_VM_WAIT_WAITERS" default:"1024" min:"1" max:"1048576" help:"Requests that may wait at the same time, shared out among subjects; more are answered at once."`
+		Streams int           `koanf:"streams" env:"BUS_VM_WAIT_STREAMS" default:"1024" min:"1" max:"1048576" help:"Event streams open at the same time, shared out among subjects; more get 503."`
+	} `koanf:"wait" group:"Waiting"`
 	Shutdown Shutdown `koanf:"shutdown" group:"Shutting down"`
 	Admin    struct {
 		Addr  string `koanf:"addr" flag:"--admin-addr" env:"BUS_VM_ADMIN_ADDR" value:"address" want:"host:port, or unix: and an absolute path of at most 107 bytes; empty for none" help:"Address of metrics and health for operators; keep it on loopback or a unix socket, which is for the service's own user alone."`

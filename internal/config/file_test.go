@@ -56,7 +56,7 @@ func TestFileIsReadStrictly(t *testing.T) {
 	}
 }
 
-const topKeys = "data_dir, addr, socket, server, limits, backend, billing, store, usage, timeout, events, jwt, static, status, shutdown, admin, log"
+const topKeys = "data_dir, addr, socket, server, limits, backend, billing, store, usage, timeout, events, jwt, static, status, wait, shutdown, admin, log"
 
 func TestFileValuesAreTexts(t *testing.T) {
 	path := writeFile(t, "config.yaml", `

@@ -23,6 +23,22 @@ const (
 	Stop  Action = "stop"
 )
 
+// Target is the state that a leads to.
+func (a Action) Target() string {
+	if a == Start {
+		return "ready"
+	}
+	return "stopped"
+}
+
+// Opposite is the action that leads elsewhere.
+func (a Action) Opposite() Action {
+	if a == Start {
+		return Stop
+	}
+	return Start
+}
+
 // Operation is one authorised lifecycle write.
 type Operation struct {
 	// ID is unique to this operation (a UUID); usage records and the

@@ -48,6 +48,8 @@ const writeTimeout = 10 * time.Second
 type Config struct {
 	config.Server
 	Shutdown config.Shutdown
+	// Draining, when set, is called once the end was asked for.
+	Draining func()
 	// Logger gets the failures of connections.
 	Logger *slog.Logger
 	// Metrics gets the connections and the requests that reach no route.
@@ -181,6 +183,9 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 	s.draining.Store(true)
+	if s.config.Draining != nil {
+		s.config.Draining()
+	}
 	s.config.Logger.Info("draining", "delay", s.config.Shutdown.Delay, "timeout", s.config.Shutdown.Timeout)
 	select {
 	case err := <-served:

@@ -69,7 +69,7 @@ func (s Status) See(number uint64, askedAt time.Time) (*Seen, error) {
 // tagBytes of a digest tell documents apart, the same on all replicas.
 const tagBytes = 12
 
-// Config configures a Keeper. What is not said to be optional is required.
+// Config configures a Keeper. All of it is required.
 type Config struct {
 	// Fetch asks the runtime for its status. What it returns was observed
 	// after the call began. Its errors are shown to readers as they are.
@@ -84,9 +84,6 @@ type Config struct {
 	// Streams is how many streams tell of accepted writes, all lost at first;
 	// see Keeper.Stream.
 	Streams int
-	// Reached, when set, is told of each status that says what an accepted write leads
-	// to, and was asked for after it. It must return at once.
-	Reached func(*Seen)
 	// Metrics gets bus_vm_snapshot_….
 	Metrics *metrics.Set
 }

@@ -341,21 +341,12 @@ func TestFollow(t *testing.T) {
 }
 
 // Of what was asked for before an accepted write followers know nothing any more.
-// It is settled once a later status says what the write leads to, of which the
-// callback is told once.
-func TestReached(t *testing.T) {
+// It is settled once a later status says what the write leads to.
+func TestSettled(t *testing.T) {
 	for _, own := range []bool{true, false} {
-		synctest.Test(t, func(t *testing.T) {
-			r := &fakeRuntime{state: "stopped", delay: 100 * time.Millisecond}
-			reached := make(chan *Seen, 10)
-			k := New(Config{
-				Fetch: r.fetch, MaxAge: maxAge, Refresh: refresh, RefreshMoving: refreshMoving, Timeout: timeout,
-				Reached: func(s *Seen) { reached <- s }, Metrics: metrics.NewSet(),
-			})
-			ctx, cancel := context.WithCancel(t.Context())
-			ended := make(chan error)
-			go func() { ended <- k.Run(ctx) }()
-			defer func() { cancel(); require.NoError(t, <-ended) }()
+		inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+			r.set("stopped", nil)
+			r.delay = 100 * time.Millisecond
 			defer k.Follow()()
 			next := func() *Seen {
 				_, changed := k.Latest()
@@ -375,7 +366,6 @@ func TestReached(t *testing.T) {
 			time.Sleep(60 * time.Millisecond) // what was under way has come
 			seen, _ = k.Latest()
 			require.Nil(t, seen)
-			require.Empty(t, reached)
 			seen = next()
 			require.Equal(t, "starting", seen.State)
 			require.True(t, seen.Moving)
@@ -386,12 +376,10 @@ func TestReached(t *testing.T) {
 			require.Equal(t, first.ETag, seen.ETag)
 			require.Greater(t, seen.Number, first.Number)
 			r.set("ready", nil)
-			for !seen.Settled {
-				seen = next()
+			for seen = next(); seen.State != "ready"; seen = next() {
+				require.False(t, seen.Settled)
 			}
-			require.Same(t, seen, <-reached)
-			next()
-			require.Empty(t, reached)
+			require.True(t, seen.Settled)
 		})
 	}
 }

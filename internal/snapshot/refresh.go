@@ -113,15 +113,11 @@ func (k *Keeper) refresh(ctx context.Context) {
 		got.from = time.Now()
 	}
 	k.last = got
-	reached := err == nil && got.number >= k.floor && status.State == k.watching.state
-	if reached {
-		k.watching = watch{}
-	}
 	if err == nil {
+		if got.number >= k.floor && status.State == k.watching.state {
+			k.watching = watch{}
+		}
 		got.seen.Settled = got.seen.Settled && k.watching.state == ""
-	}
-	if reached && k.config.Reached != nil {
-		k.config.Reached(got.seen)
 	}
 	switch {
 	case err != nil:

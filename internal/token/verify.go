@@ -5,6 +5,7 @@ package token
 import (
 	"cmp"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -57,6 +58,12 @@ type Identity struct {
 
 	validity
 	verifiedUntil time.Time // when the signature is checked again
+}
+
+// Expires returns the `exp` of the token.
+func (id *Identity) Expires() time.Time {
+	seconds, rest := math.Modf(id.ExpiresAt)
+	return time.Unix(int64(seconds), int64(rest*float64(time.Second)))
 }
 
 // Verifier verifies bearer tokens and remembers the ones it verified. A token

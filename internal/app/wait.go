@@ -1,0 +1,267 @@
+package app
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/maypok86/otter/v2"
+
+	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
+	"github.com/busdk/bus-api-provider-vm/internal/store"
+)
+
+const (
+	// rememberedReplies bounds the replies to others that are known to have come before.
+	rememberedReplies = 4096
+	// queuedReplies bounds those that are still to be looked up.
+	queuedReplies = 256
+	// recordedWithin is how much later than its acceptance an operation may be accepted
+	// by its row.
+	recordedWithin = 2 * time.Second
+	// watchedFor is how long after its acceptance a start counts as under way.
+	watchedFor = time.Hour
+)
+
+// startBuckets reach from a machine that is there to one that takes half an hour.
+var startBuckets = []float64{.1, .5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600, 1800}
+
+// errorBuckets are shares of the time that a start took.
+var errorBuckets = []float64{.05, .1, .2, .3, .5, .75, 1, 2, 5}
+
+// waiting knows of accepted operations what those who wait for them do not see in
+// the status, and measures starts.
+type waiting struct {
+	operations *store.Store
+	runtime    backend.Follower
+	estimate   func() (left time.Duration, known bool) // nil for none
+	answered   *otter.Cache[string, struct{}]          // replies to others, by correlation id
+	replies    chan foreignReply
+	took, miss *metrics.PrometheusHistogram
+
+	accepted chan struct{} // one slot: something is pending
+
+	mu      sync.Mutex
+	latest  map[backend.Action]store.Operation // the last that was accepted
+	pending map[backend.Action]bool            // one may have been accepted that has not reached its state
+	waiters map[*waiter]struct{}
+	began   time.Time // when the start under way was accepted, zero for none
+}
+
+// foreignReply is an acceptance whose operation is perhaps not of this store.
+type foreignReply struct {
+	id     string
+	action backend.Action
+	at     time.Time
+}
+
+// waiter waits for one accepted operation.
+type waiter struct {
+	action     backend.Action
+	since      time.Time        // by the clock of this process
+	operation  *store.Operation // nil until it is read
+	superseded chan struct{}
+	supersede  func()
+}
+
+func newWaiting(set *metrics.Set) *waiting {
+	w := &waiting{
+		answered: otter.Must(&otter.Options[string, struct{}]{MaximumSize: rememberedReplies}),
+		replies:  make(chan foreignReply, queuedReplies),
+		took:     set.NewPrometheusHistogramExt("bus_vm_start_duration_seconds", startBuckets),
+		miss:     set.NewPrometheusHistogramExt("bus_vm_start_estimate_error_ratio", errorBuckets),
+		latest:   map[backend.Action]store.Operation{}, waiters: map[*waiter]struct{}{},
+		accepted: make(chan struct{}, 1),
+		pending:  map[backend.Action]bool{backend.Start: true, backend.Stop: true}, // by a process before this one
+	}
+	set.NewGauge("bus_vm_start_under_way_seconds", w.underWay)
+	for _, state := range append(knownStates, "") {
+		name := state
+		if state == "" {
+			name = "other"
+		}
+		set.NewGauge(`bus_vm_runtime_state{state="`+name+`"}`, func() float64 { return w.isIn(state) })
+	}
+	return w
+}
+
+// knownStates have a time series of their own.
+var knownStates = []string{"ready", "starting", "stopping", "stopped", "unavailable", "failed", "error"}
+
+// isIn is 1 if the state that was seen last is that one, or, for an empty one, any
+// other than those that are known.
+func (w *waiting) isIn(state string) float64 {
+	seen, _ := w.runtime.Latest()
+	switch {
+	case seen == nil:
+		return 0
+	case state == "":
+		for _, known := range knownStates {
+			if known == seen.State {
+				return 0
+			}
+		}
+		return 1
+	case seen.State == state:
+		return 1
+	}
+	return 0
+}
+
+// underWay is how many seconds ago the latest start was accepted that has not led to
+// ready; 0 for none.
+func (w *waiting) underWay() float64 {
+	seen, _ := w.runtime.Latest()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	age := time.Since(w.began)
+	if w.began.IsZero() || age > watchedFor || seen != nil && seen.State == backend.Start.Target() && seen.AskedAt.After(w.began) {
+		return 0
+	}
+	return age.Seconds()
+}
+
+// changed is told of each change of an operation in the store.
+func (w *waiting) changed(c store.Change) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case !c.ReachedAt.IsZero():
+		if c.Action == backend.Start {
+			w.began = time.Time{}
+			w.measure(c)
+		}
+		return
+	case c.Outcome != backend.Accepted:
+		return
+	}
+	w.latest[c.Action] = c.Operation
+	w.pending[c.Action] = true
+	select {
+	case w.accepted <- struct{}{}:
+	default:
+	}
+	switch {
+	case c.Action == backend.Stop:
+		w.began = time.Time{}
+	case !c.Elsewhere && w.began.IsZero():
+		w.began = time.Now()
+	}
+	for each := range w.waiters {
+		each.overtakenBy(c.Operation)
+	}
+}
+
+// measure counts a start that has led to ready, once for all that joined it.
+func (w *waiting) measure(c store.Change) {
+	if c.Elsewhere || c.Leader != "" {
+		return
+	}
+	took := c.ReachedAt.Sub(c.AcceptedAt).Seconds()
+	w.took.Update(took)
+	if w.estimate == nil || took <= 0 {
+		return
+	}
+	if left, known := w.estimate(); known {
+		w.miss.Update(math.Abs(left.Seconds()) / took)
+	}
+}
+
+// overtakenBy ends the wait if op leads elsewhere, was requested later, and accepted
+// later.
+func (w *waiter) overtakenBy(op store.Operation) {
+	if own := w.operation; own != nil && op.ID != "" && op.Action != w.action && op.Later(*own) && op.AcceptedAt.After(own.AcceptedAt) {
+		w.supersede()
+	}
+}
+
+// superseded is routes.Wait.Superseded.
+func (w *waiting) superseded(ctx context.Context, id string, action backend.Action) (superseded <-chan struct{}, release func()) {
+	one := &waiter{action: action, since: time.Now(), superseded: make(chan struct{})}
+	one.supersede = sync.OnceFunc(func() { close(one.superseded) })
+	w.mu.Lock()
+	w.waiters[one] = struct{}{}
+	w.mu.Unlock()
+	operation, err := w.operations.Find(ctx, id) // without it, only what is not of the store counts
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil && operation.ID != "" {
+		one.operation = &operation
+		one.overtakenBy(w.latest[action.Opposite()])
+	}
+	return one.superseded, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.waiters, one)
+	}
+}
+
+// reply is backend.Config.Overheard. Only the first reply to a request counts.
+func (w *waiting) reply(id string, action backend.Action) {
+	if _, first := w.answered.SetIfAbsent(id, struct{}{}); !first {
+		return
+	}
+	w.mu.Lock()
+	idle := len(w.waiters) == 0
+	w.mu.Unlock()
+	if idle {
+		return
+	}
+	select {
+	case w.replies <- foreignReply{id, action, time.Now()}:
+	default: // the store hangs; those who wait see the state
+	}
+}
+
+// run notes the target states that are reached, which frees the start slot, and looks
+// up whose operations the replies to others are, until ctx ends.
+func (w *waiting) run(ctx context.Context) error {
+	for {
+		seen, changed := w.runtime.Latest()
+		w.note(ctx, seen)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-w.accepted:
+		case reply := <-w.replies:
+			w.supersede(ctx, reply)
+		}
+	}
+}
+
+// note writes that the target state of what is pending was seen. What it does not
+// write it tries again with the next status.
+func (w *waiting) note(ctx context.Context, seen *snapshot.Seen) {
+	for _, action := range []backend.Action{backend.Start, backend.Stop} {
+		w.mu.Lock()
+		reached := seen != nil && seen.State == action.Target() && w.pending[action]
+		if reached {
+			w.pending[action] = false
+		}
+		w.mu.Unlock()
+		if reached && w.operations.Reached(ctx, action, seen.Provider, max(0, time.Since(seen.AskedAt)-recordedWithin)) != nil {
+			w.mu.Lock()
+			w.pending[action] = true
+			w.mu.Unlock()
+		}
+	}
+}
+
+// supersede ends the waits that a reply to others does, unless it is of an operation in
+// the store, which tells of its own.
+func (w *waiting) supersede(ctx context.Context, reply foreignReply) {
+	if known, err := w.operations.Find(ctx, reply.id); err != nil || known.ID != "" {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for one := range w.waiters {
+		if one.action != reply.action && reply.at.After(one.since) {
+			one.supersede()
+		}
+	}
+}

@@ -1,0 +1,219 @@
+package routes
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/middleware"
+)
+
+// Wait is what callers wait with.
+type Wait struct {
+	// Runtime is Config.Backend.
+	Runtime backend.Follower
+	// Superseded returns a channel that is closed when a write of the other action is
+	// accepted after the operation with that id, and was requested later. It is
+	// released once. A nil func means never.
+	Superseded func(ctx context.Context, id string, action backend.Action) (superseded <-chan struct{}, release func())
+	// Estimate returns how long the start under way takes yet, if that is known. It must
+	// return at once; a nil func means that it never is.
+	Estimate func() (left time.Duration, known bool)
+	// Max is the longest wait; callers who ask for more get that.
+	Max time.Duration
+	// Waiters is how many may wait at once, shared out among their subjects.
+	Waiters int
+	// Over is closed when the server begins to end: then every wait does.
+	Over <-chan struct{}
+}
+
+const (
+	// failedAfter is how long after its acceptance an operation is not given up because
+	// the state says that something failed: it may say so of what was before.
+	failedAfter = 10 * time.Second
+	// detailsEvery is how often a status that differs in its details alone ends a wait.
+	detailsEvery = time.Second
+	// lastLook bounds reading the status again when a wait ends.
+	lastLook = 2 * time.Second
+	// unknownLeft is Retry-After without an estimate.
+	unknownLeft = 5 * time.Second
+)
+
+var preferenceApplied = "Preference-Applied"
+
+// waits is Wait with the places of those who wait.
+type waits struct {
+	Wait
+	places *middleware.Limit
+}
+
+// preferred returns what of Prefer: wait is honoured, and when that time ends: the
+// expiry of the token ends it as well.
+func (w *waits) preferred(c *fiber.Ctx) (end time.Time, seconds int, ok bool) {
+	asked, ok := preferredWait(c.Context().Request.Header.PeekAll("Prefer"))
+	if !ok {
+		return end, 0, false
+	}
+	seconds = min(asked, int(w.Max/time.Second))
+	end = c.Context().Time().Add(time.Duration(seconds) * time.Second)
+	if expires := middleware.CallerIdentity(c).Expires(); expires.Before(end) {
+		end = expires
+	}
+	return end, seconds, true
+}
+
+// place calls wait unless the caller gets no place to wait, and says whether it did.
+func (w *waits) place(c *fiber.Ctx, seconds int, wait func()) bool {
+	subject := middleware.CallerIdentity(c).Subject
+	if !w.places.Take(subject, true) {
+		return false
+	}
+	defer w.places.Give(subject, true)
+	middleware.Waits(c)
+	wait()
+	applied(c, seconds)
+	return true
+}
+
+func applied(c *fiber.Ctx, seconds int) {
+	c.Context().Response.Header.Set(preferenceApplied, "wait="+strconv.Itoa(seconds))
+}
+
+// follow has enough look at each status until it returns true; false says that the
+// time has ended before, or early was closed. At look, if that is before the end, it
+// looks again at the latest.
+func (w *waits) follow(end, look time.Time, early <-chan struct{}, enough func(*backend.Seen) bool) bool {
+	defer w.Runtime.Follow()()
+	if end.Before(look) {
+		look = end
+	}
+	timer := time.NewTimer(time.Until(look))
+	defer timer.Stop()
+	for {
+		seen, changed := w.Runtime.Latest()
+		if seen != nil && enough(seen) {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-early:
+			return false
+		case <-w.Over:
+			return false
+		case <-timer.C:
+			if look == end {
+				return false
+			}
+			look = end
+			timer.Reset(time.Until(end))
+		}
+	}
+}
+
+// status waits until it is another one than the caller names, or has settled, and
+// returns the one to be shown.
+func (w *waits) status(c *fiber.Ctx, first *backend.Seen) (*backend.Seen, error) {
+	end, seconds, ok := w.preferred(c)
+	if !ok {
+		return first, nil
+	}
+	known := c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch)
+	calm := time.Now().Add(detailsEvery)
+	enough := func(seen *backend.Seen) bool {
+		switch {
+		case seen.Number < first.Number:
+			return false
+		case len(known) == 0:
+			return seen.Settled
+		}
+		return !matches(known, seen.ETag) && (seen.State != first.State || !time.Now().Before(calm))
+	}
+	if len(known) == 0 && first.Settled || len(known) > 0 && !matches(known, first.ETag) {
+		applied(c, seconds)
+		return first, nil
+	}
+	last, met := first, false
+	waited := w.place(c, seconds, func() {
+		met = w.follow(end, calm, nil, func(seen *backend.Seen) bool { last = seen; return enough(seen) })
+	})
+	if !waited || met {
+		return last, nil
+	}
+	ctx, cancel := context.WithTimeout(c.UserContext(), lastLook)
+	defer cancel()
+	return w.Runtime.See(ctx)
+}
+
+// accepted answers a write once the runtime has taken on the operation with that id,
+// which was at that time or before: at once, or, for a caller who prefers to wait, when
+// its target state is reached. Own says that this process has asked the runtime;
+// otherwise only what is asked for from then on counts.
+func (w *writes) accepted(c *fiber.Ctx, id string, at time.Time, own bool) error {
+	middleware.SetOutcome(c, backend.Accepted)
+	var reached *backend.Seen
+	var failure error
+	if w.waits != nil {
+		if end, seconds, ok := w.waits.preferred(c); ok {
+			w.waits.place(c, seconds, func() { reached, failure = w.reached(c, id, at, own, end) })
+		}
+	}
+	switch {
+	case failure != nil:
+		return failure
+	case reached != nil:
+		document := []byte(`{"accepted":true,"action":"` + w.action + `",`)
+		return sendJSON(c, fiber.StatusOK, append(document, reached.Document[1:]...))
+	case w.waits != nil:
+		w.waits.retryAfter(c)
+	}
+	return sendJSON(c, fiber.StatusAccepted, []byte(`{"accepted":true,"action":"`+w.action+`"}`))
+}
+
+// reached waits until the target state of an accepted operation is reached; neither
+// that nor an error is returned when the time ends first.
+func (w *writes) reached(c *fiber.Ctx, id string, at time.Time, own bool, end time.Time) (reached *backend.Seen, failure error) {
+	var superseded <-chan struct{}
+	if w.waits.Superseded != nil {
+		var release func()
+		superseded, release = w.waits.Superseded(c.UserContext(), id, w.action)
+		defer release()
+	}
+	other := false
+	w.waits.follow(end, end, superseded, func(seen *backend.Seen) bool {
+		switch failed := seen.State == "failed" || seen.State == "error"; {
+		case !own && !seen.AskedAt.After(at):
+		case seen.State == w.action.Target():
+			reached = seen
+		case !failed:
+			other = true
+		case other || seen.AskedAt.Sub(at) >= failedAfter:
+			failure = middleware.NewError(middleware.CodeRuntimeFailed,
+				fmt.Sprintf("The runtime accepted the %s, and has failed since: its state is %s.", w.action, seen.State))
+		}
+		return reached != nil || failure != nil
+	})
+	select {
+	case <-superseded:
+		if reached == nil && failure == nil {
+			failure = middleware.NewError(middleware.CodeSuperseded,
+				fmt.Sprintf("The runtime accepted the %s, and a %s after it.", w.action, w.action.Opposite()))
+		}
+	default:
+	}
+	return reached, failure
+}
+
+// retryAfter says when it is worth to ask again while the runtime moves.
+func (w *waits) retryAfter(c *fiber.Ctx) {
+	left := unknownLeft
+	if w.Estimate != nil {
+		if estimated, known := w.Estimate(); known {
+			left = max(estimated, time.Second)
+		}
+	}
+	c.Context().Response.Header.Set(fiber.HeaderRetryAfter, strconv.Itoa(int((left+time.Second-1)/time.Second)))
+}
