@@ -105,13 +105,13 @@ func New(config Config, mount func(fiber.Router)) *Server {
 	}
 	next := server.Handler
 	server.Handler = func(ctx *fasthttp.RequestCtx) {
-		if s.draining.Load() {
-			ctx.SetConnectionClose()
-		}
 		if e := s.screen(ctx); e != nil {
 			s.answer(ctx, ctx.Request.Header.Peek(fiber.HeaderXRequestID), e)
 		} else {
 			next(ctx)
+		}
+		if s.draining.Load() { // now: the request may have waited
+			ctx.SetConnectionClose()
 		}
 		onConnection(ctx, func(c *fastconn.Conn) { c.RequestDone(ctx.Time().Add(time.Since(ctx.Time()))) })
 	}

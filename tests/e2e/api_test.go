@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"strings"
 	"testing"
 
@@ -27,13 +29,27 @@ func state(name string) string {
 	return `{"status":{"state":"` + name + `","provider":"static","details":{}}}`
 }
 
+// retryIn5 is sent while the runtime moves, and nothing says for how long.
+const retryIn5 = "Retry-After: 5"
+
+// tagOf is the entity tag of a document.
+func tagOf(document string) string {
+	sum := sha256.Sum256([]byte(document))
+	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+}
+
+// showing is the reply to a read; headers are further lines.
+func showing(document, headers string) string {
+	return jsonReply("200 OK", "Etag: "+tagOf(document)+"\n"+headers, document)
+}
+
 // The replies that recur.
 var (
 	okReady      = jsonReply("200 OK", "", `{"ok":true}`)
-	okStatus     = jsonReply("200 OK", "", state("ready"))
-	okStopped    = jsonReply("200 OK", "", state("stopped"))
-	okStart      = jsonReply("202 Accepted", located, started)
-	okStop       = jsonReply("202 Accepted", located, stopped)
+	okStatus     = showing(state("ready"), "")
+	okStopped    = showing(state("stopped"), "")
+	okStart      = jsonReply("202 Accepted", located+"\n"+retryIn5, started)
+	okStop       = jsonReply("202 Accepted", located+"\n"+retryIn5, stopped)
 	missingToken = refusal("401 Unauthorized", "invalid_auth", "Send a bearer token: Authorization: Bearer <jwt>.",
 		`Www-Authenticate: Bearer realm="bus-vm"`)
 	invalidToken = refusal("401 Unauthorized", "invalid_auth", "The bearer token is not valid for this API.",
@@ -147,13 +163,12 @@ func TestStaticBackendAsConfigured(t *testing.T) {
 	t.Parallel()
 	g := serve(t, nil, "--static-state", "hibernated", "--static-transition", "1h")
 	token := mint("vm:read vm:write")
-	status := func(name string) string { return jsonReply("200 OK", "", state(name)) }
 	for _, step := range []struct{ line, want string }{
-		{"GET " + statusPath, status("hibernated")},
+		{"GET " + statusPath, showing(state("hibernated"), "")},
 		{"POST " + startPath, okStart},
-		{"GET " + statusPath, status("starting")},
+		{"GET " + statusPath, showing(state("starting"), retryIn5)},
 		{"POST " + stopPath, okStop},
-		{"GET " + statusPath, status("stopping")},
+		{"GET " + statusPath, showing(state("stopping"), retryIn5)},
 	} {
 		require.Equal(t, step.want, ask(t, g.addr, request(step.line, token)), step.line)
 	}

@@ -31,6 +31,10 @@ func provoke(t *testing.T, c contract.Case) (addr, raw string) {
 		503: "BUS_VM_MAX_CONNECTIONS=1",
 	}[c.Status]
 	switch c.Status {
+	case 200:
+		headers = []string{"Prefer: wait=50"}
+	case 304:
+		headers = []string{"If-None-Match: *"}
 	case 401:
 		token = ""
 	case 403:

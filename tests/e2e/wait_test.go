@@ -1,0 +1,355 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
+)
+
+// worked is the status document of the platform's worker.
+func worked(state string) string { return `{"status":{"state":"` + state + `","provider":"fake"}}` }
+
+// tells has the worker say that its machine is in a state, whatever it does.
+func (s *stack) tells(status string) {
+	s.platform.VM.SetBehaviour(platform.Behaviour{Names: []string{platform.StatusRequest}, Payload: json.RawMessage(status)})
+}
+
+// unchanged is the reply to a read of what is known; headers are further lines.
+func unchanged(document, headers string) string {
+	reply := jsonReply("304 Not Modified", "Etag: "+tagOf(document)+"\n"+headers, "")
+	return strings.Replace(reply, "Content-Type: application/json\n", "", 1)
+}
+
+// arrived is the reply to a write whose caller waited for its state.
+func arrived(action, status string, seconds int) string {
+	return jsonReply("200 OK", waitedFor(seconds), `{"accepted":true,"action":"`+action+`",`+status[1:])
+}
+
+func waitedFor(seconds int) string { return "Preference-Applied: wait=" + strconv.Itoa(seconds) }
+
+// acceptedBut is a failure of a write that the runtime has taken on.
+func acceptedBut(status, kind, message string, seconds int) string {
+	return strings.Replace(refusal(status, kind, message, waitedFor(seconds)), `","request_id"`, `","outcome":"accepted","request_id"`, 1)
+}
+
+// later asks in the background.
+func later(t testing.TB, addr, raw string) <-chan string {
+	got := make(chan string, 1)
+	go func() { got <- ask(t, addr, raw) }()
+	return got
+}
+
+// waits waits until so many requests wait.
+func (s *stack) waits(t testing.TB, n int) {
+	t.Helper()
+	harness.Eventually(t, fmt.Sprintf("%d waits", n), func() bool { return s.measures(t, "bus_vm_waits_open") == float64(n) })
+}
+
+// measures is a value that the admin listener shows.
+func (s *stack) measures(t testing.TB, name string) (value float64) {
+	t.Helper()
+	_, text := harness.Get(t, s.admin, "/metrics", "")
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			value, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
+			require.NoError(t, err)
+			return value
+		}
+	}
+	require.Fail(t, "not measured", name)
+	return 0
+}
+
+func TestConditionalReads(t *testing.T) {
+	t.Parallel()
+	g := serve(t, nil)
+	read, tag, same := mint("vm:read"), tagOf(state("ready")), unchanged(state("ready"), "")
+	for _, c := range []struct {
+		fields []string
+		want   string
+	}{
+		{[]string{tag}, same},
+		{[]string{"W/" + tag}, same},
+		{[]string{"*"}, same},
+		{[]string{`"x", W/"y,` + `z" , ` + tag}, same},
+		{[]string{`"x"`, tag}, same},
+		{[]string{""}, okStatus},
+		{[]string{`"x"`}, okStatus},
+		{[]string{strings.Trim(tag, `"`)}, okStatus},
+		{[]string{`"x` + tag}, okStatus},
+	} {
+		var headers []string
+		for _, field := range c.fields {
+			headers = append(headers, "If-None-Match: "+field)
+		}
+		require.Equal(t, c.want, ask(t, g.addr, request("GET "+statusPath, read, headers...)), c.fields)
+		require.Equal(t, c.want == same, ask(t, g.addr, request("HEAD "+statusPath, read, headers...)) == same, c.fields)
+	}
+	require.Equal(t, headOf(okStatus), ask(t, g.addr, request("HEAD "+statusPath, read)))
+}
+
+// What callers ask for is honoured up to wait.max, and invalid values not at all.
+func TestPreferredWaits(t *testing.T) {
+	t.Parallel()
+	g := serve(t, []string{"BUS_VM_WAIT_MAX=1"}, "--static-transition", "1h")
+	both := mint("vm:read vm:write")
+	require.Equal(t, okStop, ask(t, g.addr, request("POST "+stopPath, both)))
+	moving := state("stopping")
+	for _, c := range []struct {
+		prefer  string
+		seconds int // -1 for none
+	}{
+		{"wait=0", 0}, {"wait=1", 1}, {"WAIT = \"1\"", 1}, {"respond-async, wait=0;x=\"a,wait=1\", wait=1", 0},
+		{"x=\"wait=1,\", wait=1", 1}, {"wait=99999999999999999999", 1}, {"wait=50\r\nPrefer: wait=0", 1},
+		{"wait", -1}, {"wait=-1", -1}, {"wait=1.5", -1}, {"wait=x, wait=1", -1}, {"waits=1", -1}, {"", -1},
+	} {
+		headers, took := retryIn5, time.Duration(max(0, c.seconds))*time.Second
+		if c.seconds >= 0 {
+			headers += "\n" + waitedFor(c.seconds)
+		}
+		began := time.Now()
+		require.Equal(t, showing(moving, headers), ask(t, g.addr, request("GET "+statusPath, both, "Prefer: "+c.prefer)), c.prefer)
+		require.InDelta(t, took.Seconds(), time.Since(began).Seconds(), .7, c.prefer)
+		if c.seconds == 1 {
+			continue
+		}
+		require.Equal(t, unchanged(moving, headers), ask(t, g.addr, request("GET "+statusPath, both, "If-None-Match: *", "Prefer: "+c.prefer)))
+		require.Equal(t, jsonReply("202 Accepted", headers, stopped), ask(t, g.addr, request("POST "+stopPath, both, "Prefer: "+c.prefer)), c.prefer)
+	}
+}
+
+// Of the static backend and of a worker: start and stop wait for their state, reads for
+// another status, or for the end of the way.
+func TestWaits(t *testing.T) {
+	t.Parallel()
+	both := mint("vm:read vm:write")
+	t.Run("static", func(t *testing.T) {
+		t.Parallel()
+		g := serve(t, nil, "--static-transition", "300ms")
+		require.Equal(t, arrived("stop", state("stopped"), 20), ask(t, g.addr, request("POST "+stopPath, both, "Prefer: wait=20")))
+		start := later(t, g.addr, request("POST "+startPath, both, "Prefer: wait=20"))
+		require.Equal(t, showing(state("starting"), retryIn5+"\n"+waitedFor(20)),
+			ask(t, g.addr, request("GET "+statusPath, both, "Prefer: wait=20", "If-None-Match: "+tagOf(state("stopped")))))
+		require.Equal(t, showing(state("ready"), waitedFor(20)), ask(t, g.addr, request("GET "+statusPath, both, "Prefer: wait=20")))
+		require.Equal(t, arrived("start", state("ready"), 20), <-start)
+		require.Equal(t, showing(state("ready"), waitedFor(20)), ask(t, g.addr, request("GET "+statusPath, both, "Prefer: wait=20")), "at once")
+	})
+	t.Run("worker", func(t *testing.T) {
+		t.Parallel()
+		s := serveStack(t, "BUS_VM_TIMEOUT=10s", "BUS_VM_STATUS_MAX_AGE=10s")
+		s.tells(`{"state":"starting"}`)
+		start := later(t, s.addr, request("POST "+startPath, both, "Prefer: wait=20"))
+		s.waits(t, 1)
+		moving := `{"status":{"state":"starting","provider":"events"}}`
+		require.Equal(t, showing(moving, retryIn5), ask(t, s.addr, request("GET "+statusPath, both)))
+		settled := later(t, s.addr, request("GET "+statusPath, both, "Prefer: wait=20"))
+		another := later(t, s.addr, request("GET "+statusPath, both, "Prefer: wait=20", "If-None-Match: "+tagOf(moving)))
+		s.waits(t, 3)
+		require.Greater(t, s.measures(t, "bus_vm_start_under_way_seconds"), 0.)
+		require.Equal(t, 1., s.measures(t, `bus_vm_runtime_state{state="starting"}`))
+
+		// Details that change are told of at most once a second.
+		began := time.Now()
+		third := later(t, s.addr, request("GET "+statusPath, both, "Prefer: wait=20", "If-None-Match: "+tagOf(moving)))
+		s.waits(t, 4)
+		s.tells(`{"state":"starting","details":{"percent":1}}`)
+		percent := `{"status":{"state":"starting","provider":"events","details":{"percent":1}}}`
+		require.Equal(t, showing(percent, retryIn5+"\n"+waitedFor(20)), <-third)
+		require.Equal(t, showing(percent, retryIn5+"\n"+waitedFor(20)), <-another)
+		require.GreaterOrEqual(t, time.Since(began), time.Second)
+
+		s.tells(`{"state":"stopped"}`) // at rest, and the start has not arrived
+		time.Sleep(300 * time.Millisecond)
+		s.waits(t, 2)
+		s.platform.VM.SetBehaviour()
+		require.Equal(t, arrived("start", worked("ready"), 20), <-start)
+		require.Equal(t, showing(worked("ready"), waitedFor(20)), <-settled)
+		harness.Eventually(t, "the start is measured", func() bool { return s.measures(t, "bus_vm_start_duration_seconds_count") == 1 })
+		require.Zero(t, s.measures(t, "bus_vm_start_under_way_seconds"))
+		require.Zero(t, s.measures(t, "bus_vm_waits_open"))
+	})
+}
+
+// A wait does not outlast the token, and ends at a drain as its time does.
+func TestWaitsEnd(t *testing.T) {
+	t.Parallel()
+	g := serve(t, nil, "--static-transition", "1h", "--static-state", "x")
+	brief := mintWith(fmt.Sprintf(`"exp":%d`, time.Now().Add(2*time.Second).Unix()))
+	began := time.Now()
+	require.Equal(t, jsonReply("202 Accepted", retryIn5+"\n"+waitedFor(50), started), ask(t, g.addr, request("POST "+startPath, brief, "Prefer: wait=60")))
+	require.InDelta(t, 1.5, time.Since(began).Seconds(), 1.2)
+
+	token := mint("vm:read vm:write")
+	conns := []*connection{
+		dial(t, g.addr).send(request("POST "+startPath, token, "Prefer: wait=20")),
+		dial(t, g.addr).send(request("GET "+statusPath, token, "Prefer: wait=20")),
+		dial(t, g.addr).send(request("GET "+statusPath, token, "Prefer: wait=20", "If-None-Match: *")),
+	}
+	time.Sleep(300 * time.Millisecond) // they wait
+	began = time.Now()
+	g.signal(t, syscall.SIGTERM)
+	moving := retryIn5 + "\n" + waitedFor(20)
+	conns[0].expect(t, "POST", closing(jsonReply("202 Accepted", moving, started)))
+	conns[1].expect(t, "GET", closing(showing(state("starting"), moving)))
+	got, err := conns[2].reply("GET")
+	require.NoError(t, err)
+	require.Equal(t, unchanged(state("starting"), moving), strings.Replace(got, "Connection: close\n", "", 1))
+	require.Equal(t, 0, g.wait(t), "%s", g.stderr)
+	require.Less(t, time.Since(began), 2*time.Second)
+}
+
+// An opposite write that is accepted later ends a wait, through this gateway or by
+// another requester; so does a runtime that fails.
+func TestWaitsInVain(t *testing.T) {
+	t.Parallel()
+	write := mint("vm:write")
+	start, stop := request("POST "+startPath, write, "Prefer: wait=20"), request("POST "+stopPath, write, "Prefer: wait=20")
+	t.Run("superseded", func(t *testing.T) {
+		t.Parallel()
+		s := serveStack(t, "BUS_VM_TIMEOUT=10s")
+		s.tells(`{"state":"starting"}`)
+		waiting := later(t, s.addr, start)
+		s.waits(t, 1)
+		stopping := later(t, s.addr, stop)
+		require.Equal(t, acceptedBut("409 Conflict", "superseded", "The runtime accepted the start, and a stop after it.", 20), <-waiting)
+		s.platform.VM.SetBehaviour()
+		require.Equal(t, arrived("stop", worked("stopped"), 20), <-stopping)
+	})
+	t.Run("by another requester", func(t *testing.T) {
+		t.Parallel()
+		s, other := serveStack(t, "BUS_VM_TIMEOUT=10s"), ""
+		s.tells(`{"state":"starting"}`)
+		client := platform.NewClient(s.platform.URL(), s.platform.ProviderToken())
+		defer client.Close()
+		answer := func() {
+			require.NoError(t, client.Publish(t.Context(), platform.Message{
+				Name: platform.ReplyName(platform.StopRequest), CorrelationID: other, Payload: json.RawMessage(`{"accepted":true}`),
+			}))
+		}
+		harness.Eventually(t, "the stream is open", func() bool {
+			return s.measures(t, `bus_vm_events_stream_up{event="`+platform.ReplyName(platform.StopRequest)+`"}`) == 1
+		})
+		other = "of-another-requester"
+		answer() // and again later: only the first counts
+		time.Sleep(300 * time.Millisecond)
+		waiting := later(t, s.addr, start)
+		s.waits(t, 1)
+		answer()
+		time.Sleep(300 * time.Millisecond)
+		require.Empty(t, waiting)
+		other = "another of it"
+		answer()
+		require.Equal(t, acceptedBut("409 Conflict", "superseded", "The runtime accepted the start, and a stop after it.", 20), <-waiting)
+	})
+	t.Run("failed", func(t *testing.T) {
+		t.Parallel()
+		s := serveStack(t, "BUS_VM_TIMEOUT=10s")
+		s.tells(`{"state":"failed"}`) // since before the start
+		waiting := later(t, s.addr, start)
+		s.waits(t, 1)
+		time.Sleep(500 * time.Millisecond)
+		require.Empty(t, waiting)
+		s.tells(`{"state":"starting"}`)
+		time.Sleep(500 * time.Millisecond)
+		require.Empty(t, waiting)
+		s.tells(`{"state":"error"}`)
+		failed := func(state string) string {
+			return acceptedBut("502 Bad Gateway", "runtime_failed", "The runtime accepted the start, and has failed since: its state is "+state+".", 20)
+		}
+		require.Equal(t, failed("error"), <-waiting)
+		began := time.Now()
+		s.tells(`{"state":"failed"}`)
+		require.Equal(t, failed("failed"), ask(t, s.addr, start))
+		require.InDelta(t, 10, time.Since(began).Seconds(), 1.5)
+	})
+}
+
+// Beyond the limit, and beyond what one subject may hold of its last quarter, callers
+// are answered at once. Those who wait take no place of the writes.
+func TestTooManyWaits(t *testing.T) {
+	t.Parallel()
+	s := serveStack(t, "BUS_VM_TIMEOUT=10s", "BUS_VM_WAIT_WAITERS=4", "BUS_VM_WRITES_IN_FLIGHT=1")
+	s.tells(`{"state":"starting"}`)
+	raw := func(i int) string {
+		return request("POST "+startPath, mintWith(fmt.Sprintf(`"sub":"00000000-0000-4000-8000-0000000000b%d"`, i)), "Prefer: wait=50")
+	}
+	var waiting []<-chan string
+	for i := range 3 {
+		waiting = append(waiting, later(t, s.addr, raw(0)))
+		s.waits(t, i+1)
+	}
+	require.Equal(t, okStart, ask(t, s.addr, raw(0)))
+	waiting = append(waiting, later(t, s.addr, raw(1)))
+	s.waits(t, 4)
+	require.Equal(t, okStart, ask(t, s.addr, raw(2)))
+	s.platform.VM.SetBehaviour()
+	for _, each := range waiting {
+		require.Equal(t, arrived("start", worked("ready"), 50), <-each)
+	}
+}
+
+// A thousand waits cost little memory, and the worker is asked as often as for one.
+func TestManyWaits(t *testing.T) {
+	t.Parallel()
+	const waits, each = 1000, 40 << 10
+	s := serveStack(t, "BUS_VM_TIMEOUT=10s", "BUS_VM_STATUS_MAX_AGE=10s", "BUS_VM_STATUS_REFRESH_MOVING=500ms")
+	s.tells(`{"state":"starting"}`)
+	s.read()
+	var reads []string // of subjects that hold less than an eighth each
+	for i := range 10 {
+		reads = append(reads, request("GET "+statusPath, mintWith(fmt.Sprintf(`"sub":"reader %d"`, i)), "Prefer: wait=50"))
+		s.send(strings.Replace(reads[i], "wait=50", "wait=0", 1))
+	}
+	before := s.resident(t)
+	var conns []*connection
+	for i := range waits {
+		conns = append(conns, dial(t, s.addr).send(reads[i%len(reads)]))
+	}
+	s.waits(t, waits)
+	asked, began := len(s.platform.VM.Asked(platform.StatusRequest)), time.Now()
+	time.Sleep(3 * time.Second)
+	rate := float64(len(s.platform.VM.Asked(platform.StatusRequest))-asked) / time.Since(began).Seconds()
+	require.InDelta(t, 2, rate, 1, "requests for the status a second")
+	cost := (s.resident(t) - before) / waits
+	t.Logf("%d bytes for each wait", cost)
+	if os.Getenv("E2E_RACE") == "" {
+		require.LessOrEqual(t, cost, each)
+	}
+	s.platform.VM.SetBehaviour()
+	s.platform.VM.SetState("ready")
+	began = time.Now()
+	for _, c := range conns {
+		c.expect(t, "GET", showing(worked("ready"), waitedFor(50)))
+	}
+	t.Logf("all answered within %s", time.Since(began))
+}
+
+// resident is the memory of the gateway in bytes.
+func (s *stack) resident(t testing.TB) int {
+	return int(s.measures(t, "process_resident_memory_bytes"))
+}
+
+// Real nginx passes a wait on that is as long as wait.max allows for its time-out.
+func TestWaitThroughNginx(t *testing.T) {
+	t.Parallel()
+	g := serve(t, []string{"BUS_VM_WAIT_MAX=2s"}, "--static-transition", "1h")
+	conf := strings.Replace(shipped(t, "nginx/bus-vm.conf"), "proxy_read_timeout 75s;", "proxy_read_timeout 3s;", 1)
+	nginx := harness.Nginx(t, conf, g.addr)
+	token := mint("vm:read vm:write")
+	require.Equal(t, jsonReply("202 Accepted", retryIn5+"\n"+waitedFor(2), stopped), carried(ask(t, nginx, request("POST "+stopPath, token, "Prefer: wait=50"))))
+	got := replyTo(t, nginx, request("GET "+statusPath, token, "Prefer: wait=50", "If-None-Match: W/"+tagOf(state("stopping"))))
+	assert.Equal(t, http.StatusNotModified, got.Status)
+	assert.Equal(t, "wait=2", got.Header.Get("Preference-Applied"))
+}
