@@ -1,6 +1,7 @@
 package routes
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"log/slog"
@@ -56,6 +57,36 @@ func (w *waits) read(c *fiber.Ctx) ([]byte, error) {
 		return nil, nil
 	}
 	return seen.Document, nil
+}
+
+// matches reports whether the fields of If-None-Match name tag, by weak comparison, or
+// any with `*` (RFC 9110 §8.8.3, §13.1.2). What is malformed names nothing, and
+// neither does what follows it in its field.
+func matches(fields [][]byte, tag []byte) bool {
+	for _, field := range fields {
+		field = bytes.Trim(field, " \t")
+		if len(field) == 1 && field[0] == '*' {
+			return true
+		}
+		for {
+			field = bytes.TrimPrefix(bytes.TrimLeft(field, " \t,"), []byte("W/"))
+			if len(field) == 0 || field[0] != '"' {
+				break
+			}
+			end := bytes.IndexByte(field[1:], '"') + 2
+			if end < 2 {
+				break
+			}
+			if bytes.Equal(field[:end], tag) {
+				return true
+			}
+			field = bytes.TrimLeft(field[end:], " \t")
+			if len(field) > 0 && field[0] != ',' {
+				break
+			}
+		}
+	}
+	return false
 }
 
 // readyRetryAfter is when a probe of an unready instance may look again.

@@ -54,7 +54,7 @@ type waits struct {
 // preferred returns what of Prefer: wait is honoured, and when that time ends: the
 // expiry of the token ends it as well.
 func (w *waits) preferred(c *fiber.Ctx) (end time.Time, seconds int, ok bool) {
-	asked, ok := preferredWait(c.Context().Request.Header.PeekAll("Prefer"))
+	asked, ok := middleware.PreferWait(c)
 	if !ok {
 		return end, 0, false
 	}

@@ -19,7 +19,7 @@ func Families() []Family {
 		{"bus_vm_build_info", gauge, "Always 1; its labels say which build answers."},
 
 		{"bus_vm_http_requests_total", counter, "Requests answered, by route and status code; route is none for requests that reached no route."},
-		{"bus_vm_http_request_duration_seconds", histogram, "Time from the last byte of a request to its answer, by route."},
+		{"bus_vm_http_request_duration_seconds", histogram, "Time from the last byte of a request to its answer, or to when it began to wait as its caller asked, by route."},
 		{"bus_vm_http_requests_in_flight", gauge, "Requests that are being answered now, by route."},
 		{"bus_vm_http_connections", gauge, "Connections that are open now."},
 		{"bus_vm_http_max_connections", gauge, "Connections that may be open at once, as server.max_connections says."},
@@ -36,6 +36,12 @@ func Families() []Family {
 		{"bus_vm_snapshot_age_seconds", gauge, "Age of the status on display; it grows while it is not read. 0 without one."},
 		{"bus_vm_snapshot_refreshes_total", counter, "Refreshes of the status, by result."},
 		{"bus_vm_snapshot_invalidations_total", counter, "Times the status on display was put out of date: by a start or stop, or by a gap in a stream that may hide one."},
+
+		{"bus_vm_runtime_state", gauge, "1 for the state that was seen last, other for one without a series; all 0 until one is seen after a start or stop was accepted. Its age is that of the status."},
+		{"bus_vm_start_duration_seconds", histogram, "Time from the acceptance of a start to ready, of starts that this instance saw arrive."},
+		{"bus_vm_start_under_way_seconds", gauge, "Time since a start was accepted that has not led to ready; 0 for none, and after an hour."},
+		{"bus_vm_start_estimate_error_ratio", histogram, "How far the estimate of a start was off, as a share of the time it took."},
+		{"bus_vm_waits_open", gauge, "Requests that wait because their callers prefer to (Prefer: wait)."},
 
 		{"bus_vm_events_stream_up", gauge, "Whether a reply stream is connected, by event."},
 		{"bus_vm_events_stream_reconnects_total", counter, "Times a lost reply stream was opened again, by event."},

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,8 +38,8 @@ var errorBuckets = []float64{.05, .1, .2, .3, .5, .75, 1, 2, 5}
 type waiting struct {
 	operations *store.Store
 	runtime    backend.Follower
-	estimate   func() (left time.Duration, known bool) // nil for none
-	answered   *otter.Cache[string, struct{}]          // replies to others, by correlation id
+	estimate   func(provider string) time.Duration // how long a start takes, 0 if that is not known; nil for never
+	answered   *otter.Cache[string, struct{}]      // replies to others, by correlation id
 	replies    chan foreignReply
 	took, miss *metrics.PrometheusHistogram
 
@@ -48,7 +49,8 @@ type waiting struct {
 	latest  map[backend.Action]store.Operation // the last that was accepted
 	pending map[backend.Action]bool            // one may have been accepted that has not reached its state
 	waiters map[*waiter]struct{}
-	began   time.Time // when the start under way was accepted, zero for none
+	began   time.Time     // when the start under way was accepted, zero for none
+	usual   time.Duration // how long it is expected to take, 0 if that is not known
 }
 
 // foreignReply is an acceptance whose operation is perhaps not of this store.
@@ -78,12 +80,8 @@ func newWaiting(set *metrics.Set) *waiting {
 		pending:  map[backend.Action]bool{backend.Start: true, backend.Stop: true}, // by a process before this one
 	}
 	set.NewGauge("bus_vm_start_under_way_seconds", w.underWay)
-	for _, state := range append(knownStates, "") {
-		name := state
-		if state == "" {
-			name = "other"
-		}
-		set.NewGauge(`bus_vm_runtime_state{state="`+name+`"}`, func() float64 { return w.isIn(state) })
+	for _, state := range append(knownStates, otherState) {
+		set.NewGauge(`bus_vm_runtime_state{state="`+state+`"}`, func() float64 { return w.isIn(state) })
 	}
 	return w
 }
@@ -91,21 +89,13 @@ func newWaiting(set *metrics.Set) *waiting {
 // knownStates have a time series of their own.
 var knownStates = []string{"ready", "starting", "stopping", "stopped", "unavailable", "failed", "error"}
 
-// isIn is 1 if the state that was seen last is that one, or, for an empty one, any
-// other than those that are known.
+// otherState stands for all the others.
+const otherState = "other"
+
+// isIn is 1 if the state that was seen last is that one.
 func (w *waiting) isIn(state string) float64 {
 	seen, _ := w.runtime.Latest()
-	switch {
-	case seen == nil:
-		return 0
-	case state == "":
-		for _, known := range knownStates {
-			if known == seen.State {
-				return 0
-			}
-		}
-		return 1
-	case seen.State == state:
+	if seen != nil && (seen.State == state || state == otherState && !slices.Contains(knownStates, seen.State)) {
 		return 1
 	}
 	return 0
@@ -147,7 +137,7 @@ func (w *waiting) changed(c store.Change) {
 	switch {
 	case c.Action == backend.Stop:
 		w.began = time.Time{}
-	case !c.Elsewhere && w.began.IsZero():
+	case w.began.IsZero():
 		w.began = time.Now()
 	}
 	for each := range w.waiters {
@@ -162,12 +152,31 @@ func (w *waiting) measure(c store.Change) {
 	}
 	took := c.ReachedAt.Sub(c.AcceptedAt).Seconds()
 	w.took.Update(took)
-	if w.estimate == nil || took <= 0 {
+	if w.usual > 0 && took > 0 {
+		w.miss.Update(math.Abs(took-w.usual.Seconds()) / took)
+	}
+}
+
+// left is routes.Wait.Estimate.
+func (w *waiting) left() (left time.Duration, known bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.usual - time.Since(w.began), w.usual > 0 && !w.began.IsZero()
+}
+
+// expect asks how long the start takes that may be under way.
+func (w *waiting) expect() {
+	if w.estimate == nil {
 		return
 	}
-	if left, known := w.estimate(); known {
-		w.miss.Update(math.Abs(left.Seconds()) / took)
+	provider := ""
+	if seen, _ := w.runtime.Latest(); seen != nil {
+		provider = seen.Provider
 	}
+	usual := w.estimate(provider)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.usual = usual
 }
 
 // overtakenBy ends the wait if op leads elsewhere, was requested later, and accepted
@@ -219,6 +228,7 @@ func (w *waiting) reply(id string, action backend.Action) {
 // run notes the target states that are reached, which frees the start slot, and looks
 // up whose operations the replies to others are, until ctx ends.
 func (w *waiting) run(ctx context.Context) error {
+	w.expect()
 	for {
 		seen, changed := w.runtime.Latest()
 		w.note(ctx, seen)
@@ -227,6 +237,7 @@ func (w *waiting) run(ctx context.Context) error {
 			return nil
 		case <-changed:
 		case <-w.accepted:
+			w.expect()
 		case reply := <-w.replies:
 			w.supersede(ctx, reply)
 		}

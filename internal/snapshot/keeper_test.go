@@ -314,9 +314,10 @@ func TestFollow(t *testing.T) {
 				for range 1000 {
 					released = append(released, k.Follow())
 				}
-				seen, changed := k.Latest()
+				_, changed := k.Latest()
 				for start := time.Now(); time.Since(start) < time.Minute; {
 					<-changed
+					var seen *Seen
 					seen, changed = k.Latest()
 					require.Equal(t, document(state), string(seen.Document))
 					require.Less(t, time.Since(seen.AskedAt), time.Second)

@@ -1,0 +1,139 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/store"
+)
+
+// waitingOn is a waiting with a store in memory and a static runtime, all running.
+func waitingOn(t *testing.T, estimate func(string) time.Duration) (w *waiting, machine *backend.Static, set *metrics.Set) {
+	set = metrics.NewSet()
+	w = newWaiting(set)
+	w.estimate = estimate
+	s, err := store.Open(t.Context(), store.Config{
+		Keep: 24 * time.Hour, Timeout: time.Minute, LateReply: time.Minute, Changed: w.changed,
+		Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(),
+	})
+	require.NoError(t, err)
+	machine = backend.NewStatic(backend.StaticConfig{State: "stopped", Transition: 50 * time.Millisecond})
+	w.operations, w.runtime = s, machine
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	for _, run := range []func(context.Context) error{s.Run, w.run} {
+		go func() { ended <- run(ctx) }()
+	}
+	t.Cleanup(func() { cancel(); assert.NoError(t, errors.Join(<-ended, <-ended)) })
+	return w, machine, set
+}
+
+func (w *waiting) insert(t *testing.T, action backend.Action) (id string) {
+	t.Helper()
+	id = uuid.NewString()
+	_, _, err := w.operations.Insert(t.Context(), store.Write{ID: id, Action: action, Account: "a", RequestID: "r"})
+	require.NoError(t, err)
+	return id
+}
+
+func (w *waiting) accept(t *testing.T, id string) {
+	t.Helper()
+	_, err := w.operations.Reply(t.Context(), id, true, store.End{})
+	require.NoError(t, err)
+	time.Sleep(2 * time.Millisecond) // times of acceptance differ
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// Only an opposite write supersedes that was requested later and is accepted later;
+// of those that are not of the store, only one whose first reply comes later.
+func TestSuperseded(t *testing.T) {
+	w, _, _ := waitingOn(t, nil)
+	earlier := w.insert(t, backend.Stop)
+	own := w.insert(t, backend.Start)
+	before, after, alike := w.insert(t, backend.Stop), w.insert(t, backend.Stop), w.insert(t, backend.Start)
+	w.accept(t, before)
+	w.accept(t, own)
+	w.reply("foreign", backend.Stop) // known from now on
+	superseded, release := w.superseded(t.Context(), own, backend.Start)
+	w.accept(t, earlier)
+	w.accept(t, alike)
+	w.reply("foreign", backend.Stop)
+	w.reply("another", backend.Start)
+	w.reply(earlier, backend.Stop) // as another replica's stream tells of it
+	time.Sleep(50 * time.Millisecond)
+	require.False(t, isClosed(superseded))
+	w.accept(t, after)
+	<-superseded
+	release()
+	again, release := w.superseded(t.Context(), own, backend.Start)
+	require.True(t, isClosed(again), "it is superseded already")
+	release()
+
+	own = w.insert(t, backend.Stop)
+	w.accept(t, own)
+	superseded, release = w.superseded(t.Context(), own, backend.Stop)
+	defer release()
+	require.False(t, isClosed(superseded))
+	w.reply("foreign too", backend.Start)
+	<-superseded
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	assert.Len(t, w.waiters, 1)
+}
+
+// A state that is reached is noted, which measures the start, whichever comes first,
+// the status or the record of the acceptance; what a process before this one had
+// accepted is noted with the first status.
+func TestReachedIsNoted(t *testing.T) {
+	w, machine, set := waitingOn(t, func(provider string) time.Duration {
+		assert.Equal(t, "static", provider)
+		return time.Hour
+	})
+	for range 2 {
+		for _, order := range []string{"record first", "status first"} {
+			id := w.insert(t, backend.Start)
+			_, err := machine.Apply(t.Context(), backend.Operation{Action: backend.Start})
+			require.NoError(t, err)
+			if order == "status first" {
+				time.Sleep(100 * time.Millisecond)
+			}
+			w.accept(t, id)
+			require.Eventually(t, func() bool {
+				op, err := w.operations.Find(t.Context(), id)
+				return err == nil && !op.ReachedAt.IsZero()
+			}, 10*time.Second, 5*time.Millisecond, order)
+			assert.Zero(t, w.underWay())
+			_, err = machine.Apply(t.Context(), backend.Operation{Action: backend.Stop})
+			require.NoError(t, err)
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	var text strings.Builder
+	set.WritePrometheus(&text)
+	assert.Contains(t, text.String(), "bus_vm_start_duration_seconds_count 4\n")
+	assert.Contains(t, text.String(), "bus_vm_start_estimate_error_ratio_count 4\n")
+	id := w.insert(t, backend.Start)
+	w.accept(t, id)
+	require.Eventually(t, func() bool { left, known := w.left(); return known && left > 59*time.Minute }, 10*time.Second, time.Millisecond)
+	assert.Greater(t, w.underWay(), 0.)
+	assert.Equal(t, 1., w.isIn("stopped"))
+	assert.Zero(t, w.isIn(otherState))
+}
