@@ -102,6 +102,18 @@ func faults(t testing.TB) map[string]fault {
 			env:    []string{"BUS_VM_TIMEOUT=5s", "BUS_VM_STATUS_MAX_AGE=100ms"},
 			happen: func(s *stack) { s.platform.VM.SetBehaviour(platform.Behaviour{Delay: time.Second}) },
 		},
+		"slow start": {
+			alerts: []string{"BusVMStartSlow"},
+			env:    []string{"BUS_VM_TIMEOUT=10s"},
+			happen: func(s *stack) {
+				for range 5 {
+					ask(t, s.addr, request("POST "+startPath, mint("vm:write"), "Prefer: wait=10"))
+				}
+				harness.Eventually(t, "measured", func() bool { return s.measures(t, "bus_vm_start_duration_seconds_count") >= 3 })
+				time.Sleep(10 * calm) // until it is scraped
+				s.tells(`{"state":"starting"}`)
+			},
+		},
 		"silent billing": {alerts: []string{"BusVMBillingUnanswered"}, happen: func(s *stack) { s.platform.Billing.SetBehaviour(deaf) }},
 		"silent usage":   {alerts: []string{"BusVMRecordsStuck"}, happen: func(s *stack) { s.platform.Usage.SetBehaviour(deaf) }},
 		"refused records": {

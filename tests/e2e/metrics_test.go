@@ -149,7 +149,7 @@ func TestMetrics(t *testing.T) {
 
 	require.False(t, strings.Contains(text, canary))
 	require.False(t, strings.Contains(text, "00000000-0000-4000-8000"))
-	labels := []string{"version", "goversion", "route", "code", "le", "reason", "result", "event", "match", "listener"}
+	labels := []string{"version", "goversion", "route", "code", "le", "reason", "result", "event", "match", "listener", "state"}
 	for _, pair := range labelPair.FindAllStringSubmatch(text, -1) {
 		require.Contains(t, labels, pair[1], pair[0])
 		require.NotContains(t, pair[2], "/", pair[0])
