@@ -71,8 +71,8 @@ func (f *followed) Apply(context.Context, backend.Operation) (backend.Outcome, e
 	return backend.Accepted, nil
 }
 
-// reply is an answer, and how long it took.
-type reply struct {
+// waited is an answer, and how long it took.
+type waited struct {
 	status           int
 	preferred, retry string
 	body             string
@@ -80,7 +80,7 @@ type reply struct {
 }
 
 // waitingAPI serves a followed runtime without sockets, in a bubble of synctest.
-func waitingAPI(t *testing.T, edit func(*routes.Wait)) (f *followed, call func(method, path string, headers ...string) <-chan reply) {
+func waitingAPI(t *testing.T, edit func(*routes.Wait)) (f *followed, call func(method, path string, headers ...string) <-chan waited) {
 	f = &followed{runtime: &runtime{
 		events: &events{}, reach: func(context.Context, backend.Action) error { return nil },
 	}, changed: make(chan struct{})}
@@ -93,8 +93,8 @@ func waitingAPI(t *testing.T, edit func(*routes.Wait)) (f *followed, call func(m
 	app := fiber.New(fiber.Config{DisableStartupMessage: true})
 	routes.Mount(app, routes.Config{Backend: f, Auth: auth, Wait: wait})
 	handler, bearer := app.Handler(), "Bearer "+token(account, "vm:read vm:write")
-	return f, func(method, path string, headers ...string) <-chan reply {
-		got := make(chan reply, 1)
+	return f, func(method, path string, headers ...string) <-chan waited {
+		got := make(chan waited, 1)
 		began := time.Now()
 		go func() {
 			request := fasthttp.AcquireRequest()
@@ -108,7 +108,7 @@ func waitingAPI(t *testing.T, edit func(*routes.Wait)) (f *followed, call func(m
 			ctx.Init(request, nil, nil)
 			handler(&ctx)
 			header := &ctx.Response.Header
-			got <- reply{ctx.Response.StatusCode(), string(header.Peek("Preference-Applied")), string(header.Peek("Retry-After")),
+			got <- waited{ctx.Response.StatusCode(), string(header.Peek("Preference-Applied")), string(header.Peek("Retry-After")),
 				string(ctx.Response.Body()), time.Since(began)}
 		}()
 		synctest.Wait()
@@ -121,23 +121,23 @@ func waitingAPI(t *testing.T, edit func(*routes.Wait)) (f *followed, call func(m
 func TestWritesWait(t *testing.T) {
 	const took = 3 * time.Second // to be accepted
 	done := `{"accepted":true,"action":"start","status":{"state":"ready","provider":"fake"}}`
-	failed := func(state string) reply {
-		return reply{502, "wait=30", "", `{"error":{"type":"runtime_failed","message":"The runtime accepted the start, and has failed since: its state is ` + state + `.","outcome":"accepted"}}`, 0}
+	failed := func(state string) waited {
+		return waited{502, "wait=30", "", `{"error":{"type":"runtime_failed","message":"The runtime accepted the start, and has failed since: its state is ` + state + `.","outcome":"accepted"}}`, 0}
 	}
 	for name, c := range map[string]struct {
 		prefer string
 		states string // one a second from the request on, a letter each
-		want   reply
+		want   waited
 		at     int // second
 	}{
-		"ready":                   {"30", "rsxxSSSr", reply{200, "wait=30", "", done, 0}, 8},
-		"ready at once":           {"30", "ssxxr", reply{200, "wait=30", "", done, 0}, 5},
-		"the time ends":           {"6", "ssxxSSSSr", reply{202, "wait=6", "5", `{"accepted":true,"action":"start"}`, 0}, 6},
-		"accepted after its end":  {"1", "ssxx", reply{202, "wait=1", "5", `{"accepted":true,"action":"start"}`, 0}, 3},
+		"ready":                   {"30", "rsxxSSSr", waited{200, "wait=30", "", done, 0}, 8},
+		"ready at once":           {"30", "ssxxr", waited{200, "wait=30", "", done, 0}, 5},
+		"the time ends":           {"6", "ssxxSSSSr", waited{202, "wait=6", "5", `{"accepted":true,"action":"start"}`, 0}, 6},
+		"accepted after its end":  {"1", "ssxx", waited{202, "wait=1", "5", `{"accepted":true,"action":"start"}`, 0}, 3},
 		"failed after another":    {"30", "ffxxfSf", failed("failed"), 7},
 		"an error after another":  {"30", "ffxxSSe", failed("error"), 7},
 		"failed for ten seconds":  {"30", "ffxxffffffffff", failed("failed"), 14},
-		"failed first, then well": {"30", "ffxxffffSSr", reply{200, "wait=30", "", done, 0}, 11},
+		"failed first, then well": {"30", "ffxxffffSSr", waited{200, "wait=30", "", done, 0}, 11},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -161,7 +161,7 @@ func TestWritesWait(t *testing.T) {
 	}
 }
 
-func withoutRequestID(r reply) reply {
+func withoutRequestID(r waited) waited {
 	var document map[string]map[string]string
 	if json.Unmarshal([]byte(r.body), &document) == nil && document["error"] != nil {
 		e := document["error"]
@@ -185,7 +185,7 @@ func TestStatusWaits(t *testing.T) {
 		another := call("GET", "status", "Prefer", "wait=10", "If-None-Match", known())
 		time.Sleep(200 * time.Millisecond)
 		f.say("starting", `{"percent":2}`)
-		assert.Equal(t, reply{200, "wait=10", "2", body(2), time.Second}, <-another)
+		assert.Equal(t, waited{200, "wait=10", "2", body(2), time.Second}, <-another)
 
 		another = call("GET", "status", "Prefer", "wait=10", "If-None-Match", known())
 		f.say("starting", `{"percent":3}`)
@@ -193,21 +193,21 @@ func TestStatusWaits(t *testing.T) {
 		f.say("starting", `{"percent":2}`)
 		time.Sleep(5 * time.Second)
 		f.say("starting", `{"percent":4}`)
-		assert.Equal(t, reply{200, "wait=10", "2", body(4), 5 * time.Second}, <-another)
+		assert.Equal(t, waited{200, "wait=10", "2", body(4), 5 * time.Second}, <-another)
 
 		another = call("GET", "status", "Prefer", "wait=10", "If-None-Match", known())
 		time.Sleep(200 * time.Millisecond)
 		settled := call("GET", "status", "Prefer", "wait=10")
 		f.say("ready", "")
 		const ready = `{"status":{"state":"ready","provider":"fake"}}`
-		assert.Equal(t, reply{200, "wait=10", "", ready, 200 * time.Millisecond}, <-another)
-		assert.Equal(t, reply{200, "wait=10", "", ready, 0}, <-settled)
+		assert.Equal(t, waited{200, "wait=10", "", ready, 200 * time.Millisecond}, <-another)
+		assert.Equal(t, waited{200, "wait=10", "", ready, 0}, <-settled)
 
-		assert.Equal(t, reply{304, "wait=10", "", "", 10 * time.Second}, <-call("GET", "status", "Prefer", "wait=10", "If-None-Match", known()))
+		assert.Equal(t, waited{304, "wait=10", "", "", 10 * time.Second}, <-call("GET", "status", "Prefer", "wait=10", "If-None-Match", known()))
 		f.say("stopping", "")
 		const stopping = `{"status":{"state":"stopping","provider":"fake"}}`
-		assert.Equal(t, reply{200, "wait=60", "2", stopping, time.Minute}, <-call("GET", "status", "Prefer", "wait=100"))
-		assert.Equal(t, reply{200, "", "2", stopping, 0}, <-call("GET", "status", "Prefer", "wait=soon"))
+		assert.Equal(t, waited{200, "wait=60", "2", stopping, time.Minute}, <-call("GET", "status", "Prefer", "wait=100"))
+		assert.Equal(t, waited{200, "", "2", stopping, 0}, <-call("GET", "status", "Prefer", "wait=soon"))
 	})
 }
 
@@ -224,7 +224,7 @@ func TestWaitsAreCutShort(t *testing.T) {
 		f.say("starting", "")
 		const accepted = `{"accepted":true,"action":"stop"}`
 		got := <-call("POST", "stop", "Prefer", "wait=7200")
-		assert.Equal(t, reply{202, "wait=7200", "5", accepted, time.Hour}, got, "the token is good for an hour")
+		assert.Equal(t, waited{202, "wait=7200", "5", accepted, time.Hour}, got, "the token is good for an hour")
 		f.say("starting", "")
 
 		f, call = waitingAPI(t, func(w *routes.Wait) {
@@ -237,7 +237,7 @@ func TestWaitsAreCutShort(t *testing.T) {
 		write := call("POST", "stop", "Prefer", "wait=50")
 		time.Sleep(time.Second)
 		close(superseded)
-		assert.Equal(t, reply{409, "wait=50", "", `{"error":{"type":"superseded","message":"The runtime accepted the stop, and a start after it.","outcome":"accepted"}}`, time.Second},
+		assert.Equal(t, waited{409, "wait=50", "", `{"error":{"type":"superseded","message":"The runtime accepted the stop, and a start after it.","outcome":"accepted"}}`, time.Second},
 			withoutRequestID(<-write))
 		assert.Equal(t, 2, released)
 
@@ -247,7 +247,7 @@ func TestWaitsAreCutShort(t *testing.T) {
 		f.say("starting", "")
 		time.Sleep(time.Second)
 		close(over)
-		assert.Equal(t, reply{202, "wait=50", "5", accepted, time.Second}, <-write)
+		assert.Equal(t, waited{202, "wait=50", "5", accepted, time.Second}, <-write)
 		assert.Equal(t, 200, (<-status).status)
 	})
 }

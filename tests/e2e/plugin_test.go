@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -39,7 +38,6 @@ func TestPlugin(t *testing.T) {
 		claims := hostile.GoodClaims(time.Now()).Set("aud", fmt.Sprintf("%q", audience)).Set("scope", fmt.Sprintf("%q", scope))
 		return hostile.Sign(secret, hostile.DefaultHeader, claims.String())
 	}
-	plain := func(reply string) string { return strings.Replace(reply, retryIn5+"\n", "", 1) } // without routes.Config.Wait
 	const prefix, own = "/machines", "plugin.example"
 	both, read := token(secret, own, "vm:read vm:write"), token(secret, own, "vm:read")
 	for _, c := range []struct{ name, raw, want string }{
