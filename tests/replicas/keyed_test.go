@@ -108,8 +108,8 @@ func TestKeysWhileGatewaysAreKilled(t *testing.T) {
 		again := r.make(&call{gateway: r.gateways[i%replicas], action: in.action, account: in.account, key: in.key, requestID: uuid.NewString()})
 		assert.True(t, again.replayed(), again)
 		if told.outcome() != "unknown" { // which may have been corrected since
-			assert.Equal(t, told.status, again.status, "%v\n%v", told, again)
-			assert.Equal(t, told.outcome(), again.outcome(), "%v\n%v", told, again)
+			assert.Equal(t, told.accepted(), again.accepted(), "%v\n%v", told, again)
+			assert.True(t, told.accepted() || told.outcome() == again.outcome(), "%v\n%v", told, again)
 		}
 		var outcome string
 		require.NoError(t, r.db.QueryRow(`select outcome from operations where id = (select operation from keys where name = $1)`, in.key).Scan(&outcome))

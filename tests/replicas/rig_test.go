@@ -223,8 +223,10 @@ func (c *call) outcome() string {
 	return outcome
 }
 
-// accepted: the runtime took the operation on.
-func (c *call) accepted() bool { return c.status == http.StatusAccepted || c.status == http.StatusOK }
+// accepted: the runtime took the operation on, whatever came of a wait after that.
+func (c *call) accepted() bool {
+	return c.status == http.StatusAccepted || c.status == http.StatusOK || c.outcome() == "accepted"
+}
 
 // replayed: it is the answer of an earlier call with the same key.
 func (c *call) replayed() bool { return c.header.Get("Idempotency-Replayed") != "" }
