@@ -5,6 +5,7 @@ package server
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ func TestReadsAllocateNothing(t *testing.T) {
 	for name, c := range map[string]struct{ request, status string }{
 		"live":       {getLive, "200"},
 		"remembered": {statusRequest(good), "200"},
+		"unchanged":  {strings.Replace(statusRequest(good), "\r\n\r\n", "\r\nIf-None-Match: \"x\", W/*, *\r\nIf-None-Match: *\r\n\r\n", 1), "304"},
 		"no token":   {statusRequest(""), "401"},
 		"forged":     {statusRequest(hostile.Sign("another secret of thirty-two bytes", hostile.DefaultHeader, claims.String())), "401"},
 		"no scope":   {statusRequest(hostile.Sign(secret, hostile.DefaultHeader, claims.Set("scope", `"vm:write"`).String())), "403"},

@@ -71,7 +71,10 @@ func prepare(tb testing.TB, edit func(*running), mount func(fiber.Router)) *runn
 		if mount != nil {
 			mount(router)
 		}
-		routes.Mount(router, routes.Config{Backend: static, Auth: auth, Logger: logger, Ready: func() error { return r.Ready() }})
+		routes.Mount(router, routes.Config{
+			Backend: static, Auth: auth, Logger: logger, Ready: func() error { return r.Ready() },
+			Wait: &routes.Wait{Runtime: static, Max: time.Minute, Waiters: 16},
+		})
 	})
 	if edit != nil {
 		edit(r)
