@@ -43,8 +43,6 @@ const (
 	unknownLeft = 5 * time.Second
 )
 
-var preferenceApplied = "Preference-Applied"
-
 // waits is Wait with the places of those who wait.
 type waits struct {
 	Wait
@@ -80,7 +78,7 @@ func (w *waits) place(c *fiber.Ctx, seconds int, wait func()) bool {
 }
 
 func applied(c *fiber.Ctx, seconds int) {
-	c.Context().Response.Header.Set(preferenceApplied, "wait="+strconv.Itoa(seconds))
+	c.Context().Response.Header.Set("Preference-Applied", "wait="+strconv.Itoa(seconds))
 }
 
 // follow has enough look at each status until it returns true; false says that the
@@ -121,7 +119,7 @@ func (w *waits) status(c *fiber.Ctx, first *backend.Seen) (*backend.Seen, error)
 	if !ok {
 		return first, nil
 	}
-	known := c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch)
+	known := c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch) // until the next PeekAll
 	calm := time.Now().Add(detailsEvery)
 	enough := func(seen *backend.Seen) bool {
 		switch {

@@ -65,8 +65,8 @@ type waiter struct {
 	action     backend.Action
 	since      time.Time        // by the clock of this process
 	operation  *store.Operation // nil until it is read
-	superseded chan struct{}
-	supersede  func()
+	superseded <-chan struct{}
+	supersede  func() // closes superseded
 }
 
 func newWaiting(set *metrics.Set) *waiting {
@@ -189,8 +189,8 @@ func (w *waiter) overtakenBy(op store.Operation) {
 
 // superseded is routes.Wait.Superseded.
 func (w *waiting) superseded(ctx context.Context, id string, action backend.Action) (superseded <-chan struct{}, release func()) {
-	one := &waiter{action: action, since: time.Now(), superseded: make(chan struct{})}
-	one.supersede = sync.OnceFunc(func() { close(one.superseded) })
+	over, supersede := context.WithCancel(context.Background())
+	one := &waiter{action: action, since: time.Now(), superseded: over.Done(), supersede: supersede}
 	w.mu.Lock()
 	w.waiters[one] = struct{}{}
 	w.mu.Unlock()
@@ -205,6 +205,7 @@ func (w *waiting) superseded(ctx context.Context, id string, action backend.Acti
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		delete(w.waiters, one)
+		supersede()
 	}
 }
 
