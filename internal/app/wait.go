@@ -38,8 +38,7 @@ var errorBuckets = []float64{.05, .1, .2, .3, .5, .75, 1, 2, 5}
 type waiting struct {
 	operations *store.Store
 	runtime    backend.Follower
-	estimate   func(provider string) time.Duration // how long a start takes, 0 if that is not known; nil for never
-	answered   *otter.Cache[string, struct{}]      // replies to others, by correlation id
+	answered   *otter.Cache[string, struct{}] // replies to others, by correlation id
 	replies    chan foreignReply
 	took, miss *metrics.PrometheusHistogram
 
@@ -138,7 +137,7 @@ func (w *waiting) changed(c store.Change) {
 	case c.Action == backend.Stop:
 		w.began = time.Time{}
 	case w.began.IsZero():
-		w.began = time.Now()
+		w.began, w.usual = time.Now(), w.operations.Estimate("").P50
 	}
 	for each := range w.waiters {
 		each.overtakenBy(c.Operation)
@@ -162,21 +161,6 @@ func (w *waiting) left() (left time.Duration, known bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.usual - time.Since(w.began), w.usual > 0 && !w.began.IsZero()
-}
-
-// expect asks how long the start takes that may be under way.
-func (w *waiting) expect() {
-	if w.estimate == nil {
-		return
-	}
-	provider := ""
-	if seen, _ := w.runtime.Latest(); seen != nil {
-		provider = seen.Provider
-	}
-	usual := w.estimate(provider)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.usual = usual
 }
 
 // overtakenBy ends the wait if op leads elsewhere, was requested later, and accepted
@@ -229,7 +213,6 @@ func (w *waiting) reply(id string, action backend.Action) {
 // run notes the target states that are reached, which frees the start slot, and looks
 // up whose operations the replies to others are, until ctx ends.
 func (w *waiting) run(ctx context.Context) error {
-	w.expect()
 	for {
 		seen, changed := w.runtime.Latest()
 		w.note(ctx, seen)
@@ -238,7 +221,6 @@ func (w *waiting) run(ctx context.Context) error {
 			return nil
 		case <-changed:
 		case <-w.accepted:
-			w.expect()
 		case reply := <-w.replies:
 			w.supersede(ctx, reply)
 		}

@@ -34,14 +34,14 @@ func unchanged(document, headers string) string {
 
 // arrived is the reply to a write whose caller waited for its state.
 func arrived(action, status string, seconds int) string {
-	return jsonReply("200 OK", waitedFor(seconds), `{"accepted":true,"action":"`+action+`",`+status[1:])
+	return jsonReply("200 OK", located+"\n"+waitedFor(seconds), `{"accepted":true,"action":"`+action+`",`+status[1:])
 }
 
 func waitedFor(seconds int) string { return "Preference-Applied: wait=" + strconv.Itoa(seconds) }
 
 // acceptedBut is a failure of a write that the runtime has taken on.
 func acceptedBut(status, kind, message string, seconds int) string {
-	return strings.Replace(refusal(status, kind, message, waitedFor(seconds)), `","request_id"`, `","outcome":"accepted","request_id"`, 1)
+	return strings.Replace(refusal(status, kind, message, located+"\n"+waitedFor(seconds)), `","request_id"`, `","outcome":"accepted","request_id"`, 1)
 }
 
 // later asks in the background.
@@ -126,7 +126,7 @@ func TestPreferredWaits(t *testing.T) {
 			continue
 		}
 		require.Equal(t, unchanged(moving, headers), ask(t, g.addr, request("GET "+statusPath, both, "If-None-Match: *", "Prefer: "+c.prefer)))
-		require.Equal(t, jsonReply("202 Accepted", headers, stopped), ask(t, g.addr, request("POST "+stopPath, both, "Prefer: "+c.prefer)), c.prefer)
+		require.Equal(t, jsonReply("202 Accepted", located+"\n"+headers, stopped), ask(t, g.addr, request("POST "+stopPath, both, "Prefer: "+c.prefer)), c.prefer)
 	}
 }
 
@@ -188,7 +188,7 @@ func TestWaitsEnd(t *testing.T) {
 	g := serve(t, nil, "--static-transition", "1h", "--static-state", "x")
 	brief := mintWith(fmt.Sprintf(`"exp":%d`, time.Now().Add(2*time.Second).Unix()))
 	began := time.Now()
-	require.Equal(t, jsonReply("202 Accepted", retryIn5+"\n"+waitedFor(50), started), ask(t, g.addr, request("POST "+startPath, brief, "Prefer: wait=60")))
+	require.Equal(t, jsonReply("202 Accepted", located+"\n"+retryIn5+"\n"+waitedFor(50), started), ask(t, g.addr, request("POST "+startPath, brief, "Prefer: wait=60")))
 	require.InDelta(t, 1.5, time.Since(began).Seconds(), 1.2)
 
 	token := mint("vm:read vm:write")
@@ -201,7 +201,7 @@ func TestWaitsEnd(t *testing.T) {
 	began = time.Now()
 	g.signal(t, syscall.SIGTERM)
 	moving := retryIn5 + "\n" + waitedFor(20)
-	conns[0].expect(t, "POST", closing(jsonReply("202 Accepted", moving, started)))
+	conns[0].expect(t, "POST", closing(jsonReply("202 Accepted", located+"\n"+moving, started)))
 	conns[1].expect(t, "GET", closing(showing(state("starting"), moving)))
 	got, err := conns[2].reply("GET")
 	require.NoError(t, err)
@@ -348,8 +348,31 @@ func TestWaitThroughNginx(t *testing.T) {
 	conf := strings.Replace(shipped(t, "nginx/bus-vm.conf"), "proxy_read_timeout 75s;", "proxy_read_timeout 3s;", 1)
 	nginx := harness.Nginx(t, conf, g.addr)
 	token := mint("vm:read vm:write")
-	require.Equal(t, jsonReply("202 Accepted", retryIn5+"\n"+waitedFor(2), stopped), carried(ask(t, nginx, request("POST "+stopPath, token, "Prefer: wait=50"))))
+	require.Equal(t, jsonReply("202 Accepted", located+"\n"+retryIn5+"\n"+waitedFor(2), stopped), carried(ask(t, nginx, request("POST "+stopPath, token, "Prefer: wait=50"))))
 	got := replyTo(t, nginx, request("GET "+statusPath, token, "Prefer: wait=50", "If-None-Match: W/"+tagOf(state("stopping"))))
 	assert.Equal(t, http.StatusNotModified, got.Status)
 	assert.Equal(t, "wait=2", got.Header.Get("Preference-Applied"))
+}
+
+// Retry-After is what is left of the time that the last starts took.
+func TestRetryAfterByEstimate(t *testing.T) {
+	t.Parallel()
+	g := serve(t, nil, "--static-state", "stopped", "--static-transition", "1200ms")
+	token := mint("vm:read vm:write")
+	retry := func(line string, prefer ...string) string {
+		return replyTo(t, g.addr, request(line, token, prefer...)).Header.Get("Retry-After")
+	}
+	harness.Eventually(t, "an estimate", func() bool {
+		require.Equal(t, "", retry("POST "+startPath, "Prefer: wait=20"), "it is there")
+		require.Equal(t, "5", retry("POST "+stopPath), "starts say nothing of stops")
+		require.Equal(t, "", retry("GET "+statusPath, "Prefer: wait=20"))
+		got := retry("POST " + startPath)
+		if got == "5" {
+			retry("POST "+stopPath, "Prefer: wait=20")
+		}
+		return got == "2"
+	})
+	require.Equal(t, "2", retry("GET "+statusPath))
+	time.Sleep(time.Second)
+	require.Equal(t, "1", retry("GET "+statusPath))
 }
