@@ -47,7 +47,7 @@ func acceptedBut(status, kind, message string, seconds int) string {
 // later asks in the background.
 func later(t testing.TB, addr, raw string) <-chan string {
 	got := make(chan string, 1)
-	go func() { got <- ask(t, addr, raw) }()
+	go func() { defer close(got); got <- ask(t, addr, raw) }() // closed, too, when it fails
 	return got
 }
 
