@@ -80,6 +80,11 @@ func receiptOf(r lifecycle.Receipt, expected lifecycle.Estimate) receipt {
 	return shown
 }
 
+// RenderOperation returns an operation as its caller reads it, as JSON in one line.
+func RenderOperation(r lifecycle.Receipt, expected lifecycle.Estimate) ([]byte, error) {
+	return json.Marshal(receiptOf(r, expected))
+}
+
 // operation answers with one operation of the caller.
 func operation(config Config) fiber.Handler {
 	return func(c *fiber.Ctx) error {

@@ -25,6 +25,7 @@ const (
 	StopPath       = "/api/v1/vm/stop"
 	OperationsPath = "/api/v1/vm/operations"
 	OperationPath  = OperationsPath + "/:id"
+	EventsPath     = "/api/v1/vm/events"
 	OpenAPIPath    = "/api/v1/vm/openapi.json"
 	ReadyPath      = "/readyz"
 	LivePath       = "/livez"
@@ -51,6 +52,8 @@ type Config struct {
 	// Wait lets callers wait and read conditionally: Prefer, ETag, If-None-Match and
 	// Retry-After of what moves; nil leaves these out.
 	Wait *Wait
+	// Events lets callers follow what changes; nil leaves that path out.
+	Events *Events
 	// Timeout bounds each step of a write that waits for another service, the
 	// entitlement and the operation; default 30 s.
 	Timeout time.Duration
@@ -124,6 +127,9 @@ func Mount(router fiber.Router, config Config) {
 		router.Get(OperationsPath, edge("operations", auth, either, operations(config))...)
 		router.Get(OperationPath, edge("operation", auth, either, operation(config))...)
 	}
+	if config.Events != nil {
+		router.Get(EventsPath, edge("events", auth, middleware.RequireScope(middleware.ScopeRead), events(*config.Events))...)
+	}
 	router.Get(OpenAPIPath, edge("openapi", always(OpenAPI))...)
 	router.Get(ReadyPath, edge("readyz", ready(config))...)
 	router.Get(LivePath, edge("livez", always(okDocument))...)
@@ -131,7 +137,7 @@ func Mount(router fiber.Router, config Config) {
 	// Whatever other method reaches these paths is refused with Allow.
 	refused := edge("refused")
 	for path := range allowed {
-		if strings.HasPrefix(path, OperationsPath) && config.Operations == nil {
+		if strings.HasPrefix(path, OperationsPath) && config.Operations == nil || path == EventsPath && config.Events == nil {
 			continue
 		}
 		refusal := Refusal(path)
@@ -146,6 +152,7 @@ var allowed = map[string]string{
 	StopPath:       "POST",
 	OperationsPath: "GET, HEAD",
 	OperationPath:  "GET, HEAD",
+	EventsPath:     "GET, HEAD",
 	OpenAPIPath:    "GET, HEAD",
 	ReadyPath:      "GET, HEAD",
 	LivePath:       "GET, HEAD",

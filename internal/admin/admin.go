@@ -22,6 +22,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/busdk/bus-api-provider-vm/internal/feed"
 	"github.com/busdk/bus-api-provider-vm/internal/version"
 )
 
@@ -41,6 +42,8 @@ type Config struct {
 	Checks  []Check
 	// Endpoints are by method and path, such as `GET /debug/store`.
 	Endpoints map[string]Endpoint
+	// Feed tells what changes; nil for nothing.
+	Feed *feed.Feed
 	// Pprof turns /debug/pprof/ on. Profiles show the inside of the process.
 	Pprof bool
 	// Logger gets what net/http has to say.
@@ -104,6 +107,9 @@ func (c Config) handler() http.Handler {
 	for pattern, endpoint := range c.Endpoints {
 		mux.Handle(pattern, http.NewCrossOriginProtection().Handler(endpoint))
 	}
+	if c.Feed != nil {
+		mux.HandleFunc("GET /debug/events", c.events)
+	}
 	if c.Pprof {
 		mux.Handle("/debug/pprof/", http.DefaultServeMux)
 	}
@@ -129,6 +135,33 @@ func (c Config) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	begin(w, "text/plain; charset=utf-8", status)
 	_, _ = io.WriteString(w, lines)
+}
+
+// streamWriteTimeout bounds sending what is there of a stream.
+const streamWriteTimeout = 15 * time.Second
+
+// events tells of the status and of the operations of all accounts, as the stream of
+// the API does of a caller's own.
+func (c Config) events(w http.ResponseWriter, r *http.Request) {
+	stream, err := c.Feed.Subscribe(r.Context(), feed.Reader{All: true}, r.Header.Get("Last-Event-ID"))
+	if err != nil {
+		answer(w, http.StatusServiceUnavailable, map[string]string{"error": err.Error()})
+		return
+	}
+	defer stream.Close()
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Time{}) // that of the request would end it
+	w.Header().Set("Connection", "close")    // with its deadlines
+	begin(w, "text/event-stream", http.StatusOK)
+	for buffer := make([]byte, 4<<10); err == nil; {
+		var n int
+		if n, err = stream.Read(buffer); err == nil {
+			_ = control.SetWriteDeadline(time.Now().Add(streamWriteTimeout)) // else writing fails
+			_, err = w.Write(buffer[:n])
+			err = errors.Join(err, control.Flush())
+		}
+	}
+	_ = control.SetWriteDeadline(time.Now().Add(streamWriteTimeout)) // for the end
 }
 
 func (e Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {

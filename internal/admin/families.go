@@ -42,6 +42,8 @@ func Families() []Family {
 		{"bus_vm_start_under_way_seconds", gauge, "Time since a start was accepted that has not led to ready; 0 for none, and after an hour."},
 		{"bus_vm_start_estimate_error_ratio", histogram, "How far the estimate of a start was off, as a share of the time it took."},
 		{"bus_vm_waits_open", gauge, "Requests that wait because their callers prefer to (Prefer: wait)."},
+		{"bus_vm_streams_open", gauge, "Event streams that are open, of callers and operators."},
+		{"bus_vm_streams_cut_off_total", counter, "Event streams that were cut off because their reader was too far behind."},
 
 		{"bus_vm_events_stream_up", gauge, "Whether a reply stream is connected, by event."},
 		{"bus_vm_events_stream_reconnects_total", counter, "Times a lost reply stream was opened again, by event."},

@@ -27,10 +27,12 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/cli"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
+	"github.com/busdk/bus-api-provider-vm/internal/feed"
 	"github.com/busdk/bus-api-provider-vm/internal/jwks"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
+	"github.com/busdk/bus-api-provider-vm/internal/store"
 	"github.com/busdk/bus-api-provider-vm/internal/version"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -184,7 +186,11 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 		entitlement = billing.NewChecker(client)
 	}
 	waiting := newWaiting(a.metrics)
-	operations, err := a.openStore(ctx, client, waiting.changed)
+	var streams *feed.Feed // nothing changes before it is there
+	operations, err := a.openStore(ctx, client, func(c store.Change) {
+		waiting.changed(c)
+		streams.Publish(shown(waiting.operations, c.Operation))
+	})
 	if err != nil {
 		return err
 	}
@@ -210,6 +216,8 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 	// 5. The API and its listener; sockets that systemd opened win over the settings.
 	noWaits, endWaits := context.WithCancel(context.Background())
 	defer endWaits()
+	streams = feed.New(feed.Config{Runtime: machine, Recent: recent(operations), Over: noWaits.Done(), Metrics: a.metrics})
+	a.add(streams.Run)
 	api := server.New(server.Config{Server: c.Server, Shutdown: c.Shutdown, Draining: endWaits, Logger: a.logger, Metrics: a.metrics}, func(router fiber.Router) {
 		routes.Mount(router, routes.Config{
 			Backend: machine, Auth: a.auth, Entitlement: entitlement, Operations: operations,
@@ -218,6 +226,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 				Runtime: machine, Superseded: waiting.superseded, Estimate: waiting.left,
 				Max: c.Wait.Max, Waiters: c.Wait.Waiters, Over: noWaits.Done(),
 			},
+			Events:         &routes.Events{Feed: streams, Streams: c.Wait.Streams},
 			WritesInFlight: c.Limits.WritesInFlight, WritesPerSecond: c.Limits.WritesPerSecond,
 			Logger: a.logger, Metrics: a.metrics,
 		})
@@ -244,7 +253,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 
 	// 6. The listener for operators, which shows all of the above.
 	if adminListener != nil {
-		operators := admin.Config{Metrics: a.metrics, Pprof: c.Admin.Pprof, Logger: a.logger, Checks: a.checks, Endpoints: endpoints(operations, a.logger)}
+		operators := admin.Config{Metrics: a.metrics, Feed: streams, Pprof: c.Admin.Pprof, Logger: a.logger, Checks: a.checks, Endpoints: endpoints(operations, a.logger)}
 		a.add(func(ctx context.Context) error { return admin.Serve(ctx, adminListener, operators) })
 	}
 

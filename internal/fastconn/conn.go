@@ -168,6 +168,21 @@ func (c *Conn) IsHead() bool { return c.head }
 // Fault is what is wrong with its framing, one of the errors above, or nil.
 func (c *Conn) Fault() error { return c.fault }
 
+// Gone reports that the peer has closed the connection, or will send nothing more on
+// it. It is for the middle of a reply after which the connection is closed: what the
+// peer has sent is dropped.
+func (c *Conn) Gone() bool {
+	var dropped [512]byte
+	if c.Conn.SetReadDeadline(time.Now().Add(goneWait)) != nil {
+		return true
+	}
+	_, err := c.Conn.Read(dropped[:])
+	return err != nil && !os.IsTimeout(err)
+}
+
+// goneWait is for reading what is there already.
+const goneWait = time.Millisecond
+
 // LingerOnClose makes Close wait for the peer to finish sending.
 func (c *Conn) LingerOnClose() { c.linger.Store(true) }
 

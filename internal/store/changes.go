@@ -132,5 +132,8 @@ func (s *Store) observe(ctx context.Context) {
 	}
 }
 
+// Told is op with its usage records, and a number that grows with each change.
+func (op *Operation) Told() (r lifecycle.Receipt, stage int) { return op.receipt(), op.stage() }
+
 // Later reports whether op was requested after other, by the order of the store.
 func (op *Operation) Later(other Operation) bool { return op.sequence > other.sequence }

@@ -31,6 +31,24 @@ func (s *Store) List(ctx context.Context, account string, limit int) ([]Operatio
 	return s.list(ctx, `where account = $1 and action <> '' order by seq desc limit $2`, account, limit)
 }
 
+// changedAt is when an operation was last written, as operations_changed has it.
+const changedAt = `(case when reached_at > 0 then reached_at when ended_at > 0 then ended_at else requested_at end)`
+
+// Recent returns the operations of an account that were last requested, ended or
+// reached within ago, at most limit, the latest change first.
+func (s *Store) Recent(ctx context.Context, account string, ago time.Duration, limit int) ([]Operation, error) {
+	return s.list(ctx, s.recent(), account, ago.Microseconds(), limit)
+}
+
+func (s *Store) recent() string {
+	return `where account = $1 and ` + changedAt + ` > ` + s.now() + ` - $2 and action <> '' order by ` + changedAt + ` desc limit $3`
+}
+
+// Latest returns the operations that were requested last, newest first.
+func (s *Store) Latest(ctx context.Context, limit int) ([]Operation, error) {
+	return s.list(ctx, `where action <> '' order by seq desc limit $1`, limit)
+}
+
 // WantsHistory reports whether a reply that was missed could change an operation:
 // one is open, or unknown and young enough to be corrected; also when the store
 // cannot tell.

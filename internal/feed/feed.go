@@ -1,0 +1,248 @@
+// Package feed tells readers what changes, as text/event-stream: the status of the
+// runtime and operations. Each event is rendered once, for all of them, and kept for
+// a while for those who come back.
+package feed
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/google/uuid"
+
+	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
+)
+
+const (
+	// keptEvents and keptBytes bound the events that are kept, oldest first.
+	keptEvents, keptBytes = 1024, 1 << 20
+	// detailsEvery is how often a status that differs in its details alone is told.
+	detailsEvery = time.Second
+	// statusWait bounds how long a new reader waits for the present status; without it
+	// the next one is told.
+	statusWait = 2 * time.Second
+)
+
+// Runtime is what has the status, see backend.Follower.
+type Runtime interface {
+	See(ctx context.Context) (*snapshot.Seen, error)
+	Latest() (seen *snapshot.Seen, changed <-chan struct{})
+	Follow() (release func())
+}
+
+// Operation is an operation as it is now.
+type Operation struct {
+	ID, Account string
+	// Stage grows with each change of the operation.
+	Stage int
+	// Document is JSON in one line, for its account and for operators.
+	Document []byte
+}
+
+// Config configures a Feed. All of it is required.
+type Config struct {
+	Runtime Runtime
+	// Recent returns the operations of r that its reader must know after a gap, those
+	// that changed first first.
+	Recent func(ctx context.Context, r Reader) ([]Operation, error)
+	// Over is closed when all streams end.
+	Over <-chan struct{}
+	// Metrics gets bus_vm_streams_….
+	Metrics *metrics.Set
+}
+
+// Feed has the events of one process.
+type Feed struct {
+	config Config
+	boot   string // begins each id
+	cutOff *metrics.Counter
+
+	mu      sync.Mutex
+	last    uint64 // number of the latest event
+	kept    []*event
+	size    int            // of kept, in bytes
+	seen    *snapshot.Seen // whose status was told last
+	toldAt  time.Time      // when it was
+	streams map[*Stream]struct{}
+	release func() // of Runtime.Follow, which is on while there are streams
+}
+
+// event is shared by its readers. Only an operation has an ID.
+type event struct {
+	Operation
+	number uint64
+	text   []byte
+}
+
+// New returns a Feed, which tells of the status while it runs.
+func New(config Config) *Feed {
+	f := &Feed{
+		config: config, boot: uuid.NewString()[:8], streams: map[*Stream]struct{}{},
+		cutOff: config.Metrics.NewCounter("bus_vm_streams_cut_off_total"),
+	}
+	config.Metrics.NewGauge("bus_vm_streams_open", func() float64 {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return float64(len(f.streams))
+	})
+	return f
+}
+
+// Run tells of each change of the status that is seen until ctx ends. It has the
+// status asked for only while there are streams.
+func (f *Feed) Run(ctx context.Context) error {
+	for {
+		_, changed := f.config.Runtime.Latest()
+		f.mu.Lock()
+		_, held := f.observe()
+		f.mu.Unlock()
+		var again <-chan time.Time
+		if held > 0 {
+			again = time.After(held)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-again:
+		}
+	}
+}
+
+// observe tells of the status if it is another one, and whether it is known now. Held
+// is how long other details are held back yet. The caller holds mu.
+func (f *Feed) observe() (known bool, held time.Duration) {
+	seen, _ := f.config.Runtime.Latest()
+	if seen == nil {
+		return false, 0
+	}
+	if f.seen == nil || !bytes.Equal(seen.ETag, f.seen.ETag) {
+		if held = detailsEvery - time.Since(f.toldAt); f.seen == nil || seen.State != f.seen.State || held <= 0 {
+			f.seen, f.toldAt, held = seen, time.Now(), 0
+			f.publish(&event{text: status(seen)})
+		}
+	}
+	for s := range f.streams {
+		if s.wanting {
+			s.wanting = false
+			s.push(&event{number: f.last, text: f.identified(f.last, status(f.seen))})
+		}
+	}
+	return true, held
+}
+
+// Publish tells of an operation that has changed. It returns at once.
+func (f *Feed) Publish(op Operation) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.publish(&event{Operation: op, text: op.text()})
+}
+
+// publish holds mu.
+func (f *Feed) publish(e *event) {
+	f.last++
+	e.number, e.text = f.last, f.identified(f.last, e.text)
+	f.kept = append(f.kept, e)
+	f.size += len(e.text)
+	for len(f.kept) > keptEvents || f.size > keptBytes {
+		f.size -= len(f.kept[0].text)
+		f.kept = f.kept[1:]
+	}
+	for s := range f.streams {
+		if s.wants(e) {
+			s.wanting = s.wanting && e.ID != ""
+			s.push(e)
+		}
+	}
+}
+
+// after returns the events after the one with that id; false where it is of another
+// boot, or too old. The caller holds mu.
+func (f *Feed) after(id string) (events []*event, ok bool) {
+	boot, number, _ := strings.Cut(id, ".")
+	n, err := strconv.ParseUint(number, 10, 64)
+	first := f.last + 1 - uint64(len(f.kept))
+	if err != nil || boot != f.boot || n == 0 || n > f.last || n+1 < first {
+		return nil, false
+	}
+	return f.kept[n+1-first:], true
+}
+
+// identified puts an id in front of an event. Number 0 is of none, and too old: a
+// reader who is cut off after it is told all again.
+func (f *Feed) identified(number uint64, text []byte) []byte {
+	return append(fmt.Appendf(nil, "id: %s.%d\n", f.boot, number), text...)
+}
+
+func status(seen *snapshot.Seen) []byte {
+	object := seen.Document[len(`{"status":`) : len(seen.Document)-len(`}`)]
+	return fmt.Appendf(nil, "event: status\ndata: %s\n\n", object)
+}
+
+func (op Operation) text() []byte {
+	return fmt.Appendf(nil, "event: operation\ndata: %s\n\n", op.Document)
+}
+
+// Subscribe begins a stream for r after the event with the id after: with what came
+// since, where that is known, else with a reset, the present status and what Recent
+// returns; without an id, with the present status. Errors are those of Recent. Close
+// must follow.
+func (f *Feed) Subscribe(ctx context.Context, r Reader, after string) (*Stream, error) {
+	look, cancel := context.WithTimeout(ctx, statusWait)
+	_, unseen := f.config.Runtime.See(look)
+	cancel()
+
+	s := &Stream{
+		Reader: r, feed: f, ctx: ctx, wake: make(chan struct{}, 1),
+		timer: time.NewTimer(heartbeat), beat: time.Now().Add(heartbeat),
+		rest: fmt.Appendf(nil, "retry: %d\n\n", (retryMin + rand.N(retryMax-retryMin)).Milliseconds()),
+	}
+	f.mu.Lock()
+	known, _ := f.observe()
+	known = known && unseen == nil
+	s.from = f.last
+	events, resumed := f.after(after)
+	for _, e := range events {
+		if s.wants(e) {
+			s.pending = append(s.pending, e)
+		}
+	}
+	s.wanting = !resumed && !known
+	if len(f.streams) == 0 {
+		f.release = f.config.Runtime.Follow()
+	}
+	f.streams[s] = struct{}{}
+	seen := f.seen
+	f.mu.Unlock()
+
+	var truth [][]byte
+	if known && !resumed {
+		truth = append(truth, status(seen))
+	}
+	if after != "" && !resumed {
+		recent, err := f.config.Recent(ctx, r)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		s.rest = append(s.rest, f.identified(0, []byte("event: reset\ndata: {}\n\n"))...)
+		for _, op := range recent {
+			truth = append(truth, op.text())
+		}
+		s.forget(recent)
+	}
+	for i, text := range truth {
+		number := uint64(0)
+		if known && i == len(truth)-1 {
+			number = s.from
+		}
+		s.rest = append(s.rest, f.identified(number, text)...)
+	}
+	return s, nil
+}

@@ -1,0 +1,186 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"time"
+)
+
+const (
+	// heartbeat is how often a comment is sent.
+	heartbeat = 15 * time.Second
+	// behind is how many bytes a reader may leave unread before it is cut off.
+	behind = 256 << 10
+	// retryMin and retryMax are when a reader who lost its stream comes back.
+	retryMin, retryMax = 2 * time.Second, 5 * time.Second
+)
+
+var (
+	errBehind = errors.New("the reader of an event stream is too far behind")
+	errGone   = errors.New("the reader of an event stream has gone")
+)
+
+// Reader is who reads a stream.
+type Reader struct {
+	// Account is whose operations are told; with All those of every account are.
+	Account string
+	All     bool
+	// Expires is when the stream ends by itself; zero for never.
+	Expires time.Time
+	// Gone is asked at each heartbeat whether the reader has gone; nil where writing to
+	// it says so.
+	Gone func() bool
+}
+
+// Stream is what one reader is sent. It is for one goroutine.
+type Stream struct {
+	Reader
+	feed  *Feed
+	ctx   context.Context
+	timer *time.Timer
+	beat  time.Time // of the next comment
+	from  uint64    // the event that was the latest at the beginning
+	rest  []byte    // is sent first
+	ended bool      // nothing follows rest
+
+	// Of feed.mu.
+	pending []*event
+	unread  int  // their bytes, but for those up to from
+	cut     bool // for being behind
+	wanting bool // for a status, which was not known at the beginning
+
+	wake chan struct{} // one slot: there is something pending
+}
+
+func (s *Stream) wants(e *event) bool { return e.ID == "" || s.All || e.Account == s.Account }
+
+// push holds feed.mu.
+func (s *Stream) push(e *event) {
+	if s.cut {
+		return
+	}
+	s.pending = append(s.pending, e)
+	if s.count(e, 1); s.unread > behind {
+		s.pending, s.cut = nil, true
+		s.feed.cutOff.Inc()
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// count notes that e is pending, or is not any more. It holds feed.mu.
+func (s *Stream) count(e *event, change int) {
+	if e.number > s.from {
+		s.unread += change * len(e.text)
+	}
+}
+
+// forget drops what is pending and older than what recent says.
+func (s *Stream) forget(recent []Operation) {
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	s.pending = slices.DeleteFunc(s.pending, func(e *event) bool {
+		known := slices.ContainsFunc(recent, func(op Operation) bool { return op.ID == e.ID && op.Stage >= e.Stage })
+		if known {
+			s.count(e, -1)
+		}
+		return known
+	})
+}
+
+// Read is that of io.Reader. It waits until there is something to be sent, which is
+// at the next heartbeat at the latest. It ends with io.EOF after an event that says
+// why, and with another error where the reader is to be cut off.
+func (s *Stream) Read(p []byte) (n int, err error) {
+	for len(s.rest) == 0 {
+		if s.ended {
+			return 0, io.EOF
+		}
+		if s.rest, err = s.next(); err != nil {
+			return 0, err
+		}
+	}
+	n = copy(p, s.rest)
+	s.rest = s.rest[n:]
+	return n, nil
+}
+
+// next waits for what is sent next, nil for nothing yet.
+func (s *Stream) next() ([]byte, error) {
+	now := time.Now()
+	until := s.beat.Sub(now)
+	if !s.Expires.IsZero() {
+		left := s.Expires.Sub(now) // by the wall clock
+		if left <= 0 {
+			return s.end("expired"), nil
+		}
+		until = min(until, left)
+	}
+	select {
+	case <-s.feed.config.Over:
+		return s.end("draining"), nil
+	case <-s.ctx.Done():
+		return nil, s.ctx.Err()
+	default:
+	}
+	if !now.Before(s.beat) {
+		s.beat = now.Add(heartbeat)
+		if s.Gone != nil && s.Gone() {
+			return nil, errGone
+		}
+		return []byte(":\n\n"), nil
+	}
+	if e, err := s.take(); e != nil || err != nil {
+		return e, err
+	}
+	s.timer.Reset(until)
+	select {
+	case <-s.wake:
+	case <-s.timer.C:
+	case <-s.feed.config.Over:
+	case <-s.ctx.Done():
+	}
+	return nil, nil
+}
+
+func (s *Stream) take() ([]byte, error) {
+	s.feed.mu.Lock()
+	defer s.feed.mu.Unlock()
+	switch {
+	case s.cut:
+		return nil, errBehind
+	case len(s.pending) == 0:
+		return nil, nil
+	}
+	e := s.pending[0]
+	if s.pending = s.pending[1:]; len(s.pending) == 0 {
+		s.pending = nil
+	}
+	s.count(e, -1)
+	return e.text, nil
+}
+
+func (s *Stream) end(reason string) []byte {
+	s.ended = true
+	return []byte("event: end\ndata: {\"reason\":\"" + reason + "\"}\n\n")
+}
+
+// Close ends the stream. It may be called more than once.
+func (s *Stream) Close() error {
+	s.timer.Stop()
+	f := s.feed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, open := f.streams[s]; !open {
+		return nil
+	}
+	delete(f.streams, s)
+	if len(f.streams) == 0 {
+		f.release()
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package routes
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/busdk/bus-api-provider-vm/internal/feed"
+	"github.com/busdk/bus-api-provider-vm/middleware"
+)
+
+// Events are the streams of what changes.
+type Events struct {
+	// Feed has them; see feed.Feed.
+	Feed Feed
+	// Streams is how many may be open at once, shared out among their subjects.
+	Streams int
+}
+
+// Feed is what streams come from.
+type Feed interface {
+	// Subscribe begins a stream for r after the event with the id after, empty for none.
+	Subscribe(ctx context.Context, r feed.Reader, after string) (*feed.Stream, error)
+}
+
+const (
+	// streamWriteTimeout bounds sending what is there of a stream.
+	streamWriteTimeout = 15 * time.Second
+	// streamsRetryAfter is when a caller may try again while too many are open.
+	streamsRetryAfter = 5 * time.Second
+	// identity is the length of a body that the end of the connection ends.
+	identity = -2
+)
+
+// events answers with a stream until the token expires or the server ends.
+func events(config Events) fiber.Handler {
+	places := middleware.NewLimit(config.Streams)
+	full := middleware.Unavailable(streamsRetryAfter, "Too many event streams are open.", nil)
+	full.Reason = "streams"
+	return func(c *fiber.Ctx) error {
+		ctx := c.Context()
+		head := &ctx.Response.Header
+		begin := func() {
+			head.SetContentType("text/event-stream")
+			head.SetCanonical(cacheControl, noStore)
+			head.Set("X-Accel-Buffering", "no") // of nginx
+			head.SetContentLength(identity)
+		}
+		if c.Method() == fiber.MethodHead {
+			begin()
+			return nil
+		}
+		caller := middleware.CallerIdentity(c)
+		if !places.Take(caller.Subject, true) {
+			return full
+		}
+		s := &stream{conn: ctx.Conn(), give: sync.OnceFunc(func() { places.Give(caller.Subject, true) })}
+		reader := feed.Reader{Account: caller.Subject, Expires: caller.Expires()}
+		if peer, ok := s.conn.(interface{ Gone() bool }); ok {
+			reader.Gone = peer.Gone
+		}
+		var err error
+		if s.Stream, err = config.Feed.Subscribe(c.UserContext(), reader, string(bytes.TrimSpace(ctx.Request.Header.Peek("Last-Event-ID")))); err != nil {
+			s.give()
+			return middleware.Unavailable(0, "What changed since that event cannot be read now.", err)
+		}
+		begin()
+		if ctx.Request.Header.IsHTTP11() {
+			ctx.SetBodyStream(s, -1)
+			return nil
+		}
+		// fasthttp knows only bodies in chunks and of a known length.
+		defer s.Close()
+		middleware.Waits(c)
+		if _, err := head.WriteTo(s.conn); err == nil {
+			_, _ = io.CopyBuffer(onlyWriter{s.conn}, s, make([]byte, 4<<10))
+		}
+		return s.conn.Close() // which keeps fasthttp from answering
+	}
+}
+
+// onlyWriter hides what io.Copy would call instead of Write.
+type onlyWriter struct{ io.Writer }
+
+// stream is a feed.Stream on the connection that it is sent on.
+type stream struct {
+	*feed.Stream
+	conn net.Conn
+	give func()
+}
+
+// Read has what it returns be sent in time.
+func (s *stream) Read(p []byte) (int, error) {
+	n, err := s.Stream.Read(p)
+	if err == nil {
+		err = s.conn.SetWriteDeadline(time.Now().Add(streamWriteTimeout))
+	}
+	return n, err
+}
+
+// Close gives the place back.
+func (s *stream) Close() error {
+	s.give()
+	return s.Stream.Close()
+}
