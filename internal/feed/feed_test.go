@@ -1,0 +1,508 @@
+package feed
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a feed with what it stands on.
+type world struct {
+	t *testing.T
+	*Feed
+	set  *metrics.Set
+	over chan struct{}
+
+	mu       sync.Mutex
+	latest   *snapshot.Seen // nil: not known
+	changed  chan struct{}
+	follows  int
+	unseen   error
+	now      map[string]Operation // by id
+	order    []string             // of the last changes
+	unread   error
+	onRecent func()
+}
+
+// newWorld is called in a bubble.
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, set: metrics.NewSet(), over: make(chan struct{}), changed: make(chan struct{}), now: map[string]Operation{}}
+	w.Feed = New(Config{Runtime: w, Recent: w.recent, Over: w.over, Metrics: w.set})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	t.Cleanup(func() { stop(); assert.NoError(t, <-ended); assert.Zero(t, w.follows, "followed for ever") })
+	return w
+}
+
+func (w *world) See(context.Context) (*snapshot.Seen, error) {
+	seen, _ := w.Latest()
+	return seen, w.unseen
+}
+
+func (w *world) Latest() (*snapshot.Seen, <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.latest, w.changed
+}
+
+func (w *world) Follow() func() {
+	w.follows++
+	return func() { w.follows-- }
+}
+
+// is has the runtime be seen in a state; an empty one is not known.
+func (w *world) is(state, details string) {
+	w.mu.Lock()
+	var err error
+	w.latest = nil
+	if state != "" {
+		w.latest, err = snapshot.Status{State: state, Provider: "p", Details: []byte(cmp.Or(details, "{}"))}.See(0, time.Now())
+		close(w.changed)
+		w.changed = make(chan struct{})
+	}
+	w.mu.Unlock()
+	require.NoError(w.t, err)
+	synctest.Wait()
+}
+
+func (w *world) recent(_ context.Context, r Reader) (list []Operation, err error) {
+	if w.onRecent != nil {
+		w.onRecent()
+	}
+	for _, id := range w.order {
+		if op := w.now[id]; r.All || op.Account == r.Account {
+			list = append(list, op)
+		}
+	}
+	return list, w.unread
+}
+
+// changes is a change of an operation, in the record and told.
+func (w *world) changes(account, id string) string {
+	op := Operation{ID: id, Account: account, Stage: w.now[id].Stage + 1}
+	op.Document = fmt.Appendf(nil, `{"id":%q,"stage":%d}`, id, op.Stage)
+	w.now[id] = op
+	w.order = append(slices.DeleteFunc(w.order, func(known string) bool { return known == id }), id)
+	w.Publish(op)
+	return string(op.Document)
+}
+
+func (w *world) open(r Reader, after string) *Stream {
+	s, err := w.Subscribe(w.t.Context(), r, after)
+	require.NoError(w.t, err)
+	return s
+}
+
+// told reads what is there, with the boot id written as B, and without the retry.
+func (w *world) told(s *Stream) string {
+	w.t.Helper()
+	var all []byte
+	pending := func() int {
+		w.Feed.mu.Lock()
+		defer w.Feed.mu.Unlock()
+		return len(s.pending)
+	}
+	for s.rest != nil || pending() > 0 {
+		var p [100]byte
+		n, err := s.Read(p[:])
+		require.NoError(w.t, err)
+		if all = append(all, p[:n]...); len(s.rest) == 0 {
+			s.rest = nil
+		}
+	}
+	text := regexp.MustCompile(`^retry: ([234]\d\d\d|5000)\n\n`).ReplaceAllString(string(all), "")
+	return strings.ReplaceAll(text, w.boot, "B")
+}
+
+func statusText(n int, state string) string {
+	return fmt.Sprintf("id: B.%d\nevent: status\ndata: {\"state\":%q,\"provider\":\"p\",\"details\":{}}\n\n", n, state)
+}
+
+func operationText(n int, document string) string {
+	return fmt.Sprintf("id: B.%d\nevent: operation\ndata: %s\n\n", n, document)
+}
+
+const resetText = "id: B.0\nevent: reset\ndata: {}\n\n"
+
+func TestWhatIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.is("stopped", "")
+		mine, all := Reader{Account: "a"}, Reader{All: true}
+		one, operator := w.open(mine, ""), w.open(all, "")
+		require.Equal(t, 1, w.follows)
+		require.Equal(t, statusText(1, "stopped"), w.told(one))
+		require.Equal(t, statusText(1, "stopped"), w.told(operator))
+		w.is("stopped", "") // again
+		first, other := w.changes("a", "x"), w.changes("b", "y")
+		w.is("starting", "")
+		second := w.changes("a", "x")
+		require.Equal(t, operationText(2, first)+statusText(4, "starting")+operationText(5, second), w.told(one))
+		require.Equal(t, operationText(2, first)+operationText(3, other)+statusText(4, "starting")+operationText(5, second), w.told(operator))
+		require.Contains(t, metricsOf(w), "bus_vm_streams_open 2\n")
+		require.NoError(t, one.Close())
+		require.NoError(t, one.Close())
+		require.Equal(t, 1, w.follows)
+
+		truth := statusText(0, "starting") + operationText(5, second)
+		for after, want := range map[string]string{
+			"":                      statusText(5, "starting"),
+			w.boot + ".5":           "",
+			w.boot + ".4":           operationText(5, second),
+			w.boot + ".2":           statusText(4, "starting") + operationText(5, second),
+			w.boot + ".1":           operationText(2, first) + statusText(4, "starting") + operationText(5, second),
+			w.boot + ".0":           resetText + truth,
+			w.boot + ".6":           resetText + truth,
+			w.boot + ".":            resetText + truth,
+			w.boot + ".-1":          resetText + truth,
+			"otherone.5":            resetText + truth,
+			"x":                     resetText + truth,
+			strings.Repeat("1", 40): resetText + truth,
+		} {
+			s := w.open(mine, after)
+			require.Equal(t, want, w.told(s), after)
+			require.NoError(t, s.Close())
+		}
+		again := w.open(Reader{Account: "none"}, "x")
+		require.Equal(t, resetText+statusText(5, "starting"), w.told(again))
+		require.NoError(t, again.Close())
+		again = w.open(all, "x")
+		require.Equal(t, resetText+statusText(0, "starting")+operationText(0, other)+operationText(5, second), w.told(again))
+		require.NoError(t, again.Close())
+		require.NoError(t, operator.Close())
+		require.Zero(t, w.follows)
+
+		w.unread = errors.New("the store is away")
+		_, err := w.Subscribe(t.Context(), mine, "x")
+		require.ErrorIs(t, err, w.unread)
+		require.Contains(t, metricsOf(w), "bus_vm_streams_open 0\n")
+	})
+}
+
+func metricsOf(w *world) string {
+	var b bytes.Buffer
+	w.set.WritePrometheus(&b)
+	return b.String()
+}
+
+// A status that is not known now is told when it is, once, even if it is the one that
+// was told last.
+func TestUnknownStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.is("ready", "")
+		early := w.open(Reader{}, "")
+		require.Equal(t, statusText(1, "ready"), w.told(early))
+		w.is("", "") // a write was accepted
+		stale := w.open(Reader{}, "")
+		require.Empty(t, w.told(stale))
+		w.unseen = errors.New("the worker is away")
+		w.is("ready", "")
+		require.Equal(t, statusText(1, "ready"), w.told(stale))
+		away := w.open(Reader{}, "x")
+		require.Equal(t, resetText, w.told(away))
+		w.is("ready", "")
+		require.Equal(t, statusText(1, "ready"), w.told(away))
+		w.unseen = nil
+		w.is("ready", "")
+		w.is("stopped", "")
+		for _, s := range []*Stream{early, stale, away} {
+			require.Equal(t, statusText(2, "stopped"), w.told(s))
+			require.NoError(t, s.Close())
+		}
+	})
+}
+
+// What changes while the operations are read is told once, and in its order.
+func TestChangeDuringReset(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.is("ready", "")
+		var document, later string
+		w.onRecent = func() { w.changes("a", "x"); document = w.changes("a", "x") }
+		s := w.open(Reader{Account: "a"}, "x")
+		w.onRecent = nil
+		later = w.changes("a", "x")
+		require.Equal(t, resetText+statusText(0, "ready")+operationText(1, document)+operationText(4, later), w.told(s))
+		require.NoError(t, s.Close())
+	})
+}
+
+func TestDetailsAreToldOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.is("starting", "")
+		s := w.open(Reader{}, "")
+		require.NotEmpty(t, w.told(s))
+		began := time.Now()
+		for percent := range 9 {
+			w.is("starting", fmt.Sprintf(`{"percent":%d}`, percent))
+			time.Sleep(100 * time.Millisecond)
+		}
+		synctest.Wait()
+		require.Empty(t, w.told(s))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Contains(t, w.told(s), `"percent":8`)
+		require.Less(t, time.Since(began), 3*time.Second)
+		w.is("ready", "") // a state at once
+		require.Contains(t, w.told(s), `"ready"`)
+		require.NoError(t, s.Close())
+	})
+}
+
+func TestEnds(t *testing.T) {
+	end := func(reason string) string { return "event: end\ndata: {\"reason\":\"" + reason + "\"}\n\n" }
+	for name, c := range map[string]struct {
+		expires time.Duration
+		gone    bool
+		over    time.Duration
+		want    string
+		took    time.Duration
+		err     error
+	}{
+		"expiry":        {expires: 40 * time.Second, want: ":\n\n:\n\n" + end("expired"), took: 40 * time.Second},
+		"expired":       {expires: -time.Second, want: end("expired")},
+		"drain":         {expires: time.Hour, over: 20 * time.Second, want: ":\n\n" + end("draining"), took: 20 * time.Second},
+		"reader gone":   {gone: true, took: 15 * time.Second, err: errGone},
+		"never, almost": {over: 10 * time.Hour, want: strings.Repeat(":\n\n", 10*240-1), took: 10 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				r := Reader{Gone: func() bool { return c.gone }}
+				if c.expires != 0 {
+					r.Expires = time.Now().Add(c.expires).Round(0)
+				}
+				s := w.open(r, "")
+				require.Empty(t, w.told(s))
+				if c.over != 0 {
+					time.AfterFunc(c.over, func() { close(w.over) })
+				}
+				began := time.Now()
+				got, err := io.ReadAll(s)
+				require.ErrorIs(t, err, c.err)
+				require.Equal(t, c.took, time.Since(began))
+				require.True(t, strings.HasPrefix(string(got), c.want), "%s", got)
+				require.NoError(t, s.Close())
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		s, err := w.Subscribe(ctx, Reader{}, "")
+		require.NoError(t, err)
+		time.AfterFunc(time.Second, cancel)
+		_, err = io.ReadAll(s)
+		require.ErrorIs(t, err, context.Canceled)
+		require.NoError(t, s.Close())
+	})
+}
+
+// One that is too far behind is cut off, by its own events alone; what it was given at
+// its beginning does not count.
+func TestBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.is("ready", "")
+		big := func(account string) {
+			w.Publish(Operation{ID: "x", Account: account, Document: bytes.Repeat([]byte("x"), 60<<10)})
+		}
+		for range 10 {
+			big("a")
+		}
+		slow, other := w.open(Reader{Account: "a"}, w.boot+".1"), w.open(Reader{Account: "b"}, "")
+		for range 4 {
+			big("a")
+		}
+		require.Equal(t, 14, strings.Count(w.told(slow), "event: operation"))
+		for range 5 {
+			big("a")
+		}
+		_, err := slow.Read(make([]byte, 1))
+		require.ErrorIs(t, err, errBehind)
+		big("a") // which is not counted again
+		require.NotContains(t, w.told(other), "operation")
+		require.Contains(t, metricsOf(w), "bus_vm_streams_cut_off_total 1\n")
+		require.NoError(t, slow.Close())
+		require.NoError(t, other.Close())
+	})
+}
+
+func TestKeptIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for range 3 * keptEvents {
+			w.changes("a", "x")
+		}
+		require.Len(t, w.kept, keptEvents)
+		for after, want := range map[uint64]bool{w.last - keptEvents: true, w.last - keptEvents - 1: false} {
+			events, ok := w.after(fmt.Sprintf("%s.%d", w.boot, after))
+			require.Equal(t, want, ok)
+			require.Len(t, events, map[bool]int{true: keptEvents}[want])
+		}
+		for range 100 {
+			w.Publish(Operation{ID: "y", Document: bytes.Repeat([]byte("x"), 100<<10)})
+		}
+		size := 0
+		for _, e := range w.kept {
+			size += len(e.text)
+		}
+		require.Equal(t, w.size, size)
+		require.InDelta(t, keptBytes, size, 101<<10)
+		require.LessOrEqual(t, size, keptBytes)
+	})
+}
+
+// reader is a client that remembers the id of the last whole event.
+type reader struct {
+	last   string
+	events []string // names and data
+}
+
+// reads reads until limit bytes have come, or enough says so.
+func (r *reader) reads(s *Stream, limit int, enough func() bool) error {
+	var unread []byte
+	for limit > 0 && !enough() {
+		p := make([]byte, min(limit, 1+rand.IntN(200)))
+		n, err := s.Read(p)
+		if err != nil {
+			return err
+		}
+		limit -= n
+		unread = append(unread, p[:n]...)
+		for {
+			whole, rest, ok := bytes.Cut(unread, []byte("\n\n"))
+			if !ok {
+				break
+			}
+			unread = rest
+			id, event, _ := strings.Cut(string(whole), "\n")
+			if id, ok := strings.CutPrefix(id, "id: "); ok {
+				r.last = id
+				r.events = append(r.events, event)
+			}
+		}
+	}
+	return nil
+}
+
+// A reader who is cut off at random, at any byte, and comes back to the same feed gets
+// each event once and in order.
+func TestRandomCuts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.is("ready", "")
+		want := []string{"event: status\ndata: {\"state\":\"ready\",\"provider\":\"p\",\"details\":{}}"}
+		began, finished := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(finished)
+			<-began
+			for i := range 20_000 {
+				switch account := string(rune('a' + rand.IntN(3))); rand.IntN(4) {
+				case 0:
+					state := fmt.Sprint("state", i)
+					w.is(state, "")
+					want = append(want, fmt.Sprintf("event: status\ndata: {\"state\":%q,\"provider\":\"p\",\"details\":{}}", state))
+				default:
+					document := w.changes(account, fmt.Sprint(account, rand.IntN(20)))
+					if account == "a" {
+						want = append(want, "event: operation\ndata: "+document)
+					}
+				}
+				time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
+			}
+		}()
+		r, cuts := &reader{}, 0
+		over := func() bool {
+			select {
+			case <-finished:
+				return len(r.events) >= len(want)
+			default:
+				return false
+			}
+		}
+		first := w.open(Reader{Account: "a"}, "")
+		require.NoError(t, r.reads(first, 1<<20, func() bool { return r.last != "" }))
+		require.NoError(t, first.Close())
+		close(began)
+		for !over() && cuts < 10_000 {
+			s := w.open(Reader{Account: "a"}, r.last)
+			require.NoError(t, r.reads(s, 1+rand.IntN(1000), over))
+			require.NoError(t, s.Close())
+			cuts++
+			time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond)
+		}
+		require.GreaterOrEqual(t, cuts, 1000)
+		require.Equal(t, want, r.events)
+		t.Logf("%d cuts, %d events", cuts, len(r.events))
+	})
+}
+
+// One who comes to another feed is told of exactly one reset, and then what is true
+// there; cut off in the middle of that, it is told all of it again.
+func TestCutsBetweenReplicas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		feeds := []*world{newWorld(t), newWorld(t)}
+		for _, w := range feeds {
+			w.is("ready", "")
+		}
+		r := &reader{}
+		whole := func() bool { return r.last != "" && !strings.HasSuffix(r.last, ".0") }
+		for cut := range 1000 {
+			w := feeds[cut%2]
+			for range rand.IntN(4) {
+				account := string(rune('a' + rand.IntN(2)))
+				id := fmt.Sprint(account, rand.IntN(5))
+				for _, each := range feeds { // the database, and the changes of which each tells
+					each.changes(account, id)
+				}
+			}
+			if rand.IntN(2) == 0 {
+				w.is(fmt.Sprint("state", cut), "")
+			}
+			w.is(w.latest.State, "")
+			for middle := rand.IntN(3); middle > 0; middle-- {
+				s := w.open(Reader{Account: "a"}, cmp.Or(r.last, "x"))
+				require.NoError(t, r.reads(s, 20+rand.IntN(60), func() bool { return false }))
+				require.NoError(t, s.Close())
+				if strings.HasPrefix(r.last, w.boot) && whole() {
+					r.last = "x" // it was short
+				}
+			}
+			r.events = nil
+			s := w.open(Reader{Account: "a"}, cmp.Or(r.last, "x"))
+			r.last = ""
+			require.NoError(t, r.reads(s, 1<<20, whole))
+			require.NoError(t, s.Close())
+			want := []string{"event: reset\ndata: {}", fmt.Sprintf("event: status\ndata: {\"state\":%q,\"provider\":\"p\",\"details\":{}}", w.latest.State)}
+			recent, _ := w.recent(t.Context(), Reader{Account: "a"})
+			for _, op := range recent {
+				want = append(want, "event: operation\ndata: "+string(op.Document))
+			}
+			require.Equal(t, want, r.events)
+		}
+	})
+}
