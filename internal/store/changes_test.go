@@ -72,3 +72,40 @@ func TestChanges(t *testing.T) {
 		require.Empty(t, here)
 	})
 }
+
+// What changed lately is listed by its last change, for each account.
+func TestRecent(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		var s *Store
+		ids := func(account string, ago time.Duration, limit int) (ids []string) {
+			list, err := s.Recent(t.Context(), account, ago, limit)
+			require.NoError(t, err)
+			for _, op := range list {
+				ids = append(ids, op.ID)
+			}
+			return ids
+		}
+		s = running(t, config)
+		first, second, third, other := aWrite(lifecycle.Stop), aWrite(lifecycle.Stop), aWrite(lifecycle.Start), aWrite(lifecycle.Stop)
+		second.Account, third.Account = first.Account, first.Account
+		for _, w := range []Write{first, second, third, other} {
+			w.Age = 2 * time.Hour
+			insert(t, s, w, Lead)
+		}
+		require.Empty(t, ids(first.Account, time.Hour, 10))
+		require.Equal(t, []string{third.ID, second.ID, first.ID}, ids(first.Account, 3*time.Hour, 10))
+		for _, w := range []Write{third, first} {
+			_, err := s.Reply(t.Context(), w.ID, true, End{})
+			require.NoError(t, err)
+		}
+		require.Equal(t, []string{first.ID, third.ID}, ids(first.Account, time.Hour, 10))
+		require.NoError(t, s.Reached(t.Context(), lifecycle.Start, "p", 0))
+		require.Equal(t, []string{third.ID, first.ID}, ids(first.Account, time.Hour, 10))
+		require.Equal(t, []string{third.ID}, ids(first.Account, time.Hour, 1))
+		_, err := s.Abandon(t.Context(), aWrite(lifecycle.Stop).ID) // an id that is taken
+		require.NoError(t, err)
+		latest, err := s.Latest(t.Context(), 2)
+		require.NoError(t, err)
+		require.Equal(t, []string{other.ID, third.ID}, []string{latest[0].ID, latest[1].ID})
+	})
+}

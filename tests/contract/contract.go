@@ -30,6 +30,8 @@ var Document = sync.OnceValues(func() (*openapi3.T, error) {
 	return document, document.Validate(context.Background())
 })
 
+func init() { openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.PlainBodyDecoder) }
+
 // Reply is what a request was answered with. The body of a reply to HEAD is
 // empty.
 type Reply struct {

@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -33,6 +35,9 @@ func provoke(t *testing.T, c contract.Case) (addr, raw string) {
 	switch c.Status {
 	case 200:
 		headers = []string{"Prefer: wait=50"}
+		if c.Path == eventsPath {
+			token = mintWith(fmt.Sprintf(`"exp":%d`, time.Now().Add(3*time.Second).Unix()))
+		}
 	case 304:
 		headers = []string{"If-None-Match: *"}
 	case 401:

@@ -278,7 +278,7 @@ func TestManyEventStreams(t *testing.T) {
 		require.NoError(t, each.Close())
 	}
 	harness.Eventually(t, "all are gone", func() bool { return s.measures(t, "bus_vm_streams_open") == 0 })
-	require.Zero(t, rate(), "asked for nobody")
+	require.Zero(t, rate(), "asked without a stream")
 }
 
 // Real nginx with the shipped file and its default time-outs passes a stream on
