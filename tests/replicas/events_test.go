@@ -55,7 +55,7 @@ func TestEventsOfAnotherReplica(t *testing.T) {
 	until(t, there, "event: status")
 	time.Sleep(2 * time.Second) // what came before it looks for the first time is no change
 	for _, action := range []string{stop, start, stop} {
-		c := (&call{gateway: r.gateways[0], action: action, account: account, requestID: uuid.NewString()}).do(http.MethodPost, "/api/v1/vm/"+action)
+		c := r.make(&call{gateway: r.gateways[0], action: action, account: account, requestID: uuid.NewString()})
 		require.Equal(t, http.StatusAccepted, c.status, c)
 		began := time.Now()
 		for line := ""; !strings.Contains(line, `"outcome":"accepted"`); {
