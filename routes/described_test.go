@@ -3,6 +3,7 @@ package routes_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/internal/feed"
 	"github.com/busdk/bus-api-provider-vm/routes"
 	"github.com/busdk/bus-api-provider-vm/tests/contract"
 	"github.com/busdk/bus-api-provider-vm/tests/wire"
@@ -21,6 +23,7 @@ func TestDescribedBugs(t *testing.T) {
 	w := serve(t, func(w *world, c *routes.Config) {
 		c.Ready = func() error { panic("canary") }
 		c.Operations = w.records // which cannot be read
+		c.Events = &routes.Events{Feed: broken(func() error { panic("canary") }), Streams: 1}
 	})
 	w.runtime.status = func(context.Context) ([]byte, error) { panic("canary") }
 	w.runtime.apply = panics
@@ -42,5 +45,36 @@ func TestDescribedBugs(t *testing.T) {
 		}))
 		made++
 	}
-	require.Equal(t, 6, made)
+	require.Equal(t, 7, made)
+}
+
+// broken is a feed whose streams do not begin.
+type broken func() error
+
+func (f broken) Subscribe(context.Context, feed.Reader, string) (*feed.Stream, error) {
+	return nil, f()
+}
+
+// A stream that does not begin takes no place.
+func TestEventsCannotBeRead(t *testing.T) {
+	panics := false
+	w := serve(t, func(_ *world, c *routes.Config) {
+		c.Events = &routes.Events{Streams: 1, Feed: broken(func() error {
+			if panics {
+				panic("canary")
+			}
+			return errors.New("canary")
+		})}
+	})
+	for i := range 4 {
+		panics = i%2 == 1
+		want := refused("503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "What changed since that event cannot be read now.")
+		if panics {
+			want = refused("500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")
+		}
+		require.Equal(t, want, w.call(t, "GET", routes.EventsPath, both(), ""))
+	}
+	none := serve(t, nil)
+	require.Contains(t, none.call(t, "GET", routes.EventsPath, both(), ""), "404 Not Found")
+	require.Contains(t, none.call(t, "POST", routes.EventsPath, both(), ""), "404 Not Found")
 }

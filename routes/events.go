@@ -64,9 +64,13 @@ func events(config Events) fiber.Handler {
 		if peer, ok := s.conn.(interface{ Gone() bool }); ok {
 			reader.Gone = peer.Gone
 		}
+		defer func() {
+			if s.Stream == nil { // an error, or a panic
+				s.give()
+			}
+		}()
 		var err error
 		if s.Stream, err = config.Feed.Subscribe(c.UserContext(), reader, string(bytes.TrimSpace(ctx.Request.Header.Peek("Last-Event-ID")))); err != nil {
-			s.give()
 			return middleware.Unavailable(0, "What changed since that event cannot be read now.", err)
 		}
 		begin()
