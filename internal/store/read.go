@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,17 +32,23 @@ func (s *Store) List(ctx context.Context, account string, limit int) ([]Operatio
 	return s.list(ctx, `where account = $1 and action <> '' order by seq desc limit $2`, account, limit)
 }
 
-// changedAt is when an operation was last written, as operations_changed has it.
-const changedAt = `(case when reached_at > 0 then reached_at when ended_at > 0 then ended_at else requested_at end)`
+// recentOf bounds the operations of an account that Recent looks at.
+const recentOf = 1000
 
 // Recent returns the operations of an account that were last requested, ended or
-// reached within ago, at most limit, the latest change first.
+// reached within ago, at most limit, the latest change first; of the latest recentOf.
 func (s *Store) Recent(ctx context.Context, account string, ago time.Duration, limit int) ([]Operation, error) {
-	return s.list(ctx, s.recent(), account, ago.Microseconds(), limit)
-}
-
-func (s *Store) recent() string {
-	return `where account = $1 and ` + changedAt + ` > ` + s.now() + ` - $2 and action <> '' order by ` + changedAt + ` desc limit $3`
+	list, err := s.List(ctx, account, recentOf)
+	changedAt := func(op Operation) time.Time {
+		if !op.ReachedAt.IsZero() {
+			return op.ReachedAt
+		}
+		return cmp.Or(op.EndedAt, op.RequestedAt)
+	}
+	since := s.config.Now().Add(-ago)
+	list = slices.DeleteFunc(list, func(op Operation) bool { return !changedAt(op).After(since) })
+	slices.SortStableFunc(list, func(a, b Operation) int { return changedAt(b).Compare(changedAt(a)) })
+	return list[:min(limit, len(list))], err
 }
 
 // Latest returns the operations that were requested last, newest first.

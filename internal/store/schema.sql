@@ -44,7 +44,6 @@ create unique index operations_slot on operations (slot) where slot = 1;
 create index operations_open on operations (closes_at) where outcome = '';
 create index operations_unknown on operations (ended_at) where outcome = 'unknown';
 create index operations_account on operations (account, seq);
-create index operations_changed on operations (account, (case when reached_at > 0 then reached_at when ended_at > 0 then ended_at else requested_at end));
 create index operations_leader on operations (leader, account) where leader <> '';
 create index operations_reached on operations (reached_at) where reached_at > 0;
 create index operations_ended on operations (ended_at) where ended_at > 0;
