@@ -307,3 +307,43 @@ func (d *delivery) fails(name string, failing, silent bool) {
 		delete(d.accounts, name)
 	}
 }
+
+// Acknowledged notes that the usage integration took the record that was sent to it
+// under that id, however late and by whom. It returns at once, but for one from the
+// history, which is looked up first.
+func (s *Store) Acknowledged(id string, replayed bool) {
+	operation, position, ok := parseDeliveryID(id)
+	if !ok {
+		return // of another component
+	}
+	if replayed {
+		if op, err := s.Find(context.Background(), operation); err == nil && op.sent != position {
+			return
+		}
+	}
+	s.keep(call{order: "0" + operation, delayed: true}, func(t *tx) error {
+		_, err := t.acknowledge(operation, position, false)
+		return err
+	})
+}
+
+// Drop gives up a parked record for good; known is false where none has that id.
+func (s *Store) Drop(ctx context.Context, eventID string) (known bool, err error) {
+	var id string
+	var position int
+	err = s.read(ctx, func(scan func(...any) error) error {
+		var op Operation
+		err := scan(&op.ID, &op.sent)
+		if err == nil && op.eventID() == eventID {
+			id, position = op.ID, op.sent
+		}
+		return err
+	}, `select id, sent from operations where parked <> ''`)
+	if err != nil || id == "" {
+		return false, err
+	}
+	return submit(ctx, s, call{order: "0" + id}, func(t *tx) (bool, error) { return t.acknowledge(id, position, true) })
+}
+
+// Retry offers all parked records again, and returns how many there were.
+func (s *Store) Retry(ctx context.Context) (int64, error) { return s.repeat(ctx, (*tx).offer) }

@@ -328,3 +328,27 @@ func allDelivered(t *testing.T, s *Store, id string) bool {
 	records := op.receipt().Usage
 	return !slices.ContainsFunc(records, func(r lifecycle.Delivery) bool { return r.DeliveredAt.IsZero() })
 }
+
+// Reply writes what the worker said about the operation with that id: accepted
+// or rejected. It is kept until the store takes it, whatever the error says, and
+// the operation is returned as it is then; none where there is no such id.
+func (s *Store) Reply(ctx context.Context, id string, accepted bool, how End) (Operation, error) {
+	if accepted {
+		return s.end(ctx, id, replyYes, how)
+	}
+	return s.end(ctx, id, replyNo, how)
+}
+
+// Abandon writes that the operation with that id was not published and never
+// will be, or that no caller waits for one that joined. It is kept likewise.
+func (s *Store) Abandon(ctx context.Context, id string) (Operation, error) {
+	return s.end(ctx, id, abandoned, End{})
+}
+
+// Keyed returns the operation that an idempotency key of an account stands for;
+// none where there is none.
+func (s *Store) Keyed(ctx context.Context, account, key string) (Operation, error) {
+	list, err := s.list(ctx, `where id = (select operation from keys where account = $1 and name = $2 and created_at > $3)`,
+		account, key, s.config.Now().Add(-keyKept).UnixMicro())
+	return first(list), err
+}

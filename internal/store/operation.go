@@ -20,47 +20,6 @@ const (
 	maxKeys = 10_000
 )
 
-// Operation is one write, as its row says.
-type Operation struct {
-	lifecycle.Receipt
-
-	sequence  int64
-	followed  bool
-	slot      bool
-	slotUntil int64
-
-	// Of its usage records, see record.go.
-	durationMS, unknownMS int64
-	unknownAt             time.Time
-	joined                bool
-	records, sent         int
-	dueSince, dueAt       int64
-	attempts              int
-	parked                string
-	sentAt                [positions]time.Time
-}
-
-const operationColumns = `seq, id, action, account, request_id, requested_at, closes_at, leader, followed, outcome, corrected,
-	slot, slot_until, accepted_at, reached_at, ended_at, reason, plan_id, error_type, error_message,
-	duration_ms, unknown_at, unknown_ms, joined, records, sent, due_since, due_at, attempts, parked,
-	requested_sent_at, ended_sent_at, corrected_sent_at`
-
-// scanOperation reads operationColumns.
-func scanOperation(scan func(...any) error) (op Operation, err error) {
-	var requested, closes, accepted, reached, ended, unknown int64
-	var sent [positions]int64
-	err = scan(&op.sequence, &op.ID, &op.Action, &op.Account, &op.RequestID, &requested, &closes, &op.Leader, &op.followed, &op.Outcome, &op.Corrected,
-		&op.slot, &op.slotUntil, &accepted, &reached, &ended, &op.Reason, &op.PlanID, &op.ErrorType, &op.ErrorMessage,
-		&op.durationMS, &unknown, &op.unknownMS, &op.joined, &op.records, &op.sent, &op.dueSince, &op.dueAt, &op.attempts, &op.parked,
-		&sent[0], &sent[1], &sent[2])
-	op.RequestedAt, op.ClosesAt, op.AcceptedAt, op.ReachedAt, op.EndedAt = timeOf(requested), timeOf(closes), timeOf(accepted), timeOf(reached), timeOf(ended)
-	op.unknownAt = timeOf(unknown)
-	for i := range sent {
-		op.sentAt[i] = timeOf(sent[i])
-	}
-	return op, err
-}
-
 // The vocabulary of an insert.
 type (
 	Write    = lifecycle.Write
@@ -416,50 +375,4 @@ func (t *tx) reached(action lifecycle.Action, provider string, ago time.Duration
 		returning `+operationColumns, t.now, provider, action, lifecycle.Accepted, t.now-ago.Microseconds(), t.ago(slotKept))
 	t.changed = append(t.changed, list...)
 	return err
-}
-
-// one returns the first operation that a query finds; none where there is none.
-func (t *tx) one(where string, args ...any) (Operation, error) {
-	list, err := t.all(where, args...)
-	return first(list), err
-}
-
-func (t *tx) all(where string, args ...any) ([]Operation, error) {
-	return t.operations(`select `+operationColumns+` from operations `+where, args...)
-}
-
-// operations reads operationColumns.
-func (t *tx) operations(query string, args ...any) (list []Operation, err error) {
-	rows, err := t.query(query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() && err == nil {
-		var op Operation
-		op, err = scanOperation(rows.Scan)
-		list = append(list, op)
-	}
-	return list, t.note(errors.Join(err, rows.Err()))
-}
-
-func timeOf(micros int64) time.Time {
-	if micros == 0 {
-		return time.Time{}
-	}
-	return time.UnixMicro(micros).UTC()
-}
-
-func micros(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
-}
-
-func number(flag bool) int {
-	if flag {
-		return 1
-	}
-	return 0
 }

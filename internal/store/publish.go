@@ -216,3 +216,76 @@ func (s *Store) Estimate(provider string) lifecycle.Estimate {
 	}
 	return latest.Estimate
 }
+
+// Settle writes what the worker said about the operation with that id, which may
+// be that of any process, or none: yes, or a rejection. It returns at once, but for
+// a reply from the history, which is looked up first.
+func (s *Store) Settle(id string, rejection error, replayed bool) {
+	if !isID(id) {
+		return // of another component
+	}
+	e := replyYes
+	if rejection != nil {
+		e = replyNo
+	}
+	if replayed { // most are known, and there may be many
+		if op, err := s.Find(context.Background(), id); err == nil {
+			if to, _ := s.next(op.state(), e); to == op.state() {
+				return
+			}
+		}
+	}
+	s.note(id, e, endOf(rejection))
+}
+
+// note writes an event of an operation without waiting for it.
+func (s *Store) note(id string, e event, how End) {
+	s.keep(call{order: "0" + id}, func(t *tx) error {
+		_, err := t.end(id, e, how)
+		return err
+	})
+}
+
+// Insert decides what becomes of w. After ErrUnavailable without ErrUnconfirmed
+// nothing was written. With ErrUnconfirmed, Abandon must follow.
+func (s *Store) Insert(ctx context.Context, w Write) (d Decision, op Operation, err error) {
+	got, err := submit(ctx, s, call{order: orderOf(w)}, func(t *tx) (got decided, err error) {
+		got.decision, got.operation, err = t.insert(w)
+		return got, err
+	})
+	return got.decision, got.operation, err
+}
+
+// orderOf is where w is in the order of locks.
+func orderOf(w Write) string {
+	order := "1" + w.Account + "\x00" + w.Key
+	if w.Action == lifecycle.Start {
+		order = "2" + order // with the start slot
+	}
+	return order
+}
+
+type decided struct {
+	decision  Decision
+	operation Operation
+}
+
+func (s *Store) end(ctx context.Context, id string, e event, how End) (Operation, error) {
+	return submit(ctx, s, call{order: "0" + id, kept: true}, func(t *tx) (Operation, error) { return t.end(id, e, how) })
+}
+
+// Decide is for an operation that joined and whose leader was not sent, while its
+// caller waits: it leads now, has joined another, or has ended.
+func (s *Store) Decide(ctx context.Context, id string) (d Decision, op Operation, err error) {
+	got, err := submit(ctx, s, call{order: "2" + id}, func(t *tx) (got decided, err error) {
+		got.decision, got.operation, err = t.decide(id)
+		return got, err
+	})
+	return got.decision, got.operation, err
+}
+
+// Reached notes that provider was in the target state of action in a status that
+// was asked for that long ago.
+func (s *Store) Reached(ctx context.Context, action lifecycle.Action, provider string, ago time.Duration) error {
+	return s.do(ctx, call{order: "2"}, func(t *tx) error { return t.reached(action, provider, ago) })
+}

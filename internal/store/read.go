@@ -10,20 +10,54 @@ import (
 	"strings"
 	"time"
 
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
+
+// Operation is one write, as its row says.
+type Operation struct {
+	lifecycle.Receipt
+
+	sequence  int64
+	followed  bool
+	slot      bool
+	slotUntil int64
+
+	// Of its usage records, see record.go.
+	durationMS, unknownMS int64
+	unknownAt             time.Time
+	joined                bool
+	records, sent         int
+	dueSince, dueAt       int64
+	attempts              int
+	parked                string
+	sentAt                [positions]time.Time
+}
+
+const operationColumns = `seq, id, action, account, request_id, requested_at, closes_at, leader, followed, outcome, corrected,
+	slot, slot_until, accepted_at, reached_at, ended_at, reason, plan_id, error_type, error_message,
+	duration_ms, unknown_at, unknown_ms, joined, records, sent, due_since, due_at, attempts, parked,
+	requested_sent_at, ended_sent_at, corrected_sent_at`
+
+// scanOperation reads operationColumns.
+func scanOperation(scan func(...any) error) (op Operation, err error) {
+	var requested, closes, accepted, reached, ended, unknown int64
+	var sent [positions]int64
+	err = scan(&op.sequence, &op.ID, &op.Action, &op.Account, &op.RequestID, &requested, &closes, &op.Leader, &op.followed, &op.Outcome, &op.Corrected,
+		&op.slot, &op.slotUntil, &accepted, &reached, &ended, &op.Reason, &op.PlanID, &op.ErrorType, &op.ErrorMessage,
+		&op.durationMS, &unknown, &op.unknownMS, &op.joined, &op.records, &op.sent, &op.dueSince, &op.dueAt, &op.attempts, &op.parked,
+		&sent[0], &sent[1], &sent[2])
+	op.RequestedAt, op.ClosesAt, op.AcceptedAt, op.ReachedAt, op.EndedAt = timeOf(requested), timeOf(closes), timeOf(accepted), timeOf(reached), timeOf(ended)
+	op.unknownAt = timeOf(unknown)
+	for i := range sent {
+		op.sentAt[i] = timeOf(sent[i])
+	}
+	return op, err
+}
 
 // Find returns the operation with that id; none where there is none.
 func (s *Store) Find(ctx context.Context, id string) (Operation, error) {
 	list, err := s.list(ctx, `where id = $1`, id)
-	return first(list), err
-}
-
-// Keyed returns the operation that an idempotency key of an account stands for;
-// none where there is none.
-func (s *Store) Keyed(ctx context.Context, account, key string) (Operation, error) {
-	list, err := s.list(ctx, `where id = (select operation from keys where account = $1 and name = $2 and created_at > $3)`,
-		account, key, s.config.Now().Add(-keyKept).UnixMicro())
 	return first(list), err
 }
 
@@ -182,4 +216,25 @@ func (s *Store) Parked(ctx context.Context, limit int) (list []Parked, err error
 		list = append(list, Parked{op.eventID(), op.parked, timeOf(op.dueAt), op.record(op.sent)})
 	}
 	return list, err
+}
+
+func timeOf(micros int64) time.Time {
+	if micros == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(micros).UTC()
+}
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func number(flag bool) int {
+	if flag {
+		return 1
+	}
+	return 0
 }
