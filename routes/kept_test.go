@@ -344,8 +344,8 @@ func TestJoin(t *testing.T) {
 			l.joined(t, joiner)
 			same := l.behind(t, "start", joiner, key("abc"))
 			require.Eventually(t, func() bool {
-				op, err := l.store.Keyed(t.Context(), joiner, "abc")
-				return err == nil && op.ID != ""
+				met, err := l.store.Meet(t.Context(), lifecycle.Write{Account: joiner, Key: "abc", Action: lifecycle.Stop})
+				return err == nil && met.Decision == lifecycle.Known
 			}, 5*time.Second, time.Millisecond)
 			l.billing.answer = func(ctx context.Context, who, _ string) error {
 				if who == denied {

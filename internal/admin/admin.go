@@ -1,6 +1,6 @@
-// Package admin serves operators on an address of its own: metrics, health in
-// detail, usage records that stay here, profiles. Callers of the API never
-// reach any of it.
+// Package admin serves operators on an address of its own: a page for browsers,
+// metrics, health in detail, usage records that stay here, profiles, and the API.
+// Callers of the API never reach any of it by the API's own listener.
 package admin
 
 import (
@@ -46,6 +46,8 @@ type Config struct {
 	Feed *feed.Feed
 	// Pprof turns /debug/pprof/ on. Profiles show the inside of the process.
 	Pprof bool
+	// API is where the API listens, so that the page has it on its own origin; nil for none.
+	API net.Addr
 	// Logger gets what net/http has to say.
 	Logger *slog.Logger
 }
@@ -105,7 +107,7 @@ func (c Config) handler() http.Handler {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answerOK(w, http.StatusOK) })
 	mux.HandleFunc("GET /readyz", c.ready)
 	for pattern, endpoint := range c.Endpoints {
-		mux.Handle(pattern, http.NewCrossOriginProtection().Handler(endpoint))
+		mux.Handle(pattern, endpoint)
 	}
 	if c.Feed != nil {
 		mux.HandleFunc("GET /debug/events", c.events)
@@ -113,7 +115,13 @@ func (c Config) handler() http.Handler {
 	if c.Pprof {
 		mux.Handle("/debug/pprof/", http.DefaultServeMux)
 	}
-	return mux
+	if c.API != nil {
+		mux.Handle("/api/v1/vm/", c.api())
+	}
+	for _, path := range []string{"/{$}", "/page.js", "/page.css", "/page.svg"} {
+		mux.Handle("GET "+path, page())
+	}
+	return guard(mux)
 }
 
 // ready answers like the public /readyz; with ?verbose each check has a line.

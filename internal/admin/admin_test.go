@@ -105,7 +105,7 @@ func TestHealth(t *testing.T) {
 		{"unready in detail", "GET", "/readyz?verbose=1", errors.New("b.response is away"),
 			reply{503, plain, "no-store", "[+] not draining ok\n[-] reply streams: b.response is away\n"}},
 		{"by POST", "POST", "/livez", nil, reply{405, plain, "", "Method Not Allowed\n"}},
-		{"nothing there", "GET", "/", nil, reply{404, plain, "", "404 page not found\n"}},
+		{"nothing there", "GET", "/x", nil, reply{404, plain, "", "404 page not found\n"}},
 		{"a document that there is not", "GET", "/debug/store", nil, reply{404, plain, "", "404 page not found\n"}},
 	} {
 		down = c.down
@@ -162,7 +162,7 @@ func TestEndWaitsForHandlers(t *testing.T) {
 	c, err := net.Dial("tcp", r.addr)
 	require.NoError(t, err)
 	defer c.Close()
-	_, err = io.WriteString(c, "GET /debug/usage HTTP/1.1\r\nHost: x\r\n\r\n")
+	_, err = io.WriteString(c, "GET /debug/usage HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	require.NoError(t, err)
 	<-entered
 	r.cancel()

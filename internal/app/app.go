@@ -253,7 +253,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 
 	// 6. The listener for operators, which shows all of the above.
 	if adminListener != nil {
-		operators := admin.Config{Metrics: a.metrics, Feed: streams, Pprof: c.Admin.Pprof, Logger: a.logger, Checks: a.checks, Endpoints: endpoints(operations, a.logger)}
+		operators := admin.Config{Metrics: a.metrics, Feed: streams, Pprof: c.Admin.Pprof, API: listener.Addr(), Logger: a.logger, Checks: a.checks, Endpoints: endpoints(operations, a.logger)}
 		a.add(func(ctx context.Context) error { return admin.Serve(ctx, adminListener, operators) })
 	}
 
@@ -348,7 +348,7 @@ const otherFiles = 64
 
 // openFiles is how many files serving with c may have open at once.
 func openFiles(c *config.Config) int {
-	need := c.Server.MaxConnections + server.Overflow + admin.MaxConnections + otherFiles
+	need := c.Server.MaxConnections + server.Overflow + 2*admin.MaxConnections + otherFiles // operators may go on to the API
 	if c.NeedsEvents() {
 		need += c.Limits.WritesInFlight // each publishes on a connection of its own
 	}

@@ -150,7 +150,7 @@ func ManageUsage(ctx context.Context, c *config.Config, logTo io.Writer, command
 
 // askService has the running service carry a command out.
 func askService(ctx context.Context, addr, command, eventID string) (json.RawMessage, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://admin"+usagePath+command+"?arg="+url.QueryEscape(eventID), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost"+usagePath+command+"?arg="+url.QueryEscape(eventID), nil)
 	if err != nil {
 		return nil, err
 	}

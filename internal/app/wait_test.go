@@ -47,7 +47,7 @@ func (w *waiting) insert(t *testing.T, action backend.Action) (id string) {
 
 func (w *waiting) accept(t *testing.T, id string) {
 	t.Helper()
-	_, err := w.operations.Reply(t.Context(), id, true, store.End{})
+	_, err := w.operations.Ended(id, backend.Accepted, nil, 0)
 	require.NoError(t, err)
 	time.Sleep(2 * time.Millisecond) // times of acceptance differ
 }

@@ -72,7 +72,7 @@ func (b *bench) metric(ctx context.Context, s *server, names ...string) float64 
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", adminSocket(b.dir, s.addr))
 	}}
-	request := must(http.NewRequestWithContext(ctx, http.MethodGet, "http://admin/metrics", nil))
+	request := must(http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/metrics", nil))
 	response := must(transport.RoundTrip(request))
 	defer response.Body.Close()
 	for lines := bufio.NewScanner(response.Body); lines.Scan(); {

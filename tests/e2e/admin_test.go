@@ -27,14 +27,13 @@ func serveAdmin(t testing.TB, env []string, args ...string) (g *gateway, admin s
 
 // adminPaths are what operators may ask for, profiles included.
 var adminPaths = []string{
-	"/metrics", "/debug/usage", "/debug/store", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1", "/debug/vars",
+	"/", "/page.js", "/page.css", "/metrics", "/debug/usage", "/debug/store", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1", "/debug/vars",
 }
 
-// Nothing of the admin listener answers on the public address, for any caller,
-// and nothing of the API answers on the other.
+// Nothing of the admin listener answers on the public address, for any caller.
 func TestAdminListenerStandsApart(t *testing.T) {
 	t.Parallel()
-	g, admin := serveAdmin(t, []string{"BUS_VM_ADMIN_PPROF=1"}, "--usage-backend", "memory")
+	g, _ := serveAdmin(t, []string{"BUS_VM_ADMIN_PPROF=1"}, "--usage-backend", "memory")
 	for _, path := range adminPaths {
 		for _, token := range []string{"", mint("vm:read vm:write"), mint("admin metrics *")} {
 			require.Equal(t, notFound, ask(t, g.addr, request("GET "+path, token)), path)
@@ -43,9 +42,29 @@ func TestAdminListenerStandsApart(t *testing.T) {
 	}
 	require.Equal(t, okReady, ask(t, g.addr, request("GET /readyz?verbose", "")))
 	require.Equal(t, okReady, ask(t, g.addr, request("GET /livez?verbose", "")))
-	for _, path := range []string{statusPath, startPath, stopPath, "/api/v1/vm/openapi.json", "/"} {
-		status, _ := harness.Get(t, admin, path, "")
-		require.Equal(t, 404, status, path)
+}
+
+// The API answers on the admin listener with all of its checks, so that the page there
+// has it on its own origin; pages of others have nothing there.
+func TestAdminListenerServesTheAPI(t *testing.T) {
+	t.Parallel()
+	headers := regexp.MustCompile(`(?m)^(Content-Security-Policy: default-src 'self'; frame-ancestors 'none'|Referrer-Policy: no-referrer|X-Content-Type-Options: nosniff)\n`)
+	for name, env := range map[string][]string{"TCP": nil, "unix socket": {"BUS_VM_ADDR=unix:" + t.TempDir() + "/api.sock"}} {
+		g, admin := serveAdmin(t, env)
+		onAdmin := func(raw string) string { return strings.Replace(raw, "Host: vm.test", "Host: "+admin, 1) }
+		for _, c := range []struct{ line, token string }{
+			{"GET " + statusPath, mint("vm:read")}, {"GET " + statusPath, ""}, {"GET " + statusPath, mint("vm:write")},
+			{"POST " + startPath, mint("vm:write")}, {"POST " + startPath, mint("vm:read")}, {"POST " + startPath, "x"}, {"DELETE " + stopPath, ""}, {"GET /api/v1/vm/x", ""},
+		} {
+			raw := request(c.line, c.token, "X-Request-Id: mine")
+			got := ask(t, admin, onAdmin(raw))
+			require.Len(t, headers.FindAllString(got, -1), 3, got)
+			require.Equal(t, ask(t, g.addr, raw), headers.ReplaceAllString(got, ""), "%s %s", name, c.line)
+		}
+		raw := request("POST "+startPath, mint("vm:write"))
+		require.Equal(t, 421, replyTo(t, admin, raw).Status)
+		require.Equal(t, 403, replyTo(t, admin, onAdmin(request("POST "+startPath, mint("vm:write"), "Origin: http://evil.example"))).Status)
+		require.Equal(t, 202, replyTo(t, admin, onAdmin(request("POST "+startPath, mint("vm:write"), "Origin: http://"+admin))).Status)
 	}
 }
 

@@ -179,7 +179,7 @@ func (g *gateway) metric(name string) (value float64, ok bool) {
 
 // look reads a page of the admin listener; empty while there is none.
 func (g *gateway) look(path string) string {
-	reply, err := g.admin.Get("http://admin" + path)
+	reply, err := g.admin.Get("http://localhost" + path)
 	if err != nil {
 		return ""
 	}

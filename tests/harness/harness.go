@@ -94,7 +94,7 @@ func Get(t testing.TB, addr, path, token string) (status int, body string) {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return Dial(ctx, addr)
 	}}
-	request, err := http.NewRequest(http.MethodGet, "http://host.test"+path, nil)
+	request, err := http.NewRequest(http.MethodGet, "http://localhost"+path, nil)
 	require.NoError(t, err)
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)

@@ -1,0 +1,98 @@
+package admin
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/address"
+)
+
+// dialTimeout bounds a connection to the listener of the API, which is in this process.
+const dialTimeout = 2 * time.Second
+
+//go:embed page
+var files embed.FS
+
+// page serves a page for browsers that shows what this listener knows, and starts and
+// stops the runtime by the API.
+func page() http.Handler {
+	below, _ := fs.Sub(files, "page") // it is embedded
+	serve := http.FileServerFS(below)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-cache") // the next version has another
+		serve.ServeHTTP(w, r)
+	})
+}
+
+// api serves the API by its own listener, with all of its checks. Each request has a
+// connection of its own there: none is ever sent twice.
+func (c Config) api() http.Handler {
+	dialer := net.Dialer{Timeout: dialTimeout}
+	return &httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", r.In.Host },
+		FlushInterval: -1, // at once
+		Transport: &http.Transport{
+			DisableKeepAlives: true, DisableCompression: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return dialer.DialContext(ctx, c.API.Network(), c.API.String())
+			},
+		},
+		ErrorHandler: apiAway,
+		ErrorLog:     slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug), // of streams that were cut
+	}
+}
+
+// apiAway answers in the envelope of the API, with what became of a write.
+func apiAway(w http.ResponseWriter, r *http.Request, err error) {
+	told := map[string]string{"type": "backend_unavailable", "message": "This instance does not serve the API now: it is about to end."}
+	if r.Method == http.MethodPost {
+		told["outcome"] = "unknown"
+		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+			told["outcome"] = "not_sent"
+		}
+	}
+	answer(w, http.StatusServiceUnavailable, map[string]any{"error": told})
+}
+
+// guard keeps the pages of other sites out, which the browser of an operator may show.
+// They may neither frame nor call anything here. A name of theirs that was made to lead
+// here (DNS rebinding) is told by the Host header, for the browser goes by that name;
+// an address cannot be made to. What shows nothing to speak of goes by any name, as
+// Prometheus and probes do.
+func guard(next http.Handler) http.Handler {
+	sameOrigin := http.NewCrossOriginProtection()
+	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusForbidden, map[string]string{"error": "pages of other origins may not do this"})
+	}))
+	next = sameOrigin.Handler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		switch r.URL.Path {
+		case "/metrics", "/livez", "/readyz":
+		default:
+			if !isAddress(r.Host) {
+				answer(w, http.StatusMisdirectedRequest, map[string]string{"error": "ask by an IP address or as localhost, not by another name"})
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// isAddress reports a Host header that is an IP address or localhost.
+func isAddress(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return address.IsLoopbackHost(host) || net.ParseIP(strings.Trim(host, "[]")) != nil
+}
