@@ -92,7 +92,7 @@ func (b *browser) shows(id, text string) {
 // answers presses a button with a token put in.
 func (b *browser) answers(button, token string, texts ...string) {
 	b.t.Helper()
-	b.do(chromedp.Clear(chromedp.ID("token")), chromedp.SendKeys(chromedp.ID("token"), token), chromedp.Click(chromedp.ID(button)))
+	b.do(chromedp.SetValue(chromedp.ID("token"), token), chromedp.Click(chromedp.ID(button)))
 	for _, text := range texts {
 		b.shows("answer", text)
 	}
@@ -193,7 +193,7 @@ func TestPage(t *testing.T) {
 	t.Parallel()
 	harness.Needs(t, "chromium")
 	f := &front{admin: harness.FreeAddress(t), api: harness.FreeAddress(t)}
-	f.operations = sampleOperations(time.Now())
+	f.operations = sampleOperations(time.Now(), strings.Repeat("long-request-id.", 8))
 	begin := func(state string) *gateway {
 		return serve(t, []string{"BUS_VM_ADMIN_ADDR=" + f.admin, "BUS_VM_ADDR=" + f.api, "BUS_VM_STATIC_STATE=" + state, "BUS_VM_STATIC_TRANSITION=1s"}, "--usage-backend", "memory")
 	}
@@ -214,7 +214,7 @@ func TestPage(t *testing.T) {
 	b.answers("start", "x", "token", "Get a new token", "401 invalid_auth, request ")
 	b.answers("start", mint("vm:read"), "Get a token with the scope vm:write", "403 insufficient_access, request ")
 
-	b.do(chromedp.Clear(chromedp.ID("token")), chromedp.SendKeys(chromedp.ID("token"), mint("vm:write")), chromedp.Click(chromedp.ID("start")))
+	b.do(chromedp.SetValue(chromedp.ID("token"), mint("vm:write")), chromedp.Click(chromedp.ID("start")))
 	b.shows("answer", "waiting for the runtime")
 	b.shows("state", "starting")
 	b.shows("answer", "start: the runtime is ready.")
@@ -253,10 +253,9 @@ func TestPage(t *testing.T) {
 	require.Equal(t, "moving", askPage[string](b, animation))
 	b.do(chromedp.EmulateViewport(360, 800))
 	require.Equal(t, []int{360, 360}, askPage[[]int](b, `[innerWidth, document.documentElement.scrollWidth]`))
-	require.Empty(t, askPage[[]string](b, `[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > 360 || e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline').map((e) => e.outerHTML)`))
+	require.Empty(t, askPage[[]string](b, `[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > 360 || !e.matches('input') && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline').map((e) => e.outerHTML)`))
 	require.Empty(t, askPage[[]string](b, `[...document.querySelectorAll('button, input')].filter((e) => e.getBoundingClientRect().height < 44).map((e) => e.id)`), "for a thumb")
 	b.quiet()
-	takePicture(t, b)
 }
 
 // takePicture keeps the picture of the README, when it is asked to.
@@ -264,7 +263,7 @@ func takePicture(t *testing.T, b *browser) {
 	const path, most = "../../docs/page.png", 150 << 10
 	if *update {
 		b.emulate("prefers-color-scheme", "light")
-		b.do(chromedp.EmulateViewport(1000, 800))
+		b.do(chromedp.EmulateViewport(960, askPage[int64](b, `document.documentElement.scrollHeight`)))
 		picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(path, picture, 0o644))
@@ -275,7 +274,7 @@ func takePicture(t *testing.T, b *browser) {
 }
 
 // sampleOperations are as the stream tells them.
-func sampleOperations(now time.Time) []string {
+func sampleOperations(now time.Time, requestID string) []string {
 	at := func(ago time.Duration) string { return strconv.Quote(now.Add(-ago).UTC().Format(time.RFC3339Nano)) }
 	operation := func(id, action, requestID string, ago time.Duration, more string) string {
 		return fmt.Sprintf(`{"id":"%s","action":"%s","request_id":"%s","requested_at":%s,%s}`, id, action, requestID, at(ago), more)
@@ -288,10 +287,10 @@ func sampleOperations(now time.Time) []string {
 		return `"usage":[{"event_id":"a","event_type":"runtime_` + action + `_requested","delivered_at":` + at(0) + `},{"event_id":"b","event_type":"runtime_` + action + `_` + end + `"` + delivered + `}]`
 	}
 	return []string{
-		operation("1", "start", "0b0f6d6a5f6b43e68b3f2d5c00000001", 50*time.Minute, `"accepted_at":`+at(50*time.Minute)+`,"reached_at":`+at(49*time.Minute-20*time.Second)+`,"outcome":"accepted",`+usage("start", "finished", time.Second)),
-		operation("2", "start", "0b0f6d6a5f6b43e68b3f2d5c00000002", 40*time.Minute, `"outcome":"rejected","joined":true,"error":{"type":"quota","message":"`+strings.Repeat("There is no GPU left in this zone. ", 3)+`"},`+usage("start", "failed", time.Second)),
-		operation("3", "stop", strings.Repeat("long-request-id.", 8), 30*time.Minute, `"accepted_at":`+at(30*time.Minute)+`,"reached_at":`+at(29*time.Minute)+`,"outcome":"accepted",`+usage("stop", "finished", 0)),
-		operation("4", "start", "0b0f6d6a5f6b43e68b3f2d5c00000004", 10*time.Second, `"accepted_at":`+at(9*time.Second)+`,"outcome":"accepted",`+usage("start", "finished", time.Second)+`,"estimate":{"p50_seconds":40.6,"p90_seconds":57.2,"samples":20,"overdue":false}`),
+		operation("1", "start", "portal-7c1e1", 50*time.Minute, `"accepted_at":`+at(50*time.Minute)+`,"reached_at":`+at(49*time.Minute-20*time.Second)+`,"outcome":"accepted",`+usage("start", "finished", time.Second)),
+		operation("2", "start", "portal-7c1e2", 40*time.Minute, `"outcome":"rejected","joined":true,"error":{"type":"quota","message":"There is no GPU left in this zone."},`+usage("start", "failed", time.Second)),
+		operation("3", "stop", requestID, 30*time.Minute, `"accepted_at":`+at(30*time.Minute)+`,"reached_at":`+at(29*time.Minute)+`,"outcome":"accepted",`+usage("stop", "finished", 0)),
+		operation("4", "start", "portal-7c1e4", 10*time.Second, `"accepted_at":`+at(9*time.Second)+`,"outcome":"accepted",`+usage("start", "finished", time.Second)+`,"estimate":{"p50_seconds":40.6,"p90_seconds":57.2,"samples":20,"overdue":false}`),
 	}
 }
 
@@ -301,8 +300,10 @@ func TestPageSaysWhatBillingSays(t *testing.T) {
 	harness.Needs(t, "chromium")
 	s := serveStack(t, "BUS_VM_TIMEOUT=10s")
 	s.platform.Billing.Decide("", platform.Decision{Reason: "billing_required", Command: "bus billing setup", RecommendedPlan: "gpu-small"})
-	b := open(t, (&front{admin: s.admin, api: s.addr}).serve(t))
-	b.shows("streams", "✓ stream bus.vm.start.response ok")
+	b := open(t, (&front{admin: s.admin, api: s.addr, operations: sampleOperations(time.Now(), "portal-7c1e3")}).serve(t))
+	b.shows("streams", "✓ stream bus.usage.record.response ok")
+	b.shows("operations", "usage: 1 of 2")
+	takePicture(t, b)
 	b.answers("start", mint("vm:write"), "Nothing was done.", "The account needs a plan", "Run: bus billing setup", "Recommended plan: gpu-small", "402 billing_required, request ")
 	b.quiet()
 }

@@ -10,7 +10,7 @@ let last = 'none.0' // id of the event before; of an unknown one all is told aga
 let retry = 2e3
 let status, changed, expected
 
-const time = (date) => new Date(date).toLocaleString([], { dateStyle: 'short', timeStyle: 'medium' })
+const time = (date) => new Date(date).toLocaleString('sv-SE') // 2006-01-02 15:04:05
 const seconds = (n) => (n < 120 ? `${Math.ceil(n)} s` : `${Math.round(n / 60)} min`)
 const element = (tag, text, kind = '') => Object.assign(document.createElement(tag), { textContent: text, className: kind })
 const set = (id, text) => { if ($(id).textContent !== text) $(id).textContent = text }
@@ -83,7 +83,7 @@ function draw() {
   const reached = list.find((o) => o.reached_at && targets[o.action] === status?.state)
   set('state', status?.state ?? 'unknown')
   document.title = `${status?.state ?? 'unknown'} · VM gateway`
-  $('state').classList.toggle('moving', /ing$/.test(status?.state))
+  $('state').classList.toggle('moving', /ing$|^maintenance$/.test(status?.state))
   set('provider', status?.provider ?? '–')
   if (changed) set('since', changed.seen ? time(changed.at) : reached ? time(reached.reached_at) : `before ${time(changed.at)}`)
   drawEstimate(list)
