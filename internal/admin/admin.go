@@ -60,8 +60,8 @@ type Check struct {
 }
 
 // Endpoint shows or changes something, and returns what is answered as JSON, nil
-// for what is not there; arg is the parameter of that name. Pages that a browser
-// shows may not POST.
+// for what is not there; arg is the parameter of that name. Of the pages that a
+// browser shows, only that of this listener may POST.
 type Endpoint func(ctx context.Context, arg string) (any, error)
 
 // Serve serves on l until ctx ends, then cuts the connections and returns when

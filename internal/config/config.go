@@ -118,7 +118,7 @@ type Config struct {
 	} `koanf:"wait" group:"Waiting"`
 	Shutdown Shutdown `koanf:"shutdown" group:"Shutting down"`
 	Admin    struct {
-		Addr  string `koanf:"addr" flag:"--admin-addr" env:"BUS_VM_ADMIN_ADDR" value:"address" want:"host:port, or unix: and an absolute path of at most 107 bytes; empty for none" help:"Address of metrics and health for operators; keep it on loopback or a unix socket, which is for the service's own user alone."`
+		Addr  string `koanf:"addr" flag:"--admin-addr" env:"BUS_VM_ADMIN_ADDR" value:"address" want:"host:port, or unix: and an absolute path of at most 107 bytes; empty for none" help:"Address of the page, metrics and health for operators; keep it on loopback or a unix socket, which is for the service's own user alone."`
 		Pprof bool   `koanf:"pprof" env:"BUS_VM_ADMIN_PPROF" default:"false" help:"Whether the admin listener serves profiles under /debug/pprof/."`
 	} `koanf:"admin" group:"Admin listener"`
 	Log struct {

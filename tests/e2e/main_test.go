@@ -5,7 +5,7 @@
 // searched for the secrets and tokens that were used.
 //
 //	E2E_RACE=1   build the binary with the race detector
-//	CI=true      a missing program (nginx, curl, prometheus, promtool, strace) is a failure instead of a skip
+//	CI=true      a missing program (nginx, curl, prometheus, promtool, strace, chromium, python3, node) is a failure instead of a skip
 package e2e
 
 import (
