@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,7 +134,7 @@ const lowContrast = `(() => {
 // in its place: the status of the gateway, and operations as they are given.
 type front struct {
 	admin, api string
-	operations []string
+	operations atomic.Pointer[[]string]
 }
 
 func (f *front) status() string {
@@ -163,7 +164,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	_, _ = io.WriteString(w, "retry: 2000\n\nid: x.0\nevent: reset\ndata: {}\n\n:\n\nid: x.0\nevent: status\ndata: "+told+"\n\n")
-	for i, operation := range f.operations {
+	for i, operation := range *f.operations.Load() {
 		_, _ = fmt.Fprintf(w, "id: x.%d\nevent: operation\ndata: %s\n\n", i, operation)
 	}
 	for r.Context().Err() == nil {
@@ -193,7 +194,7 @@ func TestPage(t *testing.T) {
 	t.Parallel()
 	harness.Needs(t, "chromium")
 	f := &front{admin: harness.FreeAddress(t), api: harness.FreeAddress(t)}
-	f.operations = sampleOperations(time.Now(), strings.Repeat("long-request-id.", 8))
+	f.operations.Store(&[]string{})
 	begin := func(state string) *gateway {
 		return serve(t, []string{"BUS_VM_ADMIN_ADDR=" + f.admin, "BUS_VM_ADDR=" + f.api, "BUS_VM_STATIC_STATE=" + state, "BUS_VM_STATIC_TRANSITION=1s"}, "--usage-backend", "memory")
 	}
@@ -205,8 +206,6 @@ func TestPage(t *testing.T) {
 	b.shows("checks", "✓ operations store ok")
 	b.shows("streams", "none are needed")
 	b.shows("waiting", "0")
-	b.shows("operations", "usage: 1 of 2 delivered")
-	b.shows("estimate", "41 s; 9 of 10 within 58 s")
 
 	b.do(chromedp.Click(chromedp.ID("start")))
 	b.shows("answer", "Put in a token first.")
@@ -236,25 +235,11 @@ func TestPage(t *testing.T) {
 	b.shows("link", "Not connected since")
 	b.shows("state", "stopped") // as it was
 	require.True(t, askPage[bool](b, `document.body.classList.contains('stale')`))
+	b.answers("start", mint("vm:write"), "start: no answer", "Press the button again: it is not done twice.")
 	begin("ready")
 	b.shows("state", "ready")
 	b.shows("link", "Connected")
 	require.False(t, askPage[bool](b, `document.body.classList.contains('stale')`))
-
-	for _, scheme := range []string{"light", "dark"} {
-		b.emulate("prefers-color-scheme", scheme)
-		require.Empty(t, askPage[[]string](b, lowContrast), scheme)
-	}
-	require.Equal(t, "rgb(13, 17, 23)", askPage[string](b, `getComputedStyle(document.body).backgroundColor`))
-	const animation = `document.getElementById('state').classList.add('moving'); getComputedStyle(document.getElementById('state')).animationName`
-	b.emulate("prefers-reduced-motion", "reduce")
-	require.Equal(t, "none", askPage[string](b, animation))
-	b.emulate("prefers-reduced-motion", "no-preference")
-	require.Equal(t, "moving", askPage[string](b, animation))
-	b.do(chromedp.EmulateViewport(360, 800))
-	require.Equal(t, []int{360, 360}, askPage[[]int](b, `[innerWidth, document.documentElement.scrollWidth]`))
-	require.Empty(t, askPage[[]string](b, `[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > 360 || !e.matches('input') && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline').map((e) => e.outerHTML)`))
-	require.Empty(t, askPage[[]string](b, `[...document.querySelectorAll('button, input')].filter((e) => e.getBoundingClientRect().height < 44).map((e) => e.id)`), "for a thumb")
 	b.quiet()
 }
 
@@ -294,17 +279,45 @@ func sampleOperations(now time.Time, requestID string) []string {
 	}
 }
 
-// What billing says is passed on, with what to do about it.
-func TestPageSaysWhatBillingSays(t *testing.T) {
+// It is readable on a phone, in the dark and without motion, with what billing says and
+// what to do about it.
+func TestPageIsReadable(t *testing.T) {
 	t.Parallel()
 	harness.Needs(t, "chromium")
 	s := serveStack(t, "BUS_VM_TIMEOUT=10s")
 	s.platform.Billing.Decide("", platform.Decision{Reason: "billing_required", Command: "bus billing setup", RecommendedPlan: "gpu-small"})
-	b := open(t, (&front{admin: s.admin, api: s.addr, operations: sampleOperations(time.Now(), "portal-7c1e3")}).serve(t))
+	f := &front{admin: s.admin, api: s.addr}
+	tell := func(requestID string) {
+		operations := sampleOperations(time.Now(), requestID)
+		f.operations.Store(&operations)
+	}
+	tell("portal-7c1e3")
+	b := open(t, f.serve(t))
 	b.shows("streams", "✓ stream bus.usage.record.response ok")
-	b.shows("operations", "usage: 1 of 2")
+	b.shows("operations", "usage: 1 of 2 delivered")
+	b.shows("operations", "There is no GPU left in this zone.")
+	b.shows("estimate", "41 s; 9 of 10 within 58 s")
 	takePicture(t, b)
 	b.answers("start", mint("vm:write"), "Nothing was done.", "The account needs a plan", "Run: bus billing setup", "Recommended plan: gpu-small", "402 billing_required, request ")
+
+	tell(strings.Repeat("long-request-id.", 8))
+	b.do(chromedp.Reload())
+	b.shows("operations", "long-request-id")
+	b.answers("start", mint("vm:write"), "Recommended plan: gpu-small")
+	for _, scheme := range []string{"light", "dark"} {
+		b.emulate("prefers-color-scheme", scheme)
+		require.Empty(t, askPage[[]string](b, lowContrast), scheme)
+	}
+	require.Equal(t, "rgb(13, 17, 23)", askPage[string](b, `getComputedStyle(document.body).backgroundColor`))
+	const animation = `document.getElementById('state').classList.add('moving'); getComputedStyle(document.getElementById('state')).animationName`
+	b.emulate("prefers-reduced-motion", "reduce")
+	require.Equal(t, "none", askPage[string](b, animation))
+	b.emulate("prefers-reduced-motion", "no-preference")
+	require.Equal(t, "moving", askPage[string](b, animation))
+	b.do(chromedp.EmulateViewport(360, 800))
+	require.Equal(t, []int{360, 360}, askPage[[]int](b, `[innerWidth, document.documentElement.scrollWidth]`))
+	require.Empty(t, askPage[[]string](b, `[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > 360 || !e.matches('input') && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline').map((e) => e.outerHTML)`))
+	require.Empty(t, askPage[[]string](b, `[...document.querySelectorAll('button, input')].filter((e) => e.getBoundingClientRect().height < 44).map((e) => e.id)`), "for a thumb")
 	b.quiet()
 }
 

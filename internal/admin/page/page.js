@@ -4,7 +4,8 @@ const $ = (id) => document.getElementById(id)
 const silence = 40e3 // ms; the stream says something every 15 s
 const refreshEvery = 10e3
 const waitFor = 50 // seconds that a start or stop waits for the runtime
-const operations = new Map() // by id
+const kept = 100
+const operations = new Map() // by id, what changed last at the end
 const targets = { start: 'ready', stop: 'stopped' }
 let last = 'none.0' // id of the event before; of an unknown one all is told again
 let retry = 2e3
@@ -71,6 +72,7 @@ function told({ id, event, data }) {
     const operation = JSON.parse(data)
     operations.delete(operation.id)
     operations.set(operation.id, operation)
+    if (operations.size > kept) operations.delete(operations.keys().next().value)
     expected = operation.estimate ?? expected
   }
   if (id) last = id
@@ -78,8 +80,10 @@ function told({ id, event, data }) {
   refresh()
 }
 
+const latest = () => [...operations.values()].sort((a, b) => Date.parse(b.requested_at) - Date.parse(a.requested_at)).slice(0, 20)
+
 function draw() {
-  const list = [...operations.values()].sort((a, b) => Date.parse(b.requested_at) - Date.parse(a.requested_at)).slice(0, 20)
+  const list = latest()
   const reached = list.find((o) => o.reached_at && targets[o.action] === status?.state)
   set('state', status?.state ?? 'unknown')
   document.title = `${status?.state ?? 'unknown'} · VM gateway`
@@ -206,5 +210,5 @@ function setBusy(now) {
 
 for (const action of ['start', 'stop']) $(action).addEventListener('click', () => act(action))
 setInterval(refresh, refreshEvery)
-setInterval(() => drawEstimate([...operations.values()]), 1e3)
+setInterval(() => drawEstimate(latest()), 1e3)
 follow()
