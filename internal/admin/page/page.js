@@ -97,12 +97,13 @@ function draw() {
 
 function drawEstimate(list) {
   if (!expected) return
-  const open = list.find((o) => o.action === 'start' && o.accepted_at && !o.reached_at && o.estimate)
+  const last = list.find((o) => o.accepted_at)
+  const open = last?.action === 'start' && !last.reached_at && last.estimate ? last : undefined
   const past = open ? (Date.now() - Date.parse(open.accepted_at)) / 1e3 : 0
   const left = expected.p50_seconds - past
   const usual = `${seconds(expected.p50_seconds)}; 9 of 10 within ${seconds(expected.p90_seconds)}`
   set('estimate', !open || status?.state === 'ready' ? usual
-    : past > expected.p90_seconds ? `overdue: ${usual}` : left > 0 ? `${seconds(left)} yet: ${usual}` : `any moment: ${usual}`)
+    : `${past > expected.p90_seconds ? 'overdue' : left > 0 ? `${seconds(left)} left` : 'any moment'}; usually ${usual}`)
 }
 
 function row(o) {
