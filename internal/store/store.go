@@ -264,10 +264,10 @@ func (s *Store) release() (err error) {
 		err = errors.Join(s.writing.finalize(), s.writing.conn.Close())
 	}
 	if s.engine != nil {
-		closeErr := s.engine.close()
-		if s.config.URL == "" { // what is wrong with a session of PostgreSQL is nothing by now
-			err = errors.Join(err, closeErr)
-		}
+		err = errors.Join(err, s.engine.close())
+	}
+	if s.config.URL != "" {
+		err = nil // a session of PostgreSQL that ended by itself took nothing with it
 	}
 	return errors.Join(err, s.files.close())
 }
