@@ -163,7 +163,7 @@ func TestBatchesShrink(t *testing.T) {
 	s, db := withPostgres(t,
 		`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.01); return new; end'`,
 		`create trigger slow before insert on operations for each row execute function slow()`)
-	const many = 400 // twice of what one transaction can take
+	const many = 250 // more than one transaction can take
 	var group sync.WaitGroup
 	for range many {
 		group.Go(func() { _, _ = s.Abandon(context.Background(), uuid.NewString()) })
