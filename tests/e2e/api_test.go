@@ -32,6 +32,9 @@ func state(name string) string {
 // retryIn5 is sent while the runtime moves, and nothing says for how long.
 const retryIn5 = "Retry-After: 5"
 
+// retryLater is how a 202 says when.
+const retryLater = "Retry-After: <seconds>"
+
 // tagOf is the entity tag of a document.
 func tagOf(document string) string {
 	sum := sha256.Sum256([]byte(document))
@@ -48,8 +51,8 @@ var (
 	okReady      = jsonReply("200 OK", "", `{"ok":true}`)
 	okStatus     = showing(state("ready"), "")
 	okStopped    = showing(state("stopped"), "")
-	okStart      = jsonReply("202 Accepted", located+"\n"+retryIn5, started)
-	okStop       = jsonReply("202 Accepted", located+"\n"+retryIn5, stopped)
+	okStart      = jsonReply("202 Accepted", located+"\n"+retryLater, started)
+	okStop       = jsonReply("202 Accepted", located+"\n"+retryLater, stopped)
 	missingToken = refusal("401 Unauthorized", "invalid_auth", "Send a bearer token: Authorization: Bearer <jwt>.",
 		`Www-Authenticate: Bearer realm="bus-vm"`)
 	invalidToken = refusal("401 Unauthorized", "invalid_auth", "The bearer token is not valid for this API.",

@@ -103,8 +103,13 @@ func render(response *http.Response, body string) string {
 	}
 	slices.Sort(lines)
 	text := response.Status + "\n" + strings.Join(lines, "\n") + "\n\n" + body
+	if response.StatusCode == http.StatusAccepted { // 5, or what is left by the starts before
+		text = retryAfter.ReplaceAllString(text, "$1<seconds>")
+	}
 	return madeID.ReplaceAllString(text, "<id>")
 }
+
+var retryAfter = regexp.MustCompile(`(?m)^(Retry-After: )[1-9]\d*$`)
 
 // madeID is the id of a request, or of an operation, that the gateway made.
 var madeID = regexp.MustCompile(`\b[0-9a-f]{32}\b|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`)

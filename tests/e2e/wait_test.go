@@ -126,7 +126,7 @@ func TestPreferredWaits(t *testing.T) {
 			continue
 		}
 		require.Equal(t, unchanged(moving, headers), ask(t, g.addr, request("GET "+statusPath, both, "If-None-Match: *", "Prefer: "+c.prefer)))
-		require.Equal(t, jsonReply("202 Accepted", located+"\n"+headers, stopped), ask(t, g.addr, request("POST "+stopPath, both, "Prefer: "+c.prefer)), c.prefer)
+		require.Equal(t, jsonReply("202 Accepted", located+"\n"+strings.Replace(headers, retryIn5, retryLater, 1), stopped), ask(t, g.addr, request("POST "+stopPath, both, "Prefer: "+c.prefer)), c.prefer)
 	}
 }
 
@@ -188,7 +188,7 @@ func TestWaitsEnd(t *testing.T) {
 	g := serve(t, nil, "--static-transition", "1h", "--static-state", "x")
 	brief := mintWith(fmt.Sprintf(`"exp":%d`, time.Now().Add(2*time.Second).Unix()))
 	began := time.Now()
-	require.Equal(t, jsonReply("202 Accepted", located+"\n"+retryIn5+"\n"+waitedFor(50), started), ask(t, g.addr, request("POST "+startPath, brief, "Prefer: wait=60")))
+	require.Equal(t, jsonReply("202 Accepted", located+"\n"+retryLater+"\n"+waitedFor(50), started), ask(t, g.addr, request("POST "+startPath, brief, "Prefer: wait=60")))
 	require.InDelta(t, 1.5, time.Since(began).Seconds(), 1.2)
 
 	token := mint("vm:read vm:write")
@@ -201,7 +201,7 @@ func TestWaitsEnd(t *testing.T) {
 	began = time.Now()
 	g.signal(t, syscall.SIGTERM)
 	moving := retryIn5 + "\n" + waitedFor(20)
-	conns[0].expect(t, "POST", closing(jsonReply("202 Accepted", located+"\n"+moving, started)))
+	conns[0].expect(t, "POST", closing(jsonReply("202 Accepted", located+"\n"+retryLater+"\n"+waitedFor(20), started)))
 	conns[1].expect(t, "GET", closing(showing(state("starting"), moving)))
 	got, err := conns[2].reply("GET")
 	require.NoError(t, err)
@@ -348,7 +348,7 @@ func TestWaitThroughNginx(t *testing.T) {
 	conf := strings.Replace(shipped(t, "nginx/bus-vm.conf"), "proxy_read_timeout 75s;", "proxy_read_timeout 3s;", 1)
 	nginx := harness.Nginx(t, conf, g.addr)
 	token := mint("vm:read vm:write")
-	require.Equal(t, jsonReply("202 Accepted", located+"\n"+retryIn5+"\n"+waitedFor(2), stopped), carried(ask(t, nginx, request("POST "+stopPath, token, "Prefer: wait=50"))))
+	require.Equal(t, jsonReply("202 Accepted", located+"\n"+retryLater+"\n"+waitedFor(2), stopped), carried(ask(t, nginx, request("POST "+stopPath, token, "Prefer: wait=50"))))
 	got := replyTo(t, nginx, request("GET "+statusPath, token, "Prefer: wait=50", "If-None-Match: W/"+tagOf(state("stopping"))))
 	assert.Equal(t, http.StatusNotModified, got.Status)
 	assert.Equal(t, "wait=2", got.Header.Get("Preference-Applied"))
