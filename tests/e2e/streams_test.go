@@ -110,7 +110,7 @@ func TestEventStream(t *testing.T) {
 	require.Equal(t, []string{"chunked"}, s.head.TransferEncoding)
 	s.says(t, statusEvent(state("ready")))
 	first := s.last
-	operators := followRaw(t, admin, "GET /debug/events HTTP/1.1\r\nHost: x\r\n\r\n")
+	operators := followRaw(t, admin, "GET /debug/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	operators.says(t, statusEvent(state("ready")))
 
 	require.Equal(t, okStop, ask(t, g.addr, request("POST "+stopPath, other)))

@@ -89,7 +89,7 @@ func TestEveryFaultOfThePageHasItsTest(t *testing.T) {
 		}
 		return code
 	}
-	all := read("../*/*_test.go") + read("../../routes/*_test.go") // the page names tests of other directories too
+	all := read("../*/*_test.go") + read("../../routes/*_test.go") + read("../../internal/*/*_test.go") // the page names tests of other directories too
 	rows, faults := 0, false
 	for line := range strings.Lines(string(page)) {
 		named := regexp.MustCompile("`(Test[A-Za-z]+)`").FindAllStringSubmatch(line, -1)
