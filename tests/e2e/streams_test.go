@@ -144,7 +144,7 @@ func TestEventStream(t *testing.T) {
 		g.signal(t, syscall.SIGHUP) // to no effect
 		require.NoError(t, again.Close())
 	}
-	all := followRaw(t, admin, "GET /debug/events HTTP/1.1\r\nHost: x\r\nLast-Event-ID: 0\r\n\r\n")
+	all := followRaw(t, admin, "GET /debug/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 0\r\n\r\n")
 	all.says(t, resetEvent)
 	all.says(t, statusEvent(state("ready")))
 	all.tellsOf(t, `"action":"stop"`)
