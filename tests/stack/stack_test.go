@@ -76,8 +76,8 @@ func TestWalk(t *testing.T) {
 	require.NoError(t, command.Run(), shown)
 	text := shown.String()
 	for _, want := range []string{
-		"\n{\"ok\":true}\n200\n", `{"status":{"state":"stopped","provider":"example"}}`, `"state":"ready"`,
-		"{\"accepted\":true,\"action\":\"start\"}\n202\n", "{\"accepted\":true,\"action\":\"stop\"}\n202\n",
+		"\n{\"ok\":true}\n200\n", `{"status":{"state":"stopped","provider":"example"}}`,
+		`{"accepted":true,"action":"start","status":{"state":"ready","provider":"example"}}`, "{\"accepted\":true,\"action\":\"stop\"}\n202\n",
 		`"command":"bus billing setup"`, "\n402\n",
 		"runtime_start_requested", "runtime_start_finished", "runtime_stop_requested", "runtime_stop_finished",
 	} {
