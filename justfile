@@ -40,7 +40,6 @@ race:
     # with other packages is then unseen too. Simulations, on one clock and one goroutine, have no races.
     go test -race -gcflags=modernc.org/...=-race=false -skip '^TestSimulat' ./internal/store
     E2E_RACE=1 go test -skip '^TestAlertsFire$' ./tests/e2e/...
-    go test -race -skip '^(TestLoad|TestFaultsLeaveNothingBehind)$' ./tests/faults/...
 
 # Drive the real binary on the static backend, through the real nginx.
 e2e:
