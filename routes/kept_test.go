@@ -136,7 +136,7 @@ func (l *ledger) count(what string) (n int) {
 
 // rows are the operations of a subject.
 func (l *ledger) rows(t *testing.T, subject string) int {
-	list, err := l.store.List(t.Context(), subject, 100)
+	list, err := l.store.Receipts(t.Context(), subject, 100)
 	require.NoError(t, err)
 	return len(list)
 }
@@ -262,7 +262,7 @@ func TestKeyIsNotKept(t *testing.T) {
 
 // A subject has so many keys, more are refused.
 func TestTooManyKeys(t *testing.T) {
-	away := &gone{err: store.ErrTooManyKeys}
+	away := &gone{err: lifecycle.ErrTooManyKeys}
 	l := keeping(t, func(c *routes.Config) { c.Operations = away })
 	for _, away.met = range []bool{true, false} {
 		refused := l.write(t, "start", account, key("one more"))
@@ -274,7 +274,7 @@ func TestTooManyKeys(t *testing.T) {
 func TestStoreAway(t *testing.T) {
 	away := &gone{}
 	l := keeping(t, func(c *routes.Config) { c.Operations = away })
-	lost := fmt.Errorf("%w: %w", store.ErrUnavailable, store.ErrUnconfirmed)
+	lost := fmt.Errorf("%w: %w", store.ErrUnavailable, lifecycle.ErrUnconfirmed)
 	for _, c := range []struct {
 		action, outcome string
 		headers         []string
@@ -469,7 +469,7 @@ func TestReceipts(t *testing.T) {
 		l.later.Add(int64(took * time.Second))
 		require.NoError(t, l.store.Reached(t.Context(), backend.Start, "fake", 0))
 	}
-	require.Eventually(t, func() bool { return l.store.Estimate("fake").Samples == 3 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return l.store.Estimate().Samples == 3 }, 5*time.Second, time.Millisecond)
 	l.ends <- refusal
 	rejected := l.write(t, "stop", account, "X-Request-Id: stop")
 	l.ends <- nil

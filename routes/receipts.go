@@ -99,7 +99,7 @@ func operation(config Config) fiber.Handler {
 		case r.Action == "" || r.Account != middleware.CallerIdentity(c).Subject:
 			return errNotFound
 		}
-		return sendValue(c, map[string]receipt{"operation": receiptOf(r, config.Operations.Estimate(""))})
+		return sendValue(c, map[string]receipt{"operation": receiptOf(r, config.Operations.Estimate())})
 	}
 }
 
@@ -125,7 +125,7 @@ func operations(config Config) fiber.Handler {
 		if err != nil {
 			return unreadable(err)
 		}
-		shown, expected := []receipt{}, config.Operations.Estimate("")
+		shown, expected := []receipt{}, config.Operations.Estimate()
 		for _, r := range list {
 			shown = append(shown, receiptOf(r, expected))
 		}

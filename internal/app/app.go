@@ -29,10 +29,10 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/feed"
 	"github.com/busdk/bus-api-provider-vm/internal/jwks"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
-	"github.com/busdk/bus-api-provider-vm/internal/store"
 	"github.com/busdk/bus-api-provider-vm/internal/version"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -187,9 +187,9 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 	}
 	waiting := newWaiting(a.metrics)
 	var streams *feed.Feed // nothing changes before it is there
-	operations, err := a.openStore(ctx, client, func(c store.Change) {
-		waiting.changed(c)
-		streams.Publish(shown(waiting.operations, c.Operation))
+	operations, err := a.openStore(ctx, client, func(r lifecycle.Receipt, elsewhere bool) {
+		waiting.changed(r, elsewhere)
+		streams.Publish(shown(waiting.operations, r))
 	})
 	if err != nil {
 		return err

@@ -18,15 +18,16 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/admin"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/store"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 
 // openStore opens the store of operations: PostgreSQL or the data directory where
 // records must last, memory otherwise. Their replies come from client, nil for
-// none, whose history it reads when it may hold one that was missed. Changed gets to
-// know of each change.
-func (a *app) openStore(ctx context.Context, client *events.Client, changed func(store.Change)) (*store.Store, error) {
+// none, whose history it reads when it may hold one that was missed. Changed is
+// store.Config.Changed.
+func (a *app) openStore(ctx context.Context, client *events.Client, changed func(r lifecycle.Receipt, elsewhere bool)) (*store.Store, error) {
 	c := a.config
 	address, err := c.StoreURL()
 	if err != nil {

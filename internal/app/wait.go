@@ -11,6 +11,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 	"github.com/busdk/bus-api-provider-vm/internal/store"
 )
@@ -45,8 +46,8 @@ type waiting struct {
 	accepted chan struct{} // one slot: something is pending
 
 	mu      sync.Mutex
-	latest  map[backend.Action]store.Operation // the last that was accepted
-	pending map[backend.Action]bool            // one may have been accepted that has not reached its state
+	latest  map[backend.Action]lifecycle.Receipt // the last that was accepted
+	pending map[backend.Action]bool              // one may have been accepted that has not reached its state
 	waiters map[*waiter]struct{}
 	began   time.Time     // when the start under way was accepted, zero for none
 	usual   time.Duration // how long it is expected to take, 0 if that is not known
@@ -61,11 +62,10 @@ type foreignReply struct {
 
 // waiter waits for one accepted operation.
 type waiter struct {
-	action     backend.Action
-	since      time.Time        // by the clock of this process
-	operation  *store.Operation // nil until it is read
-	superseded <-chan struct{}
-	supersede  func() // closes superseded
+	action    backend.Action
+	since     time.Time         // by the clock of this process
+	operation lifecycle.Receipt // none until it is read
+	supersede func()            // ends the wait
 }
 
 func newWaiting(set *metrics.Set) *waiting {
@@ -74,7 +74,7 @@ func newWaiting(set *metrics.Set) *waiting {
 		replies:  make(chan foreignReply, queuedReplies),
 		took:     set.NewPrometheusHistogramExt("bus_vm_start_duration_seconds", startBuckets),
 		miss:     set.NewPrometheusHistogramExt("bus_vm_start_estimate_error_ratio", errorBuckets),
-		latest:   map[backend.Action]store.Operation{}, waiters: map[*waiter]struct{}{},
+		latest:   map[backend.Action]lifecycle.Receipt{}, waiters: map[*waiter]struct{}{},
 		accepted: make(chan struct{}, 1),
 		pending:  map[backend.Action]bool{backend.Start: true, backend.Stop: true}, // by a process before this one
 	}
@@ -113,43 +113,43 @@ func (w *waiting) underWay() float64 {
 	return age.Seconds()
 }
 
-// changed is told of each change of an operation in the store.
-func (w *waiting) changed(c store.Change) {
+// changed is store.Config.Changed.
+func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case !c.ReachedAt.IsZero():
-		if c.Action == backend.Start {
+	case !r.ReachedAt.IsZero():
+		if r.Action == backend.Start {
 			w.began = time.Time{}
-			w.measure(c)
+			w.measure(r, elsewhere)
 		}
 		return
-	case c.Outcome != backend.Accepted:
+	case r.Outcome != backend.Accepted:
 		return
 	}
-	w.latest[c.Action] = c.Operation
-	w.pending[c.Action] = true
+	w.latest[r.Action] = r
+	w.pending[r.Action] = true
 	select {
 	case w.accepted <- struct{}{}:
 	default:
 	}
 	switch {
-	case c.Action == backend.Stop:
+	case r.Action == backend.Stop:
 		w.began = time.Time{}
 	case w.began.IsZero():
-		w.began, w.usual = time.Now(), w.operations.Estimate("").P50
+		w.began, w.usual = time.Now(), w.operations.Estimate().P50
 	}
 	for each := range w.waiters {
-		each.overtakenBy(c.Operation)
+		each.overtakenBy(r)
 	}
 }
 
 // measure counts a start that has led to ready, once for all that joined it.
-func (w *waiting) measure(c store.Change) {
-	if c.Elsewhere || c.Leader != "" {
+func (w *waiting) measure(r lifecycle.Receipt, elsewhere bool) {
+	if elsewhere || r.Leader != "" {
 		return
 	}
-	took := c.ReachedAt.Sub(c.AcceptedAt).Seconds()
+	took := r.ReachedAt.Sub(r.AcceptedAt).Seconds()
 	w.took.Update(took)
 	if w.usual > 0 && took > 0 {
 		w.miss.Update(math.Abs(took-w.usual.Seconds()) / took)
@@ -163,10 +163,11 @@ func (w *waiting) left() (left time.Duration, known bool) {
 	return w.usual - time.Since(w.began), w.usual > 0 && !w.began.IsZero()
 }
 
-// overtakenBy ends the wait if op leads elsewhere, was requested later, and accepted
-// later.
-func (w *waiter) overtakenBy(op store.Operation) {
-	if own := w.operation; own != nil && op.ID != "" && op.Action != w.action && op.Later(*own) && op.AcceptedAt.After(own.AcceptedAt) {
+// overtakenBy ends the wait if other is of the other action, was requested later, and
+// accepted later.
+func (w *waiter) overtakenBy(other lifecycle.Receipt) {
+	own := w.operation
+	if own.ID != "" && other.Action != w.action && other.Sequence > own.Sequence && other.AcceptedAt.After(own.AcceptedAt) {
 		w.supersede()
 	}
 }
@@ -174,18 +175,16 @@ func (w *waiter) overtakenBy(op store.Operation) {
 // superseded is routes.Wait.Superseded.
 func (w *waiting) superseded(ctx context.Context, id string, action backend.Action) (superseded <-chan struct{}, release func()) {
 	over, supersede := context.WithCancel(context.Background())
-	one := &waiter{action: action, since: time.Now(), superseded: over.Done(), supersede: supersede}
+	one := &waiter{action: action, since: time.Now(), supersede: supersede}
 	w.mu.Lock()
 	w.waiters[one] = struct{}{}
 	w.mu.Unlock()
-	operation, err := w.operations.Find(ctx, id) // without it, only what is not of the store counts
+	operation, _ := w.operations.Receipt(ctx, id) // without it, only what is not of the store counts
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err == nil && operation.ID != "" {
-		one.operation = &operation
-		one.overtakenBy(w.latest[action.Opposite()])
-	}
-	return one.superseded, func() {
+	one.operation = operation
+	one.overtakenBy(w.latest[action.Opposite()])
+	return over.Done(), func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		delete(w.waiters, one)
@@ -248,7 +247,7 @@ func (w *waiting) note(ctx context.Context, seen *snapshot.Seen) {
 // supersede ends the waits that a reply to others does, unless it is of an operation in
 // the store, which tells of its own.
 func (w *waiting) supersede(ctx context.Context, reply foreignReply) {
-	if known, err := w.operations.Find(ctx, reply.id); err != nil || known.ID != "" {
+	if known, err := w.operations.Receipt(ctx, reply.id); err != nil || known.ID != "" {
 		return
 	}
 	w.mu.Lock()

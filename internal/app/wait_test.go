@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/store"
 )
 
@@ -40,7 +41,7 @@ func waitingOn(t *testing.T) (w *waiting, machine *backend.Static, set *metrics.
 func (w *waiting) insert(t *testing.T, action backend.Action) (id string) {
 	t.Helper()
 	id = uuid.NewString()
-	_, _, err := w.operations.Insert(t.Context(), store.Write{ID: id, Action: action, Account: "a", RequestID: "r"})
+	_, err := w.operations.Begin(t.Context(), lifecycle.Write{ID: id, Action: action, Account: "a", RequestID: "r"})
 	require.NoError(t, err)
 	return id
 }
@@ -113,7 +114,7 @@ func TestReachedIsNoted(t *testing.T) {
 			}
 			w.accept(t, id)
 			require.Eventually(t, func() bool {
-				op, err := w.operations.Find(t.Context(), id)
+				op, err := w.operations.Receipt(t.Context(), id)
 				return err == nil && !op.ReachedAt.IsZero()
 			}, 10*time.Second, 5*time.Millisecond, order)
 			assert.Zero(t, w.underWay())

@@ -54,6 +54,7 @@ type Decided struct {
 // Receipt is what is on record of an operation. Times are those of the record's
 // clock, zero for none.
 type Receipt struct {
+	Sequence  int64 // grows with each operation that is requested
 	ID        string
 	Action    Action // empty for an id that is taken and has no records
 	Account   string
@@ -68,6 +69,22 @@ type Receipt struct {
 	ErrorType, ErrorMessage string // of a rejection
 
 	Usage []Delivery // in their order
+}
+
+// StageReached is the last Stage of an operation.
+const StageReached = 3
+
+// Stage grows with each change of the operation.
+func (r *Receipt) Stage() int {
+	switch {
+	case !r.ReachedAt.IsZero():
+		return StageReached
+	case r.Corrected:
+		return 2
+	case r.Outcome != "":
+		return 1
+	}
+	return 0
 }
 
 // Delivery is where a usage record of an operation is.

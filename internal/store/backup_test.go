@@ -71,19 +71,19 @@ func TestBackup(t *testing.T) {
 				return nil
 			}}
 			delivering(t, s, first)
-			write := func() Write {
+			write := func() lifecycle.Write {
 				w := aWrite(lifecycle.Stop)
-				insert(t, s, w, Lead)
+				insert(t, s, w, lifecycle.Lead)
 				_, err := s.Reply(t.Context(), w.ID, true, End{})
 				require.NoError(t, err)
 				return w
 			}
-			var held []Write
+			var held []lifecycle.Write
 			for range 20 {
 				held = append(held, write())
 			}
 			open := aWrite(lifecycle.Stop)
-			insert(t, s, open, Lead)
+			insert(t, s, open, lifecycle.Lead)
 			enough := make(chan struct{})
 			var traffic sync.WaitGroup
 			traffic.Go(func() {
@@ -92,7 +92,7 @@ func TestBackup(t *testing.T) {
 					case <-enough:
 						return
 					default:
-						_, _, err := s.Insert(t.Context(), aWrite(lifecycle.Stop))
+						_, _, err := s.insert(t.Context(), aWrite(lifecycle.Stop))
 						assert.NoError(t, err)
 					}
 				}
@@ -121,7 +121,7 @@ func TestBackup(t *testing.T) {
 			has(second, "the backup delivers", ids...)
 			_, err := r.Reply(t.Context(), open.ID, true, End{})
 			require.NoError(t, err)
-			insert(t, r, aWrite(lifecycle.Stop), Lead)
+			insert(t, r, aWrite(lifecycle.Stop), lifecycle.Lead)
 			has(second, "what was open at the time of the backup ends", usage.EventID(open.ID, usage.PhaseEnded))
 			before, _ := first.bodies()
 			after, order := second.bodies()

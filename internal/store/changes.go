@@ -9,15 +9,6 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
-// Change is what a Config.Changed gets to know of an operation: that it was
-// requested, has ended (in another way, once more, where that corrects an unknown
-// end), or has reached its target state.
-type Change struct {
-	Operation
-	// Elsewhere: another replica wrote it, or a process before this one.
-	Elsewhere bool
-}
-
 const (
 	// observeEvery is how often PostgreSQL is looked at for what other replicas wrote.
 	observeEvery = time.Second
@@ -40,21 +31,6 @@ type told struct {
 	at    time.Time
 }
 
-const reached = 3
-
-// stage counts the changes of an operation.
-func (op *Operation) stage() int {
-	switch {
-	case !op.ReachedAt.IsZero():
-		return reached
-	case op.Corrected:
-		return 2
-	case op.Outcome != "":
-		return 1
-	}
-	return 0
-}
-
 // changed tells of operations as they are now, in the order in which they were
 // written.
 func (s *Store) changed(elsewhere bool, list ...Operation) {
@@ -62,7 +38,7 @@ func (s *Store) changed(elsewhere bool, list ...Operation) {
 	defer s.changes.mu.Unlock()
 	for _, op := range list {
 		last, known := s.changes.told[op.ID]
-		stage := op.stage()
+		stage := op.Stage()
 		if op.Action == "" || known && stage <= last.stage {
 			continue
 		}
@@ -73,18 +49,18 @@ func (s *Store) changed(elsewhere bool, list ...Operation) {
 			default: // it has had its end
 			}
 		}
-		if stage == reached && op.Action == lifecycle.Start {
-			wake(s.times.stale)
+		if stage == lifecycle.StageReached && op.Action == lifecycle.Start {
+			wake(s.stale)
 		}
 		if s.config.Changed != nil {
-			s.config.Changed(Change{op, elsewhere})
+			s.config.Changed(op.receipt(), elsewhere)
 		}
 	}
 }
 
 // observe tells of what other replicas write, and measures starts, until ctx ends.
 func (s *Store) observe(ctx context.Context) {
-	wake(s.times.stale)
+	wake(s.stale)
 	tick := time.NewTicker(observeEvery)
 	defer tick.Stop()
 	var latest []int64 // sequence numbers of the looks within the overlap
@@ -92,12 +68,12 @@ func (s *Store) observe(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.times.stale:
+		case <-s.stale:
 			s.measureStarts(ctx)
 			continue
 		case now := <-tick.C:
-			if s.times.latest.Load() == nil {
-				wake(s.times.stale)
+			if s.estimate.Load() == nil {
+				wake(s.stale)
 			}
 			s.changes.mu.Lock()
 			for id, t := range s.changes.told {
@@ -113,7 +89,7 @@ func (s *Store) observe(ctx context.Context) {
 		if len(latest) == 0 { // what came before this process is no change
 			list, err := s.list(ctx, `order by seq desc limit 1`)
 			if err == nil {
-				latest = append(latest, first(list).sequence)
+				latest = append(latest, first(list).Sequence)
 			}
 			continue
 		}
@@ -124,16 +100,10 @@ func (s *Store) observe(ctx context.Context) {
 		}
 		s.changed(true, list...)
 		if len(list) > 0 {
-			latest = append(latest, max(latest[len(latest)-1], list[len(list)-1].sequence))
+			latest = append(latest, max(latest[len(latest)-1], list[len(list)-1].Sequence))
 		} else {
 			latest = append(latest, latest[len(latest)-1])
 		}
 		latest = slices.Delete(latest, 0, max(0, len(latest)-int(overlap/observeEvery)))
 	}
 }
-
-// Told is op with its usage records, and a number that grows with each change.
-func (op *Operation) Told() (r lifecycle.Receipt, stage int) { return op.receipt(), op.stage() }
-
-// Later reports whether op was requested after other, by the order of the store.
-func (op *Operation) Later(other Operation) bool { return op.sequence > other.sequence }

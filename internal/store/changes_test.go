@@ -17,8 +17,8 @@ func TestChanges(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
 		told := func(config *Config) chan string {
 			changes := make(chan string, 100)
-			config.Changed = func(c Change) {
-				changes <- fmt.Sprint(c.ID, " ", c.Outcome, " ", c.Corrected, " ", !c.ReachedAt.IsZero(), " ", c.Elsewhere)
+			config.Changed = func(r lifecycle.Receipt, elsewhere bool) {
+				changes <- fmt.Sprint(r.ID, " ", r.Outcome, " ", r.Corrected, " ", !r.ReachedAt.IsZero(), " ", elsewhere)
 			}
 			return changes
 		}
@@ -32,12 +32,12 @@ func TestChanges(t *testing.T) {
 			time.Sleep(2 * observeEvery) // what came before it is no change
 		}
 		leader, follower, late := joining(), joining(), aWrite(lifecycle.Stop)
-		insert(t, s, leader, Lead)
-		insert(t, s, follower, Joined)
+		insert(t, s, leader, lifecycle.Lead)
+		insert(t, s, follower, lifecycle.Joined)
 		_, err := s.Reply(t.Context(), leader.ID, true, End{})
 		require.NoError(t, err)
 		require.NoError(t, s.Reached(t.Context(), lifecycle.Start, "p", 0))
-		insert(t, s, late, Lead)
+		insert(t, s, late, lifecycle.Lead)
 		_, err = submit(t.Context(), s, call{}, func(t *tx) (Operation, error) {
 			t.now += time.Hour.Microseconds()
 			return t.end(late.ID, expired, End{})
@@ -77,8 +77,8 @@ func TestChanges(t *testing.T) {
 func TestRecent(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
 		var s *Store
-		ids := func(account string, ago time.Duration, limit int) (ids []string) {
-			list, err := s.Recent(t.Context(), account, ago, limit)
+		ids := func(account string, ago time.Duration) (ids []string) {
+			list, err := s.Recent(t.Context(), account, ago)
 			require.NoError(t, err)
 			for _, op := range list {
 				ids = append(ids, op.ID)
@@ -88,20 +88,19 @@ func TestRecent(t *testing.T) {
 		s = running(t, config)
 		first, second, third, other := aWrite(lifecycle.Stop), aWrite(lifecycle.Stop), aWrite(lifecycle.Start), aWrite(lifecycle.Stop)
 		second.Account, third.Account = first.Account, first.Account
-		for _, w := range []Write{first, second, third, other} {
+		for _, w := range []lifecycle.Write{first, second, third, other} {
 			w.Age = 2 * time.Hour
-			insert(t, s, w, Lead)
+			insert(t, s, w, lifecycle.Lead)
 		}
-		require.Empty(t, ids(first.Account, time.Hour, 10))
-		require.Equal(t, []string{third.ID, second.ID, first.ID}, ids(first.Account, 3*time.Hour, 10))
-		for _, w := range []Write{third, first} {
+		require.Empty(t, ids(first.Account, time.Hour))
+		require.Equal(t, []string{third.ID, second.ID, first.ID}, ids(first.Account, 3*time.Hour))
+		for _, w := range []lifecycle.Write{third, first} {
 			_, err := s.Reply(t.Context(), w.ID, true, End{})
 			require.NoError(t, err)
 		}
-		require.Equal(t, []string{first.ID, third.ID}, ids(first.Account, time.Hour, 10))
+		require.Equal(t, []string{first.ID, third.ID}, ids(first.Account, time.Hour))
 		require.NoError(t, s.Reached(t.Context(), lifecycle.Start, "p", 0))
-		require.Equal(t, []string{third.ID, first.ID}, ids(first.Account, time.Hour, 10))
-		require.Equal(t, []string{third.ID}, ids(first.Account, time.Hour, 1))
+		require.Equal(t, []string{third.ID, first.ID}, ids(first.Account, time.Hour))
 		_, err := s.Abandon(t.Context(), aWrite(lifecycle.Stop).ID) // an id that is taken
 		require.NoError(t, err)
 		latest, err := s.Latest(t.Context(), 2)

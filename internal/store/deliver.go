@@ -317,7 +317,7 @@ func (s *Store) Acknowledged(id string, replayed bool) {
 		return // of another component
 	}
 	if replayed {
-		if op, err := s.Find(context.Background(), operation); err == nil && op.sent != position {
+		if op, err := s.find(context.Background(), operation); err == nil && op.sent != position {
 			return
 		}
 	}

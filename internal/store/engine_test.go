@@ -50,19 +50,19 @@ func TestReplicasBegin(t *testing.T) {
 		end := runs(t, s)
 		t.Cleanup(func() { assert.NoError(t, end()) })
 	}
-	leader := insert(t, stores[0], joining(), Lead)
-	follower := insert(t, stores[1], joining(), Joined)
+	leader := insert(t, stores[0], joining(), lifecycle.Lead)
+	follower := insert(t, stores[1], joining(), lifecycle.Joined)
 	_, err := stores[2].Reply(t.Context(), leader.ID, true, End{})
 	require.NoError(t, err)
 	assertLife(t, stores[0], follower.ID, lifecycle.Accepted, requested, finished)
 
 	// All start at once: exactly one leads.
-	insert(t, stores[0], aWrite(lifecycle.Stop), Lead)
+	insert(t, stores[0], aWrite(lifecycle.Stop), lifecycle.Lead)
 	var mu sync.Mutex
-	decisions := map[Decision]int{}
+	decisions := map[lifecycle.Decision]int{}
 	for i := range 60 {
 		all.Go(func() {
-			d, _, err := stores[i%3].Insert(context.Background(), joining())
+			d, _, err := stores[i%3].insert(context.Background(), joining())
 			assert.NoError(t, err)
 			mu.Lock()
 			defer mu.Unlock()
@@ -70,7 +70,7 @@ func TestReplicasBegin(t *testing.T) {
 		})
 	}
 	all.Wait()
-	assert.Equal(t, map[Decision]int{Lead: 1, Joined: 59}, decisions)
+	assert.Equal(t, map[lifecycle.Decision]int{lifecycle.Lead: 1, lifecycle.Joined: 59}, decisions)
 }
 
 // A replica that sets up the schema slowly, or sets up a large one, keeps no other
@@ -111,9 +111,9 @@ func TestStatementsFindTheirRowsByAnIndex(t *testing.T) {
 		s := running(t, config)
 		leader, follower, keyed := joining(), joining(), aWrite(lifecycle.Start)
 		keyed.Key = "key"
-		insert(t, s, leader, Lead)
-		insert(t, s, follower, Joined)
-		insert(t, s, keyed, Joined)
+		insert(t, s, leader, lifecycle.Lead)
+		insert(t, s, follower, lifecycle.Joined)
+		insert(t, s, keyed, lifecycle.Joined)
 		_, err := s.Reply(t.Context(), leader.ID, true, End{})
 		require.NoError(t, err)
 		for _, do := range []func(*tx) error{

@@ -26,24 +26,24 @@ func TestDatabaseAway(t *testing.T) {
 			server := postgres.Start(t)
 			config.URL = server.Database()
 			s := running(t, config)
-			op := insert(t, s, aWrite(lifecycle.Start), Lead)
+			op := insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
 			c.leave(server)
 			began := time.Now()
 			_, err := s.Reply(t.Context(), op.ID, true, End{})
-			require.ErrorIs(t, err, ErrUnconfirmed)
-			_, _, err = s.Insert(t.Context(), aWrite(lifecycle.Start))
+			require.ErrorIs(t, err, lifecycle.ErrUnconfirmed)
+			_, _, err = s.insert(t.Context(), aWrite(lifecycle.Start))
 			require.ErrorIs(t, err, ErrUnavailable)
 			assert.Less(t, time.Since(began), 5*time.Second)
 			eventually(t, func() bool { return s.Healthy() != nil }, "the store is not healthy")
 			began = time.Now()
-			_, _, err = s.Insert(t.Context(), aWrite(lifecycle.Start))
+			_, _, err = s.insert(t.Context(), aWrite(lifecycle.Start))
 			require.ErrorIs(t, err, ErrUnavailable)
-			assert.NotErrorIs(t, err, ErrUnconfirmed, "nothing was sent to it")
+			assert.NotErrorIs(t, err, lifecycle.ErrUnconfirmed, "nothing was sent to it")
 			assert.Less(t, time.Since(began), time.Second)
 			c.comeBack(server)
 			awaitOutcome(t, s, op.ID, lifecycle.Accepted) // the reply is written
 			awaitHealthy(t, s)
-			insert(t, s, aWrite(lifecycle.Start), Lead)
+			insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
 			assert.Equal(t, 1, strings.Count(l.String(), "does not take writes"), l)
 		})
 	}
@@ -59,14 +59,14 @@ func TestStoreHealsWithoutCalls(t *testing.T) {
 	read := make(chan struct{}, 1)
 	config.History = func(context.Context) error { wake(read); return nil }
 	s := running(t, config)
-	insert(t, s, aWrite(lifecycle.Start), Lead)
+	insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
 	server.Kill()
-	_, _, err := s.Insert(t.Context(), aWrite(lifecycle.Start)) // and no Abandon: nothing is kept
+	_, _, err := s.insert(t.Context(), aWrite(lifecycle.Start)) // and no Abandon: nothing is kept
 	require.ErrorIs(t, err, ErrUnavailable)
 	server.Run()
 	awaitHealthy(t, s)
 	eventually(t, func() bool { return len(read) > 0 }, "the history is read")
-	insert(t, s, aWrite(lifecycle.Start), Lead)
+	insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
 }
 
 // A gateway that starts while the database is away serves, and sets it up later.
@@ -77,7 +77,7 @@ func TestOpenWhileTheDatabaseIsAway(t *testing.T) {
 	config.URL = server.Database()
 	server.Kill()
 	s := running(t, config)
-	_, _, err := s.Insert(t.Context(), aWrite(lifecycle.Start))
+	_, _, err := s.insert(t.Context(), aWrite(lifecycle.Start))
 	require.ErrorIs(t, err, ErrUnavailable)
 	assert.Contains(t, l.String(), "the database of operations does not answer")
 	server.Run()
@@ -107,7 +107,7 @@ func TestRefusingDatabase(t *testing.T) {
 			config.URL = postgres.Database(t)
 			s := running(t, config)
 			w := aWrite(lifecycle.Stop)
-			insert(t, s, w, Lead)
+			insert(t, s, w, lifecycle.Lead)
 			at, err := url.Parse(config.URL)
 			require.NoError(t, err)
 			database := at.Path[1:]

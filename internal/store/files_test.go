@@ -35,9 +35,9 @@ func TestFilesRemovedOrReplaced(t *testing.T) {
 			config, l := configFor()
 			config.Dir = filepath.Join(t.TempDir(), "data")
 			s := running(t, config)
-			insert(t, s, aWrite(lifecycle.Start), Lead)
+			insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
 			harm(t, config.Dir)
-			_, _, err := s.Insert(t.Context(), aWrite(lifecycle.Start))
+			_, _, err := s.insert(t.Context(), aWrite(lifecycle.Start))
 			require.ErrorIs(t, err, ErrUnavailable)
 			assert.ErrorIs(t, s.Healthy(), ErrUnavailable)
 			assert.Equal(t, 1, strings.Count(l.String(), "does not take writes"), l)
@@ -55,7 +55,7 @@ func TestDamagedDatabase(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("no database ", 1000)), 0o600))
 	require.NoError(t, os.WriteFile(path+"-wal", []byte("its log"), 0o600))
 	s := running(t, config)
-	insert(t, s, aWrite(lifecycle.Start), Lead)
+	insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
 	aside := s.files.damaged()
 	require.Len(t, aside, 1)
 	assert.FileExists(t, aside[0]+"-wal")
@@ -97,7 +97,7 @@ func TestKilledWhileCreating(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(config.Dir, fileName+suffix), content, 0o600))
 	}
 	s := running(t, config)
-	insert(t, s, aWrite(lifecycle.Start), Lead)
+	insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
 	assert.Empty(t, s.files.damaged())
 }
 
@@ -109,7 +109,7 @@ func TestClosedInOrder(t *testing.T) {
 		config, _ := configFor()
 		config.Dir = filepath.Join(t.TempDir(), "data")
 		s, end := begin(t, config)
-		insert(t, s, aWrite(lifecycle.Start), Lead)
+		insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
 		wal := filepath.Join(config.Dir, fileName+"-wal")
 		if moved {
 			require.NoError(t, os.Rename(config.Dir, config.Dir+"-moved"))

@@ -179,21 +179,21 @@ func alter(t *testing.T, s *Store, statement string, args ...any) {
 	}))
 }
 
-func aWrite(action lifecycle.Action) Write {
-	return Write{ID: uuid.NewString(), Action: action, Account: uuid.NewString(), RequestID: "r", Age: time.Second}
+func aWrite(action lifecycle.Action) lifecycle.Write {
+	return lifecycle.Write{ID: uuid.NewString(), Action: action, Account: uuid.NewString(), RequestID: "r", Age: time.Second}
 }
 
 // joining is a start of a caller who waits.
-func joining() Write {
+func joining() lifecycle.Write {
 	w := aWrite(lifecycle.Start)
 	w.Join = true
 	return w
 }
 
 // insert inserts w, whose decision must be want.
-func insert(t *testing.T, s *Store, w Write, want Decision) Operation {
+func insert(t *testing.T, s *Store, w lifecycle.Write, want lifecycle.Decision) Operation {
 	t.Helper()
-	d, op, err := s.Insert(t.Context(), w)
+	d, op, err := s.insert(t.Context(), w)
 	require.NoError(t, err)
 	require.Equal(t, want, d)
 	return op
@@ -201,15 +201,15 @@ func insert(t *testing.T, s *Store, w Write, want Decision) Operation {
 
 func tryInsert(t *testing.T, s *Store) error {
 	t.Helper()
-	_, _, err := s.Insert(t.Context(), aWrite(lifecycle.Stop))
+	_, _, err := s.insert(t.Context(), aWrite(lifecycle.Stop))
 	return err
 }
 
 // acceptedStart inserts a start of an account that is accepted.
-func acceptedStart(t *testing.T, s *Store, account string) Write {
+func acceptedStart(t *testing.T, s *Store, account string) lifecycle.Write {
 	w := aWrite(lifecycle.Start)
 	w.Account = account
-	insert(t, s, w, Lead)
+	insert(t, s, w, lifecycle.Lead)
 	_, err := s.Reply(t.Context(), w.ID, true, End{})
 	require.NoError(t, err)
 	return w
@@ -225,7 +225,7 @@ const (
 // records.
 func assertLife(t *testing.T, s *Store, id string, outcome lifecycle.Outcome, types ...string) {
 	t.Helper()
-	op, err := s.Find(t.Context(), id)
+	op, err := s.find(t.Context(), id)
 	require.NoError(t, err)
 	var have []string
 	for _, r := range op.receipt().Usage {
@@ -239,7 +239,7 @@ func assertLife(t *testing.T, s *Store, id string, outcome lifecycle.Outcome, ty
 func awaitOutcome(t *testing.T, s *Store, id string, outcome ...lifecycle.Outcome) {
 	t.Helper()
 	eventually(t, func() bool {
-		op, err := s.Find(t.Context(), id) // which fails while the database is away
+		op, err := s.find(t.Context(), id) // which fails while the database is away
 		return err == nil && op.Outcome != "" && (len(outcome) == 0 || slices.Contains(outcome, op.Outcome))
 	}, "the operation has its end")
 }
@@ -323,7 +323,7 @@ func delivering(t *testing.T, s *Store, r *receiver) {
 }
 
 func allDelivered(t *testing.T, s *Store, id string) bool {
-	op, err := s.Find(t.Context(), id)
+	op, err := s.find(t.Context(), id)
 	require.NoError(t, err)
 	records := op.receipt().Usage
 	return !slices.ContainsFunc(records, func(r lifecycle.Delivery) bool { return r.DeliveredAt.IsZero() })

@@ -20,28 +20,11 @@ const (
 	maxKeys = 10_000
 )
 
-// The vocabulary of an insert.
-type (
-	Write    = lifecycle.Write
-	Decision = lifecycle.Decision
-)
-
-const (
-	Lead     = lifecycle.Lead
-	Joined   = lifecycle.Joined
-	Attached = lifecycle.Attached
-	Known    = lifecycle.Known
-	New      = lifecycle.New
-)
-
 // ErrFull: a store in memory holds nothing that may be forgotten.
 var ErrFull = errors.New("the operations store is full")
 
-// ErrTooManyKeys: the account has maxKeys younger than keyKept.
-var ErrTooManyKeys = lifecycle.ErrTooManyKeys
-
 // insert is rows 1 to 5 of the table.
-func (t *tx) insert(w Write) (Decision, Operation, error) {
+func (t *tx) insert(w lifecycle.Write) (lifecycle.Decision, Operation, error) {
 	if err := t.room(); err != nil {
 		return 0, Operation{}, err
 	}
@@ -50,7 +33,7 @@ func (t *tx) insert(w Write) (Decision, Operation, error) {
 			return leads(op), op, err
 		}
 		if known, err := t.takeKey(w); err != nil || known.ID != "" { // 4
-			return Known, known, err
+			return lifecycle.Known, known, err
 		}
 	}
 	mayJoin := w.Action == lifecycle.Start && w.MayMeet()
@@ -67,7 +50,7 @@ func (t *tx) insert(w Write) (Decision, Operation, error) {
 			if w.Action == lifecycle.Stop && leader.ID != "" {
 				err = t.freeSlot()
 			}
-			return Lead, op, err
+			return lifecycle.Lead, op, err
 		}
 		if err == nil {
 			op, err = t.find(w.ID)
@@ -79,35 +62,35 @@ func (t *tx) insert(w Write) (Decision, Operation, error) {
 	return 0, Operation{}, errors.Join(errors.New("the start slot changes hands all the time"), t.freeKeys(w.ID))
 }
 
-func leads(op Operation) Decision {
+func leads(op Operation) lifecycle.Decision {
 	if op.Leader != "" {
-		return Joined
+		return lifecycle.Joined
 	}
-	return Lead
+	return lifecycle.Lead
 }
 
 // meet is rows 3 and 4 without the others: what w would have without an operation
 // of its own.
-func (t *tx) meet(w Write) (Decision, Operation, error) {
+func (t *tx) meet(w lifecycle.Write) (lifecycle.Decision, Operation, error) {
 	if w.Key != "" {
 		if known, err := t.keyed(w.Account, w.Key); err != nil || known.ID != "" {
-			return Known, known, err
+			return lifecycle.Known, known, err
 		}
 	}
 	if w.Action == lifecycle.Start {
 		leader, err := t.holder()
 		if err != nil {
-			return New, leader, err
+			return lifecycle.New, leader, err
 		}
 		if own, err := t.own(w, leader); err != nil || own.ID != "" {
 			return t.insert(w)
 		}
 	}
-	return New, Operation{}, nil
+	return lifecycle.New, Operation{}, nil
 }
 
 // own returns the operation of the account of w that is leader, or has joined it.
-func (t *tx) own(w Write, leader Operation) (Operation, error) {
+func (t *tx) own(w lifecycle.Write, leader Operation) (Operation, error) {
 	if leader.ID == "" || leader.Account == w.Account {
 		return leader, nil
 	}
@@ -115,13 +98,13 @@ func (t *tx) own(w Write, leader Operation) (Operation, error) {
 }
 
 // join is rows 2 and 3.
-func (t *tx) join(w Write, leader Operation) (Decision, Operation, error) {
+func (t *tx) join(w lifecycle.Write, leader Operation) (lifecycle.Decision, Operation, error) {
 	own, err := t.own(w, leader)
 	if err == nil && own.ID != "" && w.Key != "" {
 		_, err = t.exec(`update keys set operation = $3 where account = $1 and name = $2`, w.Account, w.Key, own.ID)
 	}
 	if err != nil || own.ID != "" {
-		return Attached, own, err
+		return lifecycle.Attached, own, err
 	}
 	op, err := t.add(w, leader.ID, false)
 	if err == nil && op.ID == "" { // 5
@@ -134,7 +117,7 @@ func (t *tx) join(w Write, leader Operation) (Decision, Operation, error) {
 	if err == nil && leader.Outcome == lifecycle.Accepted {
 		op, err = t.end(op.ID, replyYes, End{})
 	}
-	return Joined, op, err
+	return lifecycle.Joined, op, err
 }
 
 // follow notes that an operation has joined leader, whose row is locked.
@@ -148,7 +131,7 @@ func (t *tx) follow(leader Operation) error {
 
 // add inserts an operation with its `requested` record. It returns none where its id
 // is taken, or the slot was to be and is not free.
-func (t *tx) add(w Write, leader string, slot bool) (op Operation, err error) {
+func (t *tx) add(w lifecycle.Write, leader string, slot bool) (op Operation, err error) {
 	op = Operation{Receipt: lifecycle.Receipt{
 		ID: w.ID, Action: w.Action, Account: w.Account, RequestID: w.RequestID, Leader: leader,
 		RequestedAt: timeOf(t.now).Add(-w.Age), ClosesAt: timeOf(t.now).Add(permission + t.store.config.Timeout + t.store.config.LateReply),
@@ -159,7 +142,7 @@ func (t *tx) add(w Write, leader string, slot bool) (op Operation, err error) {
 	if t.store.config.Records != NoRecords {
 		t.addRecord(&op)
 	}
-	found, err := t.scan([]any{&op.sequence}, `insert into operations (id, action, account, request_id, requested_at, closes_at, leader, slot, slot_until,
+	found, err := t.scan([]any{&op.Sequence}, `insert into operations (id, action, account, request_id, requested_at, closes_at, leader, slot, slot_until,
 		reason, plan_id, joined, records, sent, due_since, due_at)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) on conflict do nothing returning seq`,
 		op.ID, op.Action, op.Account, op.RequestID, micros(op.RequestedAt), micros(op.ClosesAt), op.Leader, number(slot), micros(until),
@@ -203,7 +186,7 @@ func (t *tx) keyed(account, name string) (Operation, error) {
 // takeKey takes the key of w for its operation, or returns the one that has it. The
 // key is locked before anything else is: another replica may have a write with the
 // same one under way.
-func (t *tx) takeKey(w Write) (known Operation, err error) {
+func (t *tx) takeKey(w lifecycle.Write) (known Operation, err error) {
 	var keys int
 	if _, err := t.scan([]any{&keys}, `select count(*) from keys where account = $1 and created_at > $2`, w.Account, t.ago(keyKept)); err != nil {
 		return known, err
@@ -217,7 +200,7 @@ func (t *tx) takeKey(w Write) (known Operation, err error) {
 	case n == 0:
 		return t.keyed(w.Account, w.Key)
 	case keys >= maxKeys:
-		return known, errors.Join(ErrTooManyKeys, t.freeKeys(w.ID))
+		return known, errors.Join(lifecycle.ErrTooManyKeys, t.freeKeys(w.ID))
 	}
 	return known, nil
 }
@@ -333,38 +316,38 @@ func (t *tx) fan(leader string, e event) error {
 
 // decide is rows 14 to 16, for an operation whose leader was not sent and whose
 // caller waits.
-func (t *tx) decide(id string) (Decision, Operation, error) {
+func (t *tx) decide(id string) (lifecycle.Decision, Operation, error) {
 	op, err := t.find(id)
 	if err != nil || op.state() != joined {
 		return leads(op), op, err
 	}
 	if leader, err := t.find(op.Leader); err != nil || leader.ID != "" && leader.Outcome != lifecycle.NotSent {
-		return Joined, op, err
+		return lifecycle.Joined, op, err
 	}
 	var stops int
-	if _, err := t.scan([]any{&stops}, `select count(*) from operations where action = $1 and seq > $2`, lifecycle.Stop, op.sequence); err != nil {
-		return Joined, op, err
+	if _, err := t.scan([]any{&stops}, `select count(*) from operations where action = $1 and seq > $2`, lifecycle.Stop, op.Sequence); err != nil {
+		return lifecycle.Joined, op, err
 	}
 	if stops > 0 || t.now >= micros(op.ClosesAt) {
 		op, err = t.end(id, abandoned, End{}) // 16
-		return Joined, op, err
+		return lifecycle.Joined, op, err
 	}
 	holder, err := t.holder()
 	switch {
 	case err != nil:
-		return Joined, op, err
+		return lifecycle.Joined, op, err
 	case holder.ID != "": // 15
 		_, err = t.exec(`update operations set leader = $2 where id = $1`, id, holder.ID)
 		if err = errors.Join(err, t.follow(holder)); err == nil && holder.Outcome == lifecycle.Accepted {
 			op, err = t.end(id, replyYes, End{})
 		}
 		op.Leader = holder.ID
-		return Joined, op, err
+		return lifecycle.Joined, op, err
 	}
 	op.Leader, op.slot, op.ClosesAt = "", true, timeOf(t.now).Add(permission+t.store.config.Timeout+t.store.config.LateReply) // 14
 	_, err = t.exec(`update operations set leader = '', slot = 1, slot_until = $2, closes_at = $3 where id = $1`,
 		id, micros(timeOf(t.now).Add(permission+t.store.config.Timeout)), micros(op.ClosesAt))
-	return Lead, op, err
+	return lifecycle.Lead, op, err
 }
 
 // reached notes that the target state of action was seen, by provider, in a

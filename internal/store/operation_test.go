@@ -18,8 +18,8 @@ func TestLeaderIsGone(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
 		s := running(t, config)
 		one, two := joining(), joining()
-		insert(t, s, one, Lead)
-		insert(t, s, two, Joined)
+		insert(t, s, one, lifecycle.Lead)
+		insert(t, s, two, lifecycle.Joined)
 		_, err := s.Abandon(t.Context(), one.ID)
 		require.NoError(t, err)
 		alter(t, s, `delete from operations where id = $1`, one.ID) // as prune does
@@ -42,13 +42,13 @@ func TestUsageTurnedOn(t *testing.T) {
 			config.Records = change[0]
 			s, end := begin(t, config)
 			w := aWrite(lifecycle.Start)
-			insert(t, s, w, Lead)
+			insert(t, s, w, lifecycle.Lead)
 			require.NoError(t, end())
 			config.Records, config.Metrics = change[1], metrics.NewSet()
 			s = running(t, config)
 			_, err := s.Reply(t.Context(), w.ID, true, End{})
 			require.NoError(t, err)
-			op, err := s.Find(t.Context(), w.ID)
+			op, err := s.find(t.Context(), w.ID)
 			require.NoError(t, err)
 			switch n := op.records; {
 			case n == 0:
@@ -67,24 +67,24 @@ func TestKeyOnTwoReplicas(t *testing.T) {
 		one := running(t, config)
 		config.Metrics = metrics.NewSet()
 		two := running(t, config)
-		insert(t, one, aWrite(lifecycle.Stop), Lead)
-		insert(t, two, aWrite(lifecycle.Stop), Lead)
+		insert(t, one, aWrite(lifecycle.Stop), lifecycle.Lead)
+		insert(t, two, aWrite(lifecycle.Stop), lifecycle.Lead)
 		twice := 0
 		for range 200 {
 			account, key := uuid.NewString(), uuid.NewString()
 			var both sync.WaitGroup
-			var decisions [2]Decision
+			var decisions [2]lifecycle.Decision
 			for i, s := range []*Store{one, two} {
 				both.Go(func() {
 					w := aWrite(lifecycle.Stop)
 					w.Account, w.Key = account, key
 					var err error
-					decisions[i], _, err = s.Insert(context.Background(), w)
+					decisions[i], _, err = s.insert(context.Background(), w)
 					assert.NoError(t, err)
 				})
 			}
 			both.Wait()
-			if decisions == [2]Decision{Lead, Lead} {
+			if decisions == [2]lifecycle.Decision{lifecycle.Lead, lifecycle.Lead} {
 				twice++
 			}
 		}
@@ -96,7 +96,7 @@ func TestKeyOnTwoReplicas(t *testing.T) {
 func TestTakenIDWhileTheInsertCommits(t *testing.T) {
 	t.Parallel()
 	s, db := withPostgres(t)
-	insert(t, s, aWrite(lifecycle.Stop), Lead)
+	insert(t, s, aWrite(lifecycle.Stop), lifecycle.Lead)
 	id := uuid.NewString()
 	late := holding(t, db, `insert into operations (id, action, account, requested_at, closes_at, records, due_since, due_at)
 		values ($1, 'start', 'a', 1, 9000000000000000, 1, 1, 1)`, id) // the session whose commit waits for a standby
@@ -112,14 +112,14 @@ func TestTakenIDWhileTheInsertCommits(t *testing.T) {
 func TestAcknowledgedWhileTheEndIsWritten(t *testing.T) {
 	t.Parallel()
 	s, db := withPostgres(t)
-	op := insert(t, s, aWrite(lifecycle.Start), Lead)
+	op := insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
 	other := holding(t, db, `update operations set sent = 1 where id = $1 and sent = 0`, op.ID)
 	ended := make(chan error, 1)
 	go func() { _, err := s.Reply(context.Background(), op.ID, true, End{}); ended <- err }()
 	awaitLock(t, db)
 	require.NoError(t, other.Commit())
 	require.NoError(t, <-ended)
-	row, err := s.Find(t.Context(), op.ID)
+	row, err := s.find(t.Context(), op.ID)
 	require.NoError(t, err)
 	assert.Equal(t, []int{2, 1}, []int{row.records, row.sent})
 	assert.NotZero(t, row.dueAt)

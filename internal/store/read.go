@@ -18,7 +18,6 @@ import (
 type Operation struct {
 	lifecycle.Receipt
 
-	sequence  int64
 	followed  bool
 	slot      bool
 	slotUntil int64
@@ -43,7 +42,7 @@ const operationColumns = `seq, id, action, account, request_id, requested_at, cl
 func scanOperation(scan func(...any) error) (op Operation, err error) {
 	var requested, closes, accepted, reached, ended, unknown int64
 	var sent [positions]int64
-	err = scan(&op.sequence, &op.ID, &op.Action, &op.Account, &op.RequestID, &requested, &closes, &op.Leader, &op.followed, &op.Outcome, &op.Corrected,
+	err = scan(&op.Sequence, &op.ID, &op.Action, &op.Account, &op.RequestID, &requested, &closes, &op.Leader, &op.followed, &op.Outcome, &op.Corrected,
 		&op.slot, &op.slotUntil, &accepted, &reached, &ended, &op.Reason, &op.PlanID, &op.ErrorType, &op.ErrorMessage,
 		&op.durationMS, &unknown, &op.unknownMS, &op.joined, &op.records, &op.sent, &op.dueSince, &op.dueAt, &op.attempts, &op.parked,
 		&sent[0], &sent[1], &sent[2])
@@ -55,39 +54,45 @@ func scanOperation(scan func(...any) error) (op Operation, err error) {
 	return op, err
 }
 
-// Find returns the operation with that id; none where there is none.
-func (s *Store) Find(ctx context.Context, id string) (Operation, error) {
+// find returns the operation with that id; none where there is none.
+func (s *Store) find(ctx context.Context, id string) (Operation, error) {
 	list, err := s.list(ctx, `where id = $1`, id)
 	return first(list), err
 }
 
-// List returns the latest operations of an account, newest first.
-func (s *Store) List(ctx context.Context, account string, limit int) ([]Operation, error) {
-	return s.list(ctx, `where account = $1 and action <> '' order by seq desc limit $2`, account, limit)
+// Receipt returns the operation with that id; none where there is none.
+func (s *Store) Receipt(ctx context.Context, id string) (lifecycle.Receipt, error) {
+	op, err := s.find(ctx, id)
+	return op.receipt(), err
+}
+
+// Receipts returns the latest operations of an account, newest first.
+func (s *Store) Receipts(ctx context.Context, account string, limit int) ([]lifecycle.Receipt, error) {
+	return s.receipts(ctx, `where account = $1 and action <> '' order by seq desc limit $2`, account, limit)
 }
 
 // recentOf bounds the operations of an account that Recent looks at.
 const recentOf = 1000
 
 // Recent returns the operations of an account that were last requested, ended or
-// reached within ago, at most limit, the latest change first; of the latest recentOf.
-func (s *Store) Recent(ctx context.Context, account string, ago time.Duration, limit int) ([]Operation, error) {
-	list, err := s.List(ctx, account, recentOf)
-	changedAt := func(op Operation) time.Time {
+// reached within ago, the latest change first; of the latest recentOf.
+func (s *Store) Recent(ctx context.Context, account string, ago time.Duration) ([]lifecycle.Receipt, error) {
+	list, err := s.Receipts(ctx, account, recentOf)
+	changedAt := func(op lifecycle.Receipt) time.Time {
 		if !op.ReachedAt.IsZero() {
 			return op.ReachedAt
 		}
 		return cmp.Or(op.EndedAt, op.RequestedAt)
 	}
 	since := s.config.Now().Add(-ago)
-	list = slices.DeleteFunc(list, func(op Operation) bool { return !changedAt(op).After(since) })
-	slices.SortStableFunc(list, func(a, b Operation) int { return changedAt(b).Compare(changedAt(a)) })
-	return list[:min(limit, len(list))], err
+	list = slices.DeleteFunc(list, func(op lifecycle.Receipt) bool { return !changedAt(op).After(since) })
+	slices.SortStableFunc(list, func(a, b lifecycle.Receipt) int { return changedAt(b).Compare(changedAt(a)) })
+	return list, err
 }
 
 // Latest returns the operations that were requested last, newest first.
-func (s *Store) Latest(ctx context.Context, limit int) ([]Operation, error) {
-	return s.list(ctx, `where action <> '' order by seq desc limit $1`, limit)
+func (s *Store) Latest(ctx context.Context, limit int) ([]lifecycle.Receipt, error) {
+	return s.receipts(ctx, `where action <> '' order by seq desc limit $1`, limit)
 }
 
 // WantsHistory reports whether a reply that was missed could change an operation:
@@ -134,18 +139,18 @@ func (s *Store) Report(ctx context.Context) (Report, error) {
 	return Report{stats.Waiting, stats.Parked, stats.OldestAge.Seconds(), append([]string{}, s.files.damaged()...), append([]Parked{}, parked...)}, err
 }
 
-// StartTimes returns the provider of the latest start that reached its state, and how
-// long its last starts took to that from their acceptance, at most limit.
-func (s *Store) StartTimes(ctx context.Context, limit int) (provider string, times []time.Duration, err error) {
+// startTimes returns how long the last starts took from their acceptance to their
+// target state, of the provider of the latest one that reached it.
+func (s *Store) startTimes(ctx context.Context) (times []time.Duration, err error) {
 	const starts = ` from operations where reached_at > 0 and action = 'start' and leader = '' `
 	err = s.read(ctx, func(scan func(...any) error) error {
 		var micros int64
-		err := scan(&provider, &micros)
+		err := scan(&micros)
 		times = append(times, time.Duration(micros)*time.Microsecond)
 		return err
-	}, `select provider, reached_at - accepted_at`+starts+`and provider =
-		(select provider`+starts+`order by reached_at desc limit 1) order by reached_at desc limit $1`, limit)
-	return provider, times, err
+	}, `select reached_at - accepted_at`+starts+`and provider =
+		(select provider`+starts+`order by reached_at desc limit 1) order by reached_at desc limit $1`, lifecycle.MaxTimes)
+	return times, err
 }
 
 func first(list []Operation) Operation {
@@ -162,6 +167,14 @@ func (s *Store) list(ctx context.Context, where string, args ...any) (list []Ope
 		return err
 	}, `select `+operationColumns+` from operations `+where, args...)
 	return list, err
+}
+
+func (s *Store) receipts(ctx context.Context, where string, args ...any) (receipts []lifecycle.Receipt, err error) {
+	list, err := s.list(ctx, where, args...)
+	for _, op := range list {
+		receipts = append(receipts, op.receipt())
+	}
+	return receipts, err
 }
 
 // read gives each row of a query to row, within callTimeout.

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
 // Records says what becomes of usage records.
@@ -48,11 +49,12 @@ type Config struct {
 	// and gives them to Settle. It is called before operations are closed, and when the
 	// store takes writes again; nil for none.
 	History func(ctx context.Context) error
-	// Changed is told of each operation that is requested, has ended or has reached
-	// its target state: at once of what this process wrote, once that is confirmed,
+	// Changed is called for each operation that is requested, has ended (once more
+	// where that corrects an unknown end) or has reached its target state: at once of what this process wrote, once that is confirmed,
 	// and within two seconds of what other replicas wrote. It is called by one
-	// goroutine at a time and must return at once; nil for none.
-	Changed func(Change)
+	// goroutine at a time and must return at once; nil for none. Elsewhere says that
+	// another replica wrote it, or a process before this one.
+	Changed func(r lifecycle.Receipt, elsewhere bool)
 	// Idle is for a command beside the service, or in its place: the store only does
 	// what it is told to, and is neither made nor set aside.
 	Idle bool
@@ -71,7 +73,6 @@ type Store struct {
 	files   *files
 	counts  counters
 	changes changes
-	times   times
 	next    func(state, event) (state, effect) // the table; broken by a test on purpose
 
 	opened   time.Time // by the wall clock, before anything was written
@@ -83,10 +84,12 @@ type Store struct {
 	inserts int
 	full    bool
 
-	// They have room for one signal; an unread one stands for any number.
-	wakeWriter, wakeDelivery, recovered chan struct{}
+	// They have room for one signal; an unread one stands for any number. Stale is
+	// estimate, once a start was seen ready.
+	wakeWriter, wakeDelivery, recovered, stale chan struct{}
 
-	delivery atomic.Pointer[delivery] // nil while nothing is delivered
+	delivery atomic.Pointer[delivery]           // nil while nothing is delivered
+	estimate atomic.Pointer[lifecycle.Estimate] // nil while it is not known
 
 	// mu guards what follows. It is never held over I/O.
 	mu           sync.Mutex
@@ -143,7 +146,7 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	s := &Store{config: config, changes: changes{told: map[string]told{}, awaited: map[string][]chan Operation{}, over: make(chan struct{})}, times: times{stale: make(chan struct{}, 1)}, next: next, batch: maxBatch, opened: config.Now().Round(0), wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
+	s := &Store{config: config, changes: changes{told: map[string]told{}, awaited: map[string][]chan Operation{}, over: make(chan struct{})}, stale: make(chan struct{}, 1), next: next, batch: maxBatch, opened: config.Now().Round(0), wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
 	var err error
 	switch {
 	case config.URL != "":

@@ -40,7 +40,7 @@ func TestMetrics(t *testing.T) {
 		shows("bus_vm_store_healthy 1", "bus_vm_store_damaged_files 0", "bus_vm_store_commit_failures_total 0",
 			"bus_vm_usage_waiting_records 0", "bus_vm_usage_parked_records 0", "bus_vm_usage_oldest_record_age_seconds 0")
 		w := aWrite(lifecycle.Stop)
-		op := insert(t, s, w, Lead)
+		op := insert(t, s, w, lifecycle.Lead)
 		alter(t, s, `update operations set due_since = due_since - 3600000000`)
 		shows("bus_vm_usage_waiting_records 1", "bus_vm_usage_parked_records 0")
 		eventually(t, func() bool { age := s.Stats().OldestAge; return age > 59*time.Minute && age < 61*time.Minute }, "an hour old")
@@ -59,15 +59,15 @@ func TestPrune(t *testing.T) {
 			_, err := s.repeat(t.Context(), (*tx).prune)
 			require.NoError(t, err)
 		}
-		exists := func(w Write) bool {
-			op, err := s.Find(t.Context(), w.ID)
+		exists := func(w lifecycle.Write) bool {
+			op, err := s.find(t.Context(), w.ID)
 			require.NoError(t, err)
 			return op.ID != ""
 		}
-		ended := func(change func(*Write), deliver bool) Write {
+		ended := func(change func(*lifecycle.Write), deliver bool) lifecycle.Write {
 			w := aWrite(lifecycle.Stop)
 			change(&w)
-			insert(t, s, w, Lead)
+			insert(t, s, w, lifecycle.Lead)
 			_, err := s.Reply(t.Context(), w.ID, true, End{})
 			require.NoError(t, err)
 			if deliver {
@@ -75,16 +75,16 @@ func TestPrune(t *testing.T) {
 			}
 			return w
 		}
-		old := ended(func(*Write) {}, true)
-		undelivered := ended(func(*Write) {}, false)
-		keyed := ended(func(w *Write) { w.Key = "k" }, true)
+		old := ended(func(*lifecycle.Write) {}, true)
+		undelivered := ended(func(*lifecycle.Write) {}, false)
+		keyed := ended(func(w *lifecycle.Write) { w.Key = "k" }, true)
 		open := aWrite(lifecycle.Stop)
-		insert(t, s, open, Lead)
+		insert(t, s, open, lifecycle.Lead)
 		alter(t, s, `update operations set ended_at = ended_at - $1 where ended_at > 0`, (config.Keep + time.Minute).Microseconds())
-		young := ended(func(*Write) {}, true)
+		young := ended(func(*lifecycle.Write) {}, true)
 		prune()
 		assert.False(t, exists(old))
-		for name, w := range map[string]Write{"undelivered": undelivered, "keyed": keyed, "open": open, "young": young} {
+		for name, w := range map[string]lifecycle.Write{"undelivered": undelivered, "keyed": keyed, "open": open, "young": young} {
 			assert.True(t, exists(w), name)
 		}
 		alter(t, s, `update keys set created_at = created_at - $1`, keyKept.Microseconds())
@@ -139,8 +139,8 @@ func TestCloses(t *testing.T) {
 			return err
 		}
 		s = running(t, config)
-		insert(t, s, answered, Lead)
-		insert(t, s, silent, Lead)
+		insert(t, s, answered, lifecycle.Lead)
+		insert(t, s, silent, lifecycle.Lead)
 		alter(t, s, `update operations set closes_at = 1`)
 		close(read)
 		awaitOutcome(t, s, silent.ID, lifecycle.Unknown)
@@ -153,7 +153,7 @@ func TestCloses(t *testing.T) {
 func TestRepliesBeforeClosing(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
 		s := running(t, config)
-		op := insert(t, s, aWrite(lifecycle.Start), Lead)
+		op := insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
 		busy, goOn := make(chan bool), make(chan bool)
 		go func() {
 			_ = s.do(context.Background(), call{}, func(t *tx) error {
@@ -189,7 +189,7 @@ func TestHistoryIsReadOnce(t *testing.T) {
 		config.History = func(context.Context) error { reads.Add(1); return nil }
 		s := running(t, config)
 		w := aWrite(lifecycle.Stop)
-		insert(t, s, w, Lead)
+		insert(t, s, w, lifecycle.Lead)
 		awaitOutcome(t, s, w.ID)
 		assert.LessOrEqual(t, reads.Load(), int32(2))
 	})
@@ -208,7 +208,7 @@ func TestHistoryThatCannotBeRead(t *testing.T) {
 	}
 	s := running(t, config)
 	w := aWrite(lifecycle.Start)
-	insert(t, s, w, Lead)
+	insert(t, s, w, lifecycle.Lead)
 	closes := permission + config.Timeout + config.LateReply
 	offset.Store(int64(closes + historyGrace - time.Minute))
 	eventually(t, func() bool { return reads.Load() >= 2 }, "it is tried again")
@@ -226,8 +226,8 @@ func TestExpireLooksAgain(t *testing.T) {
 	config.URL, config.Idle = postgres.Database(t), true // nothing else closes
 	s, db := running(t, config), connect(t, config)
 	one, two := joining(), joining()
-	insert(t, s, one, Lead)
-	insert(t, s, two, Joined)
+	insert(t, s, one, lifecycle.Lead)
+	insert(t, s, two, lifecycle.Joined)
 	_, err := s.Abandon(t.Context(), one.ID)
 	require.NoError(t, err)
 	execute(t, db, `update operations set closes_at = 1 where id = $1`, two.ID)
@@ -238,7 +238,7 @@ func TestExpireLooksAgain(t *testing.T) {
 	awaitLock(t, db)
 	require.NoError(t, other.Commit())
 	require.NoError(t, <-expired)
-	op, err := s.Find(t.Context(), two.ID)
+	op, err := s.find(t.Context(), two.ID)
 	require.NoError(t, err)
 	assert.Empty(t, op.Outcome, "it closes later")
 }
@@ -305,7 +305,7 @@ func TestClockSetBackWhileAway(t *testing.T) {
 	}
 	s := running(t, config)
 	w := aWrite(lifecycle.Start)
-	insert(t, s, w, Lead)
+	insert(t, s, w, lifecycle.Lead)
 	require.NoError(t, os.Rename(config.Dir, config.Dir+"-moved"))
 	require.ErrorIs(t, tryInsert(t, s), ErrUnavailable)
 	offset.Store(int64(-48 * time.Hour))
@@ -314,7 +314,7 @@ func TestClockSetBackWhileAway(t *testing.T) {
 	require.NoError(t, os.Rename(config.Dir+"-moved", config.Dir))
 	awaitHealthy(t, s)
 	eventually(t, func() bool {
-		op, err := s.Find(t.Context(), w.ID)
+		op, err := s.find(t.Context(), w.ID)
 		return err == nil && op.ClosesAt.Before(config.Now().Add(time.Hour))
 	}, "closes within minutes, not in two days")
 }
@@ -335,7 +335,7 @@ func TestClockBehindTheDatabase(t *testing.T) {
 		delivering(t, s, r)
 		w := acceptedStart(t, s, "account")
 		open := aWrite(lifecycle.Stop)
-		insert(t, s, open, Lead)
+		insert(t, s, open, lifecycle.Lead)
 		eventually(t, func() bool { return allDelivered(t, s, w.ID) }, "sent again")
 		awaitOutcome(t, s, open.ID)
 	}, "PostgreSQL")

@@ -178,9 +178,9 @@ const (
 )
 
 // call is the way of one request on a replica.
-func (w *world) call(r *replica, write Write, tries int) {
+func (w *world) call(r *replica, write lifecycle.Write, tries int) {
 	began := w.now
-	var d Decision
+	var d lifecycle.Decision
 	var op Operation
 	confirmed := w.commit(func(t *tx) (err error) {
 		d, op, err = t.insert(write)
@@ -197,11 +197,11 @@ func (w *world) call(r *replica, write Write, tries int) {
 			return
 		}
 		switch d {
-		case Lead:
+		case lifecycle.Lead:
 			w.publish(r, began, op, tries, write)
-		case Joined:
+		case lifecycle.Joined:
 			w.follow(r, op.ID, w.now+simTimeout)
-		case Known:
+		case lifecycle.Known:
 			if w.broken == publishAgain {
 				w.publish(r, began, op, 0, write)
 			}
@@ -210,7 +210,7 @@ func (w *world) call(r *replica, write Write, tries int) {
 }
 
 // retry is a caller with a key who tries again on any replica.
-func (w *world) retry(write Write, tries int) {
+func (w *world) retry(write lifecycle.Write, tries int) {
 	if write.Key == "" || tries == 0 {
 		return
 	}
@@ -221,7 +221,7 @@ func (w *world) retry(write Write, tries int) {
 }
 
 // publish sends the request of op if it is in time, by both clocks.
-func (w *world) publish(r *replica, began time.Duration, op Operation, tries int, write Write) {
+func (w *world) publish(r *replica, began time.Duration, op Operation, tries int, write lifecycle.Write) {
 	if op.Outcome != "" {
 		return // its id was taken
 	}
@@ -233,7 +233,7 @@ func (w *world) publish(r *replica, began time.Duration, op Operation, tries int
 			return
 		}
 		w.published[op.ID]++
-		if row, err := w.store.Find(context.Background(), op.ID); err != nil || row.Outcome != "" {
+		if row, err := w.store.find(context.Background(), op.ID); err != nil || row.Outcome != "" {
 			w.wrong = append(w.wrong, fmt.Sprintf("%s was published when it had ended as %s (%v)", op.ID, row.Outcome, err))
 		}
 		w.work(op.ID)
@@ -281,7 +281,7 @@ func (w *world) hear(r *replica, got reply) {
 // follow waits for the end of a leader, as the caller of one that joined does.
 func (w *world) follow(r *replica, id string, until time.Duration) {
 	w.on(r, w.upTo(2*time.Second), func() {
-		var d Decision
+		var d lifecycle.Decision
 		var op Operation
 		if w.now > until {
 			w.end(r, id, abandoned)
@@ -295,8 +295,8 @@ func (w *world) follow(r *replica, id string, until time.Duration) {
 		case !confirmed:
 			// What was decided is not known: it leads and is never published, or waits.
 			w.end(r, id, abandoned)
-		case d == Lead && op.Outcome == "":
-			w.publish(r, w.now, op, 0, Write{})
+		case d == lifecycle.Lead && op.Outcome == "":
+			w.publish(r, w.now, op, 0, lifecycle.Write{})
 		case op.Outcome == "":
 			w.follow(r, id, until)
 		}

@@ -65,9 +65,6 @@ const (
 // error is an ErrUnconfirmed as well.
 var ErrUnavailable = errors.New("the operations store is not available")
 
-// ErrUnconfirmed: the write may be there, or still come to be.
-var ErrUnconfirmed = lifecycle.ErrUnconfirmed
-
 // submit has c written by do and waits for what that returns, for callTimeout at
 // most.
 func submit[T any](ctx context.Context, s *Store, c call, do func(*tx) (T, error)) (value T, _ error) {
@@ -108,7 +105,7 @@ func (s *Store) await(ctx context.Context, c *call) result {
 		s.urgent--
 		return result{err: fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))}
 	}
-	return result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, context.Cause(ctx))}
+	return result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, lifecycle.ErrUnconfirmed, context.Cause(ctx))}
 }
 
 // keep queues c without waiting for it. A reply beyond maxKept is in the history,
@@ -308,7 +305,7 @@ func (s *Store) finish(batch []*call, results []result, err error) {
 	if err != nil {
 		s.counts.failures.Inc()
 	}
-	unconfirmed := result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrUnconfirmed, err)}
+	unconfirmed := result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, lifecycle.ErrUnconfirmed, err)}
 	for i, c := range batch {
 		switch {
 		case err == nil:

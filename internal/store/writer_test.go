@@ -28,7 +28,7 @@ func TestEndWithQueuedWrites(t *testing.T) {
 		s, end := begin(t, config)
 		var ids []string
 		for range 3 {
-			ids = append(ids, insert(t, s, aWrite(lifecycle.Start), Lead).ID)
+			ids = append(ids, insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead).ID)
 		}
 		if away {
 			require.NoError(t, os.RemoveAll(config.Dir))
@@ -43,7 +43,7 @@ func TestEndWithQueuedWrites(t *testing.T) {
 		assert.Equal(t, away, strings.Contains(l.String(), "did not take all before the end"), l)
 		_, err := s.Reply(t.Context(), ids[0], true, End{})
 		assert.ErrorIs(t, err, ErrUnavailable)
-		assert.NotErrorIs(t, err, ErrUnconfirmed)
+		assert.NotErrorIs(t, err, lifecycle.ErrUnconfirmed)
 		if !away {
 			config.Metrics = metrics.NewSet()
 			s = running(t, config)
@@ -61,7 +61,7 @@ func TestEndWhileARowIsLocked(t *testing.T) {
 	config.URL = postgres.Database(t)
 	s, end := begin(t, config)
 	w := aWrite(lifecycle.Stop)
-	insert(t, s, w, Lead)
+	insert(t, s, w, lifecycle.Lead)
 	holding(t, connect(t, config), `select 1 from operations for update`)
 	s.Settle(w.ID, nil, false)
 	assert.NoError(t, end())
@@ -74,10 +74,10 @@ func TestStopWhileTheDatabaseIsAway(t *testing.T) {
 	server := postgres.Start(t)
 	config.URL = server.Database()
 	s, end := begin(t, config)
-	op := insert(t, s, aWrite(lifecycle.Start), Lead)
+	op := insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
 	server.Kill()
 	_, err := s.Reply(t.Context(), op.ID, true, End{}) // is kept
-	require.ErrorIs(t, err, ErrUnconfirmed)
+	require.ErrorIs(t, err, lifecycle.ErrUnconfirmed)
 	assert.NoError(t, end())
 	assert.Contains(t, l.String(), "did not take all before the end")
 }
@@ -102,7 +102,7 @@ func TestLockedForLong(t *testing.T) {
 func TestLocksOfAnotherReplica(t *testing.T) {
 	t.Parallel()
 	s, db := withPostgres(t)
-	op := insert(t, s, aWrite(lifecycle.Start), Lead)
+	op := insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
 	for name, write := range map[string]func() error{
 		"reply":  func() error { _, err := s.Reply(context.Background(), op.ID, true, End{}); return err },
 		"insert": func() error { return tryInsert(t, s) }, // frees the slot of op
@@ -132,7 +132,7 @@ func TestEndedSession(t *testing.T) {
 func TestHistoryDoesNotDelayWrites(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
 		s := running(t, config)
-		insert(t, s, aWrite(lifecycle.Stop), Lead)
+		insert(t, s, aWrite(lifecycle.Stop), lifecycle.Lead)
 		ctx, enough := context.WithCancel(t.Context())
 		told := make(chan struct{})
 		go func() {
