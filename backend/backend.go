@@ -18,30 +18,7 @@ import (
 // use. Their errors are an *Error where the caller can be told what went wrong;
 // any other becomes a 500 and one log line.
 type Backend interface {
-	// Status returns the JSON document {"status":{…}} of the latest snapshot.
-	// The bytes are shared: the caller must not change them.
-	Status(ctx context.Context) ([]byte, error)
-
-	// Reach returns an error when an operation of action could not be sent now.
-	// It does nothing else, and may wait for a short while.
-	Reach(ctx context.Context, action Action) error
-
-	// Apply asks the runtime to carry out op and returns what became of it. The
-	// error is nil exactly when the outcome is Accepted; no Status after that
-	// shows a state observed before it.
-	Apply(ctx context.Context, op Operation) (Outcome, error)
-
-	// Run does the background work until ctx ends, and returns after all of
-	// its children. A nil error means that ctx ended it.
-	Run(ctx context.Context) error
-}
-
-// Follower is a Backend whose status can be followed, as callers who wait do. Those
-// of New can be.
-type Follower interface {
-	Backend
-
-	// See is Status with what is known of it beside its document.
+	// See returns the status to be shown to a caller who asks now.
 	See(ctx context.Context) (*Seen, error)
 
 	// Latest returns the status that was seen last, nil for none that was asked for
@@ -52,6 +29,19 @@ type Follower interface {
 	// Follow has statuses be seen as if callers read all the time, until release
 	// is called, once.
 	Follow() (release func())
+
+	// Reach returns an error when an operation of action could not be sent now.
+	// It does nothing else, and may wait for a short while.
+	Reach(ctx context.Context, action Action) error
+
+	// Apply asks the runtime to carry out op and returns what became of it. The
+	// error is nil exactly when the outcome is Accepted; no See after that
+	// shows a state observed before it.
+	Apply(ctx context.Context, op Operation) (Outcome, error)
+
+	// Run does the background work until ctx ends, and returns after all of
+	// its children. A nil error means that ctx ended it.
+	Run(ctx context.Context) error
 }
 
 // Seen is a status as the runtime told it.
@@ -111,7 +101,7 @@ type Config struct {
 }
 
 // New returns the backend of mode.
-func New(mode string, config Config) (Follower, error) {
+func New(mode string, config Config) (Backend, error) {
 	switch mode {
 	case ModeStatic:
 		return NewStatic(config.Static), nil

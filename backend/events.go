@@ -75,17 +75,8 @@ func NewEvents(config Config) *Events {
 	return b
 }
 
-// Status returns the document of the snapshot; without one it waits for the
-// refresh that all waiting callers share.
-func (b *Events) Status(ctx context.Context) ([]byte, error) {
-	seen, err := b.See(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return seen.Document, nil
-}
-
-// See is Status with what is known beside its document.
+// See returns the status of the snapshot; without one it waits for the refresh that
+// all waiting callers share.
 func (b *Events) See(ctx context.Context) (*Seen, error) {
 	seen, err := b.keeper.Read(ctx)
 	if _, told := err.(*Error); !told && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
@@ -94,7 +85,7 @@ func (b *Events) See(ctx context.Context) (*Seen, error) {
 	return seen, err
 }
 
-// Latest returns the status that was seen last, see Follower.
+// Latest is that of Backend.
 func (b *Events) Latest() (*Seen, <-chan struct{}) { return b.keeper.Latest() }
 
 // Follow has the status be refreshed as if it were read all the time.

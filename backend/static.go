@@ -61,10 +61,7 @@ func (s *Static) now() *phase {
 	return p
 }
 
-// Status returns the document of the current state.
-func (s *Static) Status(context.Context) ([]byte, error) { return s.now().Document, nil }
-
-// See is Status with what is known beside its document.
+// See returns the current state.
 func (s *Static) See(context.Context) (*Seen, error) { return s.now().Seen, nil }
 
 // Latest returns the current state, and a channel that is closed when it is another.

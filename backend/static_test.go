@@ -17,9 +17,9 @@ func showing(state string) string {
 
 func shown(t *testing.T, b Backend) string {
 	t.Helper()
-	document, err := b.Status(t.Context())
+	seen, err := b.See(t.Context())
 	require.NoError(t, err)
-	return string(document)
+	return string(seen.Document)
 }
 
 func apply(t *testing.T, b Backend, op Operation) {

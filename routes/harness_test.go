@@ -62,15 +62,17 @@ func (e *events) take() []string {
 
 // runtime is a backend that does what its test says.
 type runtime struct {
+	backend.Backend
 	*events
 	status func(context.Context) ([]byte, error)
 	reach  func(context.Context, backend.Action) error
 	apply  func(context.Context, backend.Operation) (backend.Outcome, error)
 }
 
-func (r *runtime) Status(ctx context.Context) ([]byte, error) {
+func (r *runtime) See(ctx context.Context) (*backend.Seen, error) {
 	r.add("status")
-	return r.status(ctx)
+	document, err := r.status(ctx)
+	return &backend.Seen{Document: document}, err
 }
 
 func (r *runtime) Reach(ctx context.Context, action backend.Action) error {
@@ -153,7 +155,7 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 	t.Helper()
 	e := &events{}
 	w := &world{events: e}
-	w.runtime = &runtime{e,
+	w.runtime = &runtime{nil, e,
 		func(context.Context) ([]byte, error) {
 			return []byte(`{"status":{"state":"ready","provider":"fake"}}`), nil
 		},

@@ -93,7 +93,7 @@ func Mount(router fiber.Router, config Config) {
 	}
 	var waiting *waits
 	if config.Wait != nil {
-		waiting = &waits{*config.Wait, middleware.NewLimit(config.Wait.Waiters)}
+		waiting = &waits{*config.Wait, config.Backend, middleware.NewLimit(config.Wait.Waiters)}
 		config.Metrics.NewGauge("bus_vm_waits_open", func() float64 { return float64(waiting.places.Taken()) })
 	}
 	auth := config.Auth.Handler()

@@ -10,18 +10,18 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
-// status answers with the bytes of the latest snapshot as they are. It is logged
-// at debug only: readers poll.
+// status answers with the bytes of the latest snapshot as they are, after the wait that
+// its caller prefers. It is logged at debug only: readers poll.
 func status(config Config, waits *waits) fiber.Handler {
-	read := func(c *fiber.Ctx) ([]byte, error) { return config.Backend.Status(c.UserContext()) }
-	if waits != nil {
-		read = waits.read
-	}
 	return func(c *fiber.Ctx) error {
-		document, err := read(c)
+		seen, err := config.Backend.See(c.UserContext())
+		if err == nil && waits != nil {
+			seen, err = waits.status(c, seen)
+		}
 		if err != nil {
 			return err
 		}
@@ -31,32 +31,22 @@ func status(config Config, waits *waits) fiber.Handler {
 				slog.String("subject", middleware.CallerIdentity(c).Subject),
 				slog.Duration("duration", time.Since(c.Context().Time())))
 		}
-		if document == nil {
+		if waits != nil && waits.isKnown(c, seen) {
 			c.Status(fiber.StatusNotModified).Context().Response.Header.SetCanonical(cacheControl, noStore)
 			return nil
 		}
-		return sendJSON(c, fiber.StatusOK, document)
+		return sendJSON(c, fiber.StatusOK, seen.Document)
 	}
 }
 
-// read returns the status after the wait that its caller prefers; none where that is
-// known to it.
-func (w *waits) read(c *fiber.Ctx) ([]byte, error) {
-	seen, err := w.Runtime.See(c.UserContext())
-	if err == nil {
-		seen, err = w.status(c, seen)
-	}
-	if err != nil {
-		return nil, err
-	}
+// isKnown reports whether the caller has that status already, and tells it what to
+// ask with next time.
+func (w *waits) isKnown(c *fiber.Ctx, seen *backend.Seen) bool {
 	c.Context().Response.Header.SetCanonical(etag, seen.ETag)
 	if seen.Moving {
 		w.retryAfter(c)
 	}
-	if matches(c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch), seen.ETag) {
-		return nil, nil
-	}
-	return seen.Document, nil
+	return matches(c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch), seen.ETag)
 }
 
 // matches reports whether the fields of If-None-Match name tag, by weak comparison, or

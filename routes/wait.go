@@ -12,16 +12,14 @@ import (
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
-// Wait is what callers wait with.
+// Wait is what callers wait with. All of it but Over is required.
 type Wait struct {
-	// Runtime is Config.Backend.
-	Runtime backend.Follower
 	// Superseded returns a channel that is closed when a write of the other action is
 	// accepted after the operation with that id, and was requested later. It is
-	// released once. A nil func means never.
+	// released once.
 	Superseded func(ctx context.Context, id string, action backend.Action) (superseded <-chan struct{}, release func())
-	// Estimate returns how long the start under way takes yet, if that is known. It must
-	// return at once; a nil func means that it never is.
+	// Estimate returns how long the start under way still takes, if that is known. It
+	// must return at once.
 	Estimate func() (left time.Duration, known bool)
 	// Max is the longest wait; callers who ask for more get that.
 	Max time.Duration
@@ -43,10 +41,11 @@ const (
 	unknownLeft = 5 * time.Second
 )
 
-// waits is Wait with the places of those who wait.
+// waits is a Wait on runtime, with the places of the callers that wait.
 type waits struct {
 	Wait
-	places *middleware.Limit
+	runtime backend.Backend
+	places  *middleware.Limit
 }
 
 // preferred returns what of Prefer: wait is honoured, and when that time ends: the
@@ -85,14 +84,14 @@ func applied(c *fiber.Ctx, seconds int) {
 // time has ended before, or early was closed. At look, if that is before the end, it
 // looks again at the latest.
 func (w *waits) follow(end, look time.Time, early <-chan struct{}, enough func(*backend.Seen) bool) bool {
-	defer w.Runtime.Follow()()
+	defer w.runtime.Follow()()
 	if end.Before(look) {
 		look = end
 	}
 	timer := time.NewTimer(time.Until(look))
 	defer timer.Stop()
 	for {
-		seen, changed := w.Runtime.Latest()
+		seen, changed := w.runtime.Latest()
 		if seen != nil && enough(seen) {
 			return true
 		}
@@ -143,7 +142,7 @@ func (w *waits) status(c *fiber.Ctx, first *backend.Seen) (*backend.Seen, error)
 	}
 	ctx, cancel := context.WithTimeout(c.UserContext(), lastLook)
 	defer cancel()
-	return w.Runtime.See(ctx)
+	return w.runtime.See(ctx)
 }
 
 // accepted answers a write once the runtime has taken on the operation with that id,
@@ -174,12 +173,8 @@ func (w *writes) accepted(c *fiber.Ctx, id string, at time.Time, own bool) error
 // reached waits until the target state of an accepted operation is reached; neither
 // that nor an error is returned when the time ends first.
 func (w *writes) reached(c *fiber.Ctx, id string, at time.Time, own bool, end time.Time) (reached *backend.Seen, failure error) {
-	var superseded <-chan struct{}
-	if w.waits.Superseded != nil {
-		var release func()
-		superseded, release = w.waits.Superseded(c.UserContext(), id, w.action)
-		defer release()
-	}
+	superseded, release := w.waits.Superseded(c.UserContext(), id, w.action)
+	defer release()
 	other := false
 	w.waits.follow(end, end, superseded, func(seen *backend.Seen) bool {
 		switch failed := seen.State == "failed" || seen.State == "error"; {
@@ -205,13 +200,11 @@ func (w *writes) reached(c *fiber.Ctx, id string, at time.Time, own bool, end ti
 	return reached, failure
 }
 
-// retryAfter says when it is worth to ask again while the runtime moves.
+// retryAfter says when to ask again while the runtime moves.
 func (w *waits) retryAfter(c *fiber.Ctx) {
 	left := unknownLeft
-	if w.Estimate != nil {
-		if estimated, known := w.Estimate(); known {
-			left = max(estimated, time.Second)
-		}
+	if estimated, known := w.Estimate(); known {
+		left = max(estimated, time.Second)
 	}
 	c.Context().Response.Header.Set(fiber.HeaderRetryAfter, strconv.Itoa(int((left+time.Second-1)/time.Second)))
 }

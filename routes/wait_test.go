@@ -86,7 +86,10 @@ func waitingAPI(t *testing.T, edit func(*routes.Wait)) (f *followed, call func(m
 	}, changed: make(chan struct{})}
 	auth, err := middleware.NewAuthenticator(middleware.AuthConfig{Secrets: [][]byte{[]byte(secret)}})
 	require.NoError(t, err)
-	wait := &routes.Wait{Runtime: f, Max: time.Minute, Waiters: 8}
+	wait := &routes.Wait{
+		Max: time.Minute, Waiters: 8, Estimate: func() (time.Duration, bool) { return 0, false },
+		Superseded: func(context.Context, string, backend.Action) (<-chan struct{}, func()) { return nil, func() {} },
+	}
 	if edit != nil {
 		edit(wait)
 	}

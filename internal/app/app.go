@@ -223,7 +223,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 			Backend: machine, Auth: a.auth, Entitlement: entitlement, Operations: operations,
 			Billed: c.Usage.Backend == config.Events || c.Usage.Backend == config.Memory, Timeout: c.Timeout, Ready: a.ready,
 			Wait: &routes.Wait{
-				Runtime: machine, Superseded: waiting.superseded, Estimate: waiting.left,
+				Superseded: waiting.superseded, Estimate: waiting.left,
 				Max: c.Wait.Max, Waiters: c.Wait.Waiters, Over: noWaits.Done(),
 			},
 			Events:         &routes.Events{Feed: streams, Streams: c.Wait.Streams},

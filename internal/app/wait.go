@@ -38,7 +38,7 @@ var errorBuckets = []float64{.05, .1, .2, .3, .5, .75, 1, 2, 5}
 // the status, and measures starts.
 type waiting struct {
 	operations *store.Store
-	runtime    backend.Follower
+	runtime    backend.Backend
 	answered   *otter.Cache[string, struct{}] // replies to others, by correlation id
 	replies    chan foreignReply
 	took, miss *metrics.PrometheusHistogram

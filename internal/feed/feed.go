@@ -29,7 +29,7 @@ const (
 	statusWait = 2 * time.Second
 )
 
-// Runtime is what has the status, see backend.Follower.
+// Runtime is what has the status, see backend.Backend.
 type Runtime interface {
 	See(ctx context.Context) (*snapshot.Seen, error)
 	Latest() (seen *snapshot.Seen, changed <-chan struct{})

@@ -73,7 +73,10 @@ func prepare(tb testing.TB, edit func(*running), mount func(fiber.Router)) *runn
 		}
 		routes.Mount(router, routes.Config{
 			Backend: static, Auth: auth, Logger: logger, Ready: func() error { return r.Ready() },
-			Wait: &routes.Wait{Runtime: static, Max: time.Minute, Waiters: 16},
+			Wait: &routes.Wait{
+				Max: time.Minute, Waiters: 16, Estimate: func() (time.Duration, bool) { return 0, false },
+				Superseded: func(context.Context, string, backend.Action) (<-chan struct{}, func()) { return nil, func() {} },
+			},
 		})
 	})
 	if edit != nil {
