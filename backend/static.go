@@ -48,7 +48,7 @@ func NewStatic(config StaticConfig) *Static {
 func newPhase(state string) *phase {
 	status := snapshot.Status{State: state, Provider: "static", Details: json.RawMessage("{}")}
 	p := &phase{ended: make(chan struct{})}
-	p.Seen, _ = status.See(0, time.Now()) // there is nothing in it that JSON cannot show
+	p.Seen, _ = status.See(time.Now()) // there is nothing in it that JSON cannot show
 	p.end = sync.OnceFunc(func() { close(p.ended) })
 	return p
 }

@@ -29,8 +29,6 @@ type Feed interface {
 }
 
 const (
-	// streamWriteTimeout bounds sending what is there of a stream.
-	streamWriteTimeout = 15 * time.Second
 	// streamsRetryAfter is when a caller may try again while too many are open.
 	streamsRetryAfter = 5 * time.Second
 	// identity is the length of a body that the end of the connection ends.
@@ -102,7 +100,7 @@ type stream struct {
 func (s *stream) Read(p []byte) (int, error) {
 	n, err := s.Stream.Read(p)
 	if err == nil {
-		err = s.conn.SetWriteDeadline(time.Now().Add(streamWriteTimeout))
+		err = s.conn.SetWriteDeadline(time.Now().Add(feed.WriteTimeout))
 	}
 	return n, err
 }

@@ -122,7 +122,7 @@ func (w *waits) status(c *fiber.Ctx, first *backend.Seen) (*backend.Seen, error)
 	calm := time.Now().Add(detailsEvery)
 	enough := func(seen *backend.Seen) bool {
 		switch {
-		case seen.Number < first.Number:
+		case seen.AskedAt.Before(first.AskedAt):
 			return false
 		case len(known) == 0:
 			return seen.Settled

@@ -24,7 +24,6 @@ import (
 type followed struct {
 	*runtime
 	mu       sync.Mutex
-	number   uint64
 	seen     *backend.Seen
 	changed  chan struct{}
 	follows  int
@@ -34,8 +33,7 @@ type followed struct {
 func (f *followed) say(state, details string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.number++
-	f.seen, _ = snapshot.Status{State: state, Provider: "fake", Details: json.RawMessage(details)}.See(f.number, time.Now())
+	f.seen, _ = snapshot.Status{State: state, Provider: "fake", Details: json.RawMessage(details)}.See(time.Now())
 	close(f.changed)
 	f.changed = make(chan struct{})
 }

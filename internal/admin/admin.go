@@ -145,9 +145,6 @@ func (c Config) ready(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, lines)
 }
 
-// streamWriteTimeout bounds sending what is there of a stream.
-const streamWriteTimeout = 15 * time.Second
-
 // events tells of the status and of the operations of all accounts, as the stream of
 // the API does of a caller's own.
 func (c Config) events(w http.ResponseWriter, r *http.Request) {
@@ -164,12 +161,12 @@ func (c Config) events(w http.ResponseWriter, r *http.Request) {
 	for buffer := make([]byte, 4<<10); err == nil; {
 		var n int
 		if n, err = stream.Read(buffer); err == nil {
-			_ = control.SetWriteDeadline(time.Now().Add(streamWriteTimeout)) // else writing fails
+			_ = control.SetWriteDeadline(time.Now().Add(feed.WriteTimeout)) // else writing fails
 			_, err = w.Write(buffer[:n])
 			err = errors.Join(err, control.Flush())
 		}
 	}
-	_ = control.SetWriteDeadline(time.Now().Add(streamWriteTimeout)) // for the end
+	_ = control.SetWriteDeadline(time.Now().Add(feed.WriteTimeout)) // for the end
 }
 
 func (e Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -77,7 +77,7 @@ func (w *world) is(state, details string) {
 	var err error
 	w.latest = nil
 	if state != "" {
-		w.latest, err = snapshot.Status{State: state, Provider: "p", Details: []byte(cmp.Or(details, "{}"))}.See(0, time.Now())
+		w.latest, err = snapshot.Status{State: state, Provider: "p", Details: []byte(cmp.Or(details, "{}"))}.See(time.Now())
 		close(w.changed)
 		w.changed = make(chan struct{})
 	}

@@ -11,6 +11,8 @@ import (
 const (
 	// heartbeat is how often a comment is sent.
 	heartbeat = 15 * time.Second
+	// WriteTimeout bounds sending what a Read returns.
+	WriteTimeout = 15 * time.Second
 	// behind is how many bytes a reader may leave unread before it is cut off.
 	behind = 256 << 10
 	// retryMin and retryMax are when a reader who lost its stream comes back.

@@ -26,15 +26,6 @@ type Status struct {
 	Details json.RawMessage `json:"details,omitempty"`
 }
 
-// Render returns {"status":{"state","provider","details"?}}, compact.
-func (s Status) Render() ([]byte, error) {
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	err := encoder.Encode(map[string]Status{"status": s})
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
-}
-
 // moving are the states that are on their way to another one.
 var moving = map[string]bool{
 	"starting": true, "stopping": true, "restarting": true, "rebooting": true, "provisioning": true,
@@ -43,11 +34,9 @@ var moving = map[string]bool{
 
 // Seen is a status as the runtime told it. It is shared, and must not be changed.
 type Seen struct {
-	Document        []byte // what Render returns
+	Document        []byte // {"status":{"state","provider","details"?}}, compact
 	ETag            []byte // the strong entity tag of Document (RFC 9110 §8.8.3), with its quotes
 	State, Provider string
-	// Number counts the requests for the status; of two the higher is the later one.
-	Number uint64
 	// AskedAt is when it was asked for; it is no older than that.
 	AskedAt time.Time
 	// Moving says that State is on its way to another one. Settled is false as well
@@ -55,14 +44,18 @@ type Seen struct {
 	Moving, Settled bool
 }
 
-// See renders s as the answer to the request with that number.
-func (s Status) See(number uint64, askedAt time.Time) (*Seen, error) {
-	document, err := s.Render()
+// See renders s, which was asked for at that time.
+func (s Status) See(askedAt time.Time) (*Seen, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(map[string]Status{"status": s})
+	document := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	sum := sha256.Sum256(document)
 	tag := append([]byte{'"'}, base64.RawURLEncoding.EncodeToString(sum[:tagBytes])...)
 	return &Seen{
 		Document: document, ETag: append(tag, '"'), State: s.State, Provider: s.Provider,
-		Number: number, AskedAt: askedAt, Moving: moving[s.State], Settled: !moving[s.State],
+		AskedAt: askedAt, Moving: moving[s.State], Settled: !moving[s.State],
 	}, err
 }
 

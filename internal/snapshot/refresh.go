@@ -104,7 +104,7 @@ func (k *Keeper) refresh(ctx context.Context) {
 
 	status, err := k.config.Fetch(ctx)
 	if err == nil {
-		got.seen, err = status.See(got.number, got.from)
+		got.seen, err = status.See(got.from)
 	}
 
 	k.mu.Lock()

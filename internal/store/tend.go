@@ -260,12 +260,12 @@ func (s *Store) Expire(ctx context.Context, limit int) (n int, err error) {
 	// After the replies in its transaction, which the history may just have told.
 	return submit(ctx, s, call{order: "0\xff"}, func(t *tx) (int, error) {
 		// One that joined has the end of its leader, unless that was not sent, or is gone.
-		ids, err := t.strings(`select id from operations where outcome = '' and closes_at <= $1 and (leader = '' or not exists
+		list, err := t.all(`where outcome = '' and closes_at <= $1 and (leader = '' or not exists
 			(select 1 from operations as leaders where leaders.id = operations.leader and leaders.outcome <> $3))
 			order by closes_at limit $2`, t.now, limit, lifecycle.NotSent)
 		ended := 0
-		for began := time.Now(); ended < len(ids) && time.Since(began) < callTimeout/4; {
-			_, endErr := t.end(ids[ended], expired, End{})
+		for began := time.Now(); ended < len(list) && time.Since(began) < callTimeout/4; {
+			_, endErr := t.end(list[ended].ID, expired, End{})
 			if err = errors.Join(err, endErr); err != nil {
 				return ended, err
 			}

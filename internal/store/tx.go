@@ -211,22 +211,6 @@ func (t *tx) scan(into []any, query string, args ...any) (found bool, err error)
 	return found, t.note(errors.Join(err, rows.Err()))
 }
 
-func (t *tx) strings(query string, args ...any) (list []string, err error) {
-	rows, err := t.query(query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var each string
-		if err := rows.Scan(&each); t.note(err) != nil {
-			return nil, err
-		}
-		list = append(list, each)
-	}
-	return list, t.note(rows.Err())
-}
-
 // one returns the first operation that a query finds; none where there is none.
 func (t *tx) one(where string, args ...any) (Operation, error) {
 	list, err := t.all(where, args...)

@@ -314,9 +314,9 @@ func (w *world) tend(r *replica) {
 		}
 	}
 	w.commit(func(t *tx) error {
-		ids, err := t.strings(`select id from operations where outcome = '' and closes_at <= $1`, t.now)
-		for _, id := range ids {
-			_, endErr := t.end(id, expired, End{})
+		list, err := t.all(`where outcome = '' and closes_at <= $1`, t.now)
+		for _, op := range list {
+			_, endErr := t.end(op.ID, expired, End{})
 			err = errors.Join(err, endErr)
 		}
 		return err
