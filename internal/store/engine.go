@@ -197,7 +197,7 @@ func (e *engine) migrate(ctx context.Context) error {
 	case !errors.Is(err, sql.ErrNoRows):
 		return err
 	}
-	for statement := range strings.SplitSeq(strings.ReplaceAll(withoutComments(schema), "SERIAL", e.serial), ";") {
+	for statement := range strings.SplitSeq(strings.ReplaceAll(schema, "SERIAL", e.serial), ";") {
 		if strings.TrimSpace(statement) == "" {
 			continue
 		}
@@ -209,15 +209,6 @@ func (e *engine) migrate(ctx context.Context) error {
 		return err
 	}
 	return tx.Commit()
-}
-
-func withoutComments(text string) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		line, _, _ = strings.Cut(line, "--")
-		b.WriteString(line + "\n")
-	}
-	return b.String()
 }
 
 // fault says what an error of the database means for the store.

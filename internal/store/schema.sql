@@ -1,11 +1,12 @@
 -- The operations store, version 1, for SQLite and PostgreSQL alike. SERIAL is
 -- replaced for each. Times are microseconds since 1970 by the clock of the
--- database, 0 for none; flags are 0 or 1; an absent text is empty.
+-- database, 0 for none. Flags are 0 or 1. An absent text is empty. Semicolons end
+-- statements, in comments as well.
 
 create table operations (
 	seq               SERIAL,
 	id                text not null unique,
-	action            text not null default '',   -- start or stop; empty for an id that is taken and has no records
+	action            text not null default '',   -- start or stop, empty for an id that is taken and has no records
 	account           text not null default '',
 	request_id        text not null default '',
 	requested_at      bigint not null default 0,
