@@ -82,10 +82,10 @@ type Client struct {
 	publishes                map[string]*metrics.Counter // by result
 	inFlight                 *metrics.Gauge
 
-	streams     map[string]*stream // by reply name
-	streamHooks []func(reply string, up bool)
-	running     context.Context // ends with Run, or before it for what makes Run end
-	end         context.CancelCauseFunc
+	streams  map[string]*stream // by reply name
+	onStream func(reply string, up bool)
+	running  context.Context // ends with Run, or before it for what makes Run end
+	end      context.CancelCauseFunc
 
 	judging sync.Mutex // held by judgeReady
 	ready   bool
@@ -116,6 +116,7 @@ func New(config Config) (*Client, error) {
 		inFlight:   config.Metrics.GetOrCreateGauge("bus_vm_events_requests_in_flight", nil),
 		publishes:  counters(config.Metrics, "publishes_total{result=%q}", "accepted", "refused", "not_sent", "unknown"),
 		streams:    make(map[string]*stream),
+		onStream:   func(string, bool) {},
 	}
 	c.running, c.end = context.WithCancelCause(context.Background())
 	c.transport = newTransport()
@@ -128,12 +129,9 @@ func New(config Config) (*Client, error) {
 
 // Observe calls see for every envelope on the stream of reply that no request of
 // this process waits for, in the order of the stream, and for those of its history
-// that are read meanwhile. see must return soon. Observe belongs before Run; reply
-// must be one of Config.Replies.
-func (c *Client) Observe(reply string, see func(Envelope)) {
-	s := c.streams[reply]
-	s.observers = append(s.observers, see)
-}
+// that are read meanwhile. see must return soon. Observe belongs before Run, once for
+// a reply, which must be one of Config.Replies.
+func (c *Client) Observe(reply string, see func(Envelope)) { c.streams[reply].observe = see }
 
 // WantHistory lets wanted decide, each time the stream of reply has been opened,
 // whether all of its history is read. It belongs before Run.
@@ -148,16 +146,8 @@ func (c *Client) ReadHistory(ctx context.Context, reply string) error {
 // OnStream calls see when a stream has opened, before anything is delivered
 // from it, and at once when it is lost: what was sent between the two may have
 // been missed. see must return soon, and is called for one stream while others
-// deliver. OnStream belongs before Run.
-func (c *Client) OnStream(see func(reply string, up bool)) {
-	c.streamHooks = append(c.streamHooks, see)
-}
-
-func (c *Client) tell(reply string, up bool) {
-	for _, see := range c.streamHooks {
-		see(reply, up)
-	}
-}
+// deliver. OnStream belongs before Run, once.
+func (c *Client) OnStream(see func(reply string, up bool)) { c.onStream = see }
 
 // Connected returns once the stream of reply is up. It gives up, with an
 // ErrNotConnected, when ctx or Run ends or the stream has been lost for longer than

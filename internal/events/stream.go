@@ -20,10 +20,10 @@ import (
 // stream keeps one reply stream open and hands out what comes on it.
 type stream struct {
 	liveness
-	client    *Client
-	reply     string
-	pending   *pending
-	observers []func(Envelope)
+	client  *Client
+	reply   string
+	pending *pending
+	observe func(Envelope)
 	// wantHistory says whether all of the history is of use when the stream has
 	// been opened; nil for never.
 	wantHistory func() bool
@@ -41,6 +41,7 @@ func newStream(c *Client, reply string) *stream {
 		client:     c,
 		reply:      reply,
 		pending:    &pending{waiting: make(map[string]*call)},
+		observe:    func(Envelope) {},
 		isUp:       set.GetOrCreateGauge("bus_vm_events_stream_up"+event+"}", nil),
 		reconnects: set.GetOrCreateCounter("bus_vm_events_stream_reconnects_total" + event + "}"),
 		replays:    set.GetOrCreateCounter("bus_vm_events_stream_replays_total" + event + "}"),
@@ -109,7 +110,7 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 	if err != nil {
 		return 0, err
 	}
-	s.client.tell(s.reply, true)
+	s.client.onStream(s.reply, true)
 	s.open(conn)
 	if !s.down.IsZero() {
 		s.client.config.Logger.Info("events stream is up again", "event", s.reply, "outage", time.Since(s.down).Round(time.Millisecond))
@@ -122,7 +123,7 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 		err = errEnded
 	}
 
-	s.client.tell(s.reply, false)
+	s.client.onStream(s.reply, false)
 	s.lose()
 	conn.Close()
 	replay.Wait()
@@ -182,14 +183,11 @@ func (e strangeError) Is(target error) bool { return target == io.EOF && e[0] ==
 
 var errEnded = errors.New("the Events API ended the stream")
 
-// deliver gives e to the request that waits for it, which decodes it, or to the
-// observers.
+// deliver gives e to the request that waits for it, which decodes it, or to observe.
 func (s *stream) deliver(e Envelope) {
 	fate := s.pending.deliver(e)
 	if fate.observe {
-		for _, see := range s.observers {
-			see(e)
-		}
+		s.observe(e)
 	}
 	s.replies[fate.kind].Inc()
 }
