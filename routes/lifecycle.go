@@ -95,29 +95,22 @@ func (w *writes) asked(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// met answers a write that has the operation of another one, before anything is
-// asked for it.
+// met answers a write that has the operation of another one, and refuses one that
+// could not be sent now, before billing is asked or anything is recorded for it.
 func (w *writes) met(c *fiber.Ctx) error {
 	write := c.Locals(writeKey{}).(lifecycle.Write)
-	if w.Operations == nil || !write.MayMeet() {
-		return c.Next()
-	}
-	ctx, cancel := context.WithTimeout(c.UserContext(), w.Timeout)
-	defer cancel()
-	decided, err := w.Operations.Meet(ctx, write)
-	switch {
-	case err != nil:
-		return unrecorded(c, err, middleware.OutcomeOf(c))
-	case decided.Decision == lifecycle.New:
+	if w.Operations != nil && write.MayMeet() {
+		ctx, cancel := context.WithTimeout(c.UserContext(), w.Timeout)
+		defer cancel()
+		decided, err := w.Operations.Meet(ctx, write)
+		switch {
+		case err != nil:
+			return unrecorded(c, err, middleware.OutcomeOf(c))
+		case decided.Decision != lifecycle.New:
+			return w.follow(c, write, time.Time{}, decided)
+		}
 		middleware.SetOutcome(c, backend.NotSent)
-		return c.Next()
 	}
-	return w.follow(c, write, time.Time{}, decided)
-}
-
-// reach refuses a write that could not be sent now, before billing is asked or
-// anything is recorded for it.
-func (w *writes) reach(c *fiber.Ctx) error {
 	if err := w.Backend.Reach(c.UserContext(), w.action); err != nil {
 		return err
 	}
@@ -231,7 +224,7 @@ func (w *writes) answer(c *fiber.Ctx, receipt lifecycle.Receipt, replayed bool) 
 		}
 		return e
 	}
-	return w.accepted(c, receipt.ID, time.Now(), false)
+	return w.accepted(c, receipt.ID, false)
 }
 
 // apply asks the runtime and records the end. Until the runtime has answered
@@ -264,7 +257,7 @@ func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) 
 	if err != nil {
 		return err
 	}
-	return w.accepted(c, op.ID, time.Now(), true)
+	return w.accepted(c, op.ID, true)
 }
 
 // audit logs one line for each write of an authenticated caller, whatever

@@ -115,7 +115,7 @@ func Mount(router fiber.Router, config Config) {
 		if config.WritesInFlight > 0 {
 			handlers = append(handlers, limit.Handler(action == backend.Stop)) // a stop ends what costs money
 		}
-		handlers = append(handlers, w.met, w.reach)
+		handlers = append(handlers, w.met)
 		if config.Entitlement != nil {
 			handlers = append(handlers,
 				middleware.RequireEntitlement(config.Entitlement, middleware.ScopeWrite, config.Timeout, config.Metrics))

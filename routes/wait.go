@@ -145,11 +145,12 @@ func (w *waits) status(c *fiber.Ctx, first *backend.Seen) (*backend.Seen, error)
 	return w.runtime.See(ctx)
 }
 
-// accepted answers a write once the runtime has taken on the operation with that id,
-// which was at that time or before: at once, or, for a caller who prefers to wait, when
-// its target state is reached. Own says that this process has asked the runtime;
-// otherwise only what is asked for from then on counts.
-func (w *writes) accepted(c *fiber.Ctx, id string, at time.Time, own bool) error {
+// accepted answers a write once the runtime has accepted the operation with that id: at
+// once, or, for a caller who prefers to wait, when its target state is reached. Own says
+// that this process has asked the runtime; otherwise only a status that is asked for
+// from now on counts.
+func (w *writes) accepted(c *fiber.Ctx, id string, own bool) error {
+	at := time.Now()
 	middleware.SetOutcome(c, backend.Accepted)
 	var reached *backend.Seen
 	var failure error

@@ -36,17 +36,17 @@ const (
 	MaxConnections = 64
 )
 
-// Config says what is shown; Metrics and Logger are required.
+// Config says what is shown.
 type Config struct {
 	Metrics *metrics.Set
 	Checks  []Check
 	// Endpoints are by method and path, such as `GET /debug/store`.
 	Endpoints map[string]Endpoint
-	// Feed tells what changes; nil for nothing.
+	// Feed has the events of all accounts.
 	Feed *feed.Feed
 	// Pprof turns /debug/pprof/ on. Profiles show the inside of the process.
 	Pprof bool
-	// API is where the API listens, so that the page has it on its own origin; nil for none.
+	// API is where the API listens, so that the page has it on its own origin.
 	API net.Addr
 	// Logger gets what net/http has to say.
 	Logger *slog.Logger
@@ -109,15 +109,11 @@ func (c Config) handler() http.Handler {
 	for pattern, endpoint := range c.Endpoints {
 		mux.Handle(pattern, endpoint)
 	}
-	if c.Feed != nil {
-		mux.HandleFunc("GET /debug/events", c.events)
-	}
+	mux.HandleFunc("GET /debug/events", c.events)
 	if c.Pprof {
 		mux.Handle("/debug/pprof/", http.DefaultServeMux)
 	}
-	if c.API != nil {
-		mux.Handle("/api/v1/vm/", c.api())
-	}
+	mux.Handle("/api/v1/vm/", c.api())
 	for _, path := range []string{"/{$}", "/page.js", "/page.css", "/page.svg"} {
 		mux.Handle("GET "+path, page())
 	}
@@ -145,8 +141,8 @@ func (c Config) ready(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, lines)
 }
 
-// events tells of the status and of the operations of all accounts, as the stream of
-// the API does of a caller's own.
+// events streams the status and the operations of all accounts, as the API streams
+// those of a caller.
 func (c Config) events(w http.ResponseWriter, r *http.Request) {
 	stream, err := c.Feed.Subscribe(r.Context(), feed.Reader{All: true}, r.Header.Get("Last-Event-ID"))
 	if err != nil {
