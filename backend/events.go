@@ -36,9 +36,7 @@ var writes = map[Action]struct{ request, reply, through string }{
 func WriteReplies() []string  { return []string{writes[Start].reply, writes[Stop].reply} }
 func EventsReplies() []string { return append(WriteReplies(), statusReply) }
 
-// NewEvents returns an events backend. Client is the connection to Bus Events:
-// it must subscribe to EventsReplies, its owner runs it, but not before this.
-// NewEvents sets Fetch and Streams of Status.
+// NewEvents returns an events backend.
 func NewEvents(config Config) *Events {
 	client := config.Client
 	b := &Events{client: client}

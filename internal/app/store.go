@@ -76,7 +76,7 @@ func (a *app) openStore(ctx context.Context, client *events.Client, changed func
 	if c.Usage.Backend == config.Events {
 		publisher := usage.Publisher{Client: client}
 		publisher.Acknowledged(operations.Acknowledged)
-		a.add(func(ctx context.Context) error { return operations.Deliver(ctx, publisher) })
+		a.add(func(ctx context.Context) error { return operations.Deliver(ctx, publisher.Send) })
 	}
 	return operations, nil
 }

@@ -49,7 +49,7 @@ func service(t *testing.T, c *config.Config, socket string, n int) (end func()) 
 	ctx, cancel := context.WithCancel(context.Background())
 	parts := []func() error{
 		func() error { return s.Run(ctx) },
-		func() error { return s.Deliver(ctx, refusing{}) },
+		func() error { return s.Deliver(ctx, refusing{}.Send) },
 		func() error {
 			return admin.Serve(ctx, listener, admin.Config{Metrics: metrics.NewSet(), Logger: logger, Endpoints: endpoints(s, logger)})
 		},

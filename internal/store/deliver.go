@@ -34,22 +34,20 @@ const (
 	leaseSlack = 5 * time.Second
 )
 
-// Sender hands a record to the usage integration under an id, which is the same each
+// Send hands a record to the usage integration under an id, which is the same each
 // time. Nil means acknowledged; an error that wraps usage.ErrRefused is final; after
 // any other it is sent again. It returns within Config.Timeout, and soon after ctx
 // ends.
-type Sender interface {
-	Send(ctx context.Context, id string, record usage.Record) error
-}
+type Send func(ctx context.Context, id string, record usage.Record) error
 
 // delivery sends the records of a store. The process that makes a record due sends
 // it, as soon as that is confirmed and while there is room; records that are left,
 // by a process that is gone as well, are claimed from the database.
 type delivery struct {
-	store  *Store
-	sender Sender
-	ctx    context.Context // of Deliver
-	freed  chan struct{}   // has room for one signal: a place is free
+	store *Store
+	post  Send
+	ctx   context.Context // of Deliver
+	freed chan struct{}   // has room for one signal: a place is free
 
 	mu        sync.Mutex
 	sends     sync.WaitGroup
@@ -69,8 +67,8 @@ type account struct {
 }
 
 // Deliver sends records until ctx ends, and returns once every Send has.
-func (s *Store) Deliver(ctx context.Context, sender Sender) error {
-	d := &delivery{store: s, sender: sender, ctx: ctx, freed: make(chan struct{}, 1), accounts: map[string]*account{}, ids: map[string]bool{}}
+func (s *Store) Deliver(ctx context.Context, send Send) error {
+	d := &delivery{store: s, post: send, ctx: ctx, freed: make(chan struct{}, 1), accounts: map[string]*account{}, ids: map[string]bool{}}
 	d.quiet.Store(true)
 	s.delivery.Store(d)
 	defer d.close()
@@ -237,7 +235,7 @@ func (d *delivery) hand(claims []Operation, acknowledged []string) {
 func (d *delivery) send(op Operation) {
 	s, eventID := d.store, op.eventID()
 	began := time.Now()
-	answer := d.sender.Send(d.ctx, op.deliveryID(), op.record(op.sent))
+	answer := d.post(d.ctx, op.deliveryID(), op.record(op.sent))
 	took := time.Since(began)
 	final := errors.Is(answer, usage.ErrRefused)
 	wait := backoff.Delay(op.attempts, retryMin, retryMax, rand.Float64())

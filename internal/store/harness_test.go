@@ -318,7 +318,7 @@ func (r *receiver) bodies() (byID map[string]string, order string) {
 func delivering(t *testing.T, s *Store, r *receiver) {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Deliver(ctx, r) }()
+	go func() { ended <- s.Deliver(ctx, r.Send) }()
 	t.Cleanup(func() { stop(); assert.NoError(t, <-ended) })
 }
 

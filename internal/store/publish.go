@@ -84,7 +84,7 @@ func (s *Store) permit(began time.Time, id string, d lifecycle.Decision, op Oper
 	case d != lifecycle.Lead:
 		return lifecycle.Decided{Decision: d, Receipt: op.receipt()}, nil
 	}
-	s.countUnderWay(1)
+	s.underWay.Add(1)
 	return lifecycle.Decided{Decision: d, Receipt: op.receipt(), Permit: func() error {
 		// The monotonic clock stands still while the machine is suspended, the wall
 		// clock may be set: both must say that it is early.
@@ -96,16 +96,10 @@ func (s *Store) permit(began time.Time, id string, d lifecycle.Decision, op Oper
 	}}, nil
 }
 
-func (s *Store) countUnderWay(change int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.underWay += change
-}
-
 // Ended is that of routes.Operations. An unknown outcome leaves the operation open: a
 // reply that comes later settles it, or it ends when its time is over.
 func (s *Store) Ended(id string, outcome lifecycle.Outcome, said error, took time.Duration) (lifecycle.Receipt, error) {
-	defer s.countUnderWay(-1)
+	defer s.underWay.Add(-1)
 	e := abandoned
 	switch outcome {
 	case lifecycle.Accepted:

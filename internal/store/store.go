@@ -90,6 +90,7 @@ type Store struct {
 
 	delivery atomic.Pointer[delivery]           // nil while nothing is delivered
 	estimate atomic.Pointer[lifecycle.Estimate] // nil while it is not known
+	underWay atomic.Int64                       // operations of this process between Begin and Ended
 
 	// mu guards what follows. It is never held over I/O.
 	mu           sync.Mutex
@@ -97,7 +98,6 @@ type Store struct {
 	queue        []*call
 	urgent       int       // calls in queue that are not delayed
 	delayedSince time.Time // of the first of a queue of delayed calls
-	underWay     int       // operations of this process between Requested and Ended
 	gathering    time.Time // since when a transaction waits for more of them
 	cause        error     // why the last transaction failed; nil while the store takes writes
 	probeAt      time.Time // when it is tried again

@@ -221,7 +221,7 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 			return nil, commitDelay
 		}
 	}
-	if s.underWay >= crowd && 2*s.urgent < s.underWay && s.cause == nil && !hurry {
+	if n := int(s.underWay.Load()); n >= crowd && 2*s.urgent < n && s.cause == nil && !hurry {
 		if s.gathering.IsZero() {
 			s.gathering = time.Now()
 		}

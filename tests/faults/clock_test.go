@@ -46,7 +46,7 @@ func (r *rig) live(dir string, clock *steppedClock) (operations *store.Store, st
 	publisher := usage.Publisher{Client: client}
 	publisher.Acknowledged(operations.Acknowledged)
 	ctx, cancel := context.WithCancel(context.Background())
-	parts := []func(context.Context) error{operations.Run, client.Run, func(ctx context.Context) error { return operations.Deliver(ctx, publisher) }}
+	parts := []func(context.Context) error{operations.Run, client.Run, func(ctx context.Context) error { return operations.Deliver(ctx, publisher.Send) }}
 	ended := make(chan error, len(parts))
 	for _, run := range parts {
 		go func() { ended <- run(ctx) }()
