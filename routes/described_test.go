@@ -23,7 +23,7 @@ func TestDescribedBugs(t *testing.T) {
 	w := serve(t, func(w *world, c *routes.Config) {
 		c.Ready = func() error { panic("canary") }
 		c.Operations = w.records // which cannot be read
-		c.Events = &routes.Events{Feed: broken(func() error { panic("canary") }), Streams: 1}
+		c.Feed, c.Streams = broken(func() error { panic("canary") }), 1
 	})
 	w.runtime.status = func(context.Context) ([]byte, error) { panic("canary") }
 	w.runtime.apply = panics
@@ -59,12 +59,12 @@ func (f broken) Subscribe(context.Context, feed.Reader, string) (*feed.Stream, e
 func TestEventsCannotBeRead(t *testing.T) {
 	panics := false
 	w := serve(t, func(_ *world, c *routes.Config) {
-		c.Events = &routes.Events{Streams: 1, Feed: broken(func() error {
+		c.Streams, c.Feed = 1, broken(func() error {
 			if panics {
 				panic("canary")
 			}
 			return errors.New("canary")
-		})}
+		})
 	})
 	for i := range 4 {
 		panics = i%2 == 1

@@ -14,15 +14,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
-// Events are the streams of what changes.
-type Events struct {
-	// Feed has them; see feed.Feed.
-	Feed Feed
-	// Streams is how many may be open at once, shared out among their subjects.
-	Streams int
-}
-
-// Feed is what streams come from.
+// Feed is what event streams come from, see feed.Feed.
 type Feed interface {
 	// Subscribe begins a stream for r after the event with the id after, empty for none.
 	Subscribe(ctx context.Context, r feed.Reader, after string) (*feed.Stream, error)
@@ -36,7 +28,7 @@ const (
 )
 
 // events answers with a stream until the token expires or the server ends.
-func events(config Events) fiber.Handler {
+func events(config Config) fiber.Handler {
 	places := middleware.NewLimit(config.Streams)
 	full := middleware.Unavailable(streamsRetryAfter, "Too many event streams are open.", nil)
 	full.Reason = "streams"

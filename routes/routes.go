@@ -52,8 +52,10 @@ type Config struct {
 	// Wait lets callers wait and read conditionally: Prefer, ETag, If-None-Match and
 	// Retry-After of what moves; nil leaves these out.
 	Wait *Wait
-	// Events lets callers follow what changes; nil leaves that path out.
-	Events *Events
+	// Feed lets callers follow what changes, on at most so many Streams at once, shared
+	// out among their subjects; nil leaves that path out.
+	Feed    Feed
+	Streams int
 	// Timeout bounds each step of a write that waits for another service, the
 	// entitlement and the operation; default 30 s.
 	Timeout time.Duration
@@ -127,8 +129,8 @@ func Mount(router fiber.Router, config Config) {
 		router.Get(OperationsPath, edge("operations", auth, either, operations(config))...)
 		router.Get(OperationPath, edge("operation", auth, either, operation(config))...)
 	}
-	if config.Events != nil {
-		router.Get(EventsPath, edge("events", auth, middleware.RequireScope(middleware.ScopeRead), events(*config.Events))...)
+	if config.Feed != nil {
+		router.Get(EventsPath, edge("events", auth, middleware.RequireScope(middleware.ScopeRead), events(config))...)
 	}
 	router.Get(OpenAPIPath, edge("openapi", always(OpenAPI))...)
 	router.Get(ReadyPath, edge("readyz", ready(config))...)
@@ -137,7 +139,7 @@ func Mount(router fiber.Router, config Config) {
 	// Whatever other method reaches these paths is refused with Allow.
 	refused := edge("refused")
 	for path := range allowed {
-		if strings.HasPrefix(path, OperationsPath) && config.Operations == nil || path == EventsPath && config.Events == nil {
+		if strings.HasPrefix(path, OperationsPath) && config.Operations == nil || path == EventsPath && config.Feed == nil {
 			continue
 		}
 		refusal := Refusal(path)

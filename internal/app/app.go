@@ -225,7 +225,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 				Superseded: waiting.superseded, Estimate: waiting.left,
 				Max: c.Wait.Max, Waiters: c.Wait.Waiters, Over: noWaits.Done(),
 			},
-			Events:         &routes.Events{Feed: streams, Streams: c.Wait.Streams},
+			Feed: streams, Streams: c.Wait.Streams,
 			WritesInFlight: c.Limits.WritesInFlight, WritesPerSecond: c.Limits.WritesPerSecond,
 			Logger: a.logger, Metrics: a.metrics,
 		})
@@ -323,22 +323,6 @@ func (a *app) ready() error {
 		}
 	}
 	return nil
-}
-
-// listen returns the inherited socket, else a listener on addr; nil for neither.
-// The backlog of an inherited socket is left to the next process.
-func (a *app) listen(name string, inherited net.Listener, addr string, socket config.Socket) (net.Listener, error) {
-	l := inherited
-	if l == nil && addr == "" {
-		return nil, nil
-	}
-	if l == nil {
-		var err error
-		if l, err = server.Listen(addr, socket); err != nil {
-			return nil, err
-		}
-	}
-	return server.KeepAccepting(l, name, a.logger, a.metrics), nil
 }
 
 // otherFiles is room for the files that are neither connections of callers nor

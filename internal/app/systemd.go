@@ -12,6 +12,7 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
@@ -43,6 +44,22 @@ func inheritSockets() (api, admin net.Listener, err error) {
 		*slot = listeners[0]
 	}
 	return api, admin, nil
+}
+
+// listen returns the inherited socket, else a listener on addr; nil for neither.
+// The backlog of an inherited socket is left to the next process.
+func (a *app) listen(name string, inherited net.Listener, addr string, socket config.Socket) (net.Listener, error) {
+	l := inherited
+	if l == nil && addr == "" {
+		return nil, nil
+	}
+	if l == nil {
+		var err error
+		if l, err = server.Listen(addr, socket); err != nil {
+			return nil, err
+		}
+	}
+	return server.KeepAccepting(l, name, a.logger, a.metrics), nil
 }
 
 // systemd is told on one socket that stays open: callers may take all other

@@ -71,14 +71,11 @@ type Receipt struct {
 	Usage []Delivery // in their order
 }
 
-// StageReached is the last Stage of an operation.
-const StageReached = 3
-
 // Stage grows with each change of the operation.
 func (r *Receipt) Stage() int {
 	switch {
 	case !r.ReachedAt.IsZero():
-		return StageReached
+		return 3
 	case r.Corrected:
 		return 2
 	case r.Outcome != "":

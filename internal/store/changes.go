@@ -49,7 +49,7 @@ func (s *Store) changed(elsewhere bool, list ...Operation) {
 			default: // it has had its end
 			}
 		}
-		if stage == lifecycle.StageReached && op.Action == lifecycle.Start {
+		if !op.ReachedAt.IsZero() && op.Action == lifecycle.Start {
 			wake(s.stale)
 		}
 		if s.config.Changed != nil {

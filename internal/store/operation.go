@@ -20,8 +20,8 @@ const (
 	maxKeys = 10_000
 )
 
-// ErrFull: a store in memory holds nothing that may be forgotten.
-var ErrFull = errors.New("the operations store is full")
+// errFull: a store in memory holds nothing that may be forgotten.
+var errFull = errors.New("the operations store is full")
 
 // insert is rows 1 to 5 of the table.
 func (t *tx) insert(w lifecycle.Write) (lifecycle.Decision, Operation, error) {

@@ -10,8 +10,8 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
-// ErrTooLate: a permit has ended. The operation was not sent, and never will be.
-var ErrTooLate = errors.New("too late to send the operation")
+// errTooLate: a permit has ended. The operation was not sent, and never will be.
+var errTooLate = errors.New("too late to send the operation")
 
 // Meet is that of routes.Operations.
 func (s *Store) Meet(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error) {
@@ -90,7 +90,7 @@ func (s *Store) permit(began time.Time, id string, d lifecycle.Decision, op Oper
 		// clock may be set: both must say that it is early.
 		passed, wall := time.Since(began), time.Now().Round(0).Sub(began.Round(0))
 		if passed > permission || wall > permission || wall < -permission {
-			return fmt.Errorf("%w: %s have passed since it was recorded", ErrTooLate, max(passed, wall).Round(time.Millisecond))
+			return fmt.Errorf("%w: %s have passed since it was recorded", errTooLate, max(passed, wall).Round(time.Millisecond))
 		}
 		return nil
 	}}, nil
@@ -124,8 +124,8 @@ func endOf(rejection error) (how End) {
 	return how
 }
 
-// ErrOver: no call waits for operations any more.
-var ErrOver = errors.New("the gateway is ending")
+// errOver: no call waits for operations any more.
+var errOver = errors.New("the gateway is ending")
 
 // Await is that of routes.Operations. When ctx ends it returns the operation as it
 // is, with an error.
@@ -152,7 +152,7 @@ func (s *Store) Await(ctx context.Context, id, leader string) (lifecycle.Receipt
 				return op.receipt(), nil
 			}
 		case <-s.changes.over:
-			err = ErrOver
+			err = errOver
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}

@@ -311,7 +311,7 @@ func TestAwait(t *testing.T) {
 		ended, end := context.WithCancel(t.Context())
 		end()
 		require.NoError(t, s.EndWaits(ended))
-		require.ErrorIs(t, (<-last).err, ErrOver)
+		require.ErrorIs(t, (<-last).err, errOver)
 		receipt, err := s.Ended(follower.ID, lifecycle.Rejected, &lifecycle.Error{Kind: lifecycle.Rejection, Type: "no_capacity", Message: "No room."}, time.Second)
 		require.NoError(t, err)
 		assert.Equal(t, []string{"no_capacity", "No room."}, []string{receipt.ErrorType, receipt.ErrorMessage})

@@ -249,7 +249,7 @@ func (t *tx) room() error {
 	}
 	t.store.full = full
 	if err == nil && full {
-		return ErrFull
+		return errFull
 	}
 	return err
 }

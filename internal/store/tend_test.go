@@ -123,7 +123,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	for range 350 {
 		err = fill(false)
 	}
-	assert.ErrorIs(t, err, ErrFull)
+	assert.ErrorIs(t, err, errFull)
 }
 
 // What is past its time is closed once the history has been read.
