@@ -14,7 +14,7 @@ import (
 )
 
 // Backend reads and drives one runtime. All methods are safe for concurrent
-// use. Their errors are an *Error where the caller can be told what went wrong;
+// use. Their errors are an *Error where the caller may learn what went wrong;
 // any other becomes a 500 and one log line.
 type Backend interface {
 	// See returns the status to be shown to a caller who asks now.
@@ -43,7 +43,7 @@ type Backend interface {
 	Run(ctx context.Context) error
 }
 
-// Seen is a status as the runtime told it.
+// Seen is a status as the runtime reported it.
 type Seen = snapshot.Seen
 
 // The vocabulary of a write, where other applications can import it.

@@ -77,7 +77,7 @@ func NewEvents(config Config) *Events {
 // all waiting callers share.
 func (b *Events) See(ctx context.Context) (*Seen, error) {
 	seen, err := b.keeper.Read(ctx)
-	if _, told := err.(*Error); !told && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+	if _, known := err.(*Error); !known && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		err = &Error{Kind: Unavailable, Message: "The runtime did not tell its status in time.", Cause: err}
 	}
 	return seen, err

@@ -17,25 +17,25 @@ import (
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
-// Operations keeps operations, with their usage records. What its methods write is
-// as durable as it makes it once they return. After an error other than a
-// lifecycle.ErrUnconfirmed nothing was written.
+// Operations keeps operations, with their usage records. A method returns when what it
+// wrote is as durable as the store is. After an error other than a lifecycle.ErrUnconfirmed
+// nothing was written.
 type Operations interface {
-	// Meet returns the operation of another write that w has, without one of its own:
-	// Known, Attached, or New where there is none.
+	// Meet returns the operation that w shares with an earlier write, Known or Attached;
+	// or New, and inserts nothing, where there is none.
 	Meet(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error)
 	// Begin records w before any work is done for it, and decides what becomes of it.
 	// Only a Lead is carried out.
 	Begin(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error)
-	// Again decides for one that has joined, and whose leader was not sent.
+	// Again decides for an operation that has joined, whose leader was not sent.
 	Again(ctx context.Context, id string) (lifecycle.Decided, error)
-	// Ended follows each Lead, once. It records how it ended, took after it was
-	// requested, with the error of the runtime, and returns the operation by what is on
-	// record, which may come from another process. Of an Unknown outcome nothing is
-	// recorded: a later reply may tell. After an error the end is recorded later.
+	// Ended follows each Lead, once. It records the outcome, with the error of the runtime
+	// and the time from the request, and returns the operation as it is on record, where
+	// its end may come from another process. Of an Unknown outcome nothing is
+	// recorded: a later reply may decide. After an error the end is recorded later.
 	Ended(id string, outcome backend.Outcome, said error, took time.Duration) (lifecycle.Receipt, error)
-	// Await returns the operation with that id once it has an end, or once leader was
-	// not sent; otherwise an error.
+	// Await returns the operation with that id once it has an end; or once leader was not
+	// sent, where that is the id of the one that it joined. Otherwise it returns an error.
 	Await(ctx context.Context, id, leader string) (lifecycle.Receipt, error)
 	// Receipt and Receipts read: one operation, none where there is none; and the
 	// latest of an account, newest first.
@@ -53,7 +53,7 @@ type (
 	writeKey     struct{}
 )
 
-// errPanicked is how a write ended that never returned.
+// errPanicked is the error of a write whose handlers panicked.
 var errPanicked = errors.New("panic")
 
 // writes carries out the starts, or the stops.
@@ -71,8 +71,8 @@ func (w *writes) audited(c *fiber.Ctx) (err error) {
 	return c.Next()
 }
 
-// asked runs after the checks of the caller and of the body: from here on a failure
-// says what became of the write. With a key that is not known before it is looked up.
+// asked runs after the checks of the caller and of the body. From here on a failure
+// says what became of the write; with a key, that is unknown until it was looked up.
 func (w *writes) asked(c *fiber.Ctx) error {
 	write := lifecycle.Write{
 		ID: uuid.NewString(), Action: w.action, Account: middleware.CallerIdentity(c).Subject,
@@ -143,7 +143,7 @@ func (w *writes) execute(c *fiber.Ctx) error {
 // keysRetryAfter is when an account with too many keys may try again.
 const keysRetryAfter = time.Minute
 
-// unrecorded tells the caller of a write that was not decided upon.
+// unrecorded is the answer to a write that could not be decided.
 func unrecorded(c *fiber.Ctx, err error, outcome backend.Outcome) error {
 	if errors.Is(err, lifecycle.ErrTooManyKeys) {
 		middleware.SetOutcome(c, backend.NotSent)
@@ -210,8 +210,8 @@ func (w *writes) follow(c *fiber.Ctx, write lifecycle.Write, requestedAt time.Ti
 var errInProgress = &middleware.Error{Code: middleware.CodeConflict, RetryAfter: time.Second,
 	Message: "The operation of this Idempotency-Key is under way."}
 
-// answer tells a caller how an operation has ended, by what is on record: once more,
-// if it is replayed.
+// answer answers with the end of an operation that is on record. Replayed says that its
+// caller had that answer before.
 func (w *writes) answer(c *fiber.Ctx, receipt lifecycle.Receipt, replayed bool) error {
 	middleware.SetOutcome(c, receipt.Outcome)
 	e := failure(receipt)
@@ -230,9 +230,9 @@ func (w *writes) answer(c *fiber.Ctx, receipt lifecycle.Receipt, replayed bool) 
 // apply asks the runtime and records the end. Until the runtime has answered
 // the outcome is unknown, and so it stays if that panics.
 func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) error {
-	told := false
+	ended := false
 	defer func() {
-		if !told && w.Operations != nil { // a panic, or a bug
+		if !ended && w.Operations != nil { // a panic, or a bug
 			_, _ = w.Operations.Ended(op.ID, backend.Unknown, nil, 0) // which writes nothing
 		}
 	}()
@@ -240,7 +240,7 @@ func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) 
 	if !outcome.Known() || (err == nil) != (outcome == backend.Accepted) {
 		return fmt.Errorf("BUG: the backend returned the outcome %q with the error: %v", outcome, err)
 	}
-	told = true
+	ended = true
 	if w.Operations != nil {
 		receipt, unrecorded := w.Operations.Ended(op.ID, outcome, err, time.Since(op.RequestedAt))
 		switch {

@@ -39,8 +39,8 @@ func status(config Config, waits *waits) fiber.Handler {
 	}
 }
 
-// isKnown reports whether the caller has that status already, and tells it what to
-// ask with next time.
+// isKnown reports whether the caller has that status already, and sets the headers for
+// its next request.
 func (w *waits) isKnown(c *fiber.Ctx, seen *backend.Seen) bool {
 	c.Context().Response.Header.SetCanonical(etag, seen.ETag)
 	if seen.Moving {

@@ -30,8 +30,8 @@ type Wait struct {
 }
 
 const (
-	// failedAfter is how long after its acceptance an operation is not given up because
-	// the state says that something failed: it may say so of what was before.
+	// failedAfter is how long after the acceptance a failed state may still be the one
+	// from before it.
 	failedAfter = 10 * time.Second
 	// detailsEvery is how often a status that differs in its details alone ends a wait.
 	detailsEvery = time.Second
@@ -48,8 +48,8 @@ type waits struct {
 	places  *middleware.Limit
 }
 
-// preferred returns what of Prefer: wait is honoured, and when that time ends: the
-// expiry of the token ends it as well.
+// preferred returns the seconds of Prefer: wait that are honoured, and when the wait
+// ends, which is not after the token expires.
 func (w *waits) preferred(c *fiber.Ctx) (end time.Time, seconds int, ok bool) {
 	asked, ok := middleware.PreferWait(c)
 	if !ok {
@@ -63,7 +63,7 @@ func (w *waits) preferred(c *fiber.Ctx) (end time.Time, seconds int, ok bool) {
 	return end, seconds, true
 }
 
-// place calls wait unless the caller gets no place to wait, and says whether it did.
+// place calls wait if there is a place for the caller, and reports whether there was.
 func (w *waits) place(c *fiber.Ctx, seconds int, wait func()) bool {
 	subject := middleware.CallerIdentity(c).Subject
 	if !w.places.Take(subject, true) {
@@ -80,9 +80,8 @@ func applied(c *fiber.Ctx, seconds int) {
 	c.Context().Response.Header.Set("Preference-Applied", "wait="+strconv.Itoa(seconds))
 }
 
-// follow has enough look at each status until it returns true; false says that the
-// time has ended before, or early was closed. At look, if that is before the end, it
-// looks again at the latest.
+// follow calls enough with each status that is seen, and with the latest one again at
+// look, until it returns true. It returns false at the end, and when early is closed.
 func (w *waits) follow(end, look time.Time, early <-chan struct{}, enough func(*backend.Seen) bool) bool {
 	defer w.runtime.Follow()()
 	if end.Before(look) {
@@ -111,8 +110,8 @@ func (w *waits) follow(end, look time.Time, early <-chan struct{}, enough func(*
 	}
 }
 
-// status waits until it is another one than the caller names, or has settled, and
-// returns the one to be shown.
+// status waits until the status is another one than the caller names, or has settled,
+// and returns the one to be shown.
 func (w *waits) status(c *fiber.Ctx, first *backend.Seen) (*backend.Seen, error) {
 	end, seconds, ok := w.preferred(c)
 	if !ok {

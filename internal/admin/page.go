@@ -52,21 +52,21 @@ func (c Config) api() http.Handler {
 
 // apiAway answers in the envelope of the API, with what became of a write.
 func apiAway(w http.ResponseWriter, r *http.Request, err error) {
-	told := map[string]string{"type": "backend_unavailable", "message": "This instance does not serve the API now: it is about to end."}
+	failure := map[string]string{"type": "backend_unavailable", "message": "This instance does not serve the API now: it is about to end."}
 	if r.Method == http.MethodPost {
-		told["outcome"] = "unknown"
+		failure["outcome"] = "unknown"
 		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-			told["outcome"] = "not_sent"
+			failure["outcome"] = "not_sent"
 		}
 	}
-	answer(w, http.StatusServiceUnavailable, map[string]any{"error": told})
+	answer(w, http.StatusServiceUnavailable, map[string]any{"error": failure})
 }
 
-// guard keeps the pages of other sites out, which the browser of an operator may show.
-// They may neither frame nor call anything here. A name of theirs that was made to lead
-// here (DNS rebinding) is told by the Host header, for the browser goes by that name;
-// an address cannot be made to. What shows nothing to speak of goes by any name, as
-// Prometheus and probes do.
+// guard protects against pages of other sites in the browser of an operator. They may
+// neither frame nor call anything here. A name of another site that resolves to this
+// address (DNS rebinding) shows in the Host header, so only IP addresses and localhost
+// are taken there; not for metrics and health, which Prometheus and probes ask for by
+// any name.
 func guard(next http.Handler) http.Handler {
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

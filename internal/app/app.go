@@ -269,7 +269,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 //
 //  1. the server stops taking requests and finishes those in flight;
 //  2. then the backend, the Events client and the delivery of records end;
-//  3. requests that still waited for one of these are told so;
+//  3. requests that still waited for one of these get an error;
 //  4. the operations store, to which all of them write, ends last.
 //
 // If a part fails, the server drains all the same and the failure is returned.

@@ -36,8 +36,8 @@ func (a *app) followed() []string {
 // YAML file does not keep a stolen secret valid.
 //
 // Checking the settings includes the files of secrets and keys, so its error
-// says what those of the others would; a bad token of the provider is told once
-// the settings are right.
+// says what those of the others would; a bad token of the provider is reported
+// once the settings are right.
 func (a *app) reload() error {
 	a.systemd.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 	defer a.systemd.notify(daemon.SdNotifyReady)

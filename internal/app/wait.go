@@ -34,8 +34,8 @@ var startBuckets = []float64{.1, .5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90, 120, 180
 // errorBuckets are shares of the time that a start took.
 var errorBuckets = []float64{.05, .1, .2, .3, .5, .75, 1, 2, 5}
 
-// waiting knows of accepted operations what those who wait for them do not see in
-// the status, and measures starts.
+// waiting follows accepted operations: it ends the waits for those that are superseded,
+// records target states that are reached, and measures starts.
 type waiting struct {
 	operations *store.Store
 	runtime    backend.Backend
@@ -53,7 +53,7 @@ type waiting struct {
 	usual   time.Duration // how long it is expected to take, 0 if that is not known
 }
 
-// foreignReply is an acceptance whose operation is perhaps not of this store.
+// foreignReply is an acceptance of an operation that may not be in this store.
 type foreignReply struct {
 	id     string
 	action backend.Action
@@ -88,10 +88,10 @@ func newWaiting(set *metrics.Set) *waiting {
 // knownStates have a time series of their own.
 var knownStates = []string{"ready", "starting", "stopping", "stopped", "unavailable", "failed", "error"}
 
-// otherState stands for all the others.
+// otherState is the label of all other states.
 const otherState = "other"
 
-// isIn is 1 if the state that was seen last is that one.
+// isIn is 1 if that is the state that was seen last.
 func (w *waiting) isIn(state string) float64 {
 	seen, _ := w.runtime.Latest()
 	if seen != nil && (seen.State == state || state == otherState && !slices.Contains(knownStates, seen.State)) {
@@ -100,8 +100,8 @@ func (w *waiting) isIn(state string) float64 {
 	return 0
 }
 
-// underWay is how many seconds ago the latest start was accepted that has not led to
-// ready; 0 for none.
+// underWay is the time since the acceptance of a start that has not led to ready, in
+// seconds; 0 for none.
 func (w *waiting) underWay() float64 {
 	seen, _ := w.runtime.Latest()
 	w.mu.Lock()
@@ -205,12 +205,12 @@ func (w *waiting) reply(id string, action backend.Action) {
 	}
 	select {
 	case w.replies <- foreignReply{id, action, time.Now()}:
-	default: // the store hangs; those who wait see the state
+	default: // the store hangs; waits end by the state
 	}
 }
 
-// run notes the target states that are reached, which frees the start slot, and looks
-// up whose operations the replies to others are, until ctx ends.
+// run records the target states that are reached, which frees the start slot, and looks
+// up the operations of replies to other requesters, until ctx ends.
 func (w *waiting) run(ctx context.Context) error {
 	for {
 		seen, changed := w.runtime.Latest()
@@ -226,8 +226,8 @@ func (w *waiting) run(ctx context.Context) error {
 	}
 }
 
-// note writes that the target state of what is pending was seen. What it does not
-// write it tries again with the next status.
+// note records that a target state was seen, if an operation may be waiting for it.
+// After a failure it tries again with the next status.
 func (w *waiting) note(ctx context.Context, seen *snapshot.Seen) {
 	for _, action := range []backend.Action{backend.Start, backend.Stop} {
 		w.mu.Lock()
@@ -244,8 +244,8 @@ func (w *waiting) note(ctx context.Context, seen *snapshot.Seen) {
 	}
 }
 
-// supersede ends the waits that a reply to others does, unless it is of an operation in
-// the store, which tells of its own.
+// supersede ends the waits that a reply to another requester supersedes. Those of the
+// operations in the store come to changed.
 func (w *waiting) supersede(ctx context.Context, reply foreignReply) {
 	if known, err := w.operations.Receipt(ctx, reply.id); err != nil || known.ID != "" {
 		return

@@ -1,6 +1,6 @@
-// Package feed tells readers what changes, as text/event-stream: the status of the
-// runtime and operations. Each event is rendered once, for all of them, and kept for
-// a while for those who come back.
+// Package feed streams changes of the status and of operations, as text/event-stream.
+// Each event is rendered once, for all readers, and kept for a while for readers that
+// come back.
 package feed
 
 import (
@@ -22,10 +22,10 @@ import (
 const (
 	// keptEvents and keptBytes bound the events that are kept, oldest first.
 	keptEvents, keptBytes = 1024, 1 << 20
-	// detailsEvery is how often a status that differs in its details alone is told.
+	// detailsEvery is how often a status that differs in its details alone is sent.
 	detailsEvery = time.Second
-	// statusWait bounds how long a new reader waits for the present status; without it
-	// the next one is told.
+	// statusWait bounds how long a new reader waits for the present status; after it the
+	// reader gets the next one.
 	statusWait = 2 * time.Second
 )
 
@@ -48,8 +48,7 @@ type Operation struct {
 // Config configures a Feed. All of it is required.
 type Config struct {
 	Runtime Runtime
-	// Recent returns the operations of r that its reader must know after a gap, those
-	// that changed first first.
+	// Recent returns the operations that r must have after a gap, the latest change last.
 	Recent func(ctx context.Context, r Reader) ([]Operation, error)
 	// Over is closed when all streams end.
 	Over <-chan struct{}
@@ -67,8 +66,8 @@ type Feed struct {
 	last    uint64 // number of the latest event
 	kept    []*event
 	size    int            // of kept, in bytes
-	seen    *snapshot.Seen // whose status was told last
-	toldAt  time.Time      // when it was
+	seen    *snapshot.Seen // the status that was sent last
+	sentAt  time.Time      // when it was
 	streams map[*Stream]struct{}
 	release func() // of Runtime.Follow, which is on while there are streams
 }
@@ -80,7 +79,7 @@ type event struct {
 	text   []byte
 }
 
-// New returns a Feed, which tells of the status while it runs.
+// New returns a Feed. It sends the status while it runs.
 func New(config Config) *Feed {
 	f := &Feed{
 		config: config, boot: uuid.NewString()[:8], streams: map[*Stream]struct{}{},
@@ -94,8 +93,8 @@ func New(config Config) *Feed {
 	return f
 }
 
-// Run tells of each change of the status that is seen until ctx ends. It has the
-// status asked for only while there are streams.
+// Run sends each change of the status that is seen until ctx ends. The status is asked
+// for only while there are streams.
 func (f *Feed) Run(ctx context.Context) error {
 	for {
 		_, changed := f.config.Runtime.Latest()
@@ -115,16 +114,16 @@ func (f *Feed) Run(ctx context.Context) error {
 	}
 }
 
-// observe tells of the status if it is another one, and whether it is known now. Held
-// is how long other details are held back yet. The caller holds mu.
+// observe sends the status if it has changed, and reports whether it is known now. Held
+// is how long a change of details alone is still held back. The caller holds mu.
 func (f *Feed) observe() (known bool, held time.Duration) {
 	seen, _ := f.config.Runtime.Latest()
 	if seen == nil {
 		return false, 0
 	}
 	if f.seen == nil || !bytes.Equal(seen.ETag, f.seen.ETag) {
-		if held = detailsEvery - time.Since(f.toldAt); f.seen == nil || seen.State != f.seen.State || held <= 0 {
-			f.seen, f.toldAt, held = seen, time.Now(), 0
+		if held = detailsEvery - time.Since(f.sentAt); f.seen == nil || seen.State != f.seen.State || held <= 0 {
+			f.seen, f.sentAt, held = seen, time.Now(), 0
 			f.publish(&event{text: status(seen)})
 		}
 	}
@@ -137,7 +136,7 @@ func (f *Feed) observe() (known bool, held time.Duration) {
 	return true, held
 }
 
-// Publish tells of an operation that has changed. It returns at once.
+// Publish sends an operation that has changed. It returns at once.
 func (f *Feed) Publish(op Operation) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -174,8 +173,8 @@ func (f *Feed) after(id string) (events []*event, ok bool) {
 	return f.kept[n+1-first:], true
 }
 
-// identified puts an id in front of an event. Number 0 is of none, and too old: a
-// reader who is cut off after it is told all again.
+// identified puts an id in front of an event. Number 0 is that of no event,
+// and too old: a reader that comes back with it is sent everything again.
 func (f *Feed) identified(number uint64, text []byte) []byte {
 	return append(fmt.Appendf(nil, "id: %s.%d\n", f.boot, number), text...)
 }

@@ -15,7 +15,7 @@ const (
 	WriteTimeout = 15 * time.Second
 	// behind is how many bytes a reader may leave unread before it is cut off.
 	behind = 256 << 10
-	// retryMin and retryMax are when a reader who lost its stream comes back.
+	// retryMin and retryMax bound when a reader that lost its stream comes back.
 	retryMin, retryMax = 2 * time.Second, 5 * time.Second
 )
 
@@ -24,9 +24,9 @@ var (
 	errGone   = errors.New("the reader of an event stream has gone")
 )
 
-// Reader is who reads a stream.
+// Reader says what a stream is for.
 type Reader struct {
-	// Account is whose operations are told; with All those of every account are.
+	// Account has the operations that are sent; with All those of every account are.
 	Account string
 	All     bool
 	// Expires is when the stream ends by itself; zero for never.
@@ -111,7 +111,7 @@ func (s *Stream) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// next waits for what is sent next, nil for nothing yet.
+// next waits for what is sent next; nil when there may be nothing.
 func (s *Stream) next() ([]byte, error) {
 	now := time.Now()
 	until := s.beat.Sub(now)

@@ -1,6 +1,6 @@
 // Package lifecycle is the vocabulary of a write: what was asked, of whom, how
 // it ended, and how the parts behind the gateway fail. It is shared by backend,
-// billing, usage and store, and imports events to tell its failures.
+// billing, usage and store, and imports events to classify its failures.
 package lifecycle
 
 import (
@@ -128,18 +128,18 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Failure tells why a request over Events failed, where that is no bug of this
+// Failure says why a request over Events failed, where that is no bug of this
 // gateway; who names the integration that was asked, for example "runtime". An
-// *Error and an integration's own error are passed on, everything else is told
+// *Error and an integration's own error are passed on, everything else is said
 // in the gateway's words. mayAct says whether a request without a reply that can be
 // read may still be acted upon: a question never is.
 func Failure(err error, who string, mayAct bool) error {
 	var remote *events.RemoteError
-	var told *Error
+	var known *Error
 	kind, message := Unavailable, ""
 	switch {
-	case errors.As(err, &told):
-		return told
+	case errors.As(err, &known):
+		return known
 	case errors.As(err, &remote):
 		return &Error{Kind: Rejection, Type: remote.Type, Message: remote.Message, Cause: err}
 	case errors.Is(err, events.ErrMalformed):

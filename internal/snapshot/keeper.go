@@ -32,7 +32,7 @@ var moving = map[string]bool{
 	"pending": true, "resuming": true, "suspending": true, "maintenance": true,
 }
 
-// Seen is a status as the runtime told it. It is shared, and must not be changed.
+// Seen is a status as the runtime reported it. It is shared, and must not be changed.
 type Seen struct {
 	Document        []byte // {"status":{"state","provider","details"?}}, compact
 	ETag            []byte // the strong entity tag of Document (RFC 9110 §8.8.3), with its quotes
@@ -59,7 +59,7 @@ func (s Status) See(askedAt time.Time) (*Seen, error) {
 	}, err
 }
 
-// tagBytes of a digest tell documents apart, the same on all replicas.
+// tagBytes of a digest identify a document, on all replicas alike.
 const tagBytes = 12
 
 // Config configures a Keeper. All of it is required.
@@ -74,7 +74,7 @@ type Config struct {
 	Refresh, RefreshMoving time.Duration
 	// Timeout bounds how long a reader waits when there is nothing to show.
 	Timeout time.Duration
-	// Streams is how many streams tell of accepted writes, all lost at first;
+	// Streams is how many streams bring accepted writes, all lost at first;
 	// see Keeper.Stream.
 	Streams int
 	// Metrics gets bus_vm_snapshot_….
@@ -316,7 +316,7 @@ func (k *Keeper) Stream(open bool) {
 	k.invalidate()
 }
 
-// Hint says that another requester was told state. It is not shown, since
+// Hint says that another requester was sent state. It is not shown, since
 // nothing says when it was observed, but if it is another one the next refresh
 // is due as while the state moves.
 func (k *Keeper) Hint(state string) {

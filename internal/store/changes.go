@@ -17,32 +17,31 @@ const (
 	overlap = 2*callTimeout + observeEvery
 )
 
-// changes gives each change once to Config.Changed, and to those that await it.
+// changes passes each change once to Config.Changed, and to every Await of it.
 type changes struct {
 	over chan struct{} // closed when none is awaited any more
 
 	mu      sync.Mutex
-	told    map[string]told // what was told within the overlap
+	known   map[string]stage // what Changed has had within the overlap
 	awaited map[string][]chan Operation
 }
 
-type told struct {
-	stage int
-	at    time.Time
+type stage struct {
+	number int
+	at     time.Time
 }
 
-// changed tells of operations as they are now, in the order in which they were
-// written.
+// changed reports operations as they are now, in the order in which they were written.
 func (s *Store) changed(elsewhere bool, list ...Operation) {
 	s.changes.mu.Lock()
 	defer s.changes.mu.Unlock()
 	for _, op := range list {
-		last, known := s.changes.told[op.ID]
-		stage := op.Stage()
-		if op.Action == "" || known && stage <= last.stage {
+		last, known := s.changes.known[op.ID]
+		now := stage{op.Stage(), time.Now()}
+		if op.Action == "" || known && now.number <= last.number {
 			continue
 		}
-		s.changes.told[op.ID] = told{stage, time.Now()}
+		s.changes.known[op.ID] = now
 		for _, waits := range s.changes.awaited[op.ID] {
 			select {
 			case waits <- op:
@@ -58,7 +57,7 @@ func (s *Store) changed(elsewhere bool, list ...Operation) {
 	}
 }
 
-// observe tells of what other replicas write, and measures starts, until ctx ends.
+// observe reports what other replicas write, and measures starts, until ctx ends.
 func (s *Store) observe(ctx context.Context) {
 	wake(s.stale)
 	tick := time.NewTicker(observeEvery)
@@ -76,9 +75,9 @@ func (s *Store) observe(ctx context.Context) {
 				wake(s.stale)
 			}
 			s.changes.mu.Lock()
-			for id, t := range s.changes.told {
+			for id, t := range s.changes.known {
 				if now.Sub(t.at) > 2*overlap {
-					delete(s.changes.told, id)
+					delete(s.changes.known, id)
 				}
 			}
 			s.changes.mu.Unlock()
@@ -96,7 +95,7 @@ func (s *Store) observe(ctx context.Context) {
 		list, err := s.list(ctx, `where seq > $1 or ended_at > 0 and ended_at > `+s.now()+` - $2 or reached_at > 0 and reached_at > `+s.now()+` - $2 order by seq`,
 			latest[0], overlap.Microseconds())
 		if err != nil {
-			continue // the writer tells
+			continue // the writer logs it
 		}
 		s.changed(true, list...)
 		if len(list) > 0 {

@@ -56,7 +56,7 @@ type delivery struct {
 	silentNow int                 // of sending, those of silent accounts
 	accounts  map[string]*account // with records on their way, or failing
 	ids       map[string]bool     // of the operations whose records are on their way
-	quiet     atomic.Bool         // the next failure is told: a record was acknowledged since the last
+	quiet     atomic.Bool         // the next failure is logged: a record was acknowledged since the last
 }
 
 type account struct {
@@ -127,7 +127,7 @@ func (d *delivery) claim(after string) (last string, more bool) {
 	}
 	last, err = submit(d.ctx, d.store, call{order: "3"}, func(t *tx) (string, error) { return t.claim(accounts, free) })
 	if err != nil || len(accounts) < free && last == accounts[len(accounts)-1] {
-		last = "" // all had their turn; the store tells of an error itself
+		last = "" // all had their turn; the store logs an error itself
 	}
 	return last, true
 }

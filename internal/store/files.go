@@ -120,7 +120,7 @@ func (f *files) damaged() (paths []string) {
 	if f == nil {
 		return nil
 	}
-	entries, _ := os.ReadDir(f.dir) // a directory that cannot be read is told by the next commit
+	entries, _ := os.ReadDir(f.dir) // a directory that cannot be read fails the next commit
 	for _, entry := range entries {
 		if name := entry.Name(); strings.HasPrefix(name, fileName+damagedInfix) && strings.HasSuffix(name, "Z") {
 			paths = append(paths, filepath.Join(f.dir, name))

@@ -71,7 +71,7 @@ func orderOf(w lifecycle.Write) string {
 	return order
 }
 
-// permit gives the permission to publish what leads since a call that began then.
+// permit gives a Lead the permission to publish, which counts from when its call began.
 func (s *Store) permit(began time.Time, id string, d lifecycle.Decision, op Operation, err error) (lifecycle.Decided, error) {
 	switch {
 	case errors.Is(err, lifecycle.ErrUnconfirmed):
@@ -117,9 +117,9 @@ func (s *Store) Ended(id string, outcome lifecycle.Outcome, said error, took tim
 
 // endOf is what a rejection says.
 func endOf(rejection error) (how End) {
-	var told *lifecycle.Error
-	if errors.As(rejection, &told) && told.Kind == lifecycle.Rejection {
-		how.ErrorType, how.ErrorMessage = told.Type, told.Message
+	var said *lifecycle.Error
+	if errors.As(rejection, &said) && said.Kind == lifecycle.Rejection {
+		how.ErrorType, how.ErrorMessage = said.Type, said.Message
 	}
 	return how
 }
@@ -160,7 +160,7 @@ func (s *Store) Await(ctx context.Context, id, leader string) (lifecycle.Receipt
 	return op.receipt(), err
 }
 
-// EndWaits ends every Await when ctx does: no process tells of a reply any more.
+// EndWaits ends every Await when ctx does: from then on no reply is received.
 func (s *Store) EndWaits(ctx context.Context) error {
 	<-ctx.Done()
 	close(s.changes.over)

@@ -96,8 +96,8 @@ func (s *Store) Latest(ctx context.Context, limit int) ([]lifecycle.Receipt, err
 }
 
 // WantsHistory reports whether a reply that was missed could change an operation:
-// one is open, or unknown and young enough to be corrected; also when the store
-// cannot tell.
+// one is open, or unknown and young enough to be corrected. Without an answer of the
+// store it is true.
 func (s *Store) WantsHistory() bool {
 	list, err := s.list(context.Background(), `where outcome = '' limit 1`)
 	if len(list) == 0 && err == nil { // in two statements, each of which has an index

@@ -30,7 +30,7 @@ type Records int
 
 const (
 	NoRecords      Records = iota // there are none
-	KeepRecords                   // they are kept for who asks, and sent nowhere
+	KeepRecords                   // they are kept for /debug/usage, and sent nowhere
 	DeliverRecords                // they are kept until they are acknowledged
 )
 
@@ -84,8 +84,8 @@ type Store struct {
 	inserts int
 	full    bool
 
-	// They have room for one signal; an unread one stands for any number. Stale is
-	// estimate, once a start was seen ready.
+	// They have room for one signal; an unread one stands for any number. Stale means
+	// that estimate is to be made again.
 	wakeWriter, wakeDelivery, recovered, stale chan struct{}
 
 	delivery atomic.Pointer[delivery]           // nil while nothing is delivered
@@ -146,7 +146,7 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	s := &Store{config: config, changes: changes{told: map[string]told{}, awaited: map[string][]chan Operation{}, over: make(chan struct{})}, stale: make(chan struct{}, 1), next: next, batch: maxBatch, opened: config.Now().Round(0), wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
+	s := &Store{config: config, changes: changes{known: map[string]stage{}, awaited: map[string][]chan Operation{}, over: make(chan struct{})}, stale: make(chan struct{}, 1), next: next, batch: maxBatch, opened: config.Now().Round(0), wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
 	var err error
 	switch {
 	case config.URL != "":

@@ -71,7 +71,7 @@ func (t *tx) begin() error {
 	return errors.Join(err, t.setBack())
 }
 
-// tend does what is to be done from time to time. Its errors are told by the
+// tend does what is to be done from time to time. Its errors are logged by the
 // writer, and each thing is done again later.
 func (s *Store) tend(ctx context.Context) {
 	was := s.opened
@@ -257,7 +257,7 @@ func (t *tx) room() error {
 // Expire closes up to limit operations that have no end past closes_at, and
 // returns how many. Before it the history must have been read.
 func (s *Store) Expire(ctx context.Context, limit int) (n int, err error) {
-	// After the replies in its transaction, which the history may just have told.
+	// After the replies in its transaction, which the history may just have brought.
 	return submit(ctx, s, call{order: "0\xff"}, func(t *tx) (int, error) {
 		// One that joined has the end of its leader, unless that was not sent, or is gone.
 		list, err := t.all(`where outcome = '' and closes_at <= $1 and (leader = '' or not exists

@@ -276,7 +276,7 @@ func (s *Store) run(batch []*call) {
 	s.finish(batch, results, err)
 }
 
-// finish tells the callers, and notes whether the store takes writes.
+// finish answers the callers, and notes whether the store takes writes.
 func (s *Store) finish(batch []*call, results []result, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -334,6 +334,6 @@ func (s *Store) finish(batch []*call, results []result, err error) {
 func (s *Store) answer(c *call, r result) {
 	select {
 	case c.done <- r:
-	default: // no caller waits, or it was told that it is tried again
+	default: // no caller waits, or it was answered that it is tried again
 	}
 }
