@@ -1,12 +1,13 @@
 // Package backend answers for the runtime behind the gateway: a static one
 // for local checks, or the real one through the Bus Events API.
 //
-// Other Fiber applications may bring their own Backend; routes needs nothing but this
-// interface.
+// New is the factory of the modes. Other Fiber applications may bring their own
+// Backend; routes needs nothing but this interface.
 package backend
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -78,8 +79,15 @@ const (
 	QuotaExceeded   = lifecycle.QuotaExceeded
 )
 
-// Config configures NewEvents.
+// The modes of New.
+const (
+	ModeStatic = "static"
+	ModeEvents = "events"
+)
+
+// Config configures New; only the part of the chosen mode counts.
 type Config struct {
+	Static StaticConfig
 	// Client is the connection to Bus Events. It must subscribe to EventsReplies; its
 	// owner runs it, but not before NewEvents.
 	Client *events.Client
@@ -93,4 +101,15 @@ type Config struct {
 	// Overheard, when set, is called with each acceptance among those replies that is
 	// not from the history. It must return at once.
 	Overheard func(id string, action Action)
+}
+
+// New returns the backend of mode.
+func New(mode string, config Config) (Backend, error) {
+	switch mode {
+	case ModeStatic:
+		return NewStatic(config.Static), nil
+	case ModeEvents:
+		return NewEvents(config), nil
+	}
+	return nil, fmt.Errorf("unknown backend mode %q", mode)
 }
