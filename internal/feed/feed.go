@@ -190,8 +190,8 @@ func (op Operation) text() []byte {
 
 // Subscribe begins a stream for r after the event with the id after: with what came
 // since, where that is known, else with a reset, the present status and what Recent
-// returns; without an id, with the present status. Errors are those of Recent. Close
-// must follow.
+// returns, the latest changes up to behind; without an id, with the present status.
+// Errors are those of Recent. Close must follow.
 func (f *Feed) Subscribe(ctx context.Context, r Reader, after string) (*Stream, error) {
 	look, cancel := context.WithTimeout(ctx, statusWait)
 	_, unseen := f.config.Runtime.See(look)
@@ -229,6 +229,12 @@ func (f *Feed) Subscribe(ctx context.Context, r Reader, after string) (*Stream, 
 		if err != nil {
 			s.Close()
 			return nil, err
+		}
+		for i, size := len(recent)-1, 0; i >= 0; i-- {
+			if size += len(recent[i].Document); size > behind {
+				recent = recent[i+1:]
+				break
+			}
 		}
 		s.rest = append(s.rest, f.identified(0, []byte("event: reset\ndata: {}\n\n"))...)
 		for _, op := range recent {

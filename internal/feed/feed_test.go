@@ -321,6 +321,27 @@ func TestEnds(t *testing.T) {
 	})
 }
 
+// What a reader is told after a gap is bounded as well: it has the latest changes.
+func TestResetIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.is("ready", "")
+		id := func(i int) string { return fmt.Sprintf("%04d%s", i, strings.Repeat("x", 1000)) }
+		for i := range 1000 {
+			w.changes("a", id(i))
+		}
+		s := w.open(Reader{Account: "a"}, "other.1")
+		defer s.Close()
+		require.LessOrEqual(t, cap(s.rest), 2*behind)
+		told := w.told(s)
+		assert.Greater(t, len(told), behind/2)
+		assert.Contains(t, told, statusText(0, "ready"))
+		assert.Contains(t, told, id(999))
+		assert.NotContains(t, told, id(0))
+		assert.Contains(t, told, "id: B.1001\n", "goes on from here")
+	})
+}
+
 // One that is too far behind is cut off, by its own events alone; what it was given at
 // its beginning does not count.
 func TestBehind(t *testing.T) {
