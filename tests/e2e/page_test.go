@@ -258,7 +258,7 @@ func takePicture(t *testing.T, b *browser) {
 	require.LessOrEqual(t, info.Size(), int64(most))
 }
 
-// sampleOperations are as the stream tells them.
+// sampleOperations are as the stream tells them. U+2028 ends no line of it.
 func sampleOperations(now time.Time, requestID string) []string {
 	at := func(ago time.Duration) string { return strconv.Quote(now.Add(-ago).UTC().Format(time.RFC3339Nano)) }
 	operation := func(id, action, requestID string, ago time.Duration, more string) string {
@@ -273,7 +273,7 @@ func sampleOperations(now time.Time, requestID string) []string {
 	}
 	return []string{
 		operation("1", "start", "portal-7c1e1", 50*time.Minute, `"accepted_at":`+at(50*time.Minute)+`,"reached_at":`+at(49*time.Minute-20*time.Second)+`,"outcome":"accepted",`+usage("start", "finished", time.Second)),
-		operation("2", "start", "portal-7c1e2", 40*time.Minute, `"outcome":"rejected","joined":true,"error":{"type":"quota","message":"There is no GPU left in this zone."},`+usage("start", "failed", time.Second)),
+		operation("2", "start", "portal-7c1e2", 40*time.Minute, `"outcome":"rejected","joined":true,"error":{"type":"quota`+"\u2028"+`","message":"There is no GPU left in this zone."},`+usage("start", "failed", time.Second)),
 		operation("3", "stop", requestID, 30*time.Minute, `"accepted_at":`+at(30*time.Minute)+`,"reached_at":`+at(29*time.Minute)+`,"outcome":"accepted",`+usage("stop", "finished", 0)),
 		operation("4", "start", "portal-7c1e4", 10*time.Second, `"accepted_at":`+at(9*time.Second)+`,"outcome":"accepted",`+usage("start", "finished", time.Second)+`,"estimate":{"p50_seconds":40.6,"p90_seconds":57.2,"samples":20,"overdue":false}`),
 	}

@@ -26,7 +26,7 @@ async function* events(body, heard) {
     const lines = (rest + value).split('\n')
     rest = lines.pop()
     for (const line of lines) {
-      const [, field, text] = /^([^:]*):? ?(.*?)\r?$/.exec(line)
+      const [, field, text] = /^([^:]*):? ?(.*?)\r?$/s.exec(line)
       if (field === '' && text === '' && !line.startsWith(':')) {
         if (event.data !== undefined) yield event
         event = {}
