@@ -114,12 +114,13 @@ func (f *Feed) Run(ctx context.Context) error {
 	}
 }
 
-// observe sends the status if it has changed, and reports whether it is known now. Held
-// is how long a change of details alone is still held back. The caller holds mu.
-func (f *Feed) observe() (known bool, held time.Duration) {
-	seen, _ := f.config.Runtime.Latest()
+// observe sends the status if it has changed, and returns it; nil if it is not known
+// now. Held is how long a change of details alone is still held back from the readers
+// that have the state; a new reader gets the latest details at once. The caller holds mu.
+func (f *Feed) observe() (seen *snapshot.Seen, held time.Duration) {
+	seen, _ = f.config.Runtime.Latest()
 	if seen == nil {
-		return false, 0
+		return nil, 0
 	}
 	if f.seen == nil || !bytes.Equal(seen.ETag, f.seen.ETag) {
 		if held = detailsEvery - time.Since(f.sentAt); f.seen == nil || seen.State != f.seen.State || held <= 0 {
@@ -130,10 +131,10 @@ func (f *Feed) observe() (known bool, held time.Duration) {
 	for s := range f.streams {
 		if s.wanting {
 			s.wanting = false
-			s.push(&event{number: f.last, text: f.identified(f.last, status(f.seen))})
+			s.push(&event{number: f.last, text: f.identified(f.last, status(seen))})
 		}
 	}
-	return true, held
+	return seen, held
 }
 
 // Publish sends an operation that has changed. It returns at once.
@@ -203,8 +204,8 @@ func (f *Feed) Subscribe(ctx context.Context, r Reader, after string) (*Stream, 
 		rest: fmt.Appendf(nil, "retry: %d\n\n", (retryMin + rand.N(retryMax-retryMin)).Milliseconds()),
 	}
 	f.mu.Lock()
-	known, _ := f.observe()
-	known = known && unseen == nil
+	seen, _ := f.observe()
+	known := seen != nil && unseen == nil
 	s.from = f.last
 	events, resumed := f.after(after)
 	for _, e := range events {
@@ -217,7 +218,6 @@ func (f *Feed) Subscribe(ctx context.Context, r Reader, after string) (*Stream, 
 		f.release = f.config.Runtime.Follow()
 	}
 	f.streams[s] = struct{}{}
-	seen := f.seen
 	f.mu.Unlock()
 
 	var truth [][]byte

@@ -262,6 +262,15 @@ func TestDetailsAreToldOnceASecond(t *testing.T) {
 		}
 		synctest.Wait()
 		require.Empty(t, w.told(s))
+		w.is("", "") // a write was accepted
+		unknown := w.open(Reader{}, "")
+		require.Empty(t, w.told(unknown))
+		w.is("starting", `{"percent":8}`)
+		late := w.open(Reader{}, "")
+		for _, s := range []*Stream{unknown, late} { // who begin later are told of none before
+			require.Contains(t, w.told(s), `"percent":8`)
+			require.NoError(t, s.Close())
+		}
 		time.Sleep(time.Second)
 		synctest.Wait()
 		require.Contains(t, w.told(s), `"percent":8`)
