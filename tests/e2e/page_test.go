@@ -131,10 +131,12 @@ const lowContrast = `(() => {
 })()`
 
 // front serves the admin listener at an address that stays, and the stream of events
-// in its place: the status of the gateway, and operations as they are given.
+// in its place: the status of the gateway, and operations as they are given. The answer
+// to one write is lost where the test says so.
 type front struct {
 	admin, api string
 	operations atomic.Pointer[[]string]
+	lost       atomic.Bool
 }
 
 func (f *front) status() string {
@@ -153,6 +155,12 @@ func (f *front) status() string {
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/debug/events" {
 		proxy := httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(p *httputil.ProxyRequest) { p.Out.URL.Scheme, p.Out.URL.Host = "http", f.admin }}
+		proxy.ModifyResponse = func(answer *http.Response) error {
+			if r.Method == http.MethodPost && f.lost.CompareAndSwap(true, false) {
+				return io.ErrUnexpectedEOF
+			}
+			return nil
+		}
 		proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 		proxy.ServeHTTP(w, r)
 		return
@@ -240,6 +248,13 @@ func TestPage(t *testing.T) {
 	b.shows("state", "ready")
 	b.shows("link", "Connected")
 	require.False(t, askPage[bool](b, `document.body.classList.contains('stale')`))
+
+	// What is sent again is the last write alone: one after it has ended what was before.
+	f.lost.Store(true)
+	b.answers("stop", mint("vm:write"), "stop: no answer")
+	b.shows("state", "stopped")
+	b.answers("start", mint("vm:write"), "start: the runtime is ready.")
+	b.answers("stop", mint("vm:write"), "stop: the runtime is stopped.")
 	b.quiet()
 }
 

@@ -165,7 +165,7 @@ const remedies = {
   402: 'The account needs a plan or more quota.', 409: 'Look at the state above, then decide again.',
   429: 'Wait before you try again.', 502: 'Look at the log by the request id.', 503: 'Look at readiness, then try again.',
 }
-const keys = {} // of writes without an answer, by action: sent again they are not done twice
+let sent = {} // the last write, without an answer: sent again it is not done twice
 let busy = false
 
 async function act(action) {
@@ -178,13 +178,13 @@ async function act(action) {
   }
   setBusy(true)
   say('', `${action}: waiting for the runtime, ${waitFor} s at most …`)
-  keys[action] ??= Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('')
+  if (sent.action !== action) sent = { action, key: Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('') }
   try {
     const answer = await fetch(`/api/v1/vm/${action}`, {
-      method: 'POST', headers: { Authorization: `Bearer ${token}`, 'Idempotency-Key': keys[action], Prefer: `wait=${waitFor}` },
+      method: 'POST', headers: { Authorization: `Bearer ${token}`, 'Idempotency-Key': sent.key, Prefer: `wait=${waitFor}` },
     })
     const body = await answer.json()
-    if (body.error?.type !== 'operation_in_progress') delete keys[action]
+    if (body.error?.type !== 'operation_in_progress') sent = {}
     explain(action, answer, body)
   } catch (e) {
     say('bad', `${action}: no answer (${e.message}). It may have been done.`, 'Press the button again: it is not done twice.')
