@@ -8,6 +8,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -20,6 +21,10 @@ import (
 type Backend interface {
 	// See returns the status to be shown to a caller who asks now.
 	See(ctx context.Context) (*Seen, error)
+
+	// AcceptedAt says that a write was accepted at that time, perhaps by another process,
+	// whose clock may differ a little: no See after it shows a state observed before it.
+	AcceptedAt(at time.Time)
 
 	// Latest returns the status that was seen last, nil for none that was asked for
 	// after the last write that is known to be accepted, and a channel that is closed

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -82,6 +83,9 @@ func (b *Events) See(ctx context.Context) (*Seen, error) {
 	}
 	return seen, err
 }
+
+// AcceptedAt is for a write of another process, whose reply may not have come here yet.
+func (b *Events) AcceptedAt(at time.Time) { b.keeper.AcceptedAt(at) }
 
 // Latest is that of Backend.
 func (b *Events) Latest() (*Seen, <-chan struct{}) { return b.keeper.Latest() }

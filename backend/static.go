@@ -64,6 +64,9 @@ func (s *Static) now() *phase {
 // See returns the current state.
 func (s *Static) See(context.Context) (*Seen, error) { return s.now().Seen, nil }
 
+// AcceptedAt changes nothing: a state in memory is never old.
+func (s *Static) AcceptedAt(time.Time) {}
+
 // Latest returns the current state, and a channel that is closed when it is another.
 func (s *Static) Latest() (seen *Seen, changed <-chan struct{}) {
 	p := s.now()

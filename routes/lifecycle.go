@@ -224,6 +224,11 @@ func (w *writes) answer(c *fiber.Ctx, receipt lifecycle.Receipt, replayed bool) 
 		}
 		return e
 	}
+	leader := receipt
+	if receipt.Leader != "" {
+		leader, _ = w.Operations.Receipt(c.UserContext(), receipt.Leader) // after an error there is none
+	}
+	w.Backend.AcceptedAt(leader.AcceptedAt)
 	return w.accepted(c, receipt.ID, false)
 }
 

@@ -50,6 +50,8 @@ func (f *followed) Latest() (*backend.Seen, <-chan struct{}) {
 	return f.seen, f.changed
 }
 
+func (f *followed) AcceptedAt(time.Time) {}
+
 func (f *followed) Follow() func() {
 	add := func(n int) {
 		f.mu.Lock()

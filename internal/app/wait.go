@@ -12,7 +12,6 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
-	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 	"github.com/busdk/bus-api-provider-vm/internal/store"
 )
 
@@ -127,6 +126,9 @@ func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	case r.Outcome != backend.Accepted:
 		return
 	}
+	if elsewhere && r.Leader == "" {
+		w.runtime.AcceptedAt(r.AcceptedAt) // the reply may not have come here yet
+	}
 	w.latest[r.Action] = r
 	w.pending[r.Action] = true
 	select {
@@ -213,8 +215,8 @@ func (w *waiting) reply(id string, action backend.Action) {
 // up the operations of replies to other requesters, until ctx ends.
 func (w *waiting) run(ctx context.Context) error {
 	for {
-		seen, changed := w.runtime.Latest()
-		w.note(ctx, seen)
+		_, changed := w.runtime.Latest()
+		w.note(ctx)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -228,9 +230,10 @@ func (w *waiting) run(ctx context.Context) error {
 
 // note records that a target state was seen, if an operation may be waiting for it.
 // After a failure it tries again with the next status.
-func (w *waiting) note(ctx context.Context, seen *snapshot.Seen) {
+func (w *waiting) note(ctx context.Context) {
 	for _, action := range []backend.Action{backend.Start, backend.Stop} {
 		w.mu.Lock()
+		seen, _ := w.runtime.Latest() // of after what is pending
 		reached := seen != nil && seen.State == action.Target() && w.pending[action]
 		if reached {
 			w.pending[action] = false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,8 +19,13 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/store"
 )
 
-// waitingOn is a waiting with a store in memory and a static runtime, all running.
-func waitingOn(t *testing.T) (w *waiting, machine *backend.Static, set *metrics.Set) {
+// machine is a static runtime.
+func machine() *backend.Static {
+	return backend.NewStatic(backend.StaticConfig{State: "stopped", Transition: 50 * time.Millisecond})
+}
+
+// waitingOn is a waiting with a store in memory and a runtime, both running.
+func waitingOn(t *testing.T, runtime backend.Backend) (w *waiting, set *metrics.Set) {
 	set = metrics.NewSet()
 	w = newWaiting(set)
 	s, err := store.Open(t.Context(), store.Config{
@@ -27,15 +33,14 @@ func waitingOn(t *testing.T) (w *waiting, machine *backend.Static, set *metrics.
 		Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(),
 	})
 	require.NoError(t, err)
-	machine = backend.NewStatic(backend.StaticConfig{State: "stopped", Transition: 50 * time.Millisecond})
-	w.operations, w.runtime = s, machine
+	w.operations, w.runtime = s, runtime
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	for _, run := range []func(context.Context) error{s.Run, w.run} {
 		go func() { ended <- run(ctx) }()
 	}
 	t.Cleanup(func() { cancel(); assert.NoError(t, errors.Join(<-ended, <-ended)) })
-	return w, machine, set
+	return w, set
 }
 
 func (w *waiting) insert(t *testing.T, action backend.Action) (id string) {
@@ -65,7 +70,7 @@ func isClosed(c <-chan struct{}) bool {
 // Only an opposite write supersedes that was requested later and is accepted later;
 // of those that are not of the store, only one whose first reply comes later.
 func TestSuperseded(t *testing.T) {
-	w, _, _ := waitingOn(t)
+	w, _ := waitingOn(t, machine())
 	earlier := w.insert(t, backend.Stop)
 	own := w.insert(t, backend.Start)
 	before, after, alike := w.insert(t, backend.Stop), w.insert(t, backend.Stop), w.insert(t, backend.Start)
@@ -103,7 +108,8 @@ func TestSuperseded(t *testing.T) {
 // the status or the record of the acceptance; what a process before this one had
 // accepted is noted with the first status.
 func TestReachedIsNoted(t *testing.T) {
-	w, machine, set := waitingOn(t)
+	machine := machine()
+	w, set := waitingOn(t, machine)
 	for range 2 {
 		for _, order := range []string{"record first", "status first"} {
 			id := w.insert(t, backend.Start)
@@ -135,4 +141,57 @@ func TestReachedIsNoted(t *testing.T) {
 	assert.LessOrEqual(t, left, w.usual)
 	assert.Equal(t, 1., w.isIn("stopped"))
 	assert.Zero(t, w.isIn(otherState))
+}
+
+// overtaken is a runtime that was seen ready before what it is given happens.
+type overtaken struct {
+	backend.Backend
+	once sync.Once
+	then chan func()
+}
+
+func (o *overtaken) Latest() (seen *backend.Seen, changed <-chan struct{}) {
+	o.once.Do(func() {
+		seen = &backend.Seen{State: "ready", AskedAt: time.Now()}
+		(<-o.then)()
+	})
+	return seen, nil
+}
+
+// A write that is accepted just when a status from before it is looked at has not
+// reached its state.
+func TestReachedBefore(t *testing.T) {
+	before := &overtaken{then: make(chan func())}
+	w, _ := waitingOn(t, before)
+	id := w.insert(t, backend.Start)
+	before.then <- func() { w.accept(t, id) }
+	time.Sleep(50 * time.Millisecond)
+	op, err := w.operations.Receipt(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, []any{backend.Accepted, time.Time{}}, []any{op.Outcome, op.ReachedAt})
+}
+
+// heard is a runtime that is told of acceptances.
+type heard struct {
+	*backend.Static
+	at []time.Time
+}
+
+func (h *heard) AcceptedAt(at time.Time) { h.at = append(h.at, at) }
+
+// What the store tells of before the reply does counts for the status all the same.
+func TestAcceptedOnAnotherReplica(t *testing.T) {
+	runtime := &heard{Static: machine()}
+	w, _ := waitingOn(t, runtime)
+	op, err := w.operations.Receipt(t.Context(), w.insert(t, backend.Start))
+	require.NoError(t, err)
+	w.changed(op, true)
+	at := time.Now()
+	op.Outcome, op.AcceptedAt = backend.Accepted, at
+	w.changed(op, false)
+	require.Empty(t, runtime.at)
+	w.changed(op, true)
+	op.Leader, op.AcceptedAt = "another", time.Now() // which was told of before
+	w.changed(op, true)
+	require.Equal(t, []time.Time{at}, runtime.at)
 }

@@ -88,6 +88,8 @@ const (
 	// failureHold is how long a failed refresh answers the readers who come
 	// after it, so that they do not flood a failing backend.
 	failureHold = 250 * time.Millisecond
+	// clocksApart is how far the clocks of machines may differ.
+	clocksApart = 2 * time.Second
 )
 
 // Keeper keeps one snapshot as pre-rendered bytes. It asks for the status in the
@@ -114,8 +116,9 @@ type Keeper struct {
 	lost     int           // streams of accepted writes that are not open
 	changed  chan struct{} // closed and replaced when a request has ended
 	watching watch
-	follows  int  // followers, who count as readers
-	ended    bool // Run has returned
+	follows  int       // followers, who count as readers
+	ended    bool      // Run has returned
+	heard    time.Time // the latest of AcceptedAt
 }
 
 // shown is a status on display. Of it only read changes, and refresh, which mu guards.
@@ -290,6 +293,21 @@ func (k *Keeper) Accepted(state string, own bool) {
 	switch {
 	case own, state != k.watching.state:
 		k.watching = watch{state: state, own: own, since: time.Now()}
+	}
+}
+
+// AcceptedAt is Invalidate for a write that was accepted at that time by the clock of
+// another machine, unless what was asked for since is all that there is. It does nothing
+// for one that it has heard of, or that was accepted before one that it has.
+func (k *Keeper) AcceptedAt(at time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !at.After(k.heard) {
+		return
+	}
+	k.heard, at = at, at.Add(clocksApart)
+	if seen := k.news.Load().seen; k.began.Before(at) || seen != nil && seen.AskedAt.Before(at) {
+		k.invalidate()
 	}
 }
 

@@ -225,6 +225,30 @@ func TestHint(t *testing.T) {
 
 // A write of this process is watched until the status says what it leads to, a
 // write to another state is accepted, or ten minutes have passed.
+// A write whose acceptance another process has seen is told by when that was. As often as
+// it is told, statuses are seen.
+func TestAcceptedElsewhere(t *testing.T) {
+	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		require.Equal(t, document("ready"), read(t, k))
+		r.set("stopping", nil)
+		time.Sleep(time.Millisecond)
+		at := time.Now().Round(0) // of the store, which has no monotonic clock
+		time.Sleep(time.Millisecond)
+		k.AcceptedAt(at)
+		require.Equal(t, document("stopping"), read(t, k))
+		defer k.Follow()()
+		for range 60 {
+			k.AcceptedAt(at)
+			seen, _ := k.Latest()
+			require.NotNil(t, seen)
+			time.Sleep(50 * time.Millisecond)
+		}
+		k.AcceptedAt(at.Add(time.Millisecond)) // nothing that is there may be as old
+		seen, _ := k.Latest()
+		require.NotNil(t, seen)
+	})
+}
+
 func TestWatch(t *testing.T) {
 	for name, c := range map[string]struct {
 		then func(k *Keeper, r *fakeRuntime)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -131,6 +132,28 @@ func TestPartition(t *testing.T) {
 	away.mend()
 	r.awaitCount(1, `select count(*) from operations where outcome = 'not_sent'`)
 	assert.Zero(t, r.Events.Accepted(platform.StartRequest))
+}
+
+// The repetition of a write on a gateway whose replies are held up on their way: no read
+// there shows a state from before the write.
+func TestRepeatedWhereRepliesAreLate(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, postgres.Start(t), 1)
+	replies := newLink(t, r.URL())
+	r.gateways[1].stop()
+	r.gateways[1] = r.launch(1, "BUS_EVENTS_API_URL="+replies.url, "BUS_EVENTS_LISTENER_REQUIRED=1", "BUS_VM_STATUS_REFRESH=5s", "BUS_VM_STATUS_MAX_AGE=10s")
+	r.gateways[1].awaitReady()
+	require.Contains(t, r.read(r.gateways[1]).body, `"stopped"`)
+	replies.sever()
+	defer replies.mend()
+	c := r.make(&call{gateway: r.gateways[0], action: start, account: uuid.NewString(), requestID: uuid.NewString(), key: "k"})
+	require.Equal(t, http.StatusAccepted, c.status, c)
+	again := *c
+	again.gateway = r.gateways[1]
+	again.do(http.MethodPost, "/api/v1/vm/start")
+	require.Equal(t, http.StatusAccepted, again.status, &again)
+	require.True(t, again.replayed())
+	require.NotContains(t, r.read(r.gateways[1]).body, `"stopped"`)
 }
 
 // Three gateways behind nginx: one after the other is killed and comes back, while
