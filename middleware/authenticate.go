@@ -90,6 +90,16 @@ func (a *Authenticator) Handler() fiber.Handler {
 	}
 }
 
+// Holds is for a request that lasts: it returns whether the keys in force would still let
+// in the token that Handler let in, but for its expiry.
+func (a *Authenticator) Holds(c *fiber.Ctx) func() bool {
+	bearer := string(bearerToken(c.Request().Header.PeekAll(fiber.HeaderAuthorization)))
+	return func() bool {
+		_, err := a.verifier.Check(bearer)
+		return err == nil
+	}
+}
+
 // CallerIdentity returns who was authenticated by Handler, nil before it.
 func CallerIdentity(c *fiber.Ctx) *Identity {
 	id, _ := c.Locals(identityKey{}).(*Identity)

@@ -27,7 +27,8 @@ const (
 	identity = -2
 )
 
-// events answers with a stream until the token expires or the server ends.
+// events answers with a stream until the token expires, its key is removed, or the
+// server ends.
 func events(config Config) fiber.Handler {
 	places := middleware.NewLimit(config.Streams)
 	full := middleware.Unavailable(streamsRetryAfter, "Too many event streams are open.", nil)
@@ -50,10 +51,9 @@ func events(config Config) fiber.Handler {
 			return full
 		}
 		s := &stream{conn: ctx.Conn(), give: sync.OnceFunc(func() { places.Give(caller.Subject, true) })}
-		reader := feed.Reader{Account: caller.Subject, Expires: caller.Expires()}
-		if peer, ok := s.conn.(interface{ Gone() bool }); ok {
-			reader.Gone = peer.Gone
-		}
+		peer, known := s.conn.(interface{ Gone() bool })
+		holds := config.Auth.Holds(c)
+		reader := feed.Reader{Account: caller.Subject, Expires: caller.Expires(), Gone: func() bool { return known && peer.Gone() || !holds() }}
 		defer func() {
 			if s.Stream == nil { // an error, or a panic
 				s.give()

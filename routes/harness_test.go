@@ -84,6 +84,8 @@ func (r *runtime) Apply(ctx context.Context, op backend.Operation) (backend.Outc
 	return r.apply(ctx, op)
 }
 
+func (r *runtime) AcceptedAt(time.Time) {}
+
 func (r *runtime) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 
 // ends is what applying ends with.

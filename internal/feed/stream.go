@@ -31,8 +31,8 @@ type Reader struct {
 	All     bool
 	// Expires is when the stream ends by itself; zero for never.
 	Expires time.Time
-	// Gone is asked at each heartbeat whether the reader has gone; nil where writing to
-	// it says so.
+	// Gone is asked at each heartbeat whether the reader has gone, or may read no more;
+	// nil where writing to it says so.
 	Gone func() bool
 }
 

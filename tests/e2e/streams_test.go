@@ -190,6 +190,25 @@ func TestEventStreamEndsWithItsToken(t *testing.T) {
 	require.InDelta(t, left.Seconds()-.5, time.Since(began).Seconds(), 1)
 }
 
+// A secret that is taken out ends the streams of its tokens, and no others.
+func TestEventStreamEndsWithItsSecret(t *testing.T) {
+	t.Parallel()
+	file := writeFile(t, "secrets", newSecret+"\n"+oldSecret+"\n")
+	g := serve(t, []string{noSecret}, "--jwt-secret-file", file, "--static-transition", "1ms")
+	before, after := follow(t, g.addr, signedBy(oldSecret)), follow(t, g.addr, signedBy(newSecret))
+	for _, s := range []*stream{before, after} {
+		s.says(t, statusEvent(state("ready")))
+		require.NoError(t, s.SetDeadline(time.Now().Add(2*harness.WaitLimit)))
+	}
+	replace(t, file, newSecret)
+	g.hangUp(t)
+	_, err := io.Copy(io.Discard, before.body) // until the next heartbeat
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.Equal(t, okStop, ask(t, g.addr, request("POST "+stopPath, signedBy(newSecret))))
+	for !strings.Contains(after.next(t), "stopped") {
+	}
+}
+
 // Streams share out their places as waits do. One whose client has gone gives its place
 // back at the next heartbeat.
 func TestTooManyEventStreams(t *testing.T) {
