@@ -15,6 +15,9 @@ const (
 	// overlap is how far such a look goes back: a transaction may be confirmed later
 	// than one that began after it.
 	overlap = 2*callTimeout + observeEvery
+	// maxObserved bounds a look, after an outage of this replica alone too. Older ones
+	// are left out.
+	maxObserved = 10_000
 )
 
 // changes passes each change once to Config.Changed, and to every Await of it.
@@ -92,11 +95,12 @@ func (s *Store) observe(ctx context.Context) {
 			}
 			continue
 		}
-		list, err := s.list(ctx, `where seq > $1 or ended_at > 0 and ended_at > `+s.now()+` - $2 or reached_at > 0 and reached_at > `+s.now()+` - $2 order by seq`,
-			latest[0], overlap.Microseconds())
+		list, err := s.list(ctx, `where seq > $1 or ended_at > 0 and ended_at > `+s.now()+` - $2 or reached_at > 0 and reached_at > `+s.now()+` - $2
+			order by seq desc limit $3`, latest[0], overlap.Microseconds(), maxObserved)
 		if err != nil {
 			continue // the writer logs it
 		}
+		slices.Reverse(list)
 		s.changed(true, list...)
 		if len(list) > 0 {
 			latest = append(latest, max(latest[len(latest)-1], list[len(list)-1].Sequence))

@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/tests/postgres"
 )
 
 // Each change is told once, where it was made and elsewhere.
@@ -107,4 +110,26 @@ func TestRecent(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []string{other.ID, third.ID}, []string{latest[0].ID, latest[1].ID})
 	})
+}
+
+// What others wrote during an outage of this replica fits into its memory.
+func TestManyChangesElsewhere(t *testing.T) {
+	t.Parallel()
+	config, _ := configFor()
+	config.URL = postgres.Database(t)
+	var changes atomic.Int64
+	config.Changed = func(lifecycle.Receipt, bool) { changes.Add(1) }
+	s := running(t, config)
+	insert(t, s, aWrite(lifecycle.Stop), lifecycle.Lead)
+	looks := func() { time.Sleep(2 * observeEvery) } // its looks are the subject
+	looks()
+	changes.Store(0)
+	db, err := sql.Open("pgx", config.URL)
+	require.NoError(t, err)
+	defer db.Close()
+	execute(t, db, `insert into operations (id, action, account, requested_at, closes_at)
+		select n::text, 'stop', 'a', 1, 9e15 from generate_series(1, 12000) as n`)
+	eventually(t, func() bool { return changes.Load() >= maxObserved }, "it looks")
+	looks()
+	require.EqualValues(t, maxObserved, changes.Load())
 }
