@@ -94,7 +94,7 @@ func faults(t testing.TB) map[string]fault {
 		"malformed status": {
 			alerts: []string{"BusVMBadGateway"},
 			happen: func(s *stack) {
-				s.platform.VM.SetBehaviour(platform.Behaviour{Payload: json.RawMessage(`{"nonsense":true}`)})
+				s.platform.VM.SetBehaviour(platform.Behaviour{Payload: json.RawMessage(`{"unexpected":true}`)})
 			},
 		},
 		"slow worker": {

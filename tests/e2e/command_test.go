@@ -97,7 +97,7 @@ func askPromptly(t testing.TB, args ...string) string {
 	t.Helper()
 	socket := t.TempDir() + "/vm.sock"
 	misleading := []string{
-		"BUS_VM_ADDR=unix:" + socket, "BUS_VM_CONFIG=/nonexistent.yaml", "BUS_VM_BACKEND=nonsense", "BUS_VM_TIMEOUT=never",
+		"BUS_VM_ADDR=unix:" + socket, "BUS_VM_CONFIG=/nonexistent.yaml", "BUS_VM_BACKEND=unknown", "BUS_VM_TIMEOUT=never",
 		"BUS_EVENTS_API_URL=http://127.0.0.1:8081/local/v1", "BUS_EVENTS_TOKEN_FILE=.bus/tokens/local-events.jwt",
 	}
 	best := time.Hour

@@ -59,7 +59,7 @@ func provoke(t *testing.T, c contract.Case) (addr, raw string) {
 	case 402, 502:
 		s := serveStack(t, "BUS_VM_TIMEOUT=10s", "BUS_VM_STATUS_MAX_AGE=100ms")
 		if c.Status == 502 {
-			s.platform.VM.SetBehaviour(platform.Behaviour{Payload: json.RawMessage(`{"nonsense":true}`)})
+			s.platform.VM.SetBehaviour(platform.Behaviour{Payload: json.RawMessage(`{"unexpected":true}`)})
 		} else {
 			s.platform.Billing.Decide("", platform.Decision{Command: "bus billing setup", PlanID: "gpu-small", Usage: map[string]any{"used": 7}})
 		}

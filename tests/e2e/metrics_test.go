@@ -125,7 +125,7 @@ func busyStack(t testing.TB) *stack {
 	s.send(request("POST "+stopPath, mintWith(`"sub":"00000000-0000-4000-8000-00000000000b"`)))
 	for _, raw := range []string{
 		request("GET /"+canary+"?"+canary, mint("vm:read")), request(canary+" /", ""), request("GET "+statusPath, canary+".x.y"),
-		request("GET "+statusPath+"?"+canary, mint(canary)), request("POST "+startPath, mint("vm:write"), "X-Request-Id: "+canary), "nonsense\r\n\r\n",
+		request("GET "+statusPath+"?"+canary, mint(canary)), request("POST "+startPath, mint("vm:write"), "X-Request-Id: "+canary), "malformed\r\n\r\n",
 	} {
 		s.send(raw)
 	}

@@ -29,7 +29,7 @@ func TestRefusedCallers(t *testing.T) {
 		kind   string
 	}{
 		"no token":        {func(c *call) { c.token = "" }, 401, "invalid_auth"},
-		"nonsense":        {func(c *call) { c.token = "nonsense" }, 401, "invalid_auth"},
+		"malformed":       {func(c *call) { c.token = "malformed" }, 401, "invalid_auth"},
 		"another secret":  {by(eventsSecret, platform.Claims{Scope: both}), 401, "invalid_auth"},
 		"expired":         {by(callerSecret, platform.Claims{Scope: both, TTL: -time.Second}), 401, "invalid_auth"},
 		"other audience":  {by(callerSecret, platform.Claims{Scope: both, Audience: "ai.hg.fi/apis"}), 401, "invalid_auth"},

@@ -108,7 +108,7 @@ var odds = []struct {
 	{"the VM worker refuses at times", func(r *rig) {
 		r.vmBehaves(platform.Behaviour{Refuse: &platform.EventError{Code: "no_capacity", Message: "none left"}, Rate: .5})
 	}, nil},
-	{"the VM worker talks nonsense at times", func(r *rig) { r.vmBehaves(platform.Behaviour{Payload: json.RawMessage(`{}`), Rate: .5}) }, nil},
+	{"the VM worker answers malformed at times", func(r *rig) { r.vmBehaves(platform.Behaviour{Payload: json.RawMessage(`{}`), Rate: .5}) }, nil},
 	{"usage is not recorded", func(r *rig) { r.Usage.SetBehaviour(platform.Behaviour{Deaf: true}) }, nil},
 	{"usage is recorded and not answered", func(r *rig) { r.Usage.SetBehaviour(platform.Behaviour{Silent: true, Rate: .5}) }, nil},
 	{"usage is slow", func(r *rig) { r.Usage.SetBehaviour(platform.Behaviour{Jitter: 200 * time.Millisecond}) }, nil},

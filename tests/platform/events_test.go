@@ -37,7 +37,7 @@ func TestEventsRefuses(t *testing.T) {
 		status                    int
 	}{
 		"good":               {"POST", "", good, startRequest, 202},
-		"not a token":        {"POST", "", "nonsense", startRequest, 401},
+		"not a token":        {"POST", "", "malformed", startRequest, 401},
 		"another secret":     {"POST", "", platform.Token("another", platform.Claims{Scope: every}), startRequest, 401},
 		"expired":            {"POST", "", mint(platform.Claims{Scope: every, TTL: -time.Minute}), startRequest, 401},
 		"another audience":   {"POST", "", mint(platform.Claims{Scope: every, Audience: "ai.hg.fi/auth"}), startRequest, 401},
