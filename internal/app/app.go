@@ -377,6 +377,9 @@ func (a *app) announce(listener, adminListener net.Listener) {
 		"backend", a.config.Backend, "billing", a.config.Billing.Backend, "usage", a.config.Usage.Backend,
 		"events", a.config.Events.URL, // empty, or a URL without a secret: settings see to that
 		"admin", operators)
+	if a.config.Found != "" {
+		a.logger.Info("found settings and secrets of the package", "files", a.config.Found)
+	}
 	a.warnOfFiles()
 	for _, warning := range a.config.Warnings {
 		a.logger.Warn(warning)

@@ -141,7 +141,7 @@ func Examine(ctx context.Context, c *config.Config, nginxConf string) (doctor.Re
 	if c.NeedsEvents() {
 		source, err := providerToken(c, slog.New(slog.DiscardHandler))
 		if err != nil {
-			return doctor.Report{}, config.Refuse("events.token", "%v", err)
+			return doctor.Report{}, config.Refuse("events.token", "%w", err)
 		}
 		service.Token, service.Replies = source.Token, neededReplies(c)
 	}

@@ -48,7 +48,7 @@ func (a *app) loadPublicKeys() error {
 	}
 	set, err := jwks.ReadFile(a.config.JWT.JWKSFile)
 	if err != nil {
-		return config.Refuse("jwt.jwks_file", "no public keys in the file: %v", err)
+		return config.Refuse("jwt.jwks_file", "no public keys in the file: %w", err)
 	}
 	a.publicKeys.Put(set)
 	return nil

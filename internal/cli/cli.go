@@ -106,8 +106,12 @@ func (l *line) run(ctx context.Context, env Env) (err error) {
 	return l.command.run(ctx, l, env)
 }
 
-// printWarnings is for commands that end at once; serving logs them.
+// printWarnings is for commands that end at once; serving logs them. It says too
+// what was found.
 func printWarnings(w io.Writer, c *config.Config) {
+	if c.Found != "" {
+		fmt.Fprintf(w, "%s: found %s\n", Name, c.Found)
+	}
 	for _, warning := range c.Warnings {
 		fmt.Fprintf(w, "%s: warning: %s\n", Name, warning)
 	}

@@ -106,7 +106,7 @@ func describe() []command {
 		Summary: "Look at everything that serving needs, before traffic does, and say what to do. Changes nothing.",
 		Usage:   Name + " doctor [flags] [--nginx-conf FILE] [--format text|json]",
 		Examples: []example{
-			{"Before the first start, and whenever something is wrong.", Name + " doctor --config config.yaml"},
+			{"Before the first start, and whenever something is wrong; finds the settings of the package by itself.", Name + " doctor --config config.yaml"},
 			{"With the whole configuration of nginx.", "nginx -T > nginx.txt; " + Name + " doctor --config config.yaml --nginx-conf nginx.txt"},
 		},
 		Options: []option{

@@ -60,7 +60,7 @@ func runToken(_ context.Context, l *line, env Env) error {
 	}
 	signed, err := token.Mint(secrets[0], claims, env.Now())
 	if err != nil {
-		return config.Refuse("", "%v", err)
+		return config.Refuse("", "%w", err)
 	}
 	printWarnings(env.Stderr, c)
 	_, err = fmt.Fprintln(env.Stdout, signed)
@@ -113,6 +113,7 @@ func runUsage(ctx context.Context, l *line, env Env) error {
 	if err != nil {
 		return err
 	}
+	printWarnings(env.Stderr, c)
 	result, err := env.ManageUsage(ctx, c, env.Stderr, action, eventID)
 	if err != nil {
 		return err

@@ -104,7 +104,7 @@ func (c *Config) checkEvents() {
 		c.origin.found.Add(keyEventsToken, "", "%s", needed)
 	case file != "":
 		if _, _, err := files.Read(file, 1); err != nil {
-			c.origin.refuse(keyEventsTokenFile, "the file cannot be read: %v; want a file that holds the provider's token",
+			c.origin.refuse(keyEventsTokenFile, "the file cannot be read: %w; want a file that holds the provider's token",
 				cmp.Or(errors.Unwrap(err), err)) // without the path
 		}
 	}
@@ -133,10 +133,10 @@ func (c *Config) checkJWKS() {
 		c.origin.refuse(keyJWKSURL, "want either this or %s (%s), not both", keyJWKSFile, c.origin.at(keyJWKSFile).Place)
 	}
 	if _, err := jwks.ReadFile(c.JWT.JWKSFile); c.JWT.JWKSFile != "" && err != nil {
-		c.origin.refuse(keyJWKSFile, "no public keys in the file: %v", err)
+		c.origin.refuse(keyJWKSFile, "no public keys in the file: %w", err)
 	}
 	if err := jwks.CheckURL(c.JWT.JWKSURL); c.JWT.JWKSURL != "" && err != nil {
-		c.origin.refuse(keyJWKSURL, "is not accepted; %v", err)
+		c.origin.refuse(keyJWKSURL, "is not accepted; %w", err)
 	}
 }
 
@@ -165,7 +165,7 @@ func (c *Config) StoreURL() (secret.String, error) {
 			err = errors.New("the file holds more than one URL")
 		}
 		if err != nil {
-			return secret.String{}, Refuse(key, "%v", err)
+			return secret.String{}, Refuse(key, "%w", err)
 		}
 		found = secret.New(string(lines[0]))
 	}

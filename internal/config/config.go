@@ -2,7 +2,7 @@
 // are the table of them, koanf merges the layers they are read from.
 //
 // Load reads, from the weakest to the strongest: defaults, what --dev brings,
-// systemd credentials, ambient names of the platform, the YAML file, the
+// files of the package, systemd credentials, ambient names of the platform, the YAML file, the
 // environment, flags. It reports everything that is wrong in one *Error.
 // --help, --print-config, docs/settings.md, the README, the man page and the
 // OpenCLI document all derive from the table.
@@ -40,7 +40,8 @@ const DevSecret = "not-a-secret-local-development-hs256-key"
 //	flag     the long flag; secrets have none, command lines are readable
 //	env      the environment name
 //	ambient  a name that others set for every process: it counts only where
-//	         the setting is set nowhere else; so does the systemd credential
+//	         the setting is set nowhere else; so does the systemd credential,
+//	         and a file of that name, or of the tag packaged, in PackageDir
 //	default  the text of an unset setting; without one, empty is allowed
 //	min max  bounds of durations (1ms and 24h without them), counts and modes
 //	oneof    the words that are allowed
@@ -52,7 +53,7 @@ const DevSecret = "not-a-secret-local-development-hs256-key"
 //	help     one sentence; config.yaml says why one would change the setting
 type Config struct {
 	// File is the YAML file that was read, empty for none.
-	File    string `koanf:"config" file:"-" group:"General" flag:"--config" env:"BUS_VM_CONFIG" value:"file" want:"a readable YAML file" help:"YAML file of settings; environment and flags win over it."`
+	File    string `koanf:"config" file:"-" packaged:"config.yaml" group:"General" flag:"--config" env:"BUS_VM_CONFIG" value:"file" want:"a readable YAML file" help:"YAML file of settings; environment and flags win over it."`
 	Dev     bool   `koanf:"dev" file:"-" flag:"--dev" default:"false" help:"Local start in one command: loopback only, static backend, usage in memory, a published JWT secret if none is set."`
 	DataDir string `koanf:"data_dir" flag:"--data-dir" env:"BUS_VM_DATA_DIR" ambient:"STATE_DIRECTORY" default:"./bus-vm-data" value:"directory" want:"a directory" help:"Directory of the operations store, where usage records must last."`
 
@@ -128,6 +129,8 @@ type Config struct {
 		Source bool `koanf:"-"`
 	} `koanf:"log" group:"Logging"`
 
+	// Found are the files in PackageDir that count although nothing names them.
+	Found string `koanf:"-"`
 	// Warnings are for the operator's log: nothing is wrong, something is unwise.
 	Warnings []string `koanf:"-"`
 

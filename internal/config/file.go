@@ -36,12 +36,15 @@ func (in Input) file(found *Error) (entries map[string]entry, complete bool) {
 	if place == "" {
 		path, place = in.environment(setting(keyConfig).Env)
 	}
+	if place == "" {
+		path, place = in.packaged(setting(keyConfig))
+	}
 	if path == "" {
 		return nil, true
 	}
 	text, _, err := files.Read(path, maxFile)
 	if err != nil {
-		found.Add(keyConfig, place, "%.80q: %v", path, cmp.Or(errors.Unwrap(err), err)) // without the path
+		found.Add(keyConfig, place, "%.80q: %w", path, cmp.Or(errors.Unwrap(err), err)) // without the path
 		return nil, false
 	}
 	f := fileReader{path, found, map[string]entry{}}

@@ -32,6 +32,7 @@ type layer int
 const (
 	layerDefault layer = iota
 	layerDev
+	layerPackage
 	layerCredential
 	layerAmbient
 	layerFile // from here on someone chose the value for this service
@@ -94,6 +95,7 @@ func parse(in Input) (c *Config, complete bool) {
 	for at, source := range []func(s Setting) (text, place string){
 		layerDefault:    func(s Setting) (text, place string) { return s.Default, "default" },
 		layerDev:        in.dev,
+		layerPackage:    in.packaged,
 		layerCredential: in.credential,
 		layerAmbient:    in.ambient,
 		layerFile:       func(s Setting) (text, place string) { return file[s.Key].Text, file[s.Key].Place },
@@ -113,6 +115,11 @@ func parse(in Input) (c *Config, complete bool) {
 	o.settlePair(keyEventsToken, keyEventsTokenFile)
 	o.settlePair(keyStoreURL, keyStoreURLFile)
 	o.unmarshal(c)
+	for _, s := range Settings() {
+		if e := o.at(s.Key); e.Layer == layerPackage {
+			c.Found = strings.TrimPrefix(c.Found+", "+e.Text, ", ")
+		}
+	}
 	return c, complete
 }
 
@@ -161,6 +168,18 @@ func (in Input) dev(s Setting) (text, place string) {
 	texts := map[string]string{keyUsageBackend: Memory, keyJWTSecret: DevSecret}
 	if on, _ := parseBool(s, asked); on == true && texts[s.Key] != "" {
 		return texts[s.Key], "--dev"
+	}
+	return "", ""
+}
+
+// PackageDir is where the package keeps its settings and secrets. A setting that
+// names one of its files finds it there if nothing else is named; --dev finds none.
+var PackageDir = "/etc/bus-api-provider-vm" // tests link another one
+
+func (in Input) packaged(s Setting) (text, place string) {
+	_, dev := in.dev(setting(keyJWTSecret))
+	if path := filepath.Join(PackageDir, s.packaged); s.packaged != "" && dev == "" && exists(path) {
+		return path, "found in " + PackageDir
 	}
 	return "", ""
 }

@@ -75,7 +75,7 @@ func (c *Config) JWTSecrets() (secrets [][]byte, err error) {
 		secrets[0], err = token.ParseSecret(c.JWT.Secret.Reveal())
 	}
 	if err != nil {
-		return nil, Refuse(key, "%v", err)
+		return nil, Refuse(key, "%w", err)
 	}
 	return secrets, nil
 }

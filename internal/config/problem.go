@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -53,11 +55,15 @@ func (e *Error) Error() string {
 }
 
 // Add is for a problem of the setting key, with where its value came from, both
-// as in Problem. An error among args tells whether it may pass.
+// as in Problem. An error that %w wraps tells whether it may pass.
 func (e *Error) Add(key, source, format string, args ...any) {
-	p := Problem{key, source, fmt.Sprintf(format, args...)}
+	err := fmt.Errorf(format, args...)
+	p := Problem{key, source, err.Error()}
+	if errors.Is(err, fs.ErrPermission) {
+		p.Text += "; run this as root, or as another user who may read the file; systemd hands it to a service by LoadCredential="
+	}
 	e.Problems = append(e.Problems, p)
-	if slices.ContainsFunc(args, func(arg any) bool { err, ok := arg.(error); return ok && files.MayPass(err) }) {
+	if files.MayPass(err) {
 		e.passing = append(e.passing, p)
 	}
 }

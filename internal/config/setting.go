@@ -30,6 +30,7 @@ type Setting struct {
 	Choices            []string // the values of a setting that has only so many
 
 	credential string // the file that LoadCredential= of a systemd unit brings
+	packaged   string // the file in PackageDir
 	low, high  string // bounds, included
 	kind       kind
 }
@@ -61,7 +62,7 @@ func settingsOf(t reflect.Type, prefix, group string) (list []Setting) {
 		s := Setting{
 			Key: key, Group: group, Flag: tag("flag"), Env: tag("env"), Ambient: tag("ambient"), Default: tag("default"), Help: tag("help"),
 			NotInFile: tag("file") == "-", Reload: tag("reload"), Choices: strings.Fields(tag("oneof")),
-			credential: tag("credential"), low: cmp.Or(tag("min"), "1ms"), high: cmp.Or(tag("max"), "24h"), kind: kinds[field.Type],
+			credential: tag("credential"), packaged: cmp.Or(tag("packaged"), tag("credential")), low: cmp.Or(tag("min"), "1ms"), high: cmp.Or(tag("max"), "24h"), kind: kinds[field.Type],
 		}
 		if key == keyAudiences {
 			s.Default = token.Audience

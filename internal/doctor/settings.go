@@ -17,15 +17,15 @@ func (s Service) settings(_ context.Context, r *Report) {
 		detail, do := advice(warning, "change the setting, unless this is meant")
 		r.warn("settings", detail, do)
 	}
-	if s.Backend == config.Static && filepath.Dir(s.File) == packaged {
+	if s.Backend == config.Static && filepath.Dir(s.File) == config.PackageDir {
 		r.warn("settings", "backend static answers by itself: no machine is started or stopped",
 			"set backend: events in "+s.File+", with what its comment lists, unless this is a first look")
 	}
 	r.ok("settings", "right")
+	if s.Found != "" {
+		r.add(Check{"settings", OK, "found " + s.Found, ""})
+	}
 }
-
-// packaged is where the settings of the package are.
-const packaged = "/etc/bus-api-provider-vm"
 
 // publicKeys fetches the JWKS the way the service does.
 func (s Service) publicKeys(ctx context.Context, r *Report) {

@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -147,5 +149,92 @@ func TestShippedEventsSettings(t *testing.T) {
 		text, err := os.ReadFile(moduleRoot + "/deploy/" + file)
 		require.NoError(t, err)
 		require.Contains(t, string(text), line)
+	}
+}
+
+// What the package keeps in its directory is found where nothing else is named, by every
+// command that reads settings, and each says so.
+func TestFilesOfThePackageAreFound(t *testing.T) {
+	t.Parallel()
+	work, err := os.MkdirTemp("", "bus-vm-found-") // which other users may enter
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(work)) })
+	require.NoError(t, os.Chmod(work, 0o755))
+	etc, binary := filepath.Join(work, "etc"), filepath.Join(work, "bus-api-provider-vm")
+	require.NoError(t, os.Mkdir(etc, 0o755))
+	require.NoError(t, build(moduleRoot, binary, "-ldflags", "-X github.com/busdk/bus-api-provider-vm/internal/config.PackageDir="+etc))
+	put := func(name, text string, mode os.FileMode) string {
+		require.NoError(t, os.WriteFile(filepath.Join(etc, name), []byte(text), mode))
+		return filepath.Join(etc, name)
+	}
+	in := func(env []string, args ...string) result {
+		p := launch(t, nil, env, binary, args...)
+		return result{p.wait(t), p.stdout.String(), p.stderr.String()}
+	}
+	const check, secret = "--check-config", "the-secret-of-the-package-that-is-long-enough"
+	require.Contains(t, in(nil, check).Stderr, "no secret to verify tokens with", "nothing is there")
+
+	config := put("config.yaml", "static: {state: hibernated}\naddr: 127.0.0.1:0\n", 0o644)
+	secrets, token := put("jwt-secret", secret+"\n", 0o600), put("api-token", providerToken, 0o600)
+	found := "bus-api-provider-vm: found " + config + ", " + token + ", " + secrets + "\n"
+	require.Equal(t, result{0, "configuration ok\n", found}, in(nil, check))
+	printed := in(nil, "--print-config")
+	require.Equal(t, found, printed.Stderr)
+	require.Contains(t, printed.Stdout, "state: hibernated # file "+config+" line 1\n")
+	require.Contains(t, printed.Stdout, "secret_file: "+secrets+" # found in "+etc+"\n")
+	examined := in(nil, "doctor")
+	require.Equal(t, 0, examined.Code, examined)
+	require.Contains(t, examined.Stdout, "ok    settings        found "+config+", "+token+", "+secrets+"\n")
+	minted := in(nil, "token", "--scope", "vm:read")
+	require.Equal(t, found, minted.Stderr)
+	g := &gateway{process: launch(t, nil, nil, binary)}
+	t.Cleanup(func() { g.stop(t) })
+	await(t, g)
+	require.Contains(t, g.stderr.String(), `files="`+config+", "+token+", "+secrets+"\"\n")
+	require.Equal(t, showing(state("hibernated"), ""), ask(t, g.addr, request("GET "+statusPath, strings.TrimSpace(minted.Stdout))))
+
+	// What is named wins, wherever, and is all that counts of its kind.
+	own := writeFile(t, "own", jwtSecret)
+	for _, named := range []struct {
+		env, args []string
+		found     string
+		want      string
+	}{
+		{[]string{"BUS_VM_JWT_SECRET=" + jwtSecret}, nil, config + ", " + token, "secret: '[redacted]'"},
+		{[]string{"BUS_API_JWT_SECRET=" + jwtSecret}, nil, config + ", " + token, "secret: '[redacted]'"},
+		{[]string{"BUS_VM_JWT_SECRET_FILE=" + own}, nil, config + ", " + token, "secret_file: " + own},
+		{nil, []string{"--jwt-secret-file", own}, config + ", " + token, "secret_file: " + own},
+		{nil, []string{"--config", writeFile(t, "own.yaml", "jwt: {secret_file: "+own+"}")}, token, "secret_file: " + own},
+		{[]string{"BUS_VM_CONFIG=" + writeFile(t, "own.yaml", "static: {state: away}")}, nil, token + ", " + secrets, "state: away"},
+		{nil, []string{"--config="}, token + ", " + secrets, "state: ready # default"},
+		{[]string{"BUS_API_TOKEN=" + providerToken}, nil, config + ", " + secrets, "token: '[redacted]'"},
+		{[]string{"BUS_EVENTS_TOKEN_FILE=" + own}, nil, config + ", " + secrets, "token_file: " + own},
+		{[]string{"CREDENTIALS_DIRECTORY=" + filepath.Dir(own)}, nil, config + ", " + token + ", " + secrets, ""},
+	} {
+		got := in(named.env, append(named.args, "--print-config")...)
+		require.Equal(t, "bus-api-provider-vm: found "+named.found+"\n", got.Stderr, named)
+		require.Contains(t, got.Stdout, named.want, named)
+	}
+
+	// With --dev nothing of it counts: the published secret signs, the static backend answers.
+	put("config.yaml", "backend: events", 0o644)
+	require.Equal(t, result{0, "configuration ok\n", ""}, in(nil, "--dev", check))
+	require.Contains(t, in(nil, check).Stderr, "events.url: is needed by backend = events")
+
+	if os.Getuid() != 0 {
+		return // only root may become another user
+	}
+	put("config.yaml", "", 0o644)
+	for _, file := range []string{secrets, config} {
+		require.NoError(t, os.Chmod(file, 0o600))
+		nobody := exec.Command(binary, check)
+		nobody.Dir, nobody.Env = "/", []string{}
+		nobody.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		said, err := nobody.CombinedOutput()
+		require.Error(t, err)
+		require.Equal(t, 2, nobody.ProcessState.ExitCode(), "%s", said)
+		require.Contains(t, string(said), "(found in "+etc+"): ")
+		require.Contains(t, string(said), "permission denied")
+		require.Contains(t, string(said), "; run this as root, or as another user who may read the file; systemd hands it to a service by LoadCredential=")
 	}
 }
