@@ -14,9 +14,13 @@ dev *flags:
 build:
     CGO_ENABLED=0 go build -trimpath -o bus-api-provider-vm .
 
-# Build dist/: the binary and its .deb, the same to the byte from the same commit.
+# Build dist/ for linux/amd64: binary, .deb, .tar.gz, SBOM, SHA256SUMS, the same to the byte from the same commit.
 package:
     deploy/package
+
+# The same for every system of a release. Its version is that of the tag, which CHANGELOG.md must have a section for.
+release:
+    deploy/package linux/amd64 linux/arm64 darwin/arm64
 
 # Install, run, upgrade and remove the package on a bare Debian, with the documents' commands; needs root.
 ship: package

@@ -8,6 +8,7 @@
 //	<!-- tested: settings -->           as a start of the service, which says whether its settings are right, and does not serve
 //	<!-- tested: machine -->            on a bare machine with the package, in one shell, block after block (tests/ship)
 //	<!-- tested: machine, binary -->   the same on another one, with the binary and nginx's file instead of the package
+//	<!-- tested: machine, events -->   the same on another one, with the package and an Events API behind which workers answer
 //	<!-- tested: by PATH -->            by a test of its own, in PATH
 //	<!-- untested: REASON -->           not run
 //
