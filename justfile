@@ -23,8 +23,8 @@ release:
     deploy/package linux/amd64 linux/arm64 darwin/arm64
 
 # Install, run, upgrade and remove the package on a bare Debian, with the documents' commands; needs root.
-ship: package
-    CI=true go test -count=1 -tags ship ./tests/ship/...
+ship: release
+    CI=true go test -count=1 -timeout 30m -tags ship ./tests/ship/...
 
 # Check the Dockerfile and the compose files with the parsers of BuildKit and compose.
 containers:

@@ -56,7 +56,7 @@ const (
 
 func TestMainOutcomes(t *testing.T) {
 	secret := []string{"BUS_VM_JWT_SECRET=" + testSecret}
-	const set = " with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE"
+	const set = " with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE, or write /etc/bus-api-provider-vm/jwt-secret"
 	const noSecretToSign = "jwt.secret: no secret to sign a token" + set + "; for local checks use --dev\n"
 	const noSecret = "jwt.secret: no secret to verify tokens" + set + ", or --jwks-file or --jwks-url for public keys; for local checks use --dev\n"
 	versionLine := Name + " " + version.String() + " (" + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + ")\n"

@@ -97,7 +97,7 @@ func (c *Config) checkEvents() {
 	}
 	switch file := c.Events.TokenFile; {
 	case file == "" && c.Events.Token.IsZero():
-		needed += "; set BUS_API_TOKEN, --token-file or BUS_API_TOKEN_FILE"
+		needed += "; set BUS_API_TOKEN, --token-file or BUS_API_TOKEN_FILE, or write " + PackageDir + "/api-token"
 		if _, place := c.origin.input.environment(setting(keyEventsTokenFile).Ambient); place != "" {
 			needed += " (" + place + " names a file that does not exist)"
 		}
@@ -119,7 +119,7 @@ func (c *Config) checkSecrets(purpose, instead string) {
 		c.origin.refuse(keyJWTSecretFile, "want either this or %s (%s), not both", keyJWTSecret, c.origin.at(keyJWTSecret).Place)
 		return
 	case !plain && !file && (!c.hasPublicKeys() || instead == ""):
-		c.origin.found.Add(keyJWTSecret, "", "no secret to %s; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE%s; for local checks use --dev", purpose, instead)
+		c.origin.found.Add(keyJWTSecret, "", "no secret to %s; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE, or write %s/jwt-secret%s; for local checks use --dev", purpose, PackageDir, instead)
 		return
 	}
 	secrets, err := c.JWTSecrets()

@@ -26,8 +26,8 @@ func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
   backend (environment BUS_VM_BACKEND): "cloud" is not accepted; want static, events
   status.max_age (file PATH line 3): "old" is not accepted; want a duration from 1ms to 24h, ` + duration + `
   events.url: is needed by usage.backend = events; set --events-url, BUS_EVENTS_API_URL or the key in the file
-  events.token: is needed by usage.backend = events; set BUS_API_TOKEN, --token-file or BUS_API_TOKEN_FILE
-  jwt.secret: no secret to verify tokens with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE, or --jwks-file or --jwks-url for public keys; for local checks use --dev
+  events.token: is needed by usage.backend = events; set BUS_API_TOKEN, --token-file or BUS_API_TOKEN_FILE, or write /etc/bus-api-provider-vm/api-token
+  jwt.secret: no secret to verify tokens with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE, or write /etc/bus-api-provider-vm/jwt-secret, or --jwks-file or --jwks-url for public keys; for local checks use --dev
   events.listener_retry_min (environment BUS_EVENTS_LISTENER_RETRY_MIN): 1m is more than events.listener_retry_max, which is 30s (default)`
 	if got := strings.ReplaceAll(err.Error(), path, "PATH"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -136,7 +136,7 @@ func TestRulesBetweenSettings(t *testing.T) {
 		"events with the dispatcher's environment alone": {
 			args:    []string{"--billing-backend=events"},
 			environ: withSecret("BUS_EVENTS_API_URL=http://127.0.0.1:8081/local/v1", "BUS_EVENTS_TOKEN_FILE=.bus/tokens/absent.jwt"),
-			want: []Problem{{"events.token", "", "is needed by billing.backend = events; set BUS_API_TOKEN, --token-file or BUS_API_TOKEN_FILE" +
+			want: []Problem{{"events.token", "", "is needed by billing.backend = events; set BUS_API_TOKEN, --token-file or BUS_API_TOKEN_FILE, or write /etc/bus-api-provider-vm/api-token" +
 				" (environment BUS_EVENTS_TOKEN_FILE names a file that does not exist)"}},
 		},
 		"events with a token file that is not there": {

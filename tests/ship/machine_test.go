@@ -125,7 +125,8 @@ func (m *machine) put(t testing.TB, source, place string) {
 }
 
 // systemctl takes the place of systemd's: it writes down what it is asked, and
-// starts and stops the service by the command of its unit. Other services it
+// starts and stops the service by the command of its unit, as a user who can read
+// no secrets but those that the unit and its drop-ins name. Other services it
 // leaves to /etc/init.d. How the service works with a real systemd is shown by
 // tests/e2e (readiness, reload, watchdog, sockets) and systemd-analyze.
 const systemctl = `#!/bin/bash
@@ -135,20 +136,29 @@ name=bus-api-provider-vm
 echo "$*" >>/var/log/systemctl
 verb= unit=
 for word; do [[ $word == -* ]] || if [ -z "$verb" ]; then verb=$word; else unit=${word%%.*}; fi; done
-stop() { ! pidof -q $name || { kill $(pidof $name) && while pidof -q $name; do sleep 0.1; done; }; }
+runs() { [ -s /run/$name.pid ] && [[ " $(pidof $name) " == *" $(cat /run/$name.pid) "* ]]; }
+stop() { ! runs || { kill $(cat /run/$name.pid) && while runs; do sleep 0.1; done; }; }
 start() {
-    mkdir -p /var/lib/$name
-    CREDENTIALS_DIRECTORY=/etc/$name STATE_DIRECTORY=/var/lib/$name \
-        $(sed -n 's/^ExecStart=//p' /usr/lib/systemd/system/$name.service) >>/var/log/$name 2>&1 &
+    units=/usr/lib/systemd/system/$name.service state=/var/lib/$name credentials=/run/credentials/$name
+    [ ! -d /etc/systemd/system/$name.service.d ] || units+=' '$(echo /etc/systemd/system/$name.service.d/*.conf)
+    rm -rf $credentials && mkdir -p $state $credentials || return
+    for credential in $(sed -n 's/^LoadCredential=//p' $units); do
+        cp "${credential#*:}" "$credentials/${credential%%:*}" || return
+    done
+    chown -R nobody: $state $credentials && chmod 700 $state $credentials
+    CREDENTIALS_DIRECTORY=$credentials STATE_DIRECTORY=$state setpriv --reuid=nobody --regid=nogroup --clear-groups \
+        $(sed -n 's/^ExecStart=//p' $units) >>/var/log/$name 2>&1 &
+    echo $! >/run/$name.pid
     for try in {1..100}; do ! (exec 3<>/dev/tcp/127.0.0.1/8085) 2>/dev/null || return 0; sleep 0.1; done
     return 1
 }
 case $unit:$verb in
-$name:enable | $name:start) pidof -q $name || start ;;
+$name:enable | $name:start) runs || start ;;
 $name:restart) stop && start ;;
-$name:try-restart) ! pidof -q $name || { stop && start; } ;;
+$name:try-restart) ! runs || { stop && start; } ;;
 $name:disable | $name:stop) stop ;;
-$name:is-active) pidof -q $name && echo active ;;
+$name:is-active) runs && echo active ;;
+postgresql@*:*start | postgresql@*:stop) cluster=${unit#*@} && pg_ctlcluster --skip-systemctl-redirect "${cluster%-*}" "${cluster#*-}" "$verb" >/dev/null 2>&1 ;;
 ?*:start | ?*:restart | ?*:reload) "/etc/init.d/$unit" "$verb" >/dev/null 2>&1 && sleep 1 ;; # nginx opens its sockets after a reload
 *:is-enabled) echo enabled ;;
 esac

@@ -57,7 +57,10 @@ func inRoot(t testing.TB, parts ...string) string {
 	return path
 }
 
-// packaged is the .deb that `just package` built.
+// built is the binary for this machine that `just package` or `just release` built.
+func built(t testing.TB) string { return inRoot(t, "dist", "linux_"+runtime.GOARCH, name) }
+
+// packaged is the .deb of the same.
 func packaged(t testing.TB) string {
 	t.Helper()
 	found, err := filepath.Glob(inRoot(t, "dist", name+"_*_"+runtime.GOARCH+".deb"))

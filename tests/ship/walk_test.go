@@ -6,6 +6,8 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -34,7 +36,8 @@ func TestTenMinutes(t *testing.T) {
 	m.must(t, "mkdir old new")
 	m.put(t, packaged(t), filepath.Join("root/old", deb))
 	m.put(t, newerVersion(t), "root/new/"+name+"_9999_all.deb")
-	m.walk(t, "machine")
+	ran := m.walk(t, "machine", "README.md", "nginx", "curl")
+	require.NotZero(t, ran["docs/upgrade.md"])
 }
 
 // TestTenMinutesWithTheBinary is the same without the package.
@@ -42,19 +45,37 @@ func TestTenMinutesWithTheBinary(t *testing.T) {
 	m := withSystemctl(t)
 	m.must(t, "mkdir new")
 	m.put(t, inRoot(t, "deploy/nginx/bus-vm.conf"), "root")
-	m.put(t, inRoot(t, "dist", name), "root")
-	m.put(t, inRoot(t, "dist", name), "root/new")
-	m.walk(t, "machine, binary")
+	m.put(t, built(t), "root")
+	m.put(t, built(t), "root/new")
+	ran := m.walk(t, "machine, binary", "README.md", "nginx", "curl")
+	require.NotZero(t, ran["docs/upgrade.md"])
 }
 
-// walk runs the blocks of the documents that are tested in one way.
-func (m *machine) walk(t *testing.T, how string) {
+// TestTenMinutesToTheRealMachine goes on from the package to events mode and a second
+// replica. An Events API with workers behind it stands in for the platform.
+func TestTenMinutesToTheRealMachine(t *testing.T) {
+	m := withSystemctl(t)
+	m.put(t, packaged(t), "root")
+	stack := exec.Command("go", "build", "-o", m.path("opt/busstack"), "./tests/platform/cmd/busstack")
+	stack.Dir, stack.Env = moduleRoot, append(os.Environ(), "CGO_ENABLED=0")
+	said, err := stack.CombinedOutput()
+	require.NoError(t, err, "%s", said)
+	m.must(t, "/opt/busstack -provider example -start-time 500ms -stop-time 500ms -token-file /root/provider.token >/var/log/busstack 2>&1 &")
+	harness.Eventually(t, "a token", func() bool { return m.has("root/provider.token") })
+	m.walk(t, "machine, events", "docs/package.md", "nginx", "curl", "postgresql")
+	require.NotContains(t, m.must(t, "cat /var/log/"+name+" /root/replica.log"), "level=ERROR")
+}
+
+// walk runs the blocks of the documents that are tested in one way, with packages
+// at hand. Those of main have ten minutes. It returns how many commands of each
+// document it ran.
+func (m *machine) walk(t *testing.T, how, main string, packages ...string) (ran map[string]int) {
 	blocks, err := docs.Find(moduleRoot)
 	require.NoError(t, err)
 	began := time.Now()
-	m.fetch(t, "nginx", "curl")
+	m.fetch(t, packages...)
 	var s *shell
-	ran := map[string]int{}
+	ran = map[string]int{}
 	for _, block := range blocks {
 		if block.How != how {
 			continue
@@ -66,13 +87,13 @@ func (m *machine) walk(t *testing.T, how string) {
 			s.expect(t, block.String(), command)
 			ran[block.File]++
 		}
-		if block.File == "README.md" {
+		if block.File == main {
 			require.Less(t, time.Since(began), machinesPart)
 		}
 	}
 	t.Logf("%v commands in %s", ran, time.Since(began).Round(time.Second))
-	require.GreaterOrEqual(t, ran["README.md"], 8)
-	require.NotZero(t, ran["docs/upgrade.md"])
+	require.GreaterOrEqual(t, ran[main], 8)
+	return ran
 }
 
 // expect runs a command until it prints what the document shows. Only a question
