@@ -4,6 +4,7 @@ package ship
 
 import (
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/busdk/bus-api-provider-vm/tests/harness"
@@ -34,6 +35,7 @@ func TestPackageWithoutSystemd(t *testing.T) {
 	m.must(t, "dpkg -i "+debInMachine)
 	require.Equal(t, "configuration ok\n", m.must(t, "BUS_VM_JWT_SECRET='"+secret+"' "+name+" --config /etc/"+name+"/config.yaml --check-config"))
 	require.Contains(t, m.must(t, name+" --version"), name)
+	commandsOfTheSettings(t, m)
 	// It runs as it is, without anything from the machine but its settings.
 	m.must(t, "BUS_VM_JWT_SECRET='"+secret+"' "+name+" --config /etc/"+name+"/config.yaml --addr unix:/tmp/api.sock >/tmp/log 2>&1 &")
 	harness.Eventually(t, "serving", func() bool { return m.try(t, "grep -q msg=serving /tmp/log").code == 0 })
@@ -56,6 +58,30 @@ func TestPackageWithoutSystemd(t *testing.T) {
 	m.must(t, "dpkg -P "+name)
 	left := m.must(t, "find / -xdev -name '*"+name+"*' ! -path '/root/*' ! -path '/var/log/*'")
 	require.Empty(t, left)
+}
+
+// commandsOfTheSettings runs what a comment of config.yaml tells to run, as it is
+// written: without a secret, with one as root, and as another user, such as that
+// of the service. Where it fails, it says what helps.
+func commandsOfTheSettings(t *testing.T, m *machine) {
+	t.Helper()
+	commands := regexp.MustCompile(`(?m)^#   (`+name+` .*)$`).FindAllStringSubmatch(m.must(t, "cat /etc/"+name+"/config.yaml"), -1)
+	require.Len(t, commands, 2)
+	secretFile := "/etc/" + name + "/jwt-secret"
+	for _, command := range commands {
+		got := m.try(t, command[1])
+		require.Equal(t, 2, got.code, got)
+		require.Contains(t, got.stderr, "or write "+secretFile)
+	}
+	m.must(t, "(umask 077 && echo '"+secret+"' >"+secretFile+")")
+	for _, command := range commands {
+		require.Contains(t, m.must(t, command[1]+" 2>&1"), "found /etc/"+name+"/config.yaml, "+secretFile)
+		got := m.try(t, "setpriv --reuid=nobody --regid=nogroup --clear-groups "+command[1])
+		require.Equal(t, 2, got.code, got)
+		require.Contains(t, got.stderr, "(found in /etc/"+name+"): the file cannot be read: permission denied; ")
+		require.Contains(t, got.stderr, "; run this as root, ")
+	}
+	m.must(t, "rm "+secretFile)
 }
 
 // The same with systemd: nothing starts by itself, an upgrade restarts what
