@@ -64,6 +64,11 @@ func TestTenMinutesToTheRealMachine(t *testing.T) {
 	harness.Eventually(t, "a token", func() bool { return m.has("root/provider.token") })
 	m.walk(t, "machine, events", "docs/package.md", "nginx", "curl", "postgresql")
 	require.NotContains(t, m.must(t, "cat /var/log/"+name+" /root/replica.log"), "level=ERROR")
+
+	// Without its drop-in the service may not read the token, and says what helps.
+	m.must(t, "rm /etc/systemd/system/"+name+".service.d/events.conf")
+	require.NotZero(t, m.try(t, "systemctl restart "+name).code)
+	require.Regexp(t, `events\.token_file \(found in /etc/`+name+`\): .*permission denied; .*LoadCredential=\n`, m.must(t, "cat /var/log/"+name))
 }
 
 // walk runs the blocks of the documents that are tested in one way, with packages
