@@ -26,7 +26,7 @@ release:
 ship: release
     CI=true go test -count=1 -timeout 30m -tags ship ./tests/ship/...
 
-# Check the Dockerfile and the compose files with the parsers of BuildKit and compose.
+# Check the Dockerfile, the compose files and the dashboard with the parsers of BuildKit, compose and Grafana.
 containers:
     cd tests/containers && go vet ./... && go mod tidy -diff && CI=true go test -count=1 ./...
 

@@ -203,8 +203,8 @@ func canMount(t testing.TB) bool {
 }
 
 // Each alert fires when the real gateway meets the fault it is for, as a real
-// Prometheus sees it, and none while all is well; each panel of the dashboard
-// then has something to show. A minute of the shipped rules is a second here.
+// Prometheus sees it, and none while all is well. A minute of the shipped rules
+// is a second here.
 func TestAlertsFire(t *testing.T) {
 	t.Parallel()
 	harness.Needs(t, "prometheus")
@@ -260,8 +260,5 @@ func TestAlertsFire(t *testing.T) {
 			require.NotEqual(t, healthy, firing["instance"], "all is well there: %v", firing)
 			delete(missing, firing["alertname"]+" at "+firing["instance"])
 		}
-	}
-	for _, query := range dashboardQueries(t) {
-		require.NotEmpty(t, p.query(t, query), "a panel stays empty: %s", query)
 	}
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -179,31 +181,121 @@ func TestMetrics(t *testing.T) {
 	require.NoError(t, err)
 	scraped := names(text, `(?m)^# TYPE (\S+) `)
 	require.Equal(t, names(string(runbook), "(?m)^\\| `([a-z_]+)` \\| (?:counter|gauge|histogram) \\|"), scraped)
-	used := strings.Join(dashboardQueries(t), "\n")
+	var used string
+	for _, panel := range dashboard(t, ".*") {
+		for _, target := range panel.Targets {
+			used += "\n" + target.Expr
+		}
+	}
 	for _, rule := range alertRules(t, shipped(t, "prometheus/alerts.yml")) {
 		used += "\n" + rule.Expr
 	}
 	require.Subset(t, scraped, names(used, `\b((?:bus_vm|process|go)_[a-z_]+?)(?:_bucket|_sum|_count)?\b`))
 }
 
-// dashboardQueries are the expressions of the shipped dashboard, as Grafana
-// would send them for all instances.
-func dashboardQueries(t testing.TB) (all []string) {
+// panel is one picture of the shipped dashboard, or the head of a row of them.
+type panel struct {
+	Type, Title, Description string
+	GridPos                  struct{ X, Y, W, H int }
+	FieldConfig              struct {
+		Defaults struct {
+			Unit, NoValue string
+			Thresholds    struct{ Steps []struct{ Color string } }
+		}
+		Overrides []struct{ Matcher struct{ ID, Options any } }
+	}
+	Targets []struct {
+		Expr    string
+		Instant bool
+	}
+}
+
+// dashboard reads the shipped one, with the expressions as Grafana would send
+// them for the instances that match a pattern.
+func dashboard(t testing.TB, instances string) (panels []panel) {
 	t.Helper()
-	var dashboard struct {
-		Panels []struct {
-			Title   string
-			Targets []struct{ Expr string }
+	var file struct{ Panels []panel }
+	filled := strings.NewReplacer("$instance", instances, "$__rate_interval", "10s").Replace(shipped(t, "grafana/dashboard.json"))
+	require.NoError(t, json.Unmarshal([]byte(filled), &file))
+	require.NotEmpty(t, file.Panels)
+	return file.Panels
+}
+
+// The dashboard begins with tiles, names the unit of every panel, and lays none
+// over another.
+func TestDashboardIsComplete(t *testing.T) {
+	t.Parallel()
+	var tiles []string
+	panels := dashboard(t, ".*")
+	for i, p := range panels {
+		for _, other := range panels[:i] {
+			a, b := p.GridPos, other.GridPos
+			require.NotEqual(t, p.Title, other.Title)
+			require.False(t, a.X < b.X+b.W && b.X < a.X+a.W && a.Y < b.Y+b.H && b.Y < a.Y+a.H, "%s lies over %s", p.Title, other.Title)
+		}
+		if p.Type == "row" {
+			continue
+		}
+		require.NotEmpty(t, p.FieldConfig.Defaults.Unit, p.Title)
+		require.NotEmpty(t, p.Description, p.Title)
+		require.NotEmpty(t, p.Targets, p.Title)
+		require.LessOrEqual(t, p.GridPos.X+p.GridPos.W, 24, p.Title)
+		if p.Type == "stat" {
+			tiles = append(tiles, p.Title)
+			require.Less(t, i, 6, "%s is on top", p.Title)
+			require.NotEmpty(t, p.FieldConfig.Defaults.NoValue, p.Title)
+			require.NotEmpty(t, p.FieldConfig.Defaults.Thresholds.Steps, p.Title)
+			require.True(t, p.Targets[0].Instant, "%s shows what is, not what was", p.Title)
 		}
 	}
-	require.NoError(t, json.Unmarshal([]byte(shipped(t, "grafana/dashboard.json")), &dashboard))
-	filled := strings.NewReplacer("$instance", ".*", "$__rate_interval", "10s")
-	for _, panel := range dashboard.Panels {
-		for _, target := range panel.Targets {
-			require.Regexp(t, `bus_vm_|process_|go_`, target.Expr, panel.Title)
-			all = append(all, filled.Replace(target.Expr))
+	require.Equal(t, []string{"Machine", "Time to ready", "Errors", "Usage records waiting", "Parked"}, tiles)
+}
+
+// Every query of the dashboard, without exception, yields something from a gateway that did reads,
+// starts and stops and failed at some, as a real Prometheus sees it; the tiles
+// do where nothing has failed, too.
+func TestDashboard(t *testing.T) {
+	t.Parallel()
+	harness.Needs(t, "prometheus")
+	busy, calmly := busyStack(t), serveStack(t, "BUS_VM_TIMEOUT=10s", "BUS_VM_STATUS_MAX_AGE=10s")
+	p := watch(t, shipped(t, "prometheus/alerts.yml"), []string{busy.admin, calmly.admin})
+	ctx, cancel := context.WithCancel(t.Context())
+	var drives sync.WaitGroup
+	defer drives.Wait()
+	defer cancel()
+	for _, s := range []*stack{busy, calmly} {
+		drives.Go(func() {
+			every(ctx, 3*calm, func() {
+				s.start()
+				s.read()
+				s.send(request("POST "+stopPath, mint("vm:write")))
+			})
+		})
+	}
+	drives.Go(func() { every(ctx, 3*calm, busy.read) })
+	shows := func(what panel, expression string) { // NaN is nothing to show
+		harness.Eventually(t, what.Title, func() bool { return len(p.query(t, "("+expression+") > -Inf")) > 0 }, expression)
+	}
+	for _, what := range dashboard(t, ".*") {
+		for _, target := range what.Targets {
+			require.Regexp(t, `bus_vm_|process_|go_`, target.Expr, what.Title)
+			shows(what, target.Expr)
 		}
 	}
-	require.NotEmpty(t, all)
-	return all
+	for _, what := range dashboard(t, calmly.admin) {
+		if what.Type == "stat" {
+			shows(what, what.Targets[0].Expr)
+		}
+	}
+
+	// The tile of the machine has a word for each state that is measured.
+	var words, states []any
+	machine := dashboard(t, ".*")[1]
+	for _, each := range machine.FieldConfig.Overrides {
+		words = append(words, each.Matcher.Options)
+	}
+	for _, each := range p.query(t, `count by (state) (bus_vm_runtime_state)`) {
+		states = append(states, each["state"])
+	}
+	require.ElementsMatch(t, states, words)
 }
