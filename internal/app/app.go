@@ -358,6 +358,12 @@ func newLogger(c *config.Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {
 	level.Set(c.Log.Level)
 	options := &slog.HandlerOptions{Level: level, AddSource: c.Log.Source}
 	if c.Log.Format == config.LogJSON {
+		options.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr {
+			if a.Value.Kind() == slog.KindDuration { // 1.5ms, as in text, not a number without a unit
+				a.Value = slog.StringValue(a.Value.Duration().String())
+			}
+			return a
+		}
 		return slog.New(slog.NewJSONHandler(w, options)), level
 	}
 	return slog.New(slog.NewTextHandler(w, options)), level

@@ -150,7 +150,7 @@ func suggestKey(name string, siblings []string) string {
 func isNull(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.Tag == "!!null" }
 
 var (
-	indentedByTab = regexp.MustCompile(`(?m)^ *\t[ \t]*[^ \t\r\n#]`)
+	indentedByTab = regexp.MustCompile(`(?m)^[ -]*\t`)
 	quoted        = regexp.MustCompile("'[^']*'|\"[^\"]*\"|`[^`]*`")
 )
 
@@ -168,5 +168,6 @@ func (f *fileReader) notYAML(text []byte, err error) {
 		}
 		return "…"
 	})
+	words = strings.Replace(words, "found character that cannot start any token", "want quotes around a value that begins with @, ` or %", 1)
 	f.found.Add("", "file "+f.path, "not YAML: %s", strings.TrimPrefix(words, "yaml: "))
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"strings"
@@ -99,12 +100,17 @@ func TestLogLevels(t *testing.T) {
 
 	g := serve(t, nil, "--log-format", "json")
 	require.Equal(t, invalidToken, ask(t, g.addr, refused))
+	g.start()
 	g.stop(t)
+	lasted := map[string]any{}
 	for line := range strings.Lines(g.stderr.String()) {
 		var record map[string]any
 		require.NoError(t, json.Unmarshal([]byte(line), &record), line)
 		require.Contains(t, record, "level")
+		lasted[record["msg"].(string)] = cmp.Or(record["duration"], record["timeout"])
 	}
+	require.Regexp(t, `^[0-9.]+(µs|ms|s)$`, lasted["audit"]) // with a unit, as in text
+	require.Regexp(t, `^[0-9m]+s$`, lasted["draining"])
 }
 
 // The file of the provider's token counts too, where there is a use for it.
