@@ -63,7 +63,7 @@ chaos runs="200" seed="1":
 soak time="1h":
     SOAK_TIME={{time}} go test -count=1 -v -timeout 3h -run '^TestSoak$' ./tests/faults
 
-# Check format, vet and static analysis, and the build for other systems.
+# Check format, vet and static analysis, the build for other systems, and that the benchmark's pictures are of its tables.
 lint:
     @test -z "$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these files"; exit 1; }
     go vet ./...
@@ -73,6 +73,7 @@ lint:
     go tool staticcheck -tags ship ./tests/ship/...
     go mod tidy -diff
     go mod verify
+    cd tests/plots && go vet . && go mod tidy -diff && go test .
 
 # Check the API description, with warnings as errors; needs npm.
 openapi-lint:
@@ -92,10 +93,15 @@ fuzz time="10s":
 bench *flags:
     @mkdir -p bin && go build -o bin/bench ./tests/bench
     bin/bench {{flags}}
+    @just bench-plots
 
 # The same in less than a minute, printed only.
 bench-quick:
     @just bench -quick
+
+# Draw docs/bench/*.svg from the tables beside them; `just bench` does so at its end.
+bench-plots:
+    cd tests/plots && go run .
 
 # Measure cost against connections, distinct tokens and writes in flight.
 bench-growth *flags:

@@ -21,7 +21,7 @@ func TestFasthttpIsNewEnough(t *testing.T) {
 
 // The platform builds with the Go that its image has, and GOTOOLCHAIN=local.
 func TestModulesTakeThePlatformsGo(t *testing.T) {
-	for _, path := range []string{"../go.mod", "containers/go.mod", "plugin/go.mod"} {
+	for _, path := range []string{"../go.mod", "containers/go.mod", "plots/go.mod", "plugin/go.mod"} {
 		goMod, err := os.ReadFile(path)
 		require.NoError(t, err)
 		assert.Regexp(t, `(?m)^go 1\.26\.0$`, string(goMod), path)

@@ -53,7 +53,7 @@ func run(ctx context.Context) {
 	flag.IntVar(&o.seconds, "seconds", 1, "turn of one server in a round")
 	flag.BoolVar(&o.growth, "growth", false, "measure cost as work grows, in place of everything else")
 	flag.StringVar(&o.beside, "beside", "", "program of another build to measure the writes of as well")
-	only := flag.String("only", "", "parts to run, comma-separated; empty for all")
+	only := flag.String("only", "", "parts to run, comma-separated, and to print only; empty for all")
 	out := flag.String("out", "docs/bench", "directory to write the report to; empty to print it only")
 	quick := flag.Bool("quick", false, "less than a minute, coarse, printed only")
 	if flag.Parse(); flag.NArg() > 0 {
@@ -64,6 +64,9 @@ func run(ctx context.Context) {
 	}
 	if *quick {
 		o.rounds, o.seconds, o.flat, o.idle, *out = 2, 1, 50_000, 2000, ""
+	}
+	if *only != "" {
+		*out = "" // a report of some parts does not take the place of one of all
 	}
 	selected := selectParts(o.growth, *only)
 	b := newBench(ctx, o)

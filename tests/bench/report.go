@@ -139,7 +139,8 @@ func (r *report) publish(dir string) error {
 
 func (r *report) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# %s\n\n<!-- Written by tests/bench. -->\n\n- %s\n\n", r.title, strings.Join(r.machine, "\n- "))
+	fmt.Fprintf(&b, "# %s\n\n<!-- Written by tests/bench, the picture by tests/plots. -->\n\n- %s\n\n![The main figures of the tables below.](%s.svg)\n\n",
+		r.title, strings.Join(r.machine, "\n- "), r.name)
 	if len(r.goals) > 0 {
 		var rows [][]string
 		for _, g := range r.goals {
@@ -176,6 +177,7 @@ const reading = `## How to read this
 - CPU time is user and system time of all threads of the server, from the scheduler, over the requests that wrk
   completed. Server and load have a core each; 64 keep-alive connections, each sends its next request at once, so the
   latencies are those of a saturated server and mostly queueing.
+- In the pictures a bar or a point is the median, and a whisker goes from the lowest round to the highest.
 - All servers answer the same bytes. The peers send a constant request id.
 - Memory is the resident set after the load.
 `
