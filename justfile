@@ -36,14 +36,14 @@ test:
 
 # The suites that load the machine run alone. Without the detector run, in `just test` only: the two that measure
 # memory, which it multiplies; what drives many processes (tests/replicas, tests/stack), since the binary with the
-# detector is that of tests/e2e; and the alerts, whose subject is another program's rules.
+# detector is that of tests/e2e; and the alerts and the dashboard, whose subject is another program's rules.
 # Run the packages under the race detector, and the end-to-end tests on a binary with it.
 race:
     go test -race $(go list ./... | grep -v -e /internal/store -e /tests/e2e -e /tests/faults -e /tests/replicas -e /tests/stack -e /tests/ship)
     # SQLite without the detector, which makes it forty times slower; here alone, since generic code that SQLite shares
     # with other packages is then unseen too. Simulations, on one clock and one goroutine, have no races.
     go test -race -gcflags=modernc.org/...=-race=false -skip '^TestSimulat' ./internal/store
-    E2E_RACE=1 go test -skip '^TestAlertsFire$' ./tests/e2e/...
+    E2E_RACE=1 go test -skip '^Test(AlertsFire|Dashboard)$' ./tests/e2e/...
 
 # Drive the real binary on the static backend, through the real nginx.
 e2e:
@@ -89,13 +89,13 @@ fuzz time="10s":
         go test "$(dirname "$file")" -run '^$' -fuzz "^${target#func }\$" -fuzztime {{time}} </dev/null
     done
 
-# Measure the gateway beside its peers, five minutes; needs wrk, and haproxy and nginx to compare with.
+# Measure the gateway beside its peers, six minutes; needs wrk, and haproxy and nginx to compare with.
 bench *flags:
     @mkdir -p bin && go build -o bin/bench ./tests/bench
     bin/bench {{flags}}
     @just bench-plots
 
-# The same in less than a minute, printed only.
+# The same in a minute and a half, printed only.
 bench-quick:
     @just bench -quick
 

@@ -2,8 +2,8 @@
 // Fiber, Fiber with plain contrib/jwt, net/http, HAProxy and nginx, all
 // answering the same bytes.
 //
-//	just bench           the table of docs/bench/status.md, in about five minutes
-//	just bench-quick     the same in less than one, printed only
+//	just bench           the tables of docs/bench/status.md and their picture, in about six minutes
+//	just bench-quick     the same in a minute and a half, printed only
 //	just bench-growth    cost against connections and tokens
 //
 // The figure that counts is the server's own CPU time per request, as the
@@ -55,7 +55,7 @@ func run(ctx context.Context) {
 	flag.StringVar(&o.beside, "beside", "", "program of another build to measure the writes of as well")
 	only := flag.String("only", "", "parts to run, comma-separated, and to print only; empty for all")
 	out := flag.String("out", "docs/bench", "directory to write the report to; empty to print it only")
-	quick := flag.Bool("quick", false, "less than a minute, coarse, printed only")
+	quick := flag.Bool("quick", false, "a minute and a half, coarse, printed only")
 	if flag.Parse(); flag.NArg() > 0 {
 		check(fmt.Errorf("unexpected argument %q", flag.Arg(0)))
 	}
