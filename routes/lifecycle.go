@@ -75,7 +75,7 @@ func (w *writes) audited(c *fiber.Ctx) (err error) {
 // says what became of the write; with a key, that is unknown until it was looked up.
 func (w *writes) asked(c *fiber.Ctx) error {
 	write := lifecycle.Write{
-		ID: uuid.NewString(), Action: w.action, Account: middleware.CallerIdentity(c).Subject,
+		ID: uuid.Must(uuid.NewV7()).String(), Action: w.action, Account: middleware.CallerIdentity(c).Subject,
 		RequestID: strings.Clone(middleware.RequestIDOf(c)),
 	}
 	outcome := backend.NotSent

@@ -65,7 +65,7 @@ func openSQLite(ctx context.Context, path string) (*engine, error) {
 		return nil, err
 	}
 	write.SetMaxOpenConns(1)
-	e := &engine{write: write, serial: "integer primary key autoincrement", begin: "begin immediate"}
+	e := &engine{write: write, serial: "integer primary key", begin: "begin immediate"}
 	for pragma, want := range map[string]string{"foreign_keys": "1", "synchronous": "2", "journal_mode": "wal"} {
 		var have string
 		if err := write.QueryRowContext(ctx, "pragma "+pragma).Scan(&have); err != nil {

@@ -137,22 +137,23 @@ func (t *tx) take(op Operation) error {
 // acknowledge ends the delivery of the record at a position, however late, or drops
 // a parked one, and makes the next record of its operation due.
 func (t *tx) acknowledge(id string, position int, drop bool) (known bool, err error) {
-	op, err := t.find(id)
-	if err != nil || op.sent != position || op.sent == op.records || drop && op.parked == "" {
+	var account string
+	var records int
+	known, err = t.scan([]any{&account, &records}, `update operations set sent = sent + 1, attempts = 0, parked = '', due_since = $3, due_at = $3,
+		requested_sent_at = case when sent = 0 and $4 = 0 then $3 else requested_sent_at end,
+		ended_sent_at = case when sent = 1 and $4 = 0 then $3 else ended_sent_at end,
+		corrected_sent_at = case when sent = 2 and $4 = 0 then $3 else corrected_sent_at end
+		where id = $1 and sent = $2 and sent < records and ($4 = 0 or parked <> '') returning account, records`, id, position, t.now, number(drop))
+	if err != nil || !known {
 		return false, err
 	}
-	if !drop {
-		op.sentAt[position] = timeOf(t.now)
+	t.acknowledged = append(t.acknowledged, account)
+	if position+1 < records {
+		var next Operation
+		if next, err = t.find(id); err == nil {
+			err = t.take(next)
+		}
 	}
-	op.sent++
-	op.attempts, op.parked, op.dueSince, op.dueAt = 0, "", t.now, t.now
-	t.acknowledged = append(t.acknowledged, op.Account)
-	if op.sent < op.records {
-		op.dueAt = t.send(op)
-	}
-	_, err = t.exec(`update operations set sent = $2, attempts = 0, parked = '', due_since = $3, due_at = $4,
-		requested_sent_at = $5, ended_sent_at = $6, corrected_sent_at = $7 where id = $1`,
-		id, op.sent, op.dueSince, op.dueAt, micros(op.sentAt[0]), micros(op.sentAt[1]), micros(op.sentAt[2]))
 	return true, err
 }
 
