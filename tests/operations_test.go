@@ -276,24 +276,43 @@ func anchor(heading string) string {
 	return strings.ReplaceAll(name, " ", "-")
 }
 
-// Links within the runbook, and from the dashboard into it, lead somewhere.
-func TestRunbookLinksLeadSomewhere(t *testing.T) {
-	markdown, err := os.ReadFile("../docs/operations.md")
-	require.NoError(t, err)
-	anchors := map[string]bool{"": true}
-	for _, match := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(string(markdown), -1) {
-		anchors[anchor(match[1])] = true
+// Links from one document into another, or within it, lead somewhere, and so do
+// those from the dashboard into the runbook.
+func TestLinksLeadSomewhere(t *testing.T) {
+	anchors := map[string]map[string]bool{} // by document
+	of := func(path string) map[string]bool {
+		if anchors[path] == nil {
+			markdown, err := os.ReadFile(path)
+			require.NoError(t, err)
+			anchors[path] = map[string]bool{"": true}
+			for _, match := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(string(markdown), -1) {
+				anchors[path][anchor(match[1])] = true
+			}
+		}
+		return anchors[path]
 	}
-	for _, match := range regexp.MustCompile(`\]\((?:#([^)]*)|(\.\./[^)#]*))\)`).FindAllStringSubmatch(string(markdown), -1) {
-		assert.True(t, anchors[match[1]], "docs/operations.md links to #%s", match[1])
-		_, err := os.Stat(filepath.Join("../docs", match[2]))
-		assert.NoError(t, err, match[2])
+	documents, err := filepath.Glob("../docs/*.md")
+	require.NoError(t, err)
+	decisions, err := filepath.Glob("../docs/adr/*.md")
+	require.NoError(t, err)
+	for _, path := range append(documents, decisions...) {
+		markdown, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, match := range regexp.MustCompile(`\]\(([^)#:]*)(?:#([^)]*))?\)`).FindAllStringSubmatch(string(markdown), -1) {
+			to := path
+			if match[1] != "" {
+				to = filepath.Join(filepath.Dir(path), match[1])
+			}
+			_, err := os.Stat(to)
+			assert.NoError(t, err, "%s links to %s", path, match[1])
+			assert.True(t, match[2] == "" || of(to)[match[2]], "%s links to %s#%s", path, match[1], match[2])
+		}
 	}
 	dashboard, err := os.ReadFile("../deploy/grafana/dashboard.json")
 	require.NoError(t, err)
 	links := regexp.MustCompile(`operations\.md(?:#([a-z-]+))?`).FindAllStringSubmatch(string(dashboard), -1)
 	require.NotEmpty(t, links)
 	for _, match := range links {
-		assert.True(t, anchors[match[1]], "the dashboard links to #%s", match[1])
+		assert.True(t, of("../docs/operations.md")[match[1]], "the dashboard links to #%s", match[1])
 	}
 }
