@@ -17,7 +17,7 @@ import (
 )
 
 // section is a part of docs/operations.md: the text below a heading of the third
-// level, and the heading of the second level that it stands under.
+// level, and the heading of the second level above that.
 type section struct{ chapter, text string }
 
 // runbook returns the sections of docs/operations.md by their headings.
