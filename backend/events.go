@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -79,7 +80,8 @@ func NewEvents(config Config) *Events {
 func (b *Events) See(ctx context.Context) (*Seen, error) {
 	seen, err := b.keeper.Read(ctx)
 	if _, known := err.(*Error); !known && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
-		err = &Error{Kind: Unavailable, Message: "The runtime did not tell its status in time.", Cause: err}
+		err = &Error{Kind: Unavailable, Message: "The runtime did not tell its status in time.",
+			Cause: fmt.Errorf("no reply came to %s: %w", events.StatusRequest, err)}
 	}
 	return seen, err
 }

@@ -166,3 +166,20 @@ func TestSettle(t *testing.T) {
 	}
 	assert.Empty(t, overheard)
 }
+
+// The cause of a status that does not come says what was asked.
+func TestSeeInVain(t *testing.T) {
+	token, err := events.StaticToken(secret.New("t"))
+	require.NoError(t, err)
+	client, err := events.New(events.Config{URL: "http://127.0.0.1:1", Token: token, Replies: EventsReplies()})
+	require.NoError(t, err)
+	machine := NewEvents(Config{Client: client, Status: snapshot.Config{MaxAge: time.Minute, Refresh: time.Minute, RefreshMoving: time.Minute,
+		Timeout: time.Minute, Metrics: metrics.NewSet()}})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	_, err = machine.See(ctx)
+	failure := &Error{}
+	require.ErrorAs(t, err, &failure)
+	assert.Equal(t, Unavailable, failure.Kind)
+	assert.EqualError(t, failure.Cause, "no reply came to bus.vm.status.request: context deadline exceeded")
+}

@@ -185,7 +185,7 @@ func remedy(code Code) string {
 	case CodeInternal:
 		return "report this as a bug; the process goes on"
 	case CodeUnavailable:
-		return "look at what the cause names: the Events API, the provider token, or the operations store; doctor and bus_vm_events_stream_up say what is missing"
+		return "look at what the cause names: the Events API, the provider token, the integration that did not answer, or the operations store; doctor says what is missing"
 	}
 	return "look at the integration that answered"
 }

@@ -55,7 +55,7 @@ func TestErrors(t *testing.T) {
 		{"with a cause", func(*fiber.Ctx) error {
 			return Unavailable(1500*time.Millisecond, "Come back.", errors.New("dial failed"))
 		}, refused("503 Service Unavailable", "Retry-After: 2\n", "backend_unavailable", "Come back."),
-			`level=ERROR msg="request failed" request_id=<id> route=/ status=503 type=backend_unavailable cause="dial failed" do="look at what the cause names: the Events API, the provider token, or the operations store; doctor and bus_vm_events_stream_up say what is missing"`},
+			`level=ERROR msg="request failed" request_id=<id> route=/ status=503 type=backend_unavailable cause="dial failed" do="look at what the cause names: the Events API, the provider token, the integration that did not answer, or the operations store; doctor says what is missing"`},
 		{"of an integration", func(*fiber.Ctx) error {
 			return &backend.Error{Kind: backend.Rejection, Type: "no_capacity", Message: "No room.", Cause: errors.New("reply 7")}
 		},

@@ -4,8 +4,8 @@
 // Load reads, from the weakest to the strongest: defaults, what --dev brings,
 // files of the package, systemd credentials, ambient names of the platform, the
 // YAML file, the environment, flags. It reports everything that is wrong in one
-// *Error. --help, --print-config, docs/settings.md, the README, the man page and
-// the OpenCLI document all derive from the table.
+// *Error. --help, --print-config, docs/settings.md, the man page and the OpenCLI
+// document all derive from the table.
 package config
 
 import (

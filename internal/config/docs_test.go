@@ -48,14 +48,3 @@ func rendered(t *testing.T, name string) string {
 func TestReferenceIsFresh(t *testing.T) {
 	golden(t, filepath.Join("..", "..", "docs", "settings.md"), rendered(t, "settings.tmpl"))
 }
-
-// TestReadmeTableIsFresh compares what is between the markers.
-func TestReadmeTableIsFresh(t *testing.T) {
-	path := filepath.Join("..", "..", "README.md")
-	text, err := os.ReadFile(path)
-	require.NoError(t, err)
-	head, rest, begins := strings.Cut(string(text), "<!-- settings:begin -->\n")
-	_, tail, ends := strings.Cut(rest, "<!-- settings:end -->")
-	require.True(t, begins && ends, "README.md lacks the markers of the settings")
-	golden(t, path, head+"<!-- settings:begin -->\n"+rendered(t, "table.tmpl")+"<!-- settings:end -->"+tail)
-}

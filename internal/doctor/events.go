@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -151,7 +152,10 @@ func inspectToken(r *Report, token secret.String, need []string, newToken string
 // remedy is what to do about a stream that does not open.
 func remedy(err error, newToken string) string {
 	refused, answered := errors.AsType[*events.RefusedError](err)
+	_, uncertified := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
+	case uncertified:
+		return "renew the certificate of the Events API, or let this machine trust who issued it (SSL_CERT_FILE, ca-certificates); look at the clock if it is valid"
 	case !answered:
 		return "start the Events API, or correct --events-url; this machine must be able to connect to it"
 	case refused.Status == http.StatusUnauthorized || refused.Status == http.StatusForbidden:

@@ -121,3 +121,12 @@ func TestClock(t *testing.T) {
 		requireChecks(t, ahead.String(), "clock", eventsChecks(api.URL, "x"), want)
 	}
 }
+
+// A certificate that cannot be verified is named for what it is.
+func TestEventsCertificate(t *testing.T) {
+	api := httptest.NewTLSServer(http.NotFoundHandler())
+	defer api.Close()
+	good := platform.Token(platform.DevSecret, platform.Claims{Scope: platform.ProviderScope, TTL: 48 * time.Hour})
+	requireChecks(t, "unknown authority", "events", eventsChecks(api.URL, good),
+		found{Failed, ".*certificate.*", "renew the certificate of the Events API, .*"})
+}

@@ -27,8 +27,8 @@ const (
 )
 
 // TestTenMinutes goes from a machine with nothing installed to a gateway behind
-// nginx with metrics and a rolled key, with the commands of the README and no
-// others, and on through the other documents for that machine.
+// nginx with metrics and a rolled key, with the commands of the README and
+// docs/install.md and no others, and on through the other documents for that machine.
 func TestTenMinutes(t *testing.T) {
 	m := withSystemctl(t)
 	deb := filepath.Base(packaged(t))
@@ -47,7 +47,7 @@ func TestTenMinutesWithTheBinary(t *testing.T) {
 	m.put(t, inRoot(t, "deploy/nginx/bus-vm.conf"), "root")
 	m.put(t, built(t), "root")
 	m.put(t, built(t), "root/new")
-	ran := m.walk(t, "machine, binary", "README.md", "nginx", "curl")
+	ran := m.walk(t, "machine, binary", "docs/install.md", "nginx", "curl")
 	require.NotZero(t, ran["docs/upgrade.md"])
 }
 
@@ -97,7 +97,7 @@ func (m *machine) walk(t *testing.T, how, main string, packages ...string) (ran 
 		}
 	}
 	t.Logf("%v commands in %s", ran, time.Since(began).Round(time.Second))
-	require.GreaterOrEqual(t, ran[main], 8)
+	require.GreaterOrEqual(t, ran[main], 5)
 	return ran
 }
 
