@@ -27,8 +27,8 @@ const (
 )
 
 // TestTenMinutes goes from a machine with nothing installed to a gateway behind
-// nginx with metrics and a rolled key, with the commands of the README and
-// docs/install.md and no others, and on through the other documents for that machine.
+// nginx with metrics, with the commands of the README and no others, and on through
+// the other documents for that machine.
 func TestTenMinutes(t *testing.T) {
 	m := withSystemctl(t)
 	deb := filepath.Base(packaged(t))
