@@ -295,7 +295,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	require.NoError(t, err)
 	decisions, err := filepath.Glob("../docs/adr/*.md")
 	require.NoError(t, err)
-	for _, path := range append(documents, decisions...) {
+	for _, path := range slices.Concat([]string{"../README.md"}, documents, decisions) {
 		markdown, err := os.ReadFile(path)
 		require.NoError(t, err)
 		for _, match := range regexp.MustCompile(`\]\(([^)#:]*)(?:#([^)]*))?\)`).FindAllStringSubmatch(string(markdown), -1) {

@@ -9,6 +9,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -41,6 +42,11 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(directory)
+		// Most tests wait most of their time. Before flags are parsed, so that -parallel wins.
+		if err := flag.Set("test.parallel", "6"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		suite.directory = directory
 		suite.logged.keepOut(jwtSecret)
 		suite.logged.keepOut(providerToken)

@@ -10,6 +10,7 @@
 package replicas
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -34,6 +35,11 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	// Most tests wait most of their time. Before flags are parsed, so that -parallel wins.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	suite.dir = dir
 	suite.binary = sync.OnceValues(build)
 	return m.Run()
