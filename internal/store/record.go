@@ -137,8 +137,8 @@ func (t *tx) take(op Operation) error {
 // acknowledge ends the delivery of the record at a position, however late, or drops
 // a parked one, and makes the next record of its operation due.
 func (t *tx) acknowledge(id string, position int, drop bool) (known bool, err error) {
-	op, err := t.find(id)
-	if err != nil || op.sent != position || op.sent == op.records || drop && op.parked == "" {
+	op, err := t.one(`where id = $1 and sent = $2 and sent < records`+t.store.engine.forUpdate, id, position) // each replica is told of each
+	if err != nil || op.ID == "" || drop && op.parked == "" {
 		return false, err
 	}
 	if !drop {

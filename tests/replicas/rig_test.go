@@ -142,7 +142,7 @@ func (g *gateway) freezeFor(d time.Duration) {
 	g.signal(syscall.SIGCONT)
 }
 
-var servingLine = regexp.MustCompile(`msg=serving .*? addr=(\S+)`)
+var servingLine, adminLine = regexp.MustCompile(`msg=serving .*? addr=(\S+)`), regexp.MustCompile(`msg=serving .*? admin=(\S+)`)
 
 // addr is where it listens; empty before it does, and after its end.
 func (g *gateway) addr() string {
@@ -179,12 +179,13 @@ type call struct {
 	gateway                    *gateway
 	action, account, requestID string
 	key                        string // idempotency key, empty for none
-	wait                       bool   // the caller waits
+	wait                       int    // how many seconds the caller waits, 0 for not at all
 	status                     int
 	body                       string
 	header                     http.Header
 	err                        error
 	took                       time.Duration
+	at                         time.Time // of the answer
 }
 
 func (c *call) do(method, path string) *call {
@@ -199,8 +200,8 @@ func (c *call) do(method, path string) *call {
 	if c.key != "" {
 		request.Header.Set("Idempotency-Key", c.key)
 	}
-	if c.wait {
-		request.Header.Set("Prefer", "wait=10")
+	if c.wait > 0 {
+		request.Header.Set("Prefer", "wait="+strconv.Itoa(c.wait))
 	}
 	client := &http.Client{Timeout: harness.WaitLimit, Transport: &http.Transport{
 		DisableKeepAlives: true, // a connection for each request
@@ -213,7 +214,7 @@ func (c *call) do(method, path string) *call {
 	}
 	defer reply.Body.Close()
 	body, err := io.ReadAll(reply.Body)
-	c.status, c.header, c.body, c.err, c.took = reply.StatusCode, reply.Header, string(body), err, time.Since(began)
+	c.status, c.header, c.body, c.err, c.took, c.at = reply.StatusCode, reply.Header, string(body), err, time.Since(began), time.Now()
 	return c
 }
 
@@ -253,6 +254,14 @@ func (r *rig) make(c *call) *call {
 	defer r.mu.Unlock()
 	r.calls = append(r.calls, c)
 	return c
+}
+
+// waits is how many callers a gateway has wait.
+func (g *gateway) waits() int {
+	_, text := harness.Get(g.t, adminLine.FindStringSubmatch(g.log.String())[1], "/metrics", "")
+	_, after, _ := strings.Cut(text, "\nbus_vm_waits_open ")
+	n, _ := strconv.Atoi(strings.SplitN(after, "\n", 2)[0])
+	return n
 }
 
 // read reads the status.
