@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/middleware"
@@ -19,7 +20,8 @@ import (
 func status(config Config, waits *waits) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		seen, err := config.Backend.See(c.UserContext())
-		if err == nil && waits != nil {
+		asks := waits != nil && asksMore(&c.Context().Request.Header)
+		if err == nil && asks {
 			seen, err = waits.status(c, seen)
 		}
 		if err != nil {
@@ -31,7 +33,10 @@ func status(config Config, waits *waits) fiber.Handler {
 				slog.String("subject", middleware.CallerIdentity(c).Subject),
 				slog.Duration("duration", time.Since(c.Context().Time())))
 		}
-		if waits != nil && waits.isKnown(c, seen) {
+		if waits != nil {
+			waits.setHeaders(c, seen)
+		}
+		if asks && matches(c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch), seen.ETag) {
 			c.Status(fiber.StatusNotModified).Context().Response.Header.SetCanonical(cacheControl, noStore)
 			return nil
 		}
@@ -39,14 +44,23 @@ func status(config Config, waits *waits) fiber.Handler {
 	}
 }
 
-// isKnown reports whether the caller has that status already, and sets the headers for
-// its next request.
-func (w *waits) isKnown(c *fiber.Ctx, seen *backend.Seen) bool {
+// asksMore reports whether a read has a header of which more than the answer at once may
+// come. It looks for both in one pass, since most have none.
+func asksMore(h *fasthttp.RequestHeader) bool {
+	for name := range h.All() {
+		if string(name) == "Prefer" || string(name) == fiber.HeaderIfNoneMatch {
+			return true
+		}
+	}
+	return false
+}
+
+// setHeaders sets the headers for the next read.
+func (w *waits) setHeaders(c *fiber.Ctx, seen *backend.Seen) {
 	c.Context().Response.Header.SetCanonical(etag, seen.ETag)
 	if seen.Moving {
 		w.retryAfter(c)
 	}
-	return matches(c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch), seen.ETag)
 }
 
 // matches reports whether the fields of If-None-Match name tag, by weak comparison, or
