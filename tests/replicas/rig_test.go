@@ -36,6 +36,9 @@ const (
 // replicas is how many gateways a test has.
 const replicas = 3
 
+// moves is how long the machine takes to start or stop.
+const moves = 200 * time.Millisecond
+
 // settings are production's shape with shorter times. An operation without a
 // reply closes 5 s + timeout + late reply after its insert.
 var settings = []string{
@@ -66,7 +69,7 @@ type rig struct {
 // env are settings that differ.
 func newRig(t *testing.T, database *postgres.Server, seed uint64, env ...string) *rig {
 	t.Helper()
-	p, err := platform.Start(platform.Config{Secret: eventsSecret, Seed: seed})
+	p, err := platform.Start(platform.Config{Secret: eventsSecret, Seed: seed, VM: platform.VMConfig{StartTime: moves, StopTime: moves}})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, p.Close()) })
 	url := database.Database()
@@ -242,9 +245,12 @@ const (
 	status = "status"
 )
 
-// write makes a start or a stop.
-func (r *rig) write(g *gateway, action string) *call {
-	return r.make(&call{gateway: g, action: action, account: uuid.NewString(), requestID: uuid.NewString()})
+// write makes a start or a stop, whose caller does not wait.
+func (r *rig) write(g *gateway, action string) *call { return r.waitFor(g, action, 0) }
+
+// waitFor makes a start or a stop, whose caller waits for so many seconds.
+func (r *rig) waitFor(g *gateway, action string, seconds int) *call {
+	return r.make(&call{gateway: g, action: action, wait: seconds, account: uuid.NewString(), requestID: uuid.NewString()})
 }
 
 // make makes a write that is given but for its answer.
