@@ -469,7 +469,7 @@ func TestReceipts(t *testing.T) {
 		l.later.Add(int64(took * time.Second))
 		require.NoError(t, l.store.Reached(t.Context(), backend.Start, "fake", 0))
 	}
-	require.Eventually(t, func() bool { return l.store.Estimate().Samples == 3 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return l.store.Estimate(lifecycle.Receipt{Action: backend.Start}).Samples == 3 }, 5*time.Second, time.Millisecond)
 	l.ends <- refusal
 	rejected := l.write(t, "stop", account, "X-Request-Id: stop")
 	l.ends <- nil
@@ -507,6 +507,10 @@ func TestReceipts(t *testing.T) {
 		fmt.Sprintf(records, "stop", "failed")+`,"error":{"type":"no_capacity","message":"No \u003croom\u003e."}}}`, show(rejected, account))
 	own := show(joined, subject)
 	assert.Contains(t, own, `"joined":true`)
+	assert.Contains(t, own, `"overdue"`)
+	l.ends <- nil
+	require.Equal(t, 202, l.write(t, "stop", uuid.NewString()).status)
+	assert.NotContains(t, show(joined, subject), `"overdue"`, "it is superseded")
 	assert.NotContains(t, own, "last")
 
 	for _, path := range []string{"/" + idOf(write), "/" + idOf(joined) + "x", "/" + uuid.NewString(), "/x", "/" + strings.ToUpper(idOf(joined)) + " ", "/{" + idOf(joined) + "}"} {

@@ -41,9 +41,9 @@ type Operations interface {
 	// latest of an account, newest first.
 	Receipt(ctx context.Context, id string) (lifecycle.Receipt, error)
 	Receipts(ctx context.Context, account string, limit int) ([]lifecycle.Receipt, error)
-	// Estimate is how long a start takes, by the last starts of the provider of the
-	// latest one. It returns at once.
-	Estimate() lifecycle.Estimate
+	// Estimate is how long the start r takes, by the last starts of the provider of the
+	// latest one; none where r is superseded. It returns at once.
+	Estimate(r lifecycle.Receipt) lifecycle.Estimate
 }
 
 // operationKey is where a *backend.Operation is left for the audit line, and
