@@ -420,6 +420,25 @@ func TestStopBeforeTheDecision(t *testing.T) {
 	assert.Equal(t, 2, l.count("apply"))
 }
 
+// The audit line says where a start has joined another one, or a key was answered again.
+func TestAuditOfShared(t *testing.T) {
+	var lines log
+	l := keeping(t, func(c *routes.Config) { c.Logger = lines.logger(slog.LevelInfo) })
+	l.ends <- nil
+	for range 2 {
+		l.write(t, "start", account, key("abc"))
+	}
+	l.write(t, "stop", account, key("abc"))
+	l.write(t, "start", account, key("def"))
+	l.write(t, "start", uuid.NewString(), wait)
+	const events = " operation=<id> requested_event=<id> ended_event=<id>"
+	line := func(action, more string) string { return "request_id=<id> subject=<id> action=" + action + " result=" + more }
+	assert.Equal(t, []string{
+		line("start", "accepted"+events), line("start", "accepted"+events+" replayed=true"), line("stop", "refused status=422 reason=idempotency_mismatch"),
+		line("start", "accepted"+events+" joined=true"), line("start", "accepted"+events+" joined=true"),
+	}, lines.take("msg=audit"))
+}
+
 // A start without either header is published as ever, and an accepted start is joined
 // until it is seen ready.
 func TestSlot(t *testing.T) {

@@ -46,10 +46,12 @@ type Operations interface {
 	Estimate(r lifecycle.Receipt) lifecycle.Estimate
 }
 
-// operationKey is where a *backend.Operation is left for the audit line, and
-// writeKey is where a lifecycle.Write is for the handlers that follow.
+// operationKey is where a *backend.Operation is left for the audit line, decisionKey
+// where the lifecycle.Decision about it is, and writeKey is where a lifecycle.Write is for
+// the handlers that follow.
 type (
 	operationKey struct{}
+	decisionKey  struct{}
 	writeKey     struct{}
 )
 
@@ -172,6 +174,7 @@ func (w *writes) follow(c *fiber.Ctx, write lifecycle.Write, requestedAt time.Ti
 			return middleware.NewError(middleware.CodeMismatch, "This Idempotency-Key was used for the other action.")
 		}
 		c.Locals(operationKey{}, &op)
+		c.Locals(decisionKey{}, decided.Decision)
 		if w.Operations != nil {
 			c.Set(fiber.HeaderLocation, strings.TrimSuffix(c.Route().Path, string(w.action))+"operations/"+op.ID)
 		}
@@ -292,6 +295,12 @@ func (w *writes) audit(c *fiber.Ctx, err error) {
 				slog.String("requested_event", usage.EventID(op.ID, usage.PhaseRequested)),
 				slog.String("ended_event", usage.EventID(op.ID, usage.PhaseEnded)))
 		}
+	}
+	switch c.Locals(decisionKey{}) {
+	case lifecycle.Joined, lifecycle.Attached:
+		line = append(line, slog.Bool("joined", true))
+	case lifecycle.Known:
+		line = append(line, slog.Bool("replayed", true))
 	}
 	w.Logger.LogAttrs(context.Background(), slog.LevelInfo, "audit", line...)
 }
