@@ -432,7 +432,9 @@ func TestAuditOfShared(t *testing.T) {
 	l.write(t, "start", account, key("def"))
 	l.write(t, "start", uuid.NewString(), wait)
 	const events = " operation=<id> requested_event=<id> ended_event=<id>"
-	line := func(action, more string) string { return "request_id=<id> subject=<id> action=" + action + " result=" + more }
+	line := func(action, more string) string {
+		return "request_id=<id> subject=<id> action=" + action + " result=" + more
+	}
 	assert.Equal(t, []string{
 		line("start", "accepted"+events), line("start", "accepted"+events+" replayed=true"), line("stop", "refused status=422 reason=idempotency_mismatch"),
 		line("start", "accepted"+events+" joined=true"), line("start", "accepted"+events+" joined=true"),

@@ -46,9 +46,8 @@ type Operations interface {
 	Estimate(r lifecycle.Receipt) lifecycle.Estimate
 }
 
-// operationKey is where a *backend.Operation is left for the audit line, decisionKey
-// where the lifecycle.Decision about it is, and writeKey is where a lifecycle.Write is for
-// the handlers that follow.
+// operationKey and decisionKey are where a *backend.Operation and the lifecycle.Decision about
+// it are left for the audit line, and writeKey is where a lifecycle.Write is for what follows.
 type (
 	operationKey struct{}
 	decisionKey  struct{}

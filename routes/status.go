@@ -11,7 +11,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
@@ -34,7 +33,10 @@ func status(config Config, waits *waits) fiber.Handler {
 				slog.Duration("duration", time.Since(c.Context().Time())))
 		}
 		if waits != nil {
-			waits.setHeaders(c, seen)
+			c.Context().Response.Header.SetCanonical(etag, seen.ETag)
+			if seen.Moving {
+				waits.retryAfter(c)
+			}
 		}
 		if asks && matches(c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch), seen.ETag) {
 			c.Status(fiber.StatusNotModified).Context().Response.Header.SetCanonical(cacheControl, noStore)
@@ -44,8 +46,7 @@ func status(config Config, waits *waits) fiber.Handler {
 	}
 }
 
-// asksMore reports whether a read has a header of which more than the answer at once may
-// come. It looks for both in one pass, since most have none.
+// asksMore looks for what makes a read more than usual, in one pass, since most have none.
 func asksMore(h *fasthttp.RequestHeader) bool {
 	for name := range h.All() {
 		if string(name) == "Prefer" || string(name) == fiber.HeaderIfNoneMatch {
@@ -53,14 +54,6 @@ func asksMore(h *fasthttp.RequestHeader) bool {
 		}
 	}
 	return false
-}
-
-// setHeaders sets the headers for the next read.
-func (w *waits) setHeaders(c *fiber.Ctx, seen *backend.Seen) {
-	c.Context().Response.Header.SetCanonical(etag, seen.ETag)
-	if seen.Moving {
-		w.retryAfter(c)
-	}
 }
 
 // matches reports whether the fields of If-None-Match name tag, by weak comparison, or

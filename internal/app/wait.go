@@ -115,6 +115,11 @@ func (w *waiting) underWay() float64 {
 func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for each := range w.waiters {
+		if r.Supersedes(each.operation) {
+			each.supersede()
+		}
+	}
 	switch {
 	case !r.ReachedAt.IsZero():
 		if r.Action == backend.Start {
@@ -138,11 +143,6 @@ func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 		w.began = time.Time{}
 	case w.began.IsZero():
 		w.began, w.usual = time.Now(), w.operations.Estimate(r).P50
-	}
-	for each := range w.waiters {
-		if r.Supersedes(each.operation) {
-			each.supersede()
-		}
 	}
 }
 
@@ -192,12 +192,6 @@ func (w *waiting) reply(id string, action backend.Action) {
 	if _, first := w.answered.SetIfAbsent(id, struct{}{}); !first {
 		return
 	}
-	w.mu.Lock()
-	idle := len(w.waiters) == 0
-	w.mu.Unlock()
-	if idle {
-		return
-	}
 	select {
 	case w.replies <- foreignReply{id, action, time.Now()}:
 	default: // the store hangs; waits end by the state
@@ -243,14 +237,20 @@ func (w *waiting) note(ctx context.Context) {
 // supersede ends the waits that a reply to another requester supersedes. Those of the
 // operations in the store come to changed.
 func (w *waiting) supersede(ctx context.Context, reply foreignReply) {
-	if known, err := w.operations.Receipt(ctx, reply.id); err != nil || known.ID != "" {
-		return
-	}
+	var ends []func()
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	for one := range w.waiters {
 		if one.action != reply.action && reply.at.After(one.since) {
-			one.supersede()
+			ends = append(ends, one.supersede)
+		}
+	}
+	w.mu.Unlock()
+	if len(ends) == 0 {
+		return
+	}
+	if known, err := w.operations.Receipt(ctx, reply.id); err == nil && known.ID == "" {
+		for _, end := range ends {
+			end()
 		}
 	}
 }

@@ -131,6 +131,18 @@ func TestSupersededBefore(t *testing.T) {
 	require.False(t, isClosed(superseded))
 }
 
+// One on another replica that is seen only once its state is reached supersedes as well.
+func TestSupersededElsewhere(t *testing.T) {
+	w, _ := waitingOn(t, machine())
+	own := w.insert(t, backend.Start)
+	w.accept(t, own)
+	superseded, release := w.superseded(t.Context(), own, backend.Start)
+	defer release()
+	at := time.Now().Add(time.Second)
+	w.changed(lifecycle.Receipt{Action: backend.Stop, Sequence: 2, Outcome: backend.Accepted, AcceptedAt: at, ReachedAt: at}, true)
+	require.True(t, isClosed(superseded))
+}
+
 // A state that is reached is noted, which measures the start, whichever comes first,
 // the status or the record of the acceptance; what a process before this one had
 // accepted is noted with the first status.

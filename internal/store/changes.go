@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,9 +29,7 @@ type changes struct {
 	mu      sync.Mutex
 	known   map[string]stage // what Changed has had and a look may find again
 	awaited map[string][]chan Operation
-
-	// latest is the accepted operation of each action that was requested last. It is
-	// written with mu.
+	// latest is the accepted operation of each action that was requested last, written with mu.
 	latest map[lifecycle.Action]*atomic.Pointer[lifecycle.Receipt]
 }
 
@@ -41,11 +40,9 @@ func (c *changes) accepted(r lifecycle.Receipt) {
 	}
 }
 
-// Superseded reports whether an operation that supersedes r is known to be accepted. It
-// returns at once.
+// Superseded reports, at once, whether an operation that supersedes r is known.
 func (s *Store) Superseded(r lifecycle.Receipt) bool {
-	other := s.changes.latest[r.Action.Opposite()].Load()
-	return other != nil && other.Supersedes(r)
+	return s.changes.latest[r.Action.Opposite()].Load().Supersedes(r)
 }
 
 type stage struct {
@@ -90,11 +87,11 @@ func (s *Store) observe(ctx context.Context) {
 		sequence int64 // of the latest operation
 	}
 	var looks []look // those within the overlap
-	observe := func(now look) error {
+	observe := func(now look) {
 		if len(looks) == 0 { // what came before this process is no change
 			list, err := s.list(ctx, `order by seq desc limit $1`, recentOf)
 			if err != nil {
-				return err
+				return // the writer logs it
 			}
 			now.sequence = first(list).Sequence
 			s.changes.mu.Lock()
@@ -108,17 +105,15 @@ func (s *Store) observe(ctx context.Context) {
 			list, err := s.list(ctx, `where seq > $1 or ended_at > 0 and ended_at > `+s.now()+` - $2 or reached_at > 0 and reached_at > `+s.now()+` - $2
 				order by seq desc limit $3`, looks[0].sequence, (overlap + away).Microseconds(), maxObserved)
 			if err != nil {
-				return err
+				return
 			}
 			now.sequence = max(last.sequence, first(list).Sequence)
 			slices.Reverse(list)
 			s.changed(true, list...)
 		}
-		looks = append(looks, now)
-		looks = slices.Delete(looks, 0, max(0, len(looks)-int(overlap/observeEvery)))
-		return nil
+		looks = append(looks[max(0, len(looks)+1-int(overlap/observeEvery)):], now)
 	}
-	_ = observe(look{at: time.Now()}) // the writer logs an error
+	observe(look{at: time.Now()})
 	for {
 		select {
 		case <-ctx.Done():
@@ -129,15 +124,11 @@ func (s *Store) observe(ctx context.Context) {
 			if s.estimate.Load() == nil {
 				wake(s.stale)
 			}
-			if observe(look{at: now}) != nil {
-				continue
-			}
+			observe(look{at: now})
 			s.changes.mu.Lock()
-			for id, t := range s.changes.known {
-				if looks[0].at.Sub(t.at) > overlap { // no look finds it again
-					delete(s.changes.known, id)
-				}
-			}
+			maps.DeleteFunc(s.changes.known, func(_ string, told stage) bool { // what no look finds again
+				return len(looks) > 0 && looks[0].at.Sub(told.at) > overlap
+			})
 			s.changes.mu.Unlock()
 		}
 	}

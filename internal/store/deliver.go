@@ -32,8 +32,7 @@ const (
 	claimRest = 20 * time.Millisecond
 	// leaseSlack is how much longer than one attempt a claim lasts.
 	leaseSlack = 5 * time.Second
-	// deliveries is where they are in the order of locks: after the ends, each of which
-	// may lock the rows of all that joined.
+	// deliveries come in the order of locks after ends, which may lock the rows of all that joined.
 	deliveries = "0\xff"
 )
 

@@ -198,7 +198,9 @@ func TestManyStartsAreOne(t *testing.T) {
 			seen = append(seen, p.At)
 		}
 	}
-	groups := slices.SortedFunc(maps.Values(answered), func(a, b []time.Time) int { return slices.MinFunc(a, time.Time.Compare).Compare(slices.MinFunc(b, time.Time.Compare)) })
+	groups := slices.SortedFunc(maps.Values(answered), func(a, b []time.Time) int {
+		return slices.MinFunc(a, time.Time.Compare).Compare(slices.MinFunc(b, time.Time.Compare))
+	})
 	require.GreaterOrEqual(t, len(seen), len(groups))
 	for i, at := range groups {
 		last := slices.MaxFunc(at, time.Time.Compare).Sub(seen[i])
