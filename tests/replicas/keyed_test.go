@@ -154,15 +154,18 @@ func TestManyStartsAreOne(t *testing.T) {
 	r.awaitCount(subjects, `select count(*) from operations`)
 	r.VM.SetBehaviour(starting)
 	harness.Eventually(t, "all wait for the runtime", func() bool {
-		require.Empty(t, answers)
-		return r.gateways[0].waits()+r.gateways[1].waits()+r.gateways[2].waits() == subjects
+		return r.gateways[0].waits()+r.gateways[1].waits()+r.gateways[2].waits()+len(answers) == subjects
 	})
 	r.VM.SetBehaviour()
-	joined, answered := 0, map[*gateway][]time.Time{}
+	joined, answered, unknown := 0, map[*gateway][]time.Time{}, 0
 	for range subjects {
 		c := <-answers
-		require.Equal(t, http.StatusOK, c.status, c)
-		answered[c.gateway] = append(answered[c.gateway], c.at)
+		if c.outcome() == "unknown" { // the one that was sent, where its end takes longer than 2 s to be recorded
+			unknown++
+		} else {
+			require.Equal(t, http.StatusOK, c.status, c)
+			answered[c.gateway] = append(answered[c.gateway], c.at)
+		}
 		receipt := (&call{gateway: r.gateways[len(answers)%replicas], account: c.account, requestID: uuid.NewString()}).do(http.MethodGet, c.header.Get("Location"))
 		require.Equal(t, http.StatusOK, receipt.status, receipt)
 		var of struct {
@@ -188,6 +191,7 @@ func TestManyStartsAreOne(t *testing.T) {
 		other := (&call{gateway: r.gateways[0], account: uuid.NewString()}).do(http.MethodGet, c.header.Get("Location"))
 		assert.Equal(t, http.StatusNotFound, other.status, "another account")
 	}
+	assert.LessOrEqual(t, unknown, 1)
 	assert.Equal(t, subjects-1, joined)
 	assert.Len(t, r.VM.Asked(platform.StartRequest), 1)
 	assert.Equal(t, 1, r.Events.Accepted(platform.StartRequest))
