@@ -124,16 +124,16 @@ func TestChangesDuringAnOutage(t *testing.T) {
 	before, during := aWrite(lifecycle.Stop), aWrite(lifecycle.Stop)
 	insert(t, s, before, lifecycle.Lead)
 	insert(t, s, during, lifecycle.Lead)
-	time.Sleep(2 * observeEvery) // it looks
-	_, err := s.Reply(t.Context(), before.ID, true, End{})
-	require.NoError(t, err)
 	ended := make(chan lifecycle.Receipt, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(t.Context(), 4*overlap)
+		ctx, cancel := context.WithTimeout(t.Context(), 6*overlap)
 		defer cancel()
 		r, _ := s.Await(ctx, during.ID, "")
 		ended <- r
 	}()
+	time.Sleep(2 * observeEvery) // it looks
+	_, err := s.Reply(t.Context(), before.ID, true, End{})
+	require.NoError(t, err)
 	db := connect(t, config)
 	execute(t, db, `alter table operations rename to gone`) // away from this process
 	execute(t, db, `update gone set outcome = 'accepted', ended_at = extract(epoch from clock_timestamp()) * 1000000 where id = '`+during.ID+`'`)
@@ -141,10 +141,9 @@ func TestChangesDuringAnOutage(t *testing.T) {
 	execute(t, db, `alter table gone rename to operations`)
 	require.Equal(t, lifecycle.Accepted, (<-ended).Outcome)
 	time.Sleep(2 * observeEvery) // it looks again
-	close(told)
 	var all []string
-	for one := range told {
-		all = append(all, one)
+	for len(told) > 0 {
+		all = append(all, <-told)
 	}
 	require.Equal(t, []string{before.ID + "  false", during.ID + "  false", before.ID + " accepted false", during.ID + " accepted true"}, all)
 }
