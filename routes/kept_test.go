@@ -420,6 +420,27 @@ func TestStopBeforeTheDecision(t *testing.T) {
 	assert.Equal(t, 2, l.count("apply"))
 }
 
+// The audit line says where a start has joined another one, or a key was answered again.
+func TestAuditOfShared(t *testing.T) {
+	var lines log
+	l := keeping(t, func(c *routes.Config) { c.Logger = lines.logger(slog.LevelInfo) })
+	l.ends <- nil
+	for range 2 {
+		l.write(t, "start", account, key("abc"))
+	}
+	l.write(t, "stop", account, key("abc"))
+	l.write(t, "start", account, key("def"))
+	l.write(t, "start", uuid.NewString(), wait)
+	const events = " operation=<id> requested_event=<id> ended_event=<id>"
+	line := func(action, more string) string {
+		return "request_id=<id> subject=<id> action=" + action + " result=" + more
+	}
+	assert.Equal(t, []string{
+		line("start", "accepted"+events), line("start", "accepted"+events+" replayed=true"), line("stop", "refused status=422 reason=idempotency_mismatch"),
+		line("start", "accepted"+events+" joined=true"), line("start", "accepted"+events+" joined=true"),
+	}, lines.take("msg=audit"))
+}
+
 // A start without either header is published as ever, and an accepted start is joined
 // until it is seen ready.
 func TestSlot(t *testing.T) {
@@ -469,7 +490,7 @@ func TestReceipts(t *testing.T) {
 		l.later.Add(int64(took * time.Second))
 		require.NoError(t, l.store.Reached(t.Context(), backend.Start, "fake", 0))
 	}
-	require.Eventually(t, func() bool { return l.store.Estimate().Samples == 3 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return l.store.Estimate(lifecycle.Receipt{Action: backend.Start}).Samples == 3 }, 5*time.Second, time.Millisecond)
 	l.ends <- refusal
 	rejected := l.write(t, "stop", account, "X-Request-Id: stop")
 	l.ends <- nil
@@ -507,6 +528,10 @@ func TestReceipts(t *testing.T) {
 		fmt.Sprintf(records, "stop", "failed")+`,"error":{"type":"no_capacity","message":"No \u003croom\u003e."}}}`, show(rejected, account))
 	own := show(joined, subject)
 	assert.Contains(t, own, `"joined":true`)
+	assert.Contains(t, own, `"overdue"`)
+	l.ends <- nil
+	require.Equal(t, 202, l.write(t, "stop", uuid.NewString()).status)
+	assert.NotContains(t, show(joined, subject), `"overdue"`, "it is superseded")
 	assert.NotContains(t, own, "last")
 
 	for _, path := range []string{"/" + idOf(write), "/" + idOf(joined) + "x", "/" + uuid.NewString(), "/x", "/" + strings.ToUpper(idOf(joined)) + " ", "/{" + idOf(joined) + "}"} {

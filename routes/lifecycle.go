@@ -41,15 +41,16 @@ type Operations interface {
 	// latest of an account, newest first.
 	Receipt(ctx context.Context, id string) (lifecycle.Receipt, error)
 	Receipts(ctx context.Context, account string, limit int) ([]lifecycle.Receipt, error)
-	// Estimate is how long a start takes, by the last starts of the provider of the
-	// latest one. It returns at once.
-	Estimate() lifecycle.Estimate
+	// Estimate is how long the start r takes, by the last starts of the provider of the
+	// latest one; none where r is superseded. It returns at once.
+	Estimate(r lifecycle.Receipt) lifecycle.Estimate
 }
 
-// operationKey is where a *backend.Operation is left for the audit line, and
-// writeKey is where a lifecycle.Write is for the handlers that follow.
+// operationKey and decisionKey are where a *backend.Operation and the lifecycle.Decision about
+// it are left for the audit line, and writeKey is where a lifecycle.Write is for what follows.
 type (
 	operationKey struct{}
+	decisionKey  struct{}
 	writeKey     struct{}
 )
 
@@ -172,6 +173,7 @@ func (w *writes) follow(c *fiber.Ctx, write lifecycle.Write, requestedAt time.Ti
 			return middleware.NewError(middleware.CodeMismatch, "This Idempotency-Key was used for the other action.")
 		}
 		c.Locals(operationKey{}, &op)
+		c.Locals(decisionKey{}, decided.Decision)
 		if w.Operations != nil {
 			c.Set(fiber.HeaderLocation, strings.TrimSuffix(c.Route().Path, string(w.action))+"operations/"+op.ID)
 		}
@@ -292,6 +294,12 @@ func (w *writes) audit(c *fiber.Ctx, err error) {
 				slog.String("requested_event", usage.EventID(op.ID, usage.PhaseRequested)),
 				slog.String("ended_event", usage.EventID(op.ID, usage.PhaseEnded)))
 		}
+	}
+	switch c.Locals(decisionKey{}) {
+	case lifecycle.Joined, lifecycle.Attached:
+		line = append(line, slog.Bool("joined", true))
+	case lifecycle.Known:
+		line = append(line, slog.Bool("replayed", true))
 	}
 	w.Logger.LogAttrs(context.Background(), slog.LevelInfo, "audit", line...)
 }

@@ -99,7 +99,7 @@ func operation(config Config) fiber.Handler {
 		case r.Action == "" || r.Account != middleware.CallerIdentity(c).Subject:
 			return errNotFound
 		}
-		return sendValue(c, map[string]receipt{"operation": receiptOf(r, config.Operations.Estimate())})
+		return sendValue(c, map[string]receipt{"operation": receiptOf(r, config.Operations.Estimate(r))})
 	}
 }
 
@@ -125,9 +125,9 @@ func operations(config Config) fiber.Handler {
 		if err != nil {
 			return unreadable(err)
 		}
-		shown, expected := []receipt{}, config.Operations.Estimate()
+		shown := []receipt{}
 		for _, r := range list {
-			shown = append(shown, receiptOf(r, expected))
+			shown = append(shown, receiptOf(r, config.Operations.Estimate(r)))
 		}
 		return sendValue(c, map[string][]receipt{"operations": shown})
 	}

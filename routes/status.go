@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
@@ -19,7 +19,8 @@ import (
 func status(config Config, waits *waits) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		seen, err := config.Backend.See(c.UserContext())
-		if err == nil && waits != nil {
+		asks := waits != nil && asksMore(&c.Context().Request.Header)
+		if err == nil && asks {
 			seen, err = waits.status(c, seen)
 		}
 		if err != nil {
@@ -31,7 +32,13 @@ func status(config Config, waits *waits) fiber.Handler {
 				slog.String("subject", middleware.CallerIdentity(c).Subject),
 				slog.Duration("duration", time.Since(c.Context().Time())))
 		}
-		if waits != nil && waits.isKnown(c, seen) {
+		if waits != nil {
+			c.Context().Response.Header.SetCanonical(etag, seen.ETag)
+			if seen.Moving {
+				waits.retryAfter(c)
+			}
+		}
+		if asks && matches(c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch), seen.ETag) {
 			c.Status(fiber.StatusNotModified).Context().Response.Header.SetCanonical(cacheControl, noStore)
 			return nil
 		}
@@ -39,14 +46,14 @@ func status(config Config, waits *waits) fiber.Handler {
 	}
 }
 
-// isKnown reports whether the caller has that status already, and sets the headers for
-// its next request.
-func (w *waits) isKnown(c *fiber.Ctx, seen *backend.Seen) bool {
-	c.Context().Response.Header.SetCanonical(etag, seen.ETag)
-	if seen.Moving {
-		w.retryAfter(c)
+// asksMore looks for what makes a read more than usual, in one pass, since most have none.
+func asksMore(h *fasthttp.RequestHeader) bool {
+	for name := range h.All() {
+		if string(name) == "Prefer" || string(name) == fiber.HeaderIfNoneMatch {
+			return true
+		}
 	}
-	return matches(c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch), seen.ETag)
+	return false
 }
 
 // matches reports whether the fields of If-None-Match name tag, by weak comparison, or

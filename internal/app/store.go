@@ -107,7 +107,7 @@ func recent(operations *store.Store) func(context.Context, feed.Reader) ([]feed.
 
 // shown is an operation as streams show it.
 func shown(operations *store.Store, r lifecycle.Receipt) feed.Operation {
-	document, _ := routes.RenderOperation(r, operations.Estimate()) // there is nothing in it that JSON cannot show
+	document, _ := routes.RenderOperation(r, operations.Estimate(r)) // there is nothing in it that JSON cannot show
 	return feed.Operation{ID: r.ID, Account: r.Account, Stage: r.Stage(), Document: document}
 }
 

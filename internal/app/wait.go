@@ -45,8 +45,7 @@ type waiting struct {
 	accepted chan struct{} // one slot: something is pending
 
 	mu      sync.Mutex
-	latest  map[backend.Action]lifecycle.Receipt // the last that was accepted
-	pending map[backend.Action]bool              // one may have been accepted that has not reached its state
+	pending map[backend.Action]bool // one may have been accepted that has not reached its state
 	waiters map[*waiter]struct{}
 	began   time.Time     // when the start under way was accepted, zero for none
 	usual   time.Duration // how long it is expected to take, 0 if that is not known
@@ -73,7 +72,7 @@ func newWaiting(set *metrics.Set) *waiting {
 		replies:  make(chan foreignReply, queuedReplies),
 		took:     set.NewPrometheusHistogramExt("bus_vm_start_duration_seconds", startBuckets),
 		miss:     set.NewPrometheusHistogramExt("bus_vm_start_estimate_error_ratio", errorBuckets),
-		latest:   map[backend.Action]lifecycle.Receipt{}, waiters: map[*waiter]struct{}{},
+		waiters:  map[*waiter]struct{}{},
 		accepted: make(chan struct{}, 1),
 		pending:  map[backend.Action]bool{backend.Start: true, backend.Stop: true}, // by a process before this one
 	}
@@ -116,6 +115,11 @@ func (w *waiting) underWay() float64 {
 func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for each := range w.waiters {
+		if r.Supersedes(each.operation) {
+			each.supersede()
+		}
+	}
 	switch {
 	case !r.ReachedAt.IsZero():
 		if r.Action == backend.Start {
@@ -129,7 +133,6 @@ func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	if elsewhere && r.Leader == "" {
 		w.runtime.AcceptedAt(r.AcceptedAt) // the reply may not have come here yet
 	}
-	w.latest[r.Action] = r
 	w.pending[r.Action] = true
 	select {
 	case w.accepted <- struct{}{}:
@@ -139,10 +142,7 @@ func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	case r.Action == backend.Stop:
 		w.began = time.Time{}
 	case w.began.IsZero():
-		w.began, w.usual = time.Now(), w.operations.Estimate().P50
-	}
-	for each := range w.waiters {
-		each.overtakenBy(r)
+		w.began, w.usual = time.Now(), w.operations.Estimate(r).P50
 	}
 }
 
@@ -165,15 +165,6 @@ func (w *waiting) left() (left time.Duration, known bool) {
 	return w.usual - time.Since(w.began), w.usual > 0 && !w.began.IsZero()
 }
 
-// overtakenBy ends the wait if other is of the other action, was requested later, and
-// accepted later.
-func (w *waiter) overtakenBy(other lifecycle.Receipt) {
-	own := w.operation
-	if own.ID != "" && other.Action != w.action && other.Sequence > own.Sequence && other.AcceptedAt.After(own.AcceptedAt) {
-		w.supersede()
-	}
-}
-
 // superseded is routes.Wait.Superseded.
 func (w *waiting) superseded(ctx context.Context, id string, action backend.Action) (superseded <-chan struct{}, release func()) {
 	over, supersede := context.WithCancel(context.Background())
@@ -183,9 +174,11 @@ func (w *waiting) superseded(ctx context.Context, id string, action backend.Acti
 	w.mu.Unlock()
 	operation, _ := w.operations.Receipt(ctx, id) // without it, only what is not of the store counts
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	one.operation = operation
-	one.overtakenBy(w.latest[action.Opposite()])
+	w.mu.Unlock()
+	if w.operations.Superseded(operation) {
+		supersede()
+	}
 	return over.Done(), func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -197,12 +190,6 @@ func (w *waiting) superseded(ctx context.Context, id string, action backend.Acti
 // reply is backend.Config.Overheard. Only the first reply to a request counts.
 func (w *waiting) reply(id string, action backend.Action) {
 	if _, first := w.answered.SetIfAbsent(id, struct{}{}); !first {
-		return
-	}
-	w.mu.Lock()
-	idle := len(w.waiters) == 0
-	w.mu.Unlock()
-	if idle {
 		return
 	}
 	select {
@@ -250,14 +237,20 @@ func (w *waiting) note(ctx context.Context) {
 // supersede ends the waits that a reply to another requester supersedes. Those of the
 // operations in the store come to changed.
 func (w *waiting) supersede(ctx context.Context, reply foreignReply) {
-	if known, err := w.operations.Receipt(ctx, reply.id); err != nil || known.ID != "" {
-		return
-	}
+	var ends []func()
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	for one := range w.waiters {
 		if one.action != reply.action && reply.at.After(one.since) {
-			one.supersede()
+			ends = append(ends, one.supersede)
+		}
+	}
+	w.mu.Unlock()
+	if len(ends) == 0 {
+		return
+	}
+	if known, err := w.operations.Receipt(ctx, reply.id); err == nil && known.ID == "" {
+		for _, end := range ends {
+			end()
 		}
 	}
 }

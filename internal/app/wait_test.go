@@ -26,10 +26,17 @@ func machine() *backend.Static {
 
 // waitingOn is a waiting with a store in memory and a runtime, both running.
 func waitingOn(t *testing.T, runtime backend.Backend) (w *waiting, set *metrics.Set) {
+	w, set, end := waitingIn(t, "", runtime)
+	t.Cleanup(end)
+	return w, set
+}
+
+// waitingIn is the same with a store in a data directory, until end.
+func waitingIn(t *testing.T, dir string, runtime backend.Backend) (w *waiting, set *metrics.Set, end func()) {
 	set = metrics.NewSet()
 	w = newWaiting(set)
 	s, err := store.Open(t.Context(), store.Config{
-		Keep: 24 * time.Hour, Timeout: time.Minute, LateReply: time.Minute, Changed: w.changed,
+		Dir: dir, Keep: 24 * time.Hour, Timeout: time.Minute, LateReply: time.Minute, Changed: w.changed,
 		Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(),
 	})
 	require.NoError(t, err)
@@ -39,8 +46,7 @@ func waitingOn(t *testing.T, runtime backend.Backend) (w *waiting, set *metrics.
 	for _, run := range []func(context.Context) error{s.Run, w.run} {
 		go func() { ended <- run(ctx) }()
 	}
-	t.Cleanup(func() { cancel(); assert.NoError(t, errors.Join(<-ended, <-ended)) })
-	return w, set
+	return w, set, func() { cancel(); assert.NoError(t, errors.Join(<-ended, <-ended)) }
 }
 
 func (w *waiting) insert(t *testing.T, action backend.Action) (id string) {
@@ -55,7 +61,6 @@ func (w *waiting) accept(t *testing.T, id string) {
 	t.Helper()
 	_, err := w.operations.Ended(id, backend.Accepted, nil, 0)
 	require.NoError(t, err)
-	time.Sleep(2 * time.Millisecond) // times of acceptance differ
 }
 
 func isClosed(c <-chan struct{}) bool {
@@ -80,10 +85,12 @@ func TestSuperseded(t *testing.T) {
 	superseded, release := w.superseded(t.Context(), own, backend.Start)
 	w.accept(t, earlier)
 	w.accept(t, alike)
+	last, forget := w.superseded(t.Context(), uuid.NewString(), backend.Stop)
 	w.reply("foreign", backend.Stop)
-	w.reply("another", backend.Start)
 	w.reply(earlier, backend.Stop) // as another replica's stream tells of it
-	time.Sleep(50 * time.Millisecond)
+	w.reply("another", backend.Start)
+	<-last // replies are looked up one after the other
+	forget()
 	require.False(t, isClosed(superseded))
 	w.accept(t, after)
 	<-superseded
@@ -104,6 +111,38 @@ func TestSuperseded(t *testing.T) {
 	assert.Len(t, w.waiters, 1)
 }
 
+// What was superseded is so for the next process too.
+func TestSupersededBefore(t *testing.T) {
+	dir := t.TempDir()
+	w, _, end := waitingIn(t, dir, machine())
+	own, stop := w.insert(t, backend.Start), w.insert(t, backend.Stop)
+	w.accept(t, own)
+	w.accept(t, stop)
+	end()
+	w, _, end = waitingIn(t, dir, machine())
+	defer end()
+	require.Eventually(t, func() bool { // once the store has looked
+		superseded, release := w.superseded(t.Context(), own, backend.Start)
+		defer release()
+		return isClosed(superseded)
+	}, 10*time.Second, time.Millisecond)
+	superseded, release := w.superseded(t.Context(), stop, backend.Stop)
+	defer release()
+	require.False(t, isClosed(superseded))
+}
+
+// One on another replica that is seen only once its state is reached supersedes as well.
+func TestSupersededElsewhere(t *testing.T) {
+	w, _ := waitingOn(t, machine())
+	own := w.insert(t, backend.Start)
+	w.accept(t, own)
+	superseded, release := w.superseded(t.Context(), own, backend.Start)
+	defer release()
+	at := time.Now().Add(time.Second)
+	w.changed(lifecycle.Receipt{Action: backend.Stop, Sequence: 2, Outcome: backend.Accepted, AcceptedAt: at, ReachedAt: at}, true)
+	require.True(t, isClosed(superseded))
+}
+
 // A state that is reached is noted, which measures the start, whichever comes first,
 // the status or the record of the acceptance; what a process before this one had
 // accepted is noted with the first status.
@@ -116,7 +155,7 @@ func TestReachedIsNoted(t *testing.T) {
 			_, err := machine.Apply(t.Context(), backend.Operation{Action: backend.Start})
 			require.NoError(t, err)
 			if order == "status first" {
-				time.Sleep(100 * time.Millisecond)
+				require.Eventually(t, func() bool { return w.isIn("ready") == 1 }, 10*time.Second, time.Millisecond)
 			}
 			w.accept(t, id)
 			require.Eventually(t, func() bool {
@@ -126,7 +165,7 @@ func TestReachedIsNoted(t *testing.T) {
 			assert.Zero(t, w.underWay())
 			_, err = machine.Apply(t.Context(), backend.Operation{Action: backend.Stop})
 			require.NoError(t, err)
-			time.Sleep(100 * time.Millisecond)
+			require.Eventually(t, func() bool { return w.isIn("stopped") == 1 }, 10*time.Second, time.Millisecond)
 		}
 	}
 	var text strings.Builder

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +22,22 @@ func TestEstimate(t *testing.T) {
 	}
 	assert.Equal(t, Estimate{11, 19, 20}, NewEstimate(times))
 	assert.Equal(t, time.Duration(5), times[0], "they stay in their order")
+}
+
+func TestSupersedes(t *testing.T) {
+	at := time.Unix(1, 0)
+	own := Receipt{Action: Start, Sequence: 2, Outcome: Accepted, AcceptedAt: at}
+	for name, other := range map[string]Receipt{
+		"":                       {Action: Stop, Sequence: 3, Outcome: Accepted, AcceptedAt: at.Add(1)},
+		"in the same moment":     {Action: Stop, Sequence: 3, Outcome: Accepted, AcceptedAt: at},
+		"not: alike":             {Action: Start, Sequence: 3, Outcome: Accepted, AcceptedAt: at.Add(1)},
+		"not: requested earlier": {Action: Stop, Sequence: 1, Outcome: Accepted, AcceptedAt: at.Add(1)},
+		"not: accepted earlier":  {Action: Stop, Sequence: 3, Outcome: Accepted, AcceptedAt: at.Add(-1)},
+		"not: rejected":          {Action: Stop, Sequence: 3, Outcome: Rejected},
+	} {
+		assert.Equal(t, !strings.HasPrefix(name, "not"), other.Supersedes(own), name)
+		assert.False(t, other.Supersedes(Receipt{Action: Start, Sequence: 2}), "one that was not accepted")
+	}
 }
 
 // On start times of a lognormal law whose level changes once, the estimate is good but

@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -25,8 +27,22 @@ type changes struct {
 	over chan struct{} // closed when none is awaited any more
 
 	mu      sync.Mutex
-	known   map[string]stage // what Changed has had within the overlap
+	known   map[string]stage // what Changed has had and a look may find again
 	awaited map[string][]chan Operation
+	// latest is the accepted operation of each action that was requested last, written with mu.
+	latest map[lifecycle.Action]*atomic.Pointer[lifecycle.Receipt]
+}
+
+// accepted notes what was accepted; it holds mu.
+func (c *changes) accepted(r lifecycle.Receipt) {
+	if last := c.latest[r.Action]; r.Outcome == lifecycle.Accepted && (last.Load() == nil || r.Sequence > last.Load().Sequence) {
+		last.Store(&r)
+	}
+}
+
+// Superseded reports, at once, whether an operation that supersedes r is known.
+func (s *Store) Superseded(r lifecycle.Receipt) bool {
+	return s.changes.latest[r.Action.Opposite()].Load().Supersedes(r)
 }
 
 type stage struct {
@@ -45,6 +61,7 @@ func (s *Store) changed(elsewhere bool, list ...Operation) {
 			continue
 		}
 		s.changes.known[op.ID] = now
+		s.changes.accepted(op.Receipt)
 		for _, waits := range s.changes.awaited[op.ID] {
 			select {
 			case waits <- op:
@@ -65,48 +82,54 @@ func (s *Store) observe(ctx context.Context) {
 	wake(s.stale)
 	tick := time.NewTicker(observeEvery)
 	defer tick.Stop()
-	var latest []int64 // sequence numbers of the looks within the overlap
+	type look struct {
+		at       time.Time
+		sequence int64 // of the latest operation
+	}
+	var looks []look // those within the overlap
+	observe := func(now look) {
+		if len(looks) == 0 { // what came before this process is no change
+			list, err := s.list(ctx, `order by seq desc limit $1`, recentOf)
+			if err != nil {
+				return // the writer logs it
+			}
+			now.sequence = first(list).Sequence
+			s.changes.mu.Lock()
+			defer s.changes.mu.Unlock()
+			for _, op := range list {
+				s.changes.accepted(op.Receipt)
+			}
+		} else if s.config.URL != "" {
+			last := looks[len(looks)-1]
+			away := max(now.at.Sub(last.at), now.at.Round(0).Sub(last.at.Round(0))) // the monotonic clock may have stood still
+			list, err := s.list(ctx, `where seq > $1 or ended_at > 0 and ended_at > `+s.now()+` - $2 or reached_at > 0 and reached_at > `+s.now()+` - $2
+				order by seq desc limit $3`, looks[0].sequence, (overlap + away).Microseconds(), maxObserved)
+			if err != nil {
+				return
+			}
+			now.sequence = max(last.sequence, first(list).Sequence)
+			slices.Reverse(list)
+			s.changed(true, list...)
+		}
+		looks = append(looks[max(0, len(looks)+1-int(overlap/observeEvery)):], now)
+	}
+	observe(look{at: time.Now()})
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.stale:
 			s.measureStarts(ctx)
-			continue
 		case now := <-tick.C:
 			if s.estimate.Load() == nil {
 				wake(s.stale)
 			}
+			observe(look{at: now})
 			s.changes.mu.Lock()
-			for id, t := range s.changes.known {
-				if now.Sub(t.at) > 2*overlap {
-					delete(s.changes.known, id)
-				}
-			}
+			maps.DeleteFunc(s.changes.known, func(_ string, told stage) bool { // what no look finds again
+				return len(looks) > 0 && looks[0].at.Sub(told.at) > overlap
+			})
 			s.changes.mu.Unlock()
 		}
-		if s.config.URL == "" {
-			continue
-		}
-		if len(latest) == 0 { // what came before this process is no change
-			list, err := s.list(ctx, `order by seq desc limit 1`)
-			if err == nil {
-				latest = append(latest, first(list).Sequence)
-			}
-			continue
-		}
-		list, err := s.list(ctx, `where seq > $1 or ended_at > 0 and ended_at > `+s.now()+` - $2 or reached_at > 0 and reached_at > `+s.now()+` - $2
-			order by seq desc limit $3`, latest[0], overlap.Microseconds(), maxObserved)
-		if err != nil {
-			continue // the writer logs it
-		}
-		slices.Reverse(list)
-		s.changed(true, list...)
-		if len(list) > 0 {
-			latest = append(latest, max(latest[len(latest)-1], list[len(list)-1].Sequence))
-		} else {
-			latest = append(latest, latest[len(latest)-1])
-		}
-		latest = slices.Delete(latest, 0, max(0, len(latest)-int(overlap/observeEvery)))
 	}
 }

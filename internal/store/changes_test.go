@@ -112,6 +112,42 @@ func TestRecent(t *testing.T) {
 	})
 }
 
+// What ended on another replica during an outage of this one, longer ago than a look goes
+// back, is told of once.
+func TestChangesDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	config, _ := configFor()
+	config.URL = postgres.Database(t)
+	told := make(chan string, 16)
+	config.Changed = func(r lifecycle.Receipt, elsewhere bool) { told <- fmt.Sprint(r.ID, " ", r.Outcome, " ", elsewhere) }
+	s := running(t, config)
+	before, during := aWrite(lifecycle.Stop), aWrite(lifecycle.Stop)
+	insert(t, s, before, lifecycle.Lead)
+	insert(t, s, during, lifecycle.Lead)
+	ended := make(chan lifecycle.Receipt, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 6*overlap)
+		defer cancel()
+		r, _ := s.Await(ctx, during.ID, "")
+		ended <- r
+	}()
+	time.Sleep(2 * observeEvery) // it looks
+	_, err := s.Reply(t.Context(), before.ID, true, End{})
+	require.NoError(t, err)
+	db := connect(t, config)
+	execute(t, db, `alter table operations rename to gone`) // away from this process
+	execute(t, db, `update gone set outcome = 'accepted', ended_at = extract(epoch from clock_timestamp()) * 1000000 where id = '`+during.ID+`'`)
+	time.Sleep(2*overlap + 2*observeEvery) // so long is it away, and what it had known before would be forgotten
+	execute(t, db, `alter table gone rename to operations`)
+	require.Equal(t, lifecycle.Accepted, (<-ended).Outcome)
+	time.Sleep(2 * observeEvery) // it looks again
+	var all []string
+	for len(told) > 0 {
+		all = append(all, <-told)
+	}
+	require.Equal(t, []string{before.ID + "  false", during.ID + "  false", before.ID + " accepted false", during.ID + " accepted true"}, all)
+}
+
 // What others wrote during an outage of this replica fits into its memory.
 func TestManyChangesElsewhere(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,8 @@ const (
 	claimRest = 20 * time.Millisecond
 	// leaseSlack is how much longer than one attempt a claim lasts.
 	leaseSlack = 5 * time.Second
+	// deliveries come in the order of locks after ends, which may lock the rows of all that joined.
+	deliveries = "0\xff"
 )
 
 // Send hands a record to the usage integration under an id, which is the same each
@@ -249,7 +251,7 @@ func (d *delivery) send(op Operation) {
 	if answer != nil && d.ctx.Err() != nil {
 		return // cut short
 	}
-	_ = s.do(context.WithoutCancel(d.ctx), call{order: "0" + op.ID, delayed: true, kept: true}, func(t *tx) error {
+	_ = s.do(context.WithoutCancel(d.ctx), call{order: deliveries + op.ID, delayed: true, kept: true}, func(t *tx) error {
 		switch {
 		case answer == nil:
 			_, err := t.acknowledge(op.ID, op.sent, false)
@@ -319,7 +321,7 @@ func (s *Store) Acknowledged(id string, replayed bool) {
 			return
 		}
 	}
-	s.keep(call{order: "0" + operation, delayed: true}, func(t *tx) error {
+	s.keep(call{order: deliveries + operation, delayed: true}, func(t *tx) error {
 		_, err := t.acknowledge(operation, position, false)
 		return err
 	})
@@ -340,7 +342,7 @@ func (s *Store) Drop(ctx context.Context, eventID string) (known bool, err error
 	if err != nil || id == "" {
 		return false, err
 	}
-	return submit(ctx, s, call{order: "0" + id}, func(t *tx) (bool, error) { return t.acknowledge(id, position, true) })
+	return submit(ctx, s, call{order: deliveries + id}, func(t *tx) (bool, error) { return t.acknowledge(id, position, true) })
 }
 
 // Retry offers all parked records again, and returns how many there were.

@@ -33,7 +33,7 @@ type engine struct {
 	write, read *sql.DB
 	serial      string      // the type of a key that counts
 	begin       string      // begins a transaction that writes
-	forUpdate   string      // locks the rows that a query finds; SQLite has one writer anyway
+	forUpdate   string      // locks the rows that a query finds, in their order; SQLite has one writer anyway
 	clock       string      // an expression for the time in microseconds; empty for the process's own
 	lock        []string    // statements that let one process at a time set up the schema
 	warned      atomic.Bool // by PostgreSQL, since it was cleared
@@ -99,7 +99,7 @@ func openPostgres(address string) (*engine, error) {
 		config.RuntimeParams[name] = strconv.FormatInt(limit.Milliseconds(), 10)
 	}
 	e := &engine{
-		serial: "bigint generated always as identity primary key", begin: "begin", forUpdate: " for update",
+		serial: "bigint generated always as identity primary key", begin: "begin", forUpdate: " order by id for update",
 		clock: "(extract(epoch from clock_timestamp()) * 1000000)::bigint",
 		// Who sets it up may take longer than the locks of an operation may.
 		lock: []string{"set local lock_timeout = '10s'", "set local statement_timeout = '10s'", "select pg_advisory_xact_lock(7351836902)"},

@@ -284,7 +284,7 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 }
 
 // fan gives the end of a leader to all that wait for it, or are unknown with it; in
-// one statement, since there may be thousands.
+// one statement, since there may be thousands, which locks them in their order.
 func (t *tx) fan(leader string, e event) error {
 	if e == expired {
 		e = leaderExpired
@@ -303,7 +303,7 @@ func (t *tx) fan(leader string, e event) error {
 			unknown_at = case when $4 = 1 then ended_at else 0 end, unknown_ms = case when $4 = 1 then duration_ms else 0 end,
 			due_since = case when sent = records and $7 = 0 then $5 else due_since end, due_at = case when sent = records and $7 = 0 then $5 else due_at end,
 			sent = sent + case when records > 0 then $7 else 0 end, records = records + case when records > 0 then 1 else 0 end
-			where leader = $1 and leader <> '' and outcome = $2 returning `+operationColumns,
+			where id in (select id from operations where leader = $1 and leader <> '' and outcome = $2`+t.store.engine.forUpdate+`) returning `+operationColumns,
 			leader, was, outcome(to, e), number(to == corrected), t.now, accepted, number(keep))
 		if err != nil {
 			return err

@@ -198,8 +198,8 @@ func (s *Store) measureStarts(ctx context.Context) {
 }
 
 // Estimate is that of routes.Operations.
-func (s *Store) Estimate() (estimate lifecycle.Estimate) {
-	if latest := s.estimate.Load(); latest != nil {
+func (s *Store) Estimate(r lifecycle.Receipt) (estimate lifecycle.Estimate) {
+	if latest := s.estimate.Load(); latest != nil && !s.Superseded(r) {
 		estimate = *latest
 	}
 	return estimate

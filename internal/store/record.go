@@ -135,7 +135,8 @@ func (t *tx) take(op Operation) error {
 }
 
 // acknowledge ends the delivery of the record at a position, however late, or drops
-// a parked one, and makes the next record of its operation due.
+// a parked one, and makes the next record of its operation due. It locks nothing where
+// that is done: each replica is told of each.
 func (t *tx) acknowledge(id string, position int, drop bool) (known bool, err error) {
 	var account string
 	var records int

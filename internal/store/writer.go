@@ -256,8 +256,8 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 	return batch, 0
 }
 
-// run writes the calls of a batch in one transaction; one by one where locks of
-// others, or one of the calls, kept all from being written.
+// run writes the calls of a batch in one transaction; in smaller and smaller ones where
+// locks of others, or one of the calls, kept all from being written.
 func (s *Store) run(batch []*call) {
 	began := time.Now()
 	results, err := s.transact(batch)
@@ -268,8 +268,8 @@ func (s *Store) run(batch []*call) {
 		s.batch = min(maxBatch, 2*s.batch)
 	}
 	if err != nil && faultOf(err) <= passing && len(batch) > 1 {
-		for _, c := range batch {
-			s.run([]*call{c})
+		for part := range slices.Chunk(batch, (len(batch)+7)/8) {
+			s.run(part)
 		}
 		return
 	}

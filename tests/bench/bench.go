@@ -35,6 +35,7 @@ var parts = []part{
 	{"flat", false, (*bench).flatMemory},
 	{"startup", false, (*bench).startup},
 	{"events", false, (*bench).eventsStatus},
+	{"waits", false, (*bench).waits},
 	{"writes", false, (*bench).writes},
 	{"by-connections", true, (*bench).growConnections},
 	{"by-tokens", true, (*bench).growTokens},

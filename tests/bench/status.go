@@ -2,7 +2,15 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"net/http"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
 // The entrants of the part on refusals.
@@ -59,6 +67,49 @@ func (b *bench) refused(ctx context.Context) {
 	for _, e := range refusals {
 		t.limit("refused, "+e.name+": CPU ≤ a new token accepted", results, e.name, accepted, 1, "")
 	}
+}
+
+// waits measures how long after the Events API was given a changed status the caller who
+// waits for it is answered. That is from before it reaches the gateway.
+func (b *bench) waits(ctx context.Context) {
+	p := must(startPlatform())
+	defer p.Close()
+	s := b.start(ctx, eventsSpec(gatewayName, p, "BUS_VM_STATUS_REFRESH=50ms"))
+	defer s.stop()
+	token, tag := b.mint.token(good), "none"
+	read := func() string { // until the state changes
+		request := must(http.NewRequestWithContext(ctx, http.MethodGet, s.url(), nil))
+		request.Header = http.Header{"Authorization": {"Bearer " + token}, "Prefer": {"wait=10"}, "If-None-Match": {tag}}
+		response := must(http.DefaultTransport.RoundTrip(request))
+		defer response.Body.Close()
+		tag = response.Header.Get("ETag")
+		return string(must(io.ReadAll(response.Body)))
+	}
+	read()
+	var took []float64
+	for i := range 50 * b.seconds {
+		state, changed := fmt.Sprintf(`"state %d"`, i), make(chan error, 1)
+		go func() {
+			changed <- caught(func() {
+				for b.metric(ctx, s, "bus_vm_waits_open") == 0 {
+					check(pause(ctx, time.Millisecond))
+				}
+				p.VM.SetState(strings.Trim(state, `"`))
+			})
+		}()
+		document, answered := read(), time.Now()
+		check(<-changed)
+		replies := p.Events.Published(platform.ReplyName(platform.StatusRequest))
+		first := slices.IndexFunc(replies, func(reply platform.Published) bool { return strings.Contains(string(reply.Payload), state) })
+		if first < 0 || !strings.Contains(document, state) {
+			check(fmt.Errorf("a wait for %s was answered with %s", state, document))
+		}
+		took = append(took, milliseconds(answered.Sub(replies[first].At)))
+	}
+	slices.Sort(took)
+	median := took[len(took)/2]
+	b.report.goal("wait: answered p50 ≤ 2 ms after the status", fmt.Sprintf("%.2f ms, p99 %.2f ms", median, took[len(took)*99/100]), median, 2,
+		"the Events API and the caller share a core")
 }
 
 // fewer is how many rounds writes take, which spread less: half.

@@ -136,6 +136,10 @@ func (r *rig) check() {
 			report("%s: published", c)
 		case n == 0 && (c.accepted() || c.outcome() == "rejected") && !c.replayed() && !joined[c.requestID]:
 			report("%s: not published", c)
+		case (c.status == http.StatusOK) != strings.Contains(c.body, map[string]string{start: `"state":"ready"`, stop: `"state":"stopped"`}[c.action]):
+			report("%s: another state than that it leads to", c)
+		case c.status == http.StatusOK && c.wait == 0:
+			report("%s: its caller did not wait", c)
 		}
 	}
 	r.checkOutcomes(report)

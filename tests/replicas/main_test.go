@@ -5,8 +5,8 @@
 // At the end of every test the rig puts all right and checks that every request
 // was answered, that a 202 has one `requested` and one `finished` record in that
 // order, that nothing was published twice, or at all where the caller was told
-// so, that no operation is open and no record undelivered, and that each
-// operation ended as the worker replied.
+// so, that a wait was answered with the state that it was for, that no operation is
+// open and no record undelivered, and that each operation ended as the worker replied.
 package replicas
 
 import (

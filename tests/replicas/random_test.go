@@ -28,7 +28,7 @@ const (
 )
 
 // TestRandom kills gateways (kill -9) and the database, and freezes them, at
-// random moments in a platform with a random fault.
+// random moments in a platform with a random fault. Every other caller waits.
 func TestRandom(t *testing.T) {
 	t.Parallel()
 	runs, first := number(t, "CHAOS_RUNS", randomRuns), number(t, "CHAOS_SEED", 1)
@@ -72,7 +72,7 @@ func (w world) turn() {
 			defer tick.Stop()
 			for turn := i; ctx.Err() == nil; turn++ {
 				if g := w.gateways[turn%replicas]; !g.hasEnded() {
-					w.write(g, []string{start, stop}[turn/replicas%2])
+					w.waitFor(g, []string{start, stop}[turn/replicas%2], turn%2)
 				}
 				select {
 				case <-tick.C:

@@ -36,6 +36,9 @@ const (
 // replicas is how many gateways a test has.
 const replicas = 3
 
+// moves is how long the machine takes to start or stop.
+const moves = 200 * time.Millisecond
+
 // settings are production's shape with shorter times. An operation without a
 // reply closes 5 s + timeout + late reply after its insert.
 var settings = []string{
@@ -66,7 +69,7 @@ type rig struct {
 // env are settings that differ.
 func newRig(t *testing.T, database *postgres.Server, seed uint64, env ...string) *rig {
 	t.Helper()
-	p, err := platform.Start(platform.Config{Secret: eventsSecret, Seed: seed})
+	p, err := platform.Start(platform.Config{Secret: eventsSecret, Seed: seed, VM: platform.VMConfig{StartTime: moves, StopTime: moves}})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, p.Close()) })
 	url := database.Database()
@@ -142,7 +145,7 @@ func (g *gateway) freezeFor(d time.Duration) {
 	g.signal(syscall.SIGCONT)
 }
 
-var servingLine = regexp.MustCompile(`msg=serving .*? addr=(\S+)`)
+var servingLine, adminLine = regexp.MustCompile(`msg=serving .*? addr=(\S+)`), regexp.MustCompile(`msg=serving .*? admin=(\S+)`)
 
 // addr is where it listens; empty before it does, and after its end.
 func (g *gateway) addr() string {
@@ -179,12 +182,13 @@ type call struct {
 	gateway                    *gateway
 	action, account, requestID string
 	key                        string // idempotency key, empty for none
-	wait                       bool   // the caller waits
+	wait                       int    // how many seconds the caller waits, 0 for not at all
 	status                     int
 	body                       string
 	header                     http.Header
 	err                        error
 	took                       time.Duration
+	at                         time.Time // of the answer
 }
 
 func (c *call) do(method, path string) *call {
@@ -199,8 +203,8 @@ func (c *call) do(method, path string) *call {
 	if c.key != "" {
 		request.Header.Set("Idempotency-Key", c.key)
 	}
-	if c.wait {
-		request.Header.Set("Prefer", "wait=10")
+	if c.wait > 0 {
+		request.Header.Set("Prefer", "wait="+strconv.Itoa(c.wait))
 	}
 	client := &http.Client{Timeout: harness.WaitLimit, Transport: &http.Transport{
 		DisableKeepAlives: true, // a connection for each request
@@ -213,7 +217,7 @@ func (c *call) do(method, path string) *call {
 	}
 	defer reply.Body.Close()
 	body, err := io.ReadAll(reply.Body)
-	c.status, c.header, c.body, c.err, c.took = reply.StatusCode, reply.Header, string(body), err, time.Since(began)
+	c.status, c.header, c.body, c.err, c.took, c.at = reply.StatusCode, reply.Header, string(body), err, time.Since(began), time.Now()
 	return c
 }
 
@@ -241,9 +245,12 @@ const (
 	status = "status"
 )
 
-// write makes a start or a stop.
-func (r *rig) write(g *gateway, action string) *call {
-	return r.make(&call{gateway: g, action: action, account: uuid.NewString(), requestID: uuid.NewString()})
+// write makes a start or a stop, whose caller does not wait.
+func (r *rig) write(g *gateway, action string) *call { return r.waitFor(g, action, 0) }
+
+// waitFor makes a start or a stop, whose caller waits for so many seconds.
+func (r *rig) waitFor(g *gateway, action string, seconds int) *call {
+	return r.make(&call{gateway: g, action: action, wait: seconds, account: uuid.NewString(), requestID: uuid.NewString()})
 }
 
 // make makes a write that is given but for its answer.
@@ -253,6 +260,14 @@ func (r *rig) make(c *call) *call {
 	defer r.mu.Unlock()
 	r.calls = append(r.calls, c)
 	return c
+}
+
+// waits is how many callers a gateway has wait.
+func (g *gateway) waits() int {
+	_, text := harness.Get(g.t, adminLine.FindStringSubmatch(g.log.String())[1], "/metrics", "")
+	_, after, _ := strings.Cut(text, "\nbus_vm_waits_open ")
+	n, _ := strconv.Atoi(strings.SplitN(after, "\n", 2)[0])
+	return n
 }
 
 // read reads the status.
