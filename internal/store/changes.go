@@ -24,7 +24,8 @@ const (
 
 // changes passes each change once to Config.Changed, and to every Await of it.
 type changes struct {
-	over chan struct{} // closed when none is awaited any more
+	over    chan struct{} // closed when none is awaited any more
+	looking sync.Mutex    // a look finds what this process commits once it has been reported
 
 	mu      sync.Mutex
 	known   map[string]stage // what Changed has had and a look may find again
@@ -100,6 +101,8 @@ func (s *Store) observe(ctx context.Context) {
 				s.changes.accepted(op.Receipt)
 			}
 		} else if s.config.URL != "" {
+			s.changes.looking.Lock()
+			defer s.changes.looking.Unlock()
 			last := looks[len(looks)-1]
 			away := max(now.at.Sub(last.at), now.at.Round(0).Sub(last.at.Round(0))) // the monotonic clock may have stood still
 			list, err := s.list(ctx, `where seq > $1 or ended_at > 0 and ended_at > `+s.now()+` - $2 or reached_at > 0 and reached_at > `+s.now()+` - $2

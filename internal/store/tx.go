@@ -60,9 +60,9 @@ func (s *session) prepare(ctx context.Context, query string) (_ *sql.Stmt, err e
 	return statement, err
 }
 
-// transact runs the calls in one transaction. An error in a result is that of a
-// call that wrote nothing; err is one of the database, which says nothing of what
-// was committed.
+// transact runs the calls in one transaction, or the first of them where other replicas
+// may wait for its locks. An error in a result is that of a call that wrote nothing; err
+// is one of the database, which says nothing of what was committed.
 func (s *Store) transact(batch []*call) (results []result, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
@@ -96,14 +96,15 @@ func (s *Store) transact(batch []*call) (results []result, err error) {
 			return nil, err
 		}
 	}
-	results = make([]result, len(batch))
-	for i, c := range batch {
-		value, err := c.do(t)
+	for began := time.Now(); len(results) < len(batch) && (s.config.URL == "" || time.Since(began) < lockTimeout/2); {
+		value, err := batch[len(results)].do(t)
 		if t.failed != nil {
 			return nil, t.failed
 		}
-		results[i] = result{value, err}
+		results = append(results, result{value, err})
 	}
+	s.changes.looking.Lock()
+	defer s.changes.looking.Unlock()
 	s.engine.warned.Store(false)
 	if _, err := t.exec("commit"); err != nil {
 		return nil, err

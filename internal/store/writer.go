@@ -261,6 +261,11 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 func (s *Store) run(batch []*call) {
 	began := time.Now()
 	results, err := s.transact(batch)
+	if err == nil && len(results) < len(batch) {
+		s.finish(batch[:len(results)], results, nil)
+		s.run(batch[len(results):])
+		return
+	}
 	// A database that is far away takes less in its time.
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.batch = max(1, len(batch)/2)
