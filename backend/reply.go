@@ -26,7 +26,7 @@ var (
 // decodeStatus reads a status reply. The status may be the payload, or its
 // member status. Its error is an events.ErrMalformed or *events.RemoteError.
 func decodeStatus(e events.Envelope) (snapshot.Status, error) {
-	fields, err := e.Fields("state", "provider", "details", "status")
+	fields, err := e.Fields()
 	if err != nil {
 		return snapshot.Status{}, err
 	}
@@ -36,7 +36,7 @@ func decodeStatus(e events.Envelope) (snapshot.Status, error) {
 func readStatus(fields events.Fields) (snapshot.Status, error) {
 	if state, ok := fields.Text("state"); (!ok || state == "") && fields["status"].Kind() == '{' {
 		var err error
-		if fields, err = events.ReadFields(fields["status"], "state", "provider", "details"); err != nil {
+		if fields, err = events.ReadFields(fields["status"]); err != nil {
 			return snapshot.Status{}, err
 		}
 	}
@@ -62,7 +62,7 @@ func readStatus(fields events.Fields) (snapshot.Status, error) {
 // operation on: `accepted: true`, or a status. A no is an *Error or an
 // *events.RemoteError; anything else is an events.ErrMalformed.
 func decodeWrite(e events.Envelope) error {
-	fields, err := e.Fields("accepted", "message", "state", "status")
+	fields, err := e.Fields()
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func NewChecker(client *events.Client) func(ctx context.Context, account, scope 
 // decode returns what a reply that allows says, a Denied for one that does not, and
 // any other error for one that is no answer.
 func decode(e events.Envelope) (entitled lifecycle.Entitlement, _ error) {
-	fields, err := e.Fields("allowed", "reason", "message", "action", "command", "plan_id", "recommended_plan", "usage")
+	fields, err := e.Fields()
 	if err != nil {
 		return entitled, err
 	}

@@ -134,7 +134,7 @@ func (c *Client) post(ctx context.Context, call *call) error {
 	defer time.AfterFunc(bodyTimeout, cancel).Stop()
 	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // what came is enough
 	accepted := answer.StatusCode/100 == 2
-	fields, _ := ReadFields(text, "accepted")
+	fields, _ := ReadFields(text)
 	switch said, ok := fields.Bool("accepted"); {
 	case accepted && (said || !ok):
 		return nil

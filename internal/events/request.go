@@ -156,7 +156,7 @@ type RefusedError struct {
 // newRefusal reads the event error in the body of a refusal, if there is one.
 func newRefusal(event string, status int, body []byte, token secret.String) *RefusedError {
 	e := &RefusedError{Event: event, Status: status, token: token}
-	fields, _ := ReadFields(body, "error")
+	fields, _ := ReadFields(body)
 	if failure := remoteError(fields["error"]); failure != nil {
 		e.Reason = failure.Error()
 	}
