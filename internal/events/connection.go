@@ -17,8 +17,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
-
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
@@ -194,59 +192,48 @@ func nextLine(in *bufio.Reader, limit int) ([]byte, error) {
 	}
 }
 
-// Attempt is what Try learned on its way.
-type Attempt struct {
-	// Asked and Answered are this machine's clock around the answer.
-	Asked, Answered time.Time
-	// Date is the Events API's own clock in it, to the second; zero when it
-	// did not say (RFC 9110 §6.6.1).
-	Date time.Time
-}
-
-// Skew is how far the Events API's clock is ahead of this machine's, as far as
-// the answer proves it: zero for anything within its time and resolution.
-func (a Attempt) Skew() time.Duration {
-	if a.Date.IsZero() {
-		return 0
-	}
+// skew is how far the Events API's clock is ahead of this machine's, as far as an
+// answer of that date proves it: zero for anything within its time and resolution.
+func skew(date, asked, answered time.Time) time.Duration {
 	const resolution = time.Second
-	return max(a.Date.Sub(a.Answered), 0) + min(a.Date.Add(resolution).Sub(a.Asked), 0)
+	return max(date.Sub(answered), 0) + min(date.Add(resolution).Sub(asked), 0)
 }
 
 // tryTime is how long Try watches a stream. A page that stands in for the Events
 // API ends at once, a stream does not.
 const tryTime = 300 * time.Millisecond
 
-// Try opens the stream of reply once, the way a Client does, and closes it
-// again. A broadcast listener takes nothing from others. The error is ErrURL, a
-// *RefusedError, or why there was no connection; the Attempt is filled as far
-// as it came.
-func Try(ctx context.Context, rawURL string, token secret.String, reply string) (a Attempt, _ error) {
-	collection, err := CollectionURL(rawURL)
+// Try opens the stream of reply once, as Run does, and closes it again. A broadcast
+// listener takes nothing from others. The error is a *RefusedError, or why there
+// was no stream. ahead is how far the clock of the Events API is ahead of this
+// machine's, nil where no answer told it (RFC 9110 §6.6.1).
+func (c *Client) Try(ctx context.Context, reply string) (ahead *time.Duration, _ error) {
+	token, err := c.config.Token.Token()
 	if err != nil {
-		return a, err
+		return nil, err
 	}
-	c := &Client{collection: collection, transport: newTransport(), config: Config{Metrics: metrics.NewSet()}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	a.Asked = time.Now()
+	asked := time.Now()
 	answer, err := c.subscribe(ctx, reply, "", token)
-	a.Answered = time.Now()
+	answered := time.Now()
 	if err != nil {
-		return a, err
+		return nil, err
 	}
 	defer answer.Body.Close()
-	a.Date, _ = http.ParseTime(answer.Header.Get("Date")) // zero where it is none
+	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
+		ahead = new(skew(date, asked, answered))
+	}
 	if err := checkStream(answer, reply, token); err != nil {
-		return a, err
+		return ahead, err
 	}
 	defer time.AfterFunc(tryTime, cancel).Stop()
-	switch err := newStream(c, reply).deliverLines(answer.Body, func(Envelope) bool { return true }); {
+	err = c.streams[reply].deliverLines(answer.Body, func(Envelope) bool { return true })
+	switch {
 	case ctx.Err() != nil:
-		return a, nil // it was still open
+		return ahead, nil // it was still open
 	case err == io.EOF:
-		return a, errEnded
-	default:
-		return a, err
+		return ahead, errEnded
 	}
+	return ahead, err
 }

@@ -21,7 +21,6 @@ package events
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -31,8 +30,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 )
 
-// Config is what a Client is made of. URL, Token and Replies are required; a
-// zero duration stands for its default.
+// Config is what a Client is made of; all of it but Logger and Metrics is required.
 type Config struct {
 	// URL is what CollectionURL accepts.
 	URL string
@@ -41,12 +39,12 @@ type Config struct {
 	// Replies are the event names to listen to.
 	Replies []string
 
-	// Timeout bounds a Request whose context has no deadline; default 30 s.
+	// Timeout bounds a Request whose context has no deadline.
 	Timeout time.Duration
 
 	// Retry says whether a lost stream is opened again; if not, Run ends with
-	// the loss. RetryMin (default 1 s) and RetryMax (default 30 s) bound the
-	// delay, which starts over once a stream was healthy.
+	// the loss. RetryMin and RetryMax bound the delay, which starts over once a
+	// stream was healthy.
 	Retry              bool
 	RetryMin, RetryMax time.Duration
 
@@ -87,40 +85,36 @@ type Client struct {
 	running  context.Context // ends with Run, or before it for what makes Run end
 	end      context.CancelCauseFunc
 
-	judging sync.Mutex // held by judgeReady
-	ready   bool
-
 	mu     sync.Mutex
 	closed bool           // the streams have ended: nothing new is started
 	others sync.WaitGroup // publishes
 }
 
-// New returns a Client that subscribes to nothing before Run. Its error is ErrURL, or
-// says which required field is missing.
+// New returns a Client that subscribes to nothing before Run. Its error is ErrURL.
 func New(config Config) (*Client, error) {
 	collection, err := CollectionURL(config.URL)
 	if err != nil {
 		return nil, err
 	}
-	if config.Token == nil || len(config.Replies) == 0 {
-		return nil, errors.New("BUG: an Events client needs a Token and Replies")
-	}
-	config.Timeout = cmp.Or(config.Timeout, 30*time.Second)
-	config.RetryMin = cmp.Or(config.RetryMin, time.Second)
-	config.RetryMax = cmp.Or(config.RetryMax, 30*time.Second)
 	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
 	config.Metrics = cmp.Or(config.Metrics, metrics.NewSet())
 	c := &Client{
 		config:     config,
 		collection: collection,
+		transport:  newTransport(),
 		inFlight:   config.Metrics.GetOrCreateGauge("bus_vm_events_requests_in_flight", nil),
 		publishes:  counters(config.Metrics, "publishes_total{result=%q}", "accepted", "refused", "not_sent", "unknown"),
 		streams:    make(map[string]*stream),
 		onStream:   func(string, bool) {},
 	}
 	c.running, c.end = context.WithCancelCause(context.Background())
-	c.transport = newTransport()
-	c.fresh, c.shared = publishTransports(c.transport)
+	c.fresh = c.transport.Clone()
+	c.fresh.ResponseHeaderTimeout = 0 // the context bounds it
+	c.fresh.MaxConnsPerHost = maxPublishConns
+	c.shared = c.fresh.Clone()
+	c.shared.DisableKeepAlives = false
+	c.shared.IdleConnTimeout = maxConnIdle
+	c.shared.MaxIdleConnsPerHost = maxPublishConns
 	for _, reply := range config.Replies {
 		c.streams[reply] = newStream(c, reply)
 	}

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"errors"
 	"sync"
 	"time"
@@ -23,7 +24,9 @@ const (
 type pending struct {
 	mu      sync.Mutex // held while a reply is decoded
 	waiting map[string]*call
-	past    recent[fate] // of further replies to those that do not wait any more
+	// What further replies to those that do not wait any more are: of the last
+	// `remembered` ones at least, and of twice as many at most.
+	past, older map[string]fate
 }
 
 // fate is what a reply is, and whether it may tell others more than the request
@@ -52,7 +55,8 @@ func (p *pending) add(c *call) bool {
 		return false
 	}
 	p.waiting[c.CorrelationID] = c
-	p.past.remove(c.CorrelationID)
+	delete(p.past, c.CorrelationID)
+	delete(p.older, c.CorrelationID)
 	return true
 }
 
@@ -64,7 +68,7 @@ func (p *pending) giveUp(c *call) bool {
 		return false
 	}
 	delete(p.waiting, c.CorrelationID)
-	p.past.put(c.CorrelationID, fate{late, true})
+	p.remember(c.CorrelationID, fate{late, true})
 	return true
 }
 
@@ -88,17 +92,23 @@ func (p *pending) deliver(e Envelope) fate {
 		if errors.Is(err, ErrMalformed) {
 			further.kind = late
 		}
-		p.past.put(id, further)
+		p.remember(id, further)
 		c.done <- err
 		return fate{matched, false}
 	}
-	switch past := p.past.get(id); {
-	case past.kind != "":
-		return past
-	case e.Replayed:
-		return fate{history, true}
+	other := fate{unmatched, true}
+	if e.Replayed {
+		other.kind = history
 	}
-	return fate{unmatched, true}
+	return cmp.Or(p.past[id], p.older[id], other)
+}
+
+// remember holds mu.
+func (p *pending) remember(id string, further fate) {
+	if len(p.past) >= remembered || p.past == nil {
+		p.past, p.older = make(map[string]fate), p.past
+	}
+	p.past[id] = further
 }
 
 // wanted returns the requests from before mark that wait for their reply.
@@ -111,28 +121,4 @@ func (p *pending) wanted(mark time.Time) (calls []*call) {
 		}
 	}
 	return calls
-}
-
-// recent is a map by correlation id of the last values put: at least so many
-// as are to be remembered, and at most twice as many.
-type recent[V any] struct{ young, old map[string]V }
-
-func (r *recent[V]) put(id string, value V) {
-	if len(r.young) >= remembered || r.young == nil {
-		r.young, r.old = make(map[string]V), r.young
-	}
-	r.young[id] = value
-}
-
-// get returns the zero value for what is not known.
-func (r *recent[V]) get(id string) V {
-	if value, ok := r.young[id]; ok {
-		return value
-	}
-	return r.old[id]
-}
-
-func (r *recent[V]) remove(id string) {
-	delete(r.young, id)
-	delete(r.old, id)
 }

@@ -25,19 +25,6 @@ const (
 	bodyTimeout = time.Second
 )
 
-// publishTransports are like streams, apart from what a publish needs: the one
-// has a fresh connection for each, the other shares them.
-func publishTransports(streams *http.Transport) (fresh, shared *http.Transport) {
-	fresh = streams.Clone()
-	fresh.ResponseHeaderTimeout = 0 // the context bounds it
-	fresh.MaxConnsPerHost = maxPublishConns
-	shared = fresh.Clone()
-	shared.DisableKeepAlives = false
-	shared.IdleConnTimeout = maxConnIdle
-	shared.MaxIdleConnsPerHost = maxPublishConns
-	return fresh, shared
-}
-
 // publish posts the event of request in the background, and yields the error of
 // post. It has a context of its own, which stop ends: the reply may come first, and
 // then the answer is still read, so that a shared connection can be used again.

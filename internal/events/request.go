@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -89,7 +90,7 @@ func (c *Client) exchange(ctx context.Context, request *call, s *stream) error {
 	result, wait := "unknown", proofWait
 	switch {
 	case cause == nil:
-		result, wait = "accepted", ever
+		result, wait = "accepted", math.MaxInt64
 	case errors.Is(cause, ErrNotSent):
 		result, wait = "not_sent", 0
 	case errors.Is(cause, ErrRefused):
