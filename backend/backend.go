@@ -1,16 +1,14 @@
 // Package backend answers for the runtime behind the gateway: a static one
 // for local checks, or the real one through the Bus Events API.
 //
-// New is the factory of the modes. Other Fiber applications may bring their own
-// Backend; routes needs nothing but this interface.
+// Other Fiber applications may bring their own Backend; routes needs nothing but
+// this interface.
 package backend
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 )
@@ -83,38 +81,3 @@ const (
 	BillingRequired = lifecycle.BillingRequired
 	QuotaExceeded   = lifecycle.QuotaExceeded
 )
-
-// The modes of New.
-const (
-	ModeStatic = "static"
-	ModeEvents = "events"
-)
-
-// Config configures New; only the part of the chosen mode counts.
-type Config struct {
-	Static StaticConfig
-	// Client is the connection to Bus Events. It must subscribe to EventsReplies; its
-	// owner runs it, but not before NewEvents.
-	Client *events.Client
-	// Status is of the snapshot. NewEvents sets its Fetch and Streams.
-	Status snapshot.Config
-	// Settle, when set, is called with what a reply says about an operation that no
-	// Apply of this process waits for: its own, or that of any other process. A
-	// reply that accepts has no rejection. It must return soon, unless the reply is
-	// from the history.
-	Settle func(id string, rejection error, replayed bool)
-	// Overheard, when set, is called with each acceptance among those replies that is
-	// not from the history. It must return at once.
-	Overheard func(id string, action Action)
-}
-
-// New returns the backend of mode.
-func New(mode string, config Config) (Backend, error) {
-	switch mode {
-	case ModeStatic:
-		return NewStatic(config.Static), nil
-	case ModeEvents:
-		return NewEvents(config), nil
-	}
-	return nil, fmt.Errorf("unknown backend mode %q", mode)
-}

@@ -1,9 +1,11 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"time"
+	"fmt"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -15,8 +17,25 @@ import (
 // Events drives a real runtime: a worker on the Bus Events API answers for it.
 // Reads come from a snapshot, writes are one request and its reply each.
 type Events struct {
+	*snapshot.Keeper
 	client *events.Client
-	keeper *snapshot.Keeper
+}
+
+// EventsConfig configures NewEvents.
+type EventsConfig struct {
+	// Client is the connection to Bus Events. It must subscribe to EventsReplies; its
+	// owner runs it, but not before NewEvents.
+	Client *events.Client
+	// Status is of the snapshot. NewEvents sets its Fetch and Streams.
+	Status snapshot.Config
+	// Settle is called with what a reply says about an operation that no Apply of
+	// this process waits for: its own, or that of any other process. A reply that
+	// accepts has no rejection. It must return soon, unless the reply is from the
+	// history.
+	Settle func(id string, rejection error, replayed bool)
+	// Overheard is called with each acceptance among those replies that is not from
+	// the history. It must return at once.
+	Overheard func(id string, action Action)
 }
 
 // runtime is who is asked, in messages to callers.
@@ -38,7 +57,7 @@ func WriteReplies() []string  { return []string{writes[Start].reply, writes[Stop
 func EventsReplies() []string { return append(WriteReplies(), statusReply) }
 
 // NewEvents returns an events backend.
-func NewEvents(config Config) *Events {
+func NewEvents(config EventsConfig) *Events {
 	client := config.Client
 	b := &Events{client: client}
 	config.Status.Streams = len(writes)
@@ -46,29 +65,29 @@ func NewEvents(config Config) *Events {
 		status, err := AskStatus(ctx, client)
 		return status, lifecycle.Failure(err, runtime, false)
 	}
-	b.keeper = snapshot.New(config.Status)
+	b.Keeper = snapshot.New(config.Status)
 	// Replicas under one identity receive each other's replies. An accepted
 	// write invalidates what all of them show; another status than the shown one
 	// makes a refresh due.
 	client.Observe(statusReply, func(e events.Envelope) {
 		if status, err := decodeStatus(e); err == nil && !e.Replayed {
-			b.keeper.Hint(status.State)
+			b.Hint(status.State)
 		}
 	})
 	for action, write := range writes {
 		client.Observe(write.reply, func(e events.Envelope) {
 			outcome, no := b.decode(e, action, false)
-			if outcome != Unknown && config.Settle != nil {
+			if outcome != Unknown {
 				config.Settle(e.CorrelationID, lifecycle.Failure(no, runtime, false), e.Replayed)
 			}
-			if outcome == Accepted && !e.Replayed && config.Overheard != nil {
+			if outcome == Accepted && !e.Replayed {
 				config.Overheard(e.CorrelationID, action)
 			}
 		})
 	}
 	client.OnStream(func(reply string, up bool) {
 		if reply == writes[Start].reply || reply == writes[Stop].reply {
-			b.keeper.Stream(up)
+			b.Stream(up)
 		}
 	})
 	return b
@@ -77,24 +96,12 @@ func NewEvents(config Config) *Events {
 // See returns the status of the snapshot; without one it waits for the refresh that
 // all waiting callers share.
 func (b *Events) See(ctx context.Context) (*Seen, error) {
-	seen, err := b.keeper.Read(ctx)
+	seen, err := b.Read(ctx)
 	if _, known := err.(*Error); !known && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		err = &Error{Kind: Unavailable, Message: "The runtime did not tell its status in time.", Cause: err}
 	}
 	return seen, err
 }
-
-// AcceptedAt is for a write of another process, whose reply may not have come here yet.
-func (b *Events) AcceptedAt(at time.Time) { b.keeper.AcceptedAt(at) }
-
-// Latest is that of Backend.
-func (b *Events) Latest() (*Seen, <-chan struct{}) { return b.keeper.Latest() }
-
-// Follow has the status be refreshed as if it were read all the time.
-func (b *Events) Follow() (release func()) { return b.keeper.Follow() }
-
-// Run keeps the snapshot fresh while it is read.
-func (b *Events) Run(ctx context.Context) error { return b.keeper.Run(ctx) }
 
 // AskStatus asks the worker for the status, once. Its errors are those of
 // events.Client.Do.
@@ -115,7 +122,7 @@ func (b *Events) Reach(ctx context.Context, action Action) error {
 
 // Apply publishes op and returns what the worker said. It is never published
 // again: after a deadline or a malformed reply the outcome is unknown, and a later
-// reply goes to Config.Settle.
+// reply goes to EventsConfig.Settle.
 func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 	var outcome Outcome // of the reply, if one came
 	err := b.client.Do(ctx, events.Request{
@@ -133,7 +140,7 @@ func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 		outcome = NotSent
 	case outcome != Rejected:
 		outcome = Unknown
-		b.keeper.Invalidate() // it may have been carried out
+		b.Invalidate() // it may have been carried out
 	}
 	return outcome, lifecycle.Failure(err, runtime, outcome == Unknown)
 }
@@ -146,11 +153,82 @@ func (b *Events) decode(e events.Envelope, action Action, own bool) (Outcome, er
 	switch {
 	case err == nil:
 		if own || !e.Replayed {
-			b.keeper.Accepted(action.Target(), own)
+			b.Accepted(action.Target(), own)
 		}
 		return Accepted, nil
 	case errors.Is(err, events.ErrMalformed):
 		return Unknown, err
 	}
 	return Rejected, err
+}
+
+// unnamedProvider is shown when the worker does not say what it runs on.
+const unnamedProvider = "events"
+
+// maxState bounds a state, and a provider, in characters.
+const maxState = 256
+
+var (
+	errNoState     = fmt.Errorf("%w: no non-empty string state", events.ErrMalformed)
+	errTooLong     = fmt.Errorf("%w: a state or provider of more than %d characters", events.ErrMalformed, maxState)
+	errNoAnswer    = fmt.Errorf("%w: neither a boolean accepted nor a state", events.ErrMalformed)
+	errNotAccepted = errors.New("the worker answered accepted: false")
+)
+
+// decodeStatus reads a status reply. The status may be the payload, or its
+// member status. Its error is an events.ErrMalformed or *events.RemoteError.
+func decodeStatus(e events.Envelope) (snapshot.Status, error) {
+	fields, err := e.Fields()
+	if err != nil {
+		return snapshot.Status{}, err
+	}
+	return readStatus(fields)
+}
+
+func readStatus(fields events.Fields) (snapshot.Status, error) {
+	if state, ok := fields.Text("state"); (!ok || state == "") && fields["status"].Kind() == '{' {
+		var err error
+		if fields, err = events.ReadFields(fields["status"]); err != nil {
+			return snapshot.Status{}, err
+		}
+	}
+	status := snapshot.Status{Provider: unnamedProvider}
+	var ok bool
+	if status.State, ok = fields.Text("state"); !ok || status.State == "" {
+		return snapshot.Status{}, errNoState
+	}
+	if provider, ok := fields.Text("provider"); ok && provider != "" {
+		status.Provider = provider
+	}
+	if max(utf8.RuneCountInString(status.State), utf8.RuneCountInString(status.Provider)) > maxState {
+		return snapshot.Status{}, errTooLong
+	}
+	var err error
+	if fields["details"].Kind() == '{' {
+		status.Details, err = fields.PassedOn("details")
+	}
+	return status, err
+}
+
+// decodeWrite returns nil when a lifecycle reply says that the runtime took the
+// operation on: `accepted: true`, or a status. A no is an *Error or an
+// *events.RemoteError; anything else is an events.ErrMalformed.
+func decodeWrite(e events.Envelope) error {
+	fields, err := e.Fields()
+	if err != nil {
+		return err
+	}
+	accepted, ok := fields.Bool("accepted")
+	switch {
+	case ok && accepted:
+		return nil
+	case ok:
+		message, _ := fields.Text("message")
+		message = cmp.Or(events.Clean(message), "The runtime did not accept the operation.")
+		return &Error{Kind: Rejection, Message: message, Cause: errNotAccepted}
+	}
+	if _, err = readStatus(fields); errors.Is(err, errNoState) {
+		return errNoAnswer
+	}
+	return err
 }

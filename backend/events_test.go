@@ -83,7 +83,7 @@ func TestSettle(t *testing.T) {
 	require.NoError(t, err)
 	set, settled := metrics.NewSet(), make(chan string, 99)
 	overheard := make(chan string, 99)
-	machine := NewEvents(Config{
+	machine := NewEvents(EventsConfig{
 		Client: client,
 		Status: snapshot.Config{
 			MaxAge: time.Minute, Refresh: time.Minute, RefreshMoving: time.Minute, Timeout: time.Minute, Metrics: set,

@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"sync"
@@ -10,14 +9,6 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 )
-
-// StaticConfig configures the static backend.
-type StaticConfig struct {
-	// State is the first state; default ready.
-	State string
-	// Transition is how long starting and stopping last; default 0, at once.
-	Transition time.Duration
-}
 
 // Static answers for a runtime that exists in memory only, deterministically:
 // stop leads to stopped and start to ready, through stopping and starting
@@ -37,10 +28,11 @@ type phase struct {
 	end   func() // closes ended, once
 }
 
-// NewStatic returns a static backend in its first state.
-func NewStatic(config StaticConfig) *Static {
-	s := &Static{transition: config.Transition}
-	s.latest.Store(newPhase(cmp.Or(config.State, "ready")))
+// NewStatic returns a static backend in its first state. Starting and stopping last
+// for transition; 0 is at once.
+func NewStatic(state string, transition time.Duration) *Static {
+	s := &Static{transition: transition}
+	s.latest.Store(newPhase(state))
 	return s
 }
 
