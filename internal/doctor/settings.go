@@ -41,7 +41,7 @@ func (s Service) publicKeys(ctx context.Context, r *Report) {
 			"open --jwks-url with curl from this machine; without keys the service is not ready")
 		return
 	}
-	for _, key := range set.Skipped() {
+	for _, key := range set.Skipped {
 		r.warn(name, fmt.Sprintf("key %q is not used: %s", key.ID, key.Reason), "nothing, unless tokens are signed with it")
 	}
 	r.ok(name, fmt.Sprintf("%d in the JWKS", set.Len()))
