@@ -24,24 +24,18 @@ func ReplyName(request string) string {
 	return strings.TrimSuffix(request, ".request") + ".response"
 }
 
-// scopes lists what the Events API asks for, by the prefix of an event name.
-var scopes = []struct{ prefix, scope string }{
-	{"bus.vm.status.", "vm:read"},
-	{"bus.vm.start.", "vm:write"},
-	{"bus.vm.stop.", "vm:write"},
-	{"bus.usage.", "usage:write"},
-	{"bus.billing.entitlement.", "billing:entitlement:check"},
+// scopes lists what the Events API asks for, by the request that an event is or answers.
+var scopes = map[string]string{
+	StatusRequest: "vm:read", StartRequest: "vm:write", StopRequest: "vm:write",
+	UsageRequest: "usage:write", EntitlementRequest: "billing:entitlement:check",
 }
 
 // ScopesFor lists the scopes that the provider token needs in order to publish
 // and to subscribe to the named events, sorted and each once.
-func ScopesFor(names ...string) []string {
-	var need []string
-	for _, s := range scopes {
-		for _, name := range names {
-			if strings.HasPrefix(name, s.prefix) {
-				need = append(need, s.scope)
-			}
+func ScopesFor(names ...string) (need []string) {
+	for request, scope := range scopes {
+		if slices.Contains(names, request) || slices.Contains(names, ReplyName(request)) {
+			need = append(need, scope)
 		}
 	}
 	slices.Sort(need)

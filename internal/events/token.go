@@ -21,16 +21,6 @@ import (
 // tokenText is the b64token of RFC 6750 §2.1: it cannot end a header line.
 var tokenText = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
-func checkToken(token secret.String) error {
-	switch {
-	case token.IsZero():
-		return errors.New("the token is empty")
-	case !tokenText.MatchString(token.Reveal()):
-		return errors.New("the token has characters that no bearer token has (RFC 6750 §2.1)")
-	}
-	return nil
-}
-
 const (
 	// fileCheckInterval is how old the last look at a token file may be.
 	fileCheckInterval = time.Second
@@ -41,8 +31,10 @@ const (
 // TokenSource yields the provider's own token towards the Events API. Its
 // methods are safe for concurrent use. Errors never contain the token.
 type TokenSource struct {
-	read   func() (secret.String, error) // nil for a token that stays as it is
-	logger *slog.Logger                  // of a token that is read while it is used; nil for others
+	from   string // where it comes from, for messages
+	read   func() (secret.String, error)
+	static bool         // it stays as it is
+	logger *slog.Logger // of a token that is read while it is used; nil for others
 
 	mu      sync.Mutex
 	token   secret.String // the last good one
@@ -52,31 +44,25 @@ type TokenSource struct {
 
 // StaticToken is a token that stays as it is. Once it is refused, Run ends.
 func StaticToken(token secret.String) (*TokenSource, error) {
-	if err := checkToken(token); err != nil {
-		return nil, fmt.Errorf("BUS_API_TOKEN: %w", err)
-	}
-	return &TokenSource{token: token}, nil
+	s := RereadToken(func() (secret.String, error) { return token, nil })
+	s.static = true
+	return s, s.reload()
 }
 
 // RereadToken is a token that read yields, and that is read again each time it
 // is refused. A failed read leaves the last good token in use.
-func RereadToken(read func() (secret.String, error)) *TokenSource { return &TokenSource{read: read} }
+func RereadToken(read func() (secret.String, error)) *TokenSource {
+	return &TokenSource{from: "BUS_API_TOKEN", read: read}
+}
 
 // FileToken is the token in a file, white space and byte order marks around it
 // not counted. The file is read again after a second of use, which sees every way
 // to change one, and whenever its token is refused; while it holds none, the last
 // good token stays in use, and logger gets one line.
 func FileToken(path string, logger *slog.Logger) *TokenSource {
-	return &TokenSource{logger: logger, read: func() (secret.String, error) {
+	return &TokenSource{from: "the token file " + path, logger: logger, read: func() (secret.String, error) {
 		content, _, err := files.Read(path, maxTokenFile)
-		token := secret.New(secret.Trim(string(content)))
-		if err = cmp.Or(errors.Unwrap(err), err); err == nil { // without the path
-			err = checkToken(token)
-		}
-		if err != nil {
-			return secret.String{}, fmt.Errorf("the token file %s: %w", path, err)
-		}
-		return token, nil
+		return secret.New(secret.Trim(string(content))), cmp.Or(errors.Unwrap(err), err) // without the path
 	}}
 }
 
@@ -105,7 +91,7 @@ func (s *TokenSource) Token() (secret.String, error) {
 func (s *TokenSource) Refused(refused secret.String) (changed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.read == nil {
+	if s.static {
 		return false, ErrTokenRefused
 	}
 	if s.token == refused {
@@ -119,13 +105,17 @@ func (s *TokenSource) Refused(refused secret.String) (changed bool, err error) {
 func (s *TokenSource) reload() error {
 	s.looked = time.Now()
 	token, err := s.read()
-	if err == nil {
-		err = checkToken(token)
-	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case token.IsZero():
+		err = errors.New("the token is empty")
+	case !tokenText.MatchString(token.Reveal()):
+		err = errors.New("the token has characters that no bearer token has (RFC 6750 §2.1)")
+	default:
 		s.token = token
+		return nil
 	}
-	return err
+	return fmt.Errorf("%s: %w", s.from, err)
 }
 
 // ErrTokenExpired: the `exp` of an inspected token has passed.
