@@ -38,7 +38,7 @@ func (s Service) events(ctx context.Context, r *Report) {
 	}
 	bad := inspectToken(r, token, need, newToken)
 	source, unusable := events.StaticToken(token)
-	client, err := events.New(events.Config{URL: s.Events.URL, Token: source, Replies: s.Replies})
+	client, err := events.New(events.Config{URL: s.Events.URL, Token: source, Replies: s.Replies, Timeout: networkTimeout})
 	if err := cmp.Or(unusable, err); err != nil {
 		r.fail("events", err.Error(), newToken)
 		return
