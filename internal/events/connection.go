@@ -16,8 +16,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-
-	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
 const (
@@ -62,8 +60,13 @@ func newTransport() *http.Transport {
 // historyOnly is what asks for the history of a stream alone, beside its name.
 const historyOnly = "&replay=true&follow=false"
 
-// subscribe asks for the stream of reply, in the way that options say.
-func (c *Client) subscribe(ctx context.Context, reply, options string, token secret.String) (*http.Response, error) {
+// subscribe asks for the stream of reply, in the way that options say. An answer
+// that is no stream comes with an error, a *RefusedError for its status.
+func (c *Client) subscribe(ctx context.Context, reply, options string) (*http.Response, error) {
+	token, err := c.config.Token.Token()
+	if err != nil {
+		return nil, err
+	}
 	target := c.collection + "/stream?name=" + url.QueryEscape(reply) + "&delivery=broadcast" + options
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
@@ -73,23 +76,30 @@ func (c *Client) subscribe(ctx context.Context, reply, options string, token sec
 	request.Header.Set("Accept", "application/x-ndjson")
 	request.Header.Set("User-Agent", userAgent)
 	answer, err := c.transport.RoundTrip(request)
-	if errors.Is(err, io.EOF) {
-		err = errors.New("the connection was closed without an answer")
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, errors.New("the connection was closed without an answer")
+	case err != nil:
+		return nil, err
 	}
+	kind := answer.Header.Get("Content-Type")
+	switch {
+	case answer.StatusCode != http.StatusOK:
+		err = newRefusal(reply, answer.StatusCode, readAnswer(answer), token)
+	case !isLines(kind):
+		err = fmt.Errorf("the answer is %q instead of application/x-ndjson; check the Events URL", clean(kind, maxType))
+	default:
+		return answer, nil
+	}
+	_ = answer.Body.Close() // the connection is not used again
 	return answer, err
 }
 
-// checkStream returns why an answer to subscribe is no stream: a status other
-// than 200 is a *RefusedError.
-func checkStream(answer *http.Response, reply string, token secret.String) error {
-	if answer.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // what came is enough
-		return newRefusal(reply, answer.StatusCode, body, token)
-	}
-	if kind := answer.Header.Get("Content-Type"); !isLines(kind) {
-		return fmt.Errorf("the answer is %q instead of application/x-ndjson; check the Events URL", clean(kind, maxType))
-	}
-	return nil
+// readAnswer reads the body of an answer that is no stream: what came is enough.
+func readAnswer(answer *http.Response) []byte {
+	defer time.AfterFunc(bodyTimeout, func() { _ = answer.Body.Close() }).Stop()
+	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	return text
 }
 
 // isLines reports whether a content type may be lines of JSON: what servers
@@ -115,10 +125,6 @@ type connection struct {
 // listen opens the stream of reply, in the way that options say. The connection
 // ends with ctx.
 func (c *Client) listen(ctx context.Context, reply, options string, silence time.Duration, received func()) (*connection, error) {
-	token, err := c.config.Token.Token()
-	if err != nil {
-		return nil, err
-	}
 	conn := &connection{silence: silence, received: received}
 	conn.ctx, conn.cancel = context.WithCancelCause(ctx)
 	traced := httptrace.WithClientTrace(conn.ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
@@ -126,19 +132,13 @@ func (c *Client) listen(ctx context.Context, reply, options string, silence time
 			conn.remote = address.IP
 		}
 	}})
-	answer, err := c.subscribe(traced, reply, options, token)
+	answer, err := c.subscribe(traced, reply, options)
 	if err != nil {
 		conn.cancel(nil)
 		return nil, err
 	}
-	conn.body = answer.Body
-	conn.watchdog = time.AfterFunc(headerTimeout, func() { conn.cancel(errSilent) })
-	if err := checkStream(answer, reply, token); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	conn.opened = time.Now()
-	conn.watchdog.Reset(silence)
+	conn.body, conn.opened = answer.Body, time.Now()
+	conn.watchdog = time.AfterFunc(silence, func() { conn.cancel(errSilent) })
 	return conn, nil
 }
 
@@ -208,32 +208,23 @@ const tryTime = 300 * time.Millisecond
 // was no stream. ahead is how far the clock of the Events API is ahead of this
 // machine's, nil where no answer told it (RFC 9110 §6.6.1).
 func (c *Client) Try(ctx context.Context, reply string) (ahead *time.Duration, _ error) {
-	token, err := c.config.Token.Token()
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	asked := time.Now()
-	answer, err := c.subscribe(ctx, reply, "", token)
-	answered := time.Now()
+	answer, err := c.subscribe(ctx, reply, "")
+	if answer != nil {
+		defer answer.Body.Close()
+		if date, wrong := http.ParseTime(answer.Header.Get("Date")); wrong == nil {
+			ahead = new(skew(date, asked, time.Now()))
+		}
+	}
 	if err != nil {
-		return nil, err
-	}
-	defer answer.Body.Close()
-	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
-		ahead = new(skew(date, asked, answered))
-	}
-	if err := checkStream(answer, reply, token); err != nil {
 		return ahead, err
 	}
 	defer time.AfterFunc(tryTime, cancel).Stop()
 	err = c.streams[reply].deliverLines(answer.Body, func(Envelope) bool { return true })
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return ahead, nil // it was still open
-	case err == io.EOF:
-		return ahead, errEnded
 	}
-	return ahead, err
+	return ahead, cmp.Or(err, errEnded)
 }

@@ -76,8 +76,6 @@ func (c *Client) post(ctx context.Context, call *call) error {
 	if err != nil {
 		return notSent(err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	var sent atomic.Bool
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
@@ -118,8 +116,7 @@ func (c *Client) post(ctx context.Context, call *call) error {
 		return errors.New("reading the answer: " + clean(err.Error(), maxMessage))
 	}
 
-	defer time.AfterFunc(bodyTimeout, cancel).Stop()
-	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // what came is enough
+	text := readAnswer(answer)
 	accepted := answer.StatusCode/100 == 2
 	fields, _ := ReadFields(text)
 	switch said, ok := fields.Bool("accepted"); {

@@ -119,21 +119,19 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 
 	var replay sync.WaitGroup
 	replay.Go(func() { s.catchUp(conn) })
-	if err = s.deliverLines(conn, func(e Envelope) bool { s.deliver(e); return true }); err == io.EOF {
-		err = errEnded
-	}
+	err = s.deliverLines(conn, func(e Envelope) bool { s.deliver(e); return true })
 
 	s.client.onStream(s.reply, false)
 	s.lose()
 	conn.Close()
 	replay.Wait()
-	return time.Since(conn.opened), err
+	return time.Since(conn.opened), cmp.Or(err, errEnded)
 }
 
 // deliverLines reads lines of in and hands their envelopes to deliver as long
 // as that returns true. Lines that are no envelope of this stream are counted
-// and skipped. The error is io.EOF at an end that is in order, and a strangeError
-// where there was nothing but such lines.
+// and skipped. The error is nil at an end that is in order, and a strangeError where
+// there was nothing but such lines.
 func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) bool) error {
 	lines := bufio.NewReaderSize(in, lineBuffer)
 	var strange strangeError // the first line, as long as there was no envelope
@@ -156,14 +154,16 @@ func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) bool) error {
 			default:
 				e.Name = s.reply
 				if !deliver(e) {
-					return io.EOF
+					return nil
 				}
 			}
 		}
-		if errors.Is(err, io.EOF) && !envelopes && strange != "" {
+		switch {
+		case errors.Is(err, io.EOF) && !envelopes && strange != "":
 			return strange
-		}
-		if err != nil {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
 			return err
 		}
 	}
@@ -176,10 +176,6 @@ type strangeError string
 func (e strangeError) Error() string {
 	return fmt.Sprintf("the answer is no event stream, it begins %q; check the Events URL", clean(string(e), maxType))
 }
-
-// Is makes JSON an io.EOF: it may be a malformed envelope, the only one of a
-// history.
-func (e strangeError) Is(target error) bool { return target == io.EOF && e[0] == '{' }
 
 var errEnded = errors.New("the Events API ended the stream")
 
@@ -236,8 +232,8 @@ func (s *stream) replay(ctx context.Context, goOn func() bool) error {
 		s.deliver(e)
 		return goOn()
 	})
-	if errors.Is(err, io.EOF) {
-		return nil
+	if strange, ok := errors.AsType[strangeError](err); ok && strange[0] == '{' {
+		return nil // it may be a malformed envelope, the only one of the history
 	}
 	return err
 }
