@@ -162,9 +162,6 @@ func (b *Events) decode(e events.Envelope, action Action, own bool) (Outcome, er
 	return Rejected, err
 }
 
-// unnamedProvider is shown when the worker does not say what it runs on.
-const unnamedProvider = "events"
-
 // maxState bounds a state, and a provider, in characters.
 const maxState = 256
 
@@ -176,7 +173,7 @@ var (
 )
 
 // decodeStatus reads a status reply. The status may be the payload, or its
-// member status. Its error is an events.ErrMalformed or *events.RemoteError.
+// member status; a worker that does not say what it runs on is "events". Its error is an events.ErrMalformed or *events.RemoteError.
 func decodeStatus(e events.Envelope) (snapshot.Status, error) {
 	fields, err := e.Fields()
 	if err != nil {
@@ -185,26 +182,25 @@ func decodeStatus(e events.Envelope) (snapshot.Status, error) {
 	return readStatus(fields)
 }
 
-func readStatus(fields events.Fields) (snapshot.Status, error) {
-	if state, ok := fields.Text("state"); (!ok || state == "") && fields["status"].Kind() == '{' {
-		var err error
+func readStatus(fields events.Fields) (status snapshot.Status, err error) {
+	text := func(name string) string { // empty where it is none
+		if text, ok := fields.Text(name); ok {
+			return text
+		}
+		return ""
+	}
+	if text("state") == "" && fields["status"].Kind() == '{' {
 		if fields, err = events.ReadFields(fields["status"]); err != nil {
-			return snapshot.Status{}, err
+			return status, err
 		}
 	}
-	status := snapshot.Status{Provider: unnamedProvider}
-	var ok bool
-	if status.State, ok = fields.Text("state"); !ok || status.State == "" {
-		return snapshot.Status{}, errNoState
-	}
-	if provider, ok := fields.Text("provider"); ok && provider != "" {
-		status.Provider = provider
-	}
-	if max(utf8.RuneCountInString(status.State), utf8.RuneCountInString(status.Provider)) > maxState {
-		return snapshot.Status{}, errTooLong
-	}
-	var err error
-	if fields["details"].Kind() == '{' {
+	status = snapshot.Status{State: text("state"), Provider: cmp.Or(text("provider"), "events")}
+	switch {
+	case status.State == "":
+		return status, errNoState
+	case max(utf8.RuneCountInString(status.State), utf8.RuneCountInString(status.Provider)) > maxState:
+		return status, errTooLong
+	case fields["details"].Kind() == '{':
 		status.Details, err = fields.PassedOn("details")
 	}
 	return status, err

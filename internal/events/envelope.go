@@ -143,30 +143,32 @@ const (
 // at most 64 KiB and 32 levels, in valid UTF-8, its numbers such as a double can
 // hold. Its error wraps ErrMalformed.
 func (f Fields) PassedOn(name string) ([]byte, error) {
-	malformed := func(why string) error { return fmt.Errorf("%w: %s: %s", ErrMalformed, name, why) }
 	value := f[name].Clone()
-	switch err := value.Compact(jsontext.AllowDuplicateNames(true)); {
-	case err != nil:
-		return nil, malformed("no JSON, or not valid UTF-8")
-	case len(value) > maxPassedOn:
-		return nil, malformed("too large")
-	}
+	_ = value.Compact(jsontext.AllowDuplicateNames(true)) // it was read as JSON
 	in := jsontext.NewDecoder(bytes.NewReader(value), jsontext.AllowDuplicateNames(true))
-	for {
+	why := ""
+	if len(value) > maxPassedOn {
+		why = "too large"
+	}
+	for why == "" {
 		token, err := in.ReadToken()
 		switch {
 		case errors.Is(err, io.EOF):
 			return value, nil
-		case err != nil: // Compact does not look at UTF-8
-			return nil, malformed("no JSON")
+		case err != nil:
+			why = "not valid UTF-8"
 		case in.StackDepth() > maxLevels:
-			return nil, malformed("nested too deeply")
-		case token.Kind() == '0':
-			if _, err := strconv.ParseFloat(token.String(), 64); err != nil {
-				return nil, malformed("a number is out of range")
-			}
+			why = "nested too deeply"
+		case token.Kind() == '0' && !isDouble(token.String()):
+			why = "a number is out of range"
 		}
 	}
+	return nil, fmt.Errorf("%w: %s: %s", ErrMalformed, name, why)
+}
+
+func isDouble(number string) bool {
+	_, err := strconv.ParseFloat(number, 64)
+	return err == nil
 }
 
 // decode reads one line; false means that it is no envelope, or has neither a

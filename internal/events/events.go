@@ -2,19 +2,9 @@
 // finds the replies to them on one long-lived NDJSON stream a reply name.
 //
 // A request is pending under its correlation id before it is published, so a
-// reply may overtake the answer to the publish. It ends in one of three ways:
-// answered, refused, or given up. Its reply is decoded once, by the request
-// itself. No lifecycle request whose outcome is unknown is sent again.
-//
-// A lost stream is opened again after a jittered delay. When requests were in
-// flight, or WantHistory says so, the history is read beside it
-// (`replay=true&follow=false`): the followed stream never carries anything old.
-//
-// A stream that is merely silent may be half-open. Four things find out: TCP
-// keep-alive, for a peer that is gone (30 s); a request that ran into its
-// deadline while the stream was silent, for a server or proxy that is stuck; a
-// publish that finds other addresses behind the name of the Events API, for one
-// that has moved; and idleWatchdog for a stream without requests. See
+// reply may overtake the answer to the publish. Its reply is decoded once, by the
+// request itself. No lifecycle request whose outcome is unknown is sent again. How
+// streams that are lost, silent or elsewhere come back is in
 // docs/adr/0003-reconnect.md.
 package events
 
