@@ -11,9 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -115,9 +112,8 @@ func ask(c chan struct{}) {
 	}
 }
 
-// Run fetches at once and then as long as ctx lasts: when the document says it
-// is due, when it is asked to, and after failures with growing pauses. It
-// returns nil when ctx ends.
+// Run fetches at once and then as long as ctx lasts: after an interval, when it is
+// asked to, and after failures with growing pauses. It returns nil when ctx ends.
 func (s *Source) Run(ctx context.Context) error {
 	var began time.Time
 	for due := time.Now(); ; {
@@ -141,7 +137,7 @@ func (s *Source) Run(ctx context.Context) error {
 // update fetches once and returns how long to wait before the next time. It tells
 // of failures once in a row.
 func (s *Source) update(ctx context.Context) time.Duration {
-	set, fresh, err := fetch(ctx, s.client, s.url)
+	set, err := fetch(ctx, s.client, s.url)
 	if ctx.Err() != nil {
 		return 0 // given up, not failed
 	}
@@ -170,7 +166,7 @@ func (s *Source) update(ctx context.Context) time.Duration {
 	s.failures = 0
 	s.fetches[result].Inc()
 	s.confirmed.Store(time.Now().UnixNano())
-	return fresh
+	return interval
 }
 
 const (
@@ -180,21 +176,13 @@ const (
 	connectTimeout = 5 * time.Second
 	// maxHeader bounds the header of an answer, in bytes.
 	maxHeader = 64 << 10
-	// maxRedirects bounds the redirects of one fetch.
-	maxRedirects = 3
-
-	// usualInterval is between two fetches of a document that does not say how
-	// long it is fresh; what one says is kept within the other two.
-	usualInterval    = 5 * time.Minute
-	shortestInterval = 30 * time.Second
-	longestInterval  = 15 * time.Minute
+	// interval is between two fetches when all is well.
+	interval = 5 * time.Minute
 )
 
 // ErrURL means that no keys may be fetched from a URL. The URL itself is not
 // repeated: it may hold a password.
 var ErrURL = errors.New("want an absolute https URL, or http on a loopback address, without user or fragment")
-
-var errRedirect = fmt.Errorf("the server redirects to another host or scheme, or more than %d times", maxRedirects)
 
 // CheckURL returns ErrURL unless keys may be fetched from text: who can change
 // them on their way can sign tokens.
@@ -218,58 +206,32 @@ var client = &http.Client{
 		DisableKeepAlives:      true,
 		DisableCompression:     true, // a small body may unpack to a large one
 	},
-	CheckRedirect: func(next *http.Request, before []*http.Request) error {
-		first := before[0].URL
-		if len(before) > maxRedirects || next.URL.Scheme != first.Scheme || next.URL.Host != first.Host {
-			return errRedirect
-		}
-		return nil
-	},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // it is not followed
 }
 
 // Fetch asks for the document at url once, the way a Source does. The error is
 // ErrURL, or says why there is no set; it does not repeat the URL.
 func Fetch(ctx context.Context, url string) (*Set, error) {
-	set, _, err := fetch(ctx, client, url)
-	return set, err
+	return fetch(ctx, client, url)
 }
 
-// fetch also returns how long to wait before the next fetch.
-func fetch(ctx context.Context, client *http.Client, from string) (*Set, time.Duration, error) {
+func fetch(ctx context.Context, client *http.Client, from string) (*Set, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err := cmp.Or(CheckURL(from), err); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	request.Header.Set("Accept", "application/jwk-set+json, application/json") // RFC 7517 §8.5.2
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, 0, cmp.Or(errors.Unwrap(err), err) // without the URL
+		return nil, cmp.Or(errors.Unwrap(err), err) // without the URL
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, 0, fmt.Errorf("the server answered with status %d", response.StatusCode)
+		return nil, fmt.Errorf("the server answered with status %d", response.StatusCode)
 	}
 	document, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1)) // Parse refuses one byte more
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	set, err := Parse(document)
-	return set, freshFor(response.Header.Values("Cache-Control")), err
-}
-
-var maxAge = regexp.MustCompile(`(?:^|[, ])max-age="?(\d{1,9})"?(?:$|[, ])`)
-
-// freshFor is how long an answer with these Cache-Control values (RFC 9111
-// §5.2.2) is taken for fresh.
-func freshFor(values []string) time.Duration {
-	directives := strings.ToLower(strings.Join(values, ","))
-	said := maxAge.FindStringSubmatch(directives)
-	switch {
-	case strings.Contains(directives, "no-cache"), strings.Contains(directives, "no-store"):
-		return shortestInterval
-	case said == nil:
-		return usualInterval
-	}
-	seconds, _ := strconv.Atoi(said[1]) // nine digits
-	return min(max(time.Duration(seconds)*time.Second, shortestInterval), longestInterval)
+	return Parse(document)
 }
