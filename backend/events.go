@@ -75,6 +75,7 @@ func NewEvents(config EventsConfig) *Events {
 		}
 	})
 	for action, write := range writes {
+		client.OnStream(write.reply, b.Stream)
 		client.Observe(write.reply, func(e events.Envelope) {
 			outcome, no := b.decode(e, action, false)
 			if outcome != Unknown {
@@ -85,11 +86,6 @@ func NewEvents(config EventsConfig) *Events {
 			}
 		})
 	}
-	client.OnStream(func(reply string, up bool) {
-		if reply == writes[Start].reply || reply == writes[Stop].reply {
-			b.Stream(up)
-		}
-	})
 	return b
 }
 
@@ -136,7 +132,7 @@ func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 	switch {
 	case err == nil:
 		return Accepted, nil
-	case errors.Is(err, events.ErrNotConnected), errors.Is(err, events.ErrNotSent), errors.Is(err, events.ErrRefused):
+	case errors.Is(err, events.ErrNotSent):
 		outcome = NotSent
 	case outcome != Rejected:
 		outcome = Unknown

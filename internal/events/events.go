@@ -74,10 +74,9 @@ type Client struct {
 	publishes                map[string]*metrics.Counter // by result
 	inFlight                 *metrics.Gauge
 
-	streams  map[string]*stream // by reply name
-	onStream func(reply string, up bool)
-	running  context.Context // ends with Run, or before it for what makes Run end
-	end      context.CancelCauseFunc
+	streams map[string]*stream // by reply name
+	running context.Context    // ends with Run, or before it for what makes Run end
+	end     context.CancelCauseFunc
 
 	mu     sync.Mutex
 	closed bool           // the streams have ended: nothing new is started
@@ -99,7 +98,6 @@ func New(config Config) (*Client, error) {
 		inFlight:   config.Metrics.GetOrCreateGauge("bus_vm_events_requests_in_flight", nil),
 		publishes:  counters(config.Metrics, "publishes_total{result=%q}", "accepted", "refused", "not_sent", "unknown"),
 		streams:    make(map[string]*stream),
-		onStream:   func(string, bool) {},
 	}
 	c.running, c.end = context.WithCancelCause(context.Background())
 	c.fresh = c.transport.Clone()
@@ -131,14 +129,13 @@ func (c *Client) ReadHistory(ctx context.Context, reply string) error {
 	return c.streams[reply].replay(ctx, func() bool { return true })
 }
 
-// OnStream calls see when a stream has opened, before anything is delivered
-// from it, and at once when it is lost: what was sent between the two may have
-// been missed. see must return soon, and is called for one stream while others
-// deliver. OnStream belongs before Run, once.
-func (c *Client) OnStream(see func(reply string, up bool)) { c.onStream = see }
+// OnStream calls see when the stream of reply has opened, before anything is
+// delivered from it, and at once when it is lost: what was sent between the two may
+// have been missed. see must return soon. OnStream belongs before Run, once.
+func (c *Client) OnStream(reply string, see func(up bool)) { c.streams[reply].onStream = see }
 
 // Connected returns once the stream of reply is up. It gives up, with an
-// ErrNotConnected, when ctx or Run ends or the stream has been lost for longer than
+// ErrNotSent, when ctx or Run ends or the stream has been lost for longer than
 // connectWait: in a long outage no request waits.
 func (c *Client) Connected(ctx context.Context, reply string) error {
 	s := c.streams[reply]
@@ -155,7 +152,7 @@ func (c *Client) Connected(ctx context.Context, reply string) error {
 	case <-ctx.Done():
 	case <-c.running.Done():
 	}
-	return fmt.Errorf("%w: %s", ErrNotConnected, reply)
+	return fmt.Errorf("%w: the reply stream %s is not connected", ErrNotSent, reply)
 }
 
 // Run keeps the streams open. It returns after all of its children: nil when

@@ -67,8 +67,8 @@ func (p *permission) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// post sends the event of call once. Its error wraps ErrNotSent where no event was
-// sent, or ErrRefused; any other means that the outcome is unknown. It returns
+// post sends the event of call once. Its error wraps ErrNotSent where nothing was
+// carried out; any other means that the outcome is unknown. It returns
 // soon after ctx ends.
 func (c *Client) post(ctx context.Context, call *call) error {
 	notSent := func(cause error) error { return fmt.Errorf("%w: %w", ErrNotSent, cause) }

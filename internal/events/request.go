@@ -39,10 +39,10 @@ type Request struct {
 	Decode func(Envelope) error `json:"-"`
 }
 
-// Do publishes r and returns what r.Decode said of the reply. It waits until
-// ctx ends, and for Config.Timeout at most. Its other errors wrap ErrNotConnected, ErrNotSent or ErrRefused (nothing was carried out), or
-// ErrNoReply (unknown). A lifecycle request is published twice only after a
-// refused token was replaced.
+// Do publishes r and returns what r.Decode said of the reply. It waits until ctx
+// ends, and for Config.Timeout at most. Its other errors wrap ErrNotSent or
+// ErrNoReply. A lifecycle request is published twice only after a refused token
+// was replaced.
 func (c *Client) Do(ctx context.Context, r Request) error {
 	request, s := &call{Request: r}, c.streams[ReplyName(r.Name)]
 	if s == nil || r.CorrelationID == "" {
@@ -86,13 +86,14 @@ func (c *Client) exchange(ctx context.Context, request *call, s *stream) error {
 		cause = <-published // soon
 	}
 	result, wait := "unknown", proofWait
+	_, refused := errors.AsType[*RefusedError](cause)
 	switch {
 	case cause == nil:
 		result, wait = "accepted", math.MaxInt64
+	case refused:
+		result, wait = "refused", 0
 	case errors.Is(cause, ErrNotSent):
 		result, wait = "not_sent", 0
-	case errors.Is(cause, ErrRefused):
-		result, wait = "refused", 0
 	}
 	c.publishes[result].Inc()
 	select {
@@ -118,15 +119,9 @@ func (c *Client) exchange(ctx context.Context, request *call, s *stream) error {
 // What Do returns, to be told apart with errors.Is; a *RemoteError, with
 // errors.As.
 var (
-	// ErrNotConnected: the reply stream is down, and has been for longer than
-	// a few seconds (connectWait). Nothing was published.
-	ErrNotConnected = errors.New("the reply stream is not connected")
-	// ErrNotSent: the publish could not begin: no connection, no token, or no
-	// time left. Nothing was published.
+	// ErrNotSent: there was no reply stream, no connection, no token or no time left,
+	// or the Events API refused the event (see RefusedError). Nothing was carried out.
 	ErrNotSent = errors.New("the event could not be sent")
-	// ErrRefused: the Events API answered the publish with a refusal; see
-	// RefusedError. The request was not accepted.
-	ErrRefused = errors.New("the Events API refused the event")
 	// ErrNoReply: the event was published, or may have been, and no reply came
 	// in time. The request may have been carried out, or may still be.
 	ErrNoReply = errors.New("no reply came")
@@ -141,41 +136,31 @@ var (
 // token that will not change.
 var ErrTokenRefused = errors.New("the Events API refused the token")
 
-// RefusedError is an ErrRefused with what the Events API said. A Status of 2xx
-// means that it answered `"accepted":false`.
+// RefusedError is an ErrNotSent: the Events API answered with a refusal. A Status of
+// 2xx means that it answered `"accepted":false`.
 type RefusedError struct {
 	Event  string
 	Status int
-	// Reason is the API's own text, cleaned as in RemoteError; may be empty.
-	Reason string
 
-	token secret.String // what was used
+	answer string        // the status and the API's own text, cleaned as in RemoteError
+	token  secret.String // what was used
 }
 
 // newRefusal reads the event error in the body of a refusal, if there is one.
 func newRefusal(event string, status int, body []byte, token secret.String) *RefusedError {
-	e := &RefusedError{Event: event, Status: status, token: token}
+	e := &RefusedError{Event: event, Status: status, token: token, answer: fmt.Sprintf("%d %s", status, http.StatusText(status))}
 	fields, _ := ReadFields(body)
 	if failure := remoteError(fields["error"]); failure != nil {
-		e.Reason = failure.Error()
+		e.answer += " (" + failure.Error() + ")"
 	}
 	return e
 }
 
 func (e *RefusedError) Error() string {
-	return "the Events API refused " + e.Event + " with " + e.answer()
+	return "the Events API refused " + e.Event + " with " + e.answer
 }
 
-func (e *RefusedError) answer() string {
-	text := fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status))
-	if e.Reason != "" {
-		text += " (" + e.Reason + ")"
-	}
-	return text
-}
-
-// Is makes a RefusedError an ErrRefused.
-func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
+func (e *RefusedError) Is(target error) bool { return target == ErrNotSent }
 
 // tokenRefused deals with err if it is a refusal of the token. It reports
 // whether there is another token now, so that err may be a thing of the past. If
@@ -193,7 +178,7 @@ func (c *Client) tokenRefused(err error) (changed bool) {
 		}
 		c.end(fmt.Errorf("%w in BUS_API_TOKEN: %s %s was answered %s; it needs the scope %q, and all that is enabled needs %q; "+
 			"put a valid token there, or use --token-file to replace it while running",
-			final, doing, refusal.Event, refusal.answer(),
+			final, doing, refusal.Event, refusal.answer,
 			strings.Join(ScopesFor(refusal.Event), " "), strings.Join(ScopesFor(c.config.Replies...), " ")))
 	}
 	return changed

@@ -24,6 +24,8 @@ type stream struct {
 	reply   string
 	pending *pending
 	observe func(Envelope)
+	// onStream is told of openings and losses.
+	onStream func(up bool)
 	// wantHistory says whether all of the history is of use when the stream has
 	// been opened; nil for never.
 	wantHistory func() bool
@@ -42,6 +44,7 @@ func newStream(c *Client, reply string) *stream {
 		reply:      reply,
 		pending:    &pending{waiting: make(map[string]*call)},
 		observe:    func(Envelope) {},
+		onStream:   func(bool) {},
 		isUp:       set.GetOrCreateGauge("bus_vm_events_stream_up"+event+"}", nil),
 		reconnects: set.GetOrCreateCounter("bus_vm_events_stream_reconnects_total" + event + "}"),
 		replays:    set.GetOrCreateCounter("bus_vm_events_stream_replays_total" + event + "}"),
@@ -110,7 +113,7 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 	if err != nil {
 		return 0, err
 	}
-	s.client.onStream(s.reply, true)
+	s.onStream(true)
 	s.open(conn)
 	if !s.down.IsZero() {
 		s.client.config.Logger.Info("events stream is up again", "event", s.reply, "outage", time.Since(s.down).Round(time.Millisecond))
@@ -121,7 +124,7 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 	replay.Go(func() { s.catchUp(conn) })
 	err = s.deliverLines(conn, func(e Envelope) bool { s.deliver(e); return true })
 
-	s.client.onStream(s.reply, false)
+	s.onStream(false)
 	s.lose()
 	conn.Close()
 	replay.Wait()
