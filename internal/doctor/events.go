@@ -124,7 +124,7 @@ func (s Service) worker(ctx context.Context, r *Report, client *events.Client, n
 func inspectToken(r *Report, token secret.String, need []string, newToken string) (bad bool) {
 	const name = "provider token"
 	now := time.Now()
-	expires, have, err := events.InspectToken(token, now)
+	expires, missing, err := events.InspectToken(token, need, now)
 	left, wrong := "it does not expire", []string{}
 	switch {
 	case errors.Is(err, events.ErrTokenExpired):
@@ -138,7 +138,7 @@ func inspectToken(r *Report, token secret.String, need []string, newToken string
 			r.warn(name, left+", within a day", newToken)
 		}
 	}
-	if missing := events.MissingScopes(have, need); len(missing) > 0 {
+	if len(missing) > 0 {
 		wrong = append(wrong, "it lacks the scopes "+strings.Join(missing, " "))
 	}
 	if len(wrong) > 0 {

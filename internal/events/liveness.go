@@ -48,13 +48,10 @@ type liveness struct {
 func (s *stream) open(conn *connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.openings == 0, s.isSteady():
-		s.steady = time.Time{}
-	default:
-		s.steady = time.Now().Add(readyPause)
+	was := s.openings == 0 || s.isSteady()
+	if s.conn, s.steady = conn, time.Now(); !was {
+		s.steady = s.steady.Add(readyPause)
 	}
-	s.conn = conn
 	s.isUp.Set(1)
 	close(s.connected)
 	if s.openings++; s.openings > 1 {

@@ -129,10 +129,10 @@ const ExpirySoon = 24 * time.Hour
 
 // InspectToken reads the claims of the provider's own token (RFC 7519 §4.1),
 // without verifying it: it serves to warn an operator before the Events API
-// refuses the token. The expiry is zero for a token that names none. An expired
-// token yields its claims beside ErrTokenExpired; any other error says why there
-// are none.
-func InspectToken(token secret.String, now time.Time) (expires time.Time, scopes []string, err error) {
+// refuses the token. The expiry is zero for a token that names none; missing are
+// the scopes of need that it lacks. An expired token yields both beside
+// ErrTokenExpired; any other error says why there are none.
+func InspectToken(token secret.String, need []string, now time.Time) (expires time.Time, missing []string, err error) {
 	parts := strings.Split(token.Reveal(), ".")
 	if len(parts) != 3 {
 		return time.Time{}, nil, errTokenOpaque
@@ -145,19 +145,14 @@ func InspectToken(token secret.String, now time.Time) (expires time.Time, scopes
 	if err != nil || json.Unmarshal(body, &claims) != nil { // its error would quote the token
 		return time.Time{}, nil, errTokenOpaque
 	}
-	scopes = slices.DeleteFunc(strings.Split(claims.Scope, " "), func(s string) bool { return s == "" })
+	have := strings.Split(claims.Scope, " ")
+	missing = slices.DeleteFunc(slices.Clone(need), func(scope string) bool { return slices.Contains(have, scope) })
 	if claims.Expires == nil || math.Abs(*claims.Expires) > math.MaxInt32*1e3 {
-		return time.Time{}, scopes, nil // none, or tens of thousands of years away
+		return time.Time{}, missing, nil // none, or tens of thousands of years away
 	}
 	expires = time.Unix(int64(*claims.Expires), 0).UTC()
 	if !now.Before(expires) {
 		err = fmt.Errorf("%w at %s", ErrTokenExpired, expires.Format(time.RFC3339))
 	}
-	return expires, scopes, err
-}
-
-// MissingScopes returns what of need is not in have, in the order of need.
-// Scopes are compared whole (RFC 6749 §3.3).
-func MissingScopes(have, need []string) []string {
-	return slices.DeleteFunc(slices.Clone(need), func(scope string) bool { return slices.Contains(have, scope) })
+	return expires, missing, err
 }

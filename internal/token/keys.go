@@ -3,7 +3,6 @@ package token
 import (
 	"bytes"
 	"cmp"
-	"crypto"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -19,6 +18,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/busdk/bus-api-provider-vm/internal/files"
+	"github.com/busdk/bus-api-provider-vm/internal/jwks"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
@@ -34,20 +34,11 @@ var (
 // 8037 §3.1).
 var (
 	hs256            = jwt.SigningMethodHS256.Alg()
-	publicAlgorithms = []string{jwt.SigningMethodRS256.Alg(), jwt.SigningMethodES256.Alg(), jwt.SigningMethodEdDSA.Alg()}
+	publicAlgorithms = []string{jwks.RS256, jwks.ES256, jwks.EdDSA}
 )
 
-// PublicKeys is an immutable set of public keys for tokens that are not signed
-// with a secret.
-type PublicKeys interface {
-	// Find returns the one key for tokens of algorithm (RS256, ES256 or EdDSA)
-	// whose header names kid, which is empty when it names none; nil when there
-	// is no such key. A key is an *rsa.PublicKey, an *ecdsa.PublicKey on P-256
-	// or an ed25519.PublicKey, and is found for its own algorithm only.
-	Find(algorithm, kid string) crypto.PublicKey
-	// Len is the number of keys; 0 before the first ones are there.
-	Len() int
-}
+// PublicKeys verify tokens that are not signed with a secret.
+type PublicKeys = *jwks.Set
 
 // keyRing is one generation of keys with the tokens they verified, so that
 // replacing the keys forgets those tokens in the same step. Secrets and public
