@@ -7,6 +7,9 @@ package backend
 
 import (
 	"context"
+	"encoding/json"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -81,3 +84,93 @@ const (
 	BillingRequired = lifecycle.BillingRequired
 	QuotaExceeded   = lifecycle.QuotaExceeded
 )
+
+// Static answers for a runtime that exists in memory only, deterministically:
+// stop leads to stopped and start to ready, through stopping and starting
+// while a transition is configured.
+type Static struct {
+	transition time.Duration
+	latest     atomic.Pointer[phase]
+	applying   sync.Mutex // orders the changes of latest
+}
+
+// phase is a state, and the one that follows it.
+type phase struct {
+	*Seen
+	until time.Time // when next follows, if there is one
+	next  *phase
+	ended chan struct{}
+	end   func() // closes ended, once
+}
+
+// NewStatic returns a static backend in its first state. Starting and stopping last
+// for transition; 0 is at once.
+func NewStatic(state string, transition time.Duration) *Static {
+	s := &Static{transition: transition}
+	s.latest.Store(newPhase(state))
+	return s
+}
+
+// newPhase is a state with empty details, as in the platform's example.
+func newPhase(state string) *phase {
+	status := snapshot.Status{State: state, Provider: "static", Details: json.RawMessage("{}")}
+	p := &phase{ended: make(chan struct{})}
+	p.Seen, _ = status.See(time.Now()) // there is nothing in it that JSON cannot show
+	p.end = sync.OnceFunc(func() { close(p.ended) })
+	return p
+}
+
+func (s *Static) now() *phase {
+	p := s.latest.Load()
+	if p.next != nil && !time.Now().Before(p.until) {
+		return p.next
+	}
+	return p
+}
+
+// See returns the current state.
+func (s *Static) See(context.Context) (*Seen, error) { return s.now().Seen, nil }
+
+// AcceptedAt changes nothing: a state in memory is never old.
+func (s *Static) AcceptedAt(time.Time) {}
+
+// Latest returns the current state, and a channel that is closed when it is another.
+func (s *Static) Latest() (seen *Seen, changed <-chan struct{}) {
+	p := s.now()
+	now := *p.Seen
+	now.AskedAt = time.Now()
+	return &now, p.ended
+}
+
+// Follow has nothing to do: a state in memory is seen always.
+func (s *Static) Follow() (release func()) { return func() {} }
+
+// Reach finds a runtime in memory always.
+func (s *Static) Reach(context.Context, Action) error { return nil }
+
+// Apply starts the transition that op asks for. Asking for the state that is
+// there, or already under way, changes nothing.
+func (s *Static) Apply(_ context.Context, op Operation) (Outcome, error) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	if state := s.now().State; state == op.Action.Target() || state == writes[op.Action].through {
+		return Accepted, nil
+	}
+	p := newPhase(op.Action.Target())
+	if s.transition > 0 {
+		under := newPhase(writes[op.Action].through)
+		under.next, under.until = p, time.Now().Add(s.transition)
+		time.AfterFunc(s.transition, under.end)
+		p = under
+	}
+	before := s.now()
+	s.latest.Store(p)
+	before.end()
+	return Accepted, nil
+}
+
+// Run waits for ctx: there is nothing to do in the background.
+func (s *Static) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}

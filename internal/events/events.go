@@ -26,26 +26,16 @@ import (
 
 // Config is what a Client is made of; all of it but Logger and Metrics is required.
 type Config struct {
-	// URL is what CollectionURL accepts.
-	URL string
-	// Token is the provider's own.
-	Token *TokenSource
-	// Replies are the event names to listen to.
-	Replies []string
-
-	// Timeout bounds a Request.
-	Timeout time.Duration
-
-	// Retry says whether a lost stream is opened again; if not, Run ends with
-	// the loss. RetryMin and RetryMax bound the delay, which starts over once a
-	// stream was healthy.
+	URL     string // what CollectionURL accepts
+	Token   *TokenSource
+	Replies []string      // the event names to listen to
+	Timeout time.Duration // of a Request
+	// Retry says whether a lost stream is opened again, after RetryMin to RetryMax;
+	// if not, Run ends with the loss.
 	Retry              bool
 	RetryMin, RetryMax time.Duration
-
-	// Logger gets losses and returns of streams; nil for none.
-	Logger *slog.Logger
-	// Metrics gets bus_vm_events_…; nil for none.
-	Metrics *metrics.Set
+	Logger             *slog.Logger // of losses and returns of streams; nil for none
+	Metrics            *metrics.Set // bus_vm_events_…; nil for none
 }
 
 const (
@@ -113,10 +103,9 @@ func New(config Config) (*Client, error) {
 	return c, nil
 }
 
-// Observe calls see for every envelope on the stream of reply that no request of
-// this process waits for, in the order of the stream, and for those of its history
-// that are read meanwhile. see must return soon. Observe belongs before Run, once for
-// a reply, which must be one of Config.Replies.
+// Observe calls see for every envelope on the stream of reply, or in its history,
+// that no request of this process waits for. see must return soon. Observe belongs
+// before Run, once for a reply, which must be one of Config.Replies.
 func (c *Client) Observe(reply string, see func(Envelope)) { c.streams[reply].observe = see }
 
 // WantHistory lets wanted decide, each time the stream of reply has been opened,

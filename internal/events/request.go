@@ -26,16 +26,14 @@ type Request struct {
 	// CorrelationID is unique among the requests of this name that wait.
 	CorrelationID string `json:"correlationId"`
 	Payload       any    `json:"payload"` // as encoding/json takes it
-	// Lifecycle marks a request that must not be carried out twice: it is
-	// published once, on a connection of its own. Any other may be published
-	// again when its connection breaks.
+	// Lifecycle marks a request that must not be carried out twice: it is published
+	// once, on a connection of its own. Any other may be published again.
 	Lifecycle bool `json:"-"`
 	// Permit, when set, is asked last before the event is sent, when there is a
 	// connection: after its error the event is not sent.
 	Permit func() error `json:"-"`
-	// Decode reads the reply, once at most and before Do returns. It is called by
-	// Run, one reply of a stream at a time, and must return soon: requests for the
-	// same reply stream wait for it.
+	// Decode reads the reply, once at most and before Do returns. The stream waits
+	// for it, so it must return soon.
 	Decode func(Envelope) error `json:"-"`
 }
 

@@ -24,10 +24,9 @@ type stream struct {
 	reply   string
 	pending *pending
 	observe func(Envelope)
-	// onStream is told of openings and losses.
-	onStream func(up bool)
-	// wantHistory says whether all of the history is of use when the stream has
-	// been opened; nil for never.
+	// onStream is told of openings and losses; wantHistory says, after an opening,
+	// whether all of the history is of use.
+	onStream    func(up bool)
 	wantHistory func() bool
 	down        time.Time // since when it cannot be opened, which was logged; zero otherwise
 
@@ -39,17 +38,18 @@ type stream struct {
 func newStream(c *Client, reply string) *stream {
 	set, event := c.config.Metrics, fmt.Sprintf("{event=%q", reply)
 	return &stream{
-		liveness:   liveness{connected: make(chan struct{}), lost: time.Now()},
-		client:     c,
-		reply:      reply,
-		pending:    &pending{waiting: make(map[string]*call)},
-		observe:    func(Envelope) {},
-		onStream:   func(bool) {},
-		isUp:       set.GetOrCreateGauge("bus_vm_events_stream_up"+event+"}", nil),
-		reconnects: set.GetOrCreateCounter("bus_vm_events_stream_reconnects_total" + event + "}"),
-		replays:    set.GetOrCreateCounter("bus_vm_events_stream_replays_total" + event + "}"),
-		replies:    counters(set, "replies_total"+event+",match=%q}", matched, late, duplicate, unmatched, history),
-		skipped:    counters(set, "skipped_lines_total"+event+",reason=%q}", "malformed", "other_event", "too_long"),
+		liveness:    liveness{connected: make(chan struct{}), lost: time.Now()},
+		client:      c,
+		reply:       reply,
+		pending:     &pending{waiting: make(map[string]*call)},
+		observe:     func(Envelope) {},
+		onStream:    func(bool) {},
+		wantHistory: func() bool { return false },
+		isUp:        set.GetOrCreateGauge("bus_vm_events_stream_up"+event+"}", nil),
+		reconnects:  set.GetOrCreateCounter("bus_vm_events_stream_reconnects_total" + event + "}"),
+		replays:     set.GetOrCreateCounter("bus_vm_events_stream_replays_total" + event + "}"),
+		replies:     counters(set, "replies_total"+event+",match=%q}", matched, late, duplicate, unmatched, history),
+		skipped:     counters(set, "skipped_lines_total"+event+",reason=%q}", "malformed", "other_event", "too_long"),
 	}
 }
 
@@ -191,32 +191,32 @@ func (s *stream) deliver(e Envelope) {
 	s.replies[fate.kind].Inc()
 }
 
-// catchUp looks in the history of the stream for replies that were sent before
-// conn was opened, beside conn, which is followed meanwhile: who asks from then
-// on is answered on it. It tries until it has read all of the history, or nothing
-// is missing any more, or conn ends.
+// catchUp looks in the history of the stream for replies that were sent before conn
+// was opened, beside conn, which is followed meanwhile. It tries until it has read
+// all of the history, or nothing is missing any more, or conn ends.
 func (s *stream) catchUp(conn *connection) {
-	all := s.wantHistory != nil && s.wantHistory()
+	all := s.wantHistory()
 	missing := func() []*call { return s.pending.wanted(conn.opened) }
-	for attempt := 0; all || len(missing()) > 0; attempt++ {
-		err := s.replay(conn.ctx, func() bool { return all || len(missing()) > 0 })
+	goOn := func() bool { return all || len(missing()) > 0 }
+	for attempt := 0; goOn(); attempt++ {
+		err := s.replay(conn.ctx, goOn)
 		s.client.tokenRefused(err)
 		if conn.ctx.Err() != nil {
 			return
 		}
 		if err == nil {
-			// Their replies may have been lost with the stream. A question may be
-			// asked twice, and has the same reply.
-			for _, c := range missing() {
-				if !c.Lifecycle {
-					s.client.publish(c, s.pending)
-				}
-			}
-			return
+			break
 		}
 		if !s.backOff(conn.ctx, attempt, attempt == 0, "events replay failed, and is tried again; "+
 			"requests from before the stream came back may find no reply until it succeeds", err) {
 			return
+		}
+	}
+	// The replies to those may have been lost with the stream. A question may be
+	// asked twice, and has the same reply.
+	for _, c := range missing() {
+		if !c.Lifecycle {
+			s.client.publish(c, s.pending)
 		}
 	}
 }

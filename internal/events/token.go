@@ -55,10 +55,9 @@ func RereadToken(read func() (secret.String, error)) *TokenSource {
 	return &TokenSource{from: "BUS_API_TOKEN", read: read}
 }
 
-// FileToken is the token in a file, white space and byte order marks around it
-// not counted. The file is read again after a second of use, which sees every way
-// to change one, and whenever its token is refused; while it holds none, the last
-// good token stays in use, and logger gets one line.
+// FileToken is the token in a file, without white space and byte order marks around
+// it. The file is read again after a second of use and whenever its token is refused;
+// while it holds none, the last good token stays in use, and logger gets one line.
 func FileToken(path string, logger *slog.Logger) *TokenSource {
 	return &TokenSource{from: "the token file " + path, logger: logger, read: func() (secret.String, error) {
 		content, _, err := files.Read(path, maxTokenFile)

@@ -4,8 +4,7 @@
 //
 // A key is bound to one algorithm when it is parsed, and is found for tokens
 // of that algorithm only, so that no header of a token can choose what its key
-// is used for (RFC 8725 §3.1). Secrets have no place here: a document with a
-// symmetric or a private key is refused.
+// is used for (RFC 8725 §3.1).
 package jwks
 
 import (
@@ -73,10 +72,9 @@ type key struct {
 // have in common.
 type publicKey interface{ Equal(crypto.PublicKey) bool }
 
-// Find returns the key for tokens that are signed with algorithm and name kid
-// in their header, nil when there is none. An empty kid finds the key of an
-// algorithm that has only one: trying several would let a header without kid
-// cost many verifications.
+// Find returns the key for tokens of algorithm whose header names kid, nil when there
+// is none. An empty kid finds the key of an algorithm that has only one: trying several
+// would let a header without kid cost many verifications.
 func (s *Set) Find(algorithm, kid string) (found crypto.PublicKey) {
 	for _, k := range s.keys {
 		switch {

@@ -50,8 +50,7 @@ type Source struct {
 
 // New returns a Source without a set. Its document is at url, accepted by
 // CheckURL, or empty for sets that come by Put alone; use puts a set in force
-// that verifies other tokens than the one before it. The logger gets one line for
-// each change, when fetching begins to fail and when it works again.
+// that verifies other tokens than the one before it.
 func New(url string, use func(*Set), logger *slog.Logger, set *metrics.Set) *Source {
 	s := &Source{
 		url:     url,
@@ -100,9 +99,8 @@ func (s *Source) Put(set *Set) (changed bool) {
 // Refresh makes Run fetch now. It does not wait.
 func (s *Source) Refresh() { ask(s.refresh) }
 
-// Missed tells Run that a token names a key that is not in the set, in case its
-// issuer has just begun to use a new one. It does not wait, and any client may
-// cause it: Run fetches for it once in missedInterval at most.
+// Missed tells Run that a token names a key that is not in the set. It does not wait,
+// and any client may cause it: Run fetches for it once in missedInterval at most.
 func (s *Source) Missed() { ask(s.missed) }
 
 func ask(c chan struct{}) {

@@ -40,10 +40,9 @@ var (
 // PublicKeys verify tokens that are not signed with a secret.
 type PublicKeys = *jwks.Set
 
-// keyRing is one generation of keys with the tokens they verified, so that
-// replacing the keys forgets those tokens in the same step. Secrets and public
-// keys never mix: the algorithm of a token says which of the two can verify it,
-// so no public key is ever taken for a secret (RFC 8725 §2.1).
+// keyRing is one generation of keys with the tokens they verified, so that replacing
+// the keys forgets those tokens in the same step. The algorithm of a token says whether
+// secrets or public keys verify it, so neither is taken for the other (RFC 8725 §2.1).
 type keyRing struct {
 	secrets  any          // for HS256: a jwt.VerificationKeySet, whose keys golang-jwt tries in turn
 	macs     []*sync.Pool // of *mac, one for each secret
@@ -184,10 +183,8 @@ const DevSubject = "00000000-0000-4000-8000-000000000001"
 type Claims struct {
 	Subject  string
 	Audience string
-	// Scope holds the scopes, separated by spaces (RFC 8693 §4.2).
-	Scope string
-	// TTL is the time from now to exp, at least a second.
-	TTL time.Duration
+	Scope    string        // the scopes, separated by spaces (RFC 8693 §4.2)
+	TTL      time.Duration // from now to exp, at least a second
 }
 
 // Mint signs c with secret, by HS256: for development and smoke checks;

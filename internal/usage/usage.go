@@ -21,9 +21,8 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
-// ErrRefused marks an answer that no repetition will change: the usage
-// integration read the record and will not have it. Who sends records
-// wraps it; any other error means "try again".
+// ErrRefused marks an answer of the usage integration that no repetition will change;
+// any other error means "try again".
 var ErrRefused = errors.New("the usage integration refused the record")
 
 // Phase is a point in the life of an operation that has a record.
@@ -38,12 +37,9 @@ const (
 
 // Record is one usage record, in the JSON of `bus.usage.record.request`.
 type Record struct {
-	// EventType is runtime_{start,stop}_{requested,finished,failed}.
-	EventType string `json:"event_type"`
-	// EventID is a UUID, the same for every delivery of the record.
-	EventID string `json:"event_id"`
-	// AccountID is the billing account, a UUID.
-	AccountID  string    `json:"account_id"`
+	EventType  string    `json:"event_type"` // runtime_{start,stop}_{requested,finished,failed}
+	EventID    string    `json:"event_id"`   // a UUID, the same for every delivery
+	AccountID  string    `json:"account_id"` // a UUID
 	OccurredAt time.Time `json:"occurred_at"`
 	Data       Data      `json:"data"`
 }
@@ -53,14 +49,12 @@ type Data struct {
 	Action    lifecycle.Action `json:"action"`
 	RequestID string           `json:"request_id"`
 	Runtime   string           `json:"runtime"`
-	// Outcome and DurationMS are absent from a `requested` record.
-	Outcome lifecycle.Outcome `json:"outcome,omitempty"`
-	// DurationMS runs from the request to the end of the operation.
-	DurationMS *int64 `json:"duration_ms,omitempty"`
-	// Joined marks an operation that had the outcome of another account's start.
-	Joined bool `json:"joined,omitempty"`
-	// Corrects is the event id of the terminal record that said unknown.
-	Corrects string `json:"corrects,omitempty"`
+	// Outcome and DurationMS, from the request to the end, are absent from a
+	// `requested` record.
+	Outcome    lifecycle.Outcome `json:"outcome,omitempty"`
+	DurationMS *int64            `json:"duration_ms,omitempty"`
+	Joined     bool              `json:"joined,omitempty"`   // it had the outcome of another account's start
+	Corrects   string            `json:"corrects,omitempty"` // the event id of the terminal record that said unknown
 }
 
 // New returns the record of op at phase, at that time. The outcome and took, from
