@@ -99,8 +99,8 @@ type phase struct {
 	*Seen
 	until time.Time // when next follows, if there is one
 	next  *phase
-	ended chan struct{}
-	end   func() // closes ended, once
+	ended <-chan struct{}
+	end   context.CancelFunc // closes ended
 }
 
 // NewStatic returns a static backend in its first state. Starting and stopping last
@@ -114,10 +114,9 @@ func NewStatic(state string, transition time.Duration) *Static {
 // newPhase is a state with empty details, as in the platform's example.
 func newPhase(state string) *phase {
 	status := snapshot.Status{State: state, Provider: "static", Details: json.RawMessage("{}")}
-	p := &phase{ended: make(chan struct{})}
-	p.Seen, _ = status.See(time.Now()) // there is nothing in it that JSON cannot show
-	p.end = sync.OnceFunc(func() { close(p.ended) })
-	return p
+	seen, _ := status.See(time.Now()) // there is nothing in it that JSON cannot show
+	over, end := context.WithCancel(context.Background())
+	return &phase{Seen: seen, ended: over.Done(), end: end}
 }
 
 func (s *Static) now() *phase {
@@ -131,9 +130,6 @@ func (s *Static) now() *phase {
 // See returns the current state.
 func (s *Static) See(context.Context) (*Seen, error) { return s.now().Seen, nil }
 
-// AcceptedAt changes nothing: a state in memory is never old.
-func (s *Static) AcceptedAt(time.Time) {}
-
 // Latest returns the current state, and a channel that is closed when it is another.
 func (s *Static) Latest() (seen *Seen, changed <-chan struct{}) {
 	p := s.now()
@@ -141,12 +137,6 @@ func (s *Static) Latest() (seen *Seen, changed <-chan struct{}) {
 	now.AskedAt = time.Now()
 	return &now, p.ended
 }
-
-// Follow has nothing to do: a state in memory is seen always.
-func (s *Static) Follow() (release func()) { return func() {} }
-
-// Reach finds a runtime in memory always.
-func (s *Static) Reach(context.Context, Action) error { return nil }
 
 // Apply starts the transition that op asks for. Asking for the state that is
 // there, or already under way, changes nothing.
@@ -169,7 +159,12 @@ func (s *Static) Apply(_ context.Context, op Operation) (Outcome, error) {
 	return Accepted, nil
 }
 
-// Run waits for ctx: there is nothing to do in the background.
+// The others have nothing to do for a state in memory, which is never old.
+
+func (s *Static) AcceptedAt(time.Time)                {}
+func (s *Static) Follow() (release func())            { return func() {} }
+func (s *Static) Reach(context.Context, Action) error { return nil }
+
 func (s *Static) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return nil

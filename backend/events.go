@@ -38,10 +38,8 @@ type EventsConfig struct {
 	Overheard func(id string, action Action)
 }
 
-// runtime is who is asked, in messages to callers.
-const runtime = "runtime"
+const runtime = "runtime" // who is asked, in messages to callers
 
-// statusReply answers the question for the status.
 var statusReply = events.ReplyName(events.StatusRequest)
 
 // writes are the requests of the two actions, the replies to them, and the states
@@ -168,14 +166,15 @@ var (
 	errNotAccepted = errors.New("the worker answered accepted: false")
 )
 
-// decodeStatus reads a status reply. The status may be the payload, or its
-// member status; a worker that does not say what it runs on is "events". Its error is an events.ErrMalformed or *events.RemoteError.
-func decodeStatus(e events.Envelope) (snapshot.Status, error) {
+// decodeStatus reads a status reply. The status may be the payload, or its member
+// status; a worker that does not say what it runs on is "events". The error is an
+// events.ErrMalformed or an *events.RemoteError.
+func decodeStatus(e events.Envelope) (status snapshot.Status, _ error) {
 	fields, err := e.Fields()
-	if err != nil {
-		return snapshot.Status{}, err
+	if err == nil {
+		status, err = readStatus(fields)
 	}
-	return readStatus(fields)
+	return status, err
 }
 
 func readStatus(fields events.Fields) (status snapshot.Status, err error) {

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// dialTimeout is what a dead network path may cost, and again a TLS handshake.
-	dialTimeout = 5 * time.Second
+	userAgent   = "bus-api-provider-vm"
+	dialTimeout = 5 * time.Second // for a dead network path, and again for a TLS handshake
 	// A peer that vanished without a word is noticed after idle + count ×
 	// interval = 30 s, by the kernel (tcp(7), TCP_KEEPIDLE).
 	keepAliveIdle     = 15 * time.Second
@@ -29,10 +29,15 @@ const (
 	// headerTimeout is how long the Events API may take to begin its answer to
 	// a listener, and how long it may be silent inside a replay.
 	headerTimeout = 10 * time.Second
-	// maxHeader bounds the headers of an answer, in bytes.
-	maxHeader = 64 << 10
-	// maxAnswer is read of the body of an answer that is no stream, in bytes.
-	maxAnswer = 64 << 10
+	maxHeader     = 64 << 10    // bytes of the headers of an answer
+	maxAnswer     = 64 << 10    // bytes that are read of an answer that is no stream
+	bodyTimeout   = time.Second // for them: the status has said it
+	// maxPublishConns bounds the connections that publish at a time, for
+	// lifecycle requests and for all others.
+	maxPublishConns = 128
+	// maxConnIdle is below the keep-alive time of common servers (5 s and up),
+	// so that a connection is seldom used while its server closes it.
+	maxConnIdle = 4 * time.Second
 )
 
 // newTransport returns one whose every connection is used once, and which
@@ -147,10 +152,7 @@ func (c *connection) Read(p []byte) (int, error) {
 		c.watchdog.Reset(c.silence)
 		c.received()
 	}
-	if cause := context.Cause(c.ctx); err != nil && cause != nil {
-		err = cause
-	}
-	return n, err
+	return n, err // net/http returns the cause of a context that was cancelled
 }
 
 func (c *connection) Close() {
@@ -194,8 +196,7 @@ func nextLine(in *bufio.Reader, limit int) ([]byte, error) {
 // skew is how far the Events API's clock is ahead of this machine's, as far as an
 // answer of that date proves it: zero for anything within its time and resolution.
 func skew(date, asked, answered time.Time) time.Duration {
-	const resolution = time.Second
-	return max(date.Sub(answered), 0) + min(date.Add(resolution).Sub(asked), 0)
+	return max(date.Sub(answered), 0) + min(date.Add(time.Second).Sub(asked), 0)
 }
 
 // tryTime is how long Try watches a stream. A page that stands in for the Events
@@ -227,19 +228,6 @@ func (c *Client) Try(ctx context.Context, reply string) (ahead *time.Duration, _
 	}
 	return ahead, cmp.Or(err, errEnded)
 }
-
-const (
-	userAgent = "bus-api-provider-vm"
-	// maxPublishConns bounds the connections that publish at a time, for
-	// lifecycle requests and for all others.
-	maxPublishConns = 128
-	// maxConnIdle is below the keep-alive time of common servers (5 s and up),
-	// so that a connection is seldom used while its server closes it.
-	maxConnIdle = 4 * time.Second
-	// bodyTimeout bounds how long the body of an answer may take: the status has
-	// said it.
-	bodyTimeout = time.Second
-)
 
 // publish posts the event of request in the background, and yields the error of
 // post. It has a context of its own, which stop ends: the reply may come first, and

@@ -19,15 +19,10 @@ import (
 
 // Envelope is one event as it came on a reply stream.
 type Envelope struct {
-	// Name is the event name; that of the stream where the line gave none.
-	Name string
-	// CorrelationID is empty where the line gave none.
-	CorrelationID string
-	// Payload is the JSON text of the payload, nil where there was none. It is
-	// shared by all who see the envelope: do not change it.
-	Payload jsontext.Value
-	// Replayed: it is from the history, of an unknown age.
-	Replayed bool
+	Name          string         // that of the stream where the line gave none
+	CorrelationID string         // empty where the line gave none
+	Payload       jsontext.Value // nil for none; shared by all who see the envelope: do not change it
+	Replayed      bool           // it is from the history, of an unknown age
 
 	failure   jsontext.Value // member `error` of the envelope itself
 	malformed bool           // payload or error stands in it twice
@@ -132,11 +127,8 @@ func (f Fields) Bool(name string) (value, ok bool) {
 }
 
 const (
-	// maxPassedOn bounds details and usage as they reach callers, in bytes of
-	// compact JSON.
-	maxPassedOn = 64 << 10
-	// maxLevels bounds their nesting.
-	maxLevels = 32
+	maxPassedOn = 64 << 10 // bytes of details and usage as they reach callers, in compact JSON
+	maxLevels   = 32       // of their nesting
 )
 
 // PassedOn returns the value of a member as it may reach callers, compact: of
@@ -188,16 +180,13 @@ func decode(line []byte) (Envelope, bool) {
 	return e, e.Name != "" || e.CorrelationID != ""
 }
 
-// What is passed on of an integration's own error, in bytes.
 const (
-	maxType    = 64
-	maxMessage = 512
+	// What is passed on of an integration's own error, in bytes.
+	maxType, maxMessage = 64, 512
+	// UnnamedError is the type of an event error that names none.
+	UnnamedError   = "integration_error"
+	unnamedMessage = "The integration reported an error without a message."
 )
-
-// UnnamedError is the type of an event error that names none.
-const UnnamedError = "integration_error"
-
-const unnamedMessage = "The integration reported an error without a message."
 
 // RemoteError is an integration's own answer that it failed. Type and Message
 // are bounded (64 and 512 bytes), printable, and free of what looks like a

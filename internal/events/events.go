@@ -43,13 +43,11 @@ const (
 	// still wait for it to come back. It outlasts the first delay, which is at
 	// most 2 × RetryMin by default: one short loss refuses no request.
 	connectWait = 3 * time.Second
-	// healthyAfter is how long a stream lives that was healthy.
-	healthyAfter = 30 * time.Second
 	// idleWatchdog is how long a stream may be silent before it is opened
 	// again. Blank lines from a server count as signs of life.
 	idleWatchdog = 5 * time.Minute
-	// maxLine bounds a line of a stream, in bytes.
-	maxLine = 4 << 20
+	healthyAfter = 30 * time.Second // the life of a stream that was healthy
+	maxLine      = 4 << 20          // bytes of a line of a stream
 )
 
 // Client talks to one Events API. Its methods are safe for concurrent use,

@@ -22,12 +22,12 @@ var (
 	errMoved     = fmt.Errorf("%w: the name of the Events API has moved to another address", errReopen)
 )
 
-// maxSuspectPause bounds the pause between two suspicions of a silent stream.
-const maxSuspectPause = 15 * time.Minute
-
-// readyPause is how long a stream may be away before the client is not ready,
-// and how long it must have been back before it is again.
-const readyPause = 2 * time.Second
+const (
+	// readyPause is how long a stream may be away before the client is not ready,
+	// and how long it must have been back before it is again.
+	readyPause      = 2 * time.Second
+	maxSuspectPause = 15 * time.Minute // between two suspicions of a silent stream
+)
 
 // liveness is whether a stream is up, and what hints that it is half-open.
 type liveness struct {

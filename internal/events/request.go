@@ -130,8 +130,7 @@ var (
 	ErrMalformed = errors.New("the reply is malformed")
 )
 
-// ErrTokenRefused is wrapped by what Run returns when the Events API refuses a
-// token that will not change.
+// ErrTokenRefused: the Events API refused a token that will not change, so Run ends.
 var ErrTokenRefused = errors.New("the Events API refused the token")
 
 // RefusedError is an ErrNotSent: the Events API answered with a refusal. A Status of

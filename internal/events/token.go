@@ -22,10 +22,8 @@ import (
 var tokenText = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
 const (
-	// fileCheckInterval is how old the last look at a token file may be.
-	fileCheckInterval = time.Second
-	// maxTokenFile bounds a token file in bytes; real tokens take up to 8 KiB.
-	maxTokenFile = 64 << 10
+	fileCheckInterval = time.Second // how old the last look at a token file may be
+	maxTokenFile      = 64 << 10    // bytes of a token file; real tokens take up to 8 KiB
 )
 
 // TokenSource yields the provider's own token towards the Events API. Its
@@ -117,11 +115,11 @@ func (s *TokenSource) reload() error {
 	return fmt.Errorf("%s: %w", s.from, err)
 }
 
-// ErrTokenExpired: the `exp` of an inspected token has passed.
-var ErrTokenExpired = errors.New("the token has expired")
-
-// errTokenOpaque: only the Events API can tell whether it is good.
-var errTokenOpaque = errors.New("the token is no JWT, so its expiry and scopes cannot be checked")
+var (
+	// ErrTokenExpired: the `exp` of an inspected token has passed.
+	ErrTokenExpired = errors.New("the token has expired")
+	errTokenOpaque  = errors.New("the token is no JWT, so its expiry and scopes cannot be checked")
+)
 
 // ExpirySoon is how long before its expiry a token is worth a warning.
 const ExpirySoon = 24 * time.Hour

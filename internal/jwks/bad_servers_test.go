@@ -48,7 +48,7 @@ func TestBadServers(t *testing.T) {
 			t.Parallel()
 			p := publish(t, httptest.NewServer, document(hostile.JWKS(good.JWK())))
 			f := newFetcher(t, p.URL+"/secret-path")
-			f.client = &http.Client{Timeout: tc.timeout, Transport: client.Transport, CheckRedirect: client.CheckRedirect}
+			f.client = &http.Client{Timeout: tc.timeout, Transport: Client.Transport, CheckRedirect: Client.CheckRedirect}
 			f.during(t, func() {
 				assert.Contains(t, next(t, f.lines), `keys="[good (EdDSA)]"`)
 				p.now(tc.answer)

@@ -35,11 +35,8 @@ const (
 )
 
 const (
-	// maxDocument bounds a document, in bytes. Sets with certificate chains of
-	// large issuers take about 20 KiB.
-	maxDocument = 256 << 10
-	// maxKeys bounds the keys of a document, usable or not.
-	maxKeys = 100
+	maxDocument = 256 << 10 // bytes; sets with certificate chains of large issuers take about 20 KiB
+	maxKeys     = 100       // usable or not
 )
 
 // Why a document is refused as a whole: it is no JWK Set, or something is wrong
@@ -174,12 +171,10 @@ func ReadFile(path string) (*Set, error) {
 const (
 	// minModulus is what RFC 7518 §3.3 demands, maxModulus bounds what one
 	// verification may cost, in bits.
-	minModulus = 2048
-	maxModulus = 8192
-	// coordinateSize is the size of a coordinate of P-256, in bytes.
-	coordinateSize = 32
-	// uncompressedPoint marks both coordinates (SEC 1 §2.3.3).
-	uncompressedPoint = 4
+	minModulus        = 2048
+	maxModulus        = 8192
+	coordinateSize    = 32 // bytes of a coordinate of P-256
+	uncompressedPoint = 4  // marks both coordinates (SEC 1 §2.3.3)
 )
 
 // Why a key is skipped, as RFC 7517 §5 asks for what is not understood or out

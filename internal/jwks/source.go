@@ -22,11 +22,15 @@ import (
 )
 
 const (
-	// missedInterval is between two fetches that unknown key ids cause.
-	missedInterval = 10 * time.Second
+	interval       = 5 * time.Minute  // between two fetches when all is well
+	missedInterval = 10 * time.Second // between two that unknown key ids cause
 	// The pauses after failures begin between firstBackoff and twice that.
 	firstBackoff   = time.Second / 2
 	longestBackoff = time.Minute
+
+	fetchTimeout   = 10 * time.Second // for a whole fetch
+	connectTimeout = 5 * time.Second  // leaves time for other addresses of the server
+	maxHeader      = 64 << 10         // bytes of the header of an answer
 )
 
 // Source holds the set that is in force: the last good one, for however long
@@ -56,7 +60,7 @@ func New(url string, use func(*Set), logger *slog.Logger, set *metrics.Set) *Sou
 		url:     url,
 		use:     use,
 		logger:  logger,
-		client:  client,
+		client:  Client,
 		fetches: map[string]*metrics.Counter{},
 		refresh: make(chan struct{}, 1),
 		missed:  make(chan struct{}, 1),
@@ -135,7 +139,7 @@ func (s *Source) Run(ctx context.Context) error {
 // update fetches once and returns how long to wait before the next time. It tells
 // of failures once in a row.
 func (s *Source) update(ctx context.Context) time.Duration {
-	set, err := fetch(ctx, s.client, s.url)
+	set, err := Fetch(ctx, s.client, s.url)
 	if ctx.Err() != nil {
 		return 0 // given up, not failed
 	}
@@ -154,29 +158,14 @@ func (s *Source) update(ctx context.Context) time.Duration {
 		}
 		return backoff.Delay(s.failures-1, firstBackoff, longestBackoff, rand.Float64())
 	}
-	result := "unchanged"
-	if s.Put(set) {
-		result = "changed"
-	}
+	s.fetches[map[bool]string{true: "changed", false: "unchanged"}[s.Put(set)]].Inc()
 	if s.failures > 0 {
 		s.logger.Info("fetching public keys works again", "failures", s.failures)
 	}
 	s.failures = 0
-	s.fetches[result].Inc()
 	s.confirmed.Store(time.Now().UnixNano())
 	return interval
 }
-
-const (
-	// fetchTimeout bounds a whole fetch, redirects and body included.
-	fetchTimeout = 10 * time.Second
-	// connectTimeout leaves time for other addresses of the server.
-	connectTimeout = 5 * time.Second
-	// maxHeader bounds the header of an answer, in bytes.
-	maxHeader = 64 << 10
-	// interval is between two fetches when all is well.
-	interval = 5 * time.Minute
-)
 
 // ErrURL means that no keys may be fetched from a URL. The URL itself is not
 // repeated: it may hold a password.
@@ -193,8 +182,8 @@ func CheckURL(text string) error {
 	return nil
 }
 
-// client is for fetches that are minutes apart.
-var client = &http.Client{
+// Client is for fetches that are minutes apart.
+var Client = &http.Client{
 	Timeout: fetchTimeout,
 	Transport: &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
@@ -207,13 +196,9 @@ var client = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // it is not followed
 }
 
-// Fetch asks for the document at url once, the way a Source does. The error is
-// ErrURL, or says why there is no set; it does not repeat the URL.
-func Fetch(ctx context.Context, url string) (*Set, error) {
-	return fetch(ctx, client, url)
-}
-
-func fetch(ctx context.Context, client *http.Client, from string) (*Set, error) {
+// Fetch asks for the document at a URL once. The error is ErrURL, or says why there
+// is no set; it does not repeat the URL.
+func Fetch(ctx context.Context, client *http.Client, from string) (*Set, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err := cmp.Or(CheckURL(from), err); err != nil {
 		return nil, err

@@ -182,17 +182,11 @@ func (v *Verifier) Accept(token *jwt.Token, now time.Time) (*Identity, error) {
 }
 
 const (
-	// defaultCacheSize bounds the verified tokens that are remembered.
-	defaultCacheSize = 65536
-	// rememberFor is how long a verified signature is trusted.
-	rememberFor = time.Minute
-	// sweepEvery is how long an entry stays in memory after its end, at most.
-	sweepEvery = 30 * time.Second
-	// ordinaryToken is the size, in bytes, up to which a token counts as one;
-	// a larger one counts as several.
-	ordinaryToken = 1024
-	// stringHeader is what a scope costs beside its text, in bytes.
-	stringHeader = 16
+	defaultCacheSize = 65536            // verified tokens that are remembered
+	rememberFor      = time.Minute      // how long a verified signature is trusted
+	sweepEvery       = 30 * time.Second // how long an entry stays in memory after its end, at most
+	ordinaryToken    = 1024             // bytes; a larger token counts as several
+	stringHeader     = 16               // bytes of a scope beside its text
 )
 
 // cache remembers who a verified token belongs to (docs/adr/0006-token-cache.md).

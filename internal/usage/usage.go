@@ -110,20 +110,15 @@ func isFinal(e *events.RemoteError) bool {
 	if kind == events.UnnamedError {
 		kind = e.Message
 	}
-	switch kind {
-	case "400", "404", "413", "422":
-		return true
-	}
-	kind = strings.ToLower(kind)
-	return slices.ContainsFunc(final, func(word string) bool { return strings.Contains(kind, word) })
+	return slices.Contains([]string{"400", "404", "413", "422"}, kind) ||
+		slices.ContainsFunc(final, func(word string) bool { return strings.Contains(strings.ToLower(kind), word) })
 }
 
 // Publisher sends records to the usage integration over Events.
 type Publisher struct{ Client *events.Client }
 
-// Send publishes a record and returns nil once the integration acknowledged it. Each
-// time it has the same correlation id: so an acknowledgement counts however late it
-// comes, see Acknowledged. An error that wraps ErrRefused is final.
+// Send publishes a record and returns nil once the integration acknowledged it. An
+// error that wraps ErrRefused is final.
 func (p Publisher) Send(ctx context.Context, correlationID string, record Record) error {
 	err := p.Client.Do(ctx, events.Request{
 		Name:          events.UsageRequest,
