@@ -255,9 +255,8 @@ func (c *Client) publish(request *call, pending *pending) (published <-chan erro
 	return done, stop
 }
 
-// permission begins the body of an event, and is empty unless permit denies that
-// the event is sent. The transport has sent the headers when it reads the body,
-// and without a body there is no event.
+// permission begins the body of an event, and is empty unless permit denies that the
+// event is sent. The transport reads it after the headers, which are no event alone.
 type permission struct {
 	permit func() error
 	denied atomic.Pointer[error]

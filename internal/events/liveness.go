@@ -118,9 +118,8 @@ func (s *stream) heard() {
 }
 
 // suspect says that a request that began then found no reply in time. If nothing
-// came since, the stream may be half-open, and is opened again. A dead worker
-// looks the same from here, so a stream that stays silent is suspected less and
-// less often.
+// came since, the stream may be half-open, and is opened again. A dead worker looks
+// the same from here, so a silent stream is suspected less and less often.
 func (s *stream) suspect(began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,9 +133,8 @@ func (s *stream) suspect(began time.Time) {
 }
 
 // resolved says which addresses the name of the Events API, or of its proxy, has
-// now. A stream to none of them is opened again: replies will come from where
-// publishes go. That happens once in RetryMax at most, so that a name with
-// changing answers costs little.
+// now. A stream to none of them is opened again, since replies will come from where
+// publishes go; once in RetryMax at most, for names with changing answers.
 func (s *stream) resolved(addresses []net.IPAddr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -201,13 +201,10 @@ func (s *stream) catchUp(conn *connection) {
 	for attempt := 0; goOn(); attempt++ {
 		err := s.replay(conn.ctx, goOn)
 		s.client.tokenRefused(err)
-		if conn.ctx.Err() != nil {
-			return
-		}
 		if err == nil {
 			break
 		}
-		if !s.backOff(conn.ctx, attempt, attempt == 0, "events replay failed, and is tried again; "+
+		if conn.ctx.Err() != nil || !s.backOff(conn.ctx, attempt, attempt == 0, "events replay failed, and is tried again; "+
 			"requests from before the stream came back may find no reply until it succeeds", err) {
 			return
 		}

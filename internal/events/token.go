@@ -124,11 +124,10 @@ var (
 // ExpirySoon is how long before its expiry a token is worth a warning.
 const ExpirySoon = 24 * time.Hour
 
-// InspectToken reads the claims of the provider's own token (RFC 7519 §4.1),
-// without verifying it: it serves to warn an operator before the Events API
-// refuses the token. The expiry is zero for a token that names none; missing are
-// the scopes of need that it lacks. An expired token yields both beside
-// ErrTokenExpired; any other error says why there are none.
+// InspectToken reads the claims of the provider's own token (RFC 7519 §4.1) without
+// verifying it, to warn an operator before the Events API refuses it. The expiry is
+// zero for a token that names none; missing are the scopes of need that it lacks. An
+// expired token yields both beside ErrTokenExpired.
 func InspectToken(token secret.String, need []string, now time.Time) (expires time.Time, missing []string, err error) {
 	parts := strings.Split(token.Reveal(), ".")
 	if len(parts) != 3 {

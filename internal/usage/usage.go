@@ -95,9 +95,8 @@ func EventID(operation string, phase Phase) string {
 // Reply is the reply stream that a Publisher needs its client to subscribe to.
 var Reply = events.ReplyName(events.UsageRequest)
 
-// final are words in the errors of the integration that speak of the record, not
-// of the integration: sending the record again changes nothing. What is not known
-// to be final is taken for something that passes.
+// final are words in errors that speak of the record, not of the integration. What
+// is not known to be final is taken for something that passes.
 var final = []string{
 	"invalid", "malformed", "validation", "unsupported", "bad_request", "bad request",
 	"not_found", "not found", "unknown_account", "unknown account", "no_such", "no such",
