@@ -1,10 +1,11 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -16,14 +17,29 @@ import (
 // Events drives a real runtime: a worker on the Bus Events API answers for it.
 // Reads come from a snapshot, writes are one request and its reply each.
 type Events struct {
+	*snapshot.Keeper
 	client *events.Client
-	keeper *snapshot.Keeper
 }
 
-// runtime is who is asked, in messages to callers.
-const runtime = "runtime"
+// EventsConfig configures NewEvents.
+type EventsConfig struct {
+	// Client is the connection to Bus Events. It must subscribe to EventsReplies; its
+	// owner runs it, but not before NewEvents.
+	Client *events.Client
+	// Status is of the snapshot. NewEvents sets its Fetch and Streams.
+	Status snapshot.Config
+	// Settle is called with what a reply says about an operation that no Apply of
+	// this process waits for: its own, or that of any other process. A reply that
+	// accepts has no rejection. It must return soon, unless the reply is from the
+	// history.
+	Settle func(id string, rejection error, replayed bool)
+	// Overheard is called with each acceptance among those replies that is not from
+	// the history. It must return at once.
+	Overheard func(id string, action Action)
+}
 
-// statusReply answers the question for the status.
+const runtime = "runtime" // who is asked, in messages to callers
+
 var statusReply = events.ReplyName(events.StatusRequest)
 
 // writes are the requests of the two actions, the replies to them, and the states
@@ -39,7 +55,7 @@ func WriteReplies() []string  { return []string{writes[Start].reply, writes[Stop
 func EventsReplies() []string { return append(WriteReplies(), statusReply) }
 
 // NewEvents returns an events backend.
-func NewEvents(config Config) *Events {
+func NewEvents(config EventsConfig) *Events {
 	client := config.Client
 	b := &Events{client: client}
 	config.Status.Streams = len(writes)
@@ -47,56 +63,40 @@ func NewEvents(config Config) *Events {
 		status, err := AskStatus(ctx, client)
 		return status, lifecycle.Failure(err, runtime, false)
 	}
-	b.keeper = snapshot.New(config.Status)
+	b.Keeper = snapshot.New(config.Status)
 	// Replicas under one identity receive each other's replies. An accepted
 	// write invalidates what all of them show; another status than the shown one
 	// makes a refresh due.
 	client.Observe(statusReply, func(e events.Envelope) {
 		if status, err := decodeStatus(e); err == nil && !e.Replayed {
-			b.keeper.Hint(status.State)
+			b.Hint(status.State)
 		}
 	})
 	for action, write := range writes {
+		client.OnStream(write.reply, b.Stream)
 		client.Observe(write.reply, func(e events.Envelope) {
 			outcome, no := b.decode(e, action, false)
-			if outcome != Unknown && config.Settle != nil {
+			if outcome != Unknown {
 				config.Settle(e.CorrelationID, lifecycle.Failure(no, runtime, false), e.Replayed)
 			}
-			if outcome == Accepted && !e.Replayed && config.Overheard != nil {
+			if outcome == Accepted && !e.Replayed {
 				config.Overheard(e.CorrelationID, action)
 			}
 		})
 	}
-	client.OnStream(func(reply string, up bool) {
-		if reply == writes[Start].reply || reply == writes[Stop].reply {
-			b.keeper.Stream(up)
-		}
-	})
 	return b
 }
 
 // See returns the status of the snapshot; without one it waits for the refresh that
 // all waiting callers share.
 func (b *Events) See(ctx context.Context) (*Seen, error) {
-	seen, err := b.keeper.Read(ctx)
+	seen, err := b.Read(ctx)
 	if _, known := err.(*Error); !known && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		err = &Error{Kind: Unavailable, Message: "The runtime did not tell its status in time.",
 			Cause: fmt.Errorf("no reply came to %s: %w", events.StatusRequest, err)}
 	}
 	return seen, err
 }
-
-// AcceptedAt is for a write of another process, whose reply may not have come here yet.
-func (b *Events) AcceptedAt(at time.Time) { b.keeper.AcceptedAt(at) }
-
-// Latest is that of Backend.
-func (b *Events) Latest() (*Seen, <-chan struct{}) { return b.keeper.Latest() }
-
-// Follow has the status be refreshed as if it were read all the time.
-func (b *Events) Follow() (release func()) { return b.keeper.Follow() }
-
-// Run keeps the snapshot fresh while it is read.
-func (b *Events) Run(ctx context.Context) error { return b.keeper.Run(ctx) }
 
 // AskStatus asks the worker for the status, once. Its errors are those of
 // events.Client.Do.
@@ -117,7 +117,7 @@ func (b *Events) Reach(ctx context.Context, action Action) error {
 
 // Apply publishes op and returns what the worker said. It is never published
 // again: after a deadline or a malformed reply the outcome is unknown, and a later
-// reply goes to Config.Settle.
+// reply goes to EventsConfig.Settle.
 func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 	var outcome Outcome // of the reply, if one came
 	err := b.client.Do(ctx, events.Request{
@@ -131,11 +131,11 @@ func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 	switch {
 	case err == nil:
 		return Accepted, nil
-	case errors.Is(err, events.ErrNotConnected), errors.Is(err, events.ErrNotSent), errors.Is(err, events.ErrRefused):
+	case errors.Is(err, events.ErrNotSent):
 		outcome = NotSent
 	case outcome != Rejected:
 		outcome = Unknown
-		b.keeper.Invalidate() // it may have been carried out
+		b.Invalidate() // it may have been carried out
 	}
 	return outcome, lifecycle.Failure(err, runtime, outcome == Unknown)
 }
@@ -148,11 +148,79 @@ func (b *Events) decode(e events.Envelope, action Action, own bool) (Outcome, er
 	switch {
 	case err == nil:
 		if own || !e.Replayed {
-			b.keeper.Accepted(action.Target(), own)
+			b.Accepted(action.Target(), own)
 		}
 		return Accepted, nil
 	case errors.Is(err, events.ErrMalformed):
 		return Unknown, err
 	}
 	return Rejected, err
+}
+
+// maxState bounds a state, and a provider, in characters.
+const maxState = 256
+
+var (
+	errNoState     = fmt.Errorf("%w: no non-empty string state", events.ErrMalformed)
+	errTooLong     = fmt.Errorf("%w: a state or provider of more than %d characters", events.ErrMalformed, maxState)
+	errNoAnswer    = fmt.Errorf("%w: neither a boolean accepted nor a state", events.ErrMalformed)
+	errNotAccepted = errors.New("the worker answered accepted: false")
+)
+
+// decodeStatus reads a status reply. The status may be the payload, or its member
+// status; a worker that does not say what it runs on is "events". The error is an
+// events.ErrMalformed or an *events.RemoteError.
+func decodeStatus(e events.Envelope) (status snapshot.Status, _ error) {
+	fields, err := e.Fields()
+	if err == nil {
+		status, err = readStatus(fields)
+	}
+	return status, err
+}
+
+func readStatus(fields events.Fields) (status snapshot.Status, err error) {
+	text := func(name string) string { // empty where it is none
+		if text, ok := fields.Text(name); ok {
+			return text
+		}
+		return ""
+	}
+	if text("state") == "" && fields["status"].Kind() == '{' {
+		if fields, err = events.ReadFields(fields["status"]); err != nil {
+			return status, err
+		}
+	}
+	status = snapshot.Status{State: text("state"), Provider: cmp.Or(text("provider"), "events")}
+	switch {
+	case status.State == "":
+		return status, errNoState
+	case max(utf8.RuneCountInString(status.State), utf8.RuneCountInString(status.Provider)) > maxState:
+		return status, errTooLong
+	case fields["details"].Kind() == '{':
+		status.Details, err = fields.PassedOn("details")
+	}
+	return status, err
+}
+
+// decodeWrite returns nil when a lifecycle reply says that the runtime took the
+// operation on: `accepted: true`, or a status. A no is an *Error or an
+// *events.RemoteError; anything else is an events.ErrMalformed.
+func decodeWrite(e events.Envelope) error {
+	fields, err := e.Fields()
+	if err != nil {
+		return err
+	}
+	accepted, ok := fields.Bool("accepted")
+	switch {
+	case ok && accepted:
+		return nil
+	case ok:
+		message, _ := fields.Text("message")
+		message = cmp.Or(events.Clean(message), "The runtime did not accept the operation.")
+		return &Error{Kind: Rejection, Message: message, Cause: errNotAccepted}
+	}
+	if _, err = readStatus(fields); errors.Is(err, errNoState) {
+		return errNoAnswer
+	}
+	return err
 }

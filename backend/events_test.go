@@ -79,11 +79,11 @@ func TestSettle(t *testing.T) {
 	defer api.Close()
 	token, err := events.StaticToken(secret.New("t"))
 	require.NoError(t, err)
-	client, err := events.New(events.Config{URL: api.URL, Token: token, Replies: EventsReplies(), Retry: true})
+	client, err := events.New(events.Config{URL: api.URL, Token: token, Replies: EventsReplies(), Timeout: time.Minute, Retry: true})
 	require.NoError(t, err)
 	set, settled := metrics.NewSet(), make(chan string, 99)
 	overheard := make(chan string, 99)
-	machine := NewEvents(Config{
+	machine := NewEvents(EventsConfig{
 		Client: client,
 		Status: snapshot.Config{
 			MaxAge: time.Minute, Refresh: time.Minute, RefreshMoving: time.Minute, Timeout: time.Minute, Metrics: set,

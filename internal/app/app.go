@@ -197,17 +197,16 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 	defer func() { failure = errors.Join(failure, operations.Close()) }()
 
 	// 4. The runtime.
-	machine, err := backend.New(c.Backend, backend.Config{
-		Static: backend.StaticConfig{State: c.Static.State, Transition: c.Static.Transition},
-		Client: client,
-		Status: snapshot.Config{
-			Timeout: c.Timeout, MaxAge: c.Status.MaxAge, Refresh: c.Status.Refresh, RefreshMoving: c.Status.RefreshMoving,
-			Metrics: a.metrics,
-		},
-		Settle: operations.Settle, Overheard: waiting.reply,
-	})
-	if err != nil {
-		return err
+	var machine backend.Backend = backend.NewStatic(c.Static.State, c.Static.Transition)
+	if c.Backend == config.Events {
+		machine = backend.NewEvents(backend.EventsConfig{
+			Client: client,
+			Status: snapshot.Config{
+				Timeout: c.Timeout, MaxAge: c.Status.MaxAge, Refresh: c.Status.Refresh, RefreshMoving: c.Status.RefreshMoving,
+				Metrics: a.metrics,
+			},
+			Settle: operations.Settle, Overheard: waiting.reply,
+		})
 	}
 	waiting.operations, waiting.runtime = operations, machine
 	a.add(machine.Run)

@@ -42,8 +42,8 @@ func (a *app) connect() (*events.Client, error) {
 	}
 	// An alert comes before the Events API refuses it.
 	a.metrics.NewGauge("bus_vm_events_token_expiry_timestamp_seconds", func() float64 {
-		now, _ := token.Token()                               // zero when it cannot be read
-		expires, _, _ := events.InspectToken(now, time.Now()) // zero when it cannot tell
+		now, _ := token.Token()                                    // zero when it cannot be read
+		expires, _, _ := events.InspectToken(now, nil, time.Now()) // zero when it cannot tell
 		return float64(max(0, expires.Unix()))
 	})
 	a.add(client.Run)
@@ -105,7 +105,7 @@ func (a *app) inspect(token secret.String) {
 	a.inspected = token
 	need := events.ScopesFor(neededReplies(a.config)...)
 	scopes := strings.Join(need, " ")
-	expires, have, err := events.InspectToken(token, time.Now())
+	expires, missing, err := events.InspectToken(token, need, time.Now())
 	switch {
 	case errors.Is(err, events.ErrTokenExpired):
 		a.logger.Error("the provider token has expired", "expired", expires, "do", doIssue, "scopes", scopes)
@@ -115,7 +115,7 @@ func (a *app) inspect(token secret.String) {
 	case !expires.IsZero() && time.Until(expires) < events.ExpirySoon:
 		a.logger.Warn("the provider token expires soon", "expires", expires, "do", doIssue, "scopes", scopes)
 	}
-	if missing := events.MissingScopes(have, need); len(missing) > 0 {
+	if len(missing) > 0 {
 		a.logger.Error("the provider token lacks scopes", "missing", strings.Join(missing, " "), "do", doIssue)
 	}
 }

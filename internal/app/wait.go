@@ -187,7 +187,7 @@ func (w *waiting) superseded(ctx context.Context, id string, action backend.Acti
 	}
 }
 
-// reply is backend.Config.Overheard. Only the first reply to a request counts.
+// reply is backend.EventsConfig.Overheard. Only the first reply to a request counts.
 func (w *waiting) reply(id string, action backend.Action) {
 	if _, first := w.answered.SetIfAbsent(id, struct{}{}); !first {
 		return

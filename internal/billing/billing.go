@@ -2,6 +2,7 @@
 package billing
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -35,45 +36,36 @@ func NewChecker(client *events.Client) func(ctx context.Context, account, scope 
 // decode returns what a reply that allows says, a Denied for one that does not, and
 // any other error for one that is no answer.
 func decode(e events.Envelope) (entitled lifecycle.Entitlement, _ error) {
-	fields, err := e.Fields("allowed", "reason", "message", "action", "command", "plan_id", "recommended_plan", "usage")
-	if err != nil {
-		return entitled, err
-	}
-	reason, _ := fields.Text("reason")
-	shaped := reasonShape.MatchString(reason)
+	fields, err := e.Fields()
 	allowed, ok := fields.Bool("allowed")
 	switch {
+	case err != nil:
+		return entitled, err
 	case !ok:
 		return entitled, fmt.Errorf("%w: no boolean allowed", events.ErrMalformed)
-	case allowed:
-		plan, _ := fields.Text("plan_id")
-		entitled = lifecycle.Entitlement{Reason: reason, PlanID: events.Clean(plan)}
-		if !shaped {
-			entitled.Reason = "allowed"
-		}
-		return entitled, nil
 	}
 	words := func(name string) string {
 		text, _ := fields.Text(name)
 		return events.Clean(text)
 	}
-	d := &lifecycle.Error{Kind: lifecycle.Denied, Type: reason, Message: words("message"), Denial: lifecycle.Denial{
-		Action: words("action"), Command: words("command"), PlanID: words("plan_id"), RecommendedPlan: words("recommended_plan"),
-	}}
-	if !shaped {
-		d.Type = lifecycle.BillingRequired
+	reason, _ := fields.Text("reason")
+	if !reasonShape.MatchString(reason) {
+		reason = map[bool]string{true: "allowed", false: lifecycle.BillingRequired}[allowed]
 	}
-	switch {
-	case d.Message != "":
-	case d.Type == lifecycle.QuotaExceeded:
-		d.Message = "The quota of this account is used up."
-	default:
-		d.Message = "This account needs a billing plan before it can do this."
+	if allowed {
+		return lifecycle.Entitlement{Reason: reason, PlanID: words("plan_id")}, nil
+	}
+	message := "This account needs a billing plan before it can do this."
+	if reason == lifecycle.QuotaExceeded {
+		message = "The quota of this account is used up."
+	}
+	denial := lifecycle.Denial{
+		Action: words("action"), Command: words("command"), PlanID: words("plan_id"), RecommendedPlan: words("recommended_plan"),
 	}
 	if fields["usage"] != nil {
-		if d.Denial.Usage, err = fields.PassedOn("usage"); err != nil {
+		if denial.Usage, err = fields.PassedOn("usage"); err != nil {
 			return entitled, err
 		}
 	}
-	return entitled, d
+	return entitled, &lifecycle.Error{Kind: lifecycle.Denied, Type: reason, Message: cmp.Or(words("message"), message), Denial: denial}
 }

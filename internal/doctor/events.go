@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -37,13 +38,19 @@ func (s Service) events(ctx context.Context, r *Report) {
 		return
 	}
 	bad := inspectToken(r, token, need, newToken)
-	attempts, failures := make([]events.Attempt, len(s.Replies)), make([]error, len(s.Replies))
+	source, unusable := events.StaticToken(token)
+	client, err := events.New(events.Config{URL: s.Events.URL, Token: source, Replies: s.Replies, Timeout: networkTimeout})
+	if err := cmp.Or(unusable, err); err != nil {
+		r.fail("events", err.Error(), newToken)
+		return
+	}
+	ahead, failures := make([]*time.Duration, len(s.Replies)), make([]error, len(s.Replies))
 	var all sync.WaitGroup
 	for i, reply := range s.Replies {
 		all.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, networkTimeout)
 			defer cancel()
-			attempts[i], failures[i] = events.Try(ctx, s.Events.URL, token, reply)
+			ahead[i], failures[i] = client.Try(ctx, reply)
 		})
 	}
 	all.Wait()
@@ -66,35 +73,29 @@ func (s Service) events(ctx context.Context, r *Report) {
 			r.fail("events", strings.Join(reasons, "; "), do)
 		}
 	}
-	compareClocks(r, attempts)
+	if ahead := cmp.Or(ahead...); ahead != nil {
+		compareClocks(r, ahead.Abs())
+	}
 	if len(closed) > 0 {
 		return
 	}
-	r.ok("events", fmt.Sprintf("%d reply streams open", len(attempts)))
+	r.ok("events", fmt.Sprintf("%d reply streams open", len(s.Replies)))
 	if s.AskStatus != nil {
-		s.worker(ctx, r, token, newToken)
+		s.worker(ctx, r, client, newToken)
 	}
 }
 
 // worker asks the VM worker for the status, through Events and back, and says
 // which of the two does not answer.
-func (s Service) worker(ctx context.Context, r *Report, token secret.String, newToken string) {
+func (s Service) worker(ctx context.Context, r *Report, client *events.Client, newToken string) {
 	const name, did = "vm worker", "a worker answered a status request after "
 	limit := min(s.Timeout, networkTimeout)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	source, err := events.StaticToken(token)
-	if err != nil {
-		return // told by its stream
-	}
-	client, err := events.New(events.Config{URL: s.Events.URL, Token: source, Replies: []string{events.ReplyName(events.StatusRequest)}, Retry: true})
-	if err != nil {
-		return
-	}
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- client.Run(running) }()
-	err = client.Connected(ctx, events.ReplyName(events.StatusRequest))
+	err := client.Connected(ctx, events.ReplyName(events.StatusRequest))
 	began := time.Now()
 	var state string
 	if err == nil {
@@ -124,7 +125,7 @@ func (s Service) worker(ctx context.Context, r *Report, token secret.String, new
 func inspectToken(r *Report, token secret.String, need []string, newToken string) (bad bool) {
 	const name = "provider token"
 	now := time.Now()
-	expires, have, err := events.InspectToken(token, now)
+	expires, missing, err := events.InspectToken(token, need, now)
 	left, wrong := "it does not expire", []string{}
 	switch {
 	case errors.Is(err, events.ErrTokenExpired):
@@ -138,7 +139,7 @@ func inspectToken(r *Report, token secret.String, need []string, newToken string
 			r.warn(name, left+", within a day", newToken)
 		}
 	}
-	if missing := events.MissingScopes(have, need); len(missing) > 0 {
+	if len(missing) > 0 {
 		wrong = append(wrong, "it lacks the scopes "+strings.Join(missing, " "))
 	}
 	if len(wrong) > 0 {
@@ -166,14 +167,8 @@ func remedy(err error, newToken string) string {
 	return "look at the log of the Events API"
 }
 
-// compareClocks compares this machine's clock with the one in an answer of the
-// API.
-func compareClocks(r *Report, attempts []events.Attempt) {
-	i := slices.IndexFunc(attempts, func(a events.Attempt) bool { return !a.Date.IsZero() })
-	if i < 0 {
-		return
-	}
-	skew := attempts[i].Skew().Abs()
+// compareClocks judges how far this machine's clock is from that of the API.
+func compareClocks(r *Report, skew time.Duration) {
 	detail := fmt.Sprintf("%s apart from the Events API", skew.Round(time.Second))
 	const do = "synchronise the clocks of both machines (timedatectl, chrony); tokens are refused by it"
 	switch {

@@ -35,13 +35,13 @@ func (s Service) publicKeys(ctx context.Context, r *Report) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, networkTimeout)
 	defer cancel()
-	set, err := jwks.Fetch(ctx, s.JWT.JWKSURL)
+	set, err := jwks.Fetch(ctx, jwks.Client, s.JWT.JWKSURL)
 	if err != nil {
 		r.fail(name, "no keys from the JWKS: "+err.Error(),
 			"open --jwks-url with curl from this machine; without keys the service is not ready")
 		return
 	}
-	for _, key := range set.Skipped() {
+	for _, key := range set.Skipped {
 		r.warn(name, fmt.Sprintf("key %q is not used: %s", key.ID, key.Reason), "nothing, unless tokens are signed with it")
 	}
 	r.ok(name, fmt.Sprintf("%d in the JWKS", set.Len()))

@@ -9,23 +9,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
-
-	"github.com/VictoriaMetrics/metrics"
-
-	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
 const (
-	// What a dead network path may cost, on streams and publishes alike.
-	dialTimeout      = 5 * time.Second
-	handshakeTimeout = 5 * time.Second
+	userAgent   = "bus-api-provider-vm"
+	dialTimeout = 5 * time.Second // for a dead network path, and again for a TLS handshake
 	// A peer that vanished without a word is noticed after idle + count ×
 	// interval = 30 s, by the kernel (tcp(7), TCP_KEEPIDLE).
 	keepAliveIdle     = 15 * time.Second
@@ -34,10 +29,15 @@ const (
 	// headerTimeout is how long the Events API may take to begin its answer to
 	// a listener, and how long it may be silent inside a replay.
 	headerTimeout = 10 * time.Second
-	// maxHeader bounds the headers of an answer, in bytes.
-	maxHeader = 64 << 10
-	// maxAnswer is read of the body of an answer that is no stream, in bytes.
-	maxAnswer = 64 << 10
+	maxHeader     = 64 << 10    // bytes of the headers of an answer
+	maxAnswer     = 64 << 10    // bytes that are read of an answer that is no stream
+	bodyTimeout   = time.Second // for them: the status has said it
+	// maxPublishConns bounds the connections that publish at a time, for
+	// lifecycle requests and for all others.
+	maxPublishConns = 128
+	// maxConnIdle is below the keep-alive time of common servers (5 s and up),
+	// so that a connection is seldom used while its server closes it.
+	maxConnIdle = 4 * time.Second
 )
 
 // newTransport returns one whose every connection is used once, and which
@@ -53,7 +53,7 @@ func newTransport() *http.Transport {
 		}).DialContext,
 		// A resumed session saves half the cost of a fresh one.
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)},
-		TLSHandshakeTimeout:    handshakeTimeout,
+		TLSHandshakeTimeout:    dialTimeout,
 		ResponseHeaderTimeout:  headerTimeout,
 		MaxResponseHeaderBytes: maxHeader,
 		DisableCompression:     true,
@@ -64,8 +64,13 @@ func newTransport() *http.Transport {
 // historyOnly is what asks for the history of a stream alone, beside its name.
 const historyOnly = "&replay=true&follow=false"
 
-// subscribe asks for the stream of reply, in the way that options say.
-func (c *Client) subscribe(ctx context.Context, reply, options string, token secret.String) (*http.Response, error) {
+// subscribe asks for the stream of reply, in the way that options say. An answer
+// that is no stream comes with an error, a *RefusedError for its status.
+func (c *Client) subscribe(ctx context.Context, reply, options string) (*http.Response, error) {
+	token, err := c.config.Token.Token()
+	if err != nil {
+		return nil, err
+	}
 	target := c.collection + "/stream?name=" + url.QueryEscape(reply) + "&delivery=broadcast" + options
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
@@ -75,30 +80,37 @@ func (c *Client) subscribe(ctx context.Context, reply, options string, token sec
 	request.Header.Set("Accept", "application/x-ndjson")
 	request.Header.Set("User-Agent", userAgent)
 	answer, err := c.transport.RoundTrip(request)
-	if errors.Is(err, io.EOF) {
-		err = errors.New("the connection was closed without an answer")
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, errors.New("the connection was closed without an answer")
+	case err != nil:
+		return nil, err
 	}
+	kind := answer.Header.Get("Content-Type")
+	switch {
+	case answer.StatusCode != http.StatusOK:
+		err = newRefusal(reply, answer.StatusCode, readAnswer(answer), token)
+	case !isLines(kind):
+		err = fmt.Errorf("the answer is %q instead of application/x-ndjson; check the Events URL", clean(kind, maxType))
+	default:
+		return answer, nil
+	}
+	_ = answer.Body.Close() // the connection is not used again
 	return answer, err
 }
 
-// checkStream returns why an answer to subscribe is no stream: a status other
-// than 200 is a *RefusedError.
-func checkStream(answer *http.Response, reply string, token secret.String) error {
-	if answer.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // what came is enough
-		return newRefusal(reply, answer.StatusCode, body, token)
-	}
-	if kind := answer.Header.Get("Content-Type"); !isLines(kind) {
-		return fmt.Errorf("the answer is %q instead of application/x-ndjson; check the Events URL", clean(kind, maxType))
-	}
-	return nil
+// readAnswer reads the body of an answer that is no stream: what came is enough.
+func readAnswer(answer *http.Response) []byte {
+	defer time.AfterFunc(bodyTimeout, func() { _ = answer.Body.Close() }).Stop()
+	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	return text
 }
 
 // isLines reports whether a content type may be lines of JSON: what servers
 // write for it, or the default of those that write nothing.
 func isLines(contentType string) bool {
-	kind, _, err := mime.ParseMediaType(cmp.Or(contentType, "text/plain"))
-	return err == nil && (strings.Contains(kind, "json") || kind == "text/plain")
+	kind := strings.ToLower(contentType)
+	return kind == "" || strings.Contains(kind, "json") || strings.HasPrefix(kind, "text/plain")
 }
 
 // connection is one open answer to a listener. A Read that yields nothing for
@@ -117,10 +129,6 @@ type connection struct {
 // listen opens the stream of reply, in the way that options say. The connection
 // ends with ctx.
 func (c *Client) listen(ctx context.Context, reply, options string, silence time.Duration, received func()) (*connection, error) {
-	token, err := c.config.Token.Token()
-	if err != nil {
-		return nil, err
-	}
 	conn := &connection{silence: silence, received: received}
 	conn.ctx, conn.cancel = context.WithCancelCause(ctx)
 	traced := httptrace.WithClientTrace(conn.ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
@@ -128,19 +136,13 @@ func (c *Client) listen(ctx context.Context, reply, options string, silence time
 			conn.remote = address.IP
 		}
 	}})
-	answer, err := c.subscribe(traced, reply, options, token)
+	answer, err := c.subscribe(traced, reply, options)
 	if err != nil {
 		conn.cancel(nil)
 		return nil, err
 	}
-	conn.body = answer.Body
-	conn.watchdog = time.AfterFunc(headerTimeout, func() { conn.cancel(errSilent) })
-	if err := checkStream(answer, reply, token); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	conn.opened = time.Now()
-	conn.watchdog.Reset(silence)
+	conn.body, conn.opened = answer.Body, time.Now()
+	conn.watchdog = time.AfterFunc(silence, func() { conn.cancel(errSilent) })
 	return conn, nil
 }
 
@@ -150,10 +152,7 @@ func (c *connection) Read(p []byte) (int, error) {
 		c.watchdog.Reset(c.silence)
 		c.received()
 	}
-	if cause := context.Cause(c.ctx); err != nil && cause != nil {
-		err = cause
-	}
-	return n, err
+	return n, err // net/http returns the cause of a context that was cancelled
 }
 
 func (c *connection) Close() {
@@ -194,59 +193,141 @@ func nextLine(in *bufio.Reader, limit int) ([]byte, error) {
 	}
 }
 
-// Attempt is what Try learned on its way.
-type Attempt struct {
-	// Asked and Answered are this machine's clock around the answer.
-	Asked, Answered time.Time
-	// Date is the Events API's own clock in it, to the second; zero when it
-	// did not say (RFC 9110 §6.6.1).
-	Date time.Time
-}
-
-// Skew is how far the Events API's clock is ahead of this machine's, as far as
-// the answer proves it: zero for anything within its time and resolution.
-func (a Attempt) Skew() time.Duration {
-	if a.Date.IsZero() {
-		return 0
-	}
-	const resolution = time.Second
-	return max(a.Date.Sub(a.Answered), 0) + min(a.Date.Add(resolution).Sub(a.Asked), 0)
+// skew is how far the Events API's clock is ahead of this machine's, as far as an
+// answer of that date proves it: zero for anything within its time and resolution.
+func skew(date, asked, answered time.Time) time.Duration {
+	return max(date.Sub(answered), 0) + min(date.Add(time.Second).Sub(asked), 0)
 }
 
 // tryTime is how long Try watches a stream. A page that stands in for the Events
 // API ends at once, a stream does not.
 const tryTime = 300 * time.Millisecond
 
-// Try opens the stream of reply once, the way a Client does, and closes it
-// again. A broadcast listener takes nothing from others. The error is ErrURL, a
-// *RefusedError, or why there was no connection; the Attempt is filled as far
-// as it came.
-func Try(ctx context.Context, rawURL string, token secret.String, reply string) (a Attempt, _ error) {
-	collection, err := CollectionURL(rawURL)
-	if err != nil {
-		return a, err
-	}
-	c := &Client{collection: collection, transport: newTransport(), config: Config{Metrics: metrics.NewSet()}}
+// Try opens the stream of reply once, as Run does, and closes it again. A broadcast
+// listener takes nothing from others. The error is a *RefusedError, or why there
+// was no stream. ahead is how far the clock of the Events API is ahead of this
+// machine's, nil where no answer told it (RFC 9110 §6.6.1).
+func (c *Client) Try(ctx context.Context, reply string) (ahead *time.Duration, _ error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	a.Asked = time.Now()
-	answer, err := c.subscribe(ctx, reply, "", token)
-	a.Answered = time.Now()
-	if err != nil {
-		return a, err
+	asked := time.Now()
+	answer, err := c.subscribe(ctx, reply, "")
+	if answer != nil {
+		defer answer.Body.Close()
+		if date, wrong := http.ParseTime(answer.Header.Get("Date")); wrong == nil {
+			ahead = new(skew(date, asked, time.Now()))
+		}
 	}
-	defer answer.Body.Close()
-	a.Date, _ = http.ParseTime(answer.Header.Get("Date")) // zero where it is none
-	if err := checkStream(answer, reply, token); err != nil {
-		return a, err
+	if err != nil {
+		return ahead, err
 	}
 	defer time.AfterFunc(tryTime, cancel).Stop()
-	switch err := newStream(c, reply).deliverLines(answer.Body, func(Envelope) bool { return true }); {
-	case ctx.Err() != nil:
-		return a, nil // it was still open
-	case err == io.EOF:
-		return a, errEnded
-	default:
-		return a, err
+	err = c.streams[reply].deliverLines(answer.Body, func(Envelope) bool { return true })
+	if ctx.Err() != nil {
+		return ahead, nil // it was still open
 	}
+	return ahead, cmp.Or(err, errEnded)
+}
+
+// publish posts the event of request in the background, and yields the error of
+// post. It has a context of its own, which stop ends: the reply may come first, and
+// then the answer is still read, so that a shared connection can be used again.
+func (c *Client) publish(request *call, pending *pending) (published <-chan error, stop context.CancelFunc) {
+	ctx, stop := context.WithDeadline(c.running, request.deadline)
+	done := make(chan error, 1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		done <- fmt.Errorf("%w: the client has ended", ErrNotSent)
+		return done, stop
+	}
+	c.others.Go(func() {
+		defer stop()
+		err := c.post(ctx, request)
+		// A refused token means that the event was not accepted, so sending it
+		// again with another token cannot make two of it; unless the reply, which
+		// came meanwhile, proves the refusal wrong.
+		if c.tokenRefused(err) && pending.waits(request) {
+			err = c.post(ctx, request)
+		}
+		done <- err
+	})
+	return done, stop
+}
+
+// permission begins the body of an event, and is empty unless permit denies that the
+// event is sent. The transport reads it after the headers, which are no event alone.
+type permission struct {
+	permit func() error
+	denied atomic.Pointer[error]
+}
+
+func (p *permission) Read([]byte) (int, error) {
+	if err := p.permit(); err != nil {
+		p.denied.Store(&err)
+		return 0, err
+	}
+	return 0, io.EOF
+}
+
+// post sends the event of call once. Its error wraps ErrNotSent where nothing was
+// carried out; any other means that the outcome is unknown. It returns
+// soon after ctx ends.
+func (c *Client) post(ctx context.Context, call *call) error {
+	notSent := func(cause error) error { return fmt.Errorf("%w: %w", ErrNotSent, cause) }
+	token, err := c.config.Token.Token()
+	if err != nil {
+		return notSent(err)
+	}
+	var sent atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
+		DNSDone: func(info httptrace.DNSDoneInfo) {
+			for _, s := range c.streams {
+				s.resolved(info.Addrs)
+			}
+		},
+	})
+	request, err := http.NewRequestWithContext(traced, http.MethodPost, c.collection, bytes.NewReader(call.body))
+	if err != nil {
+		return notSent(err)
+	}
+	permission := &permission{permit: call.Permit}
+	if call.Permit != nil {
+		request.Body, request.GetBody = io.NopCloser(io.MultiReader(permission, request.Body)), nil
+	}
+	request.Header.Set("Authorization", "Bearer "+token.Reveal())
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("User-Agent", userAgent)
+	transport := c.fresh
+	if !call.Lifecycle {
+		transport = c.shared
+		// Its server may close a shared connection at this moment. So marked, the
+		// transport sends the request again then (see http.Transport).
+		request.Header["Idempotency-Key"] = nil
+	}
+	answer, err := transport.RoundTrip(request) // a Client would follow redirects
+	if err == nil {
+		defer answer.Body.Close()
+	}
+	switch denied := permission.denied.Load(); {
+	case denied != nil: // whatever was answered to the headers
+		return notSent(*denied)
+	case err != nil && !sent.Load():
+		return notSent(err)
+	case err != nil:
+		return errors.New("reading the answer: " + clean(err.Error(), maxMessage))
+	}
+
+	text := readAnswer(answer)
+	accepted := answer.StatusCode/100 == 2
+	fields, _ := ReadFields(text)
+	switch said, ok := fields.Bool("accepted"); {
+	case accepted && (said || !ok):
+		return nil
+	case accepted, answer.StatusCode/100 == 4:
+		return newRefusal(call.Name, answer.StatusCode, text, token)
+	}
+	// A proxy may have passed the event on all the same.
+	return fmt.Errorf("the publish of %s was answered %d %s", call.Name, answer.StatusCode, http.StatusText(answer.StatusCode))
 }

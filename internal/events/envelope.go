@@ -3,7 +3,6 @@ package events
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
@@ -19,27 +19,21 @@ import (
 
 // Envelope is one event as it came on a reply stream.
 type Envelope struct {
-	// Name is the event name; that of the stream where the line gave none.
-	Name string
-	// CorrelationID is empty where the line gave none.
-	CorrelationID string
-	// Payload is the JSON text of the payload, nil where there was none. It is
-	// shared by all who see the envelope: do not change it.
-	Payload jsontext.Value
-	// Replayed: it is from the history, of an unknown age.
-	Replayed bool
+	Name          string         // that of the stream where the line gave none
+	CorrelationID string         // empty where the line gave none
+	Payload       jsontext.Value // nil for none; shared by all who see the envelope: do not change it
+	Replayed      bool           // it is from the history, of an unknown age
 
 	failure   jsontext.Value // member `error` of the envelope itself
 	malformed bool           // payload or error stands in it twice
 }
 
-// Fields reads the payload's members called names. The error is a *RemoteError
-// when the envelope or its payload holds an event error; any other wraps
-// ErrMalformed.
-func (e Envelope) Fields(names ...string) (Fields, error) {
-	fields, repeated, err := readFields(e.Payload, append(names, "error"))
+// Fields reads the payload. The error is a *RemoteError when the envelope or its
+// payload holds an event error; any other wraps ErrMalformed.
+func (e Envelope) Fields() (Fields, error) {
+	fields, err := ReadFields(e.Payload)
 	switch failure, inside := remoteError(e.failure), remoteError(fields["error"]); {
-	case e.malformed || slices.ContainsFunc(repeated, decides):
+	case e.malformed, errors.Is(err, errRepeated):
 		return nil, fmt.Errorf("%w: a member of %s is repeated", ErrMalformed, e.Name)
 	case failure != nil:
 		return nil, failure
@@ -62,65 +56,60 @@ func (e Envelope) Err() error {
 	return err
 }
 
-// Fields are members of a JSON object by their exact names; a member that is
-// null is absent.
+// Fields are the members of a JSON object by their exact names; one that is null
+// or repeated is absent. encoding/json would take ALLOWED for allowed.
 type Fields map[string]jsontext.Value
 
-// tolerant reads what other components write: only the members that are asked
-// for must be unique, and only what is passed on must be valid UTF-8.
-var tolerant = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
+var (
+	errNoObject = fmt.Errorf("%w: no JSON object", ErrMalformed)
+	errRepeated = fmt.Errorf("%w: a member that decides is repeated", ErrMalformed)
+)
 
-// ReadFields reads the members called names of the JSON object raw. Names match
-// exactly; encoding/json would take ALLOWED for allowed. Its error wraps
-// ErrMalformed: raw is no JSON object, or a member that decides is repeated. Any
-// other repeated member is absent.
-func ReadFields(raw []byte, names ...string) (Fields, error) {
-	fields, repeated, err := readFields(raw, names)
-	if slices.ContainsFunc(repeated, decides) {
-		return nil, fmt.Errorf("%w: one of the members %q is repeated", ErrMalformed, repeated)
+// ReadFields reads the JSON object raw. Its error wraps ErrMalformed: raw is no
+// JSON object, or one of the members that say what an answer is stands in it twice.
+func ReadFields(raw []byte) (Fields, error) {
+	fields, repeated, err := readFields(raw)
+	if hasAny(repeated, "allowed", "accepted", "state", "status", "error") {
+		return nil, errRepeated
 	}
 	return fields, err
 }
 
-// decides reports the members of a payload that say what the answer is.
-func decides(name string) bool {
-	return slices.Contains([]string{"allowed", "accepted", "state", "status", "error"}, name)
-}
-
-var errNoObject = fmt.Errorf("%w: no JSON object", ErrMalformed)
-
-// readFields also returns which of names are repeated.
-func readFields(raw []byte, names []string) (fields Fields, repeated []string, _ error) {
-	in := jsontext.NewDecoder(bytes.NewBuffer(raw), tolerant...)
-	if first, err := in.ReadToken(); err != nil || first.Kind() != '{' {
+// readFields also returns which members are repeated.
+func readFields(raw []byte) (fields Fields, repeated []string, _ error) {
+	var members map[string]member
+	if json.Unmarshal(raw, &members, tolerant) != nil || members == nil {
 		return nil, nil, errNoObject
 	}
-	fields = make(Fields, len(names))
-	seen := make([]bool, len(names))
-	for in.PeekKind() != '}' {
-		name, err := in.ReadToken()
-		at := slices.Index(names, name.String()) // before name is overwritten
-		value, invalid := in.ReadValue()
-		if cmp.Or(err, invalid) != nil {
-			return nil, nil, errNoObject
+	fields = make(Fields, len(members))
+	for name, m := range members {
+		if m.repeated {
+			repeated = append(repeated, name)
+		} else if m.value.Kind() != 'n' {
+			fields[name] = m.value
 		}
-		switch {
-		case at < 0:
-		case seen[at]:
-			repeated = append(repeated, names[at])
-			delete(fields, names[at])
-		default:
-			seen[at] = true
-			if value.Kind() != 'n' {
-				fields[names[at]] = value.Clone()
-			}
-		}
-	}
-	_, _ = in.ReadToken() // the closing brace
-	if _, err := in.ReadToken(); !errors.Is(err, io.EOF) {
-		return nil, nil, errNoObject
 	}
 	return fields, repeated, nil
+}
+
+// tolerant reads what other components write: only members that matter must be
+// unique, and only what is passed on must be valid UTF-8.
+var tolerant = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+
+type member struct {
+	value    jsontext.Value
+	repeated bool
+}
+
+// UnmarshalJSONFrom has the value of a name that is repeated merged into the first.
+func (m *member) UnmarshalJSONFrom(in *jsontext.Decoder) error {
+	value, err := in.ReadValue()
+	*m = member{value.Clone(), m.value != nil}
+	return err
+}
+
+func hasAny(names []string, wanted ...string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(wanted, name) })
 }
 
 // Text returns a string member; false where it is absent, of another type, or
@@ -138,70 +127,66 @@ func (f Fields) Bool(name string) (value, ok bool) {
 }
 
 const (
-	// maxPassedOn bounds details and usage as they reach callers, in bytes of
-	// compact JSON.
-	maxPassedOn = 64 << 10
-	// maxLevels bounds their nesting.
-	maxLevels = 32
+	maxPassedOn = 64 << 10 // bytes of details and usage as they reach callers, in compact JSON
+	maxLevels   = 32       // of their nesting
 )
 
 // PassedOn returns the value of a member as it may reach callers, compact: of
 // at most 64 KiB and 32 levels, in valid UTF-8, its numbers such as a double can
 // hold. Its error wraps ErrMalformed.
-func (f Fields) PassedOn(name string) (json.RawMessage, error) {
-	malformed := func(why string) error { return fmt.Errorf("%w: %s: %s", ErrMalformed, name, why) }
+func (f Fields) PassedOn(name string) ([]byte, error) {
 	value := f[name].Clone()
-	switch err := value.Compact(jsontext.AllowDuplicateNames(true)); {
-	case err != nil:
-		return nil, malformed("no JSON, or not valid UTF-8")
-	case len(value) > maxPassedOn:
-		return nil, malformed("too large")
-	}
+	_ = value.Compact(jsontext.AllowDuplicateNames(true)) // it was read as JSON
 	in := jsontext.NewDecoder(bytes.NewReader(value), jsontext.AllowDuplicateNames(true))
-	for {
+	why := ""
+	if len(value) > maxPassedOn {
+		why = "too large"
+	}
+	for why == "" {
 		token, err := in.ReadToken()
 		switch {
 		case errors.Is(err, io.EOF):
-			return json.RawMessage(value), nil
-		case err != nil: // Compact does not look at UTF-8
-			return nil, malformed("no JSON")
+			return value, nil
+		case err != nil:
+			why = "not valid UTF-8"
 		case in.StackDepth() > maxLevels:
-			return nil, malformed("nested too deeply")
-		case token.Kind() == '0':
-			if _, err := strconv.ParseFloat(token.String(), 64); err != nil {
-				return nil, malformed("a number is out of range")
-			}
+			why = "nested too deeply"
+		case token.Kind() == '0' && !isDouble(token.String()):
+			why = "a number is out of range"
 		}
 	}
+	return nil, fmt.Errorf("%w: %s: %s", ErrMalformed, name, why)
+}
+
+func isDouble(number string) bool {
+	_, err := strconv.ParseFloat(number, 64)
+	return err == nil
 }
 
 // decode reads one line; false means that it is no envelope, or has neither a
 // name nor one correlation id. A line without a name is taken for the one event name of its
 // stream, since streams have one.
 func decode(line []byte) (Envelope, bool) {
-	names := []string{"name", "correlationId", "correlation_id", "payload", "error"} // the third in older components
-	fields, repeated, err := readFields(line, names)
-	if err != nil || slices.ContainsFunc(repeated, func(name string) bool { return slices.Contains(names[:3], name) }) {
+	const older = "correlation_id" // in older components
+	fields, repeated, err := readFields(line)
+	if err != nil || hasAny(repeated, "name", "correlationId", older) {
 		return Envelope{}, false
 	}
-	e := Envelope{Payload: fields["payload"], failure: fields["error"], malformed: len(repeated) > 0} // of the payload or the error
+	e := Envelope{Payload: fields["payload"], failure: fields["error"], malformed: hasAny(repeated, "payload", "error")}
 	e.Name, _ = fields.Text("name")
 	if e.CorrelationID, _ = fields.Text("correlationId"); e.CorrelationID == "" {
-		e.CorrelationID, _ = fields.Text("correlation_id")
+		e.CorrelationID, _ = fields.Text(older)
 	}
 	return e, e.Name != "" || e.CorrelationID != ""
 }
 
-// What is passed on of an integration's own error, in bytes.
 const (
-	maxType    = 64
-	maxMessage = 512
+	// What is passed on of an integration's own error, in bytes.
+	maxType, maxMessage = 64, 512
+	// UnnamedError is the type of an event error that names none.
+	UnnamedError   = "integration_error"
+	unnamedMessage = "The integration reported an error without a message."
 )
-
-// UnnamedError is the type of an event error that names none.
-const UnnamedError = "integration_error"
-
-const unnamedMessage = "The integration reported an error without a message."
 
 // RemoteError is an integration's own answer that it failed. Type and Message
 // are bounded (64 and 512 bytes), printable, and free of what looks like a
@@ -211,24 +196,23 @@ type RemoteError struct{ Type, Message string }
 func (e *RemoteError) Error() string { return e.Type + ": " + e.Message }
 
 // remoteError reads an event error: a string, or an object with `type` or
-// `code` and `message`. JSON's empty values (null, "", false, {} and an object
+// `code` and `message`. JSON's empty values (null, "", false, 0, {} and an object
 // of nothing but such) say that there is no error; anything else is one.
-func remoteError(raw []byte) *RemoteError {
-	if len(raw) == 0 {
+func remoteError(raw jsontext.Value) *RemoteError {
+	fields, repeated, _ := readFields(raw)
+	empty := func(value jsontext.Value) bool {
+		return slices.Contains([]string{"", "null", "false", "0", `""`, "{}"}, string(value))
+	}
+	something := len(repeated) > 0 || fields == nil
+	for _, value := range fields {
+		something = something || !empty(value)
+	}
+	if empty(raw) || !something {
 		return nil
 	}
-	var value any
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.UseNumber() // a code of 404 reads 404
-	if decoder.Decode(&value) != nil || isEmpty(value) {
-		return nil
-	}
-	var kind, message string
-	switch value := value.(type) {
-	case string:
-		message = value
-	case map[string]any:
-		kind, message = cmp.Or(text(value["type"]), text(value["code"])), text(value["message"])
+	kind, message := cmp.Or(text(fields["type"]), text(fields["code"])), text(fields["message"])
+	if fields == nil {
+		message = text(raw)
 	}
 	return &RemoteError{
 		Type:    cmp.Or(clean(kind, maxType), UnnamedError),
@@ -236,22 +220,13 @@ func remoteError(raw []byte) *RemoteError {
 	}
 }
 
-func text(value any) string {
-	switch value.(type) {
-	case string, json.Number:
-		return fmt.Sprint(value)
+// text is that of a string or a number.
+func text(value jsontext.Value) string {
+	if value.Kind() == '0' {
+		return string(value)
 	}
-	return ""
-}
-
-func isEmpty(value any) bool {
-	object, ok := value.(map[string]any)
-	for _, member := range object {
-		if !isEmpty(member) {
-			return false
-		}
-	}
-	return ok || value == nil || value == false || value == "" || value == json.Number("0")
+	text, _ := jsontext.AppendUnquote(nil, value)
+	return string(text)
 }
 
 // scanned bounds the work on a text of which little is kept.

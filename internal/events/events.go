@@ -2,19 +2,9 @@
 // finds the replies to them on one long-lived NDJSON stream a reply name.
 //
 // A request is pending under its correlation id before it is published, so a
-// reply may overtake the answer to the publish. It ends in one of three ways:
-// answered, refused, or given up. Its reply is decoded once, by the request
-// itself. No lifecycle request whose outcome is unknown is sent again.
-//
-// A lost stream is opened again after a jittered delay. When requests were in
-// flight, or WantHistory says so, the history is read beside it
-// (`replay=true&follow=false`): the followed stream never carries anything old.
-//
-// A stream that is merely silent may be half-open. Four things find out: TCP
-// keep-alive, for a peer that is gone (30 s); a request that ran into its
-// deadline while the stream was silent, for a server or proxy that is stuck; a
-// publish that finds other addresses behind the name of the Events API, for one
-// that has moved; and idleWatchdog for a stream without requests. See
+// reply may overtake the answer to the publish. Its reply is decoded once, by the
+// request itself. No lifecycle request whose outcome is unknown is sent again. How
+// streams that are lost, silent or elsewhere come back is in
 // docs/adr/0003-reconnect.md.
 package events
 
@@ -25,35 +15,27 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 )
 
-// Config is what a Client is made of. URL, Token and Replies are required; a
-// zero duration stands for its default.
+// Config is what a Client is made of; all of it but Logger and Metrics is required.
 type Config struct {
-	// URL is what CollectionURL accepts.
-	URL string
-	// Token is the provider's own.
-	Token *TokenSource
-	// Replies are the event names to listen to.
-	Replies []string
-
-	// Timeout bounds a Request whose context has no deadline; default 30 s.
-	Timeout time.Duration
-
-	// Retry says whether a lost stream is opened again; if not, Run ends with
-	// the loss. RetryMin (default 1 s) and RetryMax (default 30 s) bound the
-	// delay, which starts over once a stream was healthy.
+	URL     string // what CollectionURL accepts
+	Token   *TokenSource
+	Replies []string      // the event names to listen to
+	Timeout time.Duration // of a Request
+	// Retry says whether a lost stream is opened again, after RetryMin to RetryMax;
+	// if not, Run ends with the loss.
 	Retry              bool
 	RetryMin, RetryMax time.Duration
-
-	// Logger gets losses and returns of streams; nil for none.
-	Logger *slog.Logger
-	// Metrics gets bus_vm_events_…; nil for none.
-	Metrics *metrics.Set
+	Logger             *slog.Logger // of losses and returns of streams; nil for none
+	Metrics            *metrics.Set // bus_vm_events_…; nil for none
 }
 
 const (
@@ -61,13 +43,11 @@ const (
 	// still wait for it to come back. It outlasts the first delay, which is at
 	// most 2 × RetryMin by default: one short loss refuses no request.
 	connectWait = 3 * time.Second
-	// healthyAfter is how long a stream lives that was healthy.
-	healthyAfter = 30 * time.Second
 	// idleWatchdog is how long a stream may be silent before it is opened
 	// again. Blank lines from a server count as signs of life.
 	idleWatchdog = 5 * time.Minute
-	// maxLine bounds a line of a stream, in bytes.
-	maxLine = 4 << 20
+	healthyAfter = 30 * time.Second // the life of a stream that was healthy
+	maxLine      = 4 << 20          // bytes of a line of a stream
 )
 
 // Client talks to one Events API. Its methods are safe for concurrent use,
@@ -82,55 +62,48 @@ type Client struct {
 	publishes                map[string]*metrics.Counter // by result
 	inFlight                 *metrics.Gauge
 
-	streams  map[string]*stream // by reply name
-	onStream func(reply string, up bool)
-	running  context.Context // ends with Run, or before it for what makes Run end
-	end      context.CancelCauseFunc
-
-	judging sync.Mutex // held by judgeReady
-	ready   bool
+	streams map[string]*stream // by reply name
+	running context.Context    // ends with Run, or before it for what makes Run end
+	end     context.CancelCauseFunc
 
 	mu     sync.Mutex
 	closed bool           // the streams have ended: nothing new is started
 	others sync.WaitGroup // publishes
 }
 
-// New returns a Client that subscribes to nothing before Run. Its error is ErrURL, or
-// says which required field is missing.
+// New returns a Client that subscribes to nothing before Run. Its error is ErrURL.
 func New(config Config) (*Client, error) {
 	collection, err := CollectionURL(config.URL)
 	if err != nil {
 		return nil, err
 	}
-	if config.Token == nil || len(config.Replies) == 0 {
-		return nil, errors.New("BUG: an Events client needs a Token and Replies")
-	}
-	config.Timeout = cmp.Or(config.Timeout, 30*time.Second)
-	config.RetryMin = cmp.Or(config.RetryMin, time.Second)
-	config.RetryMax = cmp.Or(config.RetryMax, 30*time.Second)
 	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
 	config.Metrics = cmp.Or(config.Metrics, metrics.NewSet())
 	c := &Client{
 		config:     config,
 		collection: collection,
+		transport:  newTransport(),
 		inFlight:   config.Metrics.GetOrCreateGauge("bus_vm_events_requests_in_flight", nil),
 		publishes:  counters(config.Metrics, "publishes_total{result=%q}", "accepted", "refused", "not_sent", "unknown"),
 		streams:    make(map[string]*stream),
-		onStream:   func(string, bool) {},
 	}
 	c.running, c.end = context.WithCancelCause(context.Background())
-	c.transport = newTransport()
-	c.fresh, c.shared = publishTransports(c.transport)
+	c.fresh = c.transport.Clone()
+	c.fresh.ResponseHeaderTimeout = 0 // the context bounds it
+	c.fresh.MaxConnsPerHost = maxPublishConns
+	c.shared = c.fresh.Clone()
+	c.shared.DisableKeepAlives = false
+	c.shared.IdleConnTimeout = maxConnIdle
+	c.shared.MaxIdleConnsPerHost = maxPublishConns
 	for _, reply := range config.Replies {
 		c.streams[reply] = newStream(c, reply)
 	}
 	return c, nil
 }
 
-// Observe calls see for every envelope on the stream of reply that no request of
-// this process waits for, in the order of the stream, and for those of its history
-// that are read meanwhile. see must return soon. Observe belongs before Run, once for
-// a reply, which must be one of Config.Replies.
+// Observe calls see for every envelope on the stream of reply, or in its history,
+// that no request of this process waits for. see must return soon. Observe belongs
+// before Run, once for a reply, which must be one of Config.Replies.
 func (c *Client) Observe(reply string, see func(Envelope)) { c.streams[reply].observe = see }
 
 // WantHistory lets wanted decide, each time the stream of reply has been opened,
@@ -143,14 +116,13 @@ func (c *Client) ReadHistory(ctx context.Context, reply string) error {
 	return c.streams[reply].replay(ctx, func() bool { return true })
 }
 
-// OnStream calls see when a stream has opened, before anything is delivered
-// from it, and at once when it is lost: what was sent between the two may have
-// been missed. see must return soon, and is called for one stream while others
-// deliver. OnStream belongs before Run, once.
-func (c *Client) OnStream(see func(reply string, up bool)) { c.onStream = see }
+// OnStream calls see when the stream of reply has opened, before anything is
+// delivered from it, and at once when it is lost: what was sent between the two may
+// have been missed. see must return soon. OnStream belongs before Run, once.
+func (c *Client) OnStream(reply string, see func(up bool)) { c.streams[reply].onStream = see }
 
 // Connected returns once the stream of reply is up. It gives up, with an
-// ErrNotConnected, when ctx or Run ends or the stream has been lost for longer than
+// ErrNotSent, when ctx or Run ends or the stream has been lost for longer than
 // connectWait: in a long outage no request waits.
 func (c *Client) Connected(ctx context.Context, reply string) error {
 	s := c.streams[reply]
@@ -167,7 +139,7 @@ func (c *Client) Connected(ctx context.Context, reply string) error {
 	case <-ctx.Done():
 	case <-c.running.Done():
 	}
-	return fmt.Errorf("%w: %s", ErrNotConnected, reply)
+	return fmt.Errorf("%w: the reply stream %s is not connected", ErrNotSent, reply)
 }
 
 // Run keeps the streams open. It returns after all of its children: nil when
@@ -191,4 +163,68 @@ func (c *Client) Run(ctx context.Context) error {
 		return cause
 	}
 	return nil
+}
+
+// The requests this gateway publishes. ReplyName names the event that answers.
+const (
+	StatusRequest      = "bus.vm.status.request"
+	StartRequest       = "bus.vm.start.request"
+	StopRequest        = "bus.vm.stop.request"
+	EntitlementRequest = "bus.billing.entitlement.check.request"
+	UsageRequest       = "bus.usage.record.request"
+)
+
+// ReplyName is the event that answers request: `.request` becomes `.response`.
+func ReplyName(request string) string {
+	return strings.TrimSuffix(request, ".request") + ".response"
+}
+
+// scopes lists what the Events API asks for, by the request that an event is or answers.
+var scopes = map[string]string{
+	StatusRequest: "vm:read", StartRequest: "vm:write", StopRequest: "vm:write",
+	UsageRequest: "usage:write", EntitlementRequest: "billing:entitlement:check",
+}
+
+// ScopesFor lists the scopes that the provider token needs in order to publish
+// and to subscribe to the named events, sorted and each once.
+func ScopesFor(names ...string) (need []string) {
+	for request, scope := range scopes {
+		if slices.Contains(names, request) || slices.Contains(names, ReplyName(request)) {
+			need = append(need, scope)
+		}
+	}
+	slices.Sort(need)
+	return slices.Compact(need)
+}
+
+// collectionPath is the resource of the Events API that publishes and streams.
+const collectionPath = "/api/v1/events"
+
+// ErrURL means that a URL cannot be that of an Events API. The URL itself is
+// not repeated: it may hold a password.
+var ErrURL = errors.New("the Events URL must be an absolute http or https URL without user, query or fragment")
+
+// CollectionURL turns what operators write, the root of the service, a root
+// with a path or the collection itself, into the collection's URL without a
+// trailing slash. Its error is ErrURL.
+func CollectionURL(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" ||
+		u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#") {
+		return "", ErrURL
+	}
+	root := strings.TrimRight(u.EscapedPath(), "/")
+	if !strings.HasSuffix(root, collectionPath) {
+		root += collectionPath
+	}
+	return u.Scheme + "://" + u.Host + root, nil
+}
+
+// counters registers a counter for each value of the label that format names.
+func counters(set *metrics.Set, format string, values ...string) map[string]*metrics.Counter {
+	all := make(map[string]*metrics.Counter)
+	for _, value := range values {
+		all[value] = set.GetOrCreateCounter(fmt.Sprintf("bus_vm_events_"+format, value))
+	}
+	return all
 }

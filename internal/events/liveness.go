@@ -3,7 +3,6 @@ package events
 import (
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -23,8 +22,12 @@ var (
 	errMoved     = fmt.Errorf("%w: the name of the Events API has moved to another address", errReopen)
 )
 
-// maxSuspectPause bounds the pause between two suspicions of a silent stream.
-const maxSuspectPause = 15 * time.Minute
+const (
+	// readyPause is how long a stream may be away before the client is not ready,
+	// and how long it must have been back before it is again.
+	readyPause      = 2 * time.Second
+	maxSuspectPause = 15 * time.Minute // between two suspicions of a silent stream
+)
 
 // liveness is whether a stream is up, and what hints that it is half-open.
 type liveness struct {
@@ -34,6 +37,7 @@ type liveness struct {
 	openings  int
 	lost      time.Time // when the last one was lost; at first, when all began
 	received  time.Time // when one last brought something
+	steady    time.Time // of a stream that is up, from when on the client may be ready; of one that is away, until when
 
 	suspicions    int       // since something was received
 	nextSuspicion time.Time // no further one before this
@@ -42,10 +46,12 @@ type liveness struct {
 
 // open says that conn is followed from now on.
 func (s *stream) open(conn *connection) {
-	s.client.judgeReady()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conn = conn
+	was := s.openings == 0 || s.isSteady()
+	if s.conn, s.steady = conn, time.Now(); !was {
+		s.steady = s.steady.Add(readyPause)
+	}
 	s.isUp.Set(1)
 	close(s.connected)
 	if s.openings++; s.openings > 1 {
@@ -55,79 +61,53 @@ func (s *stream) open(conn *connection) {
 
 // lose says that the connection has ended.
 func (s *stream) lose() {
-	s.client.judgeReady()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conn, s.connected, s.lost = nil, make(chan struct{}), time.Now()
+	was := s.isSteady()
+	s.conn, s.connected, s.lost, s.steady = nil, make(chan struct{}), time.Now(), time.Time{}
+	if was {
+		s.steady = s.lost.Add(readyPause)
+	}
 	s.isUp.Set(0)
 }
 
-// ever is longer than any stream is away or back.
-const ever = time.Duration(math.MaxInt64)
+// isSteady reports whether the client may be ready. The caller holds mu.
+func (s *stream) isSteady() bool { return time.Now().Before(s.steady) == (s.conn == nil) }
 
-// times are how long the stream has been away, 0 for one that is up, and how
-// long it has been back: ever for one that was never lost.
-func (s *stream) times() (away, back time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.openings == 0:
-		return ever, 0
-	case s.conn == nil:
-		return time.Since(s.lost), 0
-	case s.openings == 1:
-		return 0, ever
-	}
-	return 0, time.Since(s.conn.opened)
-}
-
-// readyPause is how long a stream may be away before the client is not ready,
-// and how long all of them must have been back before it is again.
-const readyPause = 2 * time.Second
-
-// judgeReady brings ready up to date. It is called before each change of a stream
-// as well, so between two calls the streams stay as they are, and ready changes
-// once at most.
-func (c *Client) judgeReady() bool {
-	c.judging.Lock()
-	defer c.judging.Unlock()
-	longestAway, shortestBack := time.Duration(0), ever
-	for _, s := range c.streams {
-		away, back := s.times()
-		longestAway, shortestBack = max(longestAway, away), min(shortestBack, back)
-	}
-	switch {
-	case longestAway >= readyPause:
-		c.ready = false
-	case longestAway == 0 && shortestBack >= readyPause:
-		c.ready = true
-	}
-	return c.ready
-}
-
-// Ready is an error from 2 s after a stream was lost to 2 s after the last one
-// came back, and before all are up for the first time.
+// Ready is an error from 2 s after a stream was lost to 2 s after it came back,
+// and before all are up for the first time.
 func (c *Client) Ready() error {
-	if c.judgeReady() {
-		return nil
+	var missing []string
+	for _, reply := range c.config.Replies {
+		s := c.streams[reply]
+		s.mu.Lock()
+		switch {
+		case s.isSteady():
+		case s.conn != nil:
+			missing = append(missing, fmt.Sprintf("%s (back for less than %s)", reply, readyPause))
+		default:
+			missing = append(missing, reply)
+		}
+		s.mu.Unlock()
 	}
-	missing := slices.DeleteFunc(slices.Clone(c.config.Replies), func(reply string) bool { return c.Up(reply) == nil })
-	if len(missing) == 0 {
-		return fmt.Errorf("the reply streams have been back for less than %s", readyPause)
+	if missing == nil {
+		return nil
 	}
 	return fmt.Errorf("reply streams not connected: %s", strings.Join(missing, ", "))
 }
 
 // Up is an error while the stream of reply is not connected.
 func (c *Client) Up(reply string) error {
-	switch away, _ := c.streams[reply].times(); away {
-	case 0:
+	s := c.streams[reply]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.conn != nil:
 		return nil
-	case ever:
+	case s.openings == 0:
 		return errors.New("not connected yet")
-	default:
-		return fmt.Errorf("away for %s", away.Round(time.Millisecond))
 	}
+	return fmt.Errorf("away for %s", time.Since(s.lost).Round(time.Millisecond))
 }
 
 // heard says that the connection brought something.
@@ -138,9 +118,8 @@ func (s *stream) heard() {
 }
 
 // suspect says that a request that began then found no reply in time. If nothing
-// came since, the stream may be half-open, and is opened again. A dead worker
-// looks the same from here, so a stream that stays silent is suspected less and
-// less often.
+// came since, the stream may be half-open, and is opened again. A dead worker looks
+// the same from here, so a silent stream is suspected less and less often.
 func (s *stream) suspect(began time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,9 +133,8 @@ func (s *stream) suspect(began time.Time) {
 }
 
 // resolved says which addresses the name of the Events API, or of its proxy, has
-// now. A stream to none of them is opened again: replies will come from where
-// publishes go. That happens once in RetryMax at most, so that a name with
-// changing answers costs little.
+// now. A stream to none of them is opened again, since replies will come from where
+// publishes go; once in RetryMax at most, for names with changing answers.
 func (s *stream) resolved(addresses []net.IPAddr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

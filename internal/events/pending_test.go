@@ -94,19 +94,27 @@ func TestPending(t *testing.T) {
 	})
 }
 
-func TestRecent(t *testing.T) {
-	var r recent[int]
-	for i := 1; i <= 5*remembered; i++ {
-		r.put(fmt.Sprint(i), i)
-		for _, j := range []int{i, i - remembered + 1, i - 2*remembered} {
-			if got := r.get(fmt.Sprint(j)); j > 0 && (got != 0 && got != j || got == 0 != (j == i-2*remembered)) {
-				t.Fatalf("after %d: get(%d) = %d", i, j, got)
+func TestRemembered(t *testing.T) {
+	p := &pending{waiting: make(map[string]*call)}
+	ended := func(i int) { // a request, without a reply
+		c := &call{Request: Request{CorrelationID: fmt.Sprint(i)}}
+		p.add(c)
+		p.giveUp(c)
+	}
+	kind := func(i int) string { return p.deliver(Envelope{CorrelationID: fmt.Sprint(i)}).kind }
+	const last = 5 * remembered
+	for i := 1; i <= last; i++ {
+		ended(i)
+		for _, j := range []int{i, i - remembered + 1} {
+			if j > 0 && kind(j) != late {
+				t.Fatalf("after %d: %d is %s", i, j, kind(j))
 			}
 		}
+		if j := i - 2*remembered; j > 0 && kind(j) != unmatched {
+			t.Fatalf("after %d: %d is %s", i, j, kind(j))
+		}
 	}
-	last := fmt.Sprint(5 * remembered)
-	r.put(last, 1)
-	assert.Equal(t, 1, r.get(last), "the second value")
-	r.remove(last)
-	assert.Zero(t, r.get(last), "it was not removed")
+	p.add(&call{Request: Request{CorrelationID: fmt.Sprint(last), Decode: func(Envelope) error { return nil }}})
+	assert.Equal(t, matched, kind(last), "the second request of an id")
+	assert.Equal(t, duplicate, kind(last))
 }

@@ -36,7 +36,7 @@ func TestPublishesThatCannotConnect(t *testing.T) {
 	})
 	inBubble(t, func(t *testing.T, f *fake) {
 		r := start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Second, time.Second })
-		wantErr(t, r.ask("a"), ErrNotConnected)
+		wantErr(t, r.ask("a"), ErrNotSent)
 		err := r.post(t.Context(), &call{body: []byte("{}")})
 		assert.ErrorIs(t, err, ErrNotSent, "an untrusted server")
 		assert.EqualError(t, r.Up(startReply), "not connected yet")

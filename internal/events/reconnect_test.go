@@ -31,9 +31,9 @@ func TestAReplyFromTheGapIsFoundByReplay(t *testing.T) {
 			seen, gaps := make(chan Envelope, 99), make(chan string, 99)
 			r := start(t, f, nil, func(c *Client) {
 				c.Observe(startReply, func(e Envelope) { seen <- e })
-				c.OnStream(func(reply string, up bool) {
+				c.OnStream(startReply, func(up bool) {
 					if up {
-						gaps <- reply
+						gaps <- startReply
 					}
 				})
 			})

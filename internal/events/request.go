@@ -1,12 +1,15 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
@@ -23,24 +26,21 @@ type Request struct {
 	// CorrelationID is unique among the requests of this name that wait.
 	CorrelationID string `json:"correlationId"`
 	Payload       any    `json:"payload"` // as encoding/json takes it
-	// Lifecycle marks a request that must not be carried out twice: it is
-	// published once, on a connection of its own. Any other may be published
-	// again when its connection breaks.
+	// Lifecycle marks a request that must not be carried out twice: it is published
+	// once, on a connection of its own. Any other may be published again.
 	Lifecycle bool `json:"-"`
 	// Permit, when set, is asked last before the event is sent, when there is a
 	// connection: after its error the event is not sent.
 	Permit func() error `json:"-"`
-	// Decode reads the reply, once at most and before Do returns. It is called by
-	// Run, one reply of a stream at a time, and must return soon: requests for the
-	// same reply stream wait for it.
+	// Decode reads the reply, once at most and before Do returns. The stream waits
+	// for it, so it must return soon.
 	Decode func(Envelope) error `json:"-"`
 }
 
-// Do publishes r and returns what r.Decode said of the reply. It waits until
-// the deadline of ctx, or Config.Timeout when it has none. Its other errors
-// wrap ErrNotConnected, ErrNotSent or ErrRefused (nothing was carried out), or
-// ErrNoReply (unknown). A lifecycle request is published twice only after a
-// refused token was replaced.
+// Do publishes r and returns what r.Decode said of the reply. It waits until ctx
+// ends, and for Config.Timeout at most. Its other errors wrap ErrNotSent or
+// ErrNoReply. A lifecycle request is published twice only after a refused token
+// was replaced.
 func (c *Client) Do(ctx context.Context, r Request) error {
 	request, s := &call{Request: r}, c.streams[ReplyName(r.Name)]
 	if s == nil || r.CorrelationID == "" {
@@ -50,12 +50,9 @@ func (c *Client) Do(ctx context.Context, r Request) error {
 	if request.body, err = json.Marshal(r); err != nil {
 		return fmt.Errorf("BUG: the payload of %s: %w", r.Name, err)
 	}
-	var limited bool
-	if request.deadline, limited = ctx.Deadline(); !limited {
-		request.deadline = time.Now().Add(c.config.Timeout)
-	}
-	ctx, cancel := context.WithDeadline(ctx, request.deadline)
+	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
+	request.deadline, _ = ctx.Deadline()
 	defer context.AfterFunc(c.running, cancel)()
 	if err := c.Connected(ctx, s.reply); err != nil {
 		return err
@@ -87,13 +84,14 @@ func (c *Client) exchange(ctx context.Context, request *call, s *stream) error {
 		cause = <-published // soon
 	}
 	result, wait := "unknown", proofWait
+	_, refused := errors.AsType[*RefusedError](cause)
 	switch {
 	case cause == nil:
-		result, wait = "accepted", ever
+		result, wait = "accepted", math.MaxInt64
+	case refused:
+		result, wait = "refused", 0
 	case errors.Is(cause, ErrNotSent):
 		result, wait = "not_sent", 0
-	case errors.Is(cause, ErrRefused):
-		result, wait = "refused", 0
 	}
 	c.publishes[result].Inc()
 	select {
@@ -119,15 +117,9 @@ func (c *Client) exchange(ctx context.Context, request *call, s *stream) error {
 // What Do returns, to be told apart with errors.Is; a *RemoteError, with
 // errors.As.
 var (
-	// ErrNotConnected: the reply stream is down, and has been for longer than
-	// a few seconds (connectWait). Nothing was published.
-	ErrNotConnected = errors.New("the reply stream is not connected")
-	// ErrNotSent: the publish could not begin: no connection, no token, or no
-	// time left. Nothing was published.
+	// ErrNotSent: there was no reply stream, no connection, no token or no time left,
+	// or the Events API refused the event (see RefusedError). Nothing was carried out.
 	ErrNotSent = errors.New("the event could not be sent")
-	// ErrRefused: the Events API answered the publish with a refusal; see
-	// RefusedError. The request was not accepted.
-	ErrRefused = errors.New("the Events API refused the event")
 	// ErrNoReply: the event was published, or may have been, and no reply came
 	// in time. The request may have been carried out, or may still be.
 	ErrNoReply = errors.New("no reply came")
@@ -138,45 +130,34 @@ var (
 	ErrMalformed = errors.New("the reply is malformed")
 )
 
-// ErrTokenRefused is wrapped by what Run returns when the Events API refuses a
-// token that will not change.
+// ErrTokenRefused: the Events API refused a token that will not change, so Run ends.
 var ErrTokenRefused = errors.New("the Events API refused the token")
 
-// RefusedError is an ErrRefused with what the Events API said. A Status of 2xx
-// means that it answered `"accepted":false`.
+// RefusedError is an ErrNotSent: the Events API answered with a refusal. A Status of
+// 2xx means that it answered `"accepted":false`.
 type RefusedError struct {
 	Event  string
 	Status int
-	// Reason is the API's own text, cleaned as in RemoteError; may be empty.
-	Reason string
 
-	token secret.String // what was used
+	answer string        // the status and the API's own text, cleaned as in RemoteError
+	token  secret.String // what was used
 }
 
 // newRefusal reads the event error in the body of a refusal, if there is one.
 func newRefusal(event string, status int, body []byte, token secret.String) *RefusedError {
-	e := &RefusedError{Event: event, Status: status, token: token}
-	fields, _ := ReadFields(body, "error")
+	e := &RefusedError{Event: event, Status: status, token: token, answer: fmt.Sprintf("%d %s", status, http.StatusText(status))}
+	fields, _ := ReadFields(body)
 	if failure := remoteError(fields["error"]); failure != nil {
-		e.Reason = failure.Error()
+		e.answer += " (" + failure.Error() + ")"
 	}
 	return e
 }
 
 func (e *RefusedError) Error() string {
-	return "the Events API refused " + e.Event + " with " + e.answer()
+	return "the Events API refused " + e.Event + " with " + e.answer
 }
 
-func (e *RefusedError) answer() string {
-	text := fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status))
-	if e.Reason != "" {
-		text += " (" + e.Reason + ")"
-	}
-	return text
-}
-
-// Is makes a RefusedError an ErrRefused.
-func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
+func (e *RefusedError) Is(target error) bool { return target == ErrNotSent }
 
 // tokenRefused deals with err if it is a refusal of the token. It reports
 // whether there is another token now, so that err may be a thing of the past. If
@@ -194,8 +175,124 @@ func (c *Client) tokenRefused(err error) (changed bool) {
 		}
 		c.end(fmt.Errorf("%w in BUS_API_TOKEN: %s %s was answered %s; it needs the scope %q, and all that is enabled needs %q; "+
 			"put a valid token there, or use --token-file to replace it while running",
-			final, doing, refusal.Event, refusal.answer(),
+			final, doing, refusal.Event, refusal.answer,
 			strings.Join(ScopesFor(refusal.Event), " "), strings.Join(ScopesFor(c.config.Replies...), " ")))
 	}
 	return changed
+}
+
+// remembered is how many requests of a stream that do not wait any more are at
+// least known, to tell what their further replies are.
+const remembered = 4096
+
+// What a reply is to this process, as a label of metrics.
+const (
+	matched   = "matched"   // its request is waited for
+	late      = "late"      // its request was given up
+	duplicate = "duplicate" // its request was answered already
+	unmatched = "unmatched" // another requester's, or forgotten
+	history   = "history"   // like unmatched, in a replay
+)
+
+// pending holds the requests of one reply stream by correlation id.
+type pending struct {
+	mu      sync.Mutex // held while a reply is decoded
+	waiting map[string]*call
+	// What further replies to those that do not wait any more are: of the last
+	// `remembered` ones at least, and of twice as many at most.
+	past, older map[string]fate
+}
+
+// fate is what a reply is, and whether it may tell others more than the request
+// of this process knows: none waits for it, or it comes after a refusal.
+type fate struct {
+	kind    string
+	observe bool
+}
+
+// call is a request that is under way.
+type call struct {
+	Request
+	body     []byte
+	began    time.Time
+	deadline time.Time  // of the caller
+	done     chan error // from Decode; one slot: the stream never blocks
+}
+
+// add enters c; false means that a request with its id waits already. An
+// earlier one that does not wait any more is forgotten: replies are c's.
+func (p *pending) add(c *call) bool {
+	c.done = make(chan error, 1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting[c.CorrelationID] != nil {
+		return false
+	}
+	p.waiting[c.CorrelationID] = c
+	delete(p.past, c.CorrelationID)
+	delete(p.older, c.CorrelationID)
+	return true
+}
+
+// giveUp takes c out; false means that its reply came first and is in c.done.
+func (p *pending) giveUp(c *call) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting[c.CorrelationID] != c {
+		return false
+	}
+	delete(p.waiting, c.CorrelationID)
+	p.remember(c.CorrelationID, fate{late, true})
+	return true
+}
+
+// waits reports whether c still waits for its reply.
+func (p *pending) waits(c *call) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.waiting[c.CorrelationID] == c
+}
+
+// deliver gives e to the request that waits for it and says what e is. A malformed
+// reply settles nothing for good: its request is given up with it.
+func (p *pending) deliver(e Envelope) fate {
+	id := e.CorrelationID
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c := p.waiting[id]; c != nil {
+		err := c.Decode(e)
+		delete(p.waiting, id)
+		further := fate{duplicate, err != nil}
+		if errors.Is(err, ErrMalformed) {
+			further.kind = late
+		}
+		p.remember(id, further)
+		c.done <- err
+		return fate{matched, false}
+	}
+	other := fate{unmatched, true}
+	if e.Replayed {
+		other.kind = history
+	}
+	return cmp.Or(p.past[id], p.older[id], other)
+}
+
+// remember holds mu.
+func (p *pending) remember(id string, further fate) {
+	if len(p.past) >= remembered || p.past == nil {
+		p.past, p.older = make(map[string]fate), p.past
+	}
+	p.past[id] = further
+}
+
+// wanted returns the requests from before mark that wait for their reply.
+func (p *pending) wanted(mark time.Time) (calls []*call) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.waiting {
+		if c.began.Before(mark) {
+			calls = append(calls, c)
+		}
+	}
+	return calls
 }

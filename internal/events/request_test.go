@@ -98,6 +98,6 @@ func TestRunEndsWhatWaits(t *testing.T) {
 	wantErr(t, reply, ErrNoReply)
 	assert.NoError(t, want(t, r.err))
 	assert.ErrorContains(t, r.Up(startReply), "away for ")
-	wantErr(t, r.ask("b"), ErrNotConnected)
-	assert.ErrorIs(t, r.Connected(t.Context(), startReply), ErrNotConnected)
+	wantErr(t, r.ask("b"), ErrNotSent)
+	assert.ErrorIs(t, r.Connected(t.Context(), startReply), ErrNotSent)
 }

@@ -52,10 +52,10 @@ func TestRequestsWaitOnlyForAShortLoss(t *testing.T) {
 		synctest.Wait()
 
 		begin := time.Now()
-		wantErr(t, r.ask("a"), ErrNotConnected)
+		wantErr(t, r.ask("a"), ErrNotSent)
 		assert.Equal(t, 3*time.Second, time.Since(begin), "after the loss")
 		begin = time.Now()
-		wantErr(t, r.ask("b"), ErrNotConnected)
+		wantErr(t, r.ask("b"), ErrNotSent)
 		assert.Zero(t, time.Since(begin), "in a long outage")
 		assert.Empty(t, f.published)
 

@@ -24,8 +24,9 @@ type stream struct {
 	reply   string
 	pending *pending
 	observe func(Envelope)
-	// wantHistory says whether all of the history is of use when the stream has
-	// been opened; nil for never.
+	// onStream is told of openings and losses; wantHistory says, after an opening,
+	// whether all of the history is of use.
+	onStream    func(up bool)
 	wantHistory func() bool
 	down        time.Time // since when it cannot be opened, which was logged; zero otherwise
 
@@ -37,16 +38,18 @@ type stream struct {
 func newStream(c *Client, reply string) *stream {
 	set, event := c.config.Metrics, fmt.Sprintf("{event=%q", reply)
 	return &stream{
-		liveness:   liveness{connected: make(chan struct{}), lost: time.Now()},
-		client:     c,
-		reply:      reply,
-		pending:    &pending{waiting: make(map[string]*call)},
-		observe:    func(Envelope) {},
-		isUp:       set.GetOrCreateGauge("bus_vm_events_stream_up"+event+"}", nil),
-		reconnects: set.GetOrCreateCounter("bus_vm_events_stream_reconnects_total" + event + "}"),
-		replays:    set.GetOrCreateCounter("bus_vm_events_stream_replays_total" + event + "}"),
-		replies:    counters(set, "replies_total"+event+",match=%q}", matched, late, duplicate, unmatched, history),
-		skipped:    counters(set, "skipped_lines_total"+event+",reason=%q}", "malformed", "other_event", "too_long"),
+		liveness:    liveness{connected: make(chan struct{}), lost: time.Now()},
+		client:      c,
+		reply:       reply,
+		pending:     &pending{waiting: make(map[string]*call)},
+		observe:     func(Envelope) {},
+		onStream:    func(bool) {},
+		wantHistory: func() bool { return false },
+		isUp:        set.GetOrCreateGauge("bus_vm_events_stream_up"+event+"}", nil),
+		reconnects:  set.GetOrCreateCounter("bus_vm_events_stream_reconnects_total" + event + "}"),
+		replays:     set.GetOrCreateCounter("bus_vm_events_stream_replays_total" + event + "}"),
+		replies:     counters(set, "replies_total"+event+",match=%q}", matched, late, duplicate, unmatched, history),
+		skipped:     counters(set, "skipped_lines_total"+event+",reason=%q}", "malformed", "other_event", "too_long"),
 	}
 }
 
@@ -110,7 +113,7 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 	if err != nil {
 		return 0, err
 	}
-	s.client.onStream(s.reply, true)
+	s.onStream(true)
 	s.open(conn)
 	if !s.down.IsZero() {
 		s.client.config.Logger.Info("events stream is up again", "event", s.reply, "outage", time.Since(s.down).Round(time.Millisecond))
@@ -119,21 +122,19 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 
 	var replay sync.WaitGroup
 	replay.Go(func() { s.catchUp(conn) })
-	if err = s.deliverLines(conn, func(e Envelope) bool { s.deliver(e); return true }); err == io.EOF {
-		err = errEnded
-	}
+	err = s.deliverLines(conn, func(e Envelope) bool { s.deliver(e); return true })
 
-	s.client.onStream(s.reply, false)
+	s.onStream(false)
 	s.lose()
 	conn.Close()
 	replay.Wait()
-	return time.Since(conn.opened), err
+	return time.Since(conn.opened), cmp.Or(err, errEnded)
 }
 
 // deliverLines reads lines of in and hands their envelopes to deliver as long
 // as that returns true. Lines that are no envelope of this stream are counted
-// and skipped. The error is io.EOF at an end that is in order, and a strangeError
-// where there was nothing but such lines.
+// and skipped. The error is nil at an end that is in order, and a strangeError where
+// there was nothing but such lines.
 func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) bool) error {
 	lines := bufio.NewReaderSize(in, lineBuffer)
 	var strange strangeError // the first line, as long as there was no envelope
@@ -156,14 +157,16 @@ func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) bool) error {
 			default:
 				e.Name = s.reply
 				if !deliver(e) {
-					return io.EOF
+					return nil
 				}
 			}
 		}
-		if errors.Is(err, io.EOF) && !envelopes && strange != "" {
+		switch {
+		case errors.Is(err, io.EOF) && !envelopes && strange != "":
 			return strange
-		}
-		if err != nil {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
 			return err
 		}
 	}
@@ -177,10 +180,6 @@ func (e strangeError) Error() string {
 	return fmt.Sprintf("the answer is no event stream, it begins %q; check the Events URL", clean(string(e), maxType))
 }
 
-// Is makes JSON an io.EOF: it may be a malformed envelope, the only one of a
-// history.
-func (e strangeError) Is(target error) bool { return target == io.EOF && e[0] == '{' }
-
 var errEnded = errors.New("the Events API ended the stream")
 
 // deliver gives e to the request that waits for it, which decodes it, or to observe.
@@ -192,32 +191,29 @@ func (s *stream) deliver(e Envelope) {
 	s.replies[fate.kind].Inc()
 }
 
-// catchUp looks in the history of the stream for replies that were sent before
-// conn was opened, beside conn, which is followed meanwhile: who asks from then
-// on is answered on it. It tries until it has read all of the history, or nothing
-// is missing any more, or conn ends.
+// catchUp looks in the history of the stream for replies that were sent before conn
+// was opened, beside conn, which is followed meanwhile. It tries until it has read
+// all of the history, or nothing is missing any more, or conn ends.
 func (s *stream) catchUp(conn *connection) {
-	all := s.wantHistory != nil && s.wantHistory()
+	all := s.wantHistory()
 	missing := func() []*call { return s.pending.wanted(conn.opened) }
-	for attempt := 0; all || len(missing()) > 0; attempt++ {
-		err := s.replay(conn.ctx, func() bool { return all || len(missing()) > 0 })
+	goOn := func() bool { return all || len(missing()) > 0 }
+	for attempt := 0; goOn(); attempt++ {
+		err := s.replay(conn.ctx, goOn)
 		s.client.tokenRefused(err)
-		if conn.ctx.Err() != nil {
-			return
-		}
 		if err == nil {
-			// Their replies may have been lost with the stream. A question may be
-			// asked twice, and has the same reply.
-			for _, c := range missing() {
-				if !c.Lifecycle {
-					s.client.publish(c, s.pending)
-				}
-			}
-			return
+			break
 		}
-		if !s.backOff(conn.ctx, attempt, attempt == 0, "events replay failed, and is tried again; "+
+		if conn.ctx.Err() != nil || !s.backOff(conn.ctx, attempt, attempt == 0, "events replay failed, and is tried again; "+
 			"requests from before the stream came back may find no reply until it succeeds", err) {
 			return
+		}
+	}
+	// The replies to those may have been lost with the stream. A question may be
+	// asked twice, and has the same reply.
+	for _, c := range missing() {
+		if !c.Lifecycle {
+			s.client.publish(c, s.pending)
 		}
 	}
 }
@@ -236,8 +232,8 @@ func (s *stream) replay(ctx context.Context, goOn func() bool) error {
 		s.deliver(e)
 		return goOn()
 	})
-	if errors.Is(err, io.EOF) {
-		return nil
+	if strange, ok := errors.AsType[strangeError](err); ok && strange[0] == '{' {
+		return nil // it may be a malformed envelope, the only one of the history
 	}
 	return err
 }

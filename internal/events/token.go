@@ -21,28 +21,18 @@ import (
 // tokenText is the b64token of RFC 6750 §2.1: it cannot end a header line.
 var tokenText = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
-func checkToken(token secret.String) error {
-	switch {
-	case token.IsZero():
-		return errors.New("the token is empty")
-	case !tokenText.MatchString(token.Reveal()):
-		return errors.New("the token has characters that no bearer token has (RFC 6750 §2.1)")
-	}
-	return nil
-}
-
 const (
-	// fileCheckInterval is how old the last look at a token file may be.
-	fileCheckInterval = time.Second
-	// maxTokenFile bounds a token file in bytes; real tokens take up to 8 KiB.
-	maxTokenFile = 64 << 10
+	fileCheckInterval = time.Second // how old the last look at a token file may be
+	maxTokenFile      = 64 << 10    // bytes of a token file; real tokens take up to 8 KiB
 )
 
 // TokenSource yields the provider's own token towards the Events API. Its
 // methods are safe for concurrent use. Errors never contain the token.
 type TokenSource struct {
-	read   func() (secret.String, error) // nil for a token that stays as it is
-	logger *slog.Logger                  // of a token that is read while it is used; nil for others
+	from   string // where it comes from, for messages
+	read   func() (secret.String, error)
+	static bool         // it stays as it is
+	logger *slog.Logger // of a token that is read while it is used; nil for others
 
 	mu      sync.Mutex
 	token   secret.String // the last good one
@@ -52,31 +42,24 @@ type TokenSource struct {
 
 // StaticToken is a token that stays as it is. Once it is refused, Run ends.
 func StaticToken(token secret.String) (*TokenSource, error) {
-	if err := checkToken(token); err != nil {
-		return nil, fmt.Errorf("BUS_API_TOKEN: %w", err)
-	}
-	return &TokenSource{token: token}, nil
+	s := RereadToken(func() (secret.String, error) { return token, nil })
+	s.static = true
+	return s, s.reload()
 }
 
 // RereadToken is a token that read yields, and that is read again each time it
 // is refused. A failed read leaves the last good token in use.
-func RereadToken(read func() (secret.String, error)) *TokenSource { return &TokenSource{read: read} }
+func RereadToken(read func() (secret.String, error)) *TokenSource {
+	return &TokenSource{from: "BUS_API_TOKEN", read: read}
+}
 
-// FileToken is the token in a file, white space and byte order marks around it
-// not counted. The file is read again after a second of use, which sees every way
-// to change one, and whenever its token is refused; while it holds none, the last
-// good token stays in use, and logger gets one line.
+// FileToken is the token in a file, without white space and byte order marks around
+// it. The file is read again after a second of use and whenever its token is refused;
+// while it holds none, the last good token stays in use, and logger gets one line.
 func FileToken(path string, logger *slog.Logger) *TokenSource {
-	return &TokenSource{logger: logger, read: func() (secret.String, error) {
+	return &TokenSource{from: "the token file " + path, logger: logger, read: func() (secret.String, error) {
 		content, _, err := files.Read(path, maxTokenFile)
-		token := secret.New(secret.Trim(string(content)))
-		if err = cmp.Or(errors.Unwrap(err), err); err == nil { // without the path
-			err = checkToken(token)
-		}
-		if err != nil {
-			return secret.String{}, fmt.Errorf("the token file %s: %w", path, err)
-		}
-		return token, nil
+		return secret.New(secret.Trim(string(content))), cmp.Or(errors.Unwrap(err), err) // without the path
 	}}
 }
 
@@ -105,7 +88,7 @@ func (s *TokenSource) Token() (secret.String, error) {
 func (s *TokenSource) Refused(refused secret.String) (changed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.read == nil {
+	if s.static {
 		return false, ErrTokenRefused
 	}
 	if s.token == refused {
@@ -119,30 +102,33 @@ func (s *TokenSource) Refused(refused secret.String) (changed bool, err error) {
 func (s *TokenSource) reload() error {
 	s.looked = time.Now()
 	token, err := s.read()
-	if err == nil {
-		err = checkToken(token)
-	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case token.IsZero():
+		err = errors.New("the token is empty")
+	case !tokenText.MatchString(token.Reveal()):
+		err = errors.New("the token has characters that no bearer token has (RFC 6750 §2.1)")
+	default:
 		s.token = token
+		return nil
 	}
-	return err
+	return fmt.Errorf("%s: %w", s.from, err)
 }
 
-// ErrTokenExpired: the `exp` of an inspected token has passed.
-var ErrTokenExpired = errors.New("the token has expired")
-
-// errTokenOpaque: only the Events API can tell whether it is good.
-var errTokenOpaque = errors.New("the token is no JWT, so its expiry and scopes cannot be checked")
+var (
+	// ErrTokenExpired: the `exp` of an inspected token has passed.
+	ErrTokenExpired = errors.New("the token has expired")
+	errTokenOpaque  = errors.New("the token is no JWT, so its expiry and scopes cannot be checked")
+)
 
 // ExpirySoon is how long before its expiry a token is worth a warning.
 const ExpirySoon = 24 * time.Hour
 
-// InspectToken reads the claims of the provider's own token (RFC 7519 §4.1),
-// without verifying it: it serves to warn an operator before the Events API
-// refuses the token. The expiry is zero for a token that names none. An expired
-// token yields its claims beside ErrTokenExpired; any other error says why there
-// are none.
-func InspectToken(token secret.String, now time.Time) (expires time.Time, scopes []string, err error) {
+// InspectToken reads the claims of the provider's own token (RFC 7519 §4.1) without
+// verifying it, to warn an operator before the Events API refuses it. The expiry is
+// zero for a token that names none; missing are the scopes of need that it lacks. An
+// expired token yields both beside ErrTokenExpired.
+func InspectToken(token secret.String, need []string, now time.Time) (expires time.Time, missing []string, err error) {
 	parts := strings.Split(token.Reveal(), ".")
 	if len(parts) != 3 {
 		return time.Time{}, nil, errTokenOpaque
@@ -155,19 +141,14 @@ func InspectToken(token secret.String, now time.Time) (expires time.Time, scopes
 	if err != nil || json.Unmarshal(body, &claims) != nil { // its error would quote the token
 		return time.Time{}, nil, errTokenOpaque
 	}
-	scopes = slices.DeleteFunc(strings.Split(claims.Scope, " "), func(s string) bool { return s == "" })
+	have := strings.Split(claims.Scope, " ")
+	missing = slices.DeleteFunc(slices.Clone(need), func(scope string) bool { return slices.Contains(have, scope) })
 	if claims.Expires == nil || math.Abs(*claims.Expires) > math.MaxInt32*1e3 {
-		return time.Time{}, scopes, nil // none, or tens of thousands of years away
+		return time.Time{}, missing, nil // none, or tens of thousands of years away
 	}
 	expires = time.Unix(int64(*claims.Expires), 0).UTC()
 	if !now.Before(expires) {
 		err = fmt.Errorf("%w at %s", ErrTokenExpired, expires.Format(time.RFC3339))
 	}
-	return expires, scopes, err
-}
-
-// MissingScopes returns what of need is not in have, in the order of need.
-// Scopes are compared whole (RFC 6749 §3.3).
-func MissingScopes(have, need []string) []string {
-	return slices.DeleteFunc(slices.Clone(need), func(scope string) bool { return slices.Contains(have, scope) })
+	return expires, missing, err
 }

@@ -135,27 +135,27 @@ func TestEverChangingTokensAreRefusedWithBackoff(t *testing.T) {
 
 func TestInspectToken(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	f := func(claims string, expires time.Time, scopes []string, want error) {
+	both := []string{"vm:read", "vm:write"}
+	f := func(claims string, expires time.Time, missing []string, want error) {
 		t.Helper()
 		token := "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
-		gotExpires, gotScopes, err := InspectToken(secret.New(token), now)
-		if !gotExpires.Equal(expires) || !slices.Equal(gotScopes, scopes) || !errors.Is(err, want) || (err == nil) != (want == nil) {
-			t.Errorf("%s: %v, %q, %v; want %v, %q, %v", claims, gotExpires, gotScopes, err, expires, scopes, want)
+		gotExpires, gotMissing, err := InspectToken(secret.New(token), both, now)
+		if !gotExpires.Equal(expires) || !slices.Equal(gotMissing, missing) || !errors.Is(err, want) || (err == nil) != (want == nil) {
+			t.Errorf("%s: %v, %q, %v; want %v, %q, %v", claims, gotExpires, gotMissing, err, expires, missing, want)
 		}
 	}
-	both := []string{"vm:read", "vm:write"}
-	f(`{"exp":1795435201,"scope":"vm:read vm:write"}`, now.Add(time.Second), both, nil)
-	f(`{"exp":1795435200,"scope":" vm:read  vm:write "}`, now, both, ErrTokenExpired)
-	f(`{"exp":0,"scope":"vm:read vm:write"}`, time.Unix(0, 0), both, ErrTokenExpired)
-	f(`{"exp":1795435201.9}`, now.Add(time.Second), nil, nil)
-	f(`{"exp":1e300}`, time.Time{}, nil, nil)
-	f(`{}`, time.Time{}, nil, nil)
+	f(`{"exp":1795435201,"scope":"vm:write vm:read"}`, now.Add(time.Second), nil, nil)
+	f(`{"exp":1795435200,"scope":" vm:read  vm:write "}`, now, nil, ErrTokenExpired)
+	f(`{"exp":0,"scope":"vm:reader vm:write"}`, time.Unix(0, 0), both[:1], ErrTokenExpired)
+	f(`{"exp":1795435201.9}`, now.Add(time.Second), both, nil)
+	f(`{"exp":1e300}`, time.Time{}, both, nil)
+	f(`{}`, time.Time{}, both, nil)
 	f(`{"exp":"soon"}`, time.Time{}, nil, errTokenOpaque)
 	f(`{"scope":["vm:read"]}`, time.Time{}, nil, errTokenOpaque)
 	f(`not json`, time.Time{}, nil, errTokenOpaque)
 
 	for _, token := range []string{"", "opaque", "a.b", "a.b.c.d", "a.!.c"} {
-		if _, _, err := InspectToken(secret.New(token), now); !errors.Is(err, errTokenOpaque) {
+		if _, _, err := InspectToken(secret.New(token), nil, now); !errors.Is(err, errTokenOpaque) {
 			t.Errorf("%q: %v", token, err)
 		}
 	}

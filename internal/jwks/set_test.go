@@ -45,7 +45,7 @@ func parsed(t testing.TB, keys ...string) *Set {
 func TestKeysOfTheStandards(t *testing.T) {
 	set := parsed(t, rfcEC, rfcRSA, rfcEd25519)
 	assert.Equal(t, []string{"2011-04-29 (RS256)", " (EdDSA)"}, set.IDs())
-	assert.Equal(t, []Skipped{{"1", "it is not for signatures"}}, set.Skipped())
+	assert.Equal(t, []Skipped{{"1", "it is not for signatures"}}, set.Skipped)
 }
 
 // What a document says around its keys changes nothing.
@@ -66,7 +66,7 @@ func TestUsableKeys(t *testing.T) {
 		for _, key := range c.keys {
 			set := parsed(t, key)
 			assert.Equal(t, 1, set.Len(), key)
-			assert.Empty(t, set.Skipped(), key)
+			assert.Empty(t, set.Skipped, key)
 			assert.Equal(t, c.signer.Public(), set.Find(c.signer.Algorithm, c.signer.ID), key)
 		}
 	}
@@ -121,8 +121,8 @@ func TestSkippedKeys(t *testing.T) {
 			const beside = `{"kty":"OKP","crv":"Ed25519","kid":"good","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`
 			set := parsed(t, key, beside)
 			assert.Equal(t, []string{"good (EdDSA)"}, set.IDs(), key)
-			require.Len(t, set.Skipped(), 1, key)
-			assert.Equal(t, want.Error(), set.Skipped()[0].Reason, key)
+			require.Len(t, set.Skipped, 1, key)
+			assert.Equal(t, want.Error(), set.Skipped[0].Reason, key)
 			_, err := Parse([]byte(hostile.JWKS(key)))
 			assert.ErrorIs(t, err, errNoneUsable, "alone: %s", key)
 		}
@@ -209,7 +209,7 @@ func TestRepeatedMembers(t *testing.T) {
 	i := newIssuer()
 	set := parsed(t, i.ec.JWK(`"kid":"e"`), edit(i.rsa.JWK(), "n", `"AQAB","n":"AQAB"`), i.ed.JWK())
 	assert.Equal(t, []string{"d (EdDSA)"}, set.IDs())
-	assert.Equal(t, []Skipped{{"e", errMembers.Error()}, {"r", errMembers.Error()}}, set.Skipped())
+	assert.Equal(t, []Skipped{{"e", errMembers.Error()}, {"r", errMembers.Error()}}, set.Skipped)
 	_, err := Parse([]byte(hostile.JWKS(i.ed.JWK(), `{"kty":"oct","k":"YQ","k":"YQ"}`)))
 	assert.ErrorIs(t, err, errSymmetric)
 	_, err = Parse([]byte(hostile.JWKS(i.ec.JWK(`"kid":"e"`))))
@@ -221,7 +221,7 @@ func TestKeysOfOneID(t *testing.T) {
 	i, second := newIssuer(), hostile.NewSigner(ES256, "e")
 	set := parsed(t, i.ec.JWK(), second.JWK(), edit(i.rsa.JWK(), "kid", `"e"`), i.ed.JWK())
 	assert.Equal(t, []string{"e (ES256)", "e (RS256)", "d (EdDSA)"}, set.IDs())
-	assert.Equal(t, []Skipped{{"e", errSameID.Error()}}, set.Skipped())
+	assert.Equal(t, []Skipped{{"e", errSameID.Error()}}, set.Skipped)
 	assert.Equal(t, i.ec.Public(), set.Find(ES256, "e"))
 	assert.Equal(t, i.rsa.Public(), set.Find(RS256, "e"))
 }
@@ -260,8 +260,8 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if set.Len() == 0 || set.Len()+len(set.skipped) > maxKeys {
-			t.Fatalf("%d keys and %d skipped", set.Len(), len(set.skipped))
+		if set.Len() == 0 || set.Len()+len(set.Skipped) > maxKeys {
+			t.Fatalf("%d keys and %d skipped", set.Len(), len(set.Skipped))
 		}
 		for _, k := range set.keys {
 			if found := set.Find(k.algorithm, k.id); k.id != "" && !k.public.Equal(found) {

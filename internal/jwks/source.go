@@ -1,27 +1,36 @@
 package jwks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/busdk/bus-api-provider-vm/internal/address"
 	"github.com/busdk/bus-api-provider-vm/internal/backoff"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
 const (
-	// missedInterval is between two fetches that unknown key ids cause.
-	missedInterval = 10 * time.Second
+	interval       = 5 * time.Minute  // between two fetches when all is well
+	missedInterval = 10 * time.Second // between two that unknown key ids cause
 	// The pauses after failures begin between firstBackoff and twice that.
 	firstBackoff   = time.Second / 2
 	longestBackoff = time.Minute
+
+	fetchTimeout   = 10 * time.Second // for a whole fetch
+	connectTimeout = 5 * time.Second  // leaves time for other addresses of the server
+	maxHeader      = 64 << 10         // bytes of the header of an answer
 )
 
 // Source holds the set that is in force: the last good one, for however long
@@ -45,21 +54,20 @@ type Source struct {
 
 // New returns a Source without a set. Its document is at url, accepted by
 // CheckURL, or empty for sets that come by Put alone; use puts a set in force
-// that verifies other tokens than the one before it. The logger gets one line for
-// each change, when fetching begins to fail and when it works again.
+// that verifies other tokens than the one before it.
 func New(url string, use func(*Set), logger *slog.Logger, set *metrics.Set) *Source {
 	s := &Source{
 		url:     url,
 		use:     use,
 		logger:  logger,
-		client:  client,
+		client:  Client,
 		fetches: map[string]*metrics.Counter{},
 		refresh: make(chan struct{}, 1),
 		missed:  make(chan struct{}, 1),
 	}
 	s.current.Store(&Set{})
 	set.NewGauge("bus_vm_jwks_keys", func() float64 { return float64(len(s.current.Load().keys)) })
-	set.NewGauge("bus_vm_jwks_skipped_keys", func() float64 { return float64(len(s.current.Load().skipped)) })
+	set.NewGauge("bus_vm_jwks_skipped_keys", func() float64 { return float64(len(s.current.Load().Skipped)) })
 	if url == "" {
 		return s
 	}
@@ -86,7 +94,7 @@ func (s *Source) Ready() error {
 func (s *Source) Put(set *Set) (changed bool) {
 	if changed = !s.current.Load().Equal(set); changed {
 		s.use(set)
-		s.logger.Info("public keys for callers' tokens in force", "keys", set.IDs(), "skipped", set.Skipped())
+		s.logger.Info("public keys for callers' tokens in force", "keys", set.IDs(), "skipped", set.Skipped)
 	}
 	s.current.Store(set)
 	return changed
@@ -95,9 +103,8 @@ func (s *Source) Put(set *Set) (changed bool) {
 // Refresh makes Run fetch now. It does not wait.
 func (s *Source) Refresh() { ask(s.refresh) }
 
-// Missed tells Run that a token names a key that is not in the set, in case its
-// issuer has just begun to use a new one. It does not wait, and any client may
-// cause it: Run fetches for it once in missedInterval at most.
+// Missed tells Run that a token names a key that is not in the set. It does not wait,
+// and any client may cause it: Run fetches for it once in missedInterval at most.
 func (s *Source) Missed() { ask(s.missed) }
 
 func ask(c chan struct{}) {
@@ -107,9 +114,8 @@ func ask(c chan struct{}) {
 	}
 }
 
-// Run fetches at once and then as long as ctx lasts: when the document says it
-// is due, when it is asked to, and after failures with growing pauses. It
-// returns nil when ctx ends.
+// Run fetches at once and then as long as ctx lasts: after an interval, when it is
+// asked to, and after failures with growing pauses. It returns nil when ctx ends.
 func (s *Source) Run(ctx context.Context) error {
 	var began time.Time
 	for due := time.Now(); ; {
@@ -133,7 +139,7 @@ func (s *Source) Run(ctx context.Context) error {
 // update fetches once and returns how long to wait before the next time. It tells
 // of failures once in a row.
 func (s *Source) update(ctx context.Context) time.Duration {
-	set, fresh, err := fetch(ctx, s.client, s.url)
+	set, err := Fetch(ctx, s.client, s.url)
 	if ctx.Err() != nil {
 		return 0 // given up, not failed
 	}
@@ -152,15 +158,63 @@ func (s *Source) update(ctx context.Context) time.Duration {
 		}
 		return backoff.Delay(s.failures-1, firstBackoff, longestBackoff, rand.Float64())
 	}
-	result := "unchanged"
-	if s.Put(set) {
-		result = "changed"
-	}
+	s.fetches[map[bool]string{true: "changed", false: "unchanged"}[s.Put(set)]].Inc()
 	if s.failures > 0 {
 		s.logger.Info("fetching public keys works again", "failures", s.failures)
 	}
 	s.failures = 0
-	s.fetches[result].Inc()
 	s.confirmed.Store(time.Now().UnixNano())
-	return fresh
+	return interval
+}
+
+// ErrURL means that no keys may be fetched from a URL. The URL itself is not
+// repeated: it may hold a password.
+var ErrURL = errors.New("want an absolute https URL, or http on a loopback address, without user or fragment")
+
+// CheckURL returns ErrURL unless keys may be fetched from text: who can change
+// them on their way can sign tokens.
+func CheckURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || u.User != nil || u.Fragment != "" ||
+		u.Scheme != "https" && (u.Scheme != "http" || !address.IsLoopbackHost(u.Hostname())) {
+		return ErrURL
+	}
+	return nil
+}
+
+// Client is for fetches that are minutes apart.
+var Client = &http.Client{
+	Timeout: fetchTimeout,
+	Transport: &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
+		ForceAttemptHTTP2:      true,
+		MaxResponseHeaderBytes: maxHeader,
+		DisableKeepAlives:      true,
+		DisableCompression:     true, // a small body may unpack to a large one
+	},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // it is not followed
+}
+
+// Fetch asks for the document at a URL once. The error is ErrURL, or says why there
+// is no set; it does not repeat the URL.
+func Fetch(ctx context.Context, client *http.Client, from string) (*Set, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
+	if err := cmp.Or(CheckURL(from), err); err != nil {
+		return nil, err
+	}
+	request.Header.Set("Accept", "application/jwk-set+json, application/json") // RFC 7517 §8.5.2
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, cmp.Or(errors.Unwrap(err), err) // without the URL
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the server answered with status %d", response.StatusCode)
+	}
+	document, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1)) // Parse refuses one byte more
+	if err != nil {
+		return nil, err
+	}
+	return Parse(document)
 }

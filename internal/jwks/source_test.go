@@ -58,7 +58,7 @@ func TestURLs(t *testing.T) {
 		"https://user@id.example", "https://user:hunter2@id.example", "https://id.example/#x", "https://id.example:port/", "https://a b/",
 	} {
 		assert.ErrorIs(t, CheckURL(url), ErrURL, url)
-		_, err := Fetch(t.Context(), url)
+		_, err := Fetch(t.Context(), Client, url)
 		assert.ErrorIs(t, err, ErrURL, url)
 	}
 }

@@ -148,7 +148,7 @@ func Failure(err error, who string, mayAct bool) error {
 		message = "did not answer in time."
 	case errors.Is(err, events.ErrNoReply):
 		message = "did not answer in time; nothing was done."
-	case errors.Is(err, events.ErrNotConnected), errors.Is(err, events.ErrNotSent), errors.Is(err, events.ErrRefused):
+	case errors.Is(err, events.ErrNotSent):
 		mayAct, message = false, "cannot be reached now; nothing was done."
 	default:
 		return err

@@ -19,7 +19,6 @@ func TestFailure(t *testing.T) {
 	const nothing = "The runtime cannot be reached now; nothing was done."
 	for _, mayAct := range []bool{false, true} {
 		f(&events.RemoteError{Type: "no_quota", Message: "No quota."}, mayAct, Rejection, "no_quota", "No quota.")
-		f(fmt.Errorf("%w: x", events.ErrNotConnected), mayAct, Unavailable, "", nothing)
 		f(fmt.Errorf("%w: x", events.ErrNotSent), mayAct, Unavailable, "", nothing)
 		f(&events.RefusedError{Status: 401}, mayAct, Unavailable, "", nothing)
 	}

@@ -3,7 +3,6 @@ package token
 import (
 	"bytes"
 	"cmp"
-	"crypto"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -13,11 +12,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 	"unsafe"
 
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/busdk/bus-api-provider-vm/internal/files"
+	"github.com/busdk/bus-api-provider-vm/internal/jwks"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
@@ -33,25 +34,15 @@ var (
 // 8037 §3.1).
 var (
 	hs256            = jwt.SigningMethodHS256.Alg()
-	publicAlgorithms = []string{jwt.SigningMethodRS256.Alg(), jwt.SigningMethodES256.Alg(), jwt.SigningMethodEdDSA.Alg()}
+	publicAlgorithms = []string{jwks.RS256, jwks.ES256, jwks.EdDSA}
 )
 
-// PublicKeys is an immutable set of public keys for tokens that are not signed
-// with a secret.
-type PublicKeys interface {
-	// Find returns the one key for tokens of algorithm (RS256, ES256 or EdDSA)
-	// whose header names kid, which is empty when it names none; nil when there
-	// is no such key. A key is an *rsa.PublicKey, an *ecdsa.PublicKey on P-256
-	// or an ed25519.PublicKey, and is found for its own algorithm only.
-	Find(algorithm, kid string) crypto.PublicKey
-	// Len is the number of keys; 0 before the first ones are there.
-	Len() int
-}
+// PublicKeys verify tokens that are not signed with a secret.
+type PublicKeys = *jwks.Set
 
-// keyRing is one generation of keys with the tokens they verified, so that
-// replacing the keys forgets those tokens in the same step. Secrets and public
-// keys never mix: the algorithm of a token says which of the two can verify it,
-// so no public key is ever taken for a secret (RFC 8725 §2.1).
+// keyRing is one generation of keys with the tokens they verified, so that replacing
+// the keys forgets those tokens in the same step. The algorithm of a token says whether
+// secrets or public keys verify it, so neither is taken for the other (RFC 8725 §2.1).
 type keyRing struct {
 	secrets  any          // for HS256: a jwt.VerificationKeySet, whose keys golang-jwt tries in turn
 	macs     []*sync.Pool // of *mac, one for each secret
@@ -182,4 +173,34 @@ func ReadSecrets(path string) (secrets [][]byte, err error) {
 		return nil, errors.New("the file holds no secret; want one secret a line")
 	}
 	return secrets, nil
+}
+
+// DevSubject is the account of minted tokens by default: a UUID, so
+// that billing and usage accept it.
+const DevSubject = "00000000-0000-4000-8000-000000000001"
+
+// Claims is what a token says.
+type Claims struct {
+	Subject  string
+	Audience string
+	Scope    string        // the scopes, separated by spaces (RFC 8693 §4.2)
+	TTL      time.Duration // from now to exp, at least a second
+}
+
+// Mint signs c with secret, by HS256: for development and smoke checks;
+// production tokens come from the platform. The token expires c.TTL after now,
+// less the fraction of a second that NumericDate drops here (RFC 7519 §2).
+func Mint(secret []byte, c Claims, now time.Time) (string, error) {
+	switch {
+	case c.Subject == "":
+		return "", errors.New("the subject is empty")
+	case c.Audience == "":
+		return "", errors.New("the audience is empty")
+	case c.TTL < time.Second:
+		return "", errors.New("the lifetime is less than a second")
+	}
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"sub": c.Subject, "aud": c.Audience, "scope": c.Scope,
+		"iat": now.Unix(), "exp": now.Add(c.TTL).Unix(),
+	}).SignedString(secret)
 }

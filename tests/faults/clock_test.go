@@ -35,7 +35,7 @@ func (r *rig) live(dir string, clock *steppedClock) (operations *store.Store, st
 	token, err := events.StaticToken(secret.New(r.ProviderToken()))
 	require.NoError(r.t, err)
 	client, err := events.New(events.Config{
-		URL: r.URL(), Token: token, Replies: []string{usage.Reply}, Timeout: timeout, Retry: true,
+		URL: r.URL(), Token: token, Replies: []string{usage.Reply}, Timeout: timeout, Retry: true, RetryMin: 10 * time.Millisecond, RetryMax: time.Second,
 	})
 	require.NoError(r.t, err)
 	operations, err = store.Open(r.t.Context(), store.Config{
