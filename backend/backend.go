@@ -1,15 +1,13 @@
 // Package backend answers for the runtime behind the gateway: a static one
 // for local checks, or the real one through the Bus Events API.
 //
-// Other Fiber applications may bring their own Backend; routes needs nothing but
-// this interface.
+// New is the factory of the modes. Other Fiber applications may bring their own
+// Backend; routes needs nothing but this interface.
 package backend
 
 import (
 	"context"
-	"encoding/json"
-	"sync"
-	"sync/atomic"
+	"fmt"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -84,87 +82,25 @@ const (
 	QuotaExceeded   = lifecycle.QuotaExceeded
 )
 
-// Static answers for a runtime that exists in memory only, deterministically:
-// stop leads to stopped and start to ready, through stopping and starting
-// while a transition is configured.
-type Static struct {
-	transition time.Duration
-	latest     atomic.Pointer[phase]
-	applying   sync.Mutex // orders the changes of latest
+// The modes of New.
+const (
+	ModeStatic = "static"
+	ModeEvents = "events"
+)
+
+// Config is of the modes; only the part of the chosen one counts.
+type Config struct {
+	Static StaticConfig
+	Events EventsConfig
 }
 
-// phase is a state, and the one that follows it.
-type phase struct {
-	*Seen
-	until time.Time // when next follows, if there is one
-	next  *phase
-	ended <-chan struct{}
-	end   context.CancelFunc // closes ended
-}
-
-// NewStatic returns a static backend in its first state. Starting and stopping last
-// for transition; 0 is at once.
-func NewStatic(state string, transition time.Duration) *Static {
-	s := &Static{transition: transition}
-	s.latest.Store(newPhase(state))
-	return s
-}
-
-// newPhase is a state with empty details, as in the platform's example.
-func newPhase(state string) *phase {
-	status := snapshot.Status{State: state, Provider: "static", Details: json.RawMessage("{}")}
-	seen, _ := status.See(time.Now()) // there is nothing in it that JSON cannot show
-	over, end := context.WithCancel(context.Background())
-	return &phase{Seen: seen, ended: over.Done(), end: end}
-}
-
-func (s *Static) now() *phase {
-	p := s.latest.Load()
-	if p.next != nil && !time.Now().Before(p.until) {
-		return p.next
+// New returns the backend of a mode.
+func New(mode string, config Config) (Backend, error) {
+	switch mode {
+	case ModeStatic:
+		return NewStatic(config.Static), nil
+	case ModeEvents:
+		return NewEvents(config.Events), nil
 	}
-	return p
-}
-
-// See returns the current state.
-func (s *Static) See(context.Context) (*Seen, error) { return s.now().Seen, nil }
-
-// Latest returns the current state, and a channel that is closed when it is another.
-func (s *Static) Latest() (seen *Seen, changed <-chan struct{}) {
-	p := s.now()
-	now := *p.Seen
-	now.AskedAt = time.Now()
-	return &now, p.ended
-}
-
-// Apply starts the transition that op asks for. Asking for the state that is
-// there, or already under way, changes nothing.
-func (s *Static) Apply(_ context.Context, op Operation) (Outcome, error) {
-	s.applying.Lock()
-	defer s.applying.Unlock()
-	if state := s.now().State; state == op.Action.Target() || state == writes[op.Action].through {
-		return Accepted, nil
-	}
-	p := newPhase(op.Action.Target())
-	if s.transition > 0 {
-		under := newPhase(writes[op.Action].through)
-		under.next, under.until = p, time.Now().Add(s.transition)
-		time.AfterFunc(s.transition, under.end)
-		p = under
-	}
-	before := s.now()
-	s.latest.Store(p)
-	before.end()
-	return Accepted, nil
-}
-
-// The others have nothing to do for a state in memory, which is never old.
-
-func (s *Static) AcceptedAt(time.Time)                {}
-func (s *Static) Follow() (release func())            { return func() {} }
-func (s *Static) Reach(context.Context, Action) error { return nil }
-
-func (s *Static) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+	return nil, fmt.Errorf("unknown backend mode %q", mode)
 }

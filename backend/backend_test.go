@@ -30,9 +30,9 @@ func apply(t *testing.T, b Backend, op Operation) {
 }
 
 func TestStaticDocument(t *testing.T) {
-	assert.Equal(t, showing("ready"), shown(t, NewStatic("ready", 0)))
-	assert.Equal(t, showing("unavailable"), shown(t, NewStatic("unavailable", 0)))
-	assert.Equal(t, showing(`de\"frosting<`), shown(t, NewStatic(`de"frosting<`, 0)))
+	assert.Equal(t, showing("ready"), shown(t, NewStatic(StaticConfig{State: "ready"})))
+	assert.Equal(t, showing("unavailable"), shown(t, NewStatic(StaticConfig{State: "unavailable"})))
+	assert.Equal(t, showing(`de\"frosting<`), shown(t, NewStatic(StaticConfig{State: `de"frosting<`})))
 }
 
 // What each write does from each state, at once.
@@ -44,7 +44,7 @@ func TestStaticAtOnce(t *testing.T) {
 			if state == map[Action]string{Start: "starting", Stop: "stopping"}[action] {
 				want = state
 			}
-			s := NewStatic(state, 0)
+			s := NewStatic(StaticConfig{State: state})
 			for range 2 {
 				apply(t, s, Operation{Action: action})
 				assert.Equal(t, showing(want), shown(t, s), "%s from %s", action, state)
@@ -73,7 +73,7 @@ func TestStaticTransitions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := NewStatic("ready", long)
+				s := NewStatic(StaticConfig{Transition: long})
 				for i, step := range steps {
 					<-time.After(step.wait)
 					if step.action != "" {
@@ -89,7 +89,7 @@ func TestStaticTransitions(t *testing.T) {
 // Run waits for its context, and nothing is left running then.
 func TestStaticRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewStatic("ready", time.Minute)
+		s := NewStatic(StaticConfig{Transition: time.Minute})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(ctx) }()
@@ -104,7 +104,7 @@ func TestStaticRun(t *testing.T) {
 // Who follows learns of each state when it begins.
 func TestStaticIsFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewStatic("ready", time.Minute)
+		s := NewStatic(StaticConfig{Transition: time.Minute})
 		defer s.Follow()()
 		for _, action := range []Action{Stop, Start} {
 			_, changed := s.Latest()

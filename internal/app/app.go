@@ -197,16 +197,19 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 	defer func() { failure = errors.Join(failure, operations.Close()) }()
 
 	// 4. The runtime.
-	var machine backend.Backend = backend.NewStatic(c.Static.State, c.Static.Transition)
-	if c.Backend == config.Events {
-		machine = backend.NewEvents(backend.EventsConfig{
+	machine, err := backend.New(c.Backend, backend.Config{
+		Static: backend.StaticConfig{State: c.Static.State, Transition: c.Static.Transition},
+		Events: backend.EventsConfig{
 			Client: client,
 			Status: snapshot.Config{
 				Timeout: c.Timeout, MaxAge: c.Status.MaxAge, Refresh: c.Status.Refresh, RefreshMoving: c.Status.RefreshMoving,
 				Metrics: a.metrics,
 			},
 			Settle: operations.Settle, Overheard: waiting.reply,
-		})
+		},
+	})
+	if err != nil {
+		return err
 	}
 	waiting.operations, waiting.runtime = operations, machine
 	a.add(machine.Run)

@@ -21,7 +21,7 @@ import (
 
 // machine is a static runtime.
 func machine() *backend.Static {
-	return backend.NewStatic("stopped", 50*time.Millisecond)
+	return backend.NewStatic(backend.StaticConfig{State: "stopped", Transition: 50 * time.Millisecond})
 }
 
 // waitingOn is a waiting with a store in memory and a runtime, both running.

@@ -58,7 +58,7 @@ func prepare(tb testing.TB, edit func(*running), mount func(fiber.Router)) *runn
 	// Fewer tokens are remembered than BenchmarkStatus sends.
 	auth, err := middleware.NewAuthenticator(middleware.AuthConfig{Secrets: [][]byte{[]byte(secret)}, CacheSize: 1024, Logger: logger})
 	require.NoError(tb, err)
-	static := backend.NewStatic("ready", 0)
+	static := backend.NewStatic(backend.StaticConfig{})
 	r := &running{ended: make(chan error, 1)}
 	r.Server = New(Config{
 		Server: config.Server{

@@ -61,7 +61,7 @@ func mount(router fiber.Router) (backend.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	vm := backend.NewStatic("ready", 0)
+	vm := backend.NewStatic(backend.StaticConfig{})
 	routes.Mount(router, routes.Config{Backend: vm, Auth: auth, Logger: slog.Default()})
 	return vm, nil
 }
