@@ -173,7 +173,7 @@ func TestSeeInVain(t *testing.T) {
 	require.NoError(t, err)
 	client, err := events.New(events.Config{URL: "http://127.0.0.1:1", Token: token, Replies: EventsReplies()})
 	require.NoError(t, err)
-	machine := NewEvents(Config{Client: client, Status: snapshot.Config{MaxAge: time.Minute, Refresh: time.Minute, RefreshMoving: time.Minute,
+	machine := NewEvents(EventsConfig{Client: client, Status: snapshot.Config{MaxAge: time.Minute, Refresh: time.Minute, RefreshMoving: time.Minute,
 		Timeout: time.Minute, Metrics: metrics.NewSet()}})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
