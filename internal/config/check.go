@@ -64,9 +64,6 @@ func (c *Config) checkListeners() {
 	if c.Dev && c.Backend != Static {
 		refuse(keyBackend, "%s is not accepted with --dev; want %s", c.Backend, Static)
 	}
-	if address.Overlap(c.Addr, c.Admin.Addr) {
-		refuse(keyAdminAddr, "%.80q is taken by %s, which is %.80q (%s)", c.Admin.Addr, keyAddr, c.Addr, c.origin.at(keyAddr).Place)
-	}
 	if _, isUnix := address.Socket(c.Addr); c.Socket.Group == "" || !isUnix {
 		return // groups may be looked up over a network
 	}

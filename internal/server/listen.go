@@ -85,7 +85,7 @@ func removeStale(path string) error {
 	switch {
 	case err == nil:
 		_ = c.Close()
-		return fmt.Errorf("another process listens on unix socket %s; end it, or choose another address", path)
+		return fmt.Errorf("something else listens on unix socket %s; end it, or choose another address", path)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // removed meanwhile
 	case !errors.Is(err, syscall.ECONNREFUSED):
