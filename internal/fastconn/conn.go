@@ -103,10 +103,13 @@ var buffers = sync.Pool{New: func() any {
 // Read returns what is there of one request, and then waits for the next only
 // after RequestDone. It fails where the request is at fault.
 func (c *Conn) Read(p []byte) (int, error) {
-	first := !c.begun
+	if !c.begun && c.sending { // the reply before it was slow: idle time starts again
+		c.startReply()
+		_ = c.wait(time.Now().Add(c.config.IdleTimeout))
+	}
 	if c.ahead == nil {
-		if err := c.fill(first); err != nil {
-			if first && c.silent != nil && os.IsTimeout(err) {
+		if err := c.fill(); err != nil {
+			if !c.begun && c.silent != nil && os.IsTimeout(err) {
 				c.silent(c)
 			}
 			return 0, err
@@ -128,14 +131,15 @@ func (c *Conn) Read(p []byte) (int, error) {
 }
 
 // fill waits for bytes and reads them ahead.
-func (c *Conn) fill(first bool) error {
-	if first {
-		c.replied()
-	} else if err := c.needMore(); err != nil {
-		return err
+func (c *Conn) fill() error {
+	if c.begun && !c.reading { // the request did not arrive in one piece
+		c.reading = true
+		if err := c.wait(time.Now().Add(c.config.ReadTimeout)); err != nil {
+			return err
+		}
 	}
 	err := c.receive()
-	for err != nil && c.early(err) {
+	for errors.Is(err, os.ErrDeadlineExceeded) && !c.armed.Equal(c.readUntil) { // the timer was early
 		if err = c.arm(); err == nil {
 			err = c.receive()
 		}
@@ -219,32 +223,15 @@ func (c *Conn) discard() {
 func (c *Conn) RequestDone(now time.Time) {
 	c.begun, c.reading, c.framing = false, false, framing{}
 	_ = c.wait(now.Add(c.config.IdleTimeout))
-	c.StartReply()
+	c.startReply()
 }
 
-// StartReply clears the deadline of an earlier reply.
-func (c *Conn) StartReply() {
+// startReply clears the deadline of an earlier reply.
+func (c *Conn) startReply() {
 	if c.sending {
 		c.sending = false
 		_ = c.Conn.SetWriteDeadline(time.Time{})
 	}
-}
-
-// replied starts the idle time again if the reply before it was slow.
-func (c *Conn) replied() {
-	if c.sending {
-		c.StartReply()
-		_ = c.wait(time.Now().Add(c.config.IdleTimeout))
-	}
-}
-
-// needMore sets the deadline of a request that did not arrive in one piece.
-func (c *Conn) needMore() error {
-	if c.reading {
-		return nil
-	}
-	c.reading = true
-	return c.wait(time.Now().Add(c.config.ReadTimeout))
 }
 
 // noRoom sets the deadline of a reply that did not leave in one piece.
@@ -267,9 +254,4 @@ func (c *Conn) wait(until time.Time) error {
 func (c *Conn) arm() error {
 	c.armed = c.readUntil
 	return c.Conn.SetReadDeadline(c.armed)
-}
-
-// early reports that the timer fired before the deadline.
-func (c *Conn) early(err error) bool {
-	return errors.Is(err, os.ErrDeadlineExceeded) && !c.armed.Equal(c.readUntil)
 }

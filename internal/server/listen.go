@@ -29,56 +29,40 @@ const (
 // its backlog when it closes. A unix socket that a dead process left behind is
 // replaced; one in use is an error.
 func Listen(addr string, socket config.Socket) (net.Listener, error) {
-	listen := listenTCP
-	if path, isUnix := address.Socket(addr); isUnix {
+	network, name, remedy := "tcp", addr, "choose an address of this machine, and a port that this user may use"
+	path, isUnix := address.Socket(addr)
+	if isUnix {
+		network, name, remedy = "unix", "unix socket "+path, "its directory must exist and be writable for this user"
 		addr = path
-		listen = func(path string) (net.Listener, error) { return listenUnix(path, socket) }
+		if err := removeStale(path); err != nil {
+			return nil, err
+		}
 	}
-	l, err := listen(addr)
-	if err != nil {
-		return nil, err
-	}
-	return &listener{Listener: l, backlog: make(chan net.Conn, maxBacklog)}, nil
-}
-
-func listenTCP(addr string) (net.Listener, error) {
 	var plain net.ListenConfig
 	plain.SetMultipathTCP(false) // nothing is gained by it behind a proxy
-	l, err := plain.Listen(context.Background(), "tcp", addr)
-	if err == nil {
-		return l, nil
-	}
-	remedy := "choose an address of this machine, and a port that this user may use"
+	l, err := plain.Listen(context.Background(), network, addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		remedy = "end what uses it, or choose another address"
 	}
-	return nil, fmt.Errorf("listen on %s: %w; %s", addr, cmp.Or(errors.Unwrap(err), err), remedy) // without the address
-}
-
-func listenUnix(path string, socket config.Socket) (net.Listener, error) {
-	if err := removeStale(path); err != nil {
-		return nil, err
-	}
-	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("listen on unix socket %s: %w; its directory must exist and be writable for this user", path, cmp.Or(errors.Unwrap(err), err))
+		return nil, fmt.Errorf("listen on %s: %w; %s", name, cmp.Or(errors.Unwrap(err), err), remedy) // without the address
 	}
-	if err := permit(path, socket); err != nil {
-		_ = l.Close()
-		return nil, err
+	if isUnix {
+		if err := permit(path, socket); err != nil {
+			_ = l.Close()
+			return nil, err
+		}
 	}
-	return l, nil
+	return &listener{Listener: l, backlog: make(chan net.Conn, maxBacklog)}, nil
 }
 
 // removeStale removes the socket file of a process that is gone.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("look at unix socket %s: %w", path, err)
-	case info.Mode().Type() != fs.ModeSocket:
+	if err != nil {
+		return nil // nothing is there; what else is wrong, listening tells
+	}
+	if info.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("%s exists and is no socket; remove it, or choose another address", path)
 	}
 	c, err := net.DialTimeout("unix", path, staleDial)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -37,11 +38,9 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *middleware.Error {
 		onConnection(ctx, (*fastconn.Conn).LingerOnClose)
 		return errTarget
 	}
-	if ctx.ConnRequestNum() == 1 && s.open.Load() > int64(s.config.MaxConnections) {
-		if _, ok := ctx.Conn().(*fastconn.Conn); ok {
-			ctx.SetConnectionClose()
-			return errOverloaded
-		}
+	if _, ours := ctx.Conn().(*fastconn.Conn); ours && ctx.ConnRequestNum() == 1 && s.open.Load() > int64(s.config.MaxConnections) {
+		ctx.SetConnectionClose()
+		return errOverloaded
 	}
 	if !ctx.IsGet() && !slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
 		// Like Fiber, by the path as it was sent: // is not /.
@@ -88,11 +87,8 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	e := unreadable(err)
 	onConnection(ctx, func(c *fastconn.Conn) {
 		c.LingerOnClose()
-		c.StartReply()
 		ctx.Response.SkipBody = c.IsHead() // which ctx forgets
-		if fault := faults[c.Fault()]; fault != nil {
-			e = fault
-		}
+		e = cmp.Or(faults[c.Fault()], e)
 	})
 	s.answer(ctx, nil, e)
 }

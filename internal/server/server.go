@@ -59,7 +59,7 @@ type Config struct {
 // Server is one Fiber application and its way to end.
 type Server struct {
 	config       Config
-	writeTimeout time.Duration
+	writeTimeout time.Duration // tests have another
 	app          *fiber.App
 	unrouted     *middleware.RouteMetrics // requests that reach no route
 	draining     atomic.Bool
@@ -99,10 +99,6 @@ func New(config Config, mount func(fiber.Router)) *Server {
 	server.ErrorHandler = s.refuse
 	server.HeaderReceived = bound
 	server.ConnState = s.count
-	server.ExpectHandler = func(ctx *fasthttp.RequestCtx) int {
-		onConnection(ctx, (*fastconn.Conn).StartReply) // which no handler makes
-		return fiber.StatusContinue
-	}
 	next := server.Handler
 	server.Handler = func(ctx *fasthttp.RequestCtx) {
 		if e := s.screen(ctx); e != nil {
@@ -233,14 +229,11 @@ func (s *Server) Left() string {
 // leftovers waits for connections that the closing listener still handed over
 // while the shutdown was already counting.
 func (s *Server) leftovers(limit context.Context) error {
-	tick := time.NewTicker(leftoverPoll)
-	defer tick.Stop()
 	for s.connections() > 0 {
-		select {
-		case <-limit.Done():
-			return limit.Err()
-		case <-tick.C:
+		if err := limit.Err(); err != nil {
+			return err
 		}
+		time.Sleep(leftoverPoll)
 	}
 	return nil
 }
