@@ -9,8 +9,6 @@ import (
 	"log/slog"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	jwtware "github.com/gofiber/contrib/jwt"
 	"github.com/gofiber/fiber/v2"
@@ -133,7 +131,12 @@ func (a *Authenticator) refuse(c *fiber.Ctx, err error) error {
 		a.config.Logger.LogAttrs(c.UserContext(), slog.LevelDebug, "token refused",
 			slog.String("request_id", strings.Clone(RequestIDOf(c))), slog.Any("reason", err))
 	}
-	return refusalFor(err)
+	for _, refusal := range refusals {
+		if errors.Is(err, refusal.cause) {
+			return refusal.answer
+		}
+	}
+	return errInvalidToken
 }
 
 func (a *Authenticator) now(c *fiber.Ctx) time.Time {
@@ -177,16 +180,6 @@ var refusals = []struct {
 	{token.ErrClaimType, invalidToken("claims")},
 }
 
-// refusalFor is the 401 for a token that was refused because of cause.
-func refusalFor(cause error) *Error {
-	for _, refusal := range refusals {
-		if errors.Is(cause, refusal.cause) {
-			return refusal.answer
-		}
-	}
-	return errInvalidToken
-}
-
 func invalidToken(reason string) *Error {
 	return challenge(CodeInvalidAuth, reason, realm+`, error="invalid_token"`,
 		"The bearer token is not valid for this API.")
@@ -213,9 +206,8 @@ func bearerToken(values [][]byte) []byte {
 	return value[len(spaces)-len(bytes.TrimLeft(spaces, " ")):]
 }
 
-// isSpaced reports white space at either end of token.
+// isSpaced reports white space at either end of token, or another byte that no token has.
 func isSpaced(token []byte) bool {
-	first, _ := utf8.DecodeRune(token)
-	last, _ := utf8.DecodeLastRune(token)
-	return unicode.IsSpace(first) || unicode.IsSpace(last)
+	first, last := token[0], token[len(token)-1]
+	return min(first, last) <= ' ' || max(first, last) > '~'
 }

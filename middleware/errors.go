@@ -111,6 +111,11 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
+// kinds are the codes of a *backend.Error. Every other kind is internal.
+var kinds = map[backend.Kind]Code{
+	backend.Unavailable: CodeUnavailable, backend.Malformed: CodeBadGateway, backend.Rejection: CodeBadGateway, backend.Denied: CodePaymentRequired,
+}
+
 // AsError turns any error into an *Error: one found in its chain, a
 // *backend.Error by its kind, and any other into an internal error that keeps
 // err as its cause.
@@ -118,24 +123,20 @@ func AsError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	if b, ok := errors.AsType[*backend.Error](err); ok {
-		e := &Error{Type: b.Type, Message: b.Message, Denial: b.Denial, Cause: b.Cause}
-		switch b.Kind {
-		case backend.Unavailable:
-			e.Code, e.RetryAfter = CodeUnavailable, retryAfter
-			return e
-		case backend.Malformed, backend.Rejection:
-			e.Code = CodeBadGateway
-			return e
-		case backend.Denied:
-			e.Code, e.Reason = CodePaymentRequired, b.Type
-			if b.Type != backend.BillingRequired && b.Type != backend.QuotaExceeded {
-				e.Reason = "denied" // any other word of billing's would be a time series of its own
-			}
-			return e
-		}
+	b, ok := errors.AsType[*backend.Error](err)
+	if !ok || kinds[b.Kind] == (Code{}) {
+		return &Error{Code: CodeInternal, Message: "The server failed to answer this request.", Cause: err}
 	}
-	return &Error{Code: CodeInternal, Message: "The server failed to answer this request.", Cause: err}
+	e := &Error{Code: kinds[b.Kind], Type: b.Type, Message: b.Message, Denial: b.Denial, Cause: b.Cause}
+	switch {
+	case b.Kind == backend.Unavailable:
+		e.RetryAfter = retryAfter
+	case b.Type == backend.BillingRequired, b.Type == backend.QuotaExceeded:
+		e.Reason = b.Type
+	case b.Kind == backend.Denied:
+		e.Reason = "denied" // any other word of billing's would be a time series of its own
+	}
+	return e
 }
 
 // Errors is the one place where a failed request becomes a reply: every error
@@ -198,9 +199,7 @@ type outcomeKey struct{}
 func SetOutcome(c *fiber.Ctx, outcome backend.Outcome) { c.Locals(outcomeKey{}, outcome) }
 
 // OutcomeOf returns what SetOutcome said last, empty before it.
-func OutcomeOf(c *fiber.Ctx) backend.Outcome { return outcomeOf(c.Context()) }
-
-func outcomeOf(ctx *fasthttp.RequestCtx) backend.Outcome {
+func OutcomeOf(ctx *fasthttp.RequestCtx) backend.Outcome {
 	outcome, _ := ctx.UserValue(outcomeKey{}).(backend.Outcome)
 	return outcome
 }
@@ -224,7 +223,7 @@ func WriteError(ctx *fasthttp.RequestCtx, e *Error) {
 		header.Set(fiber.HeaderRetryAfter, strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
 	}
 	var ordinary [ordinaryEnvelope]byte
-	ctx.Response.AppendBody(e.appendEnvelope(ordinary[:0], outcomeOf(ctx), cmp.Or(e.RequestID, requestID)))
+	ctx.Response.AppendBody(e.appendEnvelope(ordinary[:0], OutcomeOf(ctx), cmp.Or(e.RequestID, requestID)))
 }
 
 // appendEnvelope appends {"error":{"type","message","outcome"?,…,"request_id"?}}

@@ -2,10 +2,9 @@ package middleware
 
 import (
 	"bytes"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/gofiber/fiber/v2"
@@ -37,16 +36,14 @@ var (
 	idCount  atomic.Uint64
 )
 
+const firstID = 1 << 60 // has 16 digits
+
 // SetRequestID sets X-Request-Id of the reply: id when it is well-formed, else
 // one of this process.
 func SetRequestID(ctx *fasthttp.RequestCtx, id []byte) {
 	var digits [32]byte
 	if len(id) == 0 || len(id) > maxRequestID || len(bytes.TrimLeft(id, idCharacters)) > 0 {
-		copy(digits[:], idPrefix)
-		var count [8]byte
-		binary.BigEndian.PutUint64(count[:], idCount.Add(1))
-		hex.Encode(digits[16:], count[:])
-		id = digits[:]
+		id = strconv.AppendUint(append(digits[:0], idPrefix...), firstID+idCount.Add(1), 16)
 	}
 	ctx.Response.Header.SetCanonical(requestIDHeader, id)
 }
