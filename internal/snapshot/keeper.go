@@ -102,22 +102,20 @@ const (
 type Keeper struct {
 	config  Config
 	current atomic.Pointer[shown] // nil: readers wait
-	news    atomic.Pointer[news]  // for followers
-	wake    chan struct{}         // one slot: something changed for Run
+	news    atomic.Pointer[news]
+	follows atomic.Int32  // followers, who count as readers
+	wake    chan struct{} // one slot: something changed for Run
 
 	refreshed, failed, overtaken, invalidations *metrics.Counter
 
 	mu       sync.Mutex
-	asked    uint64        // requests begun
-	began    time.Time     // of the latest of them
-	last     answer        // to the latest request that has ended
-	floor    uint64        // the lowest request whose answer may be shown
-	wanted   uint64        // the latest request that a reader needs
-	lost     int           // streams of accepted writes that are not open
-	changed  chan struct{} // closed and replaced when a request has ended
+	asked    uint64    // requests begun
+	began    time.Time // of the latest of them
+	last     answer    // to the latest request that has ended
+	floor    uint64    // the lowest request whose answer may be shown
+	wanted   uint64    // the latest request that a reader needs
+	lost     int       // streams of accepted writes that are not open
 	watching watch
-	follows  int       // followers, who count as readers
-	ended    bool      // Run has returned
 	heard    time.Time // the latest of AcceptedAt
 }
 
@@ -129,10 +127,10 @@ type shown struct {
 	read    atomic.Bool
 }
 
-// news is what followers know, and how they learn of the next.
+// news is replaced, with mu held, when a request ends, and when a write is accepted.
 type news struct {
-	seen    *Seen // nil: none that was asked for after the last accepted write
-	changed chan struct{}
+	seen    *Seen         // nil: none that was asked for after the last accepted write
+	changed chan struct{} // closed when the next request ends
 }
 
 // answer is how a request ended.
@@ -153,7 +151,6 @@ func New(config Config) *Keeper {
 	k := &Keeper{
 		config:        config,
 		wake:          make(chan struct{}, 1),
-		changed:       make(chan struct{}),
 		lost:          config.Streams,
 		refreshed:     refreshes("ok"),
 		failed:        refreshes("failed"),
@@ -199,8 +196,7 @@ func (k *Keeper) Read(ctx context.Context) (*Seen, error) {
 
 // Latest returns the status that was seen last, nil for none that was asked for
 // after the last write that is known to be accepted, and a channel that is closed
-// when the next one is seen, which may say the same. It asks for nothing: that
-// takes a Read, or a Follow.
+// when it may be another one. It asks for nothing: that takes a Read, or a Follow.
 func (k *Keeper) Latest() (seen *Seen, changed <-chan struct{}) {
 	n := k.news.Load()
 	return n.seen, n.changed
@@ -209,14 +205,9 @@ func (k *Keeper) Latest() (seen *Seen, changed <-chan struct{}) {
 // Follow has the status refreshed as if it were read all the time, until release
 // is called, once.
 func (k *Keeper) Follow() (release func()) {
-	add := func(n int) {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		k.follows += n
-	}
-	add(1)
+	k.follows.Add(1)
 	k.signal()
-	return func() { add(-1) }
+	return func() { k.follows.Add(-1) }
 }
 
 // wait blocks until the request that the reader needs has ended. If that fails,
@@ -239,8 +230,6 @@ func (k *Keeper) wait(ctx context.Context) (*Seen, error) {
 			return k.last.seen, nil
 		case k.last.number >= need:
 			err = k.last.err
-		case k.ended:
-			err = context.Canceled
 		default:
 			err = ctx.Err()
 		}
@@ -250,7 +239,7 @@ func (k *Keeper) wait(ctx context.Context) (*Seen, error) {
 		if err != nil {
 			return nil, err
 		}
-		changed := k.changed
+		changed := k.news.Load().changed
 		k.mu.Unlock()
 		select {
 		case <-changed:
@@ -290,8 +279,7 @@ func (k *Keeper) Accepted(state string, own bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.invalidate()
-	switch {
-	case own, state != k.watching.state:
+	if own || state != k.watching.state {
 		k.watching = watch{state: state, own: own, since: time.Now()}
 	}
 }

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -32,9 +33,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		k.current.Store(nil)
-		k.ended = true
-		close(k.changed)
-		k.changed = make(chan struct{})
+		k.end(answer{number: math.MaxUint64, err: context.Canceled}, k.news.Load().seen) // whatever is wanted
 	}()
 	for {
 		due := k.due()
@@ -56,14 +55,14 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) due() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.wanted > k.asked || k.follows > 0 && k.floor > k.asked {
+	if k.wanted > k.asked || k.follows.Load() > 0 && k.floor > k.asked {
 		return 0
 	}
 	interval := idleWait
 	switch s := k.current.Load(); {
-	case s != nil && (k.follows > 0 || s.read.Load()):
+	case s != nil && (k.follows.Load() > 0 || s.read.Load()):
 		interval = s.refresh
-	case s == nil && k.follows > 0:
+	case s == nil && k.follows.Load() > 0:
 		interval = k.pace(k.news.Load().seen)
 	}
 	if k.watching.state != "" {
@@ -112,13 +111,13 @@ func (k *Keeper) refresh(ctx context.Context) {
 	if got.err = err; err != nil {
 		got.from = time.Now()
 	}
-	k.last = got
 	if err == nil {
 		if got.number >= k.floor && status.State == k.watching.state {
 			k.watching = watch{}
 		}
 		got.seen.Settled = got.seen.Settled && k.watching.state == ""
 	}
+	seen := k.news.Load().seen
 	switch {
 	case err != nil:
 		k.failed.Inc()
@@ -130,15 +129,20 @@ func (k *Keeper) refresh(ctx context.Context) {
 		k.overtaken.Inc()
 	default:
 		k.refreshed.Inc()
-		defer close(k.news.Swap(&news{got.seen, make(chan struct{})}).changed)
+		seen = got.seen
 		if k.lost > 0 {
 			break
 		}
-		next := &shown{Seen: got.seen, refresh: k.pace(got.seen)}
+		next := &shown{Seen: seen, refresh: k.pace(seen)}
 		// One that took long to arrive still serves those who come right after it.
 		next.fresh = max(next.refresh, since(got.from)+k.config.RefreshMoving)
 		k.current.Store(next)
 	}
-	close(k.changed)
-	k.changed = make(chan struct{})
+	k.end(got, seen)
+}
+
+// end tells readers and followers how a request has ended. The caller holds mu.
+func (k *Keeper) end(got answer, seen *Seen) {
+	k.last = got
+	close(k.news.Swap(&news{seen, make(chan struct{})}).changed)
 }
