@@ -191,49 +191,36 @@ func begin(w http.ResponseWriter, contentType string, status int) {
 	w.WriteHeader(status)
 }
 
+// metrics shows samples with HELP and TYPE in front of each family, which the
+// library leaves out: it knows types for all sets of a process or for none, and
+// no words at all. Samples of one family stand together in what it writes. Of
+// the process and the Go runtime only what families lists is shown.
 func (c Config) metrics(w http.ResponseWriter, _ *http.Request) {
-	var samples bytes.Buffer
+	var samples, described bytes.Buffer
 	c.Metrics.WritePrometheus(&samples)
 	metrics.WriteProcessMetrics(&samples)
 	metrics.WriteFDMetrics(&samples)
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	describe(w, samples.String())
-}
-
-// describe writes samples with HELP and TYPE in front of each family, which the
-// library leaves out: it knows types for all sets of a process or for none, and
-// no words at all. Samples of one family stand together in what it writes. Of
-// the process and the Go runtime only what Families lists is shown.
-func describe(w io.Writer, samples string) {
-	var b bytes.Buffer
-	families, described := bySample(), ""
-	for line := range strings.Lines(samples) {
-		name, _, _ := strings.Cut(line, " ")
-		name, _, _ = strings.Cut(name, "{")
-		f, known := families[name]
+	known := make(map[string]family)
+	for _, f := range families {
+		known[f.name] = f
+	}
+	last := ""
+	for line := range strings.Lines(samples.String()) {
+		name := line[:strings.IndexAny(line, "{ ")]
+		f, ok := known[name]
+		if !ok { // perhaps a sample of a histogram: _bucket, _sum or _count
+			f = known[name[:max(0, strings.LastIndexByte(name, '_'))]]
+			ok = f.kind == histogram
+		}
 		switch {
-		case !known && !strings.HasPrefix(line, prefix):
+		case !ok && !strings.HasPrefix(name, "bus_vm_"):
 			continue
-		case known && f.Name != described:
-			fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", f.Name, f.Help, f.Name, f.Kind)
-			described = f.Name
+		case ok && f.name != last:
+			fmt.Fprintf(&described, "# HELP %s %s\n# TYPE %s %s\n", f.name, f.help, f.name, f.kind)
+			last = f.name
 		}
-		b.WriteString(line)
+		described.WriteString(line)
 	}
-	_, _ = w.Write(b.Bytes()) // the operator went away
-}
-
-// bySample indexes Families by the names of their samples.
-func bySample() map[string]Family {
-	index := make(map[string]Family)
-	for _, f := range Families() {
-		if f.Kind != histogram {
-			index[f.Name] = f
-			continue
-		}
-		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
-			index[f.Name+suffix] = f
-		}
-	}
-	return index
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_, _ = w.Write(described.Bytes()) // the operator went away
 }
