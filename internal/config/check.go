@@ -100,7 +100,7 @@ func (c *Config) checkEvents() {
 		}
 		c.origin.found.Add(keyEventsToken, "", "%s", needed)
 	case file != "":
-		if _, _, err := files.Read(file, 1); err != nil {
+		if _, err := files.Read(file, 1); err != nil {
 			c.origin.refuse(keyEventsTokenFile, "the file cannot be read: %v; want a file that holds the provider's token",
 				cmp.Or(errors.Unwrap(err), err)) // without the path
 		}

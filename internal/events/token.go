@@ -68,7 +68,7 @@ func RereadToken(read func() (secret.String, error)) *TokenSource { return &Toke
 // good token stays in use, and logger gets one line.
 func FileToken(path string, logger *slog.Logger) *TokenSource {
 	return &TokenSource{logger: logger, read: func() (secret.String, error) {
-		content, _, err := files.Read(path, maxTokenFile)
+		content, err := files.Read(path, maxTokenFile)
 		token := secret.New(secret.Trim(string(content)))
 		if err = cmp.Or(errors.Unwrap(err), err); err == nil { // without the path
 			err = checkToken(token)
