@@ -92,10 +92,10 @@ func (l *Limit) Handler(urgent bool) fiber.Handler {
 	refusal := Unavailable(busyRetryAfter, "Too many operations are under way.", nil)
 	refusal.Reason = reasonBusy
 	return forCaller(func(c *fiber.Ctx, caller *Identity) error {
-		if !l.Take(caller.Subject, urgent) {
+		give := l.Take(caller.Subject, urgent)
+		if give == nil {
 			return refusal
 		}
-		give := sync.OnceFunc(func() { l.Give(caller.Subject, urgent) })
 		defer give()
 		c.Locals(placeKey{}, give)
 		return c.Next()
@@ -117,8 +117,9 @@ func Waits(c *fiber.Ctx) {
 	}
 }
 
-// Take takes a place for subject, unless there is none for it; Give must follow.
-func (l *Limit) Take(subject string, urgent bool) bool {
+// Take takes a place for subject, and returns what gives it back, nil if there is no
+// place for it.
+func (l *Limit) Take(subject string, urgent bool) (give func()) {
 	h := holder{subject, urgent}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -127,22 +128,18 @@ func (l *Limit) Take(subject string, urgent bool) bool {
 		open -= eighth
 	}
 	if l.taken >= open || l.taken >= l.places-l.places/4 && l.by[h] >= max(1, eighth) {
-		return false
+		return nil
 	}
 	l.taken++
 	l.by[h]++
-	return true
-}
-
-// Give gives back what Take took.
-func (l *Limit) Give(subject string, urgent bool) {
-	h := holder{subject, urgent}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.taken--
-	if l.by[h]--; l.by[h] == 0 {
-		delete(l.by, h)
-	}
+	return sync.OnceFunc(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.taken--
+		if l.by[h]--; l.by[h] == 0 {
+			delete(l.by, h)
+		}
+	})
 }
 
 // Taken returns how many places are taken.
