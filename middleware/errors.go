@@ -57,27 +57,19 @@ const retryAfter = 5 * time.Second
 // to the operator's log; neither holds a token, a secret or a byte of a request
 // header.
 type Error struct {
-	// Code decides the status and the type; without one they are CodeInternal's.
-	Code Code
+	Code Code // decides status and type; without one they are CodeInternal's
 	// Type replaces that of Code as error.type: billing's reason, or the type of
 	// an integration's own error; empty for none.
 	Type string
 	// Reason tells refusals of one code apart in metrics, as one of a few
 	// fixed words; empty means the code itself.
-	Reason string
-	// Message is one sentence for the caller.
-	Message string
-	// Denial holds further members of the error object, where billing said no.
-	Denial backend.Denial
-	// RequestID replaces that of this request in the body; empty for none.
-	RequestID string
-	// Headers are sent with the reply, for example WWW-Authenticate or Allow.
-	Headers []Header
-	// RetryAfter is sent as Retry-After when positive, rounded up to whole
-	// seconds (RFC 9110 §10.2.3).
-	RetryAfter time.Duration
-	// Cause is for the operator's log only.
-	Cause error
+	Reason     string
+	Message    string         // one sentence for the caller
+	Denial     backend.Denial // further members of the error object, where billing said no
+	RequestID  string         // replaces that of this request in the body; empty for none
+	Headers    []Header       // of the reply, for example WWW-Authenticate or Allow
+	RetryAfter time.Duration  // sent when positive, in whole seconds rounded up (RFC 9110 §10.2.3)
+	Cause      error          // for the operator's log only
 }
 
 // Header is one header of a reply.
@@ -166,18 +158,14 @@ func answer(c *fiber.Ctx, logger *slog.Logger, e *Error, stack []byte) {
 	if e.Cause == nil {
 		return
 	}
-	attrs := []slog.Attr{
-		slog.String("request_id", strings.Clone(RequestIDOf(c))), // a handler may keep it
-		slog.String("route", c.Route().Path),
-		slog.Int("status", e.Status()),
-		slog.String("type", e.ErrorType()),
-		slog.String("cause", e.Cause.Error()),
-		slog.String("do", remedy(e.Code)),
+	attrs := []any{
+		"request_id", strings.Clone(RequestIDOf(c)), // a handler may keep it
+		"route", c.Route().Path, "status", e.Status(), "type", e.ErrorType(), "cause", e.Cause.Error(), "do", remedy(e.Code),
 	}
 	if stack != nil {
-		attrs = append(attrs, slog.String("stack", string(stack)))
+		attrs = append(attrs, "stack", string(stack))
 	}
-	logger.LogAttrs(c.UserContext(), slog.LevelError, "request failed", attrs...)
+	logger.ErrorContext(c.UserContext(), "request failed", attrs...)
 }
 
 // remedy tells the operator where to look.

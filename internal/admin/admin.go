@@ -38,18 +38,13 @@ const (
 
 // Config says what is shown.
 type Config struct {
-	Metrics *metrics.Set
-	Checks  []Check
-	// Endpoints are by method and path, such as `GET /debug/store`.
-	Endpoints map[string]Endpoint
-	// Feed has the events of all accounts.
-	Feed *feed.Feed
-	// Pprof turns /debug/pprof/ on. Profiles show the inside of the process.
-	Pprof bool
-	// API is where the API listens, so that the page has it on its own origin.
-	API net.Addr
-	// Logger gets what net/http has to say.
-	Logger *slog.Logger
+	Metrics   *metrics.Set
+	Checks    []Check
+	Endpoints map[string]Endpoint // by method and path, such as `GET /debug/store`
+	Feed      *feed.Feed          // of the events of all accounts
+	Pprof     bool                // turns /debug/pprof/ on, which shows the inside of the process
+	API       net.Addr            // where the API listens, so that the page has it on its own origin
+	Logger    *slog.Logger        // gets what net/http has to say
 }
 
 // Check is one condition of readiness, or a state that is shown beside them.

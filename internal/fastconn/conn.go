@@ -30,13 +30,9 @@ const (
 
 // Config is what the connections of a listener have in common.
 type Config struct {
-	// ReadTimeout bounds a whole request, from its first byte on, and the wait
-	// for the first request of a connection.
-	ReadTimeout time.Duration
-	// WriteTimeout bounds sending a reply; the time to make it does not count.
-	WriteTimeout time.Duration
-	// IdleTimeout bounds the wait between requests.
-	IdleTimeout time.Duration
+	ReadTimeout  time.Duration // of a whole request, from its first byte on, and of the wait for the first one
+	WriteTimeout time.Duration // of sending a reply; the time to make it does not count
+	IdleTimeout  time.Duration // of the wait between requests
 	// HeaderBytes bounds the request line and headers. Their number is bounded with
 	// it, and what in them takes long to read.
 	HeaderBytes int
@@ -177,39 +173,27 @@ func (c *Conn) Fault() error { return c.fault }
 // peer has sent is dropped.
 func (c *Conn) Gone() bool {
 	var dropped [512]byte
-	if c.Conn.SetReadDeadline(time.Now().Add(goneWait)) != nil {
+	if c.Conn.SetReadDeadline(time.Now().Add(time.Millisecond)) != nil {
 		return true
 	}
 	_, err := c.Conn.Read(dropped[:])
 	return err != nil && !os.IsTimeout(err)
 }
 
-// goneWait is for reading what is there already.
-const goneWait = time.Millisecond
-
 // LingerOnClose makes Close wait for the peer to finish sending.
 func (c *Conn) LingerOnClose() { c.linger.Store(true) }
 
-// Close ends the connection once.
+// Close ends the connection once. If it lingers, it sends the end of the reply
+// first, then drops what still arrives.
 func (c *Conn) Close() (err error) {
 	c.closing.Do(func() {
-		if c.linger.Load() {
-			c.discard()
+		half, ok := c.Conn.(interface{ CloseWrite() error })
+		if c.linger.Load() && ok && half.CloseWrite() == nil && c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+			_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
 		}
 		err = c.Conn.Close()
 	})
 	return err
-}
-
-// discard sends the end of the reply, then drops what still arrives.
-func (c *Conn) discard() {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return
-	}
-	if c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
-	}
 }
 
 // An ordinary request arrives in one piece and its reply leaves in one, so the

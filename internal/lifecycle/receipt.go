@@ -12,8 +12,7 @@ type Write struct {
 	Action    Action
 	Account   string
 	RequestID string
-	// Age is how long ago the request came, by the monotonic clock.
-	Age time.Duration
+	Age       time.Duration // since the request came, by the monotonic clock
 	// Key is the caller's idempotency key, empty for none; Join says that the
 	// caller waits. With either, a start may join one that is under way.
 	Key  string
@@ -47,8 +46,7 @@ const (
 type Decided struct {
 	Decision
 	Receipt
-	// Permit belongs to a Lead, see Operation.Permit.
-	Permit func() error
+	Permit func() error // of a Lead, see Operation.Permit
 }
 
 // Receipt is what is on record of an operation. Times are those of the record's

@@ -48,12 +48,9 @@ const writeTimeout = 10 * time.Second
 type Config struct {
 	config.Server
 	Shutdown config.Shutdown
-	// Draining, when set, is called once the end was asked for.
-	Draining func()
-	// Logger gets the failures of connections.
-	Logger *slog.Logger
-	// Metrics gets the connections and the requests that reach no route.
-	Metrics *metrics.Set
+	Draining func()       // called once the end was asked for, when set
+	Logger   *slog.Logger // gets the failures of connections
+	Metrics  *metrics.Set // gets the connections and the requests that reach no route
 }
 
 // Server is one Fiber application and its way to end.

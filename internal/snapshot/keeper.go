@@ -17,13 +17,9 @@ import (
 
 // Status is what a caller may see of the runtime.
 type Status struct {
-	// State is shown as it is; known ones are ready, starting, stopping,
-	// stopped and unavailable.
-	State string `json:"state"`
-	// Provider names what runs the runtime, for example static or upcloud.
-	Provider string `json:"provider"`
-	// Details is a JSON object, or nil for none.
-	Details json.RawMessage `json:"details,omitempty"`
+	State    string          `json:"state"`             // shown as it is
+	Provider string          `json:"provider"`          // what runs the runtime, for example static or upcloud
+	Details  json.RawMessage `json:"details,omitempty"` // a JSON object, or nil for none
 }
 
 // moving are the states that are on their way to another one.
@@ -66,19 +62,14 @@ const tagBytes = 12
 type Config struct {
 	// Fetch asks the runtime for its status. What it returns was observed
 	// after the call began. Its errors are shown to readers as they are.
-	Fetch func(ctx context.Context) (Status, error)
-	// MaxAge is how old a shown status may be, counted from when it was asked for.
-	MaxAge time.Duration
+	Fetch  func(ctx context.Context) (Status, error)
+	MaxAge time.Duration // of a status that is shown, from when it was asked for
 	// Refresh and RefreshMoving are how long after it was asked for a status
 	// that is read is asked for again, at rest and while the state moves.
 	Refresh, RefreshMoving time.Duration
-	// Timeout bounds how long a reader waits when there is nothing to show.
-	Timeout time.Duration
-	// Streams is how many streams bring accepted writes, all lost at first;
-	// see Keeper.Stream.
-	Streams int
-	// Metrics gets bus_vm_snapshot_….
-	Metrics *metrics.Set
+	Timeout                time.Duration // of a reader's wait when there is nothing to show
+	Streams                int           // that bring accepted writes, all lost at first; see Keeper.Stream
+	Metrics                *metrics.Set  // gets bus_vm_snapshot_…
 }
 
 const (
@@ -187,9 +178,8 @@ func (k *Keeper) Read(ctx context.Context) (*Seen, error) {
 	if age >= k.config.MaxAge || !read && age >= s.fresh {
 		return k.wait(ctx)
 	}
-	// The first reader of a status asks for the next one.
 	if !read && s.read.CompareAndSwap(false, true) {
-		k.signal()
+		k.signal() // the first reader of a status asks for the next one
 	}
 	return s.Seen, nil
 }
