@@ -18,8 +18,7 @@ const (
 	// The bounds of the pause after an accept that failed. What it failed for
 	// is over when a connection ends, so the pause stays short.
 	shortestPause, longestPause = 5 * time.Millisecond, 250 * time.Millisecond
-	// calm is how long accept must not have failed before it is logged again.
-	calm = time.Minute
+	calm                        = time.Minute // without a failure before one is logged again
 )
 
 // KeepAccepting returns l with an Accept that fails only once it is closed.

@@ -17,13 +17,9 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
-const (
-	// staleDial bounds the look whether a process still answers on a unix socket.
-	staleDial = time.Second
-	// maxBacklog bounds the connections accepted while a listener closes; Linux
-	// queues fewer than this by default (net.core.somaxconn).
-	maxBacklog = 4096
-)
+// maxBacklog bounds the connections accepted while a listener closes; Linux
+// queues as many by default (net.core.somaxconn).
+const maxBacklog = 4096
 
 // Listen opens a listener on addr, which is host:port or unix:/path, that serves
 // its backlog when it closes. A unix socket that a dead process left behind is
@@ -65,7 +61,7 @@ func removeStale(path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("%s exists and is no socket; remove it, or choose another address", path)
 	}
-	c, err := net.DialTimeout("unix", path, staleDial)
+	c, err := net.DialTimeout("unix", path, time.Second)
 	switch {
 	case err == nil:
 		_ = c.Close()

@@ -28,9 +28,8 @@ import (
 
 // Bounds on what a request may make this server do before its caller is known,
 // in bytes. No request of this API needs a body, and none has a long target: the
-// room is for white space, and for answers that say so. Memory for a body is
-// taken as soon as it is announced, and each chunk costs as much as a small
-// request, however little is in it.
+// room is for white space, and for answers that say so. A chunk costs as much as
+// a small request.
 const (
 	maxBody        = 4 << 10
 	maxChunkedBody = 64
@@ -92,7 +91,7 @@ func New(config Config, mount func(fiber.Router)) *Server {
 	server := s.app.Server()
 	server.CloseOnShutdown = true
 	server.SecureErrorLogMessage = true // parse errors would quote headers
-	server.Logger = silent              // it logs peers' mistakes, one line each
+	server.Logger = silent
 	server.ErrorHandler = s.refuse
 	server.HeaderReceived = bound
 	server.ConnState = s.count
@@ -136,12 +135,8 @@ func (s *Server) Dial() net.Conn {
 	return client
 }
 
-// silent drops fasthttp's own log: it reports broken requests, which their
-// sender already got an answer to.
+// silent drops fasthttp's own log, of broken requests whose senders got an answer.
 var silent = log.New(io.Discard, "", 0)
-
-// leftoverPoll is how often the last open connections are counted.
-const leftoverPoll = 5 * time.Millisecond
 
 // Ready is nil until the end was asked for.
 func (s *Server) Ready() error {
@@ -230,7 +225,7 @@ func (s *Server) leftovers(limit context.Context) error {
 		if err := limit.Err(); err != nil {
 			return err
 		}
-		time.Sleep(leftoverPoll)
+		time.Sleep(5 * time.Millisecond)
 	}
 	return nil
 }
