@@ -86,15 +86,9 @@ type Conn struct {
 	linger  atomic.Bool // set before Close
 }
 
-// aheadBytes is read at once: all of an ordinary request.
-const aheadBytes = 4 << 10
-
-// buffers are those of aheadBytes: taken when there is something to read, given
-// back when it was handed out. So an idle connection has none.
-var buffers = sync.Pool{New: func() any {
-	buffer := make([]byte, aheadBytes)
-	return &buffer
-}}
+// buffers take all of an ordinary request at once. They are taken when there is
+// something to read, and given back when it was handed out: an idle connection has none.
+var buffers = sync.Pool{New: func() any { return new(make([]byte, 4<<10)) }}
 
 // Read returns what is there of one request, and then waits for the next only
 // after RequestDone. It fails where the request is at fault.
