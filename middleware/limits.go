@@ -57,10 +57,8 @@ func LimitSubject(perSecond int) fiber.Handler {
 }
 
 const (
-	// busyRetryAfter is when a caller may try again while too many writes wait.
+	reasonBusy     = "writes_in_flight" // what refusals by a Limit are counted as
 	busyRetryAfter = time.Second
-	// reasonBusy is what refusals by a Limit are counted as.
-	reasonBusy = "writes_in_flight"
 )
 
 // Limit shares out the places of what may be under way at once: a write waits for
@@ -102,11 +100,10 @@ func (l *Limit) Handler(urgent bool) fiber.Handler {
 	})
 }
 
-// placeKey is where Handler leaves how to give the place back.
-type placeKey struct{}
-
-// waitsKey is where Waits leaves the time.
-type waitsKey struct{}
+type (
+	placeKey struct{} // where Handler leaves how to give the place back
+	waitsKey struct{} // where Waits leaves the time
+)
 
 // Waits says that from now on the request only waits, as its caller asked: that is no
 // measure of this server, and takes no place of the writes.

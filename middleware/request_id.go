@@ -36,14 +36,12 @@ var (
 	idCount  atomic.Uint64
 )
 
-const firstID = 1 << 60 // has 16 digits
-
 // SetRequestID sets X-Request-Id of the reply: id when it is well-formed, else
 // one of this process.
 func SetRequestID(ctx *fasthttp.RequestCtx, id []byte) {
 	var digits [32]byte
 	if len(id) == 0 || len(id) > maxRequestID || len(bytes.TrimLeft(id, idCharacters)) > 0 {
-		id = strconv.AppendUint(append(digits[:0], idPrefix...), firstID+idCount.Add(1), 16)
+		id = strconv.AppendUint(append(digits[:0], idPrefix...), 1<<60+idCount.Add(1), 16)
 	}
 	ctx.Response.Header.SetCanonical(requestIDHeader, id)
 }

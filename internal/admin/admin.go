@@ -26,15 +26,8 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/version"
 )
 
-// The bounds of an operator's connection. A profile may take its time, so
-// there is no bound on writing.
-const (
-	readTimeout = 10 * time.Second
-	idleTimeout = time.Minute
-	headerBytes = 16 << 10
-	// MaxConnections is how many may be open; what comes on top is closed.
-	MaxConnections = 64
-)
+// MaxConnections is how many may be open; what comes on top is closed.
+const MaxConnections = 64
 
 // Config says what is shown.
 type Config struct {
@@ -66,9 +59,9 @@ func Serve(ctx context.Context, l net.Listener, config Config) error {
 	var open atomic.Int64
 	server := http.Server{
 		Handler:        config.handler(),
-		ReadTimeout:    readTimeout,
-		IdleTimeout:    idleTimeout,
-		MaxHeaderBytes: headerBytes,
+		ReadTimeout:    10 * time.Second, // there is none for writing: a profile may take its time
+		IdleTimeout:    time.Minute,
+		MaxHeaderBytes: 16 << 10,
 		ErrorLog:       slog.NewLogLogger(config.Logger.Handler(), slog.LevelWarn),
 		BaseContext:    func(net.Listener) context.Context { return ctx },
 		ConnState: func(c net.Conn, state http.ConnState) {
@@ -110,7 +103,7 @@ func (c Config) handler() http.Handler {
 	}
 	mux.Handle("/api/v1/vm/", c.api())
 	for _, path := range []string{"/{$}", "/page.js", "/page.css", "/page.svg"} {
-		mux.Handle("GET "+path, page())
+		mux.HandleFunc("GET "+path, page)
 	}
 	return guard(mux)
 }

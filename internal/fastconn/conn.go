@@ -26,6 +26,7 @@ import (
 const (
 	lingerTime  = 2 * time.Second
 	lingerBytes = 16 << 20
+	goneWait    = time.Millisecond // for what is there already
 )
 
 // Config is what the connections of a listener have in common.
@@ -167,7 +168,7 @@ func (c *Conn) Fault() error { return c.fault }
 // peer has sent is dropped.
 func (c *Conn) Gone() bool {
 	var dropped [512]byte
-	if c.Conn.SetReadDeadline(time.Now().Add(time.Millisecond)) != nil {
+	if c.Conn.SetReadDeadline(time.Now().Add(goneWait)) != nil {
 		return true
 	}
 	_, err := c.Conn.Read(dropped[:])

@@ -17,9 +17,10 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
-// maxBacklog bounds the connections accepted while a listener closes; Linux
-// queues as many by default (net.core.somaxconn).
-const maxBacklog = 4096
+const (
+	staleDial  = time.Second // for the look whether a process answers on a unix socket
+	maxBacklog = 4096        // connections accepted while a listener closes; net.core.somaxconn of Linux
+)
 
 // Listen opens a listener on addr, which is host:port or unix:/path, that serves
 // its backlog when it closes. A unix socket that a dead process left behind is
@@ -61,7 +62,7 @@ func removeStale(path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("%s exists and is no socket; remove it, or choose another address", path)
 	}
-	c, err := net.DialTimeout("unix", path, time.Second)
+	c, err := net.DialTimeout("unix", path, staleDial)
 	switch {
 	case err == nil:
 		_ = c.Close()

@@ -19,10 +19,8 @@ import (
 )
 
 var (
-	errOverloaded = &middleware.Error{
-		Code: middleware.CodeUnavailable, Reason: "connections", Message: "This server has too many connections.",
-		RetryAfter: time.Second,
-	}
+	errOverloaded = &middleware.Error{Code: middleware.CodeUnavailable, Reason: "connections",
+		Message: "This server has too many connections.", RetryAfter: time.Second}
 	errNotHTTP      = middleware.NewError(middleware.CodeBadRequest, "The request is not valid HTTP/1.1.")
 	errTarget       = middleware.NewError(middleware.CodeBadRequest, "The request target or the Host header is not valid.")
 	errHeaders      = middleware.NewError(middleware.CodeHeaderTooLarge, "The request line and headers are too large or too many.")
@@ -49,8 +47,8 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *middleware.Error {
 	return nil
 }
 
-// bounding is a listener that tells the connections beyond the overflow at once
-// that there are too many, and closes them.
+// bounding tells the connections beyond the overflow at once that there are too
+// many, and closes them.
 type bounding struct {
 	net.Listener
 	server *Server
@@ -81,8 +79,8 @@ func bound(header *fasthttp.RequestHeader) (limits fasthttp.RequestConfig) {
 	return limits
 }
 
-// refuse answers a request that could not be read. It never shows why in
-// fasthttp's words: they may hold bytes of the request.
+// refuse answers a request that could not be read, not in fasthttp's words: they
+// may hold bytes of the request.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	e := unreadable(err)
 	onConnection(ctx, func(c *fastconn.Conn) {

@@ -40,8 +40,11 @@ const (
 // they are told so. What comes on top of them is told at once.
 const Overflow = 64
 
-// writeTimeout bounds sending a reply; the time to make it does not count.
-const writeTimeout = 10 * time.Second
+const (
+	writeTimeout = 10 * time.Second     // of sending a reply; the time to make it does not count
+	lastAnswers  = time.Second / 2      // of requests once nothing that they wait for is there any more
+	leftoverPoll = 5 * time.Millisecond // how often the last open connections are counted
+)
 
 // Config is what a server is made with.
 type Config struct {
@@ -197,10 +200,6 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// lastAnswers bounds how long requests may take to be answered once nothing
-// that they wait for is there any more.
-const lastAnswers = time.Second / 2
-
 // AwaitLast gives the requests that outlasted Run a moment to be answered. Call
 // it when what they wait for has ended, so that they say so instead of losing
 // their connection.
@@ -225,7 +224,7 @@ func (s *Server) leftovers(limit context.Context) error {
 		if err := limit.Err(); err != nil {
 			return err
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(leftoverPoll)
 	}
 	return nil
 }
