@@ -18,7 +18,6 @@ const Runtime = "default"
 // Action is a lifecycle write.
 type Action string
 
-// The lifecycle writes.
 const (
 	Start Action = "start"
 	Stop  Action = "stop"
@@ -36,17 +35,14 @@ type Operation struct {
 	Action    Action
 	Account   string // the subject of the caller's token, a UUID where it is billed
 	RequestID string // the X-Request-Id of the caller's request
-	// RequestedAt is when the gateway took the operation on.
-	RequestedAt time.Time
-	// Permit, when set, is asked last before the operation is sent: after its error
-	// it is not.
-	Permit func() error
+
+	RequestedAt time.Time    // when the gateway took it on
+	Permit      func() error // when set, asked last before it is sent: after an error it is not
 }
 
 // Outcome says how an operation ended.
 type Outcome string
 
-// The outcomes of a write.
 const (
 	Accepted Outcome = "accepted" // the runtime took the operation on
 	Rejected Outcome = "rejected" // the runtime answered, and said no
@@ -65,7 +61,6 @@ func (o Outcome) Known() bool {
 // can say how callers learn of it.
 type Kind string
 
-// The kinds of Error.
 const (
 	Unavailable Kind = "unavailable" // no answer came, or the request could not be sent
 	Malformed   Kind = "malformed"   // an integration's answer cannot be read

@@ -33,7 +33,6 @@ type Entitlement struct {
 // Decision is what became of a Write.
 type Decision int
 
-// The decisions.
 const (
 	Lead     Decision = iota // it was inserted: publish it
 	Joined                   // it was inserted, and has the outcome of another start
@@ -96,12 +95,8 @@ var (
 	ErrTooManyKeys = errors.New("too many idempotency keys")
 )
 
-// MaxTimes is how many times an estimate is made of, and fewer than minTimes make
-// none.
-const (
-	MaxTimes = 20
-	minTimes = 3
-)
+// MaxTimes is how many times an estimate is made of; fewer than minTimes make none.
+const MaxTimes, minTimes = 20, 3
 
 // Estimate is how long a start takes from its acceptance until the runtime is
 // ready; without samples there is none.

@@ -33,8 +33,7 @@ type Seen struct {
 	Document        []byte // {"status":{"state","provider","details"?}}, compact
 	ETag            []byte // the strong entity tag of Document (RFC 9110 §8.8.3), with its quotes
 	State, Provider string
-	// AskedAt is when it was asked for; it is no older than that.
-	AskedAt time.Time
+	AskedAt         time.Time // it is no older than that
 	// Moving says that State is on its way to another one. Settled is false as well
 	// while a write that is known to be accepted has not reached its target.
 	Moving, Settled bool
@@ -129,9 +128,7 @@ type answer struct {
 	number uint64
 	seen   *Seen
 	err    error
-	// from is where the time to the next request counts: when it was asked
-	// for, or, after a failure, when it ended.
-	from time.Time
+	from   time.Time // when it was asked for, or, after a failure, when it ended
 }
 
 // New returns a Keeper; it shows nothing before Run.
@@ -214,14 +211,11 @@ func (k *Keeper) wait(ctx context.Context) (*Seen, error) {
 	k.wanted = max(k.wanted, need)
 	k.signal()
 	for older := false; ; {
-		var err error
-		switch {
-		case k.last.number >= need && k.last.err == nil:
-			return k.last.seen, nil
-		case k.last.number >= need:
-			err = k.last.err
-		default:
-			err = ctx.Err()
+		err := ctx.Err()
+		if k.last.number >= need {
+			if err = k.last.err; err == nil {
+				return k.last.seen, nil
+			}
 		}
 		if s := k.current.Load(); s != nil && (older || err != nil) && since(s.AskedAt) < k.config.MaxAge {
 			return s.Seen, nil

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// How long a write of this process is watched: first as while the state moves,
-// then as at rest.
 const (
-	watchClosely = time.Minute
-	watchFor     = 10 * time.Minute
+	// How long a write of this process is watched: first as while the state moves,
+	// then as at rest.
+	watchClosely, watchFor = time.Minute, 10 * time.Minute
+	idleWait               = time.Hour // when no refresh is due
 )
 
 // watch is for the status to say state, which a write leads to; after one of this
@@ -21,14 +21,9 @@ type watch struct {
 	since time.Time
 }
 
-// idleWait is how long Run rests when no refresh is due.
-const idleWait = time.Hour
-
 // Run asks for the status whenever a reader waits for it, reads one that is due,
 // or a write is watched. It returns when ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
-	timer := time.NewTimer(idleWait)
-	defer timer.Stop()
 	defer func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
@@ -41,12 +36,11 @@ func (k *Keeper) Run(ctx context.Context) error {
 			k.refresh(ctx)
 			continue
 		}
-		timer.Reset(due)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-k.wake:
-		case <-timer.C:
+		case <-time.After(due):
 		}
 	}
 }
@@ -55,14 +49,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) due() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.wanted > k.asked || k.follows.Load() > 0 && k.floor > k.asked {
-		return 0
-	}
-	interval := idleWait
+	interval, followed := idleWait, k.follows.Load() > 0
 	switch s := k.current.Load(); {
-	case s != nil && (k.follows.Load() > 0 || s.read.Load()):
+	case k.wanted > k.asked, followed && k.floor > k.asked:
+		return 0
+	case s != nil && (followed || s.read.Load()):
 		interval = s.refresh
-	case s == nil && k.follows.Load() > 0:
+	case s == nil && followed:
 		interval = k.pace(k.news.Load().seen)
 	}
 	if k.watching.state != "" {
