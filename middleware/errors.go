@@ -131,41 +131,35 @@ func AsError(err error) *Error {
 	return e
 }
 
-// Errors is the one place where a failed request becomes a reply: every error
-// that the handlers behind it return, and every panic in them, is rendered as
-// the envelope. An error with a cause also makes one log line, which holds what
-// the caller never sees.
-func Errors(logger *slog.Logger) fiber.Handler {
-	return func(c *fiber.Ctx) (err error) {
-		defer func() {
-			var stack []byte
-			if r := recover(); r != nil {
-				err, stack = fmt.Errorf("panic: %v", r), debug.Stack()
-			}
-			if err != nil {
-				answer(c, logger, AsError(err), stack)
-				err = nil
-			}
-		}()
-		return c.Next()
-	}
-}
-
-func answer(c *fiber.Ctx, logger *slog.Logger, e *Error, stack []byte) {
-	WriteError(c.Context(), e)
-	c.Locals(refusalKey{}, e)
-	// An error without a cause says all there is to say to its caller.
-	if e.Cause == nil {
-		return
-	}
-	attrs := []any{
-		"request_id", strings.Clone(RequestIDOf(c)), // a handler may keep it
-		"route", c.Route().Path, "status", e.Status(), "type", e.ErrorType(), "cause", e.Cause.Error(), "do", remedy(e.Code),
-	}
-	if stack != nil {
-		attrs = append(attrs, "stack", string(stack))
-	}
-	logger.ErrorContext(c.UserContext(), "request failed", attrs...)
+// failed is the one place where a failed request becomes a reply: an error that the
+// handlers behind c return, or a panic in them, is rendered as the envelope. An error
+// with a cause also makes one log line, which holds what the caller never sees.
+func failed(c *fiber.Ctx, logger *slog.Logger) (e *Error) {
+	var err error
+	defer func() {
+		var stack []byte
+		if r := recover(); r != nil {
+			err, stack = fmt.Errorf("panic: %v", r), debug.Stack()
+		}
+		if err == nil {
+			return
+		}
+		e = AsError(err)
+		WriteError(c.Context(), e)
+		if e.Cause == nil {
+			return // it says all there is to say to its caller
+		}
+		attrs := []any{
+			"request_id", strings.Clone(RequestIDOf(c)), // a handler may keep it
+			"route", c.Route().Path, "status", e.Status(), "type", e.ErrorType(), "cause", e.Cause.Error(), "do", remedy(e.Code),
+		}
+		if stack != nil {
+			attrs = append(attrs, "stack", string(stack))
+		}
+		logger.ErrorContext(c.UserContext(), "request failed", attrs...)
+	}()
+	err = c.Next()
+	return nil
 }
 
 // remedy tells the operator where to look.

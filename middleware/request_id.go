@@ -20,15 +20,6 @@ const maxRequestID = 128
 // idCharacters can stand in a log line or a header unquoted.
 const idCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:=+/"
 
-// RequestID takes the caller's X-Request-Id when it is well-formed, else makes
-// one, and answers with it.
-func RequestID() fiber.Handler {
-	return func(c *fiber.Ctx) error {
-		SetRequestID(c.Context(), c.Request().Header.Peek(fiber.HeaderXRequestID))
-		return c.Next()
-	}
-}
-
 // The ids that this process makes: 16 hex digits drawn once, then 16 that count.
 // They are unique, not secret.
 var (

@@ -86,9 +86,10 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		DisableStartupMessage:        true,
 	})
 	mount(s.app)
-	for _, handler := range routes.NotFound(config.Logger, s.unrouted) {
-		s.app.Use(handler)
-	}
+	s.app.Use(func(c *fiber.Ctx) error {
+		s.answer(c.Context(), c.Request().Header.Peek(fiber.HeaderXRequestID), routes.Refusal(""))
+		return nil
+	})
 
 	// What Fiber leaves at fasthttp's defaults.
 	server := s.app.Server()
