@@ -195,7 +195,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	}
 	if err != nil {
 		return fmt.Errorf("requests in flight did not finish within %s (connections left: %d): %w",
-			s.config.Shutdown.Timeout, s.connections(), err)
+			s.config.Shutdown.Timeout, s.open.Load(), err)
 	}
 	s.config.Logger.Info("drained")
 	return nil
@@ -212,7 +212,7 @@ func (s *Server) AwaitLast() {
 
 // Left says what would be left behind if the process ended now.
 func (s *Server) Left() string {
-	if n := s.connections(); n > 0 {
+	if n := s.open.Load(); n > 0 {
 		return fmt.Sprintf("%d connections with requests", n)
 	}
 	return ""
@@ -221,7 +221,7 @@ func (s *Server) Left() string {
 // leftovers waits for connections that the closing listener still handed over
 // while the shutdown was already counting.
 func (s *Server) leftovers(limit context.Context) error {
-	for s.connections() > 0 {
+	for s.open.Load() > 0 {
 		if err := limit.Err(); err != nil {
 			return err
 		}
@@ -229,10 +229,6 @@ func (s *Server) leftovers(limit context.Context) error {
 	}
 	return nil
 }
-
-// connections counts those still served, once Serve has returned: fasthttp
-// leaves one out for the listener, which is gone by then.
-func (s *Server) connections() int32 { return s.app.Server().GetOpenConnectionsCount() + 1 }
 
 // stoppedServing closes a listener that failed, or that was closed: then
 // fasthttp gives no reason.
