@@ -137,9 +137,9 @@ func AsError(err error) *Error {
 func failed(c *fiber.Ctx, logger *slog.Logger) (e *Error) {
 	var err error
 	defer func() {
-		var stack []byte
+		var stack slog.Attr // which is left out
 		if r := recover(); r != nil {
-			err, stack = fmt.Errorf("panic: %v", r), debug.Stack()
+			err, stack = fmt.Errorf("panic: %v", r), slog.String("stack", string(debug.Stack()))
 		}
 		if err == nil {
 			return
@@ -149,14 +149,8 @@ func failed(c *fiber.Ctx, logger *slog.Logger) (e *Error) {
 		if e.Cause == nil {
 			return // it says all there is to say to its caller
 		}
-		attrs := []any{
-			"request_id", strings.Clone(RequestIDOf(c)), // a handler may keep it
-			"route", c.Route().Path, "status", e.Status(), "type", e.ErrorType(), "cause", e.Cause.Error(), "do", remedy(e.Code),
-		}
-		if stack != nil {
-			attrs = append(attrs, "stack", string(stack))
-		}
-		logger.ErrorContext(c.UserContext(), "request failed", attrs...)
+		logger.ErrorContext(c.UserContext(), "request failed", "request_id", strings.Clone(RequestIDOf(c)), // a handler may keep it
+			"route", c.Route().Path, "status", e.Status(), "type", e.ErrorType(), "cause", e.Cause.Error(), "do", remedy(e.Code), stack)
 	}()
 	err = c.Next()
 	return nil

@@ -119,8 +119,8 @@ func (v *Verifier) Recall(token string, now time.Time) (*Identity, error) {
 // Check refuses, before anything but the header is decoded, what no key of
 // this Verifier can have signed, and HS256 tokens that none of the secrets did.
 // So a flood of forgeries costs a fraction of accepting as many. It returns
-// token itself. What it lets pass is still to be verified with Key: for HS256
-// that is the second time.
+// token itself, as contrib/jwt's TokenProcessorFunc. What it lets pass is still
+// to be verified with Key: for HS256 that is the second time.
 func (v *Verifier) Check(token string) (string, error) {
 	segment, rest, _ := strings.Cut(token, ".")
 	claims, signature, ok := strings.Cut(rest, ".")

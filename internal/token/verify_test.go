@@ -35,7 +35,7 @@ func newVerifier(t testing.TB, edit func(*Config)) *Verifier {
 
 func verify(v *Verifier, token string) (*Identity, error) { return verifyAt(v, token, epoch) }
 
-// verifyAt does what the Authenticator does with a token.
+// verifyAt does what contrib/jwt does with a token.
 func verifyAt(v *Verifier, token string, now time.Time) (*Identity, error) {
 	token, err := v.Check(token)
 	if err != nil {
