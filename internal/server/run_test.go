@@ -97,7 +97,7 @@ func TestLeftovers(t *testing.T) {
 	hold := newHeld()
 	r := prepare(t, nil, hold.mount)
 	served := make(chan error, 1)
-	fast := fastconn.NewListener(r.Listener, fastconn.Config{ReadTimeout: time.Minute, IdleTimeout: time.Minute, HeaderBytes: 4 << 10})
+	fast := fastconn.NewListener(r.Listener, fastconn.Config{ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: time.Minute, HeaderBytes: 4 << 10})
 	go func() { served <- r.app.Listener(fast) }()
 	last := wire.Dial(t, r.Addr())
 	wire.Send(t, last, holdAndClose)
