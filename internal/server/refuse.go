@@ -161,8 +161,6 @@ func validTarget(target []byte, connect bool) bool {
 	return (bytes.EqualFold(scheme, []byte("http")) || bytes.EqualFold(scheme, []byte("https"))) && validHost(rest)
 }
 
-const hostCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;="
-
 // validHost reports a host and perhaps a port (RFC 3986 §3.2.2, §3.2.3).
 func validHost(host []byte) bool {
 	name := host
@@ -176,5 +174,7 @@ func validHost(host []byte) bool {
 		ip, err := netip.ParseAddr(string(bytes.Trim(name, "[]")))
 		return err == nil && ip.Is6() && ip.Zone() == "" && name[len(name)-1] == ']'
 	}
-	return len(name) > 0 && len(bytes.TrimLeft(name, hostCharacters)) == 0
+	return len(name) > 0 && !bytes.ContainsFunc(name, func(c rune) bool {
+		return (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("-._~!$&'()*+,;=", c)
+	})
 }
