@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	jwtware "github.com/gofiber/contrib/jwt"
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/utils"
 	"github.com/golang-jwt/jwt/v5"
@@ -31,6 +32,7 @@ type (
 type Authenticator struct {
 	config   AuthConfig
 	verifier *token.Verifier
+	verify   fiber.Handler
 }
 
 // NewAuthenticator returns an Authenticator, or an error for unusable keys.
@@ -40,7 +42,16 @@ func NewAuthenticator(config AuthConfig) (*Authenticator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Authenticator{config: config, verifier: verifier}, nil
+	a := &Authenticator{config: config, verifier: verifier}
+	a.verify = jwtware.New(jwtware.Config{
+		ContextKey:         tokenKey,
+		Claims:             &token.RawClaims{},
+		TokenProcessorFunc: verifier.Check, // before anything is decoded
+		KeyFunc:            verifier.Key,
+		SuccessHandler:     a.accept,
+		ErrorHandler:       a.refuse,
+	})
+	return a, nil
 }
 
 // SetSecrets replaces the secrets. Tokens that only a removed one verified are
@@ -63,27 +74,17 @@ func (a *Authenticator) Handler() fiber.Handler {
 		if len(bearer) == 0 {
 			return errMissingToken
 		}
-		id, err := a.identify(c, utils.UnsafeString(bearer))
-		if err != nil {
+		id, err := a.verifier.Recall(utils.UnsafeString(bearer), a.now(c))
+		switch {
+		case err != nil:
 			return a.refuse(c, err)
+		case id != nil:
+			return admit(c, id)
+		case isSpaced(bearer): // contrib/jwt would trim it
+			return a.refuse(c, jwtware.ErrJWTMissingOrMalformed)
 		}
-		c.Locals(identityKey{}, id)
-		return c.Next()
+		return a.verify(c)
 	}
-}
-
-func (a *Authenticator) identify(c *fiber.Ctx, bearer string) (*Identity, error) {
-	if id, err := a.verifier.Recall(bearer, a.now(c)); id != nil || err != nil {
-		return id, err
-	}
-	if _, err := a.verifier.Check(bearer); err != nil {
-		return nil, err
-	}
-	verified, err := jwt.ParseWithClaims(bearer, &token.RawClaims{}, a.verifier.Key)
-	if err != nil {
-		return nil, err
-	}
-	return a.verifier.Accept(verified, a.now(c))
 }
 
 // Holds is for a request that lasts: it returns whether the keys in force would still let
@@ -105,7 +106,25 @@ func CallerIdentity(c *fiber.Ctx) *Identity {
 // identityKey is where Handler leaves the caller's Identity.
 type identityKey struct{}
 
-// refuse gets the errors of Key wrapped by golang-jwt, all others as they are.
+// tokenKey is where contrib/jwt leaves the verified token.
+const tokenKey = "bus-vm-token"
+
+// accept runs once the signature is verified.
+func (a *Authenticator) accept(c *fiber.Ctx) error {
+	id, err := a.verifier.Accept(c.Locals(tokenKey).(*jwt.Token), a.now(c))
+	if err != nil {
+		return a.refuse(c, err)
+	}
+	return admit(c, id)
+}
+
+func admit(c *fiber.Ctx, id *Identity) error {
+	c.Locals(identityKey{}, id)
+	return c.Next()
+}
+
+// refuse gets the errors of Check and Accept as they are, and those of Key
+// wrapped by golang-jwt.
 func (a *Authenticator) refuse(c *fiber.Ctx, err error) error {
 	if a.config.Logger.Enabled(context.Background(), slog.LevelDebug) {
 		a.config.Logger.Debug("token refused", "request_id", strings.Clone(RequestIDOf(c)), "reason", err)
@@ -179,4 +198,10 @@ func bearerToken(values [][]byte) []byte {
 	value := values[0][len(scheme):]
 	spaces := value[:min(len(value), maxSpaces)]
 	return value[len(spaces)-len(bytes.TrimLeft(spaces, " ")):]
+}
+
+// isSpaced reports white space at either end of token, or another byte that no token has.
+func isSpaced(token []byte) bool {
+	first, last := token[0], token[len(token)-1]
+	return min(first, last) <= ' ' || max(first, last) > '~'
 }
