@@ -44,15 +44,14 @@ func RequireScope(scopes ...string) fiber.Handler {
 	})
 }
 
-const canonicalUUID = 36 // characters of the 8-4-4-4-12 form (RFC 9562 §4)
-
 var errNoAccount = NewError(CodeInsufficientAccess, "The subject of this token is not a billable account.")
 
 // RequireAccount refuses a caller whose subject is no UUID with 403: billing
 // and usage know accounts by nothing else.
 func RequireAccount() fiber.Handler {
 	return forCaller(func(c *fiber.Ctx, caller *Identity) error {
-		if len(caller.Subject) != canonicalUUID || uuid.Validate(caller.Subject) != nil {
+		const canonical = 36 // characters of the 8-4-4-4-12 form (RFC 9562 §4)
+		if len(caller.Subject) != canonical || uuid.Validate(caller.Subject) != nil {
 			return errNoAccount
 		}
 		return c.Next()
@@ -73,10 +72,9 @@ func EntitlementOf(c *fiber.Ctx) backend.Entitlement {
 	return e
 }
 
-// RequireEntitlement asks billing about every request, for at most timeout: a
-// client that gave up is not noticed. Answers are not kept: a quota may end
-// between two of them. set gets bus_vm_entitlement_answers_total. All arguments
-// are required; a timeout of 0 would refuse everything.
+// RequireEntitlement asks billing about every request, for at most timeout. Answers
+// are not kept: a quota may end between two of them. set gets
+// bus_vm_entitlement_answers_total. All arguments are required.
 func RequireEntitlement(check EntitlementChecker, scope string, timeout time.Duration, set *metrics.Set) fiber.Handler {
 	answers := newCounters(set, `bus_vm_entitlement_answers_total{result=%q}`, "allowed", "denied", "unanswered", "failed")
 	return forCaller(func(c *fiber.Ctx, caller *Identity) error {

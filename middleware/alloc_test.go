@@ -26,8 +26,7 @@ func TestWarmReadAllocatesNothing(t *testing.T) {
 	document := []byte(`{"status":{}}`)
 	app := fiber.New(fiber.Config{DisableStartupMessage: true})
 	app.Get("/",
-		RequestID(), NewRouteMetrics(metrics.NewSet(), "x").Handler(), Errors(silent),
-		auth.Handler(), RequireScope(ScopeRead),
+		NewRouteMetrics(metrics.NewSet(), "x").Edge(silent), auth.Handler(), RequireScope(ScopeRead),
 		func(c *fiber.Ctx) error {
 			c.Response().SetBodyRaw(document)
 			return nil

@@ -10,21 +10,17 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
+// preference is one of a Prefer field, between commas that are in no quotes.
+var preference = regexp.MustCompile(`(?:[^,"]|"(?:\\.|[^"\\])*"?)+`)
+
 // PreferWait is how many seconds the caller prefers to wait for the answer (RFC
 // 7240 §4.3), if it does. Only the first preference of that name counts, and not
 // if it is malformed.
 func PreferWait(c *fiber.Ctx) (seconds int, ok bool) {
 	for _, field := range c.Request().Header.PeekAll("Prefer") {
-		quoted, escaped := false, false
-		for _, preference := range strings.FieldsFunc(string(field), func(r rune) bool {
-			if r == '"' && !escaped {
-				quoted = !quoted
-			}
-			escaped = quoted && r == '\\' && !escaped
-			return r == ',' && !quoted
-		}) {
-			preference, _, _ = strings.Cut(preference, ";") // its parameters, of which none is defined
-			name, value, _ := strings.Cut(preference, "=")
+		for _, wish := range preference.FindAllString(string(field), -1) {
+			wish, _, _ = strings.Cut(wish, ";") // its parameters, of which none is defined
+			name, value, _ := strings.Cut(wish, "=")
 			if !strings.EqualFold(strings.Trim(name, " \t"), "wait") {
 				continue
 			}

@@ -4,13 +4,12 @@ package middleware
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	jwtware "github.com/gofiber/contrib/jwt"
 	"github.com/gofiber/fiber/v2"
@@ -38,9 +37,7 @@ type Authenticator struct {
 
 // NewAuthenticator returns an Authenticator, or an error for unusable keys.
 func NewAuthenticator(config AuthConfig) (*Authenticator, error) {
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
+	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
 	verifier, err := token.NewVerifier(config)
 	if err != nil {
 		return nil, err
@@ -106,7 +103,7 @@ func CallerIdentity(c *fiber.Ctx) *Identity {
 	return id
 }
 
-// identityKey is the key of the caller's Identity, which travels with a request.
+// identityKey is where Handler leaves the caller's Identity.
 type identityKey struct{}
 
 // tokenKey is where contrib/jwt leaves the verified token.
@@ -130,10 +127,14 @@ func admit(c *fiber.Ctx, id *Identity) error {
 // wrapped by golang-jwt.
 func (a *Authenticator) refuse(c *fiber.Ctx, err error) error {
 	if a.config.Logger.Enabled(context.Background(), slog.LevelDebug) {
-		a.config.Logger.LogAttrs(c.UserContext(), slog.LevelDebug, "token refused",
-			slog.String("request_id", strings.Clone(RequestIDOf(c))), slog.Any("reason", err))
+		a.config.Logger.Debug("token refused", "request_id", strings.Clone(RequestIDOf(c)), "reason", err)
 	}
-	return refusalFor(err)
+	for _, refusal := range refusals {
+		if errors.Is(err, refusal.cause) {
+			return refusal.answer
+		}
+	}
+	return errInvalidToken
 }
 
 func (a *Authenticator) now(c *fiber.Ctx) time.Time {
@@ -143,20 +144,18 @@ func (a *Authenticator) now(c *fiber.Ctx) time.Time {
 	return c.Context().Time()
 }
 
-// realm names this API in challenges (RFC 9110 §11.5).
-const realm = `Bearer realm="bus-vm"`
+// The challenges: realm names this API (RFC 9110 §11.5).
+const (
+	realm    = `Bearer realm="bus-vm"`
+	badToken = realm + `, error="invalid_token"`
+)
 
 // The 401 answers. A request without a token gets a bare challenge, one with a
 // token learns that it was not accepted (RFC 6750 §3.1), and no more than that.
 var (
-	errMissingToken = challenge(CodeInvalidAuth, "missing_token", realm,
-		"Send a bearer token: Authorization: Bearer <jwt>.")
-	errExpiredToken = challenge(CodeInvalidAuth, "expired",
-		realm+`, error="invalid_token", error_description="the token has expired"`,
-		"The bearer token has expired. Get a new one.")
-	errAmbiguousToken = challenge(CodeInvalidAuth, "ambiguous_token", realm+`, error="invalid_token"`,
-		"Send exactly one Authorization header.")
-	errInvalidToken = invalidToken("malformed")
+	errMissingToken   = challenge(CodeInvalidAuth, "missing_token", realm, "Send a bearer token: Authorization: Bearer <jwt>.")
+	errAmbiguousToken = challenge(CodeInvalidAuth, "ambiguous_token", badToken, "Send exactly one Authorization header.")
+	errInvalidToken   = invalidToken("malformed")
 )
 
 // refusals name the causes of a refused token for the operator; to the caller
@@ -166,7 +165,8 @@ var refusals = []struct {
 	answer *Error
 }{
 	{jwt.ErrTokenSignatureInvalid, invalidToken("signature")},
-	{token.ErrExpired, errExpiredToken},
+	{token.ErrExpired, challenge(CodeInvalidAuth, "expired", badToken+`, error_description="the token has expired"`,
+		"The bearer token has expired. Get a new one.")},
 	{token.ErrNotYetValid, invalidToken("not_yet_valid")},
 	{token.ErrWrongAudience, invalidToken("audience")},
 	{token.ErrAlgorithm, invalidToken("algorithm")},
@@ -177,28 +177,15 @@ var refusals = []struct {
 	{token.ErrClaimType, invalidToken("claims")},
 }
 
-// refusalFor is the 401 for a token that was refused because of cause.
-func refusalFor(cause error) *Error {
-	for _, refusal := range refusals {
-		if errors.Is(cause, refusal.cause) {
-			return refusal.answer
-		}
-	}
-	return errInvalidToken
-}
-
 func invalidToken(reason string) *Error {
-	return challenge(CodeInvalidAuth, reason, realm+`, error="invalid_token"`,
-		"The bearer token is not valid for this API.")
+	return challenge(CodeInvalidAuth, reason, badToken, "The bearer token is not valid for this API.")
 }
 
 func challenge(code Code, reason, value, message string) *Error {
 	return &Error{Code: code, Reason: reason, Message: message, Headers: []Header{{fiber.HeaderWWWAuthenticate, value}}}
 }
 
-// maxSpaces bounds the spaces in front of a token. Trimming kilobytes of them
-// would cost more than to verify a signature.
-const maxSpaces = 16
+const maxSpaces = 16 // to trim kilobytes of them would cost more than to verify a signature
 
 // bearerToken cuts the token out of the first Authorization value: the scheme in
 // any case, one or more spaces, then nothing but the token (RFC 6750 §2.1). Empty
@@ -213,9 +200,8 @@ func bearerToken(values [][]byte) []byte {
 	return value[len(spaces)-len(bytes.TrimLeft(spaces, " ")):]
 }
 
-// isSpaced reports white space at either end of token.
+// isSpaced reports white space at either end of token, or another byte that no token has.
 func isSpaced(token []byte) bool {
-	first, _ := utf8.DecodeRune(token)
-	last, _ := utf8.DecodeLastRune(token)
-	return unicode.IsSpace(first) || unicode.IsSpace(last)
+	first, last := token[0], token[len(token)-1]
+	return min(first, last) <= ' ' || max(first, last) > '~'
 }

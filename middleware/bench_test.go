@@ -20,9 +20,7 @@ func BenchmarkStage(b *testing.B) {
 		handlers []fiber.Handler
 	}{
 		{"nothing", nil},
-		{"request id", []fiber.Handler{RequestID()}},
-		{"metrics", []fiber.Handler{NewRouteMetrics(metrics.NewSet(), "bench").Handler()}},
-		{"errors", []fiber.Handler{Errors(silent)}},
+		{"edge", []fiber.Handler{NewRouteMetrics(metrics.NewSet(), "bench").Edge(silent)}},
 		{"authentication", []fiber.Handler{auth.Handler()}},
 		{"authentication and scope", []fiber.Handler{auth.Handler(), RequireScope(ScopeRead)}},
 	} {

@@ -31,7 +31,7 @@ var silent = slog.New(slog.DiscardHandler)
 func chainOf(logger *slog.Logger, handlers ...fiber.Handler) fasthttp.RequestHandler {
 	app := fiber.New(fiber.Config{DisableStartupMessage: true})
 	all := slices.Concat(
-		[]fiber.Handler{RequestID(), Errors(logger)},
+		[]fiber.Handler{NewRouteMetrics(metrics.NewSet(), "x").Edge(logger)},
 		handlers,
 		[]fiber.Handler{func(c *fiber.Ctx) error { return c.SendString("passed") }},
 	)

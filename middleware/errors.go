@@ -57,27 +57,19 @@ const retryAfter = 5 * time.Second
 // to the operator's log; neither holds a token, a secret or a byte of a request
 // header.
 type Error struct {
-	// Code decides the status and the type; without one they are CodeInternal's.
-	Code Code
+	Code Code // decides status and type; without one they are CodeInternal's
 	// Type replaces that of Code as error.type: billing's reason, or the type of
 	// an integration's own error; empty for none.
 	Type string
 	// Reason tells refusals of one code apart in metrics, as one of a few
 	// fixed words; empty means the code itself.
-	Reason string
-	// Message is one sentence for the caller.
-	Message string
-	// Denial holds further members of the error object, where billing said no.
-	Denial backend.Denial
-	// RequestID replaces that of this request in the body; empty for none.
-	RequestID string
-	// Headers are sent with the reply, for example WWW-Authenticate or Allow.
-	Headers []Header
-	// RetryAfter is sent as Retry-After when positive, rounded up to whole
-	// seconds (RFC 9110 §10.2.3).
-	RetryAfter time.Duration
-	// Cause is for the operator's log only.
-	Cause error
+	Reason     string
+	Message    string         // one sentence for the caller
+	Denial     backend.Denial // further members of the error object, where billing said no
+	RequestID  string         // replaces that of this request in the body; empty for none
+	Headers    []Header       // of the reply, for example WWW-Authenticate or Allow
+	RetryAfter time.Duration  // sent when positive, in whole seconds rounded up (RFC 9110 §10.2.3)
+	Cause      error          // for the operator's log only
 }
 
 // Header is one header of a reply.
@@ -111,6 +103,11 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
+// kinds are the codes of a *backend.Error. Every other kind is internal.
+var kinds = map[backend.Kind]Code{
+	backend.Unavailable: CodeUnavailable, backend.Malformed: CodeBadGateway, backend.Rejection: CodeBadGateway, backend.Denied: CodePaymentRequired,
+}
+
 // AsError turns any error into an *Error: one found in its chain, a
 // *backend.Error by its kind, and any other into an internal error that keeps
 // err as its cause.
@@ -118,65 +115,45 @@ func AsError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	if b, ok := errors.AsType[*backend.Error](err); ok {
-		e := &Error{Type: b.Type, Message: b.Message, Denial: b.Denial, Cause: b.Cause}
-		switch b.Kind {
-		case backend.Unavailable:
-			e.Code, e.RetryAfter = CodeUnavailable, retryAfter
-			return e
-		case backend.Malformed, backend.Rejection:
-			e.Code = CodeBadGateway
-			return e
-		case backend.Denied:
-			e.Code, e.Reason = CodePaymentRequired, b.Type
-			if b.Type != backend.BillingRequired && b.Type != backend.QuotaExceeded {
-				e.Reason = "denied" // any other word of billing's would be a time series of its own
-			}
-			return e
+	b, ok := errors.AsType[*backend.Error](err)
+	if !ok || kinds[b.Kind] == (Code{}) {
+		return &Error{Code: CodeInternal, Message: "The server failed to answer this request.", Cause: err}
+	}
+	e := &Error{Code: kinds[b.Kind], Type: b.Type, Message: b.Message, Denial: b.Denial, Cause: b.Cause}
+	switch {
+	case b.Kind == backend.Unavailable:
+		e.RetryAfter = retryAfter
+	case b.Type == backend.BillingRequired, b.Type == backend.QuotaExceeded:
+		e.Reason = b.Type
+	case b.Kind == backend.Denied:
+		e.Reason = "denied" // any other word of billing's would be a time series of its own
+	}
+	return e
+}
+
+// failed is the one place where a failed request becomes a reply: an error that the
+// handlers behind c return, or a panic in them, is rendered as the envelope. An error
+// with a cause also makes one log line, which holds what the caller never sees.
+func failed(c *fiber.Ctx, logger *slog.Logger) (e *Error) {
+	var err error
+	defer func() {
+		var stack slog.Attr // which is left out
+		if r := recover(); r != nil {
+			err, stack = fmt.Errorf("panic: %v", r), slog.String("stack", string(debug.Stack()))
 		}
-	}
-	return &Error{Code: CodeInternal, Message: "The server failed to answer this request.", Cause: err}
-}
-
-// Errors is the one place where a failed request becomes a reply: every error
-// that the handlers behind it return, and every panic in them, is rendered as
-// the envelope. An error with a cause also makes one log line, which holds what
-// the caller never sees.
-func Errors(logger *slog.Logger) fiber.Handler {
-	return func(c *fiber.Ctx) (err error) {
-		defer func() {
-			var stack []byte
-			if r := recover(); r != nil {
-				err, stack = fmt.Errorf("panic: %v", r), debug.Stack()
-			}
-			if err != nil {
-				answer(c, logger, AsError(err), stack)
-				err = nil
-			}
-		}()
-		return c.Next()
-	}
-}
-
-func answer(c *fiber.Ctx, logger *slog.Logger, e *Error, stack []byte) {
-	WriteError(c.Context(), e)
-	c.Locals(refusalKey{}, e)
-	// An error without a cause says all there is to say to its caller.
-	if e.Cause == nil {
-		return
-	}
-	attrs := []slog.Attr{
-		slog.String("request_id", strings.Clone(RequestIDOf(c))), // a handler may keep it
-		slog.String("route", c.Route().Path),
-		slog.Int("status", e.Status()),
-		slog.String("type", e.ErrorType()),
-		slog.String("cause", e.Cause.Error()),
-		slog.String("do", remedy(e.Code)),
-	}
-	if stack != nil {
-		attrs = append(attrs, slog.String("stack", string(stack)))
-	}
-	logger.LogAttrs(c.UserContext(), slog.LevelError, "request failed", attrs...)
+		if err == nil {
+			return
+		}
+		e = AsError(err)
+		WriteError(c.Context(), e)
+		if e.Cause == nil {
+			return // it says all there is to say to its caller
+		}
+		logger.ErrorContext(c.UserContext(), "request failed", "request_id", strings.Clone(RequestIDOf(c)), // a handler may keep it
+			"route", c.Route().Path, "status", e.Status(), "type", e.ErrorType(), "cause", e.Cause.Error(), "do", remedy(e.Code), stack)
+	}()
+	err = c.Next()
+	return nil
 }
 
 // remedy tells the operator where to look.
@@ -198,9 +175,7 @@ type outcomeKey struct{}
 func SetOutcome(c *fiber.Ctx, outcome backend.Outcome) { c.Locals(outcomeKey{}, outcome) }
 
 // OutcomeOf returns what SetOutcome said last, empty before it.
-func OutcomeOf(c *fiber.Ctx) backend.Outcome { return outcomeOf(c.Context()) }
-
-func outcomeOf(ctx *fasthttp.RequestCtx) backend.Outcome {
+func OutcomeOf(ctx *fasthttp.RequestCtx) backend.Outcome {
 	outcome, _ := ctx.UserValue(outcomeKey{}).(backend.Outcome)
 	return outcome
 }
@@ -224,7 +199,7 @@ func WriteError(ctx *fasthttp.RequestCtx, e *Error) {
 		header.Set(fiber.HeaderRetryAfter, strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
 	}
 	var ordinary [ordinaryEnvelope]byte
-	ctx.Response.AppendBody(e.appendEnvelope(ordinary[:0], outcomeOf(ctx), cmp.Or(e.RequestID, requestID)))
+	ctx.Response.AppendBody(e.appendEnvelope(ordinary[:0], OutcomeOf(ctx), cmp.Or(e.RequestID, requestID)))
 }
 
 // appendEnvelope appends {"error":{"type","message","outcome"?,…,"request_id"?}}

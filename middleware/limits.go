@@ -57,10 +57,8 @@ func LimitSubject(perSecond int) fiber.Handler {
 }
 
 const (
-	// busyRetryAfter is when a caller may try again while too many writes wait.
+	reasonBusy     = "writes_in_flight" // what refusals by a Limit are counted as
 	busyRetryAfter = time.Second
-	// reasonBusy is what refusals by a Limit are counted as.
-	reasonBusy = "writes_in_flight"
 )
 
 // Limit shares out the places of what may be under way at once: a write waits for
@@ -92,21 +90,20 @@ func (l *Limit) Handler(urgent bool) fiber.Handler {
 	refusal := Unavailable(busyRetryAfter, "Too many operations are under way.", nil)
 	refusal.Reason = reasonBusy
 	return forCaller(func(c *fiber.Ctx, caller *Identity) error {
-		if !l.Take(caller.Subject, urgent) {
+		give := l.Take(caller.Subject, urgent)
+		if give == nil {
 			return refusal
 		}
-		give := sync.OnceFunc(func() { l.Give(caller.Subject, urgent) })
 		defer give()
 		c.Locals(placeKey{}, give)
 		return c.Next()
 	})
 }
 
-// placeKey is where Handler leaves how to give the place back.
-type placeKey struct{}
-
-// waitsKey is where Waits leaves the time.
-type waitsKey struct{}
+type (
+	placeKey struct{} // where Handler leaves how to give the place back
+	waitsKey struct{} // where Waits leaves the time
+)
 
 // Waits says that from now on the request only waits, as its caller asked: that is no
 // measure of this server, and takes no place of the writes.
@@ -117,8 +114,9 @@ func Waits(c *fiber.Ctx) {
 	}
 }
 
-// Take takes a place for subject, unless there is none for it; Give must follow.
-func (l *Limit) Take(subject string, urgent bool) bool {
+// Take takes a place for subject, and returns what gives it back, nil if there is no
+// place for it.
+func (l *Limit) Take(subject string, urgent bool) (give func()) {
 	h := holder{subject, urgent}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -127,22 +125,18 @@ func (l *Limit) Take(subject string, urgent bool) bool {
 		open -= eighth
 	}
 	if l.taken >= open || l.taken >= l.places-l.places/4 && l.by[h] >= max(1, eighth) {
-		return false
+		return nil
 	}
 	l.taken++
 	l.by[h]++
-	return true
-}
-
-// Give gives back what Take took.
-func (l *Limit) Give(subject string, urgent bool) {
-	h := holder{subject, urgent}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.taken--
-	if l.by[h]--; l.by[h] == 0 {
-		delete(l.by, h)
-	}
+	return sync.OnceFunc(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.taken--
+		if l.by[h]--; l.by[h] == 0 {
+			delete(l.by, h)
+		}
+	})
 }
 
 // Taken returns how many places are taken.

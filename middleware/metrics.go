@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"sync/atomic"
@@ -36,29 +37,24 @@ func NewRouteMetrics(set *metrics.Set, route string) *RouteMetrics {
 	return m
 }
 
-// refusalKey is where Errors leaves the *Error it answered with.
-type refusalKey struct{}
-
-// Handler measures what stands behind it. It belongs in front of Errors, so
-// that it sees the answers to failures too.
-func (m *RouteMetrics) Handler() fiber.Handler {
+// Edge is in front of all other handlers of a route: it gives a request its id,
+// answers for what stands behind it, see failed, and measures it.
+func (m *RouteMetrics) Edge(logger *slog.Logger) fiber.Handler {
 	return func(c *fiber.Ctx) error {
+		SetRequestID(c.Context(), c.Request().Header.Peek(fiber.HeaderXRequestID))
 		m.inFlight.Add(1)
-		err := c.Next()
+		refusal := failed(c, logger)
 		m.inFlight.Add(-1)
 		end, waited := c.Locals(waitsKey{}).(time.Time)
 		if !waited {
 			end = time.Now()
 		}
 		m.duration.Update(end.Sub(c.Context().Time()).Seconds())
-		code := c.Response().StatusCode()
-		m.byCode.of(code).Inc()
-		if code >= http.StatusBadRequest {
-			if e, ok := c.Locals(refusalKey{}).(*Error); ok {
-				m.byReason.of(e.reason()).Inc()
-			}
+		m.byCode.of(c.Response().StatusCode()).Inc()
+		if refusal != nil {
+			m.byReason.of(refusal.reason()).Inc()
 		}
-		return err
+		return nil
 	}
 }
 

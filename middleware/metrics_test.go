@@ -17,7 +17,7 @@ import (
 // measured is an application of one route that is measured.
 func measured(set *metrics.Set, handler fiber.Handler) fasthttp.RequestHandler {
 	app := fiber.New(fiber.Config{DisableStartupMessage: true})
-	app.All("/", RequestID(), NewRouteMetrics(set, "x").Handler(), Errors(silent), handler)
+	app.All("/", NewRouteMetrics(set, "x").Edge(silent), handler)
 	return app.Handler()
 }
 

@@ -2,10 +2,9 @@ package middleware
 
 import (
 	"bytes"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/gofiber/fiber/v2"
@@ -21,15 +20,6 @@ const maxRequestID = 128
 // idCharacters can stand in a log line or a header unquoted.
 const idCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:=+/"
 
-// RequestID takes the caller's X-Request-Id when it is well-formed, else makes
-// one, and answers with it.
-func RequestID() fiber.Handler {
-	return func(c *fiber.Ctx) error {
-		SetRequestID(c.Context(), c.Request().Header.Peek(fiber.HeaderXRequestID))
-		return c.Next()
-	}
-}
-
 // The ids that this process makes: 16 hex digits drawn once, then 16 that count.
 // They are unique, not secret.
 var (
@@ -42,11 +32,7 @@ var (
 func SetRequestID(ctx *fasthttp.RequestCtx, id []byte) {
 	var digits [32]byte
 	if len(id) == 0 || len(id) > maxRequestID || len(bytes.TrimLeft(id, idCharacters)) > 0 {
-		copy(digits[:], idPrefix)
-		var count [8]byte
-		binary.BigEndian.PutUint64(count[:], idCount.Add(1))
-		hex.Encode(digits[16:], count[:])
-		id = digits[:]
+		id = strconv.AppendUint(append(digits[:0], idPrefix...), 1<<60+idCount.Add(1), 16)
 	}
 	ctx.Response.Header.SetCanonical(requestIDHeader, id)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -47,10 +46,11 @@ func events(config Config) fiber.Handler {
 			return nil
 		}
 		caller := middleware.CallerIdentity(c)
-		if !places.Take(caller.Subject, true) {
+		give := places.Take(caller.Subject, true)
+		if give == nil {
 			return full
 		}
-		s := &stream{conn: ctx.Conn(), give: sync.OnceFunc(func() { places.Give(caller.Subject, true) })}
+		s := &stream{conn: ctx.Conn(), give: give}
 		peer, known := s.conn.(interface{ Gone() bool })
 		holds := config.Auth.Holds(c)
 		reader := feed.Reader{Account: caller.Subject, Expires: caller.Expires(), Gone: func() bool { return known && peer.Gone() || !holds() }}

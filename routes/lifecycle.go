@@ -106,7 +106,7 @@ func (w *writes) met(c *fiber.Ctx) error {
 		decided, err := w.Operations.Meet(ctx, write)
 		switch {
 		case err != nil:
-			return unrecorded(c, err, middleware.OutcomeOf(c))
+			return unrecorded(c, err, middleware.OutcomeOf(c.Context()))
 		case decided.Decision != lifecycle.New:
 			return w.follow(c, write, time.Time{}, decided)
 		}
@@ -307,9 +307,9 @@ func (w *writes) audit(c *fiber.Ctx, err error) {
 // result says in one word how a write went.
 func result(c *fiber.Ctx, begun bool, err error) string {
 	switch {
-	case err == nil, begun && middleware.OutcomeOf(c) == backend.Accepted:
+	case err == nil, begun && middleware.OutcomeOf(c.Context()) == backend.Accepted:
 		return "accepted"
-	case begun && middleware.OutcomeOf(c) == backend.Unknown:
+	case begun && middleware.OutcomeOf(c.Context()) == backend.Unknown:
 		return "unknown"
 	case middleware.AsError(err).Status() < fiber.StatusInternalServerError:
 		return "refused"

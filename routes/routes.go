@@ -87,11 +87,7 @@ func Mount(router fiber.Router, config Config) {
 	}
 
 	edge := func(route string, handlers ...fiber.Handler) []fiber.Handler {
-		return slices.Concat([]fiber.Handler{
-			middleware.RequestID(),
-			middleware.NewRouteMetrics(config.Metrics, route).Handler(),
-			middleware.Errors(config.Logger),
-		}, handlers)
+		return slices.Concat([]fiber.Handler{middleware.NewRouteMetrics(config.Metrics, route).Edge(config.Logger)}, handlers)
 	}
 	var waiting *waits
 	if config.Wait != nil {
@@ -175,18 +171,4 @@ func Refusal(path string) *middleware.Error {
 	e := middleware.NewError(middleware.CodeMethodNotAllowed, "This path takes only "+methods+".")
 	e.Headers = []middleware.Header{{Name: fiber.HeaderAllow, Value: methods}}
 	return e
-}
-
-// NotFound ends the chain of an application that serves nothing else: every
-// path that Mount did not register is a 404 in the envelope. Both arguments are
-// required.
-func NotFound(logger *slog.Logger, counter *middleware.RouteMetrics) []fiber.Handler {
-	return []fiber.Handler{
-		middleware.RequestID(),
-		middleware.Errors(logger),
-		func(*fiber.Ctx) error {
-			counter.CountRefusal(errNotFound)
-			return errNotFound
-		},
-	}
 }

@@ -65,11 +65,11 @@ func (w *waits) preferred(c *fiber.Ctx) (end time.Time, seconds int, ok bool) {
 
 // place calls wait if there is a place for the caller, and reports whether there was.
 func (w *waits) place(c *fiber.Ctx, seconds int, wait func()) bool {
-	subject := middleware.CallerIdentity(c).Subject
-	if !w.places.Take(subject, true) {
+	give := w.places.Take(middleware.CallerIdentity(c).Subject, true)
+	if give == nil {
 		return false
 	}
-	defer w.places.Give(subject, true)
+	defer give()
 	middleware.Waits(c)
 	wait()
 	applied(c, seconds)

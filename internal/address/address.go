@@ -46,38 +46,7 @@ func IsLoopback(addr string) bool {
 // IsLoopbackHost reports a host that is this machine, seen from itself.
 func IsLoopbackHost(host string) bool {
 	ip := net.ParseIP(host)
-	return host == localhost || ip != nil && ip.IsLoopback()
-}
-
-const localhost = "localhost"
-
-// Overlap reports two addresses that cannot be listened on at once: one unix
-// socket, or one port of hosts of which one includes the other. Port 0 is
-// another port each time.
-func Overlap(one, other string) bool {
-	path, isUnix := Socket(one)
-	otherPath, otherIsUnix := Socket(other)
-	if isUnix || otherIsUnix {
-		return isUnix == otherIsUnix && filepath.Clean(path) == filepath.Clean(otherPath)
-	}
-	host, port := split(one)
-	otherHost, otherPort := split(other)
-	return port != "" && port == otherPort && (host == "" || otherHost == "" || host == otherHost)
-}
-
-// split returns one spelling of a host, empty for all of them, and of a port,
-// empty for 0 and for what is no address.
-func split(addr string) (host, port string) {
-	host, port, _ = net.SplitHostPort(addr)
-	if host = strings.ToLower(host); host == localhost {
-		host = "127.0.0.1"
-	}
-	if ip := net.ParseIP(host); ip.IsUnspecified() {
-		host = ""
-	} else if ip != nil {
-		host = ip.String()
-	}
-	return host, strings.TrimLeft(port, "0")
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // Client asks what listens on addr, whatever the host of an URL, on a fresh

@@ -26,30 +26,18 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/version"
 )
 
-// The bounds of an operator's connection. A profile may take its time, so
-// there is no bound on writing.
-const (
-	readTimeout = 10 * time.Second
-	idleTimeout = time.Minute
-	headerBytes = 16 << 10
-	// MaxConnections is how many may be open; what comes on top is closed.
-	MaxConnections = 64
-)
+// MaxConnections is how many may be open; what comes on top is closed.
+const MaxConnections = 64
 
 // Config says what is shown.
 type Config struct {
-	Metrics *metrics.Set
-	Checks  []Check
-	// Endpoints are by method and path, such as `GET /debug/store`.
-	Endpoints map[string]Endpoint
-	// Feed has the events of all accounts.
-	Feed *feed.Feed
-	// Pprof turns /debug/pprof/ on. Profiles show the inside of the process.
-	Pprof bool
-	// API is where the API listens, so that the page has it on its own origin.
-	API net.Addr
-	// Logger gets what net/http has to say.
-	Logger *slog.Logger
+	Metrics   *metrics.Set
+	Checks    []Check
+	Endpoints map[string]Endpoint // by method and path, such as `GET /debug/store`
+	Feed      *feed.Feed          // of the events of all accounts
+	Pprof     bool                // turns /debug/pprof/ on, which shows the inside of the process
+	API       net.Addr            // where the API listens, so that the page has it on its own origin
+	Logger    *slog.Logger        // gets what net/http has to say
 }
 
 // Check is one condition of readiness, or a state that is shown beside them.
@@ -71,9 +59,9 @@ func Serve(ctx context.Context, l net.Listener, config Config) error {
 	var open atomic.Int64
 	server := http.Server{
 		Handler:        config.handler(),
-		ReadTimeout:    readTimeout,
-		IdleTimeout:    idleTimeout,
-		MaxHeaderBytes: headerBytes,
+		ReadTimeout:    10 * time.Second, // there is none for writing: a profile may take its time
+		IdleTimeout:    time.Minute,
+		MaxHeaderBytes: 16 << 10,
 		ErrorLog:       slog.NewLogLogger(config.Logger.Handler(), slog.LevelWarn),
 		BaseContext:    func(net.Listener) context.Context { return ctx },
 		ConnState: func(c net.Conn, state http.ConnState) {
@@ -115,7 +103,7 @@ func (c Config) handler() http.Handler {
 	}
 	mux.Handle("/api/v1/vm/", c.api())
 	for _, path := range []string{"/{$}", "/page.js", "/page.css", "/page.svg"} {
-		mux.Handle("GET "+path, page())
+		mux.HandleFunc("GET "+path, page)
 	}
 	return guard(mux)
 }
@@ -191,49 +179,36 @@ func begin(w http.ResponseWriter, contentType string, status int) {
 	w.WriteHeader(status)
 }
 
+// metrics shows samples with HELP and TYPE in front of each family, which the
+// library leaves out: it knows types for all sets of a process or for none, and
+// no words at all. Samples of one family stand together in what it writes. Of
+// the process and the Go runtime only what families lists is shown.
 func (c Config) metrics(w http.ResponseWriter, _ *http.Request) {
-	var samples bytes.Buffer
+	var samples, described bytes.Buffer
 	c.Metrics.WritePrometheus(&samples)
 	metrics.WriteProcessMetrics(&samples)
 	metrics.WriteFDMetrics(&samples)
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	describe(w, samples.String())
-}
-
-// describe writes samples with HELP and TYPE in front of each family, which the
-// library leaves out: it knows types for all sets of a process or for none, and
-// no words at all. Samples of one family stand together in what it writes. Of
-// the process and the Go runtime only what Families lists is shown.
-func describe(w io.Writer, samples string) {
-	var b bytes.Buffer
-	families, described := bySample(), ""
-	for line := range strings.Lines(samples) {
-		name, _, _ := strings.Cut(line, " ")
-		name, _, _ = strings.Cut(name, "{")
-		f, known := families[name]
+	known := make(map[string]family)
+	for _, f := range families {
+		known[f.name] = f
+	}
+	last := ""
+	for line := range strings.Lines(samples.String()) {
+		name := line[:strings.IndexAny(line, "{ ")]
+		f, ok := known[name]
+		if !ok { // perhaps a sample of a histogram: _bucket, _sum or _count
+			f = known[name[:max(0, strings.LastIndexByte(name, '_'))]]
+			ok = f.kind == histogram
+		}
 		switch {
-		case !known && !strings.HasPrefix(line, prefix):
+		case !ok && !strings.HasPrefix(name, "bus_vm_"):
 			continue
-		case known && f.Name != described:
-			fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", f.Name, f.Help, f.Name, f.Kind)
-			described = f.Name
+		case ok && f.name != last:
+			fmt.Fprintf(&described, "# HELP %s %s\n# TYPE %s %s\n", f.name, f.help, f.name, f.kind)
+			last = f.name
 		}
-		b.WriteString(line)
+		described.WriteString(line)
 	}
-	_, _ = w.Write(b.Bytes()) // the operator went away
-}
-
-// bySample indexes Families by the names of their samples.
-func bySample() map[string]Family {
-	index := make(map[string]Family)
-	for _, f := range Families() {
-		if f.Kind != histogram {
-			index[f.Name] = f
-			continue
-		}
-		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
-			index[f.Name+suffix] = f
-		}
-	}
-	return index
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_, _ = w.Write(described.Bytes()) // the operator went away
 }

@@ -21,8 +21,8 @@ func TestRunbookListsTheMetrics(t *testing.T) {
 	was, after, closed := strings.Cut(rest, end)
 	require.True(t, ok && closed, "%s has no place for the table", path)
 	table := "| metric | kind | what |\n|---|---|---|\n"
-	for _, f := range Families() {
-		table += fmt.Sprintf("| `%s` | %s | %s |\n", f.Name, f.Kind, f.Help)
+	for _, f := range families {
+		table += fmt.Sprintf("| `%s` | %s | %s |\n", f.name, f.kind, f.help)
 	}
 	if *update {
 		require.NoError(t, os.WriteFile(path, []byte(before+begin+table+end+after), 0o644))

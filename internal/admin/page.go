@@ -4,32 +4,27 @@ import (
 	"context"
 	"embed"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"path"
 	"strings"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/address"
 )
 
-// dialTimeout bounds a connection to the listener of the API, which is in this process.
-const dialTimeout = 2 * time.Second
+const dialTimeout = 2 * time.Second // to the listener of the API, in this process
 
 //go:embed page
 var files embed.FS
 
 // page serves a page for browsers that shows what this listener knows, and starts and
 // stops the runtime by the API.
-func page() http.Handler {
-	below, _ := fs.Sub(files, "page") // it is embedded
-	serve := http.FileServerFS(below)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-cache") // the next version has another
-		serve.ServeHTTP(w, r)
-	})
+func page(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-cache") // the next version has another
+	http.ServeFileFS(w, r, files, path.Join("page", r.URL.Path))
 }
 
 // api serves the API by its own listener, with all of its checks. Each request has a

@@ -147,7 +147,7 @@ type fingerprint [sha256.Size]byte
 func look(paths []string) fingerprint {
 	digest := sha256.New()
 	for _, path := range paths {
-		content, _, err := files.Read(path, maxLook)
+		content, err := files.Read(path, maxLook)
 		digest.Write(content)
 		fmt.Fprintf(digest, "%q %d %v\n", path, len(content), err)
 	}

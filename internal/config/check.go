@@ -64,9 +64,6 @@ func (c *Config) checkListeners() {
 	if c.Dev && c.Backend != Static {
 		refuse(keyBackend, "%s is not accepted with --dev; want %s", c.Backend, Static)
 	}
-	if address.Overlap(c.Addr, c.Admin.Addr) {
-		refuse(keyAdminAddr, "%.80q is taken by %s, which is %.80q (%s)", c.Admin.Addr, keyAddr, c.Addr, c.origin.at(keyAddr).Place)
-	}
 	if _, isUnix := address.Socket(c.Addr); c.Socket.Group == "" || !isUnix {
 		return // groups may be looked up over a network
 	}
@@ -103,7 +100,7 @@ func (c *Config) checkEvents() {
 		}
 		c.origin.found.Add(keyEventsToken, "", "%s", needed)
 	case file != "":
-		if _, _, err := files.Read(file, 1); err != nil {
+		if _, err := files.Read(file, 1); err != nil {
 			c.origin.refuse(keyEventsTokenFile, "the file cannot be read: %w; want a file that holds the provider's token",
 				cmp.Or(errors.Unwrap(err), err)) // without the path
 		}

@@ -155,14 +155,6 @@ func TestRulesBetweenSettings(t *testing.T) {
 			environ: withSecret("BUS_VM_STATUS_MAX_AGE=1"),
 			want:    []Problem{{"status.refresh", "default", "2s is more than status.max_age, which is 1 (environment BUS_VM_STATUS_MAX_AGE)"}},
 		},
-		"one address twice": {
-			args: []string{"--addr=0.0.0.0:8085", "--admin-addr=127.0.0.1:8085"}, environ: withSecret(),
-			want: []Problem{{"admin.addr", "flag --admin-addr", `"127.0.0.1:8085" is taken by addr, which is "0.0.0.0:8085" (flag --addr)`}},
-		},
-		"one socket twice": {
-			args: []string{"--addr=unix:/run/vm.sock"}, environ: withSecret("BUS_VM_ADMIN_ADDR=unix:/run/vm.sock"),
-			want: []Problem{{"admin.addr", "environment BUS_VM_ADMIN_ADDR", `"unix:/run/vm.sock" is taken by addr, which is "unix:/run/vm.sock" (flag --addr)`}},
-		},
 		"a group of a socket": {
 			args: []string{"--addr=unix:/run/vm.sock", "--socket-group=root"}, environ: withSecret(),
 		},

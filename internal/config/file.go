@@ -42,7 +42,7 @@ func (in Input) file(found *Error) (entries map[string]entry, complete bool) {
 	if path == "" {
 		return nil, true
 	}
-	text, _, err := files.Read(path, maxFile)
+	text, err := files.Read(path, maxFile)
 	if err != nil {
 		found.Add(keyConfig, place, "%.80q: %w", path, cmp.Or(errors.Unwrap(err), err)) // without the path
 		return nil, false

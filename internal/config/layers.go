@@ -219,6 +219,6 @@ func (in Input) flag(s Setting) (text, place string) {
 }
 
 func exists(path string) bool {
-	_, err := files.Stat(path)
+	_, err := files.Read(path, 0)
 	return !errors.Is(err, fs.ErrNotExist)
 }

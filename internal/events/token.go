@@ -58,7 +58,7 @@ func RereadToken(read func() (secret.String, error)) *TokenSource {
 // while it holds none, the last good token stays in use, and logger gets one line.
 func FileToken(path string, logger *slog.Logger) *TokenSource {
 	return &TokenSource{from: "the token file " + path, logger: logger, read: func() (secret.String, error) {
-		content, _, err := files.Read(path, maxTokenFile)
+		content, err := files.Read(path, maxTokenFile)
 		return secret.New(secret.Trim(string(content))), cmp.Or(errors.Unwrap(err), err) // without the path
 	}}
 }

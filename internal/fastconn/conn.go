@@ -26,17 +26,14 @@ import (
 const (
 	lingerTime  = 2 * time.Second
 	lingerBytes = 16 << 20
+	goneWait    = time.Millisecond // for what is there already
 )
 
 // Config is what the connections of a listener have in common.
 type Config struct {
-	// ReadTimeout bounds a whole request, from its first byte on, and the wait
-	// for the first request of a connection.
-	ReadTimeout time.Duration
-	// WriteTimeout bounds sending a reply; the time to make it does not count.
-	WriteTimeout time.Duration
-	// IdleTimeout bounds the wait between requests.
-	IdleTimeout time.Duration
+	ReadTimeout  time.Duration // of a whole request, from its first byte on, and of the wait for the first one
+	WriteTimeout time.Duration // of sending a reply; the time to make it does not count
+	IdleTimeout  time.Duration // of the wait between requests
 	// HeaderBytes bounds the request line and headers. Their number is bounded with
 	// it, and what in them takes long to read.
 	HeaderBytes int
@@ -90,23 +87,20 @@ type Conn struct {
 	linger  atomic.Bool // set before Close
 }
 
-// aheadBytes is read at once: all of an ordinary request.
-const aheadBytes = 4 << 10
-
-// buffers are those of aheadBytes: taken when there is something to read, given
-// back when it was handed out. So an idle connection has none.
-var buffers = sync.Pool{New: func() any {
-	buffer := make([]byte, aheadBytes)
-	return &buffer
-}}
+// buffers take all of an ordinary request at once. They are taken when there is
+// something to read, and given back when it was handed out: an idle connection has none.
+var buffers = sync.Pool{New: func() any { return new(make([]byte, 4<<10)) }}
 
 // Read returns what is there of one request, and then waits for the next only
 // after RequestDone. It fails where the request is at fault.
 func (c *Conn) Read(p []byte) (int, error) {
-	first := !c.begun
+	if !c.begun && c.sending { // the reply before it was slow: idle time starts again
+		c.startReply()
+		_ = c.wait(time.Now().Add(c.config.IdleTimeout))
+	}
 	if c.ahead == nil {
-		if err := c.fill(first); err != nil {
-			if first && c.silent != nil && os.IsTimeout(err) {
+		if err := c.fill(); err != nil {
+			if !c.begun && c.silent != nil && os.IsTimeout(err) {
 				c.silent(c)
 			}
 			return 0, err
@@ -128,14 +122,15 @@ func (c *Conn) Read(p []byte) (int, error) {
 }
 
 // fill waits for bytes and reads them ahead.
-func (c *Conn) fill(first bool) error {
-	if first {
-		c.replied()
-	} else if err := c.needMore(); err != nil {
-		return err
+func (c *Conn) fill() error {
+	if c.begun && !c.reading { // the request did not arrive in one piece
+		c.reading = true
+		if err := c.wait(time.Now().Add(c.config.ReadTimeout)); err != nil {
+			return err
+		}
 	}
 	err := c.receive()
-	for err != nil && c.early(err) {
+	for errors.Is(err, os.ErrDeadlineExceeded) && !c.armed.Equal(c.readUntil) { // the timer was early
 		if err = c.arm(); err == nil {
 			err = c.receive()
 		}
@@ -180,32 +175,20 @@ func (c *Conn) Gone() bool {
 	return err != nil && !os.IsTimeout(err)
 }
 
-// goneWait is for reading what is there already.
-const goneWait = time.Millisecond
-
 // LingerOnClose makes Close wait for the peer to finish sending.
 func (c *Conn) LingerOnClose() { c.linger.Store(true) }
 
-// Close ends the connection once.
+// Close ends the connection once. If it lingers, it sends the end of the reply
+// first, then drops what still arrives.
 func (c *Conn) Close() (err error) {
 	c.closing.Do(func() {
-		if c.linger.Load() {
-			c.discard()
+		half, ok := c.Conn.(interface{ CloseWrite() error })
+		if c.linger.Load() && ok && half.CloseWrite() == nil && c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+			_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
 		}
 		err = c.Conn.Close()
 	})
 	return err
-}
-
-// discard sends the end of the reply, then drops what still arrives.
-func (c *Conn) discard() {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return
-	}
-	if c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
-	}
 }
 
 // An ordinary request arrives in one piece and its reply leaves in one, so the
@@ -219,32 +202,15 @@ func (c *Conn) discard() {
 func (c *Conn) RequestDone(now time.Time) {
 	c.begun, c.reading, c.framing = false, false, framing{}
 	_ = c.wait(now.Add(c.config.IdleTimeout))
-	c.StartReply()
+	c.startReply()
 }
 
-// StartReply clears the deadline of an earlier reply.
-func (c *Conn) StartReply() {
+// startReply clears the deadline of an earlier reply.
+func (c *Conn) startReply() {
 	if c.sending {
 		c.sending = false
 		_ = c.Conn.SetWriteDeadline(time.Time{})
 	}
-}
-
-// replied starts the idle time again if the reply before it was slow.
-func (c *Conn) replied() {
-	if c.sending {
-		c.StartReply()
-		_ = c.wait(time.Now().Add(c.config.IdleTimeout))
-	}
-}
-
-// needMore sets the deadline of a request that did not arrive in one piece.
-func (c *Conn) needMore() error {
-	if c.reading {
-		return nil
-	}
-	c.reading = true
-	return c.wait(time.Now().Add(c.config.ReadTimeout))
 }
 
 // noRoom sets the deadline of a reply that did not leave in one piece.
@@ -267,9 +233,4 @@ func (c *Conn) wait(until time.Time) error {
 func (c *Conn) arm() error {
 	c.armed = c.readUntil
 	return c.Conn.SetReadDeadline(c.armed)
-}
-
-// early reports that the timer fired before the deadline.
-func (c *Conn) early(err error) bool {
-	return errors.Is(err, os.ErrDeadlineExceeded) && !c.armed.Equal(c.readUntil)
 }

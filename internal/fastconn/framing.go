@@ -21,8 +21,7 @@ var (
 )
 
 const (
-	// maxChunkLines bounds the sizes, extensions and trailers of one body, in bytes.
-	maxChunkLines = 16 << 10
+	maxChunkLines = 16 << 10 // bytes of the sizes, extensions and trailers of one body
 	// What the lines behind the request line cost, here and in fasthttp, is counted in
 	// what a byte of a value does, 0.4 ns. A request may cost extraWork more than its
 	// headers may have bytes: with 16 KiB of them 70 lines of 60 bytes, or 20 lines of 800.
@@ -51,7 +50,6 @@ type framing struct {
 	most  int    // what they may cost; set by follow
 	fault error  // one of the above
 
-	// How the body is framed.
 	size            uint64 // Content-Length
 	length, chunked bool   // whether there is one, and a Transfer-Encoding
 }

@@ -3,10 +3,10 @@
 package files
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"slices"
 	"sync"
@@ -35,55 +35,21 @@ func MayPass(err error) bool {
 // errNotRegular: a pipe can be read once, and may never end.
 var errNotRegular = errors.New("it is no regular file")
 
-// Read returns at most limit bytes of the regular file at path, and its
-// description from before, so that a change while reading shows in the next one.
-func Read(path string, limit int64) ([]byte, fs.FileInfo, error) {
-	type file struct {
-		content []byte
-		info    fs.FileInfo
-	}
-	got, err := within(path, func() (f file, err error) {
-		open, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // which waits for no writer of a pipe
-		if err != nil {
-			return f, err
-		}
-		defer open.Close()
-		if f.info, err = regular(open.Stat()); err == nil {
-			f.content, err = io.ReadAll(io.LimitReader(open, limit))
-		}
-		return f, err
-	})
-	return got.content, got.info, err
-}
-
-// Stat describes the regular file at path.
-func Stat(path string) (fs.FileInfo, error) {
-	return within(path, func() (fs.FileInfo, error) { return regular(os.Stat(path)) })
-}
-
-func regular(info fs.FileInfo, err error) (fs.FileInfo, error) {
-	if err == nil && !info.Mode().IsRegular() {
-		return nil, errNotRegular
-	}
-	return info, err
-}
-
-func within[T any](path string, do func() (T, error)) (value T, err error) {
+// Read returns at most limit bytes of the regular file at path.
+func Read(path string, limit int64) ([]byte, error) {
 	if _, still := hanging.Load(path); still {
-		return value, ErrNoAnswer
+		return nil, ErrNoAnswer
 	}
-	type result struct {
-		value T
-		err   error
-	}
-	done := make(chan result, 1)
+	var content []byte
+	done := make(chan error, 1)
 	go func() {
-		value, err := do()
-		done <- result{value, err}
+		var err error
+		content, err = read(path, limit)
+		done <- err
 	}()
 	select {
-	case r := <-done:
-		return r.value, r.err
+	case err := <-done:
+		return content, err
 	case <-time.After(timeout):
 	}
 	hanging.Store(path, true)
@@ -91,5 +57,17 @@ func within[T any](path string, do func() (T, error)) (value T, err error) {
 		<-done
 		hanging.Delete(path)
 	}()
-	return value, ErrNoAnswer
+	return nil, ErrNoAnswer
+}
+
+func read(path string, limit int64) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // which waits for no writer of a pipe
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, cmp.Or(err, errNotRegular)
+	}
+	return io.ReadAll(io.LimitReader(file, limit))
 }

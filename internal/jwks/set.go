@@ -161,7 +161,7 @@ var repeated = jsontext.AllowDuplicateNames(true)
 
 // ReadFile reads the set in the file at path. Its errors do not name the file.
 func ReadFile(path string) (*Set, error) {
-	document, _, err := files.Read(path, maxDocument+1)
+	document, err := files.Read(path, maxDocument+1)
 	if err != nil {
 		return nil, cmp.Or(errors.Unwrap(err), err) // without the path
 	}

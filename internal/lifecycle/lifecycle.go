@@ -6,6 +6,7 @@ package lifecycle
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/events"
@@ -17,50 +18,31 @@ const Runtime = "default"
 // Action is a lifecycle write.
 type Action string
 
-// The lifecycle writes.
 const (
 	Start Action = "start"
 	Stop  Action = "stop"
 )
 
 // Target is the state that a leads to.
-func (a Action) Target() string {
-	if a == Start {
-		return "ready"
-	}
-	return "stopped"
-}
+func (a Action) Target() string { return map[Action]string{Start: "ready", Stop: "stopped"}[a] }
 
 // Opposite is the action that leads elsewhere.
-func (a Action) Opposite() Action {
-	if a == Start {
-		return Stop
-	}
-	return Start
-}
+func (a Action) Opposite() Action { return map[Action]Action{Start: Stop, Stop: Start}[a] }
 
 // Operation is one authorised lifecycle write.
 type Operation struct {
-	// ID is unique to this operation (a UUID); usage records and the
-	// correlation with the worker derive from it.
-	ID string
-	// Action is what to do.
-	Action Action
-	// Account is the subject of the caller's token, a UUID where it is billed.
-	Account string
-	// RequestID is the X-Request-Id of the caller's request.
-	RequestID string
-	// RequestedAt is when the gateway took the operation on.
-	RequestedAt time.Time
-	// Permit, when set, is asked last before the operation is sent: after its error
-	// it is not.
-	Permit func() error
+	ID        string // a UUID; usage records and the correlation with the worker derive from it
+	Action    Action
+	Account   string // the subject of the caller's token, a UUID where it is billed
+	RequestID string // the X-Request-Id of the caller's request
+
+	RequestedAt time.Time    // when the gateway took it on
+	Permit      func() error // when set, asked last before it is sent: after an error it is not
 }
 
 // Outcome says how an operation ended.
 type Outcome string
 
-// The outcomes of a write.
 const (
 	Accepted Outcome = "accepted" // the runtime took the operation on
 	Rejected Outcome = "rejected" // the runtime answered, and said no
@@ -72,14 +54,13 @@ const (
 
 // Known reports one of the outcomes above.
 func (o Outcome) Known() bool {
-	return o == Accepted || o == Rejected || o == NotSent || o == Unknown
+	return slices.Contains([]Outcome{Accepted, Rejected, NotSent, Unknown}, o)
 }
 
 // Kind classifies the failure of a part behind the gateway, so that one table
 // can say how callers learn of it.
 type Kind string
 
-// The kinds of Error.
 const (
 	Unavailable Kind = "unavailable" // no answer came, or the request could not be sent
 	Malformed   Kind = "malformed"   // an integration's answer cannot be read
@@ -96,16 +77,11 @@ const (
 // Error is a failure of the runtime or of billing in the terms of the domain.
 // What it says to callers is bounded and free of secrets; see internal/events.
 type Error struct {
-	Kind Kind
-	// Type is an integration's own word for a Rejection, billing's reason for a
-	// Denied; empty where there is none.
-	Type string
-	// Message is one sentence for the caller.
-	Message string
-	// Denial is what billing says beside a Denied.
-	Denial Denial
-	// Cause is for the operator's log alone; nil where Message says it all.
-	Cause error
+	Kind    Kind
+	Type    string // an integration's word for a Rejection, billing's reason for a Denied; or empty
+	Message string // one sentence for the caller
+	Denial  Denial // what billing says beside a Denied
+	Cause   error  // for the operator's log alone; nil where Message says it all
 }
 
 // Denial is what a caller who was denied something can do about it, in the
@@ -136,25 +112,26 @@ func (e *Error) Unwrap() error { return e.Cause }
 func Failure(err error, who string, mayAct bool) error {
 	var remote *events.RemoteError
 	var known *Error
-	kind, message := Unavailable, ""
+	e := &Error{Kind: Unavailable, Cause: err}
 	switch {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &remote):
 		return &Error{Kind: Rejection, Type: remote.Type, Message: remote.Message, Cause: err}
 	case errors.Is(err, events.ErrMalformed):
-		kind, message = Malformed, "answered with something malformed."
+		e.Kind, e.Message = Malformed, "answered with something malformed."
 	case errors.Is(err, events.ErrNoReply) && mayAct:
-		message = "did not answer in time."
+		e.Message = "did not answer in time."
 	case errors.Is(err, events.ErrNoReply):
-		message = "did not answer in time; nothing was done."
+		e.Message = "did not answer in time; nothing was done."
 	case errors.Is(err, events.ErrNotSent):
-		mayAct, message = false, "cannot be reached now; nothing was done."
+		mayAct, e.Message = false, "cannot be reached now; nothing was done."
 	default:
 		return err
 	}
+	e.Message = "The " + who + " " + e.Message
 	if mayAct {
-		message += " It may still act on the request."
+		e.Message += " It may still act on the request."
 	}
-	return &Error{Kind: kind, Message: "The " + who + " " + message, Cause: err}
+	return e
 }

@@ -12,8 +12,7 @@ type Write struct {
 	Action    Action
 	Account   string
 	RequestID string
-	// Age is how long ago the request came, by the monotonic clock.
-	Age time.Duration
+	Age       time.Duration // since the request came, by the monotonic clock
 	// Key is the caller's idempotency key, empty for none; Join says that the
 	// caller waits. With either, a start may join one that is under way.
 	Key  string
@@ -34,7 +33,6 @@ type Entitlement struct {
 // Decision is what became of a Write.
 type Decision int
 
-// The decisions.
 const (
 	Lead     Decision = iota // it was inserted: publish it
 	Joined                   // it was inserted, and has the outcome of another start
@@ -47,8 +45,7 @@ const (
 type Decided struct {
 	Decision
 	Receipt
-	// Permit belongs to a Lead, see Operation.Permit.
-	Permit func() error
+	Permit func() error // of a Lead, see Operation.Permit
 }
 
 // Receipt is what is on record of an operation. Times are those of the record's
@@ -105,12 +102,8 @@ var (
 	ErrTooManyKeys = errors.New("too many idempotency keys")
 )
 
-// MaxTimes is how many times an estimate is made of, and fewer than minTimes make
-// none.
-const (
-	MaxTimes = 20
-	minTimes = 3
-)
+// MaxTimes is how many times an estimate is made of; fewer than minTimes make none.
+const MaxTimes, minTimes = 20, 3
 
 // Estimate is how long a start takes from its acceptance until the runtime is
 // ready; without samples there is none.

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"sync"
 	"syscall"
 	"time"
 
@@ -19,8 +18,7 @@ const (
 	// The bounds of the pause after an accept that failed. What it failed for
 	// is over when a connection ends, so the pause stays short.
 	shortestPause, longestPause = 5 * time.Millisecond, 250 * time.Millisecond
-	// calm is how long accept must not have failed before it is logged again.
-	calm = time.Minute
+	calm                        = time.Minute // without a failure before one is logged again
 )
 
 // KeepAccepting returns l with an Accept that fails only once it is closed.
@@ -28,21 +26,15 @@ const (
 // end: it pauses, counts and, once for each spell, logs. The name tells
 // listeners apart.
 func KeepAccepting(l net.Listener, name string, logger *slog.Logger, set *metrics.Set) net.Listener {
-	return &accepting{
-		Listener: l, name: name, logger: logger, closed: make(chan struct{}),
-		failures: set.NewCounter(fmt.Sprintf("bus_vm_accept_failures_total{listener=%q}", name)),
-	}
+	failures := set.NewCounter(fmt.Sprintf("bus_vm_accept_failures_total{listener=%q}", name))
+	return &accepting{Listener: l, logger: logger.With("listener", name, "addr", l.Addr().String()), failures: failures}
 }
 
 type accepting struct {
 	net.Listener
-	name     string
 	logger   *slog.Logger
 	failures *metrics.Counter
-	closing  sync.Once
-	closed   chan struct{}
-
-	failed time.Time // the last time; used by Accept alone
+	failed   time.Time // the last time; used by Accept alone
 }
 
 func (l *accepting) Accept() (net.Conn, error) {
@@ -53,19 +45,11 @@ func (l *accepting) Accept() (net.Conn, error) {
 		}
 		l.failures.Inc()
 		if time.Since(l.failed) > calm {
-			l.logger.Error("cannot accept connections", "listener", l.name, "addr", l.Addr().String(), "cause", err, "do", remedyFor(err))
+			l.logger.Error("cannot accept connections", "cause", err, "do", remedyFor(err))
 		}
 		l.failed = time.Now()
-		select {
-		case <-l.closed:
-		case <-time.After(backoff.Delay(attempt, shortestPause, longestPause, rand.Float64())):
-		}
+		time.Sleep(backoff.Delay(attempt, shortestPause, longestPause, rand.Float64()))
 	}
-}
-
-func (l *accepting) Close() error {
-	l.closing.Do(func() { close(l.closed) })
-	return l.Listener.Close()
 }
 
 // remedyFor says what an operator does about an accept that failed.

@@ -18,74 +18,56 @@ import (
 )
 
 const (
-	// staleDial bounds the look whether a process still answers on a unix socket.
-	staleDial = time.Second
-	// maxBacklog bounds the connections accepted while a listener closes; Linux
-	// queues fewer than this by default (net.core.somaxconn).
-	maxBacklog = 4096
+	staleDial  = time.Second          // for the look whether a process answers on a unix socket
+	maxBacklog = 4096                 // connections accepted while a listener closes; net.core.somaxconn of Linux
+	emptyAfter = 5 * time.Millisecond // without one of them
 )
 
 // Listen opens a listener on addr, which is host:port or unix:/path, that serves
 // its backlog when it closes. A unix socket that a dead process left behind is
 // replaced; one in use is an error.
 func Listen(addr string, socket config.Socket) (net.Listener, error) {
-	listen := listenTCP
-	if path, isUnix := address.Socket(addr); isUnix {
+	network, name, remedy := "tcp", addr, "choose an address of this machine, and a port that this user may use"
+	path, isUnix := address.Socket(addr)
+	if isUnix {
+		network, name, remedy = "unix", "unix socket "+path, "its directory must exist and be writable for this user"
 		addr = path
-		listen = func(path string) (net.Listener, error) { return listenUnix(path, socket) }
+		if err := removeStale(path); err != nil {
+			return nil, err
+		}
 	}
-	l, err := listen(addr)
-	if err != nil {
-		return nil, err
-	}
-	return &listener{Listener: l, backlog: make(chan net.Conn, maxBacklog)}, nil
-}
-
-func listenTCP(addr string) (net.Listener, error) {
 	var plain net.ListenConfig
 	plain.SetMultipathTCP(false) // nothing is gained by it behind a proxy
-	l, err := plain.Listen(context.Background(), "tcp", addr)
-	if err == nil {
-		return l, nil
-	}
-	remedy := "choose an address of this machine, and a port that this user may use"
+	l, err := plain.Listen(context.Background(), network, addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		remedy = "end what uses it, or choose another address"
 	}
-	return nil, fmt.Errorf("listen on %s: %w; %s", addr, cmp.Or(errors.Unwrap(err), err), remedy) // without the address
-}
-
-func listenUnix(path string, socket config.Socket) (net.Listener, error) {
-	if err := removeStale(path); err != nil {
-		return nil, err
-	}
-	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("listen on unix socket %s: %w; its directory must exist and be writable for this user", path, cmp.Or(errors.Unwrap(err), err))
+		return nil, fmt.Errorf("listen on %s: %w; %s", name, cmp.Or(errors.Unwrap(err), err), remedy) // without the address
 	}
-	if err := permit(path, socket); err != nil {
-		_ = l.Close()
-		return nil, err
+	if isUnix {
+		if err := permit(path, socket); err != nil {
+			_ = l.Close()
+			return nil, err
+		}
 	}
-	return l, nil
+	return &listener{Listener: l, backlog: make(chan net.Conn, maxBacklog)}, nil
 }
 
 // removeStale removes the socket file of a process that is gone.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("look at unix socket %s: %w", path, err)
-	case info.Mode().Type() != fs.ModeSocket:
+	if err != nil {
+		return nil // nothing is there; what else is wrong, listening tells
+	}
+	if info.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("%s exists and is no socket; remove it, or choose another address", path)
 	}
 	c, err := net.DialTimeout("unix", path, staleDial)
 	switch {
 	case err == nil:
 		_ = c.Close()
-		return fmt.Errorf("another process listens on unix socket %s; end it, or choose another address", path)
+		return fmt.Errorf("something else listens on unix socket %s; end it, or choose another address", path)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // removed meanwhile
 	case !errors.Is(err, syscall.ECONNREFUSED):
@@ -136,54 +118,46 @@ func (l *listener) Close() (closed error) {
 		defer close(l.backlog)
 		// The listener's own closing takes until Accept has noticed, and clients
 		// would connect meanwhile: a duplicate keeps the socket until it is empty.
-		socket, err := duplicate(l.Listener)
+		socket, err := l.Listener.(interface{ File() (*os.File, error) }).File()
 		closed = l.Listener.Close()
-		if err == nil {
-			l.drain(socket)
+		if err != nil {
+			return
+		}
+		defer socket.Close()
+		if rest, err := net.FileListener(socket); err == nil {
+			l.drain(rest)
 		}
 	})
 	return closed
 }
 
-// duplicate returns another descriptor of the socket that l listens on.
-func duplicate(l net.Listener) (socket int, err error) {
-	raw, err := l.(syscall.Conn).SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	failed := raw.Control(func(descriptor uintptr) { socket, err = syscall.Dup(int(descriptor)) })
-	return socket, errors.Join(failed, err)
-}
-
-// drain accepts what waits in the backlog of socket, then closes it. Meanwhile a
+// drain accepts what waits in the backlog of rest, then closes it. Meanwhile a
 // least TTL that no packet of a client has keeps new TCP connections out: their
 // first packet is dropped, so they try again a second later and are refused.
-func (l *listener) drain(socket int) {
-	setLeastTTL(socket, 255)
+func (l *listener) drain(rest net.Listener) {
+	setLeastTTL(rest, 255)
 	for range maxBacklog {
-		accepted, _, err := syscall.Accept(socket)
-		if errors.Is(err, syscall.EAGAIN) {
-			break // empty
+		_ = rest.(interface{ SetDeadline(time.Time) error }).SetDeadline(time.Now().Add(emptyAfter))
+		c, err := rest.Accept()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
 		}
-		if err != nil {
-			continue // one that is gone, or the machine is short of something
-		}
-		setLeastTTL(accepted, 0) // inherited by a handshake that was under way
-		file := os.NewFile(uintptr(accepted), "connection of the backlog")
-		if c, err := net.FileConn(file); err == nil {
+		if err == nil { // else it is gone, or the machine is short of something
+			setLeastTTL(c, 0) // inherited by a handshake that was under way
 			l.backlog <- c
 		}
-		_ = file.Close() // FileConn works on a duplicate
 	}
-	_ = syscall.Close(socket)
+	_ = rest.Close()
 }
 
 // setLeastTTL needs Linux and no privilege (ip(7), IP_MINTTL); elsewhere, or
 // where it fails, a handshake may still end between the last accept and the close.
-func setLeastTTL(socket, ttl int) {
+func setLeastTTL(socket any, ttl int) {
 	const ipMinTTL, ipv6MinHopCount = 21, 73
-	if runtime.GOOS == "linux" {
-		_ = syscall.SetsockoptInt(socket, syscall.IPPROTO_IP, ipMinTTL, ttl)
-		_ = syscall.SetsockoptInt(socket, syscall.IPPROTO_IPV6, ipv6MinHopCount, ttl)
+	if raw, err := socket.(syscall.Conn).SyscallConn(); err == nil && runtime.GOOS == "linux" {
+		_ = raw.Control(func(socket uintptr) {
+			_ = syscall.SetsockoptInt(int(socket), syscall.IPPROTO_IP, ipMinTTL, ttl)
+			_ = syscall.SetsockoptInt(int(socket), syscall.IPPROTO_IPV6, ipv6MinHopCount, ttl)
+		})
 	}
 }

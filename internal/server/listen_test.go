@@ -98,7 +98,7 @@ func TestListenErrors(t *testing.T) {
 		name, addr string
 		want       []string
 	}{
-		{"another listens on the socket", address.UnixPrefix + used, []string{"another process listens on unix socket " + used, "end it, or choose another address"}},
+		{"another listens on the socket", address.UnixPrefix + used, []string{"something else listens on unix socket " + used, "end it, or choose another address"}},
 		{"a file of another kind", address.UnixPrefix + file, []string{file + " exists and is no socket", "remove it"}},
 		{"a symbolic link", address.UnixPrefix + link, []string{link + " exists and is no socket"}},
 		{"a directory", address.UnixPrefix + dir, []string{dir + " exists and is no socket"}},

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -18,10 +19,8 @@ import (
 )
 
 var (
-	errOverloaded = &middleware.Error{
-		Code: middleware.CodeUnavailable, Reason: "connections", Message: "This server has too many connections.",
-		RetryAfter: time.Second,
-	}
+	errOverloaded = &middleware.Error{Code: middleware.CodeUnavailable, Reason: "connections",
+		Message: "This server has too many connections.", RetryAfter: time.Second}
 	errNotHTTP      = middleware.NewError(middleware.CodeBadRequest, "The request is not valid HTTP/1.1.")
 	errTarget       = middleware.NewError(middleware.CodeBadRequest, "The request target or the Host header is not valid.")
 	errHeaders      = middleware.NewError(middleware.CodeHeaderTooLarge, "The request line and headers are too large or too many.")
@@ -37,11 +36,9 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *middleware.Error {
 		onConnection(ctx, (*fastconn.Conn).LingerOnClose)
 		return errTarget
 	}
-	if ctx.ConnRequestNum() == 1 && s.open.Load() > int64(s.config.MaxConnections) {
-		if _, ok := ctx.Conn().(*fastconn.Conn); ok {
-			ctx.SetConnectionClose()
-			return errOverloaded
-		}
+	if _, ours := ctx.Conn().(*fastconn.Conn); ours && ctx.ConnRequestNum() == 1 && s.open.Load() > int64(s.config.MaxConnections) {
+		ctx.SetConnectionClose()
+		return errOverloaded
 	}
 	if !ctx.IsGet() && !slices.Contains(fiber.DefaultMethods, string(ctx.Method())) {
 		// Like Fiber, by the path as it was sent: // is not /.
@@ -50,8 +47,8 @@ func (s *Server) screen(ctx *fasthttp.RequestCtx) *middleware.Error {
 	return nil
 }
 
-// bounding is a listener that tells the connections beyond the overflow at once
-// that there are too many, and closes them.
+// bounding tells the connections beyond the overflow at once that there are too
+// many, and closes them.
 type bounding struct {
 	net.Listener
 	server *Server
@@ -82,17 +79,14 @@ func bound(header *fasthttp.RequestHeader) (limits fasthttp.RequestConfig) {
 	return limits
 }
 
-// refuse answers a request that could not be read. It never shows why in
-// fasthttp's words: they may hold bytes of the request.
+// refuse answers a request that could not be read, not in fasthttp's words: they
+// may hold bytes of the request.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	e := unreadable(err)
 	onConnection(ctx, func(c *fastconn.Conn) {
 		c.LingerOnClose()
-		c.StartReply()
 		ctx.Response.SkipBody = c.IsHead() // which ctx forgets
-		if fault := faults[c.Fault()]; fault != nil {
-			e = fault
-		}
+		e = cmp.Or(faults[c.Fault()], e)
 	})
 	s.answer(ctx, nil, e)
 }

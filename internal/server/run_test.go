@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/internal/fastconn"
 	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
 
@@ -96,7 +97,8 @@ func TestLeftovers(t *testing.T) {
 	hold := newHeld()
 	r := prepare(t, nil, hold.mount)
 	served := make(chan error, 1)
-	go func() { served <- r.app.Listener(r.Listener) }()
+	fast := fastconn.NewListener(r.Listener, fastconn.Config{ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: time.Minute, HeaderBytes: 4 << 10})
+	go func() { served <- r.app.Listener(fast) }()
 	last := wire.Dial(t, r.Addr())
 	wire.Send(t, last, holdAndClose)
 	<-hold.entered

@@ -28,9 +28,8 @@ import (
 
 // Bounds on what a request may make this server do before its caller is known,
 // in bytes. No request of this API needs a body, and none has a long target: the
-// room is for white space, and for answers that say so. Memory for a body is
-// taken as soon as it is announced, and each chunk costs as much as a small
-// request, however little is in it.
+// room is for white space, and for answers that say so. A chunk costs as much as
+// a small request.
 const (
 	maxBody        = 4 << 10
 	maxChunkedBody = 64
@@ -41,25 +40,25 @@ const (
 // they are told so. What comes on top of them is told at once.
 const Overflow = 64
 
-// writeTimeout bounds sending a reply; the time to make it does not count.
-const writeTimeout = 10 * time.Second
+const (
+	writeTimeout = 10 * time.Second     // of sending a reply; the time to make it does not count
+	lastAnswers  = time.Second / 2      // of requests once nothing that they wait for is there any more
+	leftoverPoll = 5 * time.Millisecond // how often the last open connections are counted
+)
 
 // Config is what a server is made with.
 type Config struct {
 	config.Server
 	Shutdown config.Shutdown
-	// Draining, when set, is called once the end was asked for.
-	Draining func()
-	// Logger gets the failures of connections.
-	Logger *slog.Logger
-	// Metrics gets the connections and the requests that reach no route.
-	Metrics *metrics.Set
+	Draining func()       // called once the end was asked for, when set
+	Logger   *slog.Logger // gets the failures of connections
+	Metrics  *metrics.Set // gets the connections and the requests that reach no route
 }
 
 // Server is one Fiber application and its way to end.
 type Server struct {
 	config       Config
-	writeTimeout time.Duration
+	writeTimeout time.Duration // tests have another
 	app          *fiber.App
 	unrouted     *middleware.RouteMetrics // requests that reach no route
 	draining     atomic.Bool
@@ -87,22 +86,19 @@ func New(config Config, mount func(fiber.Router)) *Server {
 		DisableStartupMessage:        true,
 	})
 	mount(s.app)
-	for _, handler := range routes.NotFound(config.Logger, s.unrouted) {
-		s.app.Use(handler)
-	}
+	s.app.Use(func(c *fiber.Ctx) error {
+		s.answer(c.Context(), c.Request().Header.Peek(fiber.HeaderXRequestID), routes.Refusal(""))
+		return nil
+	})
 
 	// What Fiber leaves at fasthttp's defaults.
 	server := s.app.Server()
 	server.CloseOnShutdown = true
 	server.SecureErrorLogMessage = true // parse errors would quote headers
-	server.Logger = silent              // it logs peers' mistakes, one line each
+	server.Logger = silent
 	server.ErrorHandler = s.refuse
 	server.HeaderReceived = bound
 	server.ConnState = s.count
-	server.ExpectHandler = func(ctx *fasthttp.RequestCtx) int {
-		onConnection(ctx, (*fastconn.Conn).StartReply) // which no handler makes
-		return fiber.StatusContinue
-	}
 	next := server.Handler
 	server.Handler = func(ctx *fasthttp.RequestCtx) {
 		if e := s.screen(ctx); e != nil {
@@ -143,12 +139,8 @@ func (s *Server) Dial() net.Conn {
 	return client
 }
 
-// silent drops fasthttp's own log: it reports broken requests, which their
-// sender already got an answer to.
+// silent drops fasthttp's own log, of broken requests whose senders got an answer.
 var silent = log.New(io.Discard, "", 0)
-
-// leftoverPoll is how often the last open connections are counted.
-const leftoverPoll = 5 * time.Millisecond
 
 // Ready is nil until the end was asked for.
 func (s *Server) Ready() error {
@@ -203,15 +195,11 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	}
 	if err != nil {
 		return fmt.Errorf("requests in flight did not finish within %s (connections left: %d): %w",
-			s.config.Shutdown.Timeout, s.connections(), err)
+			s.config.Shutdown.Timeout, s.open.Load(), err)
 	}
 	s.config.Logger.Info("drained")
 	return nil
 }
-
-// lastAnswers bounds how long requests may take to be answered once nothing
-// that they wait for is there any more.
-const lastAnswers = time.Second / 2
 
 // AwaitLast gives the requests that outlasted Run a moment to be answered. Call
 // it when what they wait for has ended, so that they say so instead of losing
@@ -224,7 +212,7 @@ func (s *Server) AwaitLast() {
 
 // Left says what would be left behind if the process ended now.
 func (s *Server) Left() string {
-	if n := s.connections(); n > 0 {
+	if n := s.open.Load(); n > 0 {
 		return fmt.Sprintf("%d connections with requests", n)
 	}
 	return ""
@@ -233,21 +221,14 @@ func (s *Server) Left() string {
 // leftovers waits for connections that the closing listener still handed over
 // while the shutdown was already counting.
 func (s *Server) leftovers(limit context.Context) error {
-	tick := time.NewTicker(leftoverPoll)
-	defer tick.Stop()
-	for s.connections() > 0 {
-		select {
-		case <-limit.Done():
-			return limit.Err()
-		case <-tick.C:
+	for s.open.Load() > 0 {
+		if err := limit.Err(); err != nil {
+			return err
 		}
+		time.Sleep(leftoverPoll)
 	}
 	return nil
 }
-
-// connections counts those still served, once Serve has returned: fasthttp
-// leaves one out for the listener, which is gone by then.
-func (s *Server) connections() int32 { return s.app.Server().GetOpenConnectionsCount() + 1 }
 
 // stoppedServing closes a listener that failed, or that was closed: then
 // fasthttp gives no reason.

@@ -17,13 +17,9 @@ import (
 
 // Status is what a caller may see of the runtime.
 type Status struct {
-	// State is shown as it is; known ones are ready, starting, stopping,
-	// stopped and unavailable.
-	State string `json:"state"`
-	// Provider names what runs the runtime, for example static or upcloud.
-	Provider string `json:"provider"`
-	// Details is a JSON object, or nil for none.
-	Details json.RawMessage `json:"details,omitempty"`
+	State    string          `json:"state"`             // shown as it is
+	Provider string          `json:"provider"`          // what runs the runtime, for example static or upcloud
+	Details  json.RawMessage `json:"details,omitempty"` // a JSON object, or nil for none
 }
 
 // moving are the states that are on their way to another one.
@@ -37,8 +33,7 @@ type Seen struct {
 	Document        []byte // {"status":{"state","provider","details"?}}, compact
 	ETag            []byte // the strong entity tag of Document (RFC 9110 §8.8.3), with its quotes
 	State, Provider string
-	// AskedAt is when it was asked for; it is no older than that.
-	AskedAt time.Time
+	AskedAt         time.Time // it is no older than that
 	// Moving says that State is on its way to another one. Settled is false as well
 	// while a write that is known to be accepted has not reached its target.
 	Moving, Settled bool
@@ -66,19 +61,14 @@ const tagBytes = 12
 type Config struct {
 	// Fetch asks the runtime for its status. What it returns was observed
 	// after the call began. Its errors are shown to readers as they are.
-	Fetch func(ctx context.Context) (Status, error)
-	// MaxAge is how old a shown status may be, counted from when it was asked for.
-	MaxAge time.Duration
+	Fetch  func(ctx context.Context) (Status, error)
+	MaxAge time.Duration // of a status that is shown, from when it was asked for
 	// Refresh and RefreshMoving are how long after it was asked for a status
 	// that is read is asked for again, at rest and while the state moves.
 	Refresh, RefreshMoving time.Duration
-	// Timeout bounds how long a reader waits when there is nothing to show.
-	Timeout time.Duration
-	// Streams is how many streams bring accepted writes, all lost at first;
-	// see Keeper.Stream.
-	Streams int
-	// Metrics gets bus_vm_snapshot_….
-	Metrics *metrics.Set
+	Timeout                time.Duration // of a reader's wait when there is nothing to show
+	Streams                int           // that bring accepted writes, all lost at first; see Keeper.Stream
+	Metrics                *metrics.Set  // gets bus_vm_snapshot_…
 }
 
 const (
@@ -102,22 +92,20 @@ const (
 type Keeper struct {
 	config  Config
 	current atomic.Pointer[shown] // nil: readers wait
-	news    atomic.Pointer[news]  // for followers
-	wake    chan struct{}         // one slot: something changed for Run
+	news    atomic.Pointer[news]
+	follows atomic.Int32  // followers, who count as readers
+	wake    chan struct{} // one slot: something changed for Run
 
 	refreshed, failed, overtaken, invalidations *metrics.Counter
 
 	mu       sync.Mutex
-	asked    uint64        // requests begun
-	began    time.Time     // of the latest of them
-	last     answer        // to the latest request that has ended
-	floor    uint64        // the lowest request whose answer may be shown
-	wanted   uint64        // the latest request that a reader needs
-	lost     int           // streams of accepted writes that are not open
-	changed  chan struct{} // closed and replaced when a request has ended
+	asked    uint64    // requests begun
+	began    time.Time // of the latest of them
+	last     answer    // to the latest request that has ended
+	floor    uint64    // the lowest request whose answer may be shown
+	wanted   uint64    // the latest request that a reader needs
+	lost     int       // streams of accepted writes that are not open
 	watching watch
-	follows  int       // followers, who count as readers
-	ended    bool      // Run has returned
 	heard    time.Time // the latest of AcceptedAt
 }
 
@@ -129,10 +117,10 @@ type shown struct {
 	read    atomic.Bool
 }
 
-// news is what followers know, and how they learn of the next.
+// news is replaced, with mu held, when a request ends, and when a write is accepted.
 type news struct {
-	seen    *Seen // nil: none that was asked for after the last accepted write
-	changed chan struct{}
+	seen    *Seen         // nil: none that was asked for after the last accepted write
+	changed chan struct{} // closed when the next request ends
 }
 
 // answer is how a request ended.
@@ -140,9 +128,7 @@ type answer struct {
 	number uint64
 	seen   *Seen
 	err    error
-	// from is where the time to the next request counts: when it was asked
-	// for, or, after a failure, when it ended.
-	from time.Time
+	from   time.Time // when it was asked for, or, after a failure, when it ended
 }
 
 // New returns a Keeper; it shows nothing before Run.
@@ -153,7 +139,6 @@ func New(config Config) *Keeper {
 	k := &Keeper{
 		config:        config,
 		wake:          make(chan struct{}, 1),
-		changed:       make(chan struct{}),
 		lost:          config.Streams,
 		refreshed:     refreshes("ok"),
 		failed:        refreshes("failed"),
@@ -190,17 +175,15 @@ func (k *Keeper) Read(ctx context.Context) (*Seen, error) {
 	if age >= k.config.MaxAge || !read && age >= s.fresh {
 		return k.wait(ctx)
 	}
-	// The first reader of a status asks for the next one.
 	if !read && s.read.CompareAndSwap(false, true) {
-		k.signal()
+		k.signal() // the first reader of a status asks for the next one
 	}
 	return s.Seen, nil
 }
 
 // Latest returns the status that was seen last, nil for none that was asked for
 // after the last write that is known to be accepted, and a channel that is closed
-// when the next one is seen, which may say the same. It asks for nothing: that
-// takes a Read, or a Follow.
+// when it may be another one. It asks for nothing: that takes a Read, or a Follow.
 func (k *Keeper) Latest() (seen *Seen, changed <-chan struct{}) {
 	n := k.news.Load()
 	return n.seen, n.changed
@@ -209,14 +192,9 @@ func (k *Keeper) Latest() (seen *Seen, changed <-chan struct{}) {
 // Follow has the status refreshed as if it were read all the time, until release
 // is called, once.
 func (k *Keeper) Follow() (release func()) {
-	add := func(n int) {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		k.follows += n
-	}
-	add(1)
+	k.follows.Add(1)
 	k.signal()
-	return func() { add(-1) }
+	return func() { k.follows.Add(-1) }
 }
 
 // wait blocks until the request that the reader needs has ended. If that fails,
@@ -233,16 +211,11 @@ func (k *Keeper) wait(ctx context.Context) (*Seen, error) {
 	k.wanted = max(k.wanted, need)
 	k.signal()
 	for older := false; ; {
-		var err error
-		switch {
-		case k.last.number >= need && k.last.err == nil:
-			return k.last.seen, nil
-		case k.last.number >= need:
-			err = k.last.err
-		case k.ended:
-			err = context.Canceled
-		default:
-			err = ctx.Err()
+		err := ctx.Err()
+		if k.last.number >= need {
+			if err = k.last.err; err == nil {
+				return k.last.seen, nil
+			}
 		}
 		if s := k.current.Load(); s != nil && (older || err != nil) && since(s.AskedAt) < k.config.MaxAge {
 			return s.Seen, nil
@@ -250,7 +223,7 @@ func (k *Keeper) wait(ctx context.Context) (*Seen, error) {
 		if err != nil {
 			return nil, err
 		}
-		changed := k.changed
+		changed := k.news.Load().changed
 		k.mu.Unlock()
 		select {
 		case <-changed:
@@ -290,8 +263,7 @@ func (k *Keeper) Accepted(state string, own bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.invalidate()
-	switch {
-	case own, state != k.watching.state:
+	if own || state != k.watching.state {
 		k.watching = watch{state: state, own: own, since: time.Now()}
 	}
 }

@@ -2,14 +2,15 @@ package snapshot
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
-// How long a write of this process is watched: first as while the state moves,
-// then as at rest.
 const (
-	watchClosely = time.Minute
-	watchFor     = 10 * time.Minute
+	// How long a write of this process is watched: first as while the state moves,
+	// then as at rest.
+	watchClosely, watchFor = time.Minute, 10 * time.Minute
+	idleWait               = time.Hour // when no refresh is due
 )
 
 // watch is for the status to say state, which a write leads to; after one of this
@@ -20,21 +21,14 @@ type watch struct {
 	since time.Time
 }
 
-// idleWait is how long Run rests when no refresh is due.
-const idleWait = time.Hour
-
 // Run asks for the status whenever a reader waits for it, reads one that is due,
 // or a write is watched. It returns when ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
-	timer := time.NewTimer(idleWait)
-	defer timer.Stop()
 	defer func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		k.current.Store(nil)
-		k.ended = true
-		close(k.changed)
-		k.changed = make(chan struct{})
+		k.end(answer{number: math.MaxUint64, err: context.Canceled}, k.news.Load().seen) // whatever is wanted
 	}()
 	for {
 		due := k.due()
@@ -42,12 +36,11 @@ func (k *Keeper) Run(ctx context.Context) error {
 			k.refresh(ctx)
 			continue
 		}
-		timer.Reset(due)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-k.wake:
-		case <-timer.C:
+		case <-time.After(due):
 		}
 	}
 }
@@ -56,14 +49,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) due() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.wanted > k.asked || k.follows > 0 && k.floor > k.asked {
-		return 0
-	}
-	interval := idleWait
+	interval, followed := idleWait, k.follows.Load() > 0
 	switch s := k.current.Load(); {
-	case s != nil && (k.follows > 0 || s.read.Load()):
+	case k.wanted > k.asked, followed && k.floor > k.asked:
+		return 0
+	case s != nil && (followed || s.read.Load()):
 		interval = s.refresh
-	case s == nil && k.follows > 0:
+	case s == nil && followed:
 		interval = k.pace(k.news.Load().seen)
 	}
 	if k.watching.state != "" {
@@ -112,13 +104,13 @@ func (k *Keeper) refresh(ctx context.Context) {
 	if got.err = err; err != nil {
 		got.from = time.Now()
 	}
-	k.last = got
 	if err == nil {
 		if got.number >= k.floor && status.State == k.watching.state {
 			k.watching = watch{}
 		}
 		got.seen.Settled = got.seen.Settled && k.watching.state == ""
 	}
+	seen := k.news.Load().seen
 	switch {
 	case err != nil:
 		k.failed.Inc()
@@ -130,15 +122,20 @@ func (k *Keeper) refresh(ctx context.Context) {
 		k.overtaken.Inc()
 	default:
 		k.refreshed.Inc()
-		defer close(k.news.Swap(&news{got.seen, make(chan struct{})}).changed)
+		seen = got.seen
 		if k.lost > 0 {
 			break
 		}
-		next := &shown{Seen: got.seen, refresh: k.pace(got.seen)}
+		next := &shown{Seen: seen, refresh: k.pace(seen)}
 		// One that took long to arrive still serves those who come right after it.
 		next.fresh = max(next.refresh, since(got.from)+k.config.RefreshMoving)
 		k.current.Store(next)
 	}
-	close(k.changed)
-	k.changed = make(chan struct{})
+	k.end(got, seen)
+}
+
+// end tells readers and followers how a request has ended. The caller holds mu.
+func (k *Keeper) end(got answer, seen *Seen) {
+	k.last = got
+	close(k.news.Swap(&news{seen, make(chan struct{})}).changed)
 }

@@ -150,7 +150,7 @@ const maxSecrets = 1 << 20
 // begin with # and byte order marks do not count: a file that was joined of
 // several has them inside. There is at least one.
 func ReadSecrets(path string) (secrets [][]byte, err error) {
-	text, _, err := files.Read(path, maxSecrets)
+	text, err := files.Read(path, maxSecrets)
 	if err != nil {
 		return nil, fmt.Errorf("the file cannot be read: %w; want a file that this service's user can read, one secret a line",
 			cmp.Or(errors.Unwrap(err), err)) // without the path

@@ -96,7 +96,7 @@ func TestUnixSocket(t *testing.T) {
 	require.Equal(t, okStatus, ask(t, path, request("GET "+statusPath, token)))
 
 	second := run(t, []string{"BUS_VM_JWT_SECRET=" + jwtSecret}, "--addr", "unix:"+path)
-	requireExit(t, 1, second, "another process listens on unix socket "+path)
+	requireExit(t, 1, second, "something else listens on unix socket "+path)
 	require.Equal(t, okStatus, ask(t, path, request("GET "+statusPath, token)), "the first one is not disturbed")
 
 	g.stop(t)
