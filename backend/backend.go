@@ -57,6 +57,7 @@ type (
 	Action    = lifecycle.Action
 	Outcome   = lifecycle.Outcome
 	Error     = lifecycle.Error
+	Kind      = lifecycle.Kind
 	Denial    = lifecycle.Denial
 
 	Entitlement = lifecycle.Entitlement
