@@ -24,10 +24,10 @@ const (
 
 // changes passes each change once to Config.Changed, and to every Await of it.
 type changes struct {
-	over    chan struct{} // closed when none is awaited any more
-	looking sync.Mutex    // a look finds what this process commits once it has been reported
+	over chan struct{} // closed when none is awaited any more
 
 	mu      sync.Mutex
+	own     map[string]bool  // the ids of what this process commits now, which it reports itself
 	known   map[string]stage // what Changed has had and a look may find again
 	awaited map[string][]chan Operation
 	// latest is the accepted operation of each action that was requested last, written with mu.
@@ -46,6 +46,16 @@ func (s *Store) Superseded(r lifecycle.Receipt) bool {
 	return s.changes.latest[r.Action.Opposite()].Load().Supersedes(r)
 }
 
+// commits says what this process commits from now on; after it, nothing.
+func (c *changes) commits(list []Operation) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.own = map[string]bool{}
+	for _, op := range list {
+		c.own[op.ID] = true
+	}
+}
+
 type stage struct {
 	number int
 	at     time.Time
@@ -58,7 +68,7 @@ func (s *Store) changed(elsewhere bool, list ...Operation) {
 	for _, op := range list {
 		last, known := s.changes.known[op.ID]
 		now := stage{op.Stage(), time.Now()}
-		if op.Action == "" || known && now.number <= last.number {
+		if op.Action == "" || known && now.number <= last.number || elsewhere && s.changes.own[op.ID] {
 			continue
 		}
 		s.changes.known[op.ID] = now
@@ -101,8 +111,6 @@ func (s *Store) observe(ctx context.Context) {
 				s.changes.accepted(op.Receipt)
 			}
 		} else if s.config.URL != "" {
-			s.changes.looking.Lock()
-			defer s.changes.looking.Unlock()
 			last := looks[len(looks)-1]
 			away := max(now.at.Sub(last.at), now.at.Round(0).Sub(last.at.Round(0))) // the monotonic clock may have stood still
 			list, err := s.list(ctx, `where seq > $1 or ended_at > 0 and ended_at > `+s.now()+` - $2 or reached_at > 0 and reached_at > `+s.now()+` - $2
