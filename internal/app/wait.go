@@ -176,7 +176,7 @@ func (w *waiting) superseded(ctx context.Context, id string, action backend.Acti
 	w.mu.Lock()
 	one.operation = operation
 	w.mu.Unlock()
-	if w.operations.Superseded(operation) {
+	if w.operations.Superseded(ctx, operation) {
 		supersede()
 	}
 	return over.Done(), func() {

@@ -121,14 +121,33 @@ func TestSupersededBefore(t *testing.T) {
 	end()
 	w, _, end = waitingIn(t, dir, machine())
 	defer end()
-	require.Eventually(t, func() bool { // once the store has looked
+	superseded, release := w.superseded(t.Context(), own, backend.Start) // at once
+	defer release()
+	require.True(t, isClosed(superseded))
+	superseded, release = w.superseded(t.Context(), stop, backend.Stop)
+	defer release()
+	require.False(t, isClosed(superseded))
+}
+
+// The latest write of the other action need not be the one that supersedes: it may have
+// been accepted before.
+func TestSupersededByAnEarlierRequest(t *testing.T) {
+	dir := t.TempDir()
+	w, _, end := waitingIn(t, dir, machine())
+	own, stop, quick := w.insert(t, backend.Start), w.insert(t, backend.Stop), w.insert(t, backend.Stop)
+	for _, id := range []string{quick, own, stop} { // as the replies come
+		w.accept(t, id)
+	}
+	isSuperseded := func() bool {
 		superseded, release := w.superseded(t.Context(), own, backend.Start)
 		defer release()
 		return isClosed(superseded)
-	}, 10*time.Second, time.Millisecond)
-	superseded, release := w.superseded(t.Context(), stop, backend.Stop)
-	defer release()
-	require.False(t, isClosed(superseded))
+	}
+	require.True(t, isSuperseded())
+	end()
+	w, _, end = waitingIn(t, dir, machine())
+	defer end()
+	require.True(t, isSuperseded(), "for the next process too")
 }
 
 // One on another replica that is seen only once its state is reached supersedes as well.
