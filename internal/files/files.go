@@ -56,9 +56,11 @@ func Read(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	return got.content, got.info, err
 }
 
-// Stat describes the regular file at path.
-func Stat(path string) (fs.FileInfo, error) {
-	return within(path, func() (fs.FileInfo, error) { return regular(os.Stat(path)) })
+// Exists reports whether there is anything at path, a symbolic link that leads nowhere
+// included: what cannot be looked at is no file that is not there.
+func Exists(path string) bool {
+	_, err := within(path, func() (fs.FileInfo, error) { return os.Lstat(path) })
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 func regular(info fs.FileInfo, err error) (fs.FileInfo, error) {

@@ -226,7 +226,9 @@ func TestSupersededByAnEarlierRequest(t *testing.T) {
 	var under sync.WaitGroup
 	under.Go(func() { r.make(own) })
 	r.awaitCount(1, `select count(*) from operations`)
-	under.Go(func() { r.make(&call{gateway: r.gateways[0], action: stop, account: slow, requestID: uuid.NewString()}) })
+	under.Go(func() {
+		r.make(&call{gateway: r.gateways[0], action: stop, account: slow, requestID: uuid.NewString()})
+	})
 	r.awaitCount(2, `select count(*) from operations`)
 	require.Equal(t, http.StatusAccepted, r.write(r.gateways[0], stop).status)
 	under.Wait()
