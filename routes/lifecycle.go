@@ -231,7 +231,7 @@ func (w *writes) answer(c *fiber.Ctx, receipt lifecycle.Receipt, replayed bool) 
 		leader, _ = w.Operations.Receipt(c.UserContext(), receipt.Leader) // after an error there is none
 	}
 	w.Backend.AcceptedAt(leader.AcceptedAt)
-	return w.accepted(c, receipt.ID, false)
+	return w.accepted(c, receipt, false)
 }
 
 // apply asks the runtime and records the end. Until the runtime has answered
@@ -248,8 +248,10 @@ func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) 
 		return fmt.Errorf("BUG: the backend returned the outcome %q with the error: %v", outcome, err)
 	}
 	ended = true
+	receipt := lifecycle.Receipt{ID: op.ID, Action: op.Action}
 	if w.Operations != nil {
-		receipt, unrecorded := w.Operations.Ended(op.ID, outcome, err, time.Since(op.RequestedAt))
+		var unrecorded error
+		receipt, unrecorded = w.Operations.Ended(op.ID, outcome, err, time.Since(op.RequestedAt))
 		switch {
 		case unrecorded != nil && outcome != backend.NotSent:
 			return middleware.Unavailable(0, "The runtime answered, but the end of the operation could not be recorded yet.", unrecorded)
@@ -264,7 +266,7 @@ func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) 
 	if err != nil {
 		return err
 	}
-	return w.accepted(c, op.ID, true)
+	return w.accepted(c, receipt, true)
 }
 
 // audit logs one line for each write of an authenticated caller, whatever

@@ -9,15 +9,15 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
 // Wait is what callers wait with. All of it but Over is required.
 type Wait struct {
 	// Superseded returns a channel that is closed when a write of the other action is
-	// accepted after the operation with that id, and was requested later. It is
-	// released once.
-	Superseded func(ctx context.Context, id string, action backend.Action) (superseded <-chan struct{}, release func())
+	// accepted after r, as it is on record, and was requested later. It is released once.
+	Superseded func(ctx context.Context, r lifecycle.Receipt) (superseded <-chan struct{}, release func())
 	// Estimate returns how long the start under way still takes, if that is known. It
 	// must return at once.
 	Estimate func() (left time.Duration, known bool)
@@ -144,18 +144,18 @@ func (w *waits) status(c *fiber.Ctx, first *backend.Seen) (*backend.Seen, error)
 	return w.runtime.See(ctx)
 }
 
-// accepted answers a write once the runtime has accepted the operation with that id: at
-// once, or, for a caller who prefers to wait, when its target state is reached. Own says
+// accepted answers a write once the runtime has accepted its operation, which is on record
+// as r: at once, or, for a caller who prefers to wait, when its target state is reached. Own says
 // that this process has asked the runtime; otherwise only a status that is asked for
 // from now on counts.
-func (w *writes) accepted(c *fiber.Ctx, id string, own bool) error {
+func (w *writes) accepted(c *fiber.Ctx, r lifecycle.Receipt, own bool) error {
 	at := time.Now()
 	middleware.SetOutcome(c, backend.Accepted)
 	var reached *backend.Seen
 	var failure error
 	if w.waits != nil {
 		if end, seconds, ok := w.waits.preferred(c); ok {
-			w.waits.place(c, seconds, func() { reached, failure = w.reached(c, id, at, own, end) })
+			w.waits.place(c, seconds, func() { reached, failure = w.reached(c, r, at, own, end) })
 		}
 	}
 	switch {
@@ -172,8 +172,8 @@ func (w *writes) accepted(c *fiber.Ctx, id string, own bool) error {
 
 // reached waits until the target state of an accepted operation is reached; neither
 // that nor an error is returned when the time ends first.
-func (w *writes) reached(c *fiber.Ctx, id string, at time.Time, own bool, end time.Time) (reached *backend.Seen, failure error) {
-	superseded, release := w.waits.Superseded(c.UserContext(), id, w.action)
+func (w *writes) reached(c *fiber.Ctx, r lifecycle.Receipt, at time.Time, own bool, end time.Time) (reached *backend.Seen, failure error) {
+	superseded, release := w.waits.Superseded(c.UserContext(), r)
 	defer release()
 	other := false
 	w.waits.follow(end, end, superseded, func(seen *backend.Seen) bool {

@@ -15,6 +15,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -88,7 +89,7 @@ func waitingAPI(t *testing.T, edit func(*routes.Wait)) (f *followed, call func(m
 	require.NoError(t, err)
 	wait := &routes.Wait{
 		Max: time.Minute, Waiters: 8, Estimate: func() (time.Duration, bool) { return 0, false },
-		Superseded: func(context.Context, string, backend.Action) (<-chan struct{}, func()) { return nil, func() {} },
+		Superseded: func(context.Context, lifecycle.Receipt) (<-chan struct{}, func()) { return nil, func() {} },
 	}
 	if edit != nil {
 		edit(wait)
@@ -220,7 +221,7 @@ func TestWaitsAreCutShort(t *testing.T) {
 		over, superseded, released := make(chan struct{}), make(chan struct{}), 0
 		f, call := waitingAPI(t, func(w *routes.Wait) {
 			w.Over, w.Max = over, 2*time.Hour
-			w.Superseded = func(context.Context, string, backend.Action) (<-chan struct{}, func()) {
+			w.Superseded = func(context.Context, lifecycle.Receipt) (<-chan struct{}, func()) {
 				return superseded, func() { released++ }
 			}
 		})
@@ -232,7 +233,7 @@ func TestWaitsAreCutShort(t *testing.T) {
 
 		f, call = waitingAPI(t, func(w *routes.Wait) {
 			w.Over = over
-			w.Superseded = func(context.Context, string, backend.Action) (<-chan struct{}, func()) {
+			w.Superseded = func(context.Context, lifecycle.Receipt) (<-chan struct{}, func()) {
 				return superseded, func() { released++ }
 			}
 		})

@@ -52,6 +52,10 @@ func TestVersionIsThatOfTheTag(t *testing.T) {
 	assert.Equal(t, "0.1.0", sh("deploy/version"))
 	sh("git commit -q --allow-empty -m two")
 	assert.Regexp(t, `^0\.1\.0\+1\.g[0-9a-f]{12}$`, sh("deploy/version"))
+	for _, odd := range []string{"v0.2.0-rc1", "v1", "v1.0", "v2.0.0.0", "v3.0.0/x", "v1v2.3.4", "vnext"} {
+		sh("git tag " + odd)
+		assert.Regexp(t, `^0\.1\.0\+1\.g[0-9a-f]{12}$`, sh("deploy/version"), odd)
+	}
 	sh("echo >>deploy/version")
 	assert.Regexp(t, `^0\.1\.0\+1\.g[0-9a-f]{12}\.dirty$`, sh("deploy/version"))
 }
@@ -70,4 +74,11 @@ func TestReleaseIsInTheChangelog(t *testing.T) {
 	said, err := build.CombinedOutput()
 	assert.Error(t, err)
 	assert.Equal(t, "CHANGELOG.md says nothing about 999.0.0: give its section the heading \"## 999.0.0 (YEAR-MONTH-DAY)\"\n", string(said))
+	for _, odd := range []string{"999.0.0-rc1", "v999.0.0", "1", "999.0.0/x", "999.0.0 -X main.a=b", "999.0.0+1/../x"} {
+		build := exec.Command("../deploy/package")
+		build.Env = append(os.Environ(), "VERSION="+odd)
+		said, err := build.CombinedOutput()
+		assert.Error(t, err)
+		assert.Contains(t, string(said), "the version "+odd+" is not like 1.2.3")
+	}
 }

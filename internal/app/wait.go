@@ -60,10 +60,9 @@ type foreignReply struct {
 
 // waiter waits for one accepted operation.
 type waiter struct {
-	action    backend.Action
-	since     time.Time         // by the clock of this process
-	operation lifecycle.Receipt // none until it is read
-	supersede func()            // ends the wait
+	since     time.Time // by the clock of this process
+	operation lifecycle.Receipt
+	supersede func() // ends the wait
 }
 
 func newWaiting(set *metrics.Set) *waiting {
@@ -166,17 +165,13 @@ func (w *waiting) left() (left time.Duration, known bool) {
 }
 
 // superseded is routes.Wait.Superseded.
-func (w *waiting) superseded(ctx context.Context, id string, action backend.Action) (superseded <-chan struct{}, release func()) {
+func (w *waiting) superseded(ctx context.Context, r lifecycle.Receipt) (superseded <-chan struct{}, release func()) {
 	over, supersede := context.WithCancel(context.Background())
-	one := &waiter{action: action, since: time.Now(), supersede: supersede}
+	one := &waiter{operation: r, since: time.Now(), supersede: supersede}
 	w.mu.Lock()
 	w.waiters[one] = struct{}{}
 	w.mu.Unlock()
-	operation, _ := w.operations.Receipt(ctx, id) // without it, only what is not of the store counts
-	w.mu.Lock()
-	one.operation = operation
-	w.mu.Unlock()
-	if w.operations.Superseded(operation) {
+	if w.operations.Superseded(ctx, r) {
 		supersede()
 	}
 	return over.Done(), func() {
@@ -240,7 +235,7 @@ func (w *waiting) supersede(ctx context.Context, reply foreignReply) {
 	var ends []func()
 	w.mu.Lock()
 	for one := range w.waiters {
-		if one.action != reply.action && reply.at.After(one.since) {
+		if one.operation.Action != reply.action && reply.at.After(one.since) {
 			ends = append(ends, one.supersede)
 		}
 	}

@@ -63,6 +63,13 @@ func (w *waiting) accept(t *testing.T, id string) {
 	require.NoError(t, err)
 }
 
+func (w *waiting) receipt(t *testing.T, id string) lifecycle.Receipt {
+	t.Helper()
+	r, err := w.operations.Receipt(t.Context(), id)
+	require.NoError(t, err)
+	return r
+}
+
 func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:
@@ -82,10 +89,10 @@ func TestSuperseded(t *testing.T) {
 	w.accept(t, before)
 	w.accept(t, own)
 	w.reply("foreign", backend.Stop) // known from now on
-	superseded, release := w.superseded(t.Context(), own, backend.Start)
+	superseded, release := w.superseded(t.Context(), w.receipt(t, own))
 	w.accept(t, earlier)
 	w.accept(t, alike)
-	last, forget := w.superseded(t.Context(), uuid.NewString(), backend.Stop)
+	last, forget := w.superseded(t.Context(), lifecycle.Receipt{Action: backend.Stop})
 	w.reply("foreign", backend.Stop)
 	w.reply(earlier, backend.Stop) // as another replica's stream tells of it
 	w.reply("another", backend.Start)
@@ -95,13 +102,13 @@ func TestSuperseded(t *testing.T) {
 	w.accept(t, after)
 	<-superseded
 	release()
-	again, release := w.superseded(t.Context(), own, backend.Start)
+	again, release := w.superseded(t.Context(), w.receipt(t, own))
 	require.True(t, isClosed(again), "it is superseded already")
 	release()
 
 	own = w.insert(t, backend.Stop)
 	w.accept(t, own)
-	superseded, release = w.superseded(t.Context(), own, backend.Stop)
+	superseded, release = w.superseded(t.Context(), w.receipt(t, own))
 	defer release()
 	require.False(t, isClosed(superseded))
 	w.reply("foreign too", backend.Start)
@@ -121,14 +128,48 @@ func TestSupersededBefore(t *testing.T) {
 	end()
 	w, _, end = waitingIn(t, dir, machine())
 	defer end()
-	require.Eventually(t, func() bool { // once the store has looked
-		superseded, release := w.superseded(t.Context(), own, backend.Start)
-		defer release()
-		return isClosed(superseded)
-	}, 10*time.Second, time.Millisecond)
-	superseded, release := w.superseded(t.Context(), stop, backend.Stop)
+	superseded, release := w.superseded(t.Context(), w.receipt(t, own)) // at once
+	defer release()
+	require.True(t, isClosed(superseded))
+	superseded, release = w.superseded(t.Context(), w.receipt(t, stop))
 	defer release()
 	require.False(t, isClosed(superseded))
+}
+
+// The latest write of the other action need not be the one that supersedes: it may have
+// been accepted before.
+func TestSupersededByAnEarlierRequest(t *testing.T) {
+	dir := t.TempDir()
+	w, _, end := waitingIn(t, dir, machine())
+	own, stop, quick := w.insert(t, backend.Start), w.insert(t, backend.Stop), w.insert(t, backend.Stop)
+	for _, id := range []string{quick, own, stop} { // as the replies come
+		w.accept(t, id)
+	}
+	isSuperseded := func() bool {
+		superseded, release := w.superseded(t.Context(), w.receipt(t, own))
+		defer release()
+		return isClosed(superseded)
+	}
+	require.True(t, isSuperseded())
+	end()
+	w, _, end = waitingIn(t, dir, machine())
+	defer end()
+	require.True(t, isSuperseded(), "for the next process too")
+}
+
+// A store that cannot be read when a wait begins does not keep it from being superseded.
+func TestSupersededAfterAnOutage(t *testing.T) {
+	w, _ := waitingOn(t, machine())
+	own, stop := w.insert(t, backend.Start), w.insert(t, backend.Stop)
+	w.accept(t, own)
+	r := w.receipt(t, own)
+	away, cancel := context.WithCancel(t.Context())
+	cancel()
+	superseded, release := w.superseded(away, r)
+	defer release()
+	require.False(t, isClosed(superseded))
+	w.accept(t, stop)
+	require.True(t, isClosed(superseded))
 }
 
 // One on another replica that is seen only once its state is reached supersedes as well.
@@ -136,7 +177,7 @@ func TestSupersededElsewhere(t *testing.T) {
 	w, _ := waitingOn(t, machine())
 	own := w.insert(t, backend.Start)
 	w.accept(t, own)
-	superseded, release := w.superseded(t.Context(), own, backend.Start)
+	superseded, release := w.superseded(t.Context(), w.receipt(t, own))
 	defer release()
 	at := time.Now().Add(time.Second)
 	w.changed(lifecycle.Receipt{Action: backend.Stop, Sequence: 2, Outcome: backend.Accepted, AcceptedAt: at, ReachedAt: at}, true)

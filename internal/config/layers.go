@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"io/fs"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -20,6 +19,8 @@ type Input struct {
 	Flags   map[string]Flag // those that were given, by the names in Settings
 	Environ []string        // as os.Environ
 	Wrong   Error           // found with the command line already
+
+	found []string // files in PackageDir that counted before: they count although they are gone
 }
 
 // Flag is the text of a flag, and its place, such as `flag --addr`: -v stands
@@ -115,11 +116,13 @@ func parse(in Input) (c *Config, complete bool) {
 	o.settlePair(keyEventsToken, keyEventsTokenFile)
 	o.settlePair(keyStoreURL, keyStoreURLFile)
 	o.unmarshal(c)
+	o.input.found = nil
 	for _, s := range Settings() {
 		if e := o.at(s.Key); e.Layer == layerPackage {
-			c.Found = strings.TrimPrefix(c.Found+", "+e.Text, ", ")
+			o.input.found = append(o.input.found, e.Text)
 		}
 	}
+	c.Found = strings.Join(o.input.found, ", ")
 	return c, complete
 }
 
@@ -178,7 +181,7 @@ var PackageDir = "/etc/bus-api-provider-vm" // tests link another one
 
 func (in Input) packaged(s Setting) (text, place string) {
 	_, dev := in.dev(setting(keyJWTSecret))
-	if path := filepath.Join(PackageDir, s.packaged); s.packaged != "" && dev == "" && exists(path) {
+	if path := filepath.Join(PackageDir, s.packaged); s.packaged != "" && dev == "" && (files.Exists(path) || slices.Contains(in.found, path)) {
 		return path, "found in " + PackageDir
 	}
 	return "", ""
@@ -186,7 +189,7 @@ func (in Input) packaged(s Setting) (text, place string) {
 
 func (in Input) credential(s Setting) (text, place string) {
 	directory, _ := in.environment("CREDENTIALS_DIRECTORY") // systemd.exec(5)
-	if path := filepath.Join(directory, s.credential); directory != "" && s.credential != "" && exists(path) {
+	if path := filepath.Join(directory, s.credential); directory != "" && s.credential != "" && files.Exists(path) {
 		return path, "systemd credential " + s.credential
 	}
 	return "", ""
@@ -199,7 +202,7 @@ func (in Input) ambient(s Setting) (text, place string) {
 	if s.Key == "data_dir" {
 		text, _, _ = strings.Cut(text, ":") // the first of several (systemd.exec(5))
 	}
-	if text == "" || s.Key == keyEventsTokenFile && !exists(text) {
+	if text == "" || s.Key == keyEventsTokenFile && !files.Exists(text) {
 		return "", ""
 	}
 	return text, place
@@ -216,9 +219,4 @@ func (in Input) environment(name string) (text, place string) {
 
 func (in Input) flag(s Setting) (text, place string) {
 	return in.Flags[s.Flag].Text, in.Flags[s.Flag].Place
-}
-
-func exists(path string) bool {
-	_, err := files.Read(path, 0)
-	return !errors.Is(err, fs.ErrNotExist)
 }

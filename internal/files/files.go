@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"sync"
@@ -36,20 +37,42 @@ func MayPass(err error) bool {
 var errNotRegular = errors.New("it is no regular file")
 
 // Read returns at most limit bytes of the regular file at path.
-func Read(path string, limit int64) ([]byte, error) {
-	if _, still := hanging.Load(path); still {
-		return nil, ErrNoAnswer
+func Read(path string, limit int64) (content []byte, err error) {
+	var read []byte
+	err = within(path, func() error {
+		file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // which waits for no writer of a pipe
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+			return cmp.Or(err, errNotRegular)
+		}
+		read, err = io.ReadAll(io.LimitReader(file, limit))
+		return err
+	})
+	if !errors.Is(err, ErrNoAnswer) {
+		content = read
 	}
-	var content []byte
+	return content, err
+}
+
+// Exists reports whether there is anything at path, a symbolic link that leads nowhere
+// included: what cannot be looked at is no file that is not there.
+func Exists(path string) bool {
+	return !errors.Is(within(path, func() error { _, err := os.Lstat(path); return err }), fs.ErrNotExist)
+}
+
+// within returns what do does, or ErrNoAnswer where that takes too long.
+func within(path string, do func() error) error {
+	if _, still := hanging.Load(path); still {
+		return ErrNoAnswer
+	}
 	done := make(chan error, 1)
-	go func() {
-		var err error
-		content, err = read(path, limit)
-		done <- err
-	}()
+	go func() { done <- do() }()
 	select {
 	case err := <-done:
-		return content, err
+		return err
 	case <-time.After(timeout):
 	}
 	hanging.Store(path, true)
@@ -57,17 +80,5 @@ func Read(path string, limit int64) ([]byte, error) {
 		<-done
 		hanging.Delete(path)
 	}()
-	return nil, ErrNoAnswer
-}
-
-func read(path string, limit int64) ([]byte, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // which waits for no writer of a pipe
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, cmp.Or(err, errNotRegular)
-	}
-	return io.ReadAll(io.LimitReader(file, limit))
+	return ErrNoAnswer
 }

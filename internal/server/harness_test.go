@@ -17,6 +17,7 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
 	"github.com/busdk/bus-api-provider-vm/tests/wire"
@@ -75,7 +76,7 @@ func prepare(tb testing.TB, edit func(*running), mount func(fiber.Router)) *runn
 			Backend: static, Auth: auth, Logger: logger, Ready: func() error { return r.Ready() },
 			Wait: &routes.Wait{
 				Max: time.Minute, Waiters: 16, Estimate: func() (time.Duration, bool) { return 0, false },
-				Superseded: func(context.Context, string, backend.Action) (<-chan struct{}, func()) { return nil, func() {} },
+				Superseded: func(context.Context, lifecycle.Receipt) (<-chan struct{}, func()) { return nil, func() {} },
 			},
 		})
 	})

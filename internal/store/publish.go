@@ -199,7 +199,7 @@ func (s *Store) measureStarts(ctx context.Context) {
 
 // Estimate is that of routes.Operations.
 func (s *Store) Estimate(r lifecycle.Receipt) (estimate lifecycle.Estimate) {
-	if latest := s.estimate.Load(); latest != nil && !s.Superseded(r) {
+	if latest := s.estimate.Load(); latest != nil && !s.changes.superseded(r) {
 		estimate = *latest
 	}
 	return estimate

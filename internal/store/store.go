@@ -72,7 +72,7 @@ type Store struct {
 	engine  *engine
 	files   *files
 	counts  counters
-	changes changes
+	changes *changes
 	next    func(state, event) (state, effect) // the table; broken by a test on purpose
 
 	opened   time.Time // by the wall clock, before anything was written
@@ -146,7 +146,7 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	s := &Store{config: config, changes: changes{known: map[string]stage{}, awaited: map[string][]chan Operation{}, over: make(chan struct{}), latest: map[lifecycle.Action]*atomic.Pointer[lifecycle.Receipt]{lifecycle.Start: {}, lifecycle.Stop: {}}}, stale: make(chan struct{}, 1), next: next, batch: maxBatch, opened: config.Now().Round(0), wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
+	s := &Store{config: config, changes: newChanges(), stale: make(chan struct{}, 1), next: next, batch: maxBatch, opened: config.Now().Round(0), wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
 	var err error
 	switch {
 	case config.URL != "":

@@ -103,8 +103,8 @@ func (s *Store) transact(batch []*call) (results []result, err error) {
 		}
 		results = append(results, result{value, err})
 	}
-	s.changes.looking.Lock()
-	defer s.changes.looking.Unlock()
+	s.changes.commits(t.changed)
+	defer s.changes.commits(nil)
 	s.engine.warned.Store(false)
 	if _, err := t.exec("commit"); err != nil {
 		return nil, err

@@ -251,7 +251,6 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 	for _, c := range batch {
 		c.state = taken
 	}
-	s.committing = time.Now()
 	slices.SortStableFunc(batch, func(a, b *call) int { return strings.Compare(a.order, b.order) })
 	return batch, 0
 }
@@ -260,10 +259,14 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 // locks of others, or one of the calls, kept all from being written.
 func (s *Store) run(batch []*call) {
 	began := time.Now()
+	s.mu.Lock()
+	s.committing = began
+	s.mu.Unlock()
 	results, err := s.transact(batch)
 	if err == nil && len(results) < len(batch) {
 		s.finish(batch[:len(results)], results, nil)
-		s.run(batch[len(results):])
+		s.batch = max(1, len(results))
+		s.putBack(batch[len(results):])
 		return
 	}
 	// A database that is far away takes less in its time.
@@ -279,6 +282,21 @@ func (s *Store) run(batch []*call) {
 		return
 	}
 	s.finish(batch, results, err)
+}
+
+// putBack queues again, before all others, what a transaction had no time for. Nothing
+// of it was written, and never is where no caller waits.
+func (s *Store) putBack(rest []*call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rest = slices.DeleteFunc(rest, func(c *call) bool { return c.left && !c.kept })
+	for _, c := range rest {
+		c.state = queued
+		if !c.delayed {
+			s.urgent++
+		}
+	}
+	s.queue = slices.Concat(rest, s.queue)
 }
 
 // finish answers the callers, and notes whether the store takes writes.

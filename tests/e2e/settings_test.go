@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -215,6 +217,27 @@ func TestFilesOfThePackageAreFound(t *testing.T) {
 		require.Equal(t, "bus-api-provider-vm: found "+named.found+"\n", got.Stderr, named)
 		require.Contains(t, got.Stdout, named.want, named)
 	}
+
+	// A file that was found and is gone is missed, as one that is named: the secret of the
+	// package, which the file of settings had replaced, does not come back instead.
+	put("config.yaml", "addr: 127.0.0.1:0\njwt: {secret_file: "+own+"}\n", 0o644)
+	asked := request("GET "+statusPath, strings.TrimSpace(minted.Stdout))
+	v := &gateway{process: launch(t, nil, nil, binary)}
+	t.Cleanup(func() { v.stop(t) })
+	await(t, v)
+	require.Contains(t, ask(t, v.addr, asked), "401 Unauthorized")
+	require.NoError(t, os.Remove(config))
+	harness.Eventually(t, "reload failed", func() bool { return strings.Contains(v.stderr.String(), "reload failed") })
+	require.Contains(t, v.stderr.String(), "no such file or directory")
+	require.Contains(t, ask(t, v.addr, asked), "401 Unauthorized")
+	put("config.yaml", "addr: 127.0.0.1:0\nlog: {level: debug}\njwt: {secret_file: "+own+"}\n", 0o644)
+	harness.Eventually(t, "reloaded", func() bool { return strings.Contains(v.stderr.String(), "msg=reloaded") })
+
+	// So is one that is a link to nothing: the defaults are no settings of anyone.
+	require.NoError(t, os.Rename(config, config+".away"))
+	require.NoError(t, os.Symlink("nowhere", config))
+	require.Contains(t, in(nil, check).Stderr, "(found in "+etc+"): \""+config+"\": no such file or directory")
+	require.NoError(t, os.Remove(config))
 
 	// With --dev nothing of it counts: the published secret signs, the static backend answers.
 	put("config.yaml", "backend: events", 0o644)

@@ -212,3 +212,33 @@ func TestManyStartsAreOne(t *testing.T) {
 		assert.Less(t, last, 10*promptly)
 	}
 }
+
+// A start is superseded by the stop that was accepted after it, although another stop that
+// was requested later still was accepted before it.
+func TestSupersededByAnEarlierRequest(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, postgres.Start(t), 1)
+	slow := uuid.NewString()
+	r.VM.SetBehaviour(
+		platform.Behaviour{Names: []string{platform.StartRequest}, Delay: 700 * time.Millisecond},
+		platform.Behaviour{Names: []string{platform.StopRequest}, Accounts: []string{slow}, Delay: 1200 * time.Millisecond})
+	own := &call{gateway: r.gateways[0], action: start, account: uuid.NewString(), requestID: uuid.NewString(), key: "k"}
+	var under sync.WaitGroup
+	under.Go(func() { r.make(own) })
+	r.awaitCount(1, `select count(*) from operations`)
+	under.Go(func() {
+		r.make(&call{gateway: r.gateways[0], action: stop, account: slow, requestID: uuid.NewString()})
+	})
+	r.awaitCount(2, `select count(*) from operations`)
+	require.Equal(t, http.StatusAccepted, r.write(r.gateways[0], stop).status)
+	under.Wait()
+	require.Equal(t, http.StatusAccepted, own.status, own)
+	time.Sleep(2 * time.Second) // until the other replicas have looked
+	for _, g := range r.gateways {
+		again := *own
+		again.gateway, again.wait = g, 10
+		again.do(http.MethodPost, "/api/v1/vm/start")
+		assert.Equal(t, http.StatusConflict, again.status, &again)
+		assert.Less(t, again.took, 5*time.Second)
+	}
+}

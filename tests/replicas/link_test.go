@@ -1,6 +1,7 @@
 package replicas
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/url"
@@ -198,4 +199,45 @@ func TestBehindNginx(t *testing.T) {
 		}
 	}
 	assert.Greater(t, accepted, len(r.calls)/3)
+}
+
+// A maintenance session locks rows again and again, each time for less than a write may
+// take, while callers start and stop by all gateways and inserts are slow: no gateway says
+// that its store takes no writes, and no record is lost or repeated.
+func TestRowsAreLocked(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, postgres.Start(t), 1)
+	r.Usage.SetBehaviour(platform.Behaviour{Duplicate: 2, Jitter: 300 * time.Millisecond})
+	for _, statement := range []string{
+		`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.02); return new; end'`,
+		`create trigger slow before insert on operations for each row execute function slow()`,
+	} {
+		_, err := r.db.Exec(statement)
+		require.NoError(t, err)
+	}
+	ctx, quit := context.WithCancel(t.Context())
+	var calling sync.WaitGroup
+	for i := range 12 {
+		calling.Go(func() {
+			for turn := i; ctx.Err() == nil; turn++ {
+				r.waitFor(r.gateways[turn%replicas], []string{start, stop}[turn/replicas%2], turn%2)
+			}
+		})
+	}
+	for range 8 {
+		tx, err := r.db.Begin()
+		require.NoError(t, err)
+		_, err = tx.Exec(`select from operations where outcome = '' or sent < records or slot = 1 order by random() limit 3 for update`)
+		require.NoError(t, err)
+		time.Sleep(700 * time.Millisecond) // it holds them
+		require.NoError(t, tx.Rollback())
+		time.Sleep(100 * time.Millisecond)
+	}
+	quit()
+	calling.Wait()
+	_, err := r.db.Exec(`drop trigger slow on operations`)
+	require.NoError(t, err)
+	for _, g := range r.gateways {
+		assert.NotContains(t, g.log.String(), "does not take writes")
+	}
 }

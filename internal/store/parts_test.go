@@ -1,0 +1,116 @@
+package store
+
+import (
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/tests/postgres"
+)
+
+// atOnce runs the calls so that they share a transaction.
+func atOnce(t *testing.T, s *Store, calls ...func()) {
+	t.Helper()
+	gate, writing := make(chan struct{}), make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		assert.NoError(t, s.do(t.Context(), call{}, func(*tx) error { close(writing); <-gate; return nil }))
+	})
+	<-writing
+	for _, each := range calls {
+		all.Go(each)
+	}
+	eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.queue) >= len(calls)
+	}, "all are queued")
+	close(gate)
+	all.Wait()
+}
+
+// Rows that other replicas have locked hold up the calls that need them, and are no
+// failure of the store, whatever else is written between.
+func TestLocksOfOthers(t *testing.T) {
+	t.Parallel()
+	config, l := configFor()
+	config.URL = postgres.Database(t)
+	s := running(t, config)
+	var ids []string
+	for range 3 {
+		ids = append(ids, insert(t, s, aWrite(lifecycle.Stop), lifecycle.Lead).ID)
+	}
+	slices.Sort(ids)
+	other := holding(t, connect(t, config), `update operations set attempts = 0 where id in ($1, $2)`, ids[0], ids[2])
+	free := time.AfterFunc(time.Second, func() { _ = other.Rollback() })
+	defer free.Stop()
+	var replies []func()
+	for _, id := range ids {
+		replies = append(replies, func() {
+			_, err := s.Reply(t.Context(), id, true, End{})
+			assert.NoError(t, err)
+		})
+	}
+	atOnce(t, s, replies...)
+	assert.NotContains(t, l.String(), "does not take writes")
+}
+
+// A slow database is given nothing for callers who have left: those who come after them
+// are served.
+func TestCrowdHasLeft(t *testing.T) {
+	t.Parallel()
+	s, db := withPostgres(t,
+		`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.03); return new; end'`,
+		`create trigger slow before insert on operations for each row execute function slow()`)
+	const crowd = 400
+	var left sync.WaitGroup
+	for range crowd {
+		left.Go(func() { _ = tryInsert(t, s) })
+	}
+	left.Wait()
+	began := time.Now()
+	assert.NoError(t, tryInsert(t, s))
+	assert.Less(t, time.Since(began), time.Second)
+	var rows int
+	require.NoError(t, db.QueryRow(`select count(*) from operations`).Scan(&rows))
+	assert.Less(t, rows, crowd/2)
+}
+
+// A session for reads that hangs holds up no write, and none of its locks.
+func TestLookHangs(t *testing.T) {
+	t.Parallel()
+	config, _ := configFor()
+	config.URL = postgres.Database(t)
+	s := running(t, config)
+	insert(t, s, aWrite(lifecycle.Stop), lifecycle.Lead)
+	db := connect(t, config)
+	stopped := map[int]bool{}
+	stop := func() { // every session that reads
+		rows, err := db.Query(`select pid from pg_stat_activity where datname = current_database() and query like 'select%from operations%' and pid <> pg_backend_pid()`)
+		require.NoError(t, err)
+		defer rows.Close()
+		for rows.Next() {
+			var pid int
+			require.NoError(t, rows.Scan(&pid))
+			if !stopped[pid] && syscall.Kill(pid, syscall.SIGSTOP) == nil {
+				stopped[pid] = true
+				t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
+			}
+		}
+	}
+	var slowest time.Duration
+	for until := time.Now().Add(8 * observeEvery); time.Now().Before(until); {
+		stop()
+		began := time.Now()
+		_, _, err := s.insert(t.Context(), aWrite(lifecycle.Stop))
+		slowest = max(slowest, time.Since(began))
+		require.NoError(t, err)
+	}
+	assert.Less(t, slowest, time.Second)
+}
