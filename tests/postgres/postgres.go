@@ -160,7 +160,8 @@ func (s *Server) Run() {
 	s.t.Helper()
 	_ = os.Remove(filepath.Join(s.data, "postmaster.pid")) // what Kill left
 	var log bytes.Buffer
-	s.process = s.command("postgres", "-D", s.data, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-k", s.data, "-c", "max_connections=100")
+	s.process = s.command("postgres", "-D", s.data, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-k", s.data, "-c", "max_connections=100",
+		"-c", "recovery_init_sync_method=syncfs") // else a restart syncs each file of each database
 	s.process.Stdout, s.process.Stderr = &log, &log
 	require.NoError(s.t, s.process.Start())
 	db, err := sql.Open("pgx", s.url("postgres"))
