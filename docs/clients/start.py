@@ -1,14 +1,18 @@
 # Starts the runtime and waits until it is ready.
-import json, os, sys, urllib.error, urllib.request, uuid
+import http.client, json, os, sys, time, urllib.error, urllib.request, uuid
 
-headers = {"Authorization": "Bearer " + os.environ["TOKEN"], "Prefer": "wait=50", "Idempotency-Key": str(uuid.uuid4())}
-request = urllib.request.Request(os.environ["VM_URL"] + "/api/v1/vm/start", headers=headers, method="POST")
+url, token = os.environ.get("VM_URL"), os.environ.get("TOKEN")
+if not url or not token:
+    sys.exit("set VM_URL and TOKEN")
+
+headers = {"Authorization": "Bearer " + token, "Prefer": "wait=50", "Idempotency-Key": str(uuid.uuid4())}
 try:
-    while True:  # not yet: wait again, under the same key, which starts it once
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            if answer.status == 200:
-                print(json.load(answer)["status"]["state"])
-                break
+    request = urllib.request.Request(url + "/api/v1/vm/start", headers=headers, method="POST")
+    while (answer := urllib.request.urlopen(request, timeout=120)).status == 202:
+        answer.close()  # not yet: ask again, under the same key, which starts it once
+        time.sleep(int(answer.headers["Retry-After"] or 1))
+    print(json.load(answer)["status"]["state"])
 except urllib.error.HTTPError as refused:
-    error = json.load(refused)["error"]
-    sys.exit(f"{refused.code} {error['type']}: {error['message']} outcome: {error.get('outcome')}, request {error['request_id']}")
+    sys.exit(f"{refused.code} {refused.read().decode()}")
+except (OSError, ValueError, http.client.HTTPException) as failed:
+    sys.exit(f"{url}: {failed}")
