@@ -70,6 +70,16 @@ func nothingLeft(t *testing.T, shown string, addrs []string) {
 	}
 }
 
+// Help is the flags, each with what it is for, and no failure.
+func TestHelp(t *testing.T) {
+	for flag, code := range map[string]int{"-help": 0, "-h": 0, "-unknown": 2} {
+		command := exec.Command("./stack", flag)
+		shown, _ := command.CombinedOutput()
+		require.Equal(t, code, command.ProcessState.ExitCode(), "%s", shown)
+		require.Regexp(t, `^(-[a-z-]+( (TIME|ADDR))? +[a-z].*\n){7}$`, string(shown))
+	}
+}
+
 // The walk shows what docs/events-mode.md says it does.
 func TestWalk(t *testing.T) {
 	command, shown, addrs := script(t, "-once")
