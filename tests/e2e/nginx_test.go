@@ -123,6 +123,7 @@ func TestNginxRefusesInTheEnvelope(t *testing.T) {
 		require.Equal(t, c.status, got.Status, about)
 		id := got.Header.Get("X-Request-Id")
 		require.Regexp(t, `^\{"error":\{"type":"`+c.kind+`","message":"[^"]+",`+c.outcome+`"request_id":"`+id+`"\}\}$`, string(got.Body), about)
+		require.Equal(t, c.status == 502 && c.outcome == unknown, strings.Contains(string(got.Body), "may have been carried out"), about)
 		if strings.Contains(c.raw, "trace-1") {
 			require.Equal(t, "trace-1", id)
 		}
