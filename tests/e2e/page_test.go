@@ -214,6 +214,7 @@ func TestPage(t *testing.T) {
 	b.shows("checks", "✓ operations store ok")
 	b.shows("streams", "none are needed")
 	b.shows("waiting", "0")
+	b.shows("estimate", "shown while a start is under way, from 3 starts on")
 
 	b.do(chromedp.Click(chromedp.ID("start")))
 	b.shows("answer", "Put in a token first.")
@@ -273,8 +274,9 @@ func takePicture(t *testing.T, b *browser) {
 	require.LessOrEqual(t, info.Size(), int64(most))
 }
 
-// sampleOperations are as the stream tells them. U+2028 ends no line of it.
-func sampleOperations(now time.Time, requestID string) []string {
+// sampleOperations are as the stream tells them to a page of a runtime that rests
+// again, and a start after them. U+2028 ends no line of it.
+func sampleOperations(now time.Time, requestID string) (rested []string, underWay string) {
 	at := func(ago time.Duration) string { return strconv.Quote(now.Add(-ago).UTC().Format(time.RFC3339Nano)) }
 	operation := func(id, action, requestID string, ago time.Duration, more string) string {
 		return fmt.Sprintf(`{"id":"%s","action":"%s","request_id":"%s","requested_at":%s,%s}`, id, action, requestID, at(ago), more)
@@ -286,12 +288,14 @@ func sampleOperations(now time.Time, requestID string) []string {
 		}
 		return `"usage":[{"event_id":"a","event_type":"runtime_` + action + `_requested","delivered_at":` + at(0) + `},{"event_id":"b","event_type":"runtime_` + action + `_` + end + `"` + delivered + `}]`
 	}
+	const estimate = `"estimate":{"p50_seconds":40.6,"p90_seconds":57.2,"samples":20,"overdue":false}`
 	return []string{
-		operation("1", "start", "portal-7c1e1", 50*time.Minute, `"accepted_at":`+at(50*time.Minute)+`,"reached_at":`+at(49*time.Minute-20*time.Second)+`,"outcome":"accepted",`+usage("start", "finished", time.Second)),
-		operation("2", "start", "portal-7c1e2", 40*time.Minute, `"outcome":"rejected","joined":true,"error":{"type":"quota`+"\u2028"+`","message":"There is no GPU left in this zone."},`+usage("start", "failed", time.Second)),
-		operation("3", "stop", requestID, 30*time.Minute, `"accepted_at":`+at(30*time.Minute)+`,"reached_at":`+at(29*time.Minute)+`,"outcome":"accepted",`+usage("stop", "finished", 0)),
-		operation("4", "start", "portal-7c1e4", 10*time.Second, `"accepted_at":`+at(9*time.Second)+`,"outcome":"accepted",`+usage("start", "finished", time.Second)+`,"estimate":{"p50_seconds":40.6,"p90_seconds":57.2,"samples":20,"overdue":false}`),
-	}
+			operation("1", "start", requestID+"4", 50*time.Minute, `"accepted_at":`+at(50*time.Minute)+`,"outcome":"accepted",`+estimate),
+			operation("1", "start", requestID+"4", 50*time.Minute, `"accepted_at":`+at(50*time.Minute)+`,"reached_at":`+at(49*time.Minute+20*time.Second)+`,"outcome":"accepted",`+usage("start", "finished", time.Second)),
+			operation("2", "stop", requestID+"6", 40*time.Minute, `"accepted_at":`+at(40*time.Minute)+`,"reached_at":`+at(39*time.Minute)+`,"outcome":"accepted",`+usage("stop", "finished", time.Second)),
+			operation("3", "start", requestID+"9", 30*time.Minute, `"outcome":"rejected","joined":true,"error":{"type":"quota`+"\u2028"+`","message":"There is no GPU left in this zone."},`+usage("start", "failed", time.Second)),
+		},
+		operation("4", "start", requestID+"b", 10*time.Second, `"accepted_at":`+at(9*time.Second)+`,"outcome":"accepted",`+usage("start", "finished", 0)+`,`+estimate)
 }
 
 // It is readable on a phone, in the dark and without motion, with what billing says and
@@ -302,22 +306,25 @@ func TestPageIsReadable(t *testing.T) {
 	s := serveStack(t, "BUS_VM_TIMEOUT=10s")
 	s.platform.Billing.Decide("", platform.Decision{Reason: "billing_required", Command: "bus billing setup", RecommendedPlan: "gpu-small"})
 	f := &front{admin: s.admin, api: s.addr}
-	tell := func(requestID string) {
-		operations := sampleOperations(time.Now(), requestID)
-		f.operations.Store(&operations)
-	}
-	tell("portal-7c1e3")
+	operations, _ := sampleOperations(time.Now(), "5cbdbf5fab509da1100000000000000")
+	f.operations.Store(&operations)
 	b := open(t, f.serve(t))
+	b.do(chromedp.EmulateViewport(960, 1000))
 	b.shows("streams", "✓ stream bus.usage.record.response ok")
-	b.shows("operations", "usage: 1 of 2 delivered")
+	b.shows("operations", "usage: 2 of 2 delivered")
 	b.shows("operations", "There is no GPU left in this zone.")
-	b.shows("estimate", "41 s; 9 of 10 within 58 s")
+	require.Equal(t, "41 s; 9 of 10 within 58 s", askPage[string](b, `document.getElementById('estimate').innerText`))
+	require.Empty(t, askPage[[]string](b, `[...document.querySelectorAll('#operations > li > :last-child')].filter((e) => e.getBoundingClientRect().height > 30).map((e) => e.innerText)`), "a request id on one line")
 	takePicture(t, b)
 	b.answers("start", mint("vm:write"), "Nothing was done.", "The account needs a plan", "Run: bus billing setup", "Recommended plan: gpu-small", "402 billing_required, request ")
 
-	tell(strings.Repeat("long-request-id.", 8))
+	rested, underWay := sampleOperations(time.Now(), strings.Repeat("long-request-id", 8))
+	all := append(rested, underWay)
+	f.operations.Store(&all)
 	b.do(chromedp.Reload())
 	b.shows("operations", "long-request-id")
+	b.shows("operations", "usage: 1 of 2 delivered")
+	b.shows("estimate", "s left; usually 41 s; 9 of 10 within 58 s")
 	b.answers("start", mint("vm:write"), "Recommended plan: gpu-small")
 	for _, scheme := range []string{"light", "dark"} {
 		b.emulate("prefers-color-scheme", scheme)
