@@ -42,7 +42,7 @@ func (s Service) nginx(_ context.Context, r *Report) {
 	}
 	var names []string
 	for _, at := range findPlaces(string(text), s.Addr) {
-		names = append(names, at.location)
+		names = append(names, strings.Join(at.location, " "))
 		s.place(r, at)
 	}
 	if len(names) == 0 {
@@ -58,13 +58,14 @@ func (s Service) nginx(_ context.Context, r *Report) {
 
 // place examines one place that passes requests on to the service.
 func (s Service) place(r *Report, at place) {
+	where := strings.Join(at.location, " ")
 	// The provider has its paths where callers ask for them.
 	if at.losesPath() {
-		r.fail(nginx, fmt.Sprintf("%s: proxy_pass %s replaces the path by %s: callers get 404", at.location, strings.Join(at.args, " "), at.uri),
+		r.fail(nginx, fmt.Sprintf("%s: proxy_pass %s replaces the path by %s: callers get 404", where, at.pass, at.uri),
 			"end proxy_pass behind the host and port, without "+at.uri)
 	}
 	// A request whose headers fit the provider fits nginx as well.
-	buffers := cmp.Or(at.inForce["large_client_header_buffers"], "4 8k")
+	buffers := cmp.Or(at.get("large_client_header_buffers"), "4 8k")
 	_, size, _ := strings.Cut(buffers, " ")
 	if nginxSize(size) < s.Server.HeaderBytes {
 		r.warn(nginx, fmt.Sprintf("large_client_header_buffers %s refuses headers that server.header_bytes (%d) takes: large tokens get 400", buffers, s.Server.HeaderBytes),
@@ -76,24 +77,23 @@ func (s Service) place(r *Report, at place) {
 	if s.Billing.Backend == config.Events {
 		writeLimit *= 2
 	}
-	limit := cmp.Or(at.inForce["proxy_read_timeout"], defaultTimeout)
+	limit := cmp.Or(at.get("proxy_read_timeout"), defaultTimeout)
 	if nginxTime(limit) <= writeLimit {
 		r.fail(nginx, fmt.Sprintf("%s: proxy_read_timeout %s is not above %s, how long a start or stop may take: callers get 504 for what is carried out",
-			at.location, limit, writeLimit), fmt.Sprintf("set proxy_read_timeout %ds;", int((writeLimit+margin).Seconds())))
+			where, limit, writeLimit), fmt.Sprintf("set proxy_read_timeout %ds;", int((writeLimit+margin).Seconds())))
 	}
 	// Nothing that starts or stops a machine is sent a second time.
-	if slices.Contains(strings.Fields(at.inForce["proxy_next_upstream"]), "non_idempotent") {
-		r.fail(nginx, at.location+": proxy_next_upstream … non_idempotent sends a start or stop to a second instance when the first may have carried it out",
+	if slices.Contains(strings.Fields(at.get("proxy_next_upstream")), "non_idempotent") {
+		r.fail(nginx, where+": proxy_next_upstream … non_idempotent sends a start or stop to a second instance when the first may have carried it out",
 			"remove non_idempotent")
 	}
 	// nginx closes a resting connection before the provider does, so that no
 	// request meets a connection that is being closed.
 	for _, up := range at.upstreams {
-		inForce := settings{}.within(up.block)
-		rest := cmp.Or(inForce["keepalive_timeout"], defaultTimeout)
-		if inForce["keepalive"] != "" && nginxTime(rest) >= s.Server.IdleTimeout {
+		rest := cmp.Or(up.set["keepalive_timeout"], defaultTimeout)
+		if up.set["keepalive"] != "" && nginxTime(rest) >= s.Server.IdleTimeout {
 			r.warn(nginx, fmt.Sprintf("upstream %s: keepalive_timeout %s is not below server.idle_timeout (%s): a request may meet a connection that is being closed",
-				up.args[0], rest, s.Server.IdleTimeout), fmt.Sprintf("set keepalive_timeout %ds;, or raise server.idle_timeout", max(1, int((s.Server.IdleTimeout-margin).Seconds()))))
+				up.words[1], rest, s.Server.IdleTimeout), fmt.Sprintf("set keepalive_timeout %ds;, or raise server.idle_timeout", max(1, int((s.Server.IdleTimeout-margin).Seconds()))))
 		}
 	}
 }

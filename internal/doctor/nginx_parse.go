@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"maps"
 	"net"
 	"regexp"
 	"slices"
@@ -10,11 +9,28 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/address"
 )
 
-// directive is one of nginx: a name, arguments, and perhaps a block.
+// block is one of nginx, such as that of a location.
+type block struct {
+	outer *block
+	words []string          // in front of its brace
+	set   map[string]string // the arguments of the directives in it, by name; the last counts
+}
+
+// get is what is in force in a block.
+func (b *block) get(name string) string {
+	for ; b != nil; b = b.outer {
+		if args, ok := b.set[name]; ok {
+			return args
+		}
+	}
+	return ""
+}
+
+// directive is one that ends in a semicolon.
 type directive struct {
-	name  string
-	args  []string
-	block []directive
+	name string
+	args []string
+	in   *block
 }
 
 // nginxToken is a comment, one of ; { }, a word in quotes, or another word: a
@@ -22,24 +38,29 @@ type directive struct {
 // Backslashes stay: nothing that is examined here has any.
 var nginxToken = regexp.MustCompile(`#[^\n]*|[;{}]|"(?s:\\.|[^"])*"?|'(?s:\\.|[^'])*'?|(?s:\$\{[^}]*\}|\\.|[^\s;{}])+`)
 
-// parseBlock reads up to the brace that closes a block, or to the end; rest is
-// what follows it.
-func parseBlock(tokens []string) (block []directive, rest []string) {
+// parse lists the directives of a configuration. What http sets counts for all of
+// it: nginx -T prints the files that http includes outside of it.
+func parse(text string) (all []directive) {
+	in := &block{set: map[string]string{}}
 	var words []string
-	for len(tokens) > 0 {
-		token := tokens[0]
-		tokens = tokens[1:]
+	for _, token := range nginxToken.FindAllString(text, -1) {
 		switch token[0] {
 		case '#':
-		case '}':
-			return block, tokens
-		case ';', '{':
-			var inner []directive
-			if token == "{" {
-				inner, tokens = parseBlock(tokens)
+		case '{':
+			set := map[string]string{}
+			if slices.Equal(words, []string{"http"}) {
+				set = in.set
 			}
+			in, words = &block{in, words, set}, nil
+		case '}':
+			if in.outer != nil {
+				in = in.outer
+			}
+			words = nil
+		case ';':
 			if len(words) > 0 {
-				block = append(block, directive{words[0], words[1:], inner})
+				in.set[words[0]] = strings.Join(words[1:], " ")
+				all = append(all, directive{words[0], words[1:], in})
 			}
 			words = nil
 		case '"', '\'':
@@ -48,58 +69,22 @@ func parseBlock(tokens []string) (block []directive, rest []string) {
 			words = append(words, token)
 		}
 	}
-	return block, nil
-}
-
-// settings are the directives in force, by name, the innermost and last of each:
-// their arguments.
-type settings map[string]string
-
-// within are the settings in force within a block.
-func (s settings) within(block []directive) settings {
-	inner := maps.Clone(s)
-	for _, d := range block {
-		if d.block == nil {
-			inner[d.name] = strings.Join(d.args, " ")
-		}
-	}
-	return inner
-}
-
-// statement is a directive with what surrounds it.
-type statement struct {
-	directive
-	location string // for people, such as `location /api/v1/vm/`
-	inForce  settings
-}
-
-// flatten lists the directives of a block and of those within it.
-func flatten(block []directive, outer settings, location string) (all []statement) {
-	inForce := outer.within(block)
-	for _, d := range block {
-		all = append(all, statement{d, location, inForce})
-		within := location
-		if d.name == "location" {
-			within = "location " + strings.Join(d.args, " ")
-		}
-		all = append(all, flatten(d.block, inForce, within)...)
-	}
 	return all
 }
 
-// place is a proxy_pass with those of its upstreams that have the address looked
-// for.
+// place is a proxy_pass to the address looked for.
 type place struct {
-	statement
-	upstreams []directive
-	uri       string // what stands behind the host of proxy_pass, in the place of the location's path
+	*block
+	pass, uri string   // its argument, and what stands there behind the host, in the place of the location's path
+	location  []string // such as `location /api/v1/vm/`
+	upstreams []*block // with the address
 }
 
 // losesPath reports that uri turns the paths of the provider into others. With a
 // variable in the host it replaces the whole path. What variables or expressions
 // make of a path is not examined.
 func (p place) losesPath() bool {
-	words := strings.Fields(p.location) // location, perhaps a modifier, and the path
+	words := p.location // perhaps with a modifier before the path
 	if p.uri == "" || strings.Contains(p.uri, "$") || len(words) < 2 || strings.HasPrefix(words[1], "~") {
 		return false
 	}
@@ -109,41 +94,28 @@ func (p place) losesPath() bool {
 			right = path[at:]
 		}
 	}
-	return p.uri != right || words[1] != "=" && strings.Contains(p.args[0], "$")
+	return p.uri != right || words[1] != "=" && strings.Contains(p.pass, "$")
 }
 
 var proxyTarget = regexp.MustCompile(`^https?://(unix:[^:]+|[^/]+):?(.*)`)
 
 // findPlaces returns the places of a configuration that pass requests on to addr,
-// as --addr has it. A server outside of http, as nginx -T prints the files that
-// http includes, inherits from any http.
+// as --addr has it.
 func findPlaces(text, addr string) (found []place) {
-	var conf []directive
-	for tokens := nginxToken.FindAllString(text, -1); len(tokens) > 0; { // one more where a brace closes nothing
-		var block []directive
-		block, tokens = parseBlock(tokens)
-		conf = append(conf, block...)
-	}
-	base := settings{}
-	for _, d := range conf {
-		if d.name == "http" {
-			base = base.within(d.block)
-		}
-	}
-	all := flatten(conf, base, "")
-	for _, s := range all {
-		target := proxyTarget.FindStringSubmatch(strings.Join(s.args, " "))
-		if s.name != "proxy_pass" || target == nil {
+	all := parse(text)
+	for _, d := range all {
+		target := proxyTarget.FindStringSubmatch(strings.Join(d.args, " "))
+		if d.name != "proxy_pass" || target == nil {
 			continue
 		}
-		at := place{statement: s, uri: target[2]}
-		for _, host := range hosts(all, target[1]) {
-			up := findUpstream(all, host)
-			if slices.ContainsFunc(up.block, func(d directive) bool {
-				return d.name == "server" && len(d.args) > 0 && sameListener(d.args[0], addr)
-			}) {
-				at.upstreams = append(at.upstreams, up)
+		at := place{block: d.in, pass: target[0], uri: target[2]}
+		for b := d.in; b != nil && at.location == nil; b = b.outer {
+			if len(b.words) > 0 && b.words[0] == "location" {
+				at.location = b.words
 			}
+		}
+		for _, host := range hosts(all, target[1]) {
+			at.upstreams = append(at.upstreams, upstreams(all, host, addr)...)
 		}
 		if len(at.upstreams) > 0 {
 			found = append(found, at)
@@ -154,29 +126,35 @@ func findPlaces(text, addr string) (found []place) {
 
 // hosts is what the host of a proxy_pass may be: itself, or the values of its
 // variable in a map.
-func hosts(all []statement, host string) (values []string) {
+func hosts(all []directive, host string) (values []string) {
 	name, isVariable := strings.CutPrefix(host, "$")
 	if !isVariable {
 		return []string{host}
 	}
-	for _, s := range all {
-		if s.name == "map" && len(s.args) == 2 && s.args[1] == "$"+strings.Trim(name, "{}") {
-			for _, value := range s.block {
-				values = append(values, value.args...)
-			}
+	for _, d := range all {
+		if of := d.in.words; len(of) == 3 && of[0] == "map" && of[2] == "$"+strings.Trim(name, "{}") {
+			values = append(values, d.args...)
 		}
 	}
 	return values
 }
 
-// findUpstream is the upstream of that name, or one of a single server.
-func findUpstream(all []statement, host string) directive {
-	for _, s := range all {
-		if s.name == "upstream" && slices.Equal(s.args, []string{host}) {
-			return s.directive
+// upstreams are the blocks of that name with the server addr; a host without one is
+// a server by itself.
+func upstreams(all []directive, host, addr string) (found []*block) {
+	named := false
+	for _, d := range all {
+		if slices.Equal(d.in.words, []string{"upstream", host}) {
+			named = true
+			if d.name == "server" && len(d.args) > 0 && sameListener(d.args[0], addr) {
+				found = append(found, d.in)
+			}
 		}
 	}
-	return directive{"upstream", []string{host}, []directive{{name: "server", args: []string{host}}}}
+	if !named && sameListener(host, addr) {
+		found = []*block{{}}
+	}
+	return found
 }
 
 // sameListener reports a server of nginx that is addr. Of a TCP address the port
