@@ -32,11 +32,7 @@ func render(in io.Reader, out io.Writer, date string) error {
 		return fmt.Errorf("read the OpenCLI document: %w", err)
 	}
 	document["date"] = date
-	t, err := template.New("page").Funcs(template.FuncMap{"roff": roff}).Parse(page)
-	if err != nil {
-		return err
-	}
-	return t.Execute(out, document)
+	return template.Must(template.New("page").Funcs(template.FuncMap{"roff": roff}).Parse(page)).Execute(out, document)
 }
 
 // roff spells text so that it is shown as it is: a hyphen stays one that can be
