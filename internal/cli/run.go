@@ -91,7 +91,7 @@ func runDoctor(ctx context.Context, l *line, env Env) error {
 	case err != nil: // what is wrong with the settings is said on stderr
 		return err
 	}
-	if failed := report.Count(doctor.Failed); err == nil && failed > 0 {
+	if failed := report.Failures(); err == nil && failed > 0 {
 		err = fmt.Errorf("%d of %d checks failed", failed, len(report.Checks))
 	}
 	if unwritten := write(env.Stdout); unwritten != nil {

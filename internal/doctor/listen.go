@@ -43,8 +43,14 @@ func (s Service) listener(r *Report, name, addr string, socket config.Socket) {
 	}
 	tried, place := addr, path
 	if isUnix {
-		if err := taken(path); err != nil {
-			r.fail(name, err.Error(), "end it, or choose another address")
+		info, err := os.Lstat(path)
+		if err == nil && info.Mode().Type() != fs.ModeSocket {
+			r.fail(name, path+" exists and is no socket", "remove it, or choose another address")
+			return
+		}
+		if c, err := net.DialTimeout("unix", path, liveTimeout); err == nil { // else a dead process left it, or nothing is there
+			_ = c.Close()
+			r.fail(name, "another process listens on unix socket "+path, "end it, or choose another address")
 			return
 		}
 		// Beside its place: the service may be starting, and listen there.
@@ -62,30 +68,6 @@ func (s Service) listener(r *Report, name, addr string, socket config.Socket) {
 	}
 	r.ok(name, addr+" is free")
 	_ = l.Close()
-	for { // who has connected meanwhile is not left waiting
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		_ = c.Close()
-	}
-}
-
-// taken is an error if something listens on a unix socket, or is no socket.
-func taken(path string) error {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return nil // nothing is there; what else is wrong, listening tells
-	}
-	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%s exists and is no socket", path)
-	}
-	c, err := net.DialTimeout("unix", path, liveTimeout)
-	if err != nil {
-		return nil // a dead process left it, which the service replaces
-	}
-	_ = c.Close()
-	return fmt.Errorf("another process listens on unix socket %s", path)
 }
 
 // answersLive asks for /livez as any probe would.

@@ -35,9 +35,9 @@ func TestJudgeDatabase(t *testing.T) {
 	good := store.Survey{Version: 150003, SynchronousCommit: "on", Standbys: "*", MayCreate: true}
 	for name, c := range map[string]struct {
 		change func(*store.Survey)
-		want   Status
+		want   Status // OK: nothing is found
 	}{
-		"good":                   {func(*store.Survey) {}, ""},
+		"good":                   {func(*store.Survey) {}, OK},
 		"old":                    {func(s *store.Survey) { s.Version = 140010 }, Failed},
 		"a standby":              {func(s *store.Survey) { s.ReadOnly = true }, Failed},
 		"without rights":         {func(s *store.Survey) { s.MayCreate = false }, Failed},
