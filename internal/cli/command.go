@@ -57,13 +57,6 @@ type example struct {
 	Command string `json:"command"`
 }
 
-// exitCodes are the same for every command.
-var exitCodes = []map[string]any{
-	{"code": ExitOK, "description": "Success."},
-	{"code": ExitRuntime, "description": "Failed while running."},
-	{"code": ExitUsage, "description": "Wrong flags, environment or file."},
-}
-
 // commands lists serving first; it has no name of its own on the command line.
 var commands func() []command
 
@@ -211,7 +204,11 @@ func (c *command) complete() {
 	for _, o := range globalOptions(cmp.Or(c.formats, "text|json")) {
 		add(o, "Every command")
 	}
-	c.ExitCodes = exitCodes
+	c.ExitCodes = []map[string]any{
+		{"code": ExitOK, "description": "Success."},
+		{"code": ExitRuntime, "description": "Failed while running."},
+		{"code": ExitUsage, "description": "Wrong flags, environment or file."},
+	}
 	c.mode = cmp.Or(c.mode, 0o666)
 	if c.Arguments == nil {
 		c.Arguments = []argument{} // the document wants a list

@@ -32,19 +32,14 @@ func parse(args []string) *line {
 			}
 		}
 	}
-	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		switch {
-		case arg == "--":
-			l.operands = append(l.operands, args...)
-			args = nil
-		case len(arg) < 2 || arg[0] != '-':
-			l.operands = append(l.operands, arg)
-		default:
-			args = l.readFlag(arg, args)
+	for len(args) > 0 && args[0] != "--" {
+		if arg := args[0]; len(arg) > 1 && arg[0] == '-' {
+			args = l.readFlag(arg, args[1:])
+		} else {
+			l.operands, args = append(l.operands, arg), args[1:]
 		}
 	}
+	l.operands = append(l.operands, args[min(len(args), 1):]...) // what follows -- is no flag
 	// A wrong command line still belongs to a command, whose help is pointed at.
 	isCommand := func(name string) bool { _, unknown := commandNamed(name); return unknown == "" }
 	switch at := slices.IndexFunc(l.operands, isCommand); {
@@ -75,10 +70,12 @@ func (l *line) readFlag(arg string, rest []string) []string {
 	case long && len(name) > 2:
 		l.wrong.Add("", "", "flag %s has one dash; use -%[1]s", name)
 		name = "-" + name
-	case name[1] != '-':
-		name, text = l.readCluster(arg)
-		valued = text != ""
-		text = strings.TrimPrefix(text, "=")
+	case name[1] != '-': // one of several, such as -vo file, or with its value, such as -ofile
+		name, text, valued = arg[:2], strings.TrimPrefix(arg[2:], "="), len(arg) > 2
+		if o, known := l.known[name]; known && o.ValueName == "" && valued && arg[2] != '=' {
+			l.given[o.Name] = "true"
+			return l.readFlag("-"+text, rest)
+		}
 	}
 	o, known := l.known[name]
 	switch {
@@ -95,20 +92,6 @@ func (l *line) readFlag(arg string, rest []string) []string {
 		return rest[1:]
 	}
 	return rest
-}
-
-// readCluster reads the flags without a value in front of the last of short ones,
-// such as -vo file, and returns the last with what follows it.
-func (l *line) readCluster(arg string) (name, text string) {
-	for {
-		name, text = arg[:2], arg[2:]
-		o, known := l.known[name]
-		if !known || o.ValueName != "" || text == "" || text[0] == '=' {
-			return name, text
-		}
-		l.given[o.Name] = "true"
-		arg = "-" + text
-	}
 }
 
 // checkFlags finds flags of another command, values that are not accepted, and
