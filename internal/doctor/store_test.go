@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -43,7 +42,6 @@ func TestJudgeDatabase(t *testing.T) {
 		"without rights":         {func(s *store.Survey) { s.MayCreate = false }, Failed},
 		"commits are not synced": {func(s *store.Survey) { s.SynchronousCommit = "off" }, Failed},
 		"alone":                  {func(s *store.Survey) { s.Standbys = "" }, Warning},
-		"far away":               {func(s *store.Survey) { s.Took = time.Second }, Warning},
 	} {
 		var r Report
 		found := good
