@@ -126,13 +126,11 @@ func describe() []command {
 	}, {
 		Name:    "help",
 		Summary: "Print help for people, or the OpenCLI document for programs. Reads no settings.",
-		Usage:   Name + " help [COMMAND] [--format text|json|opencli]",
+		Usage:   Name + " help [--format text|json|opencli]",
 		Examples: []example{
 			{"What the platform's dispatcher asks.", Name + " help --format opencli"},
-			{"One command, like its --help.", Name + " help token"},
 		},
-		Arguments: []argument{{Name: "command"}},
-		formats:   "text|json|opencli", run: runHelp,
+		formats: "text|json|opencli", run: runHelp,
 	}, {
 		Name:     "version",
 		Summary:  "Print the version.",

@@ -62,16 +62,6 @@ func TestHelpIsTheSameHoweverAsked(t *testing.T) {
 	}
 }
 
-// TestHelpAboutACommand: it is what the command says about itself.
-func TestHelpAboutACommand(t *testing.T) {
-	for _, name := range []string{"token", "doctor", "usage", "openapi", "help", "version"} {
-		want := run(t, []string{name, "--help"}, nil, nil)
-		if got := run(t, []string{"help", name}, nil, nil); got != want || got.code != 0 {
-			t.Errorf("%s: got %+v", name, got)
-		}
-	}
-}
-
 func TestHelpNamesEveryFlagAndEnvironmentName(t *testing.T) {
 	text := run(t, []string{"--help"}, nil, nil).stdout
 	for _, s := range config.Settings() {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -41,14 +40,17 @@ func parse(args []string) *line {
 	}
 	l.operands = append(l.operands, args[min(len(args), 1):]...) // what follows -- is no flag
 	// A wrong command line still belongs to a command, whose help is pointed at.
-	isCommand := func(name string) bool { _, unknown := commandNamed(name); return unknown == "" }
-	switch at := slices.IndexFunc(l.operands, isCommand); {
+	var names []string
+	for _, c := range commands()[1:] {
+		names = append(names, c.Name)
+	}
+	switch at := slices.IndexFunc(l.operands, func(word string) bool { return slices.Contains(names, word) }); {
 	case at == 0 || at > 0 && len(l.wrong.Problems) > 0: // what is in front may be the value of a mistyped flag, and a secret
-		l.command, _ = commandNamed(l.operands[at])
+		l.command = commands()[1+slices.Index(names, l.operands[at])]
 		l.operands = l.operands[at+1:]
 	case len(l.operands) > 0 && len(l.wrong.Problems) == 0:
-		_, unknown := commandNamed(l.operands[0])
-		l.wrong.Add("", "", "%s", unknown)
+		l.wrong.Add("", "", "unknown command %q%s", l.operands[0],
+			cmp.Or(config.Suggest(l.operands[0], names), "; the commands are "+strings.Join(names, ", ")))
 		l.command.keep = nil // what the settings say does not matter
 	}
 	if extra := l.operands[min(len(l.operands), len(l.command.Arguments)):]; len(extra) > 0 && len(l.wrong.Problems) == 0 {
@@ -128,20 +130,6 @@ func owners(flag string) string {
 		}
 	}
 	return strings.Join(names, ", ")
-}
-
-// commandNamed is a command that has a name on the command line; of another
-// name it says what may have been meant.
-func commandNamed(name string) (c command, unknown string) {
-	var known []string
-	for _, c := range commands()[1:] {
-		if c.Name == name {
-			return c, ""
-		}
-		known = append(known, c.Name)
-	}
-	hint := cmp.Or(config.Suggest(name, known), "; the commands are "+strings.Join(known, ", "))
-	return command{}, fmt.Sprintf("unknown command %q%s", name, hint)
 }
 
 // text is the value of an option of the command, its default included.

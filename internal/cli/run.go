@@ -130,15 +130,8 @@ func runOpenAPI(_ context.Context, _ *line, env Env) error {
 // runHelp answers from what is compiled in, so that it works in any
 // environment.
 func runHelp(_ context.Context, l *line, env Env) error {
-	about := commands()[0]
-	if len(l.operands) > 0 {
-		var unknown string
-		if about, unknown = commandNamed(l.operands[0]); unknown != "" {
-			return config.Refuse("", "%s", unknown)
-		}
-	}
 	if l.text("--format") == "text" {
-		return printHelp(env.Stdout, about)
+		return printHelp(env.Stdout, commands()[0])
 	}
 	encoder := json.NewEncoder(env.Stdout)
 	encoder.SetEscapeHTML(false)

@@ -86,10 +86,12 @@ func answersLive(addr string) bool {
 // connect to it, and who else; and whether anyone but its user may to operators'.
 func socketAccess(r *Report, name, path string) {
 	const groupConnects, allConnect, groupEnters, allEnter fs.FileMode = 0o020, 0o002, 0o010, 0o001
-	mode, group, ok := access(path)
-	switch {
-	case !ok:
+	socket, err := os.Stat(path)
+	if err != nil {
 		return // removed meanwhile
+	}
+	mode, group := socket.Mode().Perm(), socket.Sys().(*syscall.Stat_t).Gid
+	switch {
 	case name == adminAddress:
 		if mode&(groupConnects|allConnect) != 0 {
 			r.warn(name, fmt.Sprintf("mode %04o lets others than the service's user connect, and nothing there asks for a token", mode), "restart the service, or set SocketMode=0600 where systemd holds the socket")
@@ -101,7 +103,8 @@ func socketAccess(r *Report, name, path string) {
 		r.warn(name, fmt.Sprintf("mode %04o keeps the group of the socket from connecting", mode), "use --socket-mode 0660")
 	}
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		if mode, owner, ok := access(dir); ok && mode&allEnter == 0 && (mode&groupEnters == 0 || owner != group) {
+		info, err := os.Stat(dir)
+		if err == nil && info.Mode()&allEnter == 0 && (info.Mode()&groupEnters == 0 || info.Sys().(*syscall.Stat_t).Gid != group) {
 			r.warn(name, fmt.Sprintf("group %d cannot reach the socket: it may not enter %s", group, dir),
 				"chmod o+x "+dir+", or give the directory to that group")
 		}
@@ -109,16 +112,4 @@ func socketAccess(r *Report, name, path string) {
 			return
 		}
 	}
-}
-
-// access is the mode and the group of a file that can be looked at.
-func access(path string) (mode fs.FileMode, group uint32, ok bool) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return 0, 0, false
-	}
-	if owner, known := info.Sys().(*syscall.Stat_t); known {
-		group = owner.Gid
-	}
-	return info.Mode().Perm(), group, true
 }

@@ -18,11 +18,6 @@ import (
 // margin is how far apart time-outs are advised to be.
 const margin = 15 * time.Second
 
-var (
-	includes = regexp.MustCompile(`(?m)^[^#\n]*\binclude\s`)
-	dumped   = regexp.MustCompile(`(?m)^# configuration file `) // begins each file in the output of nginx -T
-)
-
 const nginx = "nginx"
 
 func (s Service) nginx(_ context.Context, r *Report) {
@@ -33,9 +28,6 @@ func (s Service) nginx(_ context.Context, r *Report) {
 	if err != nil {
 		r.fail(nginx, err.Error(), "give --nginx-conf a file that this user may read, for example the output of nginx -T")
 		return
-	}
-	if includes.Match(text) && !dumped.Match(text) {
-		r.warn(nginx, "the files that "+s.NginxConf+" includes are not read", "give --nginx-conf the output of nginx -T")
 	}
 	var names []string
 	for _, at := range findPlaces(string(text), s.Addr) {
