@@ -54,7 +54,7 @@ func printHelp(w io.Writer, c command) error {
 
 // document is the OpenCLI document (opencli.org, 0.1) in the shape that the
 // platform's dispatcher reads: metadata is an object by name, examples are
-// objects. deploy/manpage makes the man page of it.
+// objects.
 func document(version string) map[string]any {
 	module := strings.TrimPrefix(Name, "bus-") // the dispatcher finds a binary by its prefix
 	return map[string]any{

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"text/template"
 
 	"github.com/stretchr/testify/require"
 
@@ -50,6 +51,23 @@ func TestHelpTexts(t *testing.T) {
 		}
 		golden(t, name, got.stdout)
 	}
+}
+
+// The man page is the document in the words of man(7): a hyphen stays one that can be
+// copied, and no line is taken for a request.
+func TestManPageIsFresh(t *testing.T) {
+	roff := func(text string) string {
+		text = strings.NewReplacer(`\`, `\e`, "-", `\-`, `"`, `\(dq`, "…", "...").Replace(text)
+		if strings.HasPrefix(text, ".") || strings.HasPrefix(text, "'") {
+			text = `\&` + text
+		}
+		return text
+	}
+	var document any
+	require.NoError(t, json.Unmarshal([]byte(run(t, []string{"help", "--format", "opencli"}, nil, nil).stdout), &document))
+	var page strings.Builder
+	require.NoError(t, template.Must(template.New("page.tmpl").Funcs(template.FuncMap{"roff": roff}).ParseFiles("testdata/page.tmpl")).Execute(&page, document))
+	golden(t, "../../../deploy/"+Name+".8", page.String())
 }
 
 // TestHelpIsTheSameHoweverAsked: also among flags that are wrong.
