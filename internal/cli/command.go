@@ -12,50 +12,34 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/token"
 )
 
-// command is one command, in the words of the OpenCLI document (opencli.org,
-// 0.1). Parsing, help, man page and document all derive from it.
+// command is one command. Parsing, help, man page and the OpenCLI document all
+// derive from it.
 type command struct {
-	Name      string           `json:"name"`
-	Summary   string           `json:"summary"`
-	Usage     string           `json:"usage"`
-	Arguments []argument       `json:"arguments"`
-	Options   []option         `json:"options"` // every flag that it takes
-	Examples  []example        `json:"examples"`
-	ExitCodes []map[string]any `json:"exitCodes"`
+	Name, Summary, Usage string
+	Operands             []string // names, perhaps with the accepted values, such as action=list|drop
+	Options              []option
+	Examples             []example
 
-	Entries []option              `json:"-"` // the options, and the settings without a flag
 	keep    func(key string) bool // the settings it obeys; nil for none
 	formats string                // of its result; text|json has no effect where there is one form only
 	mode    os.FileMode           // of a file with its result
 	run     func(ctx context.Context, l *line, env Env) error
 }
 
-// option is a flag; without a ValueName it takes no value.
+// option is a flag, or a setting without one; without a ValueName it takes no value.
 type option struct {
-	Name        string     `json:"name"` // with its dashes; empty for a setting without a flag
-	Aliases     []string   `json:"aliases,omitempty"`
-	Description string     `json:"description"`
-	Group       string     `json:"group"`
-	Required    bool       `json:"required,omitempty"`
-	ValueName   string     `json:"valueName,omitempty"` // what the dispatcher reads
-	Default     string     `json:"default,omitempty"`
-	Arguments   []argument `json:"arguments,omitempty"` // what the standard has for the value
+	Name               string // with its dashes; empty for a setting without a flag
+	Aliases            []string
+	Description, Group string
+	Required           bool
+	ValueName, Default string // a|b for a value that is one of them
 
 	setting config.Setting // zero for none
 	level   string         // of the log, which it stands for
 }
 
-type argument struct {
-	Name           string   `json:"name"`
-	Required       bool     `json:"required"`
-	AcceptedValues []string `json:"acceptedValues,omitempty"`
-}
-
 // example is a line to paste, and when to.
-type example struct {
-	Summary string `json:"summary"`
-	Command string `json:"command"`
-}
+type example struct{ Summary, Command string }
 
 // commands lists serving first; it has no name of its own on the command line.
 var commands func() []command
@@ -115,8 +99,8 @@ func describe() []command {
 			{"Offer all of them again, once the reason is gone.", Name + " usage retry --config config.yaml"},
 			{"Give one up for good: it will not be billed.", Name + " usage drop EVENT_ID --config config.yaml"},
 		},
-		Arguments: []argument{{Name: "action", Required: true, AcceptedValues: []string{"list", "retry", "drop"}}, {Name: "event_id"}},
-		keep:      everything, run: runUsage,
+		Operands: []string{"action=list|retry|drop", "event_id"},
+		keep:     everything, run: runUsage,
 	}, {
 		Name:     "openapi",
 		Summary:  "Print the description of the API (OpenAPI 3.1).",
@@ -173,19 +157,10 @@ func globalOptions(formats string) []option {
 // order of the help.
 func (c *command) complete() {
 	own := c.Options
-	c.Options = []option{}
+	c.Options = nil
 	add := func(o option, group string) {
 		o.Group = group
-		if o.ValueName != "" {
-			o.Arguments = []argument{{Name: o.ValueName, Required: true}}
-		}
-		if words := strings.Split(o.ValueName, "|"); len(words) > 1 {
-			o.Arguments[0].AcceptedValues = words
-		}
-		c.Entries = append(c.Entries, o)
-		if o.Name != "" {
-			c.Options = append(c.Options, o)
-		}
+		c.Options = append(c.Options, o)
 	}
 	for _, s := range config.Settings() {
 		o := option{Name: s.Flag, Description: s.Help, ValueName: s.Value, Default: s.Default, setting: s}
@@ -202,15 +177,7 @@ func (c *command) complete() {
 	for _, o := range globalOptions(cmp.Or(c.formats, "text|json")) {
 		add(o, "Every command")
 	}
-	c.ExitCodes = []map[string]any{
-		{"code": ExitOK, "description": "Success."},
-		{"code": ExitRuntime, "description": "Failed while running."},
-		{"code": ExitUsage, "description": "Wrong flags, environment or file."},
-	}
 	c.mode = cmp.Or(c.mode, 0o666)
-	if c.Arguments == nil {
-		c.Arguments = []argument{} // the document wants a list
-	}
 }
 
 // head is the line of the help that names an option.

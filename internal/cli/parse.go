@@ -53,7 +53,7 @@ func parse(args []string) *line {
 			cmp.Or(config.Suggest(l.operands[0], names), "; the commands are "+strings.Join(names, ", ")))
 		l.command.keep = nil // what the settings say does not matter
 	}
-	if extra := l.operands[min(len(l.operands), len(l.command.Arguments)):]; len(extra) > 0 && len(l.wrong.Problems) == 0 {
+	if extra := l.operands[min(len(l.operands), len(l.command.Operands)):]; len(extra) > 0 && len(l.wrong.Problems) == 0 {
 		l.wrong.Add("", "", "unexpected argument %q", extra[0])
 	}
 	l.checkFlags()
@@ -109,7 +109,7 @@ func (l *line) checkFlags() {
 		case o.setting.Key != "": // config reads it
 		case o.ValueName == "" && text != "true":
 			l.wrong.Add("", "", "flag %s takes no value", name)
-		case strings.Contains(o.ValueName, "|") && !slices.Contains(o.Arguments[0].AcceptedValues, text):
+		case strings.Contains(o.ValueName, "|") && !slices.Contains(strings.Split(o.ValueName, "|"), text):
 			l.wrong.Add(name, "", "%q is not accepted; want %s", text, strings.ReplaceAll(o.ValueName, "|", ", "))
 		}
 		if name == "--log-level" || o.level != "" {

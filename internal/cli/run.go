@@ -3,9 +3,9 @@ package cli
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"strings"
@@ -104,7 +104,7 @@ func runDoctor(ctx context.Context, l *line, env Env) error {
 func runUsage(ctx context.Context, l *line, env Env) error {
 	action, eventID, _ := strings.Cut(strings.Join(l.operands, " "), " ")
 	switch {
-	case !slices.Contains(l.command.Arguments[0].AcceptedValues, action):
+	case !slices.Contains([]string{"list", "retry", "drop"}, action):
 		return config.Refuse("", "usage wants list, retry or drop")
 	case (action == "drop") != (eventID != ""):
 		return config.Refuse("", "usage drop wants the event id of one record; list and retry want none")
@@ -133,10 +133,8 @@ func runHelp(_ context.Context, l *line, env Env) error {
 	if l.text("--format") == "text" {
 		return printHelp(env.Stdout, commands()[0])
 	}
-	encoder := json.NewEncoder(env.Stdout)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(document(version.String()))
+	_, err := io.WriteString(env.Stdout, strings.Replace(document, "@VERSION@", version.String(), 1))
+	return err
 }
 
 func runVersion(_ context.Context, _ *line, env Env) error {

@@ -93,7 +93,7 @@ func (c *Config) checkSecrets(purpose, instead string) {
 	plain, file := c.origin.given("jwt.secret"), c.origin.given("jwt.secret_file")
 	switch {
 	case plain && file:
-		c.origin.refuse("jwt.secret_file", "want either this or %s (%s), not both", "jwt.secret", c.origin.at("jwt.secret").Place)
+		c.origin.refuse("jwt.secret_file", "want either this or jwt.secret (%s), not both", c.origin.at("jwt.secret").Place)
 		return
 	case !plain && !file && (!c.hasPublicKeys() || instead == ""):
 		c.origin.found.Add("jwt.secret", "", "no secret to %s; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE, or write %s/jwt-secret%s; for local checks use --dev", purpose, PackageDir, instead)
@@ -107,7 +107,7 @@ func (c *Config) checkSecrets(purpose, instead string) {
 // checkJWKS reads a file of public keys, and looks at a URL without asking it.
 func (c *Config) checkJWKS() {
 	if c.JWT.JWKSFile != "" && c.JWT.JWKSURL != "" {
-		c.origin.refuse("jwt.jwks_url", "want either this or %s (%s), not both", "jwt.jwks_file", c.origin.at("jwt.jwks_file").Place)
+		c.origin.refuse("jwt.jwks_url", "want either this or jwt.jwks_file (%s), not both", c.origin.at("jwt.jwks_file").Place)
 	}
 	if _, err := jwks.ReadFile(c.JWT.JWKSFile); c.JWT.JWKSFile != "" && err != nil {
 		c.origin.refuse("jwt.jwks_file", "no public keys in the file: %w", err)
@@ -182,13 +182,13 @@ func (c *Config) warn() {
 		}
 	}
 	if u, err := url.Parse(c.Events.URL); c.NeedsEvents() && err == nil && u.Scheme == "http" && !address.IsLoopbackHost(strings.ToLower(u.Hostname())) {
-		warn("events.url", " is plain http to ", u.Host, ": the provider's token can be read on the way; use https, or a network that is yours alone")
+		warn("events.url is plain http to ", u.Host, ": the provider's token can be read on the way; use https, or a network that is yours alone")
 	}
 	if c.Backend == Static && !address.IsLoopback(c.Addr) {
 		warn("backend static answers for no real machine, and ", c.Addr, " can be reached by other machines")
 	}
 	if !address.IsLoopback(c.Admin.Addr) {
-		warn("admin.addr", " ", c.Admin.Addr, " can be reached by other machines, and asks for no token; ",
+		warn("admin.addr ", c.Admin.Addr, " can be reached by other machines, and asks for no token; ",
 			"use a loopback address or a unix socket, or let a firewall decide who may")
 	}
 }

@@ -57,7 +57,6 @@ type Config struct {
 	Dev     bool   `koanf:"dev" file:"-" flag:"--dev" default:"false" help:"Local start in one command: loopback only, static backend, usage in memory, a published JWT secret if none is set."`
 	DataDir string `koanf:"data_dir" flag:"--data-dir" env:"BUS_VM_DATA_DIR" ambient:"STATE_DIRECTORY" default:"./bus-vm-data" value:"directory" want:"a directory" help:"Directory of the operations store, where usage records must last."`
 
-	// Addr is host:port, or unix: and an absolute path.
 	Addr   string `koanf:"addr" group:"Listening" flag:"--addr" env:"BUS_VM_ADDR" default:"127.0.0.1:8085" value:"address" want:"host:port, or unix: and an absolute path of at most 107 bytes" help:"Address of the API."`
 	Socket Socket `koanf:"socket"`
 	Server Server `koanf:"server"`
