@@ -139,17 +139,18 @@ func (c command) title() string {
 // globalOptions are the platform's, for every command
 // (https://docs.busdk.com/cli/global-flags.html).
 func globalOptions(formats string) []option {
+	const group = "Every command"
 	return []option{
-		{Name: "--verbose", Aliases: []string{"-v"}, level: "debug", Description: "Same as --log-level debug; may be repeated."},
-		{Name: "--quiet", Aliases: []string{"-q"}, level: "error", Description: "Same as --log-level error, and results are not printed."},
-		{Name: "--trace", level: "debug", Description: "Same as --verbose, with the place in the source on each line of the log."},
-		{Name: "--color", ValueName: "auto|always|never", Default: "auto", Description: "Accepted, as on every command of the platform: nothing here is coloured."},
-		{Name: "--no-color", Description: "Same as --color never."},
-		{Name: "--chdir", Aliases: []string{"-C"}, ValueName: "directory", Description: "Change to this directory before anything is read."},
-		{Name: "--output", Aliases: []string{"-o"}, ValueName: "file", Description: "Write results to this file instead of standard output."},
-		{Name: "--format", Aliases: []string{"-f"}, ValueName: formats, Default: "text", Description: "Form of the result, where there is more than one."},
-		{Name: "--version", Aliases: []string{"-V"}, Description: "Print the version and exit, whatever else is asked."},
-		{Name: "--help", Aliases: []string{"-h"}, Description: "Print this help and exit, whatever else is asked."},
+		{Name: "--verbose", Aliases: []string{"-v"}, level: "debug", Group: group, Description: "Same as --log-level debug; may be repeated."},
+		{Name: "--quiet", Aliases: []string{"-q"}, level: "error", Group: group, Description: "Same as --log-level error, and results are not printed."},
+		{Name: "--trace", level: "debug", Group: group, Description: "Same as --verbose, with the place in the source on each line of the log."},
+		{Name: "--color", ValueName: "auto|always|never", Default: "auto", Group: group, Description: "Accepted, as on every command of the platform: nothing here is coloured."},
+		{Name: "--no-color", Group: group, Description: "Same as --color never."},
+		{Name: "--chdir", Aliases: []string{"-C"}, ValueName: "directory", Group: group, Description: "Change to this directory before anything is read."},
+		{Name: "--output", Aliases: []string{"-o"}, ValueName: "file", Group: group, Description: "Write results to this file instead of standard output."},
+		{Name: "--format", Aliases: []string{"-f"}, ValueName: formats, Default: "text", Group: group, Description: "Form of the result, where there is more than one."},
+		{Name: "--version", Aliases: []string{"-V"}, Group: group, Description: "Print the version and exit, whatever else is asked."},
+		{Name: "--help", Aliases: []string{"-h"}, Group: group, Description: "Print this help and exit, whatever else is asked."},
 	}
 }
 
@@ -158,26 +159,19 @@ func globalOptions(formats string) []option {
 func (c *command) complete() {
 	own := c.Options
 	c.Options = nil
-	add := func(o option, group string) {
-		o.Group = group
-		c.Options = append(c.Options, o)
-	}
 	for _, s := range config.Settings() {
-		o := option{Name: s.Flag, Description: s.Help, ValueName: s.Value, Default: s.Default, setting: s}
+		o := option{Name: s.Flag, Description: s.Help, Group: s.Group, ValueName: s.Value, Default: s.Default, setting: s}
 		if s.Flag != "" && s.Value == "bool" { // --dev is complete, --dev=no is taken too
 			o.ValueName, o.Default = "", ""
 		}
 		if c.keep != nil && c.keep(s.Key) {
-			add(o, s.Group)
+			c.Options = append(c.Options, o)
 		}
 	}
-	for _, o := range own {
-		add(o, "This command")
+	for _, o := range append(own, globalOptions(cmp.Or(c.formats, "text|json"))...) {
+		o.Group = cmp.Or(o.Group, "This command")
+		c.Options = append(c.Options, o)
 	}
-	for _, o := range globalOptions(cmp.Or(c.formats, "text|json")) {
-		add(o, "Every command")
-	}
-	c.mode = cmp.Or(c.mode, 0o666)
 }
 
 // head is the line of the help that names an option.

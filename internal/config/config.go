@@ -3,9 +3,7 @@
 //
 // Load reads, from the weakest to the strongest: defaults, what --dev brings,
 // files of the package, systemd credentials, ambient names of the platform, the
-// YAML file, the environment, flags. It reports everything that is wrong in one
-// *Error. --help, --print-config, docs/settings.md, the man page and the OpenCLI
-// document all derive from the table.
+// YAML file, the environment, flags. Help and documents derive from the table.
 package config
 
 import (
@@ -31,8 +29,7 @@ const LogJSON = "json"
 // tokens with it.
 const DevSecret = "not-a-secret-local-development-hs256-key"
 
-// Config is every setting, checked. Its tags are the table, so a new setting is
-// a new field, its key in config.yaml, and its use; the rest is generated:
+// Config is every setting, checked. Its tags are the table:
 //
 //	koanf    the name in the YAML file; the names on the way make the key
 //	file     "-" for what cannot be in the file
