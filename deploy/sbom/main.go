@@ -5,6 +5,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"debug/buildinfo"
 	"encoding/hex"
@@ -13,7 +15,7 @@ import (
 	"io"
 	"os"
 	"path"
-	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -30,107 +32,58 @@ func main() {
 	}
 }
 
-// The members of the schema (cyclonedx.org/schema/bom-1.5.schema.json) that are
-// written.
-type (
-	document struct {
-		Schema       string       `json:"$schema"`
-		BOMFormat    string       `json:"bomFormat"`
-		SpecVersion  string       `json:"specVersion"`
-		SerialNumber string       `json:"serialNumber"`
-		Version      int          `json:"version"`
-		Metadata     metadata     `json:"metadata"`
-		Components   []component  `json:"components"`
-		Dependencies []dependency `json:"dependencies"`
-	}
-	metadata struct {
-		Timestamp string    `json:"timestamp"`
-		Component component `json:"component"`
-	}
-	component struct {
-		Type       string     `json:"type"`
-		Ref        string     `json:"bom-ref"`
-		Name       string     `json:"name"`
-		Version    string     `json:"version"`
-		Hashes     []hash     `json:"hashes,omitempty"`
-		Licenses   []license  `json:"licenses,omitempty"`
-		URL        string     `json:"purl"`
-		Properties []property `json:"properties,omitempty"`
-	}
-	hash struct {
-		Algorithm string `json:"alg"`
-		Content   string `json:"content"`
-	}
-	license struct {
-		License struct {
-			ID string `json:"id"`
-		} `json:"license"`
-	}
-	property struct {
-		Name  string `json:"name"`
-		Value string `json:"value"`
-	}
-	dependency struct {
-		Ref       string   `json:"ref"`
-		DependsOn []string `json:"dependsOn,omitempty"`
-	}
-)
+// object is one of the schema (cyclonedx.org/schema/bom-1.5.schema.json).
+type object = map[string]any
 
 func describe(out io.Writer, version, time, file string) error {
 	binary, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	info, err := buildinfo.ReadFile(file)
+	info, err := buildinfo.Read(bytes.NewReader(binary))
 	if err != nil {
 		return err
 	}
+	components := []object{module("library", "stdlib", strings.TrimPrefix(info.GoVersion, "go"))}
+	for _, m := range info.Deps {
+		m = cmp.Or(m.Replace, m)
+		c := module("library", m.Path, m.Version)
+		if m.Sum != "" { // as in go.sum
+			c["properties"] = []object{{"name": "go:sum", "value": m.Sum}}
+		}
+		components = append(components, c)
+	}
+	var needs []any
+	for _, c := range components {
+		needs = append(needs, c["bom-ref"])
+	}
 	sum := sha256.Sum256(binary)
 	program := module("application", info.Main.Path, version)
-	program.Name = path.Base(info.Main.Path)
-	program.Hashes = []hash{{"SHA-256", hex.EncodeToString(sum[:])}}
-	program.Licenses = make([]license, 1)
-	program.Licenses[0].License.ID = "Apache-2.0"
+	program["name"] = path.Base(info.Main.Path)
+	program["hashes"] = []object{{"alg": "SHA-256", "content": hex.EncodeToString(sum[:])}}
+	program["licenses"] = []object{{"license": object{"id": "Apache-2.0"}}}
+	var built []object
 	for _, s := range info.Settings {
-		switch s.Key {
-		case "GOOS", "GOARCH", "CGO_ENABLED":
-			program.Properties = append(program.Properties, property{"go:" + s.Key, s.Value})
+		if slices.Contains([]string{"GOOS", "GOARCH", "CGO_ENABLED"}, s.Key) {
+			built = append(built, object{"name": "go:" + s.Key, "value": s.Value})
 		}
 	}
-	d := document{
-		Schema: "http://cyclonedx.org/schema/bom-1.5.schema.json", BOMFormat: "CycloneDX", SpecVersion: "1.5", Version: 1,
-		SerialNumber: uuid.NewSHA1(uuid.NameSpaceURL, sum[:]).URN(), Metadata: metadata{time, program},
-		Components: []component{module("library", "stdlib", strings.TrimPrefix(info.GoVersion, "go"))},
-	}
-	for _, m := range info.Deps {
-		d.Components = append(d.Components, library(m))
-	}
-	needs := dependency{Ref: program.Ref}
-	for _, c := range d.Components {
-		needs.DependsOn = append(needs.DependsOn, c.Ref)
-	}
-	d.Dependencies = []dependency{needs} // the binary does not say which module needs which
+	program["properties"] = built
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(d)
-}
-
-// library is a module that is linked, with its sum as in go.sum.
-func library(m *debug.Module) component {
-	if m.Replace != nil {
-		m = m.Replace
-	}
-	c := module("library", m.Path, m.Version)
-	if m.Sum != "" {
-		c.Properties = []property{{"go:sum", m.Sum}}
-	}
-	return c
+	return encoder.Encode(object{
+		"$schema": "http://cyclonedx.org/schema/bom-1.5.schema.json", "bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
+		"serialNumber": uuid.NewSHA1(uuid.NameSpaceURL, sum[:]).URN(),
+		"metadata":     object{"timestamp": time, "component": program},
+		"components":   components,
+		"dependencies": []object{{"ref": program["bom-ref"], "dependsOn": needs}}, // the binary does not say which module needs which
+	})
 }
 
 // module is a component with its package URL (package-url.org), in lower case as
 // those of Go modules are.
-func module(kind, path, version string) component {
+func module(kind, path, version string) object {
 	url := "pkg:golang/" + strings.ToLower(path) + "@" + strings.ReplaceAll(version, "+", "%2B")
-	return component{Type: kind, Ref: url, Name: path, Version: version, URL: url}
+	return object{"type": kind, "bom-ref": url, "name": path, "version": version, "purl": url}
 }

@@ -43,10 +43,21 @@ func TestDocument(t *testing.T) {
 	require.InDelta(t, 1, whole["version"], 0)
 	complete(t, "", whole)
 
-	var d document
-	strict := json.NewDecoder(&first)
-	strict.DisallowUnknownFields()
-	require.NoError(t, strict.Decode(&d))
+	type component struct {
+		Ref           string `json:"bom-ref"`
+		URL           string `json:"purl"`
+		Name, Version string
+		Hashes        []struct{ Content string }
+	}
+	var d struct {
+		Metadata     struct{ Component component }
+		Components   []component
+		Dependencies []struct {
+			Ref       string
+			DependsOn []string
+		}
+	}
+	require.NoError(t, json.Unmarshal(first.Bytes(), &d))
 	require.Equal(t, "bus-api-provider-vm", d.Metadata.Component.Name)
 	require.Equal(t, version, d.Metadata.Component.Version)
 	require.Equal(t, "pkg:golang/github.com/busdk/bus-api-provider-vm@1.2.3%2B4.gabc", d.Metadata.Component.URL)

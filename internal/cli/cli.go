@@ -96,7 +96,7 @@ func (l *line) run(ctx context.Context, env Env) (err error) {
 	case l.on("--quiet") && !question:
 		env.Stdout = io.Discard
 	case path != "" && (len(l.wrong.Problems) == 0 || l.command.Name == "doctor"): // whose report says what is wrong
-		file, failed := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, l.command.mode)
+		file, failed := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, cmp.Or(l.command.mode, 0o666))
 		if failed != nil {
 			return cmp.Or(l.wrong.OrNil(), fmt.Errorf("--output: %w", failed))
 		}

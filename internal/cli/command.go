@@ -12,57 +12,34 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/token"
 )
 
-// command is one command, in the words of the OpenCLI document (opencli.org,
-// 0.1). Parsing, help, man page and document all derive from it.
+// command is one command. Parsing, help, man page and the OpenCLI document all
+// derive from it.
 type command struct {
-	Name      string           `json:"name"`
-	Summary   string           `json:"summary"`
-	Usage     string           `json:"usage"`
-	Arguments []argument       `json:"arguments"`
-	Options   []option         `json:"options"` // every flag that it takes
-	Examples  []example        `json:"examples"`
-	ExitCodes []map[string]any `json:"exitCodes"`
+	Name, Summary, Usage string
+	Operands             []string // names, perhaps with the accepted values, such as action=list|drop
+	Options              []option
+	Examples             []example
 
-	Entries []option              `json:"-"` // the options, and the settings without a flag
 	keep    func(key string) bool // the settings it obeys; nil for none
 	formats string                // of its result; text|json has no effect where there is one form only
 	mode    os.FileMode           // of a file with its result
 	run     func(ctx context.Context, l *line, env Env) error
 }
 
-// option is a flag; without a ValueName it takes no value.
+// option is a flag, or a setting without one; without a ValueName it takes no value.
 type option struct {
-	Name        string     `json:"name"` // with its dashes; empty for a setting without a flag
-	Aliases     []string   `json:"aliases,omitempty"`
-	Description string     `json:"description"`
-	Group       string     `json:"group"`
-	Required    bool       `json:"required,omitempty"`
-	ValueName   string     `json:"valueName,omitempty"` // what the dispatcher reads
-	Default     string     `json:"default,omitempty"`
-	Arguments   []argument `json:"arguments,omitempty"` // what the standard has for the value
+	Name               string // with its dashes; empty for a setting without a flag
+	Aliases            []string
+	Description, Group string
+	Required           bool
+	ValueName, Default string // a|b for a value that is one of them
 
 	setting config.Setting // zero for none
 	level   string         // of the log, which it stands for
 }
 
-type argument struct {
-	Name           string   `json:"name"`
-	Required       bool     `json:"required"`
-	AcceptedValues []string `json:"acceptedValues,omitempty"`
-}
-
 // example is a line to paste, and when to.
-type example struct {
-	Summary string `json:"summary"`
-	Command string `json:"command"`
-}
-
-// exitCodes are the same for every command.
-var exitCodes = []map[string]any{
-	{"code": ExitOK, "description": "Success."},
-	{"code": ExitRuntime, "description": "Failed while running."},
-	{"code": ExitUsage, "description": "Wrong flags, environment or file."},
-}
+type example struct{ Summary, Command string }
 
 // commands lists serving first; it has no name of its own on the command line.
 var commands func() []command
@@ -122,8 +99,8 @@ func describe() []command {
 			{"Offer all of them again, once the reason is gone.", Name + " usage retry --config config.yaml"},
 			{"Give one up for good: it will not be billed.", Name + " usage drop EVENT_ID --config config.yaml"},
 		},
-		Arguments: []argument{{Name: "action", Required: true, AcceptedValues: []string{"list", "retry", "drop"}}, {Name: "event_id"}},
-		keep:      everything, run: runUsage,
+		Operands: []string{"action=list|retry|drop", "event_id"},
+		keep:     everything, run: runUsage,
 	}, {
 		Name:     "openapi",
 		Summary:  "Print the description of the API (OpenAPI 3.1).",
@@ -133,13 +110,11 @@ func describe() []command {
 	}, {
 		Name:    "help",
 		Summary: "Print help for people, or the OpenCLI document for programs. Reads no settings.",
-		Usage:   Name + " help [COMMAND] [--format text|json|opencli]",
+		Usage:   Name + " help [--format text|json|opencli]",
 		Examples: []example{
 			{"What the platform's dispatcher asks.", Name + " help --format opencli"},
-			{"One command, like its --help.", Name + " help token"},
 		},
-		Arguments: []argument{{Name: "command"}},
-		formats:   "text|json|opencli", run: runHelp,
+		formats: "text|json|opencli", run: runHelp,
 	}, {
 		Name:     "version",
 		Summary:  "Print the version.",
@@ -164,17 +139,18 @@ func (c command) title() string {
 // globalOptions are the platform's, for every command
 // (https://docs.busdk.com/cli/global-flags.html).
 func globalOptions(formats string) []option {
+	const group = "Every command"
 	return []option{
-		{Name: "--verbose", Aliases: []string{"-v"}, level: "debug", Description: "Same as --log-level debug; may be repeated."},
-		{Name: "--quiet", Aliases: []string{"-q"}, level: "error", Description: "Same as --log-level error, and results are not printed."},
-		{Name: "--trace", level: "debug", Description: "Same as --verbose, with the place in the source on each line of the log."},
-		{Name: "--color", ValueName: "auto|always|never", Default: "auto", Description: "Accepted, as on every command of the platform: nothing here is coloured."},
-		{Name: "--no-color", Description: "Same as --color never."},
-		{Name: "--chdir", Aliases: []string{"-C"}, ValueName: "directory", Description: "Change to this directory before anything is read."},
-		{Name: "--output", Aliases: []string{"-o"}, ValueName: "file", Description: "Write results to this file instead of standard output."},
-		{Name: "--format", Aliases: []string{"-f"}, ValueName: formats, Default: "text", Description: "Form of the result, where there is more than one."},
-		{Name: "--version", Aliases: []string{"-V"}, Description: "Print the version and exit, whatever else is asked."},
-		{Name: "--help", Aliases: []string{"-h"}, Description: "Print this help and exit, whatever else is asked."},
+		{Name: "--verbose", Aliases: []string{"-v"}, level: "debug", Group: group, Description: "Same as --log-level debug; may be repeated."},
+		{Name: "--quiet", Aliases: []string{"-q"}, level: "error", Group: group, Description: "Same as --log-level error, and results are not printed."},
+		{Name: "--trace", level: "debug", Group: group, Description: "Same as --verbose, with the place in the source on each line of the log."},
+		{Name: "--color", ValueName: "auto|always|never", Default: "auto", Group: group, Description: "Accepted, as on every command of the platform: nothing here is coloured."},
+		{Name: "--no-color", Group: group, Description: "Same as --color never."},
+		{Name: "--chdir", Aliases: []string{"-C"}, ValueName: "directory", Group: group, Description: "Change to this directory before anything is read."},
+		{Name: "--output", Aliases: []string{"-o"}, ValueName: "file", Group: group, Description: "Write results to this file instead of standard output."},
+		{Name: "--format", Aliases: []string{"-f"}, ValueName: formats, Default: "text", Group: group, Description: "Form of the result, where there is more than one."},
+		{Name: "--version", Aliases: []string{"-V"}, Group: group, Description: "Print the version and exit, whatever else is asked."},
+		{Name: "--help", Aliases: []string{"-h"}, Group: group, Description: "Print this help and exit, whatever else is asked."},
 	}
 }
 
@@ -182,39 +158,19 @@ func globalOptions(formats string) []option {
 // order of the help.
 func (c *command) complete() {
 	own := c.Options
-	c.Options = []option{}
-	add := func(o option, group string) {
-		o.Group = group
-		if o.ValueName != "" {
-			o.Arguments = []argument{{Name: o.ValueName, Required: true}}
-		}
-		if words := strings.Split(o.ValueName, "|"); len(words) > 1 {
-			o.Arguments[0].AcceptedValues = words
-		}
-		c.Entries = append(c.Entries, o)
-		if o.Name != "" {
-			c.Options = append(c.Options, o)
-		}
-	}
+	c.Options = nil
 	for _, s := range config.Settings() {
-		o := option{Name: s.Flag, Description: s.Help, ValueName: s.Value, Default: s.Default, setting: s}
+		o := option{Name: s.Flag, Description: s.Help, Group: s.Group, ValueName: s.Value, Default: s.Default, setting: s}
 		if s.Flag != "" && s.Value == "bool" { // --dev is complete, --dev=no is taken too
 			o.ValueName, o.Default = "", ""
 		}
 		if c.keep != nil && c.keep(s.Key) {
-			add(o, s.Group)
+			c.Options = append(c.Options, o)
 		}
 	}
-	for _, o := range own {
-		add(o, "This command")
-	}
-	for _, o := range globalOptions(cmp.Or(c.formats, "text|json")) {
-		add(o, "Every command")
-	}
-	c.ExitCodes = exitCodes
-	c.mode = cmp.Or(c.mode, 0o666)
-	if c.Arguments == nil {
-		c.Arguments = []argument{} // the document wants a list
+	for _, o := range append(own, globalOptions(cmp.Or(c.formats, "text|json"))...) {
+		o.Group = cmp.Or(o.Group, "This command")
+		c.Options = append(c.Options, o)
 	}
 }
 

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -32,31 +31,29 @@ func parse(args []string) *line {
 			}
 		}
 	}
-	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		switch {
-		case arg == "--":
-			l.operands = append(l.operands, args...)
-			args = nil
-		case len(arg) < 2 || arg[0] != '-':
-			l.operands = append(l.operands, arg)
-		default:
-			args = l.readFlag(arg, args)
+	for len(args) > 0 && args[0] != "--" {
+		if arg := args[0]; len(arg) > 1 && arg[0] == '-' {
+			args = l.readFlag(arg, args[1:])
+		} else {
+			l.operands, args = append(l.operands, arg), args[1:]
 		}
 	}
+	l.operands = append(l.operands, args[min(len(args), 1):]...) // what follows -- is no flag
 	// A wrong command line still belongs to a command, whose help is pointed at.
-	isCommand := func(name string) bool { _, unknown := commandNamed(name); return unknown == "" }
-	switch at := slices.IndexFunc(l.operands, isCommand); {
+	var names []string
+	for _, c := range commands()[1:] {
+		names = append(names, c.Name)
+	}
+	switch at := slices.IndexFunc(l.operands, func(word string) bool { return slices.Contains(names, word) }); {
 	case at == 0 || at > 0 && len(l.wrong.Problems) > 0: // what is in front may be the value of a mistyped flag, and a secret
-		l.command, _ = commandNamed(l.operands[at])
+		l.command = commands()[1+slices.Index(names, l.operands[at])]
 		l.operands = l.operands[at+1:]
 	case len(l.operands) > 0 && len(l.wrong.Problems) == 0:
-		_, unknown := commandNamed(l.operands[0])
-		l.wrong.Add("", "", "%s", unknown)
+		l.wrong.Add("", "", "unknown command %q%s", l.operands[0],
+			cmp.Or(config.Suggest(l.operands[0], names), "; the commands are "+strings.Join(names, ", ")))
 		l.command.keep = nil // what the settings say does not matter
 	}
-	if extra := l.operands[min(len(l.operands), len(l.command.Arguments)):]; len(extra) > 0 && len(l.wrong.Problems) == 0 {
+	if extra := l.operands[min(len(l.operands), len(l.command.Operands)):]; len(extra) > 0 && len(l.wrong.Problems) == 0 {
 		l.wrong.Add("", "", "unexpected argument %q", extra[0])
 	}
 	l.checkFlags()
@@ -75,10 +72,12 @@ func (l *line) readFlag(arg string, rest []string) []string {
 	case long && len(name) > 2:
 		l.wrong.Add("", "", "flag %s has one dash; use -%[1]s", name)
 		name = "-" + name
-	case name[1] != '-':
-		name, text = l.readCluster(arg)
-		valued = text != ""
-		text = strings.TrimPrefix(text, "=")
+	case name[1] != '-': // one of several, such as -vo file, or with its value, such as -ofile
+		name, text, valued = arg[:2], strings.TrimPrefix(arg[2:], "="), len(arg) > 2
+		if o, known := l.known[name]; known && o.ValueName == "" && valued && arg[2] != '=' {
+			l.given[o.Name] = "true"
+			return l.readFlag("-"+text, rest)
+		}
 	}
 	o, known := l.known[name]
 	switch {
@@ -97,20 +96,6 @@ func (l *line) readFlag(arg string, rest []string) []string {
 	return rest
 }
 
-// readCluster reads the flags without a value in front of the last of short ones,
-// such as -vo file, and returns the last with what follows it.
-func (l *line) readCluster(arg string) (name, text string) {
-	for {
-		name, text = arg[:2], arg[2:]
-		o, known := l.known[name]
-		if !known || o.ValueName != "" || text == "" || text[0] == '=' {
-			return name, text
-		}
-		l.given[o.Name] = "true"
-		arg = "-" + text
-	}
-}
-
 // checkFlags finds flags of another command, values that are not accepted, and
 // flags that want different levels of the log.
 func (l *line) checkFlags() {
@@ -124,7 +109,7 @@ func (l *line) checkFlags() {
 		case o.setting.Key != "": // config reads it
 		case o.ValueName == "" && text != "true":
 			l.wrong.Add("", "", "flag %s takes no value", name)
-		case strings.Contains(o.ValueName, "|") && !slices.Contains(o.Arguments[0].AcceptedValues, text):
+		case strings.Contains(o.ValueName, "|") && !slices.Contains(strings.Split(o.ValueName, "|"), text):
 			l.wrong.Add(name, "", "%q is not accepted; want %s", text, strings.ReplaceAll(o.ValueName, "|", ", "))
 		}
 		if name == "--log-level" || o.level != "" {
@@ -145,20 +130,6 @@ func owners(flag string) string {
 		}
 	}
 	return strings.Join(names, ", ")
-}
-
-// commandNamed is a command that has a name on the command line; of another
-// name it says what may have been meant.
-func commandNamed(name string) (c command, unknown string) {
-	var known []string
-	for _, c := range commands()[1:] {
-		if c.Name == name {
-			return c, ""
-		}
-		known = append(known, c.Name)
-	}
-	hint := cmp.Or(config.Suggest(name, known), "; the commands are "+strings.Join(known, ", "))
-	return command{}, fmt.Sprintf("unknown command %q%s", name, hint)
 }
 
 // text is the value of an option of the command, its default included.

@@ -34,7 +34,7 @@ func TestFlagsThatAreWrong(t *testing.T) {
 		"a value too many":            {[]string{"--quiet=yes"}, "flag --quiet takes no value"},
 		"a lone dash":                 {[]string{"-"}, `unknown command "-"; the commands are token, doctor, usage, openapi, help, version`},
 		"of another command":          {[]string{"--scope", "x"}, "--scope: is a flag of token; not of serving"},
-		"a long name behind one dash": {[]string{"-vchdir"}, `unknown flag "-c"; did you mean --chdir?`},
+		"a long name behind one dash": {[]string{"-vchdir=/"}, `flag -chdir has one dash; use --chdir`},
 		"a colour":                    {[]string{"--color", "red"}, `--color: "red" is not accepted; want auto, always, never`},
 		"a format":                    {[]string{"-f", "tsv"}, `--format: "tsv" is not accepted; want text, json`},
 		"loud and quiet":              {[]string{"-v", "-q"}, "log.level (flags --quiet, --verbose): want at most one of them"},

@@ -3,9 +3,9 @@ package cli
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"strings"
@@ -91,7 +91,7 @@ func runDoctor(ctx context.Context, l *line, env Env) error {
 	case err != nil: // what is wrong with the settings is said on stderr
 		return err
 	}
-	if failed := report.Count(doctor.Failed); err == nil && failed > 0 {
+	if failed := report.Failures(); err == nil && failed > 0 {
 		err = fmt.Errorf("%d of %d checks failed", failed, len(report.Checks))
 	}
 	if unwritten := write(env.Stdout); unwritten != nil {
@@ -104,7 +104,7 @@ func runDoctor(ctx context.Context, l *line, env Env) error {
 func runUsage(ctx context.Context, l *line, env Env) error {
 	action, eventID, _ := strings.Cut(strings.Join(l.operands, " "), " ")
 	switch {
-	case !slices.Contains(l.command.Arguments[0].AcceptedValues, action):
+	case !slices.Contains([]string{"list", "retry", "drop"}, action):
 		return config.Refuse("", "usage wants list, retry or drop")
 	case (action == "drop") != (eventID != ""):
 		return config.Refuse("", "usage drop wants the event id of one record; list and retry want none")
@@ -130,20 +130,11 @@ func runOpenAPI(_ context.Context, _ *line, env Env) error {
 // runHelp answers from what is compiled in, so that it works in any
 // environment.
 func runHelp(_ context.Context, l *line, env Env) error {
-	about := commands()[0]
-	if len(l.operands) > 0 {
-		var unknown string
-		if about, unknown = commandNamed(l.operands[0]); unknown != "" {
-			return config.Refuse("", "%s", unknown)
-		}
-	}
 	if l.text("--format") == "text" {
-		return printHelp(env.Stdout, about)
+		return printHelp(env.Stdout, commands()[0])
 	}
-	encoder := json.NewEncoder(env.Stdout)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(document(version.String()))
+	_, err := io.WriteString(env.Stdout, strings.Replace(document, "@VERSION@", version.String(), 1))
+	return err
 }
 
 func runVersion(_ context.Context, _ *line, env Env) error {

@@ -15,26 +15,6 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/token"
 )
 
-// The keys that the code speaks of more than once.
-const (
-	keyConfig          = "config"
-	keyDev             = "dev"
-	keyAddr            = "addr"
-	keyBackend         = "backend"
-	keyUsageBackend    = "usage.backend"
-	keyEventsURL       = "events.url"
-	keyEventsToken     = "events.token"
-	keyEventsTokenFile = "events.token_file"
-	keyJWTSecret       = "jwt.secret"
-	keyJWTSecretFile   = "jwt.secret_file"
-	keyJWKSFile        = "jwt.jwks_file"
-	keyJWKSURL         = "jwt.jwks_url"
-	keyAudiences       = "jwt.audiences"
-	keyAdminAddr       = "admin.addr"
-	keyStoreURL        = "store.url"
-	keyStoreURLFile    = "store.url_file"
-)
-
 // check applies the rules between settings.
 func (c *Config) check() {
 	c.checkListeners()
@@ -56,13 +36,13 @@ func (c *Config) check() {
 // checkListeners finds what would end a start later, and what --dev forbids.
 func (c *Config) checkListeners() {
 	refuse := c.origin.refuse
-	for _, listener := range [][2]string{{keyAddr, c.Addr}, {keyAdminAddr, c.Admin.Addr}} {
+	for _, listener := range [][2]string{{"addr", c.Addr}, {"admin.addr", c.Admin.Addr}} {
 		if c.Dev && !address.IsLoopback(listener[1]) {
 			refuse(listener[0], "%.80q is not accepted with --dev, whose secret everybody knows; want a loopback address or a unix socket", listener[1])
 		}
 	}
 	if c.Dev && c.Backend != Static {
-		refuse(keyBackend, "%s is not accepted with --dev; want %s", c.Backend, Static)
+		refuse("backend", "%s is not accepted with --dev; want %s", c.Backend, Static)
 	}
 	if _, isUnix := address.Socket(c.Addr); c.Socket.Group == "" || !isUnix {
 		return // groups may be looked up over a network
@@ -75,33 +55,33 @@ func (c *Config) checkListeners() {
 // checkEvents asks for what Events needs. Where nothing needs Events, the names
 // that the dispatcher sets for every process are not judged.
 func (c *Config) checkEvents() {
-	chosen := c.NeedsEvents() || c.origin.at(keyEventsURL).Layer != layerEnv
+	chosen := c.NeedsEvents() || c.origin.at("events.url").Layer != layerEnv
 	if _, err := events.CollectionURL(c.Events.URL); err != nil && c.Events.URL != "" && chosen {
-		c.origin.refuse(keyEventsURL, "is not accepted; want %s", setting(keyEventsURL).Allowed) // not repeated: it may hold a password
+		c.origin.refuse("events.url", "is not accepted; want %s", setting("events.url").Allowed) // not repeated: it may hold a password
 	}
 	if !c.NeedsEvents() {
 		return
 	}
 	var users []string
-	for _, user := range [][2]string{{keyBackend, c.Backend}, {"billing.backend", c.Billing.Backend}, {keyUsageBackend, c.Usage.Backend}} {
+	for _, user := range [][2]string{{"backend", c.Backend}, {"billing.backend", c.Billing.Backend}, {"usage.backend", c.Usage.Backend}} {
 		if user[1] == Events {
 			users = append(users, user[0])
 		}
 	}
 	needed := "is needed by " + strings.Join(users, ", ") + " = " + Events
 	if c.Events.URL == "" {
-		c.origin.found.Add(keyEventsURL, "", "%s; set --events-url, BUS_EVENTS_API_URL or the key in the file", needed)
+		c.origin.found.Add("events.url", "", "%s; set --events-url, BUS_EVENTS_API_URL or the key in the file", needed)
 	}
 	switch file := c.Events.TokenFile; {
 	case file == "" && c.Events.Token.IsZero():
 		needed += "; set BUS_API_TOKEN, --token-file or BUS_API_TOKEN_FILE, or write " + PackageDir + "/api-token"
-		if _, place := c.origin.input.environment(setting(keyEventsTokenFile).Ambient); place != "" {
+		if _, place := c.origin.input.environment(setting("events.token_file").Ambient); place != "" {
 			needed += " (" + place + " names a file that does not exist)"
 		}
-		c.origin.found.Add(keyEventsToken, "", "%s", needed)
+		c.origin.found.Add("events.token", "", "%s", needed)
 	case file != "":
 		if _, err := files.Read(file, 1); err != nil {
-			c.origin.refuse(keyEventsTokenFile, "the file cannot be read: %w; want a file that holds the provider's token",
+			c.origin.refuse("events.token_file", "the file cannot be read: %w; want a file that holds the provider's token",
 				cmp.Or(errors.Unwrap(err), err)) // without the path
 		}
 	}
@@ -110,13 +90,13 @@ func (c *Config) checkEvents() {
 // checkSecrets refuses two places for one secret, and none where one is needed
 // for purpose; instead is what else would do, empty for nothing.
 func (c *Config) checkSecrets(purpose, instead string) {
-	plain, file := c.origin.given(keyJWTSecret), c.origin.given(keyJWTSecretFile)
+	plain, file := c.origin.given("jwt.secret"), c.origin.given("jwt.secret_file")
 	switch {
 	case plain && file:
-		c.origin.refuse(keyJWTSecretFile, "want either this or %s (%s), not both", keyJWTSecret, c.origin.at(keyJWTSecret).Place)
+		c.origin.refuse("jwt.secret_file", "want either this or jwt.secret (%s), not both", c.origin.at("jwt.secret").Place)
 		return
 	case !plain && !file && (!c.hasPublicKeys() || instead == ""):
-		c.origin.found.Add(keyJWTSecret, "", "no secret to %s; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE, or write %s/jwt-secret%s; for local checks use --dev", purpose, PackageDir, instead)
+		c.origin.found.Add("jwt.secret", "", "no secret to %s; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE, or write %s/jwt-secret%s; for local checks use --dev", purpose, PackageDir, instead)
 		return
 	}
 	secrets, err := c.JWTSecrets()
@@ -127,23 +107,23 @@ func (c *Config) checkSecrets(purpose, instead string) {
 // checkJWKS reads a file of public keys, and looks at a URL without asking it.
 func (c *Config) checkJWKS() {
 	if c.JWT.JWKSFile != "" && c.JWT.JWKSURL != "" {
-		c.origin.refuse(keyJWKSURL, "want either this or %s (%s), not both", keyJWKSFile, c.origin.at(keyJWKSFile).Place)
+		c.origin.refuse("jwt.jwks_url", "want either this or jwt.jwks_file (%s), not both", c.origin.at("jwt.jwks_file").Place)
 	}
 	if _, err := jwks.ReadFile(c.JWT.JWKSFile); c.JWT.JWKSFile != "" && err != nil {
-		c.origin.refuse(keyJWKSFile, "no public keys in the file: %w", err)
+		c.origin.refuse("jwt.jwks_file", "no public keys in the file: %w", err)
 	}
 	if err := jwks.CheckURL(c.JWT.JWKSURL); c.JWT.JWKSURL != "" && err != nil {
-		c.origin.refuse(keyJWKSURL, "is not accepted; %w", err)
+		c.origin.refuse("jwt.jwks_url", "is not accepted; %w", err)
 	}
 }
 
 // checkStore looks at the URL of the store, which may hold a password and is never
 // repeated.
 func (c *Config) checkStore() {
-	at := c.origin.at(keyStoreURL)
+	at := c.origin.at("store.url")
 	if at.Layer == layerFlag && holdsPassword(at.Text) {
-		c.origin.refuse(keyStoreURL, "has a password, and every user of this machine can read command lines; set %s or %s",
-			setting(keyStoreURL).Env, setting(keyStoreURLFile).Env)
+		c.origin.refuse("store.url", "has a password, and every user of this machine can read command lines; set %s or %s",
+			setting("store.url").Env, setting("store.url_file").Env)
 		return
 	}
 	address, err := c.StoreURL()
@@ -154,9 +134,9 @@ func (c *Config) checkStore() {
 // StoreURL returns the URL of the store, empty for none. A file is read each time.
 // Errors name the setting, never its value.
 func (c *Config) StoreURL() (secret.String, error) {
-	key, found := keyStoreURL, c.Store.URL
+	key, found := "store.url", c.Store.URL
 	if c.Store.URLFile != "" {
-		key = keyStoreURLFile
+		key = "store.url_file"
 		lines, err := token.ReadSecrets(c.Store.URLFile)
 		if err == nil && len(lines) > 1 {
 			err = errors.New("the file holds more than one URL")
@@ -169,7 +149,7 @@ func (c *Config) StoreURL() (secret.String, error) {
 	// With several hosts it is no URL to Go.
 	scheme, _, _ := strings.Cut(found.Reveal(), "://")
 	if !found.IsZero() && scheme != "postgres" && scheme != "postgresql" {
-		return secret.String{}, Refuse(key, "is not accepted; want %s", setting(keyStoreURL).Allowed)
+		return secret.String{}, Refuse(key, "is not accepted; want %s", setting("store.url").Allowed)
 	}
 	return found, nil
 }
@@ -202,13 +182,13 @@ func (c *Config) warn() {
 		}
 	}
 	if u, err := url.Parse(c.Events.URL); c.NeedsEvents() && err == nil && u.Scheme == "http" && !address.IsLoopbackHost(strings.ToLower(u.Hostname())) {
-		warn(keyEventsURL, " is plain http to ", u.Host, ": the provider's token can be read on the way; use https, or a network that is yours alone")
+		warn("events.url is plain http to ", u.Host, ": the provider's token can be read on the way; use https, or a network that is yours alone")
 	}
 	if c.Backend == Static && !address.IsLoopback(c.Addr) {
 		warn("backend static answers for no real machine, and ", c.Addr, " can be reached by other machines")
 	}
 	if !address.IsLoopback(c.Admin.Addr) {
-		warn(keyAdminAddr, " ", c.Admin.Addr, " can be reached by other machines, and asks for no token; ",
+		warn("admin.addr ", c.Admin.Addr, " can be reached by other machines, and asks for no token; ",
 			"use a loopback address or a unix socket, or let a firewall decide who may")
 	}
 }

@@ -3,9 +3,7 @@
 //
 // Load reads, from the weakest to the strongest: defaults, what --dev brings,
 // files of the package, systemd credentials, ambient names of the platform, the
-// YAML file, the environment, flags. It reports everything that is wrong in one
-// *Error. --help, --print-config, docs/settings.md, the man page and the OpenCLI
-// document all derive from the table.
+// YAML file, the environment, flags. Help and documents derive from the table.
 package config
 
 import (
@@ -31,8 +29,7 @@ const LogJSON = "json"
 // tokens with it.
 const DevSecret = "not-a-secret-local-development-hs256-key"
 
-// Config is every setting, checked. Its tags are the table, so a new setting is
-// a new field, its key in config.yaml, and its use; the rest is generated:
+// Config is every setting, checked. Its tags are the table:
 //
 //	koanf    the name in the YAML file; the names on the way make the key
 //	file     "-" for what cannot be in the file
@@ -57,7 +54,6 @@ type Config struct {
 	Dev     bool   `koanf:"dev" file:"-" flag:"--dev" default:"false" help:"Local start in one command: loopback only, static backend, usage in memory, a published JWT secret if none is set."`
 	DataDir string `koanf:"data_dir" flag:"--data-dir" env:"BUS_VM_DATA_DIR" ambient:"STATE_DIRECTORY" default:"./bus-vm-data" value:"directory" want:"a directory" help:"Directory of the operations store, where usage records must last."`
 
-	// Addr is host:port, or unix: and an absolute path.
 	Addr   string `koanf:"addr" group:"Listening" flag:"--addr" env:"BUS_VM_ADDR" default:"127.0.0.1:8085" value:"address" want:"host:port, or unix: and an absolute path of at most 107 bytes" help:"Address of the API."`
 	Socket Socket `koanf:"socket"`
 	Server Server `koanf:"server"`

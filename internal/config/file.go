@@ -32,19 +32,19 @@ type fileReader struct {
 // file returns what the YAML file says, and reports what is wrong with it. It
 // is not complete when the file cannot be read or is not YAML.
 func (in Input) file(found *Error) (entries map[string]entry, complete bool) {
-	path, place := in.flag(setting(keyConfig))
+	path, place := in.flag(setting("config"))
 	if place == "" {
-		path, place = in.environment(setting(keyConfig).Env)
+		path, place = in.environment(setting("config").Env)
 	}
 	if place == "" {
-		path, place = in.packaged(setting(keyConfig))
+		path, place = in.packaged(setting("config"))
 	}
 	if path == "" {
 		return nil, true
 	}
 	text, err := files.Read(path, maxFile)
 	if err != nil {
-		found.Add(keyConfig, place, "%.80q: %w", path, cmp.Or(errors.Unwrap(err), err)) // without the path
+		found.Add("config", place, "%.80q: %w", path, cmp.Or(errors.Unwrap(err), err)) // without the path
 		return nil, false
 	}
 	f := fileReader{path, found, map[string]entry{}}

@@ -32,7 +32,7 @@ func FuzzLoad(f *testing.F) {
 		rewrite(t, path, strings.ReplaceAll(file, "$", secret))
 		environ := []string{"BUS_VM_CONFIG=" + path, "BUS_VM_JWT_SECRET=" + secret, "BUS_API_TOKEN=" + secret}
 		for _, s := range Settings() {
-			if s.Env != "" && !s.Secret && s.Key != keyConfig {
+			if s.Env != "" && !s.Secret && s.Key != "config" {
 				environ = append(environ, s.Env+"="+text)
 			}
 		}

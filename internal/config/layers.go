@@ -58,10 +58,8 @@ type origin struct {
 	fileSecrets bool // some are in the YAML file
 }
 
-func (o *origin) at(key string) entry {
-	e, _ := o.merged.Get(key).(entry)
-	return e
-}
+// at is the entry of a setting: each has one, if only its default.
+func (o *origin) at(key string) entry { return o.merged.Get(key).(entry) }
 
 // given reports a value that is not empty and no default.
 func (o *origin) given(key string) bool {
@@ -79,9 +77,7 @@ func (o *origin) adopt(err error) {
 		p := wrong.Problems[0]
 		p.Source = o.at(p.Key).Place
 		o.found.Problems = append(o.found.Problems, p)
-		if wrong.MayPass() {
-			o.found.passing = append(o.found.passing, p)
-		}
+		o.found.passing += wrong.passing
 	}
 }
 
@@ -112,9 +108,9 @@ func parse(in Input) (c *Config, complete bool) {
 		_ = o.merged.Load(confmap.Provider(entries, "."), nil) // from memory: it cannot fail
 	}
 	o.fileSecrets = slices.ContainsFunc(Settings(), func(s Setting) bool { return s.Secret && file[s.Key].Text != "" })
-	o.settlePair(keyJWTSecret, keyJWTSecretFile)
-	o.settlePair(keyEventsToken, keyEventsTokenFile)
-	o.settlePair(keyStoreURL, keyStoreURLFile)
+	for _, secret := range []string{"jwt.secret", "events.token", "store.url"} {
+		o.settlePair(secret, secret+"_file")
+	}
 	o.unmarshal(c)
 	o.input.found = nil
 	for _, s := range Settings() {
@@ -160,15 +156,15 @@ func (o *origin) settlePair(plain, file string) {
 	if o.at(plain).Layer > o.at(file).Layer {
 		loser, winner = file, plain
 	}
-	if plain != keyJWTSecret || o.at(loser).Layer < layerFile {
+	if plain != "jwt.secret" || o.at(loser).Layer < layerFile {
 		_ = o.merged.Set(loser, entry{loser, "", "not used: " + winner + " wins", layerDefault}) // it fails in strict merges only
 	}
 }
 
 // dev is what --dev brings.
 func (in Input) dev(s Setting) (text, place string) {
-	asked, _ := in.flag(setting(keyDev))
-	texts := map[string]string{keyUsageBackend: Memory, keyJWTSecret: DevSecret}
+	asked, _ := in.flag(setting("dev"))
+	texts := map[string]string{"usage.backend": Memory, "jwt.secret": DevSecret}
 	if on, _ := parseBool(s, asked); on == true && texts[s.Key] != "" {
 		return texts[s.Key], "--dev"
 	}
@@ -180,7 +176,7 @@ func (in Input) dev(s Setting) (text, place string) {
 var PackageDir = "/etc/bus-api-provider-vm" // tests link another one
 
 func (in Input) packaged(s Setting) (text, place string) {
-	_, dev := in.dev(setting(keyJWTSecret))
+	_, dev := in.dev(setting("jwt.secret"))
 	if path := filepath.Join(PackageDir, s.packaged); s.packaged != "" && dev == "" && (files.Exists(path) || slices.Contains(in.found, path)) {
 		return path, "found in " + PackageDir
 	}
@@ -202,7 +198,7 @@ func (in Input) ambient(s Setting) (text, place string) {
 	if s.Key == "data_dir" {
 		text, _, _ = strings.Cut(text, ":") // the first of several (systemd.exec(5))
 	}
-	if text == "" || s.Key == keyEventsTokenFile && !files.Exists(text) {
+	if text == "" || s.Key == "events.token_file" && !files.Exists(text) {
 		return "", ""
 	}
 	return text, place

@@ -41,7 +41,7 @@ func LoadJWT(in Input) (*Config, error) {
 
 // ForJWT reports the settings that LoadJWT obeys.
 func ForJWT(key string) bool {
-	return slices.Contains([]string{keyConfig, keyDev, keyJWTSecret, keyJWTSecretFile, keyAudiences}, key)
+	return slices.Contains([]string{"config", "dev", "jwt.secret", "jwt.secret_file", "jwt.audiences"}, key)
 }
 
 // Reload reads everything again with the flags and the environment of the first
@@ -65,10 +65,10 @@ func (c *Config) NeedRestart(next *Config) (keys []string) {
 // instead. The secret file is read each time. Errors name the setting, never a
 // secret.
 func (c *Config) JWTSecrets() (secrets [][]byte, err error) {
-	key := keyJWTSecret
+	key := "jwt.secret"
 	switch {
 	case c.JWT.SecretFile != "":
-		key = keyJWTSecretFile
+		key = "jwt.secret_file"
 		secrets, err = token.ReadSecrets(c.JWT.SecretFile)
 	case !c.JWT.Secret.IsZero() || !c.hasPublicKeys():
 		secrets = make([][]byte, 1)
@@ -83,9 +83,9 @@ func (c *Config) JWTSecrets() (secrets [][]byte, err error) {
 // SecretWarnings says what is unwise about secrets of JWTSecrets.
 func (c *Config) SecretWarnings(secrets [][]byte) (warnings []string) {
 	for i, secret := range secrets {
-		which := keyJWTSecret
+		which := "jwt.secret"
 		if c.JWT.SecretFile != "" {
-			which = fmt.Sprintf("secret %d of %s", i+1, keyJWTSecretFile)
+			which = fmt.Sprintf("secret %d of %s", i+1, "jwt.secret_file")
 		}
 		if len(secret) < 32 { // RFC 7518 §3.2
 			warnings = append(warnings, which+" has fewer than 32 bytes and can be guessed; make one with: openssl rand -base64 48")

@@ -67,7 +67,7 @@ func TestPrecedence(t *testing.T) {
 				stronger.put(&in, high)
 				got, _ := parse(in)
 				require.NoError(t, got.origin.found.OrNil())
-				if s.Key != keyConfig {
+				if s.Key != "config" {
 					got.File = "" // of the case itself
 				}
 				want, _ := parse(Input{})

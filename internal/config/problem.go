@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/busdk/bus-api-provider-vm/internal/files"
@@ -14,7 +13,7 @@ import (
 // The process ends with exit code 2, or 1 if all of it MayPass.
 type Error struct {
 	Problems []Problem
-	passing  []Problem
+	passing  int // how many of them may pass
 }
 
 // Problem is one thing that is wrong. It never holds the value of a secret.
@@ -58,20 +57,18 @@ func (e *Error) Error() string {
 // as in Problem. An error that %w wraps tells whether it may pass.
 func (e *Error) Add(key, source, format string, args ...any) {
 	err := fmt.Errorf(format, args...)
-	p := Problem{key, source, err.Error()}
+	text := err.Error()
 	if errors.Is(err, fs.ErrPermission) {
-		p.Text += "; run this as root, or as another user who may read the file; systemd hands it to a service by LoadCredential="
+		text += "; run this as root, or as another user who may read the file; systemd hands it to a service by LoadCredential="
 	}
-	e.Problems = append(e.Problems, p)
+	e.Problems = append(e.Problems, Problem{key, source, text})
 	if files.MayPass(err) {
-		e.passing = append(e.passing, p)
+		e.passing++
 	}
 }
 
 // MayPass reports that nothing is wrong but file systems that fail or hang.
-func (e *Error) MayPass() bool {
-	return !slices.ContainsFunc(e.Problems, func(p Problem) bool { return !slices.Contains(e.passing, p) })
-}
+func (e *Error) MayPass() bool { return e.passing == len(e.Problems) }
 
 // OrNil is e if there are problems.
 func (e *Error) OrNil() error {

@@ -240,7 +240,7 @@ func TestConfigCannotPrintSecrets(t *testing.T) {
 func TestPrintedPlaceholderIsNoSecret(t *testing.T) {
 	path := writeFile(t, "printed.yaml", printed(t, loaded(t, Input{Environ: withSecret("BUS_API_TOKEN=t", "BUS_VM_STORE_URL=postgres://h")})))
 	got := problemsOf(t, Input{Flags: flagsOf("--config=" + path)})
-	for i, key := range []string{keyStoreURL, keyEventsToken, keyJWTSecret} {
+	for i, key := range []string{"store.url", "events.token", "jwt.secret"} {
 		if len(got) < 3 || got[i].Key != key || !strings.HasPrefix(got[i].Text, `"[redacted]" is not accepted; want `) {
 			t.Errorf("got %v", got)
 		}

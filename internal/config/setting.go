@@ -64,7 +64,7 @@ func settingsOf(t reflect.Type, prefix, group string) (list []Setting) {
 			NotInFile: tag("file") == "-", Reload: tag("reload"), Choices: strings.Fields(tag("oneof")),
 			credential: tag("credential"), packaged: cmp.Or(tag("packaged"), tag("credential")), low: cmp.Or(tag("min"), "1ms"), high: cmp.Or(tag("max"), "24h"), kind: kinds[field.Type],
 		}
-		if key == keyAudiences {
+		if key == "jwt.audiences" {
 			s.Default = token.Audience
 		}
 		s.Secret = s.kind.value == "secret"

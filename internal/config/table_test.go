@@ -47,7 +47,7 @@ func TestTableRowsAreWhole(t *testing.T) {
 		switch {
 		case s.Group == "", s.Allowed == "", s.Value == "", !strings.HasSuffix(s.Help, "."):
 			t.Errorf("%s lacks a group, a value or a sentence: %+v", s.Key, s)
-		case s.Secret && s.Flag != "" && s.Key != keyStoreURL: // refused there if it has a password
+		case s.Secret && s.Flag != "" && s.Key != "store.url": // refused there if it has a password
 			t.Errorf("%s is a secret with a flag", s.Key)
 		case s.Flag == "" && s.Env == "":
 			t.Errorf("%s can be set in a file only", s.Key)

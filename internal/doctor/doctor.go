@@ -41,23 +41,26 @@ type Service struct {
 }
 
 // Status is how a check went.
-type Status string
+type Status int
 
-// The statuses. Only Failed keeps the service from working.
+// The statuses, the worst last. Only Failed keeps the service from working.
 const (
-	OK      Status = "ok"
-	Warning Status = "warning"
-	Failed  Status = "failed"
+	OK Status = iota
+	Warning
+	Failed
 )
+
+// MarshalText is for programs.
+func (s Status) MarshalText() ([]byte, error) {
+	return []byte([]string{"ok", "warning", "failed"}[s]), nil
+}
 
 // Check is one thing that was examined.
 type Check struct {
 	Name   string `json:"name"`
 	Status Status `json:"status"`
-	// Detail is what was found.
-	Detail string `json:"detail"`
-	// Do is what to do about it; empty for OK.
-	Do string `json:"do,omitempty"`
+	Detail string `json:"detail"`       // what was found
+	Do     string `json:"do,omitempty"` // what to do about it; empty for OK
 }
 
 // networkTimeout bounds each exchange over the network.
@@ -100,10 +103,10 @@ func advice(message, otherwise string) (detail, do string) {
 	return detail, cmp.Or(do, otherwise)
 }
 
-// Count is how many checks went so.
-func (r Report) Count(status Status) (n int) {
+// Failures is how many checks failed.
+func (r Report) Failures() (n int) {
 	for _, check := range r.Checks {
-		if check.Status == status {
+		if check.Status == Failed {
 			n++
 		}
 	}
@@ -114,11 +117,9 @@ func (r Report) Count(status Status) (n int) {
 // {"result","checks":[{"name","status","detail","do"?}]}. The result is the
 // worst status.
 func (r Report) WriteJSON(w io.Writer) error {
-	result := OK
-	for _, worse := range []Status{Warning, Failed} {
-		if r.Count(worse) > 0 {
-			result = worse
-		}
+	var result Status
+	for _, check := range r.Checks {
+		result = max(result, check.Status)
 	}
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
@@ -129,15 +130,12 @@ func (r Report) WriteJSON(w io.Writer) error {
 	}{result, r.Checks})
 }
 
-// shown is how people read a status.
-var shown = map[Status]string{OK: "ok", Warning: "warn", Failed: "FAIL"}
-
 // WriteText writes a line for each check, and one below it that says what to
 // do.
 func (r Report) WriteText(w io.Writer) error {
 	var b strings.Builder
 	for _, check := range r.Checks {
-		fmt.Fprintf(&b, "%-4s  %-14s  %s\n", shown[check.Status], check.Name, check.Detail)
+		fmt.Fprintf(&b, "%-4s  %-14s  %s\n", []string{"ok", "warn", "FAIL"}[check.Status], check.Name, check.Detail)
 		if check.Do != "" {
 			fmt.Fprintf(&b, "%-4s  %-14s  do: %s\n", "", "", check.Do)
 		}

@@ -17,13 +17,6 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
-const (
-	// Clocks apart by more than the first refuse tokens now and then, by more
-	// than the second most of the time.
-	skewUnwise = 2 * time.Second
-	skewBroken = time.Minute
-)
-
 // events inspects the provider's token and opens each reply stream once, all at
 // the same time. Streams that have one remedy are one failure.
 func (s Service) events(ctx context.Context, r *Report) {
@@ -167,14 +160,15 @@ func remedy(err error, newToken string) string {
 	return "look at the log of the Events API"
 }
 
-// compareClocks judges how far this machine's clock is from that of the API.
+// compareClocks judges how far this machine's clock is from that of the API. A
+// little refuses tokens now and then, a minute most of the time.
 func compareClocks(r *Report, skew time.Duration) {
 	detail := fmt.Sprintf("%s apart from the Events API", skew.Round(time.Second))
 	const do = "synchronise the clocks of both machines (timedatectl, chrony); tokens are refused by it"
 	switch {
-	case skew > skewBroken:
+	case skew > time.Minute:
 		r.fail("clock", detail, do)
-	case skew > skewUnwise:
+	case skew > 2*time.Second:
 		r.warn("clock", detail, do+", or set --jwt-leeway")
 	}
 	r.ok("clock", "agrees with the Events API")

@@ -43,8 +43,14 @@ func (s Service) listener(r *Report, name, addr string, socket config.Socket) {
 	}
 	tried, place := addr, path
 	if isUnix {
-		if err := taken(path); err != nil {
-			r.fail(name, err.Error(), "end it, or choose another address")
+		info, err := os.Lstat(path)
+		if err == nil && info.Mode().Type() != fs.ModeSocket {
+			r.fail(name, path+" exists and is no socket", "remove it, or choose another address")
+			return
+		}
+		if c, err := net.DialTimeout("unix", path, liveTimeout); err == nil { // else a dead process left it, or nothing is there
+			_ = c.Close()
+			r.fail(name, "another process listens on unix socket "+path, "end it, or choose another address")
 			return
 		}
 		// Beside its place: the service may be starting, and listen there.
@@ -62,30 +68,6 @@ func (s Service) listener(r *Report, name, addr string, socket config.Socket) {
 	}
 	r.ok(name, addr+" is free")
 	_ = l.Close()
-	for { // who has connected meanwhile is not left waiting
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		_ = c.Close()
-	}
-}
-
-// taken is an error if something listens on a unix socket, or is no socket.
-func taken(path string) error {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return nil // nothing is there; what else is wrong, listening tells
-	}
-	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%s exists and is no socket", path)
-	}
-	c, err := net.DialTimeout("unix", path, liveTimeout)
-	if err != nil {
-		return nil // a dead process left it, which the service replaces
-	}
-	_ = c.Close()
-	return fmt.Errorf("another process listens on unix socket %s", path)
 }
 
 // answersLive asks for /livez as any probe would.
@@ -104,10 +86,12 @@ func answersLive(addr string) bool {
 // connect to it, and who else; and whether anyone but its user may to operators'.
 func socketAccess(r *Report, name, path string) {
 	const groupConnects, allConnect, groupEnters, allEnter fs.FileMode = 0o020, 0o002, 0o010, 0o001
-	mode, group, ok := access(path)
-	switch {
-	case !ok:
+	socket, err := os.Stat(path)
+	if err != nil {
 		return // removed meanwhile
+	}
+	mode, group := socket.Mode().Perm(), socket.Sys().(*syscall.Stat_t).Gid
+	switch {
 	case name == adminAddress:
 		if mode&(groupConnects|allConnect) != 0 {
 			r.warn(name, fmt.Sprintf("mode %04o lets others than the service's user connect, and nothing there asks for a token", mode), "restart the service, or set SocketMode=0600 where systemd holds the socket")
@@ -119,7 +103,8 @@ func socketAccess(r *Report, name, path string) {
 		r.warn(name, fmt.Sprintf("mode %04o keeps the group of the socket from connecting", mode), "use --socket-mode 0660")
 	}
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		if mode, owner, ok := access(dir); ok && mode&allEnter == 0 && (mode&groupEnters == 0 || owner != group) {
+		info, err := os.Stat(dir)
+		if err == nil && info.Mode()&allEnter == 0 && (info.Mode()&groupEnters == 0 || info.Sys().(*syscall.Stat_t).Gid != group) {
 			r.warn(name, fmt.Sprintf("group %d cannot reach the socket: it may not enter %s", group, dir),
 				"chmod o+x "+dir+", or give the directory to that group")
 		}
@@ -127,16 +112,4 @@ func socketAccess(r *Report, name, path string) {
 			return
 		}
 	}
-}
-
-// access is the mode and the group of a file that can be looked at.
-func access(path string) (mode fs.FileMode, group uint32, ok bool) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return 0, 0, false
-	}
-	if owner, known := info.Sys().(*syscall.Stat_t); known {
-		group = owner.Gid
-	}
-	return info.Mode().Perm(), group, true
 }

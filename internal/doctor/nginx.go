@@ -4,27 +4,19 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/busdk/bus-api-provider-vm/internal/address"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 )
 
-const (
-	// defaultTimeout is that of proxy_read_timeout, and of keepalive_timeout in an
-	// upstream.
-	defaultTimeout = "60s"
-	// margin is how far apart time-outs are advised to be.
-	margin = 15 * time.Second
-)
-
-var (
-	includes = regexp.MustCompile(`(?m)^[^#\n]*\binclude\s`)
-	dumped   = regexp.MustCompile(`(?m)^# configuration file `) // begins each file in the output of nginx -T
-)
+// margin is how far apart time-outs are advised to be.
+const margin = 15 * time.Second
 
 const nginx = "nginx"
 
@@ -37,12 +29,9 @@ func (s Service) nginx(_ context.Context, r *Report) {
 		r.fail(nginx, err.Error(), "give --nginx-conf a file that this user may read, for example the output of nginx -T")
 		return
 	}
-	if includes.Match(text) && !dumped.Match(text) {
-		r.warn(nginx, "the files that "+s.NginxConf+" includes are not read", "give --nginx-conf the output of nginx -T")
-	}
 	var names []string
 	for _, at := range findPlaces(string(text), s.Addr) {
-		names = append(names, at.location)
+		names = append(names, strings.Join(at.location, " "))
 		s.place(r, at)
 	}
 	if len(names) == 0 {
@@ -58,13 +47,14 @@ func (s Service) nginx(_ context.Context, r *Report) {
 
 // place examines one place that passes requests on to the service.
 func (s Service) place(r *Report, at place) {
+	where := strings.Join(at.location, " ")
 	// The provider has its paths where callers ask for them.
 	if at.losesPath() {
-		r.fail(nginx, fmt.Sprintf("%s: proxy_pass %s replaces the path by %s: callers get 404", at.location, strings.Join(at.args, " "), at.uri),
+		r.fail(nginx, fmt.Sprintf("%s: proxy_pass %s replaces the path by %s: callers get 404", where, at.pass, at.uri),
 			"end proxy_pass behind the host and port, without "+at.uri)
 	}
 	// A request whose headers fit the provider fits nginx as well.
-	buffers := cmp.Or(at.inForce["large_client_header_buffers"], "4 8k")
+	buffers := cmp.Or(at.get("large_client_header_buffers"), "4 8k")
 	_, size, _ := strings.Cut(buffers, " ")
 	if nginxSize(size) < s.Server.HeaderBytes {
 		r.warn(nginx, fmt.Sprintf("large_client_header_buffers %s refuses headers that server.header_bytes (%d) takes: large tokens get 400", buffers, s.Server.HeaderBytes),
@@ -76,25 +66,15 @@ func (s Service) place(r *Report, at place) {
 	if s.Billing.Backend == config.Events {
 		writeLimit *= 2
 	}
-	limit := cmp.Or(at.inForce["proxy_read_timeout"], defaultTimeout)
+	limit := cmp.Or(at.get("proxy_read_timeout"), "60s")
 	if nginxTime(limit) <= writeLimit {
 		r.fail(nginx, fmt.Sprintf("%s: proxy_read_timeout %s is not above %s, how long a start or stop may take: callers get 504 for what is carried out",
-			at.location, limit, writeLimit), fmt.Sprintf("set proxy_read_timeout %ds;", int((writeLimit+margin).Seconds())))
+			where, limit, writeLimit), fmt.Sprintf("set proxy_read_timeout %ds;", int((writeLimit+margin).Seconds())))
 	}
 	// Nothing that starts or stops a machine is sent a second time.
-	if slices.Contains(strings.Fields(at.inForce["proxy_next_upstream"]), "non_idempotent") {
-		r.fail(nginx, at.location+": proxy_next_upstream … non_idempotent sends a start or stop to a second instance when the first may have carried it out",
+	if slices.Contains(strings.Fields(at.get("proxy_next_upstream")), "non_idempotent") {
+		r.fail(nginx, where+": proxy_next_upstream … non_idempotent sends a start or stop to a second instance when the first may have carried it out",
 			"remove non_idempotent")
-	}
-	// nginx closes a resting connection before the provider does, so that no
-	// request meets a connection that is being closed.
-	for _, up := range at.upstreams {
-		inForce := settings{}.within(up.block)
-		rest := cmp.Or(inForce["keepalive_timeout"], defaultTimeout)
-		if inForce["keepalive"] != "" && nginxTime(rest) >= s.Server.IdleTimeout {
-			r.warn(nginx, fmt.Sprintf("upstream %s: keepalive_timeout %s is not below server.idle_timeout (%s): a request may meet a connection that is being closed",
-				up.args[0], rest, s.Server.IdleTimeout), fmt.Sprintf("set keepalive_timeout %ds;, or raise server.idle_timeout", max(1, int((s.Server.IdleTimeout-margin).Seconds()))))
-		}
 	}
 }
 
@@ -116,4 +96,143 @@ func nginxTime(text string) time.Duration {
 		return 24 * time.Hour
 	}
 	return d
+}
+
+// block is one of nginx, such as that of a location.
+type block struct {
+	outer *block
+	words []string          // in front of its brace
+	set   map[string]string // the arguments of the directives in it, by name; the last counts
+}
+
+// get is what is in force in a block.
+func (b *block) get(name string) string {
+	for ; b != nil; b = b.outer {
+		if args, ok := b.set[name]; ok {
+			return args
+		}
+	}
+	return ""
+}
+
+// directive is one that ends in a semicolon.
+type directive struct {
+	name string
+	args []string
+	in   *block
+}
+
+// nginxToken is a comment, one of ; { }, a word in quotes, or another word: a
+// backslash takes the character behind it along, ${ the text up to its brace.
+// Backslashes stay: nothing that is examined here has any.
+var nginxToken = regexp.MustCompile(`#[^\n]*|[;{}]|"(?s:\\.|[^"])*"?|'(?s:\\.|[^'])*'?|(?s:\$\{[^}]*\}|\\.|[^\s;{}])+`)
+
+// parse lists the directives of a configuration. What http sets counts for all of
+// it: nginx -T prints the files that http includes outside of it.
+func parse(text string) (all []directive) {
+	in := &block{set: map[string]string{}}
+	var words []string
+	for _, token := range nginxToken.FindAllString(text, -1) {
+		switch token[0] {
+		case '#':
+		case '{':
+			set := map[string]string{}
+			if slices.Equal(words, []string{"http"}) {
+				set = in.set
+			}
+			in, words = &block{in, words, set}, nil
+		case '}':
+			if in.outer != nil {
+				in = in.outer
+			}
+			words = nil
+		case ';':
+			if len(words) > 0 {
+				in.set[words[0]] = strings.Join(words[1:], " ")
+				all = append(all, directive{words[0], words[1:], in})
+			}
+			words = nil
+		case '"', '\'':
+			words = append(words, strings.TrimSuffix(token[1:], token[:1]))
+		default:
+			words = append(words, token)
+		}
+	}
+	return all
+}
+
+// place is a proxy_pass to the address looked for.
+type place struct {
+	*block
+	pass, uri string   // its argument, and what stands there behind the host, in the place of the location's path
+	location  []string // such as `location /api/v1/vm/`
+}
+
+// losesPath reports that uri turns the paths of the provider into others. With a
+// variable in the host it replaces the whole path. What variables or expressions
+// make of a path is not examined.
+func (p place) losesPath() bool {
+	words := p.location // perhaps with a modifier before the path
+	if p.uri == "" || strings.Contains(p.uri, "$") || len(words) < 2 || strings.HasPrefix(words[1], "~") {
+		return false
+	}
+	path, right := words[len(words)-1], "/"
+	for _, own := range []string{"/api", "/readyz", "/livez"} {
+		if at := strings.Index(path, own); at >= 0 {
+			right = path[at:]
+		}
+	}
+	return p.uri != right || words[1] != "=" && strings.Contains(p.pass, "$")
+}
+
+var proxyTarget = regexp.MustCompile(`^https?://(unix:[^:]+|[^/]+):?(.*)`)
+
+// findPlaces returns the places of a configuration that pass requests on to addr,
+// as --addr has it.
+func findPlaces(text, addr string) (found []place) {
+	all := parse(text)
+	for _, d := range all {
+		target := proxyTarget.FindStringSubmatch(strings.Join(d.args, " "))
+		if d.name != "proxy_pass" || target == nil || !slices.ContainsFunc(servers(all, target[1]), func(server string) bool { return sameListener(server, addr) }) {
+			continue
+		}
+		at := place{block: d.in, pass: target[0], uri: target[2]}
+		for b := d.in; b != nil && at.location == nil; b = b.outer {
+			if len(b.words) > 0 && b.words[0] == "location" {
+				at.location = b.words
+			}
+		}
+		found = append(found, at)
+	}
+	return found
+}
+
+// servers is what the host of a proxy_pass may be: itself, the values of its variable
+// in a map, or the servers of the upstreams of these names.
+func servers(all []directive, host string) (found []string) {
+	found = []string{host}
+	for _, d := range all {
+		if of := d.in.words; len(of) == 3 && of[0] == "map" && of[2] == strings.NewReplacer("{", "", "}", "").Replace(host) {
+			found = append(found, d.args...)
+		}
+	}
+	for _, d := range all {
+		if of := d.in.words; d.name == "server" && len(d.args) > 0 && len(of) == 2 && of[0] == "upstream" && slices.Contains(found, of[1]) {
+			found = append(found, d.args[0])
+		}
+	}
+	return found
+}
+
+// sameListener reports a server of nginx that is addr. Of a TCP address the port
+// counts: names and interfaces differ between machines.
+func sameListener(server, addr string) bool {
+	if strings.HasPrefix(addr, address.UnixPrefix) || strings.HasPrefix(server, address.UnixPrefix) {
+		return server == addr
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	if _, other, err := net.SplitHostPort(server); err == nil {
+		return other == port
+	}
+	return port == "80" // where nginx connects without one
 }

@@ -102,7 +102,7 @@ func TestDataDir(t *testing.T) {
 	requireChecks(t, "the store is elsewhere", "data directory", examine(s.dataDir))
 
 	const ext4, tmpfs, nfs = 0xef53, 0x01021994, 0x6969
-	full := found{Failed, "0 MB are free", "free space on the disk of /data"}
+	full := found{Warning, "0 MB are free", "free space on the disk of /data"}
 	for about, c := range map[string]struct {
 		kind uint32
 		free uint64

@@ -15,15 +15,9 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/store"
 )
 
-const (
-	// spaceUnwise and spaceBroken are bytes free for this user: 100,000 operations
-	// with their records take about 200 MB.
-	spaceUnwise = 256 << 20
-	spaceBroken = 16 << 20
-	// waitUnwise is a sync or an answer that callers would feel: a start waits for
-	// several.
-	waitUnwise = 100 * time.Millisecond
-)
+// spaceUnwise are too few bytes free for this user: 100,000 operations with their
+// records take about 200 MB.
+const spaceUnwise = 256 << 20
 
 // unfitDisks are those where files are gone with the machine, or where locks and
 // syncs are another machine's promise, by the numbers of Linux (statfs(2)). No
@@ -58,9 +52,6 @@ func (s Service) dataDir(_ context.Context, r *Report) {
 		r.fail(dataDirectory, err.Error(), "make "+dir+" a directory that is writable for the user of the service, free space on its disk, or choose another --data-dir")
 		return
 	}
-	if took > waitUnwise {
-		r.warn(dataDirectory, fmt.Sprintf("a sync takes %s, and a start or stop waits for several", took.Round(time.Millisecond)), "choose a faster disk for --data-dir")
-	}
 	free := uint64(disk.Bavail) * uint64(disk.Bsize)
 	judgeDisk(r, dir, uint32(disk.Type), free)
 	detail := fmt.Sprintf("%s: written and synced in %s, %d MB free", dir, took.Round(10*time.Microsecond), free>>20)
@@ -76,12 +67,8 @@ func judgeDisk(r *Report, dir string, kind uint32, free uint64) {
 	if why := unfitDisks[kind]; why != "" {
 		r.warn(dataDirectory, dir+" "+why, "choose a local disk for --data-dir")
 	}
-	detail, do := fmt.Sprintf("%d MB are free", free>>20), "free space on the disk of "+dir
-	switch {
-	case free < spaceBroken:
-		r.fail(dataDirectory, detail, do)
-	case free < spaceUnwise:
-		r.warn(dataDirectory, detail, do)
+	if free < spaceUnwise {
+		r.warn(dataDirectory, fmt.Sprintf("%d MB are free", free>>20), "free space on the disk of "+dir)
 	}
 }
 
@@ -99,11 +86,7 @@ func timeSync(dir string) (took time.Duration, err error) {
 	return took, errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
-const (
-	database = "database"
-	// oldestPostgres is as PostgreSQL counts: 15.0.
-	oldestPostgres = 150000
-)
+const database = "database"
 
 // database asks the PostgreSQL that the store URL names, if there is one.
 func (s Service) database(ctx context.Context, r *Report) {
@@ -129,7 +112,7 @@ func (s Service) database(ctx context.Context, r *Report) {
 // judgeDatabase examines what a server said.
 func judgeDatabase(r *Report, found store.Survey) {
 	switch {
-	case found.Version < oldestPostgres:
+	case found.Version < 150000: // as PostgreSQL counts
 		r.fail(database, fmt.Sprintf("PostgreSQL %d is too old", found.Version/10000), "use PostgreSQL 15 or later")
 	case found.ReadOnly:
 		r.fail(database, "it is a standby, or read-only", "let store.url name the primary (target_session_attrs=read-write, where it names several hosts)")
@@ -139,7 +122,5 @@ func judgeDatabase(r *Report, found store.Survey) {
 		r.fail(database, "synchronous_commit is off: what was confirmed may be lost", "turn synchronous_commit on for this user or database")
 	case found.Standbys == "":
 		r.warn(database, "it has no synchronous standby: a failover may lose operations that were confirmed", "set synchronous_standby_names, if there is a standby")
-	case found.Took > waitUnwise:
-		r.warn(database, fmt.Sprintf("an answer takes %s, and a start or stop waits for several", found.Took.Round(time.Millisecond)), "bring the database nearer")
 	}
 }
