@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 	"time"
 )
 
@@ -41,15 +40,14 @@ type Stream struct {
 	Reader
 	feed  *Feed
 	ctx   context.Context
-	timer *time.Timer
 	beat  time.Time // of the next comment
-	from  uint64    // the event that was the latest at the beginning
 	rest  []byte    // is sent first
+	first []*event  // is sent then
 	ended bool      // nothing follows rest
 
 	// Of feed.mu.
 	pending []*event
-	unread  int  // their bytes, but for those up to from
+	unread  int  // their bytes
 	cut     bool // for being behind
 	wanting bool // for a status, which was not known at the beginning
 
@@ -64,7 +62,7 @@ func (s *Stream) push(e *event) {
 		return
 	}
 	s.pending = append(s.pending, e)
-	if s.count(e, 1); s.unread > behind {
+	if s.unread += len(e.text); s.unread > behind {
 		s.pending, s.cut = nil, true
 		s.feed.cutOff.Inc()
 	}
@@ -72,26 +70,6 @@ func (s *Stream) push(e *event) {
 	case s.wake <- struct{}{}:
 	default:
 	}
-}
-
-// count notes that e is pending, or is not any more. It holds feed.mu.
-func (s *Stream) count(e *event, change int) {
-	if e.number > s.from {
-		s.unread += change * len(e.text)
-	}
-}
-
-// forget drops what is pending and older than what recent says.
-func (s *Stream) forget(recent []Operation) {
-	s.feed.mu.Lock()
-	defer s.feed.mu.Unlock()
-	s.pending = slices.DeleteFunc(s.pending, func(e *event) bool {
-		known := slices.ContainsFunc(recent, func(op Operation) bool { return op.ID == e.ID && op.Stage >= e.Stage })
-		if known {
-			s.count(e, -1)
-		}
-		return known
-	})
 }
 
 // Read is that of io.Reader. It waits until there is something to be sent, which is
@@ -136,13 +114,17 @@ func (s *Stream) next() ([]byte, error) {
 		}
 		return []byte(":\n\n"), nil
 	}
-	if e, err := s.take(); e != nil || err != nil {
-		return e, err
+	if len(s.first) > 0 {
+		e := s.first[0]
+		s.first = s.first[1:]
+		return e.text, nil
 	}
-	s.timer.Reset(until)
+	if text, err := s.take(); text != nil || err != nil {
+		return text, err
+	}
 	select {
 	case <-s.wake:
-	case <-s.timer.C:
+	case <-time.After(until):
 	case <-s.feed.config.Over:
 	case <-s.ctx.Done():
 	}
@@ -162,7 +144,7 @@ func (s *Stream) take() ([]byte, error) {
 	if s.pending = s.pending[1:]; len(s.pending) == 0 {
 		s.pending = nil
 	}
-	s.count(e, -1)
+	s.unread -= len(e.text)
 	return e.text, nil
 }
 
@@ -173,7 +155,6 @@ func (s *Stream) end(reason string) []byte {
 
 // Close ends the stream. It may be called more than once.
 func (s *Stream) Close() error {
-	s.timer.Stop()
 	f := s.feed
 	f.mu.Lock()
 	defer f.mu.Unlock()
