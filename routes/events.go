@@ -2,7 +2,6 @@ package routes
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net"
 	"time"
@@ -12,12 +11,6 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/feed"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
-
-// Feed is what event streams come from, see feed.Feed.
-type Feed interface {
-	// Subscribe begins a stream for r after the event with the id after, empty for none.
-	Subscribe(ctx context.Context, r feed.Reader, after string) (*feed.Stream, error)
-}
 
 const (
 	// streamsRetryAfter is when a caller may try again while too many are open.

@@ -15,6 +15,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/feed"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
@@ -54,7 +55,7 @@ type Config struct {
 	Wait *Wait
 	// Feed lets callers follow what changes, on at most so many Streams at once, shared
 	// out among their subjects; nil leaves that path out.
-	Feed    Feed
+	Feed    *feed.Feed
 	Streams int
 	// Timeout bounds each step of a write that waits for another service, the
 	// entitlement and the operation; default 30 s.
@@ -89,13 +90,22 @@ func Mount(router fiber.Router, config Config) {
 	edge := func(route string, handlers ...fiber.Handler) []fiber.Handler {
 		return slices.Concat([]fiber.Handler{middleware.NewRouteMetrics(config.Metrics, route).Edge(config.Logger)}, handlers)
 	}
+	refused := edge("refused")
+	serve := func(path, route string, handlers ...fiber.Handler) {
+		register := router.Get
+		if allowed[path] == fiber.MethodPost {
+			register = router.Post
+		}
+		register(path, edge(route, handlers...)...)
+		router.All(path, append(slices.Clip(refused), func(*fiber.Ctx) error { return Refusal(path) })...)
+	}
 	var waiting *waits
 	if config.Wait != nil {
 		waiting = &waits{*config.Wait, config.Backend, middleware.NewLimit(config.Wait.Waiters)}
 		config.Metrics.NewGauge("bus_vm_waits_open", func() float64 { return float64(waiting.places.Taken()) })
 	}
-	auth := config.Auth.Handler()
-	router.Get(StatusPath, edge("status", auth, middleware.RequireScope(middleware.ScopeRead), status(config, waiting))...)
+	auth, read := config.Auth.Handler(), middleware.RequireScope(middleware.ScopeRead)
+	serve(StatusPath, "status", auth, read, status(config, waiting))
 
 	checks := []fiber.Handler{auth, middleware.RequireScope(middleware.ScopeWrite)}
 	if config.Entitlement != nil || config.Billed {
@@ -118,29 +128,19 @@ func Mount(router fiber.Router, config Config) {
 			handlers = append(handlers,
 				middleware.RequireEntitlement(config.Entitlement, middleware.ScopeWrite, config.Timeout, config.Metrics))
 		}
-		router.Post(path, edge(string(action), append(handlers, w.execute)...)...)
+		serve(path, string(action), append(handlers, w.execute)...)
 	}
 	if config.Operations != nil {
 		either := middleware.RequireScope(middleware.ScopeRead, middleware.ScopeWrite)
-		router.Get(OperationsPath, edge("operations", auth, either, operations(config))...)
-		router.Get(OperationPath, edge("operation", auth, either, operation(config))...)
+		serve(OperationsPath, "operations", auth, either, operations(config))
+		serve(OperationPath, "operation", auth, either, operation(config))
 	}
 	if config.Feed != nil {
-		router.Get(EventsPath, edge("events", auth, middleware.RequireScope(middleware.ScopeRead), events(config))...)
+		serve(EventsPath, "events", auth, read, events(config))
 	}
-	router.Get(OpenAPIPath, edge("openapi", always(OpenAPI))...)
-	router.Get(ReadyPath, edge("readyz", ready(config))...)
-	router.Get(LivePath, edge("livez", always(okDocument))...)
-
-	// Whatever other method reaches these paths is refused with Allow.
-	refused := edge("refused")
-	for path := range allowed {
-		if strings.HasPrefix(path, OperationsPath) && config.Operations == nil || path == EventsPath && config.Feed == nil {
-			continue
-		}
-		refusal := Refusal(path)
-		router.All(path, slices.Concat(refused, []fiber.Handler{func(*fiber.Ctx) error { return refusal }})...)
-	}
+	serve(OpenAPIPath, "openapi", always(OpenAPI))
+	serve(ReadyPath, "readyz", ready(config))
+	serve(LivePath, "livez", always(okDocument))
 }
 
 // allowed lists the methods of each path, as Allow shows them.

@@ -56,30 +56,14 @@ func asksMore(h *fasthttp.RequestHeader) bool {
 	return false
 }
 
-// matches reports whether the fields of If-None-Match name tag, by weak comparison, or
-// any with `*` (RFC 9110 §8.8.3, §13.1.2). What is malformed names nothing, and
-// neither does what follows it in its field.
+// matches reports whether the fields of If-None-Match name tag, which has no comma, by
+// weak comparison, or any with `*` (RFC 9110 §8.8.3, §13.1.2).
 func matches(fields [][]byte, tag []byte) bool {
 	for _, field := range fields {
-		field = bytes.Trim(field, " \t")
-		if len(field) == 1 && field[0] == '*' {
-			return true
-		}
-		for {
-			field = bytes.TrimPrefix(bytes.TrimLeft(field, " \t,"), []byte("W/"))
-			if len(field) == 0 || field[0] != '"' {
-				break
-			}
-			end := bytes.IndexByte(field[1:], '"') + 2
-			if end < 2 {
-				break
-			}
-			if bytes.Equal(field[:end], tag) {
+		for each := range bytes.SplitSeq(field, []byte(",")) {
+			each = bytes.TrimPrefix(bytes.Trim(each, " \t"), []byte("W/"))
+			if bytes.Equal(each, tag) || string(bytes.Trim(field, " \t")) == "*" {
 				return true
-			}
-			field = bytes.TrimLeft(field[end:], " \t")
-			if len(field) > 0 && field[0] != ',' {
-				break
 			}
 		}
 	}
