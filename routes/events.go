@@ -21,8 +21,7 @@ const (
 
 // events answers with a stream until the token expires, its key is removed, or the
 // server ends.
-func events(config Config) fiber.Handler {
-	places := middleware.NewLimit(config.Streams)
+func (a *api) events(places *middleware.Limit) fiber.Handler {
 	full := middleware.Unavailable(streamsRetryAfter, "Too many event streams are open.", nil)
 	full.Reason = "streams"
 	return func(c *fiber.Ctx) error {
@@ -45,7 +44,7 @@ func events(config Config) fiber.Handler {
 		}
 		s := &stream{conn: ctx.Conn(), give: give}
 		peer, known := s.conn.(interface{ Gone() bool })
-		holds := config.Auth.Holds(c)
+		holds := a.Auth.Holds(c)
 		reader := feed.Reader{Account: caller.Subject, Expires: caller.Expires(), Gone: func() bool { return known && peer.Gone() || !holds() }}
 		defer func() {
 			if s.Stream == nil { // an error, or a panic
@@ -53,7 +52,7 @@ func events(config Config) fiber.Handler {
 			}
 		}()
 		var err error
-		if s.Stream, err = config.Feed.Subscribe(c.UserContext(), reader, string(bytes.TrimSpace(ctx.Request.Header.Peek("Last-Event-ID")))); err != nil {
+		if s.Stream, err = a.Feed.Subscribe(c.UserContext(), reader, string(bytes.TrimSpace(ctx.Request.Header.Peek("Last-Event-ID")))); err != nil {
 			return middleware.Unavailable(0, "What changed since that event cannot be read now.", err)
 		}
 		begin()

@@ -59,9 +59,8 @@ var errPanicked = errors.New("panic")
 
 // writes carries out the starts, or the stops.
 type writes struct {
-	Config
+	*api
 	action backend.Action
-	waits  *waits // nil without Config.Wait
 }
 
 // audited runs before the checks, so that what they refuse has an audit line

@@ -86,21 +86,19 @@ func RenderOperation(r lifecycle.Receipt, expected lifecycle.Estimate) ([]byte, 
 }
 
 // operation answers with one operation of the caller.
-func operation(config Config) fiber.Handler {
-	return func(c *fiber.Ctx) error {
-		id := strings.Clone(c.Params("id"))
-		if len(id) != len(uuid.Nil.String()) || uuid.Validate(id) != nil {
-			return errNotFound
-		}
-		r, err := config.Operations.Receipt(c.UserContext(), id)
-		switch {
-		case err != nil:
-			return unreadable(err)
-		case r.Action == "" || r.Account != middleware.CallerIdentity(c).Subject:
-			return errNotFound
-		}
-		return sendValue(c, map[string]receipt{"operation": receiptOf(r, config.Operations.Estimate(r))})
+func (a *api) operation(c *fiber.Ctx) error {
+	id := strings.Clone(c.Params("id"))
+	if len(id) != len(uuid.Nil.String()) || uuid.Validate(id) != nil {
+		return errNotFound
 	}
+	r, err := a.Operations.Receipt(c.UserContext(), id)
+	switch {
+	case err != nil:
+		return unreadable(err)
+	case r.Action == "" || r.Account != middleware.CallerIdentity(c).Subject:
+		return errNotFound
+	}
+	return sendValue(c, map[string]receipt{"operation": receiptOf(r, a.Operations.Estimate(r))})
 }
 
 // The operations in a list: unless the caller says how many, and at most.
@@ -112,25 +110,23 @@ const (
 var errLimit = middleware.NewError(middleware.CodeBadRequest, "The limit is a whole number from 1 to "+strconv.Itoa(maxListed)+".")
 
 // operations answers with the latest operations of the caller, newest first.
-func operations(config Config) fiber.Handler {
-	return func(c *fiber.Ctx) error {
-		limit := uint64(defaultListed)
-		if given := c.Context().QueryArgs().PeekMulti("limit"); len(given) > 0 {
-			var err error
-			if limit, err = strconv.ParseUint(string(given[0]), 10, 32); err != nil || len(given) > 1 || limit < 1 || limit > maxListed {
-				return errLimit
-			}
+func (a *api) operations(c *fiber.Ctx) error {
+	limit := uint64(defaultListed)
+	if given := c.Context().QueryArgs().PeekMulti("limit"); len(given) > 0 {
+		var err error
+		if limit, err = strconv.ParseUint(string(given[0]), 10, 32); err != nil || len(given) > 1 || limit < 1 || limit > maxListed {
+			return errLimit
 		}
-		list, err := config.Operations.Receipts(c.UserContext(), middleware.CallerIdentity(c).Subject, int(limit))
-		if err != nil {
-			return unreadable(err)
-		}
-		shown := []receipt{}
-		for _, r := range list {
-			shown = append(shown, receiptOf(r, config.Operations.Estimate(r)))
-		}
-		return sendValue(c, map[string][]receipt{"operations": shown})
 	}
+	list, err := a.Operations.Receipts(c.UserContext(), middleware.CallerIdentity(c).Subject, int(limit))
+	if err != nil {
+		return unreadable(err)
+	}
+	shown := []receipt{}
+	for _, r := range list {
+		shown = append(shown, receiptOf(r, a.Operations.Estimate(r)))
+	}
+	return sendValue(c, map[string][]receipt{"operations": shown})
 }
 
 func unreadable(err error) error {

@@ -70,6 +70,12 @@ type Config struct {
 	Metrics *metrics.Set
 }
 
+// api has what the handlers share.
+type api struct {
+	Config
+	waits *waits // nil without Config.Wait
+}
+
 // defaultTimeout bounds a step of a write when Config leaves it open.
 const defaultTimeout = 30 * time.Second
 
@@ -99,13 +105,13 @@ func Mount(router fiber.Router, config Config) {
 		register(path, edge(route, handlers...)...)
 		router.All(path, append(slices.Clip(refused), func(*fiber.Ctx) error { return Refusal(path) })...)
 	}
-	var waiting *waits
+	a := &api{Config: config}
 	if config.Wait != nil {
-		waiting = &waits{*config.Wait, config.Backend, middleware.NewLimit(config.Wait.Waiters)}
-		config.Metrics.NewGauge("bus_vm_waits_open", func() float64 { return float64(waiting.places.Taken()) })
+		a.waits = &waits{*config.Wait, config.Backend, middleware.NewLimit(config.Wait.Waiters)}
+		config.Metrics.NewGauge("bus_vm_waits_open", func() float64 { return float64(a.waits.places.Taken()) })
 	}
 	auth, read := config.Auth.Handler(), middleware.RequireScope(middleware.ScopeRead)
-	serve(StatusPath, "status", auth, read, status(config, waiting))
+	serve(StatusPath, "status", auth, read, a.status)
 
 	checks := []fiber.Handler{auth, middleware.RequireScope(middleware.ScopeWrite)}
 	if config.Entitlement != nil || config.Billed {
@@ -118,7 +124,7 @@ func Mount(router fiber.Router, config Config) {
 	}
 	limit := middleware.NewLimit(config.WritesInFlight)
 	for path, action := range map[string]backend.Action{StartPath: backend.Start, StopPath: backend.Stop} {
-		w := &writes{config, action, waiting}
+		w := &writes{a, action}
 		handlers := slices.Concat([]fiber.Handler{w.audited}, checks, []fiber.Handler{w.asked}, pace)
 		if config.WritesInFlight > 0 {
 			handlers = append(handlers, limit.Handler(action == backend.Stop)) // a stop ends what costs money
@@ -132,14 +138,14 @@ func Mount(router fiber.Router, config Config) {
 	}
 	if config.Operations != nil {
 		either := middleware.RequireScope(middleware.ScopeRead, middleware.ScopeWrite)
-		serve(OperationsPath, "operations", auth, either, operations(config))
-		serve(OperationPath, "operation", auth, either, operation(config))
+		serve(OperationsPath, "operations", auth, either, a.operations)
+		serve(OperationPath, "operation", auth, either, a.operation)
 	}
 	if config.Feed != nil {
-		serve(EventsPath, "events", auth, read, events(config))
+		serve(EventsPath, "events", auth, read, a.events(middleware.NewLimit(config.Streams)))
 	}
 	serve(OpenAPIPath, "openapi", always(OpenAPI))
-	serve(ReadyPath, "readyz", ready(config))
+	serve(ReadyPath, "readyz", a.ready)
 	serve(LivePath, "livez", always(okDocument))
 }
 

@@ -15,9 +15,9 @@ import (
 
 // Wait is what callers wait with. All of it but Over is required.
 type Wait struct {
-	// Superseded returns a channel that is closed when a write of the other action is
-	// accepted after r, as it is on record, and was requested later. It is released once.
-	Superseded func(ctx context.Context, r lifecycle.Receipt) (superseded <-chan struct{}, release func())
+	// Superseded returns what is done when a write of the other action is accepted after
+	// r, as it is on record, and was requested later, or once it is released.
+	Superseded func(ctx context.Context, r lifecycle.Receipt) (superseded context.Context, release func())
 	// Estimate returns how long the start under way still takes, if that is known. It
 	// must return at once.
 	Estimate func() (left time.Duration, known bool)
@@ -72,12 +72,8 @@ func (w *waits) place(c *fiber.Ctx, seconds int, wait func()) bool {
 	defer give()
 	middleware.Waits(c)
 	wait()
-	applied(c, seconds)
-	return true
-}
-
-func applied(c *fiber.Ctx, seconds int) {
 	c.Context().Response.Header.Set("Preference-Applied", "wait="+strconv.Itoa(seconds))
+	return true
 }
 
 // follow calls enough with each status that is seen, and with the latest one again at
@@ -128,13 +124,9 @@ func (w *waits) status(c *fiber.Ctx, first *backend.Seen) (*backend.Seen, error)
 		}
 		return !matches(known, seen.ETag) && (seen.State != first.State || !time.Now().Before(calm))
 	}
-	if len(known) == 0 && first.Settled || len(known) > 0 && !matches(known, first.ETag) {
-		applied(c, seconds)
-		return first, nil
-	}
-	last, met := first, false
+	last, met := first, len(known) == 0 && first.Settled || len(known) > 0 && !matches(known, first.ETag)
 	waited := w.place(c, seconds, func() {
-		met = w.follow(end, calm, nil, func(seen *backend.Seen) bool { last = seen; return enough(seen) })
+		met = met || w.follow(end, calm, nil, func(seen *backend.Seen) bool { last = seen; return enough(seen) })
 	})
 	if !waited || met {
 		return last, nil
@@ -176,7 +168,7 @@ func (w *writes) reached(c *fiber.Ctx, r lifecycle.Receipt, at time.Time, own bo
 	superseded, release := w.waits.Superseded(c.UserContext(), r)
 	defer release()
 	other := false
-	w.waits.follow(end, end, superseded, func(seen *backend.Seen) bool {
+	met := w.waits.follow(end, end, superseded.Done(), func(seen *backend.Seen) bool {
 		switch failed := seen.State == "failed" || seen.State == "error"; {
 		case !own && !seen.AskedAt.After(at):
 		case seen.State == w.action.Target():
@@ -189,13 +181,9 @@ func (w *writes) reached(c *fiber.Ctx, r lifecycle.Receipt, at time.Time, own bo
 		}
 		return reached != nil || failure != nil
 	})
-	select {
-	case <-superseded:
-		if reached == nil && failure == nil {
-			failure = middleware.NewError(middleware.CodeSuperseded,
-				fmt.Sprintf("The runtime accepted the %s, and a %s after it.", w.action, w.action.Opposite()))
-		}
-	default:
+	if !met && superseded.Err() != nil {
+		failure = middleware.NewError(middleware.CodeSuperseded,
+			fmt.Sprintf("The runtime accepted the %s, and a %s after it.", w.action, w.action.Opposite()))
 	}
 	return reached, failure
 }

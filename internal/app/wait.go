@@ -165,8 +165,8 @@ func (w *waiting) left() (left time.Duration, known bool) {
 }
 
 // superseded is routes.Wait.Superseded.
-func (w *waiting) superseded(ctx context.Context, r lifecycle.Receipt) (superseded <-chan struct{}, release func()) {
-	over, supersede := context.WithCancel(context.Background())
+func (w *waiting) superseded(ctx context.Context, r lifecycle.Receipt) (superseded context.Context, release func()) {
+	superseded, supersede := context.WithCancel(context.Background())
 	one := &waiter{operation: r, since: time.Now(), supersede: supersede}
 	w.mu.Lock()
 	w.waiters[one] = struct{}{}
@@ -174,7 +174,7 @@ func (w *waiting) superseded(ctx context.Context, r lifecycle.Receipt) (supersed
 	if w.operations.Superseded(ctx, r) {
 		supersede()
 	}
-	return over.Done(), func() {
+	return superseded, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		delete(w.waiters, one)
