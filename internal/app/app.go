@@ -12,8 +12,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -73,7 +74,7 @@ type app struct {
 	systemd systemd
 
 	parts  []func(context.Context) error // each runs until its context ends, which is no error
-	last   []func(context.Context) error // likewise, but ends after all parts and requests, which write to it
+	last   func(context.Context) error   // likewise, but ends after all parts and requests, which write to it
 	checks []admin.Check                 // of readiness, and what operators read beside them
 
 	publicKeys *jwks.Source // nil without a JWKS
@@ -83,15 +84,10 @@ type app struct {
 	secrets   [][]byte       // in force
 	inspected secret.String  // the provider token
 
-	mu   sync.Mutex
-	left []func() string // what may hang at the end, guarded by mu
+	left atomic.Pointer[func() []string] // what may hang at the end, empty for nothing
 }
 
 func (a *app) add(run func(context.Context) error) { a.parts = append(a.parts, run) }
-
-func (a *app) require(name string, ready func() error) {
-	a.checks = append(a.checks, admin.Check{Name: name, Ready: ready})
-}
 
 // Serve runs the gateway with settings c until ctx ends, then drains it. What is
 // wrong with the settings or the machine shows before anything runs. With --dev
@@ -123,50 +119,24 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) error {
 	case err := <-ended:
 		return err
 	case <-time.After(c.Shutdown.Delay + c.Shutdown.Timeout + endGrace):
-		return fmt.Errorf("not ended %s after the shutdown delay and timeout; left behind: %s", endGrace, a.leftBehind())
 	}
+	left := "what was being started or ended"
+	if all := a.left.Load(); all != nil {
+		left = cmp.Or(strings.Join(slices.DeleteFunc((*all)(), func(each string) bool { return each == "" }), ", "), left)
+	}
+	return fmt.Errorf("not ended %s after the shutdown delay and timeout; left behind: %s", endGrace, left)
 }
 
 // endGrace is for the end of what serves requests, once these have had their time.
 // With the last lines of the log it makes a second.
 const endGrace = 3 * time.Second / 4
 
-// mayHang has leftBehind ask what would be left, empty for nothing.
-func (a *app) mayHang(left func() string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.left = append(a.left, left)
-}
-
-func (a *app) leftBehind() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var all []string
-	for _, left := range a.left {
-		if text := left(); text != "" {
-			all = append(all, text)
-		}
-	}
-	return cmp.Or(strings.Join(all, ", "), "what was being started or ended")
-}
-
 func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
 	a.add(a.systemd.run)
 
 	// 1. Changed files and SIGHUP are followed before anything reads those files,
 	// so that no change is missed. With --dev a hangup ends the gateway.
-	hangup := env.Hangup
-	if c.Dev {
-		hangup = nil
-		a.add(func(ctx context.Context) error {
-			select {
-			case <-env.Hangup:
-			case <-ctx.Done():
-			}
-			return nil
-		})
-	}
-	a.follow(hangup)
+	a.follow(env.Hangup)
 
 	// 2. Keys for callers' tokens. Those from a URL come later, and /readyz waits.
 	if err := a.authenticate(); err != nil {
@@ -233,7 +203,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 			Logger: a.logger, Metrics: a.metrics,
 		})
 	})
-	a.mayHang(api.Left)
+	a.left.Store(new(func() []string { return []string{operations.Left(), api.Left()} }))
 	a.checks = append([]admin.Check{{Name: "not draining", Ready: api.Ready}}, a.checks...)
 	inherited, inheritedAdmin, err := inheritSockets()
 	if err != nil {
@@ -251,7 +221,8 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 		return fmt.Errorf("--addr: %w", err)
 	}
 	defer listener.Close()
-	a.add(a.watchdog(api))
+	alive := a.alive(api)
+	a.add(func(ctx context.Context) error { return a.systemd.feedWatchdog(ctx, alive) })
 
 	// 6. The listener for operators, which shows all of the above.
 	if adminListener != nil {
@@ -279,40 +250,34 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 func (a *app) run(ctx context.Context, api *server.Server, listener net.Listener) error {
 	defer runtime.KeepAlive(make([]byte, heapBallast))
 	a.systemd.notify(daemon.SdNotifyReady)
-	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	apart := context.WithoutCancel(ctx)
+	serving, stopServing := context.WithCancel(apart)
 	defer context.AfterFunc(ctx, func() { a.systemd.notify(daemon.SdNotifyStopping); stopServing() })()
-	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopBehind()
-
-	beneath, stopBeneath := context.WithCancel(context.WithoutCancel(ctx))
+	behind, stopBehind := context.WithCancel(apart)
+	beneath, stopBeneath := context.WithCancel(apart)
 	defer stopBeneath()
 
-	stop := func() { a.stop(); stopBehind() }
-	parts, last := together(behind, a.parts, stop), together(beneath, a.last, stop)
-	err := api.Run(serving, listener)
+	ended, last := make(chan error), make(chan error, 1)
+	start := func(part func(context.Context) error, ctx context.Context, ended chan<- error) {
+		go func() {
+			err := part(ctx)
+			a.stop()
+			stopBehind()
+			ended <- err
+		}()
+	}
+	for _, part := range a.parts {
+		start(part, behind, ended)
+	}
+	start(a.last, beneath, last)
+	failures := []error{api.Run(serving, listener)}
 	stopBehind()
-	failures := <-parts
+	for range a.parts {
+		failures = append(failures, <-ended)
+	}
 	api.AwaitLast()
 	stopBeneath()
-	return errors.Join(err, failures, <-last)
-}
-
-// together runs parts, calls stop each time that one has ended, and yields their
-// errors when all have.
-func together(ctx context.Context, parts []func(context.Context) error, stop func()) <-chan error {
-	ended, all := make(chan error), make(chan error, 1)
-	for _, run := range parts {
-		go func() { ended <- run(ctx) }()
-	}
-	go func() {
-		var failures error
-		for range parts {
-			failures = errors.Join(failures, <-ended)
-			stop()
-		}
-		all <- failures
-	}()
-	return all
+	return errors.Join(append(failures, <-last)...)
 }
 
 // ready returns the first reason not to get traffic.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/busdk/bus-api-provider-vm/internal/admin"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/jwks"
 	"github.com/busdk/bus-api-provider-vm/internal/token"
@@ -32,7 +33,7 @@ func (a *app) authenticate() error {
 	if c.JWKSURL != "" {
 		auth.UnknownKey = a.publicKeys.Missed
 		a.add(a.publicKeys.Run)
-		a.require("public keys", a.publicKeys.Ready)
+		a.checks = append(a.checks, admin.Check{Name: "public keys", Ready: a.publicKeys.Ready})
 	}
 	a.auth, err = middleware.NewAuthenticator(auth)
 	if err != nil {

@@ -6,29 +6,43 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/files"
 )
 
-// follow adds the part that follows changed files and SIGHUP. It comes before
-// everything that reads those files, so that no change is missed.
-func (a *app) follow(hangup <-chan os.Signal) {
-	f := &follower{files: a.followed, apply: a.reload, hangup: hangup, logger: a.logger}
-	f.prepare(a.metrics)
-	a.add(f.run)
-}
-
 // followed are the files whose content is followed.
 func (a *app) followed() []string {
 	return []string{a.latest.File, a.latest.JWT.SecretFile, a.config.JWT.JWKSFile, a.config.Events.TokenFile}
+}
+
+// follow adds the part that follows changed files and SIGHUP. It comes before
+// everything that reads those files, so that no change is missed.
+func (a *app) follow(hangup <-chan os.Signal) {
+	success := a.metrics.NewGauge("bus_vm_reload_success", nil)
+	timestamp := a.metrics.NewGauge("bus_vm_reload_timestamp_seconds", nil)
+	succeeded := func() {
+		success.Set(1)
+		timestamp.Set(float64(time.Now().Unix()))
+	}
+	succeeded()
+	a.add(followFiles(a.followed, hangup, func(why string) {
+		if a.config.Dev && why == onHangup {
+			a.stop() // the terminal is closed
+		} else if err := a.reload(); err != nil {
+			success.Set(0)
+			a.logger.Error("reload failed; what was wrong stays as it was before", "why", why, "cause", err,
+				"do", "put right what the cause names; it is read again when it changes, or on SIGHUP")
+		} else {
+			succeeded()
+			a.logger.Info("reloaded", "why", why)
+		}
+	}))
 }
 
 // reload reads everything again and puts in force what may change while the
@@ -69,8 +83,10 @@ func (a *app) adopt(next *config.Config) {
 // one to two of them.
 const lookInterval = time.Second
 
-// follower notices that files behind the settings changed, or that an operator
-// asks with SIGHUP, and has everything read again.
+const onHangup = "SIGHUP"
+
+// followFiles takes the files at the paths of now for known, and returns a part that calls
+// changed when they are others than at the last call, and at once on a hangup.
 //
 // Files are compared by content, once a second. That costs next to nothing for
 // a few small files, and unlike notifications, or time stamps and inodes, it
@@ -79,64 +95,30 @@ const lookInterval = time.Second
 // on any file system, within the resolution of its clock. A change counts once
 // two looks in a row agree on it, so a file that is being written is not taken
 // for finished.
-type follower struct {
-	files  func() []string  // the paths to look at now; empty ones do no harm
-	apply  func() error     // reads everything again; its error names what keeps its last good state
-	hangup <-chan os.Signal // asks for that at once, changed or not; nil for never
-	logger *slog.Logger
-
-	applied            fingerprint // the files as they were before the last reload
-	success, timestamp *metrics.Gauge
-}
-
-// prepare takes the files as they are now for applied: it comes before they are
-// read for the first time.
-func (f *follower) prepare(set *metrics.Set) {
-	f.applied = look(f.files())
-	f.success = set.NewGauge("bus_vm_reload_success", nil)
-	f.timestamp = set.NewGauge("bus_vm_reload_timestamp_seconds", nil)
-	f.succeeded()
-}
-
-// run follows changes until ctx ends, and returns nil then.
-func (f *follower) run(ctx context.Context) error {
-	tick := time.NewTicker(lookInterval)
-	defer tick.Stop()
-	last := f.applied
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-f.hangup:
-			last = look(f.files())
-			f.reload(last, "SIGHUP")
-		case <-tick.C:
-			now := look(f.files())
-			if now == last && now != f.applied {
-				f.reload(now, "a file changed")
+func followFiles(paths func() []string, hangup <-chan os.Signal, changed func(why string)) func(context.Context) error {
+	known := look(paths())
+	return func(ctx context.Context) error {
+		tick := time.NewTicker(lookInterval)
+		defer tick.Stop()
+		last := known
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-hangup:
+				last = look(paths())
+				known = last
+				changed(onHangup)
+			case <-tick.C:
+				now := look(paths())
+				if now == last && now != known {
+					known = now
+					changed("a file changed")
+				}
+				last = now
 			}
-			last = now
 		}
 	}
-}
-
-// reload applies the files that gave seen. A failure is not tried again until
-// the files change once more or a signal comes.
-func (f *follower) reload(seen fingerprint, why string) {
-	f.applied = seen
-	if err := f.apply(); err != nil {
-		f.success.Set(0)
-		f.logger.Error("reload failed; what was wrong stays as it was before", "why", why, "cause", err,
-			"do", "put right what the cause names; it is read again when it changes, or on SIGHUP")
-		return
-	}
-	f.succeeded()
-	f.logger.Info("reloaded", "why", why)
-}
-
-func (f *follower) succeeded() {
-	f.success.Set(1)
-	f.timestamp.Set(float64(time.Now().Unix()))
 }
 
 // fingerprint is that of the paths and contents of files.

@@ -142,15 +142,14 @@ func (s systemd) feedWatchdog(ctx context.Context, alive func() bool) error {
 // aliveTimeout bounds the check whether requests are still answered.
 const aliveTimeout = 5 * time.Second
 
-// watchdog feeds systemd's for as long as api answers /livez. It asks in memory:
-// callers may take all connections and files, which is no reason for a restart,
-// as that would end the writes under way.
-func (a *app) watchdog(api *server.Server) func(context.Context) error {
+// alive asks api for /livez. It asks in memory: callers may take all connections and
+// files, which is no reason for a restart, as that would end the writes under way.
+func (a *app) alive(api *server.Server) func() bool {
 	client := &http.Client{Timeout: aliveTimeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext:       func(context.Context, string, string) (net.Conn, error) { return api.Dial(), nil },
 	}}
-	alive := func() bool {
+	return func() bool {
 		if api.Ready() != nil {
 			return true // draining: the listener is closed on purpose
 		}
@@ -164,9 +163,7 @@ func (a *app) watchdog(api *server.Server) func(context.Context) error {
 		if err != nil {
 			a.logger.Error("this service does not answer itself; systemd restarts it when that goes on", "cause", err,
 				"do", "look at the load of this machine")
-			return false
 		}
-		return true
+		return err == nil
 	}
-	return func(ctx context.Context) error { return a.systemd.feedWatchdog(ctx, alive) }
 }
