@@ -48,43 +48,36 @@ type waits struct {
 	places  *middleware.Limit
 }
 
-// preferred returns the seconds of Prefer: wait that are honoured, and when the wait
-// ends, which is not after the token expires.
-func (w *waits) preferred(c *fiber.Ctx) (end time.Time, seconds int, ok bool) {
-	asked, ok := middleware.PreferWait(c)
-	if !ok {
-		return end, 0, false
+// wait calls do, if the caller prefers to wait and there is a place, and reports whether
+// it did. The wait ends at end at the latest, which is not after the token expires.
+func (w *waits) wait(c *fiber.Ctx, do func(end time.Time)) bool {
+	seconds, asked := middleware.PreferWait(c)
+	if !asked {
+		return false
 	}
-	seconds = min(asked, int(w.Max/time.Second))
-	end = c.Context().Time().Add(time.Duration(seconds) * time.Second)
-	if expires := middleware.CallerIdentity(c).Expires(); expires.Before(end) {
-		end = expires
-	}
-	return end, seconds, true
-}
-
-// place calls wait if there is a place for the caller, and reports whether there was.
-func (w *waits) place(c *fiber.Ctx, seconds int, wait func()) bool {
-	give := w.places.Take(middleware.CallerIdentity(c).Subject, true)
+	caller := middleware.CallerIdentity(c)
+	give := w.places.Take(caller.Subject, true)
 	if give == nil {
 		return false
 	}
 	defer give()
+	seconds = min(seconds, int(w.Max/time.Second))
+	end := c.Context().Time().Add(time.Duration(seconds) * time.Second)
+	if expires := caller.Expires(); expires.Before(end) {
+		end = expires
+	}
 	middleware.Waits(c)
-	wait()
+	do(end)
 	c.Context().Response.Header.Set("Preference-Applied", "wait="+strconv.Itoa(seconds))
 	return true
 }
 
-// follow calls enough with each status that is seen, and with the latest one again at
-// look, until it returns true. It returns false at the end, and when early is closed.
-func (w *waits) follow(end, look time.Time, early <-chan struct{}, enough func(*backend.Seen) bool) bool {
+// follow calls enough with each status that is seen, and with the latest one again from
+// time to time, until it returns true. It returns false at the end, and when early is
+// closed.
+func (w *waits) follow(end time.Time, early <-chan struct{}, enough func(*backend.Seen) bool) bool {
 	defer w.runtime.Follow()()
-	if end.Before(look) {
-		look = end
-	}
-	timer := time.NewTimer(time.Until(look))
-	defer timer.Stop()
+	over, again := time.After(time.Until(end)), time.Tick(detailsEvery)
 	for {
 		seen, changed := w.runtime.Latest()
 		if seen != nil && enough(seen) {
@@ -92,16 +85,13 @@ func (w *waits) follow(end, look time.Time, early <-chan struct{}, enough func(*
 		}
 		select {
 		case <-changed:
+		case <-again:
 		case <-early:
 			return false
 		case <-w.Over:
 			return false
-		case <-timer.C:
-			if look == end {
-				return false
-			}
-			look = end
-			timer.Reset(time.Until(end))
+		case <-over:
+			return false
 		}
 	}
 }
@@ -109,24 +99,23 @@ func (w *waits) follow(end, look time.Time, early <-chan struct{}, enough func(*
 // status waits until the status is another one than the caller names, or has settled,
 // and returns the one to be shown.
 func (w *waits) status(c *fiber.Ctx, first *backend.Seen) (*backend.Seen, error) {
-	end, seconds, ok := w.preferred(c)
-	if !ok {
-		return first, nil
-	}
-	known := c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch) // until the next PeekAll
-	calm := time.Now().Add(detailsEvery)
-	enough := func(seen *backend.Seen) bool {
-		switch {
-		case seen.AskedAt.Before(first.AskedAt):
-			return false
-		case len(known) == 0:
-			return seen.Settled
+	last, met := first, false
+	waited := w.wait(c, func(end time.Time) {
+		known := c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch) // until the next PeekAll
+		if met = len(known) == 0 && first.Settled || len(known) > 0 && !matches(known, first.ETag); met {
+			return
 		}
-		return !matches(known, seen.ETag) && (seen.State != first.State || !time.Now().Before(calm))
-	}
-	last, met := first, len(known) == 0 && first.Settled || len(known) > 0 && !matches(known, first.ETag)
-	waited := w.place(c, seconds, func() {
-		met = met || w.follow(end, calm, nil, func(seen *backend.Seen) bool { last = seen; return enough(seen) })
+		calm := time.Now().Add(detailsEvery)
+		met = w.follow(end, nil, func(seen *backend.Seen) bool {
+			last = seen
+			switch {
+			case seen.AskedAt.Before(first.AskedAt):
+				return false
+			case len(known) == 0:
+				return seen.Settled
+			}
+			return !matches(known, seen.ETag) && (seen.State != first.State || !time.Now().Before(calm))
+		})
 	})
 	if !waited || met {
 		return last, nil
@@ -146,9 +135,7 @@ func (w *writes) accepted(c *fiber.Ctx, r lifecycle.Receipt, own bool) error {
 	var reached *backend.Seen
 	var failure error
 	if w.waits != nil {
-		if end, seconds, ok := w.waits.preferred(c); ok {
-			w.waits.place(c, seconds, func() { reached, failure = w.reached(c, r, at, own, end) })
-		}
+		w.waits.wait(c, func(end time.Time) { reached, failure = w.reached(c, r, at, own, end) })
 	}
 	switch {
 	case failure != nil:
@@ -168,7 +155,7 @@ func (w *writes) reached(c *fiber.Ctx, r lifecycle.Receipt, at time.Time, own bo
 	superseded, release := w.waits.Superseded(c.UserContext(), r)
 	defer release()
 	other := false
-	met := w.waits.follow(end, end, superseded.Done(), func(seen *backend.Seen) bool {
+	met := w.waits.follow(end, superseded.Done(), func(seen *backend.Seen) bool {
 		switch failed := seen.State == "failed" || seen.State == "error"; {
 		case !own && !seen.AskedAt.After(at):
 		case seen.State == w.action.Target():
