@@ -96,15 +96,12 @@ func New(config Config) *Feed {
 // Run sends each change of the status that is seen until ctx ends. The status is asked
 // for only while there are streams.
 func (f *Feed) Run(ctx context.Context) error {
+	again := time.Tick(detailsEvery / 4) // for details that were held back
 	for {
 		_, changed := f.config.Runtime.Latest()
 		f.mu.Lock()
-		_, held := f.observe()
+		f.observe()
 		f.mu.Unlock()
-		var again <-chan time.Time
-		if held > 0 {
-			again = time.After(held)
-		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -115,18 +112,16 @@ func (f *Feed) Run(ctx context.Context) error {
 }
 
 // observe sends the status if it has changed, and returns it; nil if it is not known
-// now. Held is how long a change of details alone is still held back from the readers
-// that have the state; a new reader gets the latest details at once. The caller holds mu.
-func (f *Feed) observe() (seen *snapshot.Seen, held time.Duration) {
-	seen, _ = f.config.Runtime.Latest()
+// now. A change of details alone is held back for a while from the readers that have the
+// state; a new reader gets the latest details at once. The caller holds mu.
+func (f *Feed) observe() *snapshot.Seen {
+	seen, _ := f.config.Runtime.Latest()
 	if seen == nil {
-		return nil, 0
+		return nil
 	}
-	if f.seen == nil || !bytes.Equal(seen.ETag, f.seen.ETag) {
-		if held = detailsEvery - time.Since(f.sentAt); f.seen == nil || seen.State != f.seen.State || held <= 0 {
-			f.seen, f.sentAt, held = seen, time.Now(), 0
-			f.publish(status(seen))
-		}
+	if f.seen == nil || seen.State != f.seen.State || !bytes.Equal(seen.ETag, f.seen.ETag) && time.Since(f.sentAt) >= detailsEvery {
+		f.seen, f.sentAt = seen, time.Now()
+		f.publish(status(seen))
 	}
 	for s := range f.streams {
 		if s.wanting {
@@ -134,7 +129,7 @@ func (f *Feed) observe() (seen *snapshot.Seen, held time.Duration) {
 			s.push(&event{text: f.text(f.last, status(seen))})
 		}
 	}
-	return seen, held
+	return seen
 }
 
 // Publish sends an operation that has changed. It returns at once.
@@ -217,7 +212,7 @@ func (f *Feed) Subscribe(ctx context.Context, r Reader, after string) (*Stream, 
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	seen, _ := f.observe()
+	seen := f.observe()
 	known := seen != nil && unseen == nil
 	missed, ok := f.since(position)
 	if !ok {
