@@ -168,7 +168,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 
 	// 4. The runtime.
 	machine, err := backend.New(c.Backend, backend.Config{
-		Static: backend.StaticConfig{State: c.Static.State, Transition: c.Static.Transition},
+		Static: backend.StaticConfig(c.Static),
 		Events: backend.EventsConfig{
 			Client: client,
 			Status: snapshot.Config{
@@ -209,16 +209,18 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 	if err != nil {
 		return err
 	}
-	adminListener, err := a.listen("admin", inheritedAdmin, c.Admin.Addr, config.AdminSocket)
+	adminListener, err := a.listen("admin", "--admin-addr", inheritedAdmin, c.Admin.Addr, config.AdminSocket)
 	if err != nil {
-		return fmt.Errorf("--admin-addr: %w", err)
+		return err
 	}
+	operators := "" // where they may connect
 	if adminListener != nil {
 		defer adminListener.Close()
+		operators = adminListener.Addr().String()
 	}
-	listener, err := a.listen("api", inherited, c.Addr, c.Socket)
+	listener, err := a.listen("api", "--addr", inherited, c.Addr, c.Socket)
 	if err != nil {
-		return fmt.Errorf("--addr: %w", err)
+		return err
 	}
 	defer listener.Close()
 	alive := a.alive(api)
@@ -226,8 +228,8 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 
 	// 6. The listener for operators, which shows all of the above.
 	if adminListener != nil {
-		operators := admin.Config{Metrics: a.metrics, Feed: streams, Pprof: c.Admin.Pprof, API: listener.Addr(), Logger: a.logger, Checks: a.checks, Endpoints: endpoints(operations, a.logger)}
-		a.add(func(ctx context.Context) error { return admin.Serve(ctx, adminListener, operators) })
+		shown := admin.Config{Metrics: a.metrics, Feed: streams, Pprof: c.Admin.Pprof, API: listener.Addr(), Logger: a.logger, Checks: a.checks, Endpoints: endpoints(operations, a.logger)}
+		a.add(func(ctx context.Context) error { return admin.Serve(ctx, adminListener, shown) })
 	}
 
 	if c.Dev {
@@ -235,7 +237,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 			return err
 		}
 	}
-	a.announce(listener, adminListener)
+	a.announce(listener.Addr().String(), operators)
 	return a.run(ctx, api, listener)
 }
 
@@ -283,10 +285,7 @@ func (a *app) run(ctx context.Context, api *server.Server, listener net.Listener
 // ready returns the first reason not to get traffic.
 func (a *app) ready() error {
 	for _, check := range a.checks {
-		if check.Shown {
-			continue
-		}
-		if err := check.Ready(); err != nil {
+		if err := check.Ready(); err != nil && !check.Shown {
 			return err
 		}
 	}
@@ -337,16 +336,12 @@ func newLogger(c *config.Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {
 }
 
 // announce logs the one line that says what was started, and what is unwise.
-func (a *app) announce(listener, adminListener net.Listener) {
-	operators := ""
-	if adminListener != nil {
-		operators = adminListener.Addr().String()
-	}
+func (a *app) announce(addr, operators string) {
 	logger := a.logger
 	if a.config.NeedsEvents() && !a.config.Events.ListenerRequired {
 		logger = logger.With("readyz", ignoresStreams)
 	}
-	logger.Info("serving", "version", version.String(), "addr", listener.Addr().String(),
+	logger.Info("serving", "version", version.String(), "addr", addr,
 		"backend", a.config.Backend, "billing", a.config.Billing.Backend, "usage", a.config.Usage.Backend,
 		"events", a.config.Events.URL, // empty, or a URL without a secret: settings see to that
 		"admin", operators)

@@ -48,15 +48,13 @@ func inheritSockets() (api, admin net.Listener, err error) {
 
 // listen returns the inherited socket, else a listener on addr; nil for neither.
 // The backlog of an inherited socket is left to the next process.
-func (a *app) listen(name string, inherited net.Listener, addr string, socket config.Socket) (net.Listener, error) {
-	l := inherited
+func (a *app) listen(name, flag string, l net.Listener, addr string, socket config.Socket) (_ net.Listener, err error) {
 	if l == nil && addr == "" {
 		return nil, nil
 	}
 	if l == nil {
-		var err error
 		if l, err = server.Listen(addr, socket); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", flag, err)
 		}
 	}
 	return server.KeepAccepting(l, name, a.logger, a.metrics), nil

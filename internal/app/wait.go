@@ -39,7 +39,7 @@ type waiting struct {
 	operations *store.Store
 	runtime    backend.Backend
 	answered   *otter.Cache[string, struct{}] // replies to others, by correlation id
-	replies    chan foreignReply
+	replies    chan func(context.Context)     // looks a reply to another up
 	took, miss *metrics.PrometheusHistogram
 
 	accepted chan struct{} // one slot: something is pending
@@ -49,13 +49,6 @@ type waiting struct {
 	waiters map[*waiter]struct{}
 	began   time.Time     // when the start under way was accepted, zero for none
 	usual   time.Duration // how long it is expected to take, 0 if that is not known
-}
-
-// foreignReply is an acceptance of an operation that may not be in this store.
-type foreignReply struct {
-	id     string
-	action backend.Action
-	at     time.Time
 }
 
 // waiter waits for one accepted operation.
@@ -68,7 +61,7 @@ type waiter struct {
 func newWaiting(set *metrics.Set) *waiting {
 	w := &waiting{
 		answered: otter.Must(&otter.Options[string, struct{}]{MaximumSize: rememberedReplies}),
-		replies:  make(chan foreignReply, queuedReplies),
+		replies:  make(chan func(context.Context), queuedReplies),
 		took:     set.NewPrometheusHistogramExt("bus_vm_start_duration_seconds", startBuckets),
 		miss:     set.NewPrometheusHistogramExt("bus_vm_start_estimate_error_ratio", errorBuckets),
 		waiters:  map[*waiter]struct{}{},
@@ -120,13 +113,17 @@ func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 		}
 	}
 	switch {
-	case !r.ReachedAt.IsZero():
-		if r.Action == backend.Start {
-			w.began = time.Time{}
-			w.measure(r, elsewhere)
+	case !r.ReachedAt.IsZero() && r.Action == backend.Start:
+		w.began = time.Time{}
+		if !elsewhere && r.Leader == "" { // once for all that joined it
+			took := r.ReachedAt.Sub(r.AcceptedAt).Seconds()
+			w.took.Update(took)
+			if w.usual > 0 && took > 0 {
+				w.miss.Update(math.Abs(took-w.usual.Seconds()) / took)
+			}
 		}
 		return
-	case r.Outcome != backend.Accepted:
+	case !r.ReachedAt.IsZero(), r.Outcome != backend.Accepted:
 		return
 	}
 	if elsewhere && r.Leader == "" {
@@ -137,23 +134,10 @@ func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	case w.accepted <- struct{}{}:
 	default:
 	}
-	switch {
-	case r.Action == backend.Stop:
+	if r.Action == backend.Stop {
 		w.began = time.Time{}
-	case w.began.IsZero():
+	} else if w.began.IsZero() {
 		w.began, w.usual = time.Now(), w.operations.Estimate(r).P50
-	}
-}
-
-// measure counts a start that has led to ready, once for all that joined it.
-func (w *waiting) measure(r lifecycle.Receipt, elsewhere bool) {
-	if elsewhere || r.Leader != "" {
-		return
-	}
-	took := r.ReachedAt.Sub(r.AcceptedAt).Seconds()
-	w.took.Update(took)
-	if w.usual > 0 && took > 0 {
-		w.miss.Update(math.Abs(took-w.usual.Seconds()) / took)
 	}
 }
 
@@ -187,8 +171,9 @@ func (w *waiting) reply(id string, action backend.Action) {
 	if _, first := w.answered.SetIfAbsent(id, struct{}{}); !first {
 		return
 	}
+	at := time.Now()
 	select {
-	case w.replies <- foreignReply{id, action, time.Now()}:
+	case w.replies <- func(ctx context.Context) { w.supersede(ctx, id, action, at) }:
 	default: // the store hangs; waits end by the state
 	}
 }
@@ -204,8 +189,8 @@ func (w *waiting) run(ctx context.Context) error {
 			return nil
 		case <-changed:
 		case <-w.accepted:
-		case reply := <-w.replies:
-			w.supersede(ctx, reply)
+		case look := <-w.replies:
+			look(ctx)
 		}
 	}
 }
@@ -229,13 +214,13 @@ func (w *waiting) note(ctx context.Context) {
 	}
 }
 
-// supersede ends the waits that a reply to another requester supersedes. Those of the
-// operations in the store come to changed.
-func (w *waiting) supersede(ctx context.Context, reply foreignReply) {
+// supersede ends the waits that a reply of then to another requester supersedes. Those of
+// the operations in the store come to changed.
+func (w *waiting) supersede(ctx context.Context, id string, action backend.Action, at time.Time) {
 	var ends []func()
 	w.mu.Lock()
 	for one := range w.waiters {
-		if one.operation.Action != reply.action && reply.at.After(one.since) {
+		if one.operation.Action != action && at.After(one.since) {
 			ends = append(ends, one.supersede)
 		}
 	}
@@ -243,7 +228,7 @@ func (w *waiting) supersede(ctx context.Context, reply foreignReply) {
 	if len(ends) == 0 {
 		return
 	}
-	if known, err := w.operations.Receipt(ctx, reply.id); err == nil && known.ID == "" {
+	if known, err := w.operations.Receipt(ctx, id); err == nil && known.ID == "" {
 		for _, end := range ends {
 			end()
 		}
