@@ -46,16 +46,10 @@ type Operations interface {
 	Estimate(r lifecycle.Receipt) lifecycle.Estimate
 }
 
-// operationKey and decisionKey are where a *backend.Operation and the lifecycle.Decision about
-// it are left for the audit line, and writeKey is where a lifecycle.Write is for what follows.
 type (
-	operationKey struct{}
-	decisionKey  struct{}
-	writeKey     struct{}
+	writeKey   struct{} // where a lifecycle.Write is left for what follows
+	decidedKey struct{} // where the lifecycle.Decided about it is, for the audit line
 )
-
-// errPanicked is the error of a write whose handlers panicked.
-var errPanicked = errors.New("panic")
 
 // writes carries out the starts, or the stops.
 type writes struct {
@@ -66,7 +60,7 @@ type writes struct {
 // audited runs before the checks, so that what they refuse has an audit line
 // too.
 func (w *writes) audited(c *fiber.Ctx) (err error) {
-	err = errPanicked
+	err = errors.New("panic") // until there is another, or none
 	defer func() { w.audit(c, err) }()
 	return c.Next()
 }
@@ -171,8 +165,7 @@ func (w *writes) follow(c *fiber.Ctx, write lifecycle.Write, requestedAt time.Ti
 			middleware.SetOutcome(c, backend.NotSent)
 			return middleware.NewError(middleware.CodeMismatch, "This Idempotency-Key was used for the other action.")
 		}
-		c.Locals(operationKey{}, &op)
-		c.Locals(decisionKey{}, decided.Decision)
+		c.Locals(decidedKey{}, decided)
 		if w.Operations != nil {
 			c.Set(fiber.HeaderLocation, strings.TrimSuffix(c.Route().Path, string(w.action))+"operations/"+op.ID)
 		}
@@ -258,7 +251,7 @@ func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) 
 		case receipt.Outcome == backend.Accepted, receipt.Outcome == backend.Rejected: // another process had another reply first
 			return w.answer(c, receipt, false)
 		default: // it was given up meanwhile
-			return middleware.Unavailable(0, unknownOutcome, fmt.Errorf("it is %q, and on record as %q", outcome, receipt.Outcome))
+			return middleware.Unavailable(0, "What became of the operation is not known.", fmt.Errorf("it is %q, and on record as %q", outcome, receipt.Outcome))
 		}
 	}
 	middleware.SetOutcome(c, outcome)
@@ -276,7 +269,7 @@ func (w *writes) audit(c *fiber.Ctx, err error) {
 	if caller == nil {
 		return
 	}
-	op, begun := c.Locals(operationKey{}).(*backend.Operation)
+	decided, begun := c.Locals(decidedKey{}).(lifecycle.Decided)
 	line := []slog.Attr{
 		slog.String("request_id", strings.Clone(middleware.RequestIDOf(c))),
 		slog.String("subject", caller.Subject),
@@ -289,14 +282,14 @@ func (w *writes) audit(c *fiber.Ctx, err error) {
 		line = append(line, slog.Int("status", e.Status()), slog.String("reason", e.ErrorType()))
 	}
 	if begun {
-		line = append(line, slog.String("operation", op.ID))
+		line = append(line, slog.String("operation", decided.ID))
 		if w.Billed {
 			line = append(line,
-				slog.String("requested_event", usage.EventID(op.ID, usage.PhaseRequested)),
-				slog.String("ended_event", usage.EventID(op.ID, usage.PhaseEnded)))
+				slog.String("requested_event", usage.EventID(decided.ID, usage.PhaseRequested)),
+				slog.String("ended_event", usage.EventID(decided.ID, usage.PhaseEnded)))
 		}
 	}
-	switch c.Locals(decisionKey{}) {
+	switch decided.Decision {
 	case lifecycle.Joined, lifecycle.Attached:
 		line = append(line, slog.Bool("joined", true))
 	case lifecycle.Known:

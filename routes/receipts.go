@@ -15,9 +15,6 @@ import (
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
-// unknownOutcome is for what may come to be known by another request.
-const unknownOutcome = "What became of the operation is not known."
-
 // failure is the answer to a write that ended otherwise than accepted, or nil, by
 // what is on record.
 func failure(r lifecycle.Receipt) *middleware.Error {

@@ -7,7 +7,6 @@ package routes
 
 import (
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -93,8 +92,8 @@ func Mount(router fiber.Router, config Config) {
 		config.Timeout = defaultTimeout
 	}
 
-	edge := func(route string, handlers ...fiber.Handler) []fiber.Handler {
-		return slices.Concat([]fiber.Handler{middleware.NewRouteMetrics(config.Metrics, route).Edge(config.Logger)}, handlers)
+	edge := func(route string) fiber.Handler {
+		return middleware.NewRouteMetrics(config.Metrics, route).Edge(config.Logger)
 	}
 	refused := edge("refused")
 	serve := func(path, route string, handlers ...fiber.Handler) {
@@ -102,8 +101,8 @@ func Mount(router fiber.Router, config Config) {
 		if allowed[path] == fiber.MethodPost {
 			register = router.Post
 		}
-		register(path, edge(route, handlers...)...)
-		router.All(path, append(slices.Clip(refused), func(*fiber.Ctx) error { return Refusal(path) })...)
+		register(path, append([]fiber.Handler{edge(route)}, handlers...)...)
+		router.All(path, refused, func(*fiber.Ctx) error { return Refusal(path) })
 	}
 	a := &api{Config: config}
 	if config.Wait != nil {
@@ -113,11 +112,6 @@ func Mount(router fiber.Router, config Config) {
 	auth, read := config.Auth.Handler(), middleware.RequireScope(middleware.ScopeRead)
 	serve(StatusPath, "status", auth, read, a.status)
 
-	checks := []fiber.Handler{auth, middleware.RequireScope(middleware.ScopeWrite)}
-	if config.Entitlement != nil || config.Billed {
-		checks = append(checks, middleware.RequireAccount())
-	}
-	checks = append(checks, middleware.EmptyBody())
 	pace := []fiber.Handler{}
 	if config.WritesPerSecond > 0 {
 		pace = append(pace, middleware.LimitSubject(config.WritesPerSecond))
@@ -125,14 +119,18 @@ func Mount(router fiber.Router, config Config) {
 	limit := middleware.NewLimit(config.WritesInFlight)
 	for path, action := range map[string]backend.Action{StartPath: backend.Start, StopPath: backend.Stop} {
 		w := &writes{a, action}
-		handlers := slices.Concat([]fiber.Handler{w.audited}, checks, []fiber.Handler{w.asked}, pace)
+		handlers := []fiber.Handler{w.audited, auth, middleware.RequireScope(middleware.ScopeWrite)}
+		if config.Entitlement != nil || config.Billed {
+			handlers = append(handlers, middleware.RequireAccount())
+		}
+		handlers = append(handlers, middleware.EmptyBody(), w.asked)
+		handlers = append(handlers, pace...)
 		if config.WritesInFlight > 0 {
 			handlers = append(handlers, limit.Handler(action == backend.Stop)) // a stop ends what costs money
 		}
 		handlers = append(handlers, w.met)
 		if config.Entitlement != nil {
-			handlers = append(handlers,
-				middleware.RequireEntitlement(config.Entitlement, middleware.ScopeWrite, config.Timeout, config.Metrics))
+			handlers = append(handlers, middleware.RequireEntitlement(config.Entitlement, middleware.ScopeWrite, config.Timeout, config.Metrics))
 		}
 		serve(path, string(action), append(handlers, w.execute)...)
 	}
