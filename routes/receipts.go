@@ -32,18 +32,10 @@ func failure(r lifecycle.Receipt) *middleware.Error {
 
 // receipt is an operation as its caller reads it.
 type receipt struct {
-	ID          string               `json:"id"`
-	Action      backend.Action       `json:"action"`
-	RequestID   string               `json:"request_id"`
-	RequestedAt time.Time            `json:"requested_at"`
-	AcceptedAt  time.Time            `json:"accepted_at,omitzero"`
-	ReachedAt   time.Time            `json:"reached_at,omitzero"`
-	Outcome     backend.Outcome      `json:"outcome,omitempty"`
-	Joined      bool                 `json:"joined,omitempty"`
-	Entitlement backend.Entitlement  `json:"entitlement,omitzero"`
-	Usage       []lifecycle.Delivery `json:"usage"`
-	Estimate    *estimate            `json:"estimate,omitempty"`
-	Error       *problem             `json:"error,omitempty"`
+	lifecycle.Receipt
+	Joined   bool      `json:"joined,omitempty"`
+	Estimate *estimate `json:"estimate,omitempty"`
+	Error    *problem  `json:"error,omitempty"`
 }
 
 type estimate struct {
@@ -60,10 +52,8 @@ type problem struct {
 
 // receiptOf renders r; expected is for a start that is still awaited.
 func receiptOf(r lifecycle.Receipt, expected lifecycle.Estimate) receipt {
-	shown := receipt{
-		ID: r.ID, Action: r.Action, RequestID: r.RequestID, RequestedAt: r.RequestedAt, AcceptedAt: r.AcceptedAt, ReachedAt: r.ReachedAt,
-		Outcome: r.Outcome, Joined: r.Leader != "", Entitlement: r.Entitlement, Usage: append([]lifecycle.Delivery{}, r.Usage...),
-	}
+	r.Usage = append([]lifecycle.Delivery{}, r.Usage...) // in JSON no null
+	shown := receipt{Receipt: r, Joined: r.Leader != ""}
 	awaited := r.Action == backend.Start && r.ReachedAt.IsZero() && (r.Outcome == "" || r.Outcome == backend.Accepted)
 	if awaited && expected.Samples > 0 {
 		shown.Estimate = &estimate{expected.P50.Seconds(), expected.P90.Seconds(), expected.Samples,
