@@ -21,28 +21,25 @@ import (
 // wrote is as durable as the store is. After an error other than a lifecycle.ErrUnconfirmed
 // nothing was written.
 type Operations interface {
-	// Meet returns the operation that w shares with an earlier write, Known or Attached;
-	// or New, and inserts nothing, where there is none.
+	// Meet returns the operation that w shares with an earlier write, if there is one;
+	// it inserts nothing.
 	Meet(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error)
 	// Begin records w before any work is done for it, and decides what becomes of it.
 	// Only a Lead is carried out.
 	Begin(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error)
 	// Again decides for an operation that has joined, whose leader was not sent.
 	Again(ctx context.Context, id string) (lifecycle.Decided, error)
-	// Ended follows each Lead, once. It records the outcome, with the error of the runtime
-	// and the time from the request, and returns the operation as it is on record, where
-	// its end may come from another process. Of an Unknown outcome nothing is
-	// recorded: a later reply may decide. After an error the end is recorded later.
+	// Ended follows each Lead, once. It records any outcome but Unknown, which a later
+	// reply may decide, and returns the operation as it is on record, where its end may
+	// come from another process. After an error the end is recorded later.
 	Ended(id string, outcome backend.Outcome, said error, took time.Duration) (lifecycle.Receipt, error)
 	// Await returns the operation with that id once it has an end; or once leader was not
 	// sent, where that is the id of the one that it joined. Otherwise it returns an error.
 	Await(ctx context.Context, id, leader string) (lifecycle.Receipt, error)
-	// Receipt and Receipts read: one operation, none where there is none; and the
-	// latest of an account, newest first.
+	// Receipt returns an empty one where there is none, Receipts the newest first.
 	Receipt(ctx context.Context, id string) (lifecycle.Receipt, error)
 	Receipts(ctx context.Context, account string, limit int) ([]lifecycle.Receipt, error)
-	// Estimate is how long the start r takes, by the last starts of the provider of the
-	// latest one; none where r is superseded. It returns at once.
+	// Estimate is how long the start r takes, none where it is superseded. It returns at once.
 	Estimate(r lifecycle.Receipt) lifecycle.Estimate
 }
 
@@ -57,8 +54,7 @@ type writes struct {
 	action backend.Action
 }
 
-// audited runs before the checks, so that what they refuse has an audit line
-// too.
+// audited runs before the checks, so that what they refuse has an audit line too.
 func (w *writes) audited(c *fiber.Ctx) (err error) {
 	err = errors.New("panic") // until there is another, or none
 	defer func() { w.audit(c, err) }()

@@ -125,10 +125,9 @@ func (w *waits) status(c *fiber.Ctx, first *backend.Seen) (*backend.Seen, error)
 	return w.runtime.See(ctx)
 }
 
-// accepted answers a write once the runtime has accepted its operation, which is on record
-// as r: at once, or, for a caller who prefers to wait, when its target state is reached. Own says
-// that this process has asked the runtime; otherwise only a status that is asked for
-// from now on counts.
+// accepted answers a write whose operation r was accepted: at once, or, for a caller who
+// prefers to wait, when its target state is reached. Own says that this process has asked
+// the runtime; otherwise only a status that is asked for from now on counts.
 func (w *writes) accepted(c *fiber.Ctx, r lifecycle.Receipt, own bool) error {
 	at := time.Now()
 	middleware.SetOutcome(c, backend.Accepted)

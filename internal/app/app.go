@@ -132,8 +132,6 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) error {
 const endGrace = 3 * time.Second / 4
 
 func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
-	a.add(a.systemd.run)
-
 	// 1. Changed files and SIGHUP are followed before anything reads those files,
 	// so that no change is missed. With --dev a hangup ends the gateway.
 	a.follow(env.Hangup)
@@ -224,7 +222,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 	}
 	defer listener.Close()
 	alive := a.alive(api)
-	a.add(func(ctx context.Context) error { return a.systemd.feedWatchdog(ctx, alive) })
+	a.add(func(ctx context.Context) error { return a.systemd.run(ctx, alive) })
 
 	// 6. The listener for operators, which shows all of the above.
 	if adminListener != nil {
@@ -292,8 +290,7 @@ func (a *app) ready() error {
 	return nil
 }
 
-// otherFiles is room for the files that are neither connections of callers nor
-// of operators: store, streams, log, secrets.
+// otherFiles is room for the store, streams, log and secrets.
 const otherFiles = 64
 
 // openFiles is how many files serving with c may have open at once.
@@ -317,8 +314,7 @@ func (a *app) warnOfFiles() {
 	}
 }
 
-// newLogger writes to w in the form and from the level that c asks for. The
-// level can be changed while the logger is in use.
+// newLogger writes to w as c asks for. The level may be changed at any time.
 func newLogger(c *config.Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {
 	level := &slog.LevelVar{}
 	level.Set(c.Log.Level)
@@ -354,8 +350,7 @@ func (a *app) announce(addr, operators string) {
 	}
 }
 
-// heapBallast is how large the heap counts at least, in bytes, when the collector
-// decides when to run next. The gateway keeps a few megabytes alive, and would
-// collect them hundreds of times a second under a flood of new tokens. The
-// address space is never touched, so it takes no memory.
+// heapBallast is address space, never touched, that the garbage collector counts, in
+// bytes: the few megabytes alive would be collected hundreds of times a second under a
+// flood of new tokens.
 const heapBallast = 8 << 20

@@ -17,7 +17,6 @@ import (
 )
 
 // authenticate builds the authenticator with the keys that the settings name.
-// Keys from a URL come later, and /readyz waits for them.
 func (a *app) authenticate() error {
 	c := a.config.JWT
 	var err error

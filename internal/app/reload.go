@@ -21,8 +21,7 @@ func (a *app) followed() []string {
 	return []string{a.latest.File, a.latest.JWT.SecretFile, a.config.JWT.JWKSFile, a.config.Events.TokenFile}
 }
 
-// follow adds the part that follows changed files and SIGHUP. It comes before
-// everything that reads those files, so that no change is missed.
+// follow adds the part that follows changed files and SIGHUP.
 func (a *app) follow(hangup <-chan os.Signal) {
 	success := a.metrics.NewGauge("bus_vm_reload_success", nil)
 	timestamp := a.metrics.NewGauge("bus_vm_reload_timestamp_seconds", nil)
@@ -49,9 +48,8 @@ func (a *app) follow(hangup <-chan os.Signal) {
 // service runs. Each thing keeps its last good state by itself: a slip in the
 // YAML file does not keep a stolen secret valid.
 //
-// Checking the settings includes the files of secrets and keys, so its error
-// says what those of the others would; a bad token of the provider is reported
-// once the settings are right.
+// An error of the settings says what those of the files of secrets and keys would; a bad
+// token of the provider is reported once the settings are right.
 func (a *app) reload() error {
 	a.systemd.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 	defer a.systemd.notify(daemon.SdNotifyReady)
@@ -88,13 +86,10 @@ const onHangup = "SIGHUP"
 // followFiles takes the files at the paths of now for known, and returns a part that calls
 // changed when they are others than at the last call, and at once on a hangup.
 //
-// Files are compared by content, once a second. That costs next to nothing for
-// a few small files, and unlike notifications, or time stamps and inodes, it
-// sees every way in which files are replaced: written in place, renamed over,
-// switched by a symbolic link (Kubernetes), mounted again (systemd credentials),
-// on any file system, within the resolution of its clock. A change counts once
-// two looks in a row agree on it, so a file that is being written is not taken
-// for finished.
+// Files are compared by content: unlike notifications, time stamps and inodes that sees
+// every way in which files are replaced, such as a symbolic link that is switched
+// (Kubernetes) or a mount (systemd credentials). A change counts once two looks in a row
+// agree on it, so a file that is being written is not taken for finished.
 func followFiles(paths func() []string, hangup <-chan os.Signal, changed func(why string)) func(context.Context) error {
 	known := look(paths())
 	return func(ctx context.Context) error {
@@ -136,6 +131,5 @@ func look(paths []string) fingerprint {
 	return fingerprint(digest.Sum(nil))
 }
 
-// maxLook bounds how much of a file is compared, in bytes. All of them are
-// bounded far below by their readers.
+// maxLook bounds how much of a file is compared, in bytes, far above what is read of it.
 const maxLook = 1 << 20

@@ -24,9 +24,8 @@ import (
 // name is that of the API.
 const adminSocket = "admin"
 
-// inheritSockets takes over the listeners that systemd opened; nil where it
-// opened none. It may be called once: they are forgotten by the environment, so
-// that no child mistakes them for its own.
+// inheritSockets takes over the listeners that systemd opened, nil where it opened none,
+// once: the environment forgets them.
 func inheritSockets() (api, admin net.Listener, err error) {
 	byName, err := activation.ListenersWithNames()
 	if err != nil {
@@ -60,10 +59,9 @@ func (a *app) listen(name, flag string, l net.Listener, addr string, socket conf
 	return server.KeepAccepting(l, name, a.logger, a.metrics), nil
 }
 
-// systemd is told on one socket that stays open: callers may take all other
-// files. That socket may be full, and a state that systemd never learns of, such
-// as READY=1, makes it end the service: states wait here, in order, and are told
-// as often as it takes.
+// systemd is told on one socket that stays open: callers may take all other files. It
+// may be full, and systemd ends a service whose READY=1 it never learns of: states wait
+// here, in order, and are told as often as it takes.
 type systemd struct {
 	conn   *net.UnixConn // nil where there is nothing to tell
 	states chan string
@@ -84,12 +82,22 @@ func (s systemd) notify(state string) {
 	}
 }
 
-// run passes states on until ctx ends; what is left then, once each.
-func (s systemd) run(ctx context.Context) error {
+// run passes states on until ctx ends, and what is left then, once each. Twice as often as
+// WatchdogSec= asks for it says that the service is alive, if it is, so that systemd
+// restarts one that hangs.
+func (s systemd) run(ctx context.Context, alive func() bool) error {
+	var watchdog <-chan time.Time
+	if interval, err := daemon.SdWatchdogEnabled(false); err == nil && interval > 0 {
+		watchdog = time.Tick(interval / 2)
+	}
 	for {
 		select {
 		case state := <-s.states:
 			for !s.tell(state) && ctx.Err() == nil {
+			}
+		case <-watchdog:
+			if alive() {
+				s.tell(daemon.SdNotifyWatchdog) // if it is lost, the next may not be
 			}
 		case <-ctx.Done():
 			for len(s.states) > 0 {
@@ -112,29 +120,6 @@ func (s systemd) tell(state string) bool {
 	_ = s.conn.SetWriteDeadline(time.Now().Add(tellTimeout))
 	_, err := s.conn.Write([]byte(state))
 	return !errors.Is(err, os.ErrDeadlineExceeded)
-}
-
-// feedWatchdog tells systemd that the service is alive, twice as often as
-// WatchdogSec= asks for, until ctx ends. It stops telling while alive says no,
-// so that systemd restarts a service that hangs.
-func (s systemd) feedWatchdog(ctx context.Context, alive func() bool) error {
-	interval, err := daemon.SdWatchdogEnabled(false)
-	if err != nil || interval <= 0 {
-		<-ctx.Done()
-		return nil
-	}
-	tick := time.NewTicker(interval / 2)
-	defer tick.Stop()
-	for {
-		if alive() {
-			s.tell(daemon.SdNotifyWatchdog) // if it is lost, the next may not be
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
 }
 
 // aliveTimeout bounds the check whether requests are still answered.
