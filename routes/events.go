@@ -13,10 +13,8 @@ import (
 )
 
 const (
-	// streamsRetryAfter is when a caller may try again while too many are open.
-	streamsRetryAfter = 5 * time.Second
-	// identity is the length of a body that the end of the connection ends.
-	identity = -2
+	streamsRetryAfter = 5 * time.Second // when a caller may try again while too many are open
+	identity          = -2              // the length of a body that the end of the connection ends
 )
 
 // events answers with a stream until the token expires, its key is removed, or the

@@ -33,22 +33,17 @@ const (
 
 // Config is what Mount needs. Backend and Auth are required.
 type Config struct {
-	// Backend answers for the runtime.
-	Backend backend.Backend
-	// Auth verifies bearer tokens.
-	Auth *middleware.Authenticator
-	// Entitlement is asked before every write; nil means that billing is off.
-	Entitlement middleware.EntitlementChecker
+	Backend     backend.Backend               // answers for the runtime
+	Auth        *middleware.Authenticator     // verifies bearer tokens
+	Entitlement middleware.EntitlementChecker // is asked before every write; nil means that billing is off
 	// Operations records every write; nil means that nothing is recorded: then there
 	// are no operations to read, and no idempotency keys.
 	Operations Operations
 	// Billed: usage is recorded, so every caller of a write must be an account.
 	Billed bool
-	// WritesInFlight bounds the writes under way at once, shared out among their
-	// subjects; 0 means no bound.
-	WritesInFlight int
-	// WritesPerSecond bounds the writes of each subject; 0 means no bound.
-	WritesPerSecond int
+	// WritesInFlight bounds the writes under way at once, shared out among their subjects,
+	// and WritesPerSecond those of each subject; 0 means no bound.
+	WritesInFlight, WritesPerSecond int
 	// Wait lets callers wait and read conditionally: Prefer, ETag, If-None-Match and
 	// Retry-After of what moves; nil leaves these out.
 	Wait *Wait
@@ -64,9 +59,8 @@ type Config struct {
 	Ready func() error
 	// Logger gets one line for each failure of this server, one for each write
 	// of a caller, and at debug one for each read; default none.
-	Logger *slog.Logger
-	// Metrics gets the counters of the routes; nil for none.
-	Metrics *metrics.Set
+	Logger  *slog.Logger
+	Metrics *metrics.Set // gets the counters of the routes; nil for none
 }
 
 // api has what the handlers share.

@@ -18,27 +18,18 @@ type Wait struct {
 	// Superseded returns what is done when a write of the other action is accepted after
 	// r, as it is on record, and was requested later, or once it is released.
 	Superseded func(ctx context.Context, r lifecycle.Receipt) (superseded context.Context, release func())
-	// Estimate returns how long the start under way still takes, if that is known. It
-	// must return at once.
+	// Estimate returns at once how long the start under way still takes, if that is known.
 	Estimate func() (left time.Duration, known bool)
-	// Max is the longest wait; callers who ask for more get that.
-	Max time.Duration
-	// Waiters is how many may wait at once, shared out among their subjects.
-	Waiters int
-	// Over is closed when the server begins to end: then every wait does.
-	Over <-chan struct{}
+	Max      time.Duration   // the longest wait; callers who ask for more get that
+	Waiters  int             // how many may wait at once, shared out among their subjects
+	Over     <-chan struct{} // closed when the server begins to end: then every wait does
 }
 
 const (
-	// failedAfter is how long after the acceptance a failed state may still be the one
-	// from before it.
-	failedAfter = 10 * time.Second
-	// detailsEvery is how often a status that differs in its details alone ends a wait.
-	detailsEvery = time.Second
-	// lastLook bounds reading the status again when a wait ends.
-	lastLook = 2 * time.Second
-	// unknownLeft is Retry-After without an estimate.
-	unknownLeft = 5 * time.Second
+	failedAfter  = 10 * time.Second // how long after the acceptance a failed state may be from before it
+	detailsEvery = time.Second      // how often a status whose details alone differ ends a wait
+	lastLook     = 2 * time.Second  // bounds reading the status again when a wait ends
+	unknownLeft  = 5 * time.Second  // Retry-After without an estimate
 )
 
 // waits is a Wait on runtime, with the places of the callers that wait.

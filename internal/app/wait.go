@@ -16,15 +16,10 @@ import (
 )
 
 const (
-	// rememberedReplies bounds the replies to others that are known to have come before.
-	rememberedReplies = 4096
-	// queuedReplies bounds those that are still to be looked up.
-	queuedReplies = 256
-	// recordedWithin is how much later than its acceptance an operation may be accepted
-	// by its row.
-	recordedWithin = 2 * time.Second
-	// watchedFor is how long after its acceptance a start counts as under way.
-	watchedFor = time.Hour
+	rememberedReplies = 4096            // the most replies to others that are known to have come before
+	queuedReplies     = 256             // the most of them that are still to be looked up
+	recordedWithin    = 2 * time.Second // how much later than its acceptance an operation is accepted on record
+	watchedFor        = time.Hour       // how long after its acceptance a start counts as under way
 )
 
 // startBuckets reach from a machine that is there to one that takes half an hour.

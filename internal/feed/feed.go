@@ -21,13 +21,9 @@ import (
 )
 
 const (
-	// keptEvents and keptBytes bound the events that are kept, oldest first.
-	keptEvents, keptBytes = 1024, 1 << 20
-	// detailsEvery is how often a status that differs in its details alone is sent.
-	detailsEvery = time.Second
-	// statusWait bounds how long a new reader waits for the present status; after it the
-	// reader gets the next one.
-	statusWait = 2 * time.Second
+	keptEvents, keptBytes = 1024, 1 << 20   // the most that are kept, the latest
+	detailsEvery          = time.Second     // how often a status is sent whose details alone differ
+	statusWait            = 2 * time.Second // how long a new reader waits for the present status, and then for the next
 )
 
 // Runtime is what has the status, see backend.Backend.
@@ -40,21 +36,17 @@ type Runtime interface {
 // Operation is an operation as it is now, or, without an ID, the status.
 type Operation struct {
 	ID, Account string
-	// Stage grows with each change of the operation.
-	Stage int
-	// Document is JSON in one line, for its account and for operators.
-	Document []byte
+	Stage       int    // grows with each change
+	Document    []byte // JSON in one line, for its account and for operators
 }
 
 // Config configures a Feed. All of it is required.
 type Config struct {
 	Runtime Runtime
 	// Recent returns the operations that r must have after a gap, the latest change last.
-	Recent func(ctx context.Context, r Reader) ([]Operation, error)
-	// Over is closed when all streams end.
-	Over <-chan struct{}
-	// Metrics gets bus_vm_streams_….
-	Metrics *metrics.Set
+	Recent  func(ctx context.Context, r Reader) ([]Operation, error)
+	Over    <-chan struct{} // closed when all streams end
+	Metrics *metrics.Set    // gets bus_vm_streams_…
 }
 
 // Feed has the events of one process.

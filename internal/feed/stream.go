@@ -8,14 +8,10 @@ import (
 )
 
 const (
-	// heartbeat is how often a comment is sent.
-	heartbeat = 15 * time.Second
-	// WriteTimeout bounds sending what a Read returns.
-	WriteTimeout = 15 * time.Second
-	// behind is how many bytes a reader may leave unread before it is cut off.
-	behind = 256 << 10
-	// retryMin and retryMax bound when a reader that lost its stream comes back.
-	retryMin, retryMax = 2 * time.Second, 5 * time.Second
+	heartbeat          = 15 * time.Second                 // how often a comment is sent
+	WriteTimeout       = 15 * time.Second                 // bounds sending what a Read returns
+	behind             = 256 << 10                        // bytes that a reader may leave unread before it is cut off
+	retryMin, retryMax = 2 * time.Second, 5 * time.Second // when a reader that lost its stream comes back
 )
 
 var (
@@ -25,11 +21,9 @@ var (
 
 // Reader says what a stream is for.
 type Reader struct {
-	// Account has the operations that are sent; with All those of every account are.
-	Account string
-	All     bool
-	// Expires is when the stream ends by itself; zero for never.
-	Expires time.Time
+	Account string    // has the operations that are sent
+	All     bool      // those of every account are
+	Expires time.Time // when the stream ends by itself; zero for never
 	// Gone is asked at each heartbeat whether the reader has gone, or may read no more;
 	// nil where writing to it says so.
 	Gone func() bool
