@@ -130,8 +130,7 @@ func (w *writes) execute(c *fiber.Ctx) error {
 	return w.follow(c, write, now, decided)
 }
 
-// keysRetryAfter is when an account with too many keys may try again.
-const keysRetryAfter = time.Minute
+const keysRetryAfter = time.Minute // when an account with too many keys may try again
 
 // unrecorded is the answer to a write that could not be decided.
 func unrecorded(c *fiber.Ctx, err error, outcome backend.Outcome) error {

@@ -6,6 +6,7 @@
 package routes
 
 import (
+	"cmp"
 	"log/slog"
 	"strings"
 	"time"
@@ -69,22 +70,15 @@ type api struct {
 	waits *waits // nil without Config.Wait
 }
 
-// defaultTimeout bounds a step of a write when Config leaves it open.
-const defaultTimeout = 30 * time.Second
+const defaultTimeout = 30 * time.Second // of Config
 
 // Mount registers the API on router. The order of each chain is the order of
 // refusals: 401 before 403 before 400 before 402, so that a caller learns
 // nothing it may not.
 func Mount(router fiber.Router, config Config) {
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
-	if config.Metrics == nil {
-		config.Metrics = metrics.NewSet()
-	}
-	if config.Timeout <= 0 {
-		config.Timeout = defaultTimeout
-	}
+	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
+	config.Metrics = cmp.Or(config.Metrics, metrics.NewSet())
+	config.Timeout = cmp.Or(config.Timeout, defaultTimeout)
 
 	edge := func(route string) fiber.Handler {
 		return middleware.NewRouteMetrics(config.Metrics, route).Edge(config.Logger)

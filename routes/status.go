@@ -68,8 +68,7 @@ func matches(fields [][]byte, tag []byte) bool {
 	return false
 }
 
-// readyRetryAfter is when a probe of an unready instance may look again.
-const readyRetryAfter = time.Second
+const readyRetryAfter = time.Second // when a probe of an unready instance may look again
 
 var okDocument = []byte(`{"ok":true}`)
 

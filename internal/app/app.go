@@ -290,8 +290,7 @@ func (a *app) ready() error {
 	return nil
 }
 
-// otherFiles is room for the store, streams, log and secrets.
-const otherFiles = 64
+const otherFiles = 64 // room for the store, streams, log and secrets
 
 // openFiles is how many files serving with c may have open at once.
 func openFiles(c *config.Config) int {

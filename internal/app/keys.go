@@ -69,8 +69,7 @@ func (a *app) rollSecrets() error {
 	return nil
 }
 
-// devTokenTTL is how long the token of the greeting works.
-const devTokenTTL = 12 * time.Hour
+const devTokenTTL = 12 * time.Hour // of the greeting
 
 // greet prints what one needs to try the API at once: a token and the calls.
 func (a *app) greet(w io.Writer, addr net.Addr) error {

@@ -116,20 +116,16 @@ func followFiles(paths func() []string, hangup <-chan os.Signal, changed func(wh
 	}
 }
 
-// fingerprint is that of the paths and contents of files.
-type fingerprint [sha256.Size]byte
-
-// look takes the fingerprint of the files at paths. That a file cannot be read
-// is a state like any other, so its coming and going are changes.
-func look(paths []string) fingerprint {
+// look returns a digest of the files at paths. That a file cannot be read is a state like
+// any other, so its coming and going are changes.
+func look(paths []string) [sha256.Size]byte {
 	digest := sha256.New()
 	for _, path := range paths {
 		content, err := files.Read(path, maxLook)
 		digest.Write(content)
 		fmt.Fprintf(digest, "%q %d %v\n", path, len(content), err)
 	}
-	return fingerprint(digest.Sum(nil))
+	return [sha256.Size]byte(digest.Sum(nil))
 }
 
-// maxLook bounds how much of a file is compared, in bytes, far above what is read of it.
-const maxLook = 1 << 20
+const maxLook = 1 << 20 // bytes of a file that are compared, far more than are read of it

@@ -63,7 +63,7 @@ func (a *app) openStore(ctx context.Context, client *events.Client, changed func
 	a.add(operations.EndWaits)
 	a.checks = append(a.checks, admin.Check{Name: "operations store", Ready: func() error {
 		if operations.Healthy() != nil { // which names hosts and paths, and /readyz asks for no token
-			return errStoreDown
+			return errors.New("the operations store does not take writes; the log says why")
 		}
 		return nil
 	}})
@@ -79,8 +79,6 @@ func (a *app) openStore(ctx context.Context, client *events.Client, changed func
 	}
 	return operations, nil
 }
-
-var errStoreDown = errors.New("the operations store does not take writes; the log says why")
 
 const (
 	// recentAge is how far back the operations reach that an account is sent after a gap,
@@ -111,9 +109,8 @@ func shown(operations *store.Store, r lifecycle.Receipt) feed.Operation {
 }
 
 const (
-	usagePath = "/usage/" // of the admin listener, then the command, for POST
-	// usageTimeout bounds a command.
-	usageTimeout = 30 * time.Second
+	usagePath    = "/usage/"        // of the admin listener, then the command, for POST
+	usageTimeout = 30 * time.Second // bounds a command
 )
 
 // endpoints are what operators may see of the store, and do with parked usage

@@ -108,8 +108,7 @@ func (s systemd) run(ctx context.Context, alive func() bool) error {
 	}
 }
 
-// tellTimeout bounds handing one state to systemd.
-const tellTimeout = 100 * time.Millisecond
+const tellTimeout = 100 * time.Millisecond // bounds handing one state to systemd
 
 // tell is false if systemd did not take state in time. Where its socket is gone,
 // or there is none, there is nothing to tell.
@@ -122,8 +121,7 @@ func (s systemd) tell(state string) bool {
 	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// aliveTimeout bounds the check whether requests are still answered.
-const aliveTimeout = 5 * time.Second
+const aliveTimeout = 5 * time.Second // bounds the check whether requests are still answered
 
 // alive asks api for /livez. It asks in memory: callers may take all connections and
 // files, which is no reason for a restart, as that would end the writes under way.
