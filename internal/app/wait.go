@@ -40,17 +40,10 @@ type waiting struct {
 	accepted chan struct{} // one slot: something is pending
 
 	mu      sync.Mutex
-	pending map[backend.Action]bool // one may have been accepted that has not reached its state
-	waiters map[*waiter]struct{}
-	began   time.Time     // when the start under way was accepted, zero for none
-	usual   time.Duration // how long it is expected to take, 0 if that is not known
-}
-
-// waiter waits for one accepted operation.
-type waiter struct {
-	since     time.Time // by the clock of this process
-	operation lifecycle.Receipt
-	supersede func() // ends the wait
+	pending map[backend.Action]bool       // one may have been accepted that has not reached its state
+	waiters map[*lifecycle.Receipt]func() // what ends a wait, by its accepted operation
+	began   time.Time                     // when the start under way was accepted, zero for none
+	usual   time.Duration                 // how long it is expected to take, 0 if that is not known
 }
 
 func newWaiting(set *metrics.Set) *waiting {
@@ -59,7 +52,7 @@ func newWaiting(set *metrics.Set) *waiting {
 		replies:  make(chan func(context.Context), queuedReplies),
 		took:     set.NewPrometheusHistogramExt("bus_vm_start_duration_seconds", startBuckets),
 		miss:     set.NewPrometheusHistogramExt("bus_vm_start_estimate_error_ratio", errorBuckets),
-		waiters:  map[*waiter]struct{}{},
+		waiters:  map[*lifecycle.Receipt]func(){},
 		accepted: make(chan struct{}, 1),
 		pending:  map[backend.Action]bool{backend.Start: true, backend.Stop: true}, // by a process before this one
 	}
@@ -102,9 +95,9 @@ func (w *waiting) underWay() float64 {
 func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for each := range w.waiters {
-		if r.Supersedes(each.operation) {
-			each.supersede()
+	for waiting, supersede := range w.waiters {
+		if r.Supersedes(*waiting) {
+			supersede()
 		}
 	}
 	switch {
@@ -146,9 +139,8 @@ func (w *waiting) left() (left time.Duration, known bool) {
 // superseded is routes.Wait.Superseded.
 func (w *waiting) superseded(ctx context.Context, r lifecycle.Receipt) (superseded context.Context, release func()) {
 	superseded, supersede := context.WithCancel(context.Background())
-	one := &waiter{operation: r, since: time.Now(), supersede: supersede}
 	w.mu.Lock()
-	w.waiters[one] = struct{}{}
+	w.waiters[&r] = supersede
 	w.mu.Unlock()
 	if w.operations.Superseded(ctx, r) {
 		supersede()
@@ -156,20 +148,37 @@ func (w *waiting) superseded(ctx context.Context, r lifecycle.Receipt) (supersed
 	return superseded, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		delete(w.waiters, one)
+		delete(w.waiters, &r)
 		supersede()
 	}
 }
 
-// reply is backend.EventsConfig.Overheard. Only the first reply to a request counts.
+// reply is backend.EventsConfig.Overheard. Only the first reply to a request counts; those
+// of the operations in the store come to changed.
 func (w *waiting) reply(id string, action backend.Action) {
 	if _, first := w.answered.SetIfAbsent(id, struct{}{}); !first {
 		return
 	}
-	at := time.Now()
-	select {
-	case w.replies <- func(ctx context.Context) { w.supersede(ctx, id, action, at) }:
-	default: // the store hangs; waits end by the state
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var ends []func()
+	for waiting, supersede := range w.waiters {
+		if waiting.Action != action {
+			ends = append(ends, supersede)
+		}
+	}
+	look := func(ctx context.Context) {
+		if known, err := w.operations.Receipt(ctx, id); err == nil && known.ID == "" {
+			for _, supersede := range ends {
+				supersede()
+			}
+		}
+	}
+	if len(ends) > 0 {
+		select {
+		case w.replies <- look:
+		default: // the store hangs; waits end by the state
+		}
 	}
 }
 
@@ -205,27 +214,6 @@ func (w *waiting) note(ctx context.Context) {
 			w.mu.Lock()
 			w.pending[action] = true
 			w.mu.Unlock()
-		}
-	}
-}
-
-// supersede ends the waits that a reply of then to another requester supersedes. Those of
-// the operations in the store come to changed.
-func (w *waiting) supersede(ctx context.Context, id string, action backend.Action, at time.Time) {
-	var ends []func()
-	w.mu.Lock()
-	for one := range w.waiters {
-		if one.operation.Action != action && at.After(one.since) {
-			ends = append(ends, one.supersede)
-		}
-	}
-	w.mu.Unlock()
-	if len(ends) == 0 {
-		return
-	}
-	if known, err := w.operations.Receipt(ctx, id); err == nil && known.ID == "" {
-		for _, end := range ends {
-			end()
 		}
 	}
 }
