@@ -118,26 +118,25 @@ func (w *writes) execute(c *fiber.Ctx) error {
 	if w.Operations != nil {
 		var err error
 		write.Age, write.Entitlement = time.Since(now), middleware.EntitlementOf(c)
-		decided, err = w.Operations.Begin(ctx, write)
-		switch {
-		case err == nil:
-		case write.Key != "" || write.MayMeet() && errors.Is(err, lifecycle.ErrUnconfirmed): // it may repeat an operation, or have joined one
-			return unrecorded(c, err, backend.Unknown)
-		default:
-			return unrecorded(c, err, backend.NotSent)
+		if decided, err = w.Operations.Begin(ctx, write); err != nil {
+			outcome := backend.NotSent
+			if write.Key != "" || write.MayMeet() && errors.Is(err, lifecycle.ErrUnconfirmed) { // it may repeat an operation, or have joined one
+				outcome = backend.Unknown
+			}
+			return unrecorded(c, err, outcome)
 		}
 	}
 	return w.follow(c, write, now, decided)
 }
 
-const keysRetryAfter = time.Minute // when an account with too many keys may try again
+var errTooManyKeys = &middleware.Error{Code: middleware.CodeTooManyRequests, Reason: "idempotency_keys", RetryAfter: time.Minute,
+	Message: "This account has used too many idempotency keys within a day."}
 
 // unrecorded is the answer to a write that could not be decided.
 func unrecorded(c *fiber.Ctx, err error, outcome backend.Outcome) error {
 	if errors.Is(err, lifecycle.ErrTooManyKeys) {
 		middleware.SetOutcome(c, backend.NotSent)
-		return &middleware.Error{Code: middleware.CodeTooManyRequests, Reason: "idempotency_keys", RetryAfter: keysRetryAfter,
-			Message: "This account has used too many idempotency keys within a day."}
+		return errTooManyKeys
 	}
 	middleware.SetOutcome(c, outcome)
 	if outcome == backend.Unknown {

@@ -67,7 +67,8 @@ type Config struct {
 // api has what the handlers share.
 type api struct {
 	Config
-	waits *waits // nil without Config.Wait
+	waits   *waits            // nil without Config.Wait
+	streams *middleware.Limit // the places of Config.Streams
 }
 
 const defaultTimeout = 30 * time.Second // of Config
@@ -92,7 +93,7 @@ func Mount(router fiber.Router, config Config) {
 		register(path, append([]fiber.Handler{edge(route)}, handlers...)...)
 		router.All(path, refused, func(*fiber.Ctx) error { return Refusal(path) })
 	}
-	a := &api{Config: config}
+	a := &api{Config: config, streams: middleware.NewLimit(config.Streams)}
 	if config.Wait != nil {
 		a.waits = &waits{*config.Wait, config.Backend, middleware.NewLimit(config.Wait.Waiters)}
 		config.Metrics.NewGauge("bus_vm_waits_open", func() float64 { return float64(a.waits.places.Taken()) })
@@ -128,7 +129,7 @@ func Mount(router fiber.Router, config Config) {
 		serve(OperationPath, "operation", auth, either, a.operation)
 	}
 	if config.Feed != nil {
-		serve(EventsPath, "events", auth, read, a.events(middleware.NewLimit(config.Streams)))
+		serve(EventsPath, "events", auth, read, a.events)
 	}
 	serve(OpenAPIPath, "openapi", always(OpenAPI))
 	serve(ReadyPath, "readyz", a.ready)

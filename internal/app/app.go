@@ -90,12 +90,10 @@ type app struct {
 func (a *app) add(run func(context.Context) error) { a.parts = append(a.parts, run) }
 
 // Serve runs the gateway with settings c until ctx ends, then drains it. What is
-// wrong with the settings or the machine shows before anything runs. With --dev
-// it greets on stdout; everything else goes to the log on stderr.
+// wrong with the settings or the machine shows before anything runs.
 //
-// It returns endGrace after the shutdown delay and timeout at the latest, and
-// leaves behind what hangs then. SIGPIPE is ignored from then on: the reader of the
-// log may end.
+// It returns endGrace after the shutdown delay and timeout at the latest, and leaves
+// behind what hangs then. SIGPIPE is ignored: the reader of the log may end.
 func Serve(ctx context.Context, c *config.Config, env cli.Env) error {
 	signal.Ignore(syscall.SIGPIPE)
 	a := &app{config: c, latest: c, metrics: metrics.NewSet(), systemd: dialSystemd()}

@@ -22,11 +22,16 @@ const (
 	watchedFor        = time.Hour       // how long after its acceptance a start counts as under way
 )
 
-// startBuckets reach from a machine that is there to one that takes half an hour.
-var startBuckets = []float64{.1, .5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600, 1800}
+var (
+	// startBuckets reach from a machine that is there to one that takes half an hour.
+	startBuckets = []float64{.1, .5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600, 1800}
+	// errorBuckets are shares of the time that a start took.
+	errorBuckets = []float64{.05, .1, .2, .3, .5, .75, 1, 2, 5}
+	// knownStates have a time series of their own, all others are otherState.
+	knownStates = []string{"ready", "starting", "stopping", "stopped", "unavailable", "failed", "error"}
+)
 
-// errorBuckets are shares of the time that a start took.
-var errorBuckets = []float64{.05, .1, .2, .3, .5, .75, 1, 2, 5}
+const otherState = "other"
 
 // waiting follows accepted operations: it ends the waits for those that are superseded,
 // records target states that are reached, and measures starts.
@@ -62,12 +67,6 @@ func newWaiting(set *metrics.Set) *waiting {
 	}
 	return w
 }
-
-// knownStates have a time series of their own.
-var knownStates = []string{"ready", "starting", "stopping", "stopped", "unavailable", "failed", "error"}
-
-// otherState is the label of all other states.
-const otherState = "other"
 
 // isIn is 1 if that is the state that was seen last.
 func (w *waiting) isIn(state string) float64 {
