@@ -15,11 +15,11 @@ import (
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
-// failure is the answer to a write that ended otherwise than accepted, or nil, by
-// what is on record.
+// failure is the answer to a write that ended otherwise than accepted, by what is on
+// record; nil for one that did not.
 func failure(r lifecycle.Receipt) *middleware.Error {
 	switch r.Outcome {
-	case backend.Accepted:
+	case "", backend.Accepted:
 		return nil
 	case backend.Rejected:
 		return &middleware.Error{Code: middleware.CodeBadGateway, Type: r.ErrorType,
@@ -59,10 +59,8 @@ func receiptOf(r lifecycle.Receipt, expected lifecycle.Estimate) receipt {
 		shown.Estimate = &estimate{expected.P50.Seconds(), expected.P90.Seconds(), expected.Samples,
 			!r.AcceptedAt.IsZero() && time.Since(r.AcceptedAt) > expected.P90}
 	}
-	if r.Outcome != "" {
-		if e := failure(r); e != nil {
-			shown.Error = &problem{e.ErrorType(), e.Message}
-		}
+	if e := failure(r); e != nil {
+		shown.Error = &problem{e.ErrorType(), e.Message}
 	}
 	return shown
 }

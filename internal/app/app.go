@@ -299,18 +299,6 @@ func openFiles(c *config.Config) int {
 	return need
 }
 
-// warnOfFiles warns where connections may take all files that this process may
-// open: then it accepts no more, and sends no start or stop. Go has raised the
-// soft limit to the hard one.
-func (a *app) warnOfFiles() {
-	need := openFiles(a.config)
-	var limit syscall.Rlimit
-	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) == nil && uint64(limit.Cur) < uint64(need) {
-		a.logger.Warn(fmt.Sprintf("the limit of open files (%d) is below the %d that server.max_connections (%d) and the rest may take; "+
-			"raise it (LimitNOFILE=, ulimit -n) or lower server.max_connections", limit.Cur, need, a.config.Server.MaxConnections))
-	}
-}
-
 // newLogger writes to w as c asks for. The level may be changed at any time.
 func newLogger(c *config.Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {
 	level := &slog.LevelVar{}
@@ -341,7 +329,14 @@ func (a *app) announce(addr, operators string) {
 	if a.config.Found != "" {
 		a.logger.Info("found settings and secrets of the package", "files", a.config.Found)
 	}
-	a.warnOfFiles()
+	// Where connections may take all files, it would accept no more, and send no start or
+	// stop. Go has raised the soft limit to the hard one.
+	need := openFiles(a.config)
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) == nil && uint64(limit.Cur) < uint64(need) {
+		a.logger.Warn(fmt.Sprintf("the limit of open files (%d) is below the %d that server.max_connections (%d) and the rest may take; "+
+			"raise it (LimitNOFILE=, ulimit -n) or lower server.max_connections", limit.Cur, need, a.config.Server.MaxConnections))
+	}
 	for _, warning := range a.config.Warnings {
 		a.logger.Warn(warning)
 	}

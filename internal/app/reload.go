@@ -12,14 +12,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
-	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/files"
 )
-
-// followed are the files whose content is followed.
-func (a *app) followed() []string {
-	return []string{a.latest.File, a.latest.JWT.SecretFile, a.config.JWT.JWKSFile, a.config.Events.TokenFile}
-}
 
 // follow adds the part that follows changed files and SIGHUP.
 func (a *app) follow(hangup <-chan os.Signal) {
@@ -30,7 +24,10 @@ func (a *app) follow(hangup <-chan os.Signal) {
 		timestamp.Set(float64(time.Now().Unix()))
 	}
 	succeeded()
-	a.add(followFiles(a.followed, hangup, func(why string) {
+	paths := func() []string {
+		return []string{a.latest.File, a.latest.JWT.SecretFile, a.config.JWT.JWKSFile, a.config.Events.TokenFile}
+	}
+	a.add(followFiles(paths, hangup, func(why string) {
 		if a.config.Dev && why == onHangup {
 			a.stop() // the terminal is closed
 		} else if err := a.reload(); err != nil {
@@ -55,26 +52,21 @@ func (a *app) reload() error {
 	defer a.systemd.notify(daemon.SdNotifyReady)
 	next, err := a.latest.Reload()
 	if err == nil {
-		a.adopt(next)
+		a.level.Set(next.Log.Level)
+		if keys := a.config.NeedRestart(next); len(keys) > 0 {
+			a.logger.Warn("changed settings wait for a restart", "settings", keys, "do", "restart the service to put them in force")
+		}
+		for _, warning := range next.Warnings {
+			if !slices.Contains(a.latest.Warnings, warning) {
+				a.logger.Warn(warning)
+			}
+		}
+		a.latest = next
 	}
 	if a.publicKeys != nil {
 		a.publicKeys.Refresh()
 	}
 	return cmp.Or(err, errors.Join(a.rollSecrets(), a.loadPublicKeys(), a.checkProviderToken()))
-}
-
-// adopt takes over the settings that are followed, and names the others.
-func (a *app) adopt(next *config.Config) {
-	a.level.Set(next.Log.Level)
-	if keys := a.config.NeedRestart(next); len(keys) > 0 {
-		a.logger.Warn("changed settings wait for a restart", "settings", keys, "do", "restart the service to put them in force")
-	}
-	for _, warning := range next.Warnings {
-		if !slices.Contains(a.latest.Warnings, warning) {
-			a.logger.Warn(warning)
-		}
-	}
-	a.latest = next
 }
 
 // lookInterval is between two looks at the files. A change is followed after
