@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/feed"
@@ -23,7 +24,7 @@ func TestDescribedBugs(t *testing.T) {
 	w := serve(t, func(w *world, c *routes.Config) {
 		c.Ready = func() error { panic("canary") }
 		c.Operations = w.records // which cannot be read
-		c.Feed, c.Streams = broken(func() error { panic("canary") }), 1
+		c.Feed, c.Streams = feed.New(feed.Config{Runtime: w.runtime, Metrics: metrics.NewSet()}), 1
 	})
 	w.runtime.status = func(context.Context) ([]byte, error) { panic("canary") }
 	w.runtime.apply = panics
@@ -48,23 +49,16 @@ func TestDescribedBugs(t *testing.T) {
 	require.Equal(t, 7, made)
 }
 
-// broken is a feed whose streams do not begin.
-type broken func() error
-
-func (f broken) Subscribe(context.Context, feed.Reader, string) (*feed.Stream, error) {
-	return nil, f()
-}
-
 // A stream that does not begin takes no place.
 func TestEventsCannotBeRead(t *testing.T) {
 	panics := false
 	w := serve(t, func(_ *world, c *routes.Config) {
-		c.Streams, c.Feed = 1, broken(func() error {
+		c.Streams, c.Feed = 1, feed.New(feed.Config{Runtime: c.Backend, Metrics: metrics.NewSet(), Recent: func(context.Context, feed.Reader) ([]feed.Operation, error) {
 			if panics {
 				panic("canary")
 			}
-			return errors.New("canary")
-		})
+			return nil, errors.New("canary")
+		}})
 	})
 	for i := range 4 {
 		panics = i%2 == 1
@@ -72,7 +66,7 @@ func TestEventsCannotBeRead(t *testing.T) {
 		if panics {
 			want = refused("500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")
 		}
-		require.Equal(t, want, w.call(t, "GET", routes.EventsPath, both(), ""))
+		require.Equal(t, want, w.call(t, "GET", routes.EventsPath, both()+"Last-Event-ID: x\r\n", ""))
 	}
 	none := serve(t, nil)
 	require.Contains(t, none.call(t, "GET", routes.EventsPath, both(), ""), "404 Not Found")

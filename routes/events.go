@@ -2,7 +2,6 @@ package routes
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net"
 	"time"
@@ -13,73 +12,58 @@ import (
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
-// Feed is what event streams come from, see feed.Feed.
-type Feed interface {
-	// Subscribe begins a stream for r after the event with the id after, empty for none.
-	Subscribe(ctx context.Context, r feed.Reader, after string) (*feed.Stream, error)
-}
+// identity is the length of a body that the end of the connection ends.
+const identity = -2
 
-const (
-	// streamsRetryAfter is when a caller may try again while too many are open.
-	streamsRetryAfter = 5 * time.Second
-	// identity is the length of a body that the end of the connection ends.
-	identity = -2
-)
+var errStreams = &middleware.Error{Code: middleware.CodeUnavailable, Reason: "streams", RetryAfter: 5 * time.Second,
+	Message: "Too many event streams are open."}
 
 // events answers with a stream until the token expires, its key is removed, or the
 // server ends.
-func events(config Config) fiber.Handler {
-	places := middleware.NewLimit(config.Streams)
-	full := middleware.Unavailable(streamsRetryAfter, "Too many event streams are open.", nil)
-	full.Reason = "streams"
-	return func(c *fiber.Ctx) error {
-		ctx := c.Context()
-		head := &ctx.Response.Header
-		begin := func() {
-			head.SetContentType("text/event-stream")
-			head.SetCanonical(cacheControl, noStore)
-			head.Set("X-Accel-Buffering", "no") // of nginx
-			head.SetContentLength(identity)
-		}
-		if c.Method() == fiber.MethodHead {
-			begin()
-			return nil
-		}
-		caller := middleware.CallerIdentity(c)
-		give := places.Take(caller.Subject, true)
-		if give == nil {
-			return full
-		}
-		s := &stream{conn: ctx.Conn(), give: give}
-		peer, known := s.conn.(interface{ Gone() bool })
-		holds := config.Auth.Holds(c)
-		reader := feed.Reader{Account: caller.Subject, Expires: caller.Expires(), Gone: func() bool { return known && peer.Gone() || !holds() }}
-		defer func() {
-			if s.Stream == nil { // an error, or a panic
-				s.give()
-			}
-		}()
-		var err error
-		if s.Stream, err = config.Feed.Subscribe(c.UserContext(), reader, string(bytes.TrimSpace(ctx.Request.Header.Peek("Last-Event-ID")))); err != nil {
-			return middleware.Unavailable(0, "What changed since that event cannot be read now.", err)
-		}
-		begin()
-		if ctx.Request.Header.IsHTTP11() {
-			ctx.SetBodyStream(s, -1)
-			return nil
-		}
-		// fasthttp knows only bodies in chunks and of a known length.
-		defer s.Close()
-		middleware.Waits(c)
-		if _, err := head.WriteTo(s.conn); err == nil {
-			_, _ = io.CopyBuffer(onlyWriter{s.conn}, s, make([]byte, 4<<10))
-		}
-		return s.conn.Close() // which keeps fasthttp from answering
+func (a *api) events(c *fiber.Ctx) error {
+	ctx := c.Context()
+	head := &ctx.Response.Header
+	begin := func() {
+		head.SetContentType("text/event-stream")
+		head.SetCanonical(cacheControl, noStore)
+		head.Set("X-Accel-Buffering", "no") // of nginx
+		head.SetContentLength(identity)
 	}
+	if c.Method() == fiber.MethodHead {
+		begin()
+		return nil
+	}
+	caller := middleware.CallerIdentity(c)
+	give := a.streams.Take(caller.Subject, true)
+	if give == nil {
+		return errStreams
+	}
+	s := &stream{conn: ctx.Conn(), give: give}
+	peer, known := s.conn.(interface{ Gone() bool })
+	holds := a.Auth.Holds(c)
+	reader := feed.Reader{Account: caller.Subject, Expires: caller.Expires(), Gone: func() bool { return known && peer.Gone() || !holds() }}
+	defer func() {
+		if s.Stream == nil { // an error, or a panic
+			s.give()
+		}
+	}()
+	var err error
+	if s.Stream, err = a.Feed.Subscribe(c.UserContext(), reader, string(bytes.TrimSpace(ctx.Request.Header.Peek("Last-Event-ID")))); err != nil {
+		return middleware.Unavailable(0, "What changed since that event cannot be read now.", err)
+	}
+	begin()
+	if ctx.Request.Header.IsHTTP11() {
+		ctx.SetBodyStream(s, -1)
+		return nil
+	}
+	// fasthttp knows only bodies in chunks and of a known length.
+	defer s.Close()
+	middleware.Waits(c)
+	if _, err := head.WriteTo(s.conn); err == nil {
+		_, _ = io.CopyBuffer(struct{ io.Writer }{s.conn}, s, make([]byte, 4<<10)) // by Write, whatever else conn has
+	}
+	return s.conn.Close() // which keeps fasthttp from answering
 }
-
-// onlyWriter hides what io.Copy would call instead of Write.
-type onlyWriter struct{ io.Writer }
 
 // stream is a feed.Stream on the connection that it is sent on.
 type stream struct {

@@ -21,53 +21,42 @@ import (
 // wrote is as durable as the store is. After an error other than a lifecycle.ErrUnconfirmed
 // nothing was written.
 type Operations interface {
-	// Meet returns the operation that w shares with an earlier write, Known or Attached;
-	// or New, and inserts nothing, where there is none.
+	// Meet returns the operation that w shares with an earlier write, if there is one;
+	// it inserts nothing.
 	Meet(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error)
 	// Begin records w before any work is done for it, and decides what becomes of it.
 	// Only a Lead is carried out.
 	Begin(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error)
 	// Again decides for an operation that has joined, whose leader was not sent.
 	Again(ctx context.Context, id string) (lifecycle.Decided, error)
-	// Ended follows each Lead, once. It records the outcome, with the error of the runtime
-	// and the time from the request, and returns the operation as it is on record, where
-	// its end may come from another process. Of an Unknown outcome nothing is
-	// recorded: a later reply may decide. After an error the end is recorded later.
+	// Ended follows each Lead, once. It records any outcome but Unknown, which a later
+	// reply may decide, and returns the operation as it is on record, where its end may
+	// come from another process. After an error the end is recorded later.
 	Ended(id string, outcome backend.Outcome, said error, took time.Duration) (lifecycle.Receipt, error)
 	// Await returns the operation with that id once it has an end; or once leader was not
 	// sent, where that is the id of the one that it joined. Otherwise it returns an error.
 	Await(ctx context.Context, id, leader string) (lifecycle.Receipt, error)
-	// Receipt and Receipts read: one operation, none where there is none; and the
-	// latest of an account, newest first.
+	// Receipt returns an empty one where there is none, Receipts the newest first.
 	Receipt(ctx context.Context, id string) (lifecycle.Receipt, error)
 	Receipts(ctx context.Context, account string, limit int) ([]lifecycle.Receipt, error)
-	// Estimate is how long the start r takes, by the last starts of the provider of the
-	// latest one; none where r is superseded. It returns at once.
+	// Estimate is how long the start r takes, none where it is superseded. It returns at once.
 	Estimate(r lifecycle.Receipt) lifecycle.Estimate
 }
 
-// operationKey and decisionKey are where a *backend.Operation and the lifecycle.Decision about
-// it are left for the audit line, and writeKey is where a lifecycle.Write is for what follows.
 type (
-	operationKey struct{}
-	decisionKey  struct{}
-	writeKey     struct{}
+	writeKey   struct{} // where a lifecycle.Write is left for what follows
+	decidedKey struct{} // where the lifecycle.Decided about it is, for the audit line
 )
-
-// errPanicked is the error of a write whose handlers panicked.
-var errPanicked = errors.New("panic")
 
 // writes carries out the starts, or the stops.
 type writes struct {
-	Config
+	*api
 	action backend.Action
-	waits  *waits // nil without Config.Wait
 }
 
-// audited runs before the checks, so that what they refuse has an audit line
-// too.
+// audited runs before the checks, so that what they refuse has an audit line too.
 func (w *writes) audited(c *fiber.Ctx) (err error) {
-	err = errPanicked
+	err = errors.New("panic") // until there is another, or none
 	defer func() { w.audit(c, err) }()
 	return c.Next()
 }
@@ -129,27 +118,25 @@ func (w *writes) execute(c *fiber.Ctx) error {
 	if w.Operations != nil {
 		var err error
 		write.Age, write.Entitlement = time.Since(now), middleware.EntitlementOf(c)
-		decided, err = w.Operations.Begin(ctx, write)
-		switch {
-		case err == nil:
-		case write.Key != "" || write.MayMeet() && errors.Is(err, lifecycle.ErrUnconfirmed): // it may repeat an operation, or have joined one
-			return unrecorded(c, err, backend.Unknown)
-		default:
-			return unrecorded(c, err, backend.NotSent)
+		if decided, err = w.Operations.Begin(ctx, write); err != nil {
+			outcome := backend.NotSent
+			if write.Key != "" || write.MayMeet() && errors.Is(err, lifecycle.ErrUnconfirmed) { // it may repeat an operation, or have joined one
+				outcome = backend.Unknown
+			}
+			return unrecorded(c, err, outcome)
 		}
 	}
 	return w.follow(c, write, now, decided)
 }
 
-// keysRetryAfter is when an account with too many keys may try again.
-const keysRetryAfter = time.Minute
+var errTooManyKeys = &middleware.Error{Code: middleware.CodeTooManyRequests, Reason: "idempotency_keys", RetryAfter: time.Minute,
+	Message: "This account has used too many idempotency keys within a day."}
 
 // unrecorded is the answer to a write that could not be decided.
 func unrecorded(c *fiber.Ctx, err error, outcome backend.Outcome) error {
 	if errors.Is(err, lifecycle.ErrTooManyKeys) {
 		middleware.SetOutcome(c, backend.NotSent)
-		return &middleware.Error{Code: middleware.CodeTooManyRequests, Reason: "idempotency_keys", RetryAfter: keysRetryAfter,
-			Message: "This account has used too many idempotency keys within a day."}
+		return errTooManyKeys
 	}
 	middleware.SetOutcome(c, outcome)
 	if outcome == backend.Unknown {
@@ -172,8 +159,7 @@ func (w *writes) follow(c *fiber.Ctx, write lifecycle.Write, requestedAt time.Ti
 			middleware.SetOutcome(c, backend.NotSent)
 			return middleware.NewError(middleware.CodeMismatch, "This Idempotency-Key was used for the other action.")
 		}
-		c.Locals(operationKey{}, &op)
-		c.Locals(decisionKey{}, decided.Decision)
+		c.Locals(decidedKey{}, decided)
 		if w.Operations != nil {
 			c.Set(fiber.HeaderLocation, strings.TrimSuffix(c.Route().Path, string(w.action))+"operations/"+op.ID)
 		}
@@ -259,7 +245,7 @@ func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) 
 		case receipt.Outcome == backend.Accepted, receipt.Outcome == backend.Rejected: // another process had another reply first
 			return w.answer(c, receipt, false)
 		default: // it was given up meanwhile
-			return middleware.Unavailable(0, unknownOutcome, fmt.Errorf("it is %q, and on record as %q", outcome, receipt.Outcome))
+			return middleware.Unavailable(0, "What became of the operation is not known.", fmt.Errorf("it is %q, and on record as %q", outcome, receipt.Outcome))
 		}
 	}
 	middleware.SetOutcome(c, outcome)
@@ -277,7 +263,7 @@ func (w *writes) audit(c *fiber.Ctx, err error) {
 	if caller == nil {
 		return
 	}
-	op, begun := c.Locals(operationKey{}).(*backend.Operation)
+	decided, begun := c.Locals(decidedKey{}).(lifecycle.Decided)
 	line := []slog.Attr{
 		slog.String("request_id", strings.Clone(middleware.RequestIDOf(c))),
 		slog.String("subject", caller.Subject),
@@ -290,14 +276,14 @@ func (w *writes) audit(c *fiber.Ctx, err error) {
 		line = append(line, slog.Int("status", e.Status()), slog.String("reason", e.ErrorType()))
 	}
 	if begun {
-		line = append(line, slog.String("operation", op.ID))
+		line = append(line, slog.String("operation", decided.ID))
 		if w.Billed {
 			line = append(line,
-				slog.String("requested_event", usage.EventID(op.ID, usage.PhaseRequested)),
-				slog.String("ended_event", usage.EventID(op.ID, usage.PhaseEnded)))
+				slog.String("requested_event", usage.EventID(decided.ID, usage.PhaseRequested)),
+				slog.String("ended_event", usage.EventID(decided.ID, usage.PhaseEnded)))
 		}
 	}
-	switch c.Locals(decisionKey{}) {
+	switch decided.Decision {
 	case lifecycle.Joined, lifecycle.Attached:
 		line = append(line, slog.Bool("joined", true))
 	case lifecycle.Known:

@@ -15,14 +15,11 @@ import (
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
-// unknownOutcome is for what may come to be known by another request.
-const unknownOutcome = "What became of the operation is not known."
-
-// failure is the answer to a write that ended otherwise than accepted, or nil, by
-// what is on record.
+// failure is the answer to a write that ended otherwise than accepted, by what is on
+// record; nil for one that did not.
 func failure(r lifecycle.Receipt) *middleware.Error {
 	switch r.Outcome {
-	case backend.Accepted:
+	case "", backend.Accepted:
 		return nil
 	case backend.Rejected:
 		return &middleware.Error{Code: middleware.CodeBadGateway, Type: r.ErrorType,
@@ -35,18 +32,10 @@ func failure(r lifecycle.Receipt) *middleware.Error {
 
 // receipt is an operation as its caller reads it.
 type receipt struct {
-	ID          string               `json:"id"`
-	Action      backend.Action       `json:"action"`
-	RequestID   string               `json:"request_id"`
-	RequestedAt time.Time            `json:"requested_at"`
-	AcceptedAt  time.Time            `json:"accepted_at,omitzero"`
-	ReachedAt   time.Time            `json:"reached_at,omitzero"`
-	Outcome     backend.Outcome      `json:"outcome,omitempty"`
-	Joined      bool                 `json:"joined,omitempty"`
-	Entitlement backend.Entitlement  `json:"entitlement,omitzero"`
-	Usage       []lifecycle.Delivery `json:"usage"`
-	Estimate    *estimate            `json:"estimate,omitempty"`
-	Error       *problem             `json:"error,omitempty"`
+	lifecycle.Receipt
+	Joined   bool      `json:"joined,omitempty"`
+	Estimate *estimate `json:"estimate,omitempty"`
+	Error    *problem  `json:"error,omitempty"`
 }
 
 type estimate struct {
@@ -63,19 +52,15 @@ type problem struct {
 
 // receiptOf renders r; expected is for a start that is still awaited.
 func receiptOf(r lifecycle.Receipt, expected lifecycle.Estimate) receipt {
-	shown := receipt{
-		ID: r.ID, Action: r.Action, RequestID: r.RequestID, RequestedAt: r.RequestedAt, AcceptedAt: r.AcceptedAt, ReachedAt: r.ReachedAt,
-		Outcome: r.Outcome, Joined: r.Leader != "", Entitlement: r.Entitlement, Usage: append([]lifecycle.Delivery{}, r.Usage...),
-	}
+	r.Usage = append([]lifecycle.Delivery{}, r.Usage...) // in JSON no null
+	shown := receipt{Receipt: r, Joined: r.Leader != ""}
 	awaited := r.Action == backend.Start && r.ReachedAt.IsZero() && (r.Outcome == "" || r.Outcome == backend.Accepted)
 	if awaited && expected.Samples > 0 {
 		shown.Estimate = &estimate{expected.P50.Seconds(), expected.P90.Seconds(), expected.Samples,
 			!r.AcceptedAt.IsZero() && time.Since(r.AcceptedAt) > expected.P90}
 	}
-	if r.Outcome != "" {
-		if e := failure(r); e != nil {
-			shown.Error = &problem{e.ErrorType(), e.Message}
-		}
+	if e := failure(r); e != nil {
+		shown.Error = &problem{e.ErrorType(), e.Message}
 	}
 	return shown
 }
@@ -86,21 +71,19 @@ func RenderOperation(r lifecycle.Receipt, expected lifecycle.Estimate) ([]byte, 
 }
 
 // operation answers with one operation of the caller.
-func operation(config Config) fiber.Handler {
-	return func(c *fiber.Ctx) error {
-		id := strings.Clone(c.Params("id"))
-		if len(id) != len(uuid.Nil.String()) || uuid.Validate(id) != nil {
-			return errNotFound
-		}
-		r, err := config.Operations.Receipt(c.UserContext(), id)
-		switch {
-		case err != nil:
-			return unreadable(err)
-		case r.Action == "" || r.Account != middleware.CallerIdentity(c).Subject:
-			return errNotFound
-		}
-		return sendValue(c, map[string]receipt{"operation": receiptOf(r, config.Operations.Estimate(r))})
+func (a *api) operation(c *fiber.Ctx) error {
+	id := strings.Clone(c.Params("id"))
+	if len(id) != len(uuid.Nil.String()) || uuid.Validate(id) != nil {
+		return errNotFound
 	}
+	r, err := a.Operations.Receipt(c.UserContext(), id)
+	switch {
+	case err != nil:
+		return unreadable(err)
+	case r.Action == "" || r.Account != middleware.CallerIdentity(c).Subject:
+		return errNotFound
+	}
+	return sendValue(c, map[string]receipt{"operation": receiptOf(r, a.Operations.Estimate(r))})
 }
 
 // The operations in a list: unless the caller says how many, and at most.
@@ -112,25 +95,23 @@ const (
 var errLimit = middleware.NewError(middleware.CodeBadRequest, "The limit is a whole number from 1 to "+strconv.Itoa(maxListed)+".")
 
 // operations answers with the latest operations of the caller, newest first.
-func operations(config Config) fiber.Handler {
-	return func(c *fiber.Ctx) error {
-		limit := uint64(defaultListed)
-		if given := c.Context().QueryArgs().PeekMulti("limit"); len(given) > 0 {
-			var err error
-			if limit, err = strconv.ParseUint(string(given[0]), 10, 32); err != nil || len(given) > 1 || limit < 1 || limit > maxListed {
-				return errLimit
-			}
+func (a *api) operations(c *fiber.Ctx) error {
+	limit := uint64(defaultListed)
+	if given := c.Context().QueryArgs().PeekMulti("limit"); len(given) > 0 {
+		var err error
+		if limit, err = strconv.ParseUint(string(given[0]), 10, 32); err != nil || len(given) > 1 || limit < 1 || limit > maxListed {
+			return errLimit
 		}
-		list, err := config.Operations.Receipts(c.UserContext(), middleware.CallerIdentity(c).Subject, int(limit))
-		if err != nil {
-			return unreadable(err)
-		}
-		shown := []receipt{}
-		for _, r := range list {
-			shown = append(shown, receiptOf(r, config.Operations.Estimate(r)))
-		}
-		return sendValue(c, map[string][]receipt{"operations": shown})
 	}
+	list, err := a.Operations.Receipts(c.UserContext(), middleware.CallerIdentity(c).Subject, int(limit))
+	if err != nil {
+		return unreadable(err)
+	}
+	shown := []receipt{}
+	for _, r := range list {
+		shown = append(shown, receiptOf(r, a.Operations.Estimate(r)))
+	}
+	return sendValue(c, map[string][]receipt{"operations": shown})
 }
 
 func unreadable(err error) error {

@@ -6,8 +6,8 @@
 package routes
 
 import (
+	"cmp"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +15,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/internal/feed"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
@@ -33,28 +34,23 @@ const (
 
 // Config is what Mount needs. Backend and Auth are required.
 type Config struct {
-	// Backend answers for the runtime.
-	Backend backend.Backend
-	// Auth verifies bearer tokens.
-	Auth *middleware.Authenticator
-	// Entitlement is asked before every write; nil means that billing is off.
-	Entitlement middleware.EntitlementChecker
+	Backend     backend.Backend               // answers for the runtime
+	Auth        *middleware.Authenticator     // verifies bearer tokens
+	Entitlement middleware.EntitlementChecker // is asked before every write; nil means that billing is off
 	// Operations records every write; nil means that nothing is recorded: then there
 	// are no operations to read, and no idempotency keys.
 	Operations Operations
 	// Billed: usage is recorded, so every caller of a write must be an account.
 	Billed bool
-	// WritesInFlight bounds the writes under way at once, shared out among their
-	// subjects; 0 means no bound.
-	WritesInFlight int
-	// WritesPerSecond bounds the writes of each subject; 0 means no bound.
-	WritesPerSecond int
+	// WritesInFlight bounds the writes under way at once, shared out among their subjects,
+	// and WritesPerSecond those of each subject; 0 means no bound.
+	WritesInFlight, WritesPerSecond int
 	// Wait lets callers wait and read conditionally: Prefer, ETag, If-None-Match and
 	// Retry-After of what moves; nil leaves these out.
 	Wait *Wait
 	// Feed lets callers follow what changes, on at most so many Streams at once, shared
 	// out among their subjects; nil leaves that path out.
-	Feed    Feed
+	Feed    *feed.Feed
 	Streams int
 	// Timeout bounds each step of a write that waits for another service, the
 	// entitlement and the operation; default 30 s.
@@ -64,83 +60,80 @@ type Config struct {
 	Ready func() error
 	// Logger gets one line for each failure of this server, one for each write
 	// of a caller, and at debug one for each read; default none.
-	Logger *slog.Logger
-	// Metrics gets the counters of the routes; nil for none.
-	Metrics *metrics.Set
+	Logger  *slog.Logger
+	Metrics *metrics.Set // gets the counters of the routes; nil for none
 }
 
-// defaultTimeout bounds a step of a write when Config leaves it open.
-const defaultTimeout = 30 * time.Second
+// api has what the handlers share.
+type api struct {
+	Config
+	waits   *waits            // nil without Config.Wait
+	streams *middleware.Limit // the places of Config.Streams
+}
+
+const defaultTimeout = 30 * time.Second // of Config
 
 // Mount registers the API on router. The order of each chain is the order of
 // refusals: 401 before 403 before 400 before 402, so that a caller learns
 // nothing it may not.
 func Mount(router fiber.Router, config Config) {
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
-	if config.Metrics == nil {
-		config.Metrics = metrics.NewSet()
-	}
-	if config.Timeout <= 0 {
-		config.Timeout = defaultTimeout
-	}
+	config.Logger = cmp.Or(config.Logger, slog.New(slog.DiscardHandler))
+	config.Metrics = cmp.Or(config.Metrics, metrics.NewSet())
+	config.Timeout = cmp.Or(config.Timeout, defaultTimeout)
 
-	edge := func(route string, handlers ...fiber.Handler) []fiber.Handler {
-		return slices.Concat([]fiber.Handler{middleware.NewRouteMetrics(config.Metrics, route).Edge(config.Logger)}, handlers)
+	edge := func(route string) fiber.Handler {
+		return middleware.NewRouteMetrics(config.Metrics, route).Edge(config.Logger)
 	}
-	var waiting *waits
+	refused := edge("refused")
+	serve := func(path, route string, handlers ...fiber.Handler) {
+		register := router.Get
+		if allowed[path] == fiber.MethodPost {
+			register = router.Post
+		}
+		register(path, append([]fiber.Handler{edge(route)}, handlers...)...)
+		router.All(path, refused, func(*fiber.Ctx) error { return Refusal(path) })
+	}
+	a := &api{Config: config, streams: middleware.NewLimit(config.Streams)}
 	if config.Wait != nil {
-		waiting = &waits{*config.Wait, config.Backend, middleware.NewLimit(config.Wait.Waiters)}
-		config.Metrics.NewGauge("bus_vm_waits_open", func() float64 { return float64(waiting.places.Taken()) })
+		a.waits = &waits{*config.Wait, config.Backend, middleware.NewLimit(config.Wait.Waiters)}
+		config.Metrics.NewGauge("bus_vm_waits_open", func() float64 { return float64(a.waits.places.Taken()) })
 	}
-	auth := config.Auth.Handler()
-	router.Get(StatusPath, edge("status", auth, middleware.RequireScope(middleware.ScopeRead), status(config, waiting))...)
+	auth, read := config.Auth.Handler(), middleware.RequireScope(middleware.ScopeRead)
+	serve(StatusPath, "status", auth, read, a.status)
 
-	checks := []fiber.Handler{auth, middleware.RequireScope(middleware.ScopeWrite)}
-	if config.Entitlement != nil || config.Billed {
-		checks = append(checks, middleware.RequireAccount())
-	}
-	checks = append(checks, middleware.EmptyBody())
 	pace := []fiber.Handler{}
 	if config.WritesPerSecond > 0 {
 		pace = append(pace, middleware.LimitSubject(config.WritesPerSecond))
 	}
 	limit := middleware.NewLimit(config.WritesInFlight)
 	for path, action := range map[string]backend.Action{StartPath: backend.Start, StopPath: backend.Stop} {
-		w := &writes{config, action, waiting}
-		handlers := slices.Concat([]fiber.Handler{w.audited}, checks, []fiber.Handler{w.asked}, pace)
+		w := &writes{a, action}
+		handlers := []fiber.Handler{w.audited, auth, middleware.RequireScope(middleware.ScopeWrite)}
+		if config.Entitlement != nil || config.Billed {
+			handlers = append(handlers, middleware.RequireAccount())
+		}
+		handlers = append(handlers, middleware.EmptyBody(), w.asked)
+		handlers = append(handlers, pace...)
 		if config.WritesInFlight > 0 {
 			handlers = append(handlers, limit.Handler(action == backend.Stop)) // a stop ends what costs money
 		}
 		handlers = append(handlers, w.met)
 		if config.Entitlement != nil {
-			handlers = append(handlers,
-				middleware.RequireEntitlement(config.Entitlement, middleware.ScopeWrite, config.Timeout, config.Metrics))
+			handlers = append(handlers, middleware.RequireEntitlement(config.Entitlement, middleware.ScopeWrite, config.Timeout, config.Metrics))
 		}
-		router.Post(path, edge(string(action), append(handlers, w.execute)...)...)
+		serve(path, string(action), append(handlers, w.execute)...)
 	}
 	if config.Operations != nil {
 		either := middleware.RequireScope(middleware.ScopeRead, middleware.ScopeWrite)
-		router.Get(OperationsPath, edge("operations", auth, either, operations(config))...)
-		router.Get(OperationPath, edge("operation", auth, either, operation(config))...)
+		serve(OperationsPath, "operations", auth, either, a.operations)
+		serve(OperationPath, "operation", auth, either, a.operation)
 	}
 	if config.Feed != nil {
-		router.Get(EventsPath, edge("events", auth, middleware.RequireScope(middleware.ScopeRead), events(config))...)
+		serve(EventsPath, "events", auth, read, a.events)
 	}
-	router.Get(OpenAPIPath, edge("openapi", always(OpenAPI))...)
-	router.Get(ReadyPath, edge("readyz", ready(config))...)
-	router.Get(LivePath, edge("livez", always(okDocument))...)
-
-	// Whatever other method reaches these paths is refused with Allow.
-	refused := edge("refused")
-	for path := range allowed {
-		if strings.HasPrefix(path, OperationsPath) && config.Operations == nil || path == EventsPath && config.Feed == nil {
-			continue
-		}
-		refusal := Refusal(path)
-		router.All(path, slices.Concat(refused, []fiber.Handler{func(*fiber.Ctx) error { return refusal }})...)
-	}
+	serve(OpenAPIPath, "openapi", always(OpenAPI))
+	serve(ReadyPath, "readyz", a.ready)
+	serve(LivePath, "livez", always(okDocument))
 }
 
 // allowed lists the methods of each path, as Allow shows them.

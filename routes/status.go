@@ -16,34 +16,32 @@ import (
 
 // status answers with the bytes of the latest snapshot as they are, after the wait that
 // its caller prefers. It is logged at debug only: readers poll.
-func status(config Config, waits *waits) fiber.Handler {
-	return func(c *fiber.Ctx) error {
-		seen, err := config.Backend.See(c.UserContext())
-		asks := waits != nil && asksMore(&c.Context().Request.Header)
-		if err == nil && asks {
-			seen, err = waits.status(c, seen)
-		}
-		if err != nil {
-			return err
-		}
-		if config.Logger.Enabled(context.Background(), slog.LevelDebug) {
-			config.Logger.LogAttrs(context.Background(), slog.LevelDebug, "read",
-				slog.String("request_id", strings.Clone(middleware.RequestIDOf(c))),
-				slog.String("subject", middleware.CallerIdentity(c).Subject),
-				slog.Duration("duration", time.Since(c.Context().Time())))
-		}
-		if waits != nil {
-			c.Context().Response.Header.SetCanonical(etag, seen.ETag)
-			if seen.Moving {
-				waits.retryAfter(c)
-			}
-		}
-		if asks && matches(c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch), seen.ETag) {
-			c.Status(fiber.StatusNotModified).Context().Response.Header.SetCanonical(cacheControl, noStore)
-			return nil
-		}
-		return sendJSON(c, fiber.StatusOK, seen.Document)
+func (a *api) status(c *fiber.Ctx) error {
+	seen, err := a.Backend.See(c.UserContext())
+	asks := a.waits != nil && asksMore(&c.Context().Request.Header)
+	if err == nil && asks {
+		seen, err = a.waits.status(c, seen)
 	}
+	if err != nil {
+		return err
+	}
+	if a.Logger.Enabled(context.Background(), slog.LevelDebug) {
+		a.Logger.LogAttrs(context.Background(), slog.LevelDebug, "read",
+			slog.String("request_id", strings.Clone(middleware.RequestIDOf(c))),
+			slog.String("subject", middleware.CallerIdentity(c).Subject),
+			slog.Duration("duration", time.Since(c.Context().Time())))
+	}
+	if a.waits != nil {
+		c.Context().Response.Header.SetCanonical(etag, seen.ETag)
+		if seen.Moving {
+			a.waits.retryAfter(c)
+		}
+	}
+	if asks && matches(c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch), seen.ETag) {
+		c.Status(fiber.StatusNotModified).Context().Response.Header.SetCanonical(cacheControl, noStore)
+		return nil
+	}
+	return sendJSON(c, fiber.StatusOK, seen.Document)
 }
 
 // asksMore looks for what makes a read more than usual, in one pass, since most have none.
@@ -56,53 +54,34 @@ func asksMore(h *fasthttp.RequestHeader) bool {
 	return false
 }
 
-// matches reports whether the fields of If-None-Match name tag, by weak comparison, or
-// any with `*` (RFC 9110 §8.8.3, §13.1.2). What is malformed names nothing, and
-// neither does what follows it in its field.
+// matches reports whether the fields of If-None-Match name tag, which has no comma, by
+// weak comparison, or any with `*` (RFC 9110 §8.8.3, §13.1.2).
 func matches(fields [][]byte, tag []byte) bool {
 	for _, field := range fields {
-		field = bytes.Trim(field, " \t")
-		if len(field) == 1 && field[0] == '*' {
-			return true
-		}
-		for {
-			field = bytes.TrimPrefix(bytes.TrimLeft(field, " \t,"), []byte("W/"))
-			if len(field) == 0 || field[0] != '"' {
-				break
-			}
-			end := bytes.IndexByte(field[1:], '"') + 2
-			if end < 2 {
-				break
-			}
-			if bytes.Equal(field[:end], tag) {
+		for each := range bytes.SplitSeq(field, []byte(",")) {
+			each = bytes.TrimPrefix(bytes.Trim(each, " \t"), []byte("W/"))
+			if bytes.Equal(each, tag) || string(bytes.Trim(field, " \t")) == "*" {
 				return true
-			}
-			field = bytes.TrimLeft(field[end:], " \t")
-			if len(field) > 0 && field[0] != ',' {
-				break
 			}
 		}
 	}
 	return false
 }
 
-// readyRetryAfter is when a probe of an unready instance may look again.
-const readyRetryAfter = time.Second
+const readyRetryAfter = time.Second // when a probe of an unready instance may look again
 
 var okDocument = []byte(`{"ok":true}`)
 
 // ready answers whether this instance should get traffic. It takes no token. It
 // shows the reason itself: a probe has no other reader, and reasons name streams
 // and stages, never secrets.
-func ready(config Config) fiber.Handler {
-	return func(c *fiber.Ctx) error {
-		if config.Ready != nil {
-			if err := config.Ready(); err != nil {
-				return middleware.Unavailable(readyRetryAfter, "Not ready: "+err.Error()+".", nil)
-			}
+func (a *api) ready(c *fiber.Ctx) error {
+	if a.Ready != nil {
+		if err := a.Ready(); err != nil {
+			return middleware.Unavailable(readyRetryAfter, "Not ready: "+err.Error()+".", nil)
 		}
-		return sendJSON(c, fiber.StatusOK, okDocument)
 	}
+	return sendJSON(c, fiber.StatusOK, okDocument)
 }
 
 // OpenAPI is the description of this API, an OpenAPI 3.1 document. It is served

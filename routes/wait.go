@@ -15,30 +15,21 @@ import (
 
 // Wait is what callers wait with. All of it but Over is required.
 type Wait struct {
-	// Superseded returns a channel that is closed when a write of the other action is
-	// accepted after r, as it is on record, and was requested later. It is released once.
-	Superseded func(ctx context.Context, r lifecycle.Receipt) (superseded <-chan struct{}, release func())
-	// Estimate returns how long the start under way still takes, if that is known. It
-	// must return at once.
+	// Superseded returns what is done when a write of the other action is accepted after
+	// r, as it is on record, and was requested later, or once it is released.
+	Superseded func(ctx context.Context, r lifecycle.Receipt) (superseded context.Context, release func())
+	// Estimate returns at once how long the start under way still takes, if that is known.
 	Estimate func() (left time.Duration, known bool)
-	// Max is the longest wait; callers who ask for more get that.
-	Max time.Duration
-	// Waiters is how many may wait at once, shared out among their subjects.
-	Waiters int
-	// Over is closed when the server begins to end: then every wait does.
-	Over <-chan struct{}
+	Max      time.Duration   // the longest wait; callers who ask for more get that
+	Waiters  int             // how many may wait at once, shared out among their subjects
+	Over     <-chan struct{} // closed when the server begins to end: then every wait does
 }
 
 const (
-	// failedAfter is how long after the acceptance a failed state may still be the one
-	// from before it.
-	failedAfter = 10 * time.Second
-	// detailsEvery is how often a status that differs in its details alone ends a wait.
-	detailsEvery = time.Second
-	// lastLook bounds reading the status again when a wait ends.
-	lastLook = 2 * time.Second
-	// unknownLeft is Retry-After without an estimate.
-	unknownLeft = 5 * time.Second
+	failedAfter  = 10 * time.Second // how long after the acceptance a failed state may be from before it
+	detailsEvery = time.Second      // how often a status whose details alone differ ends a wait
+	lastLook     = 2 * time.Second  // bounds reading the status again when a wait ends
+	unknownLeft  = 5 * time.Second  // Retry-After without an estimate
 )
 
 // waits is a Wait on runtime, with the places of the callers that wait.
@@ -48,47 +39,36 @@ type waits struct {
 	places  *middleware.Limit
 }
 
-// preferred returns the seconds of Prefer: wait that are honoured, and when the wait
-// ends, which is not after the token expires.
-func (w *waits) preferred(c *fiber.Ctx) (end time.Time, seconds int, ok bool) {
-	asked, ok := middleware.PreferWait(c)
-	if !ok {
-		return end, 0, false
+// wait calls do, if the caller prefers to wait and there is a place, and reports whether
+// it did. The wait ends at end at the latest, which is not after the token expires.
+func (w *waits) wait(c *fiber.Ctx, do func(end time.Time)) bool {
+	seconds, asked := middleware.PreferWait(c)
+	if !asked {
+		return false
 	}
-	seconds = min(asked, int(w.Max/time.Second))
-	end = c.Context().Time().Add(time.Duration(seconds) * time.Second)
-	if expires := middleware.CallerIdentity(c).Expires(); expires.Before(end) {
-		end = expires
-	}
-	return end, seconds, true
-}
-
-// place calls wait if there is a place for the caller, and reports whether there was.
-func (w *waits) place(c *fiber.Ctx, seconds int, wait func()) bool {
-	give := w.places.Take(middleware.CallerIdentity(c).Subject, true)
+	caller := middleware.CallerIdentity(c)
+	give := w.places.Take(caller.Subject, true)
 	if give == nil {
 		return false
 	}
 	defer give()
+	seconds = min(seconds, int(w.Max/time.Second))
+	end := c.Context().Time().Add(time.Duration(seconds) * time.Second)
+	if expires := caller.Expires(); expires.Before(end) {
+		end = expires
+	}
 	middleware.Waits(c)
-	wait()
-	applied(c, seconds)
+	do(end)
+	c.Context().Response.Header.Set("Preference-Applied", "wait="+strconv.Itoa(seconds))
 	return true
 }
 
-func applied(c *fiber.Ctx, seconds int) {
-	c.Context().Response.Header.Set("Preference-Applied", "wait="+strconv.Itoa(seconds))
-}
-
-// follow calls enough with each status that is seen, and with the latest one again at
-// look, until it returns true. It returns false at the end, and when early is closed.
-func (w *waits) follow(end, look time.Time, early <-chan struct{}, enough func(*backend.Seen) bool) bool {
+// follow calls enough with each status that is seen, and with the latest one again from
+// time to time, until it returns true. It returns false at the end, and when early is
+// closed.
+func (w *waits) follow(end time.Time, early <-chan struct{}, enough func(*backend.Seen) bool) bool {
 	defer w.runtime.Follow()()
-	if end.Before(look) {
-		look = end
-	}
-	timer := time.NewTimer(time.Until(look))
-	defer timer.Stop()
+	over, again := time.After(time.Until(end)), time.Tick(detailsEvery)
 	for {
 		seen, changed := w.runtime.Latest()
 		if seen != nil && enough(seen) {
@@ -96,16 +76,13 @@ func (w *waits) follow(end, look time.Time, early <-chan struct{}, enough func(*
 		}
 		select {
 		case <-changed:
+		case <-again:
 		case <-early:
 			return false
 		case <-w.Over:
 			return false
-		case <-timer.C:
-			if look == end {
-				return false
-			}
-			look = end
-			timer.Reset(time.Until(end))
+		case <-over:
+			return false
 		}
 	}
 }
@@ -113,28 +90,23 @@ func (w *waits) follow(end, look time.Time, early <-chan struct{}, enough func(*
 // status waits until the status is another one than the caller names, or has settled,
 // and returns the one to be shown.
 func (w *waits) status(c *fiber.Ctx, first *backend.Seen) (*backend.Seen, error) {
-	end, seconds, ok := w.preferred(c)
-	if !ok {
-		return first, nil
-	}
-	known := c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch) // until the next PeekAll
-	calm := time.Now().Add(detailsEvery)
-	enough := func(seen *backend.Seen) bool {
-		switch {
-		case seen.AskedAt.Before(first.AskedAt):
-			return false
-		case len(known) == 0:
-			return seen.Settled
-		}
-		return !matches(known, seen.ETag) && (seen.State != first.State || !time.Now().Before(calm))
-	}
-	if len(known) == 0 && first.Settled || len(known) > 0 && !matches(known, first.ETag) {
-		applied(c, seconds)
-		return first, nil
-	}
 	last, met := first, false
-	waited := w.place(c, seconds, func() {
-		met = w.follow(end, calm, nil, func(seen *backend.Seen) bool { last = seen; return enough(seen) })
+	waited := w.wait(c, func(end time.Time) {
+		known := c.Context().Request.Header.PeekAll(fiber.HeaderIfNoneMatch) // until the next PeekAll
+		if met = len(known) == 0 && first.Settled || len(known) > 0 && !matches(known, first.ETag); met {
+			return
+		}
+		calm := time.Now().Add(detailsEvery)
+		met = w.follow(end, nil, func(seen *backend.Seen) bool {
+			last = seen
+			switch {
+			case seen.AskedAt.Before(first.AskedAt):
+				return false
+			case len(known) == 0:
+				return seen.Settled
+			}
+			return !matches(known, seen.ETag) && (seen.State != first.State || !time.Now().Before(calm))
+		})
 	})
 	if !waited || met {
 		return last, nil
@@ -144,19 +116,16 @@ func (w *waits) status(c *fiber.Ctx, first *backend.Seen) (*backend.Seen, error)
 	return w.runtime.See(ctx)
 }
 
-// accepted answers a write once the runtime has accepted its operation, which is on record
-// as r: at once, or, for a caller who prefers to wait, when its target state is reached. Own says
-// that this process has asked the runtime; otherwise only a status that is asked for
-// from now on counts.
+// accepted answers a write whose operation r was accepted: at once, or, for a caller who
+// prefers to wait, when its target state is reached. Own says that this process has asked
+// the runtime; otherwise only a status that is asked for from now on counts.
 func (w *writes) accepted(c *fiber.Ctx, r lifecycle.Receipt, own bool) error {
 	at := time.Now()
 	middleware.SetOutcome(c, backend.Accepted)
 	var reached *backend.Seen
 	var failure error
 	if w.waits != nil {
-		if end, seconds, ok := w.waits.preferred(c); ok {
-			w.waits.place(c, seconds, func() { reached, failure = w.reached(c, r, at, own, end) })
-		}
+		w.waits.wait(c, func(end time.Time) { reached, failure = w.reached(c, r, at, own, end) })
 	}
 	switch {
 	case failure != nil:
@@ -176,7 +145,7 @@ func (w *writes) reached(c *fiber.Ctx, r lifecycle.Receipt, at time.Time, own bo
 	superseded, release := w.waits.Superseded(c.UserContext(), r)
 	defer release()
 	other := false
-	w.waits.follow(end, end, superseded, func(seen *backend.Seen) bool {
+	met := w.waits.follow(end, superseded.Done(), func(seen *backend.Seen) bool {
 		switch failed := seen.State == "failed" || seen.State == "error"; {
 		case !own && !seen.AskedAt.After(at):
 		case seen.State == w.action.Target():
@@ -189,13 +158,9 @@ func (w *writes) reached(c *fiber.Ctx, r lifecycle.Receipt, at time.Time, own bo
 		}
 		return reached != nil || failure != nil
 	})
-	select {
-	case <-superseded:
-		if reached == nil && failure == nil {
-			failure = middleware.NewError(middleware.CodeSuperseded,
-				fmt.Sprintf("The runtime accepted the %s, and a %s after it.", w.action, w.action.Opposite()))
-		}
-	default:
+	if !met && superseded.Err() != nil {
+		failure = middleware.NewError(middleware.CodeSuperseded,
+			fmt.Sprintf("The runtime accepted the %s, and a %s after it.", w.action, w.action.Opposite()))
 	}
 	return reached, failure
 }

@@ -89,7 +89,9 @@ func waitingAPI(t *testing.T, edit func(*routes.Wait)) (f *followed, call func(m
 	require.NoError(t, err)
 	wait := &routes.Wait{
 		Max: time.Minute, Waiters: 8, Estimate: func() (time.Duration, bool) { return 0, false },
-		Superseded: func(context.Context, lifecycle.Receipt) (<-chan struct{}, func()) { return nil, func() {} },
+		Superseded: func(context.Context, lifecycle.Receipt) (context.Context, func()) {
+			return context.Background(), func() {}
+		},
 	}
 	if edit != nil {
 		edit(wait)
@@ -218,10 +220,11 @@ func TestStatusWaits(t *testing.T) {
 // The token's exp, the end of the server and a later opposite write end a wait.
 func TestWaitsAreCutShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		over, superseded, released := make(chan struct{}), make(chan struct{}), 0
+		over, released := make(chan struct{}), 0
+		superseded, supersede := context.WithCancel(t.Context())
 		f, call := waitingAPI(t, func(w *routes.Wait) {
 			w.Over, w.Max = over, 2*time.Hour
-			w.Superseded = func(context.Context, lifecycle.Receipt) (<-chan struct{}, func()) {
+			w.Superseded = func(context.Context, lifecycle.Receipt) (context.Context, func()) {
 				return superseded, func() { released++ }
 			}
 		})
@@ -233,19 +236,19 @@ func TestWaitsAreCutShort(t *testing.T) {
 
 		f, call = waitingAPI(t, func(w *routes.Wait) {
 			w.Over = over
-			w.Superseded = func(context.Context, lifecycle.Receipt) (<-chan struct{}, func()) {
+			w.Superseded = func(context.Context, lifecycle.Receipt) (context.Context, func()) {
 				return superseded, func() { released++ }
 			}
 		})
 		f.say("starting", "")
 		write := call("POST", "stop", "Prefer", "wait=50")
 		time.Sleep(time.Second)
-		close(superseded)
+		supersede()
 		assert.Equal(t, waited{409, "wait=50", "", `{"error":{"type":"superseded","message":"The runtime accepted the stop, and a start after it.","outcome":"accepted"}}`, time.Second},
 			withoutRequestID(<-write))
 		assert.Equal(t, 2, released)
 
-		superseded = nil
+		superseded = t.Context()
 		f.say("starting", "")
 		status, write := call("GET", "status", "Prefer", "wait=50"), call("POST", "stop", "Prefer", "wait=50")
 		f.say("starting", "")

@@ -12,8 +12,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -73,7 +74,7 @@ type app struct {
 	systemd systemd
 
 	parts  []func(context.Context) error // each runs until its context ends, which is no error
-	last   []func(context.Context) error // likewise, but ends after all parts and requests, which write to it
+	last   func(context.Context) error   // likewise, but ends after all parts and requests, which write to it
 	checks []admin.Check                 // of readiness, and what operators read beside them
 
 	publicKeys *jwks.Source // nil without a JWKS
@@ -83,23 +84,16 @@ type app struct {
 	secrets   [][]byte       // in force
 	inspected secret.String  // the provider token
 
-	mu   sync.Mutex
-	left []func() string // what may hang at the end, guarded by mu
+	left atomic.Pointer[func() []string] // what may hang at the end, empty for nothing
 }
 
 func (a *app) add(run func(context.Context) error) { a.parts = append(a.parts, run) }
 
-func (a *app) require(name string, ready func() error) {
-	a.checks = append(a.checks, admin.Check{Name: name, Ready: ready})
-}
-
 // Serve runs the gateway with settings c until ctx ends, then drains it. What is
-// wrong with the settings or the machine shows before anything runs. With --dev
-// it greets on stdout; everything else goes to the log on stderr.
+// wrong with the settings or the machine shows before anything runs.
 //
-// It returns endGrace after the shutdown delay and timeout at the latest, and
-// leaves behind what hangs then. SIGPIPE is ignored from then on: the reader of the
-// log may end.
+// It returns endGrace after the shutdown delay and timeout at the latest, and leaves
+// behind what hangs then. SIGPIPE is ignored: the reader of the log may end.
 func Serve(ctx context.Context, c *config.Config, env cli.Env) error {
 	signal.Ignore(syscall.SIGPIPE)
 	a := &app{config: c, latest: c, metrics: metrics.NewSet(), systemd: dialSystemd()}
@@ -123,50 +117,22 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) error {
 	case err := <-ended:
 		return err
 	case <-time.After(c.Shutdown.Delay + c.Shutdown.Timeout + endGrace):
-		return fmt.Errorf("not ended %s after the shutdown delay and timeout; left behind: %s", endGrace, a.leftBehind())
 	}
+	left := "what was being started or ended"
+	if all := a.left.Load(); all != nil {
+		left = cmp.Or(strings.Join(slices.DeleteFunc((*all)(), func(each string) bool { return each == "" }), ", "), left)
+	}
+	return fmt.Errorf("not ended %s after the shutdown delay and timeout; left behind: %s", endGrace, left)
 }
 
 // endGrace is for the end of what serves requests, once these have had their time.
 // With the last lines of the log it makes a second.
 const endGrace = 3 * time.Second / 4
 
-// mayHang has leftBehind ask what would be left, empty for nothing.
-func (a *app) mayHang(left func() string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.left = append(a.left, left)
-}
-
-func (a *app) leftBehind() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var all []string
-	for _, left := range a.left {
-		if text := left(); text != "" {
-			all = append(all, text)
-		}
-	}
-	return cmp.Or(strings.Join(all, ", "), "what was being started or ended")
-}
-
 func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure error) {
-	a.add(a.systemd.run)
-
 	// 1. Changed files and SIGHUP are followed before anything reads those files,
 	// so that no change is missed. With --dev a hangup ends the gateway.
-	hangup := env.Hangup
-	if c.Dev {
-		hangup = nil
-		a.add(func(ctx context.Context) error {
-			select {
-			case <-env.Hangup:
-			case <-ctx.Done():
-			}
-			return nil
-		})
-	}
-	a.follow(hangup)
+	a.follow(env.Hangup)
 
 	// 2. Keys for callers' tokens. Those from a URL come later, and /readyz waits.
 	if err := a.authenticate(); err != nil {
@@ -198,7 +164,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 
 	// 4. The runtime.
 	machine, err := backend.New(c.Backend, backend.Config{
-		Static: backend.StaticConfig{State: c.Static.State, Transition: c.Static.Transition},
+		Static: backend.StaticConfig(c.Static),
 		Events: backend.EventsConfig{
 			Client: client,
 			Status: snapshot.Config{
@@ -233,30 +199,33 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 			Logger: a.logger, Metrics: a.metrics,
 		})
 	})
-	a.mayHang(api.Left)
+	a.left.Store(new(func() []string { return []string{operations.Left(), api.Left()} }))
 	a.checks = append([]admin.Check{{Name: "not draining", Ready: api.Ready}}, a.checks...)
 	inherited, inheritedAdmin, err := inheritSockets()
 	if err != nil {
 		return err
 	}
-	adminListener, err := a.listen("admin", inheritedAdmin, c.Admin.Addr, config.AdminSocket)
+	adminListener, err := a.listen("admin", "--admin-addr", inheritedAdmin, c.Admin.Addr, config.AdminSocket)
 	if err != nil {
-		return fmt.Errorf("--admin-addr: %w", err)
+		return err
 	}
+	operators := "" // where they may connect
 	if adminListener != nil {
 		defer adminListener.Close()
+		operators = adminListener.Addr().String()
 	}
-	listener, err := a.listen("api", inherited, c.Addr, c.Socket)
+	listener, err := a.listen("api", "--addr", inherited, c.Addr, c.Socket)
 	if err != nil {
-		return fmt.Errorf("--addr: %w", err)
+		return err
 	}
 	defer listener.Close()
-	a.add(a.watchdog(api))
+	alive := a.alive(api)
+	a.add(func(ctx context.Context) error { return a.systemd.run(ctx, alive) })
 
 	// 6. The listener for operators, which shows all of the above.
 	if adminListener != nil {
-		operators := admin.Config{Metrics: a.metrics, Feed: streams, Pprof: c.Admin.Pprof, API: listener.Addr(), Logger: a.logger, Checks: a.checks, Endpoints: endpoints(operations, a.logger)}
-		a.add(func(ctx context.Context) error { return admin.Serve(ctx, adminListener, operators) })
+		shown := admin.Config{Metrics: a.metrics, Feed: streams, Pprof: c.Admin.Pprof, API: listener.Addr(), Logger: a.logger, Checks: a.checks, Endpoints: endpoints(operations, a.logger)}
+		a.add(func(ctx context.Context) error { return admin.Serve(ctx, adminListener, shown) })
 	}
 
 	if c.Dev {
@@ -264,7 +233,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 			return err
 		}
 	}
-	a.announce(listener, adminListener)
+	a.announce(listener.Addr().String(), operators)
 	return a.run(ctx, api, listener)
 }
 
@@ -279,58 +248,47 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 func (a *app) run(ctx context.Context, api *server.Server, listener net.Listener) error {
 	defer runtime.KeepAlive(make([]byte, heapBallast))
 	a.systemd.notify(daemon.SdNotifyReady)
-	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	apart := context.WithoutCancel(ctx)
+	serving, stopServing := context.WithCancel(apart)
 	defer context.AfterFunc(ctx, func() { a.systemd.notify(daemon.SdNotifyStopping); stopServing() })()
-	behind, stopBehind := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopBehind()
-
-	beneath, stopBeneath := context.WithCancel(context.WithoutCancel(ctx))
+	behind, stopBehind := context.WithCancel(apart)
+	beneath, stopBeneath := context.WithCancel(apart)
 	defer stopBeneath()
 
-	stop := func() { a.stop(); stopBehind() }
-	parts, last := together(behind, a.parts, stop), together(beneath, a.last, stop)
-	err := api.Run(serving, listener)
+	ended, last := make(chan error), make(chan error, 1)
+	start := func(part func(context.Context) error, ctx context.Context, ended chan<- error) {
+		go func() {
+			err := part(ctx)
+			a.stop()
+			stopBehind()
+			ended <- err
+		}()
+	}
+	for _, part := range a.parts {
+		start(part, behind, ended)
+	}
+	start(a.last, beneath, last)
+	failures := []error{api.Run(serving, listener)}
 	stopBehind()
-	failures := <-parts
+	for range a.parts {
+		failures = append(failures, <-ended)
+	}
 	api.AwaitLast()
 	stopBeneath()
-	return errors.Join(err, failures, <-last)
-}
-
-// together runs parts, calls stop each time that one has ended, and yields their
-// errors when all have.
-func together(ctx context.Context, parts []func(context.Context) error, stop func()) <-chan error {
-	ended, all := make(chan error), make(chan error, 1)
-	for _, run := range parts {
-		go func() { ended <- run(ctx) }()
-	}
-	go func() {
-		var failures error
-		for range parts {
-			failures = errors.Join(failures, <-ended)
-			stop()
-		}
-		all <- failures
-	}()
-	return all
+	return errors.Join(append(failures, <-last)...)
 }
 
 // ready returns the first reason not to get traffic.
 func (a *app) ready() error {
 	for _, check := range a.checks {
-		if check.Shown {
-			continue
-		}
-		if err := check.Ready(); err != nil {
+		if err := check.Ready(); err != nil && !check.Shown {
 			return err
 		}
 	}
 	return nil
 }
 
-// otherFiles is room for the files that are neither connections of callers nor
-// of operators: store, streams, log, secrets.
-const otherFiles = 64
+const otherFiles = 64 // room for the store, streams, log and secrets
 
 // openFiles is how many files serving with c may have open at once.
 func openFiles(c *config.Config) int {
@@ -341,20 +299,7 @@ func openFiles(c *config.Config) int {
 	return need
 }
 
-// warnOfFiles warns where connections may take all files that this process may
-// open: then it accepts no more, and sends no start or stop. Go has raised the
-// soft limit to the hard one.
-func (a *app) warnOfFiles() {
-	need := openFiles(a.config)
-	var limit syscall.Rlimit
-	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) == nil && uint64(limit.Cur) < uint64(need) {
-		a.logger.Warn(fmt.Sprintf("the limit of open files (%d) is below the %d that server.max_connections (%d) and the rest may take; "+
-			"raise it (LimitNOFILE=, ulimit -n) or lower server.max_connections", limit.Cur, need, a.config.Server.MaxConnections))
-	}
-}
-
-// newLogger writes to w in the form and from the level that c asks for. The
-// level can be changed while the logger is in use.
+// newLogger writes to w as c asks for. The level may be changed at any time.
 func newLogger(c *config.Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {
 	level := &slog.LevelVar{}
 	level.Set(c.Log.Level)
@@ -372,30 +317,32 @@ func newLogger(c *config.Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {
 }
 
 // announce logs the one line that says what was started, and what is unwise.
-func (a *app) announce(listener, adminListener net.Listener) {
-	operators := ""
-	if adminListener != nil {
-		operators = adminListener.Addr().String()
-	}
+func (a *app) announce(addr, operators string) {
 	logger := a.logger
 	if a.config.NeedsEvents() && !a.config.Events.ListenerRequired {
 		logger = logger.With("readyz", ignoresStreams)
 	}
-	logger.Info("serving", "version", version.String(), "addr", listener.Addr().String(),
+	logger.Info("serving", "version", version.String(), "addr", addr,
 		"backend", a.config.Backend, "billing", a.config.Billing.Backend, "usage", a.config.Usage.Backend,
 		"events", a.config.Events.URL, // empty, or a URL without a secret: settings see to that
 		"admin", operators)
 	if a.config.Found != "" {
 		a.logger.Info("found settings and secrets of the package", "files", a.config.Found)
 	}
-	a.warnOfFiles()
+	// Where connections may take all files, it would accept no more, and send no start or
+	// stop. Go has raised the soft limit to the hard one.
+	need := openFiles(a.config)
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) == nil && uint64(limit.Cur) < uint64(need) {
+		a.logger.Warn(fmt.Sprintf("the limit of open files (%d) is below the %d that server.max_connections (%d) and the rest may take; "+
+			"raise it (LimitNOFILE=, ulimit -n) or lower server.max_connections", limit.Cur, need, a.config.Server.MaxConnections))
+	}
 	for _, warning := range a.config.Warnings {
 		a.logger.Warn(warning)
 	}
 }
 
-// heapBallast is how large the heap counts at least, in bytes, when the collector
-// decides when to run next. The gateway keeps a few megabytes alive, and would
-// collect them hundreds of times a second under a flood of new tokens. The
-// address space is never touched, so it takes no memory.
+// heapBallast is address space, never touched, that the garbage collector counts, in
+// bytes: the few megabytes alive would be collected hundreds of times a second under a
+// flood of new tokens.
 const heapBallast = 8 << 20

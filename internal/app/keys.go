@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/busdk/bus-api-provider-vm/internal/admin"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/jwks"
 	"github.com/busdk/bus-api-provider-vm/internal/token"
@@ -16,7 +17,6 @@ import (
 )
 
 // authenticate builds the authenticator with the keys that the settings name.
-// Keys from a URL come later, and /readyz waits for them.
 func (a *app) authenticate() error {
 	c := a.config.JWT
 	var err error
@@ -32,7 +32,7 @@ func (a *app) authenticate() error {
 	if c.JWKSURL != "" {
 		auth.UnknownKey = a.publicKeys.Missed
 		a.add(a.publicKeys.Run)
-		a.require("public keys", a.publicKeys.Ready)
+		a.checks = append(a.checks, admin.Check{Name: "public keys", Ready: a.publicKeys.Ready})
 	}
 	a.auth, err = middleware.NewAuthenticator(auth)
 	if err != nil {
@@ -69,8 +69,7 @@ func (a *app) rollSecrets() error {
 	return nil
 }
 
-// devTokenTTL is how long the token of the greeting works.
-const devTokenTTL = 12 * time.Hour
+const devTokenTTL = 12 * time.Hour // of the greeting
 
 // greet prints what one needs to try the API at once: a token and the calls.
 func (a *app) greet(w io.Writer, addr net.Addr) error {

@@ -6,44 +6,62 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
 	"github.com/coreos/go-systemd/v22/daemon"
 
-	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/files"
 )
 
-// follow adds the part that follows changed files and SIGHUP. It comes before
-// everything that reads those files, so that no change is missed.
+// follow adds the part that follows changed files and SIGHUP.
 func (a *app) follow(hangup <-chan os.Signal) {
-	f := &follower{files: a.followed, apply: a.reload, hangup: hangup, logger: a.logger}
-	f.prepare(a.metrics)
-	a.add(f.run)
-}
-
-// followed are the files whose content is followed.
-func (a *app) followed() []string {
-	return []string{a.latest.File, a.latest.JWT.SecretFile, a.config.JWT.JWKSFile, a.config.Events.TokenFile}
+	success := a.metrics.NewGauge("bus_vm_reload_success", nil)
+	timestamp := a.metrics.NewGauge("bus_vm_reload_timestamp_seconds", nil)
+	succeeded := func() {
+		success.Set(1)
+		timestamp.Set(float64(time.Now().Unix()))
+	}
+	succeeded()
+	paths := func() []string {
+		return []string{a.latest.File, a.latest.JWT.SecretFile, a.config.JWT.JWKSFile, a.config.Events.TokenFile}
+	}
+	a.add(followFiles(paths, hangup, func(why string) {
+		if a.config.Dev && why == onHangup {
+			a.stop() // the terminal is closed
+		} else if err := a.reload(); err != nil {
+			success.Set(0)
+			a.logger.Error("reload failed; what was wrong stays as it was before", "why", why, "cause", err,
+				"do", "put right what the cause names; it is read again when it changes, or on SIGHUP")
+		} else {
+			succeeded()
+			a.logger.Info("reloaded", "why", why)
+		}
+	}))
 }
 
 // reload reads everything again and puts in force what may change while the
 // service runs. Each thing keeps its last good state by itself: a slip in the
 // YAML file does not keep a stolen secret valid.
 //
-// Checking the settings includes the files of secrets and keys, so its error
-// says what those of the others would; a bad token of the provider is reported
-// once the settings are right.
+// An error of the settings says what those of the files of secrets and keys would; a bad
+// token of the provider is reported once the settings are right.
 func (a *app) reload() error {
 	a.systemd.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 	defer a.systemd.notify(daemon.SdNotifyReady)
 	next, err := a.latest.Reload()
 	if err == nil {
-		a.adopt(next)
+		a.level.Set(next.Log.Level)
+		if keys := a.config.NeedRestart(next); len(keys) > 0 {
+			a.logger.Warn("changed settings wait for a restart", "settings", keys, "do", "restart the service to put them in force")
+		}
+		for _, warning := range next.Warnings {
+			if !slices.Contains(a.latest.Warnings, warning) {
+				a.logger.Warn(warning)
+			}
+		}
+		a.latest = next
 	}
 	if a.publicKeys != nil {
 		a.publicKeys.Refresh()
@@ -51,109 +69,55 @@ func (a *app) reload() error {
 	return cmp.Or(err, errors.Join(a.rollSecrets(), a.loadPublicKeys(), a.checkProviderToken()))
 }
 
-// adopt takes over the settings that are followed, and names the others.
-func (a *app) adopt(next *config.Config) {
-	a.level.Set(next.Log.Level)
-	if keys := a.config.NeedRestart(next); len(keys) > 0 {
-		a.logger.Warn("changed settings wait for a restart", "settings", keys, "do", "restart the service to put them in force")
-	}
-	for _, warning := range next.Warnings {
-		if !slices.Contains(a.latest.Warnings, warning) {
-			a.logger.Warn(warning)
-		}
-	}
-	a.latest = next
-}
-
 // lookInterval is between two looks at the files. A change is followed after
 // one to two of them.
 const lookInterval = time.Second
 
-// follower notices that files behind the settings changed, or that an operator
-// asks with SIGHUP, and has everything read again.
+const onHangup = "SIGHUP"
+
+// followFiles takes the files at the paths of now for known, and returns a part that calls
+// changed when they are others than at the last call, and at once on a hangup.
 //
-// Files are compared by content, once a second. That costs next to nothing for
-// a few small files, and unlike notifications, or time stamps and inodes, it
-// sees every way in which files are replaced: written in place, renamed over,
-// switched by a symbolic link (Kubernetes), mounted again (systemd credentials),
-// on any file system, within the resolution of its clock. A change counts once
-// two looks in a row agree on it, so a file that is being written is not taken
-// for finished.
-type follower struct {
-	files  func() []string  // the paths to look at now; empty ones do no harm
-	apply  func() error     // reads everything again; its error names what keeps its last good state
-	hangup <-chan os.Signal // asks for that at once, changed or not; nil for never
-	logger *slog.Logger
-
-	applied            fingerprint // the files as they were before the last reload
-	success, timestamp *metrics.Gauge
-}
-
-// prepare takes the files as they are now for applied: it comes before they are
-// read for the first time.
-func (f *follower) prepare(set *metrics.Set) {
-	f.applied = look(f.files())
-	f.success = set.NewGauge("bus_vm_reload_success", nil)
-	f.timestamp = set.NewGauge("bus_vm_reload_timestamp_seconds", nil)
-	f.succeeded()
-}
-
-// run follows changes until ctx ends, and returns nil then.
-func (f *follower) run(ctx context.Context) error {
-	tick := time.NewTicker(lookInterval)
-	defer tick.Stop()
-	last := f.applied
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-f.hangup:
-			last = look(f.files())
-			f.reload(last, "SIGHUP")
-		case <-tick.C:
-			now := look(f.files())
-			if now == last && now != f.applied {
-				f.reload(now, "a file changed")
+// Files are compared by content: unlike notifications, time stamps and inodes that sees
+// every way in which files are replaced, such as a symbolic link that is switched
+// (Kubernetes) or a mount (systemd credentials). A change counts once two looks in a row
+// agree on it, so a file that is being written is not taken for finished.
+func followFiles(paths func() []string, hangup <-chan os.Signal, changed func(why string)) func(context.Context) error {
+	known := look(paths())
+	return func(ctx context.Context) error {
+		tick := time.NewTicker(lookInterval)
+		defer tick.Stop()
+		last := known
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-hangup:
+				last = look(paths())
+				known = last
+				changed(onHangup)
+			case <-tick.C:
+				now := look(paths())
+				if now == last && now != known {
+					known = now
+					changed("a file changed")
+				}
+				last = now
 			}
-			last = now
 		}
 	}
 }
 
-// reload applies the files that gave seen. A failure is not tried again until
-// the files change once more or a signal comes.
-func (f *follower) reload(seen fingerprint, why string) {
-	f.applied = seen
-	if err := f.apply(); err != nil {
-		f.success.Set(0)
-		f.logger.Error("reload failed; what was wrong stays as it was before", "why", why, "cause", err,
-			"do", "put right what the cause names; it is read again when it changes, or on SIGHUP")
-		return
-	}
-	f.succeeded()
-	f.logger.Info("reloaded", "why", why)
-}
-
-func (f *follower) succeeded() {
-	f.success.Set(1)
-	f.timestamp.Set(float64(time.Now().Unix()))
-}
-
-// fingerprint is that of the paths and contents of files.
-type fingerprint [sha256.Size]byte
-
-// look takes the fingerprint of the files at paths. That a file cannot be read
-// is a state like any other, so its coming and going are changes.
-func look(paths []string) fingerprint {
+// look returns a digest of the files at paths. That a file cannot be read is a state like
+// any other, so its coming and going are changes.
+func look(paths []string) [sha256.Size]byte {
 	digest := sha256.New()
 	for _, path := range paths {
 		content, err := files.Read(path, maxLook)
 		digest.Write(content)
 		fmt.Fprintf(digest, "%q %d %v\n", path, len(content), err)
 	}
-	return fingerprint(digest.Sum(nil))
+	return [sha256.Size]byte(digest.Sum(nil))
 }
 
-// maxLook bounds how much of a file is compared, in bytes. All of them are
-// bounded far below by their readers.
-const maxLook = 1 << 20
+const maxLook = 1 << 20 // bytes of a file that are compared, far more than are read of it

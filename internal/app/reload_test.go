@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -26,7 +24,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 
-// bench is a follower on real files and the clock of a bubble.
+// bench is followFiles on real files and the clock of a bubble.
 type bench struct {
 	directory string
 	files     atomic.Pointer[[]string]
@@ -35,7 +33,7 @@ type bench struct {
 	began     time.Time
 }
 
-// try runs do with a follower on the file "f", which holds "one".
+// try runs do with followFiles on the file "f", which holds "one".
 func try(t *testing.T, do func(t *testing.T, b *bench)) *bench {
 	t.Helper()
 	b := &bench{directory: t.TempDir()}
@@ -43,16 +41,12 @@ func try(t *testing.T, do func(t *testing.T, b *bench)) *bench {
 	b.write(t, "f", "one")
 	synctest.Test(t, func(t *testing.T) {
 		b.began, b.hangup = time.Now(), make(chan os.Signal, 1)
-		f := &follower{
-			files:  func() []string { return *b.files.Load() },
-			apply:  func() error { b.applied = append(b.applied, time.Since(b.began)); return nil },
-			hangup: b.hangup,
-			logger: slog.New(slog.DiscardHandler),
-		}
-		f.prepare(metrics.NewSet())
+		run := followFiles(func() []string { return *b.files.Load() }, b.hangup, func(string) {
+			b.applied = append(b.applied, time.Since(b.began))
+		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- f.run(ctx) }()
+		go func() { ended <- run(ctx) }()
 		do(t, b)
 		cancel()
 		require.NoError(t, <-ended)

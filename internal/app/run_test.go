@@ -42,11 +42,11 @@ func TestOrderOfTheEnd(t *testing.T) {
 			close(partEnded)
 			return failure
 		})
-		a.last = append(a.last, func(ctx context.Context) error {
+		a.last = func(ctx context.Context) error {
 			<-ctx.Done()
 			note("store")
 			return nil
-		})
+		}
 		api := server.New(server.Config{
 			Server:   config.Server{HeaderBytes: 16 << 10, ReadTimeout: 20 * time.Second, IdleTimeout: 20 * time.Second, MaxConnections: 9},
 			Shutdown: config.Shutdown{Timeout: 50 * time.Millisecond},

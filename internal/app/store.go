@@ -59,15 +59,14 @@ func (a *app) openStore(ctx context.Context, client *events.Client, changed func
 	if err != nil {
 		return nil, err
 	}
-	a.last = append(a.last, operations.Run)
+	a.last = operations.Run
 	a.add(operations.EndWaits)
-	a.mayHang(operations.Left)
-	a.require("operations store", func() error {
+	a.checks = append(a.checks, admin.Check{Name: "operations store", Ready: func() error {
 		if operations.Healthy() != nil { // which names hosts and paths, and /readyz asks for no token
-			return errStoreDown
+			return errors.New("the operations store does not take writes; the log says why")
 		}
 		return nil
-	})
+	}})
 	if c.Backend == config.Events {
 		for _, reply := range backend.WriteReplies() {
 			client.WantHistory(reply, operations.WantsHistory)
@@ -80,8 +79,6 @@ func (a *app) openStore(ctx context.Context, client *events.Client, changed func
 	}
 	return operations, nil
 }
-
-var errStoreDown = errors.New("the operations store does not take writes; the log says why")
 
 const (
 	// recentAge is how far back the operations reach that an account is sent after a gap,
@@ -112,9 +109,8 @@ func shown(operations *store.Store, r lifecycle.Receipt) feed.Operation {
 }
 
 const (
-	usagePath = "/usage/" // of the admin listener, then the command, for POST
-	// usageTimeout bounds a command.
-	usageTimeout = 30 * time.Second
+	usagePath    = "/usage/"        // of the admin listener, then the command, for POST
+	usageTimeout = 30 * time.Second // bounds a command
 )
 
 // endpoints are what operators may see of the store, and do with parked usage
@@ -157,31 +153,31 @@ func ManageUsage(ctx context.Context, c *config.Config, logTo io.Writer, command
 		URL: c.Store.URL.Reveal(), Dir: c.DataDir, Keep: c.Store.Keep, Records: store.DeliverRecords, Idle: true,
 		Logger: logger, Metrics: metrics.NewSet(),
 	})
-	if errors.Is(err, store.ErrInUse) {
-		if c.Admin.Addr == "" {
-			return nil, fmt.Errorf("%w; or set its --admin-addr, through which this works while it runs", err)
-		}
-		return askService(ctx, c.Admin.Addr, command, eventID)
-	} else if err != nil {
-		return nil, err
+	var result any
+	switch {
+	case err == nil:
+		running, stop := context.WithTimeout(ctx, usageTimeout)
+		ended := make(chan error, 1)
+		go func() { ended <- operations.Run(running) }()
+		result, err = endpoints(operations, logger)["POST "+usagePath+command](running, eventID)
+		stop()
+		err = errors.Join(err, <-ended)
+	case errors.Is(err, store.ErrInUse) && c.Admin.Addr == "":
+		err = fmt.Errorf("%w; or set its --admin-addr, through which this works while it runs", err)
+	case errors.Is(err, store.ErrInUse):
+		result, err = askService(ctx, c.Admin.Addr, command, eventID)
 	}
-	ctx, stop := context.WithTimeout(ctx, usageTimeout)
-	defer stop()
-	ended := make(chan error, 1)
-	go func() { ended <- operations.Run(ctx) }()
-	result, err := endpoints(operations, logger)["POST "+usagePath+command](ctx, eventID)
-	stop()
-	if err = errors.Join(err, <-ended); err == nil && result == nil {
-		err = fmt.Errorf("no parked record has the event id %q", eventID)
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case result == nil:
+		return nil, fmt.Errorf("no parked record has the event id %q", eventID)
 	}
 	return json.Marshal(result)
 }
 
-// askService has the running service carry a command out.
-func askService(ctx context.Context, addr, command, eventID string) (json.RawMessage, error) {
+// askService has the running service carry a command out, nil as of an admin.Endpoint.
+func askService(ctx context.Context, addr, command, eventID string) (result any, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost"+usagePath+command+"?arg="+url.QueryEscape(eventID), nil)
 	if err != nil {
 		return nil, err
@@ -193,12 +189,10 @@ func askService(ctx context.Context, addr, command, eventID string) (json.RawMes
 	defer reply.Body.Close()
 	text, err := io.ReadAll(reply.Body)
 	switch {
-	case err != nil:
-		return nil, err
-	case reply.StatusCode == http.StatusNotFound:
-		return nil, fmt.Errorf("no parked record has the event id %q", eventID)
-	case reply.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("the admin listener on %s answers %s: %s", addr, reply.Status, text)
+	case err == nil && reply.StatusCode == http.StatusOK:
+		result = json.RawMessage(text)
+	case err == nil && reply.StatusCode != http.StatusNotFound:
+		err = fmt.Errorf("the admin listener on %s answers %s: %s", addr, reply.Status, text)
 	}
-	return text, nil
+	return result, err
 }

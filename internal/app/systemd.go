@@ -24,9 +24,8 @@ import (
 // name is that of the API.
 const adminSocket = "admin"
 
-// inheritSockets takes over the listeners that systemd opened; nil where it
-// opened none. It may be called once: they are forgotten by the environment, so
-// that no child mistakes them for its own.
+// inheritSockets takes over the listeners that systemd opened, nil where it opened none,
+// once: the environment forgets them.
 func inheritSockets() (api, admin net.Listener, err error) {
 	byName, err := activation.ListenersWithNames()
 	if err != nil {
@@ -48,24 +47,21 @@ func inheritSockets() (api, admin net.Listener, err error) {
 
 // listen returns the inherited socket, else a listener on addr; nil for neither.
 // The backlog of an inherited socket is left to the next process.
-func (a *app) listen(name string, inherited net.Listener, addr string, socket config.Socket) (net.Listener, error) {
-	l := inherited
+func (a *app) listen(name, flag string, l net.Listener, addr string, socket config.Socket) (_ net.Listener, err error) {
 	if l == nil && addr == "" {
 		return nil, nil
 	}
 	if l == nil {
-		var err error
 		if l, err = server.Listen(addr, socket); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", flag, err)
 		}
 	}
 	return server.KeepAccepting(l, name, a.logger, a.metrics), nil
 }
 
-// systemd is told on one socket that stays open: callers may take all other
-// files. That socket may be full, and a state that systemd never learns of, such
-// as READY=1, makes it end the service: states wait here, in order, and are told
-// as often as it takes.
+// systemd is told on one socket that stays open: callers may take all other files. It
+// may be full, and systemd ends a service whose READY=1 it never learns of: states wait
+// here, in order, and are told as often as it takes.
 type systemd struct {
 	conn   *net.UnixConn // nil where there is nothing to tell
 	states chan string
@@ -86,12 +82,22 @@ func (s systemd) notify(state string) {
 	}
 }
 
-// run passes states on until ctx ends; what is left then, once each.
-func (s systemd) run(ctx context.Context) error {
+// run passes states on until ctx ends, and what is left then, once each. Twice as often as
+// WatchdogSec= asks for it says that the service is alive, if it is, so that systemd
+// restarts one that hangs.
+func (s systemd) run(ctx context.Context, alive func() bool) error {
+	var watchdog <-chan time.Time
+	if interval, err := daemon.SdWatchdogEnabled(false); err == nil && interval > 0 {
+		watchdog = time.Tick(interval / 2)
+	}
 	for {
 		select {
 		case state := <-s.states:
 			for !s.tell(state) && ctx.Err() == nil {
+			}
+		case <-watchdog:
+			if alive() {
+				s.tell(daemon.SdNotifyWatchdog) // if it is lost, the next may not be
 			}
 		case <-ctx.Done():
 			for len(s.states) > 0 {
@@ -102,8 +108,7 @@ func (s systemd) run(ctx context.Context) error {
 	}
 }
 
-// tellTimeout bounds handing one state to systemd.
-const tellTimeout = 100 * time.Millisecond
+const tellTimeout = 100 * time.Millisecond // bounds handing one state to systemd
 
 // tell is false if systemd did not take state in time. Where its socket is gone,
 // or there is none, there is nothing to tell.
@@ -116,41 +121,16 @@ func (s systemd) tell(state string) bool {
 	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// feedWatchdog tells systemd that the service is alive, twice as often as
-// WatchdogSec= asks for, until ctx ends. It stops telling while alive says no,
-// so that systemd restarts a service that hangs.
-func (s systemd) feedWatchdog(ctx context.Context, alive func() bool) error {
-	interval, err := daemon.SdWatchdogEnabled(false)
-	if err != nil || interval <= 0 {
-		<-ctx.Done()
-		return nil
-	}
-	tick := time.NewTicker(interval / 2)
-	defer tick.Stop()
-	for {
-		if alive() {
-			s.tell(daemon.SdNotifyWatchdog) // if it is lost, the next may not be
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
-}
+const aliveTimeout = 5 * time.Second // bounds the check whether requests are still answered
 
-// aliveTimeout bounds the check whether requests are still answered.
-const aliveTimeout = 5 * time.Second
-
-// watchdog feeds systemd's for as long as api answers /livez. It asks in memory:
-// callers may take all connections and files, which is no reason for a restart,
-// as that would end the writes under way.
-func (a *app) watchdog(api *server.Server) func(context.Context) error {
+// alive asks api for /livez. It asks in memory: callers may take all connections and
+// files, which is no reason for a restart, as that would end the writes under way.
+func (a *app) alive(api *server.Server) func() bool {
 	client := &http.Client{Timeout: aliveTimeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext:       func(context.Context, string, string) (net.Conn, error) { return api.Dial(), nil },
 	}}
-	alive := func() bool {
+	return func() bool {
 		if api.Ready() != nil {
 			return true // draining: the listener is closed on purpose
 		}
@@ -164,9 +144,7 @@ func (a *app) watchdog(api *server.Server) func(context.Context) error {
 		if err != nil {
 			a.logger.Error("this service does not answer itself; systemd restarts it when that goes on", "cause", err,
 				"do", "look at the load of this machine")
-			return false
 		}
-		return true
+		return err == nil
 	}
-	return func(ctx context.Context) error { return a.systemd.feedWatchdog(ctx, alive) }
 }

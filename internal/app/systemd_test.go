@@ -39,7 +39,7 @@ func TestWatchdogIsFedOnlyWhileAlive(t *testing.T) {
 	done := make(chan error)
 	revive := make(chan struct{})
 	go func() {
-		done <- s.feedWatchdog(ctx, func() bool {
+		done <- s.run(ctx, func() bool {
 			count := asked.Add(1)
 			if count == 2 {
 				close(revive)
@@ -49,7 +49,7 @@ func TestWatchdogIsFedOnlyWhileAlive(t *testing.T) {
 	}()
 	require.Equal(t, "WATCHDOG=1", next())
 	<-revive
-	s.tell(daemon.SdNotifyStopping) // stands for the message that was not sent
+	s.notify(daemon.SdNotifyStopping) // stands for the message that was not sent
 	require.Equal(t, "STOPPING=1", next())
 	require.Equal(t, "WATCHDOG=1", next())
 	cancel()

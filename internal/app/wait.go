@@ -16,22 +16,22 @@ import (
 )
 
 const (
-	// rememberedReplies bounds the replies to others that are known to have come before.
-	rememberedReplies = 4096
-	// queuedReplies bounds those that are still to be looked up.
-	queuedReplies = 256
-	// recordedWithin is how much later than its acceptance an operation may be accepted
-	// by its row.
-	recordedWithin = 2 * time.Second
-	// watchedFor is how long after its acceptance a start counts as under way.
-	watchedFor = time.Hour
+	rememberedReplies = 4096            // the most replies to others that are known to have come before
+	queuedReplies     = 256             // the most of them that are still to be looked up
+	recordedWithin    = 2 * time.Second // how much later than its acceptance an operation is accepted on record
+	watchedFor        = time.Hour       // how long after its acceptance a start counts as under way
 )
 
-// startBuckets reach from a machine that is there to one that takes half an hour.
-var startBuckets = []float64{.1, .5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600, 1800}
+var (
+	// startBuckets reach from a machine that is there to one that takes half an hour.
+	startBuckets = []float64{.1, .5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600, 1800}
+	// errorBuckets are shares of the time that a start took.
+	errorBuckets = []float64{.05, .1, .2, .3, .5, .75, 1, 2, 5}
+	// knownStates have a time series of their own, all others are otherState.
+	knownStates = []string{"ready", "starting", "stopping", "stopped", "unavailable", "failed", "error"}
+)
 
-// errorBuckets are shares of the time that a start took.
-var errorBuckets = []float64{.05, .1, .2, .3, .5, .75, 1, 2, 5}
+const otherState = "other"
 
 // waiting follows accepted operations: it ends the waits for those that are superseded,
 // records target states that are reached, and measures starts.
@@ -39,39 +39,25 @@ type waiting struct {
 	operations *store.Store
 	runtime    backend.Backend
 	answered   *otter.Cache[string, struct{}] // replies to others, by correlation id
-	replies    chan foreignReply
+	replies    chan func(context.Context)     // looks a reply to another up
 	took, miss *metrics.PrometheusHistogram
 
 	accepted chan struct{} // one slot: something is pending
 
 	mu      sync.Mutex
-	pending map[backend.Action]bool // one may have been accepted that has not reached its state
-	waiters map[*waiter]struct{}
-	began   time.Time     // when the start under way was accepted, zero for none
-	usual   time.Duration // how long it is expected to take, 0 if that is not known
-}
-
-// foreignReply is an acceptance of an operation that may not be in this store.
-type foreignReply struct {
-	id     string
-	action backend.Action
-	at     time.Time
-}
-
-// waiter waits for one accepted operation.
-type waiter struct {
-	since     time.Time // by the clock of this process
-	operation lifecycle.Receipt
-	supersede func() // ends the wait
+	pending map[backend.Action]bool       // one may have been accepted that has not reached its state
+	waiters map[*lifecycle.Receipt]func() // what ends a wait, by its accepted operation
+	began   time.Time                     // when the start under way was accepted, zero for none
+	usual   time.Duration                 // how long it is expected to take, 0 if that is not known
 }
 
 func newWaiting(set *metrics.Set) *waiting {
 	w := &waiting{
 		answered: otter.Must(&otter.Options[string, struct{}]{MaximumSize: rememberedReplies}),
-		replies:  make(chan foreignReply, queuedReplies),
+		replies:  make(chan func(context.Context), queuedReplies),
 		took:     set.NewPrometheusHistogramExt("bus_vm_start_duration_seconds", startBuckets),
 		miss:     set.NewPrometheusHistogramExt("bus_vm_start_estimate_error_ratio", errorBuckets),
-		waiters:  map[*waiter]struct{}{},
+		waiters:  map[*lifecycle.Receipt]func(){},
 		accepted: make(chan struct{}, 1),
 		pending:  map[backend.Action]bool{backend.Start: true, backend.Stop: true}, // by a process before this one
 	}
@@ -81,12 +67,6 @@ func newWaiting(set *metrics.Set) *waiting {
 	}
 	return w
 }
-
-// knownStates have a time series of their own.
-var knownStates = []string{"ready", "starting", "stopping", "stopped", "unavailable", "failed", "error"}
-
-// otherState is the label of all other states.
-const otherState = "other"
 
 // isIn is 1 if that is the state that was seen last.
 func (w *waiting) isIn(state string) float64 {
@@ -114,19 +94,23 @@ func (w *waiting) underWay() float64 {
 func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for each := range w.waiters {
-		if r.Supersedes(each.operation) {
-			each.supersede()
+	for waiting, supersede := range w.waiters {
+		if r.Supersedes(*waiting) {
+			supersede()
 		}
 	}
 	switch {
-	case !r.ReachedAt.IsZero():
-		if r.Action == backend.Start {
-			w.began = time.Time{}
-			w.measure(r, elsewhere)
+	case !r.ReachedAt.IsZero() && r.Action == backend.Start:
+		w.began = time.Time{}
+		if !elsewhere && r.Leader == "" { // once for all that joined it
+			took := r.ReachedAt.Sub(r.AcceptedAt).Seconds()
+			w.took.Update(took)
+			if w.usual > 0 && took > 0 {
+				w.miss.Update(math.Abs(took-w.usual.Seconds()) / took)
+			}
 		}
 		return
-	case r.Outcome != backend.Accepted:
+	case !r.ReachedAt.IsZero(), r.Outcome != backend.Accepted:
 		return
 	}
 	if elsewhere && r.Leader == "" {
@@ -137,23 +121,10 @@ func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	case w.accepted <- struct{}{}:
 	default:
 	}
-	switch {
-	case r.Action == backend.Stop:
+	if r.Action == backend.Stop {
 		w.began = time.Time{}
-	case w.began.IsZero():
+	} else if w.began.IsZero() {
 		w.began, w.usual = time.Now(), w.operations.Estimate(r).P50
-	}
-}
-
-// measure counts a start that has led to ready, once for all that joined it.
-func (w *waiting) measure(r lifecycle.Receipt, elsewhere bool) {
-	if elsewhere || r.Leader != "" {
-		return
-	}
-	took := r.ReachedAt.Sub(r.AcceptedAt).Seconds()
-	w.took.Update(took)
-	if w.usual > 0 && took > 0 {
-		w.miss.Update(math.Abs(took-w.usual.Seconds()) / took)
 	}
 }
 
@@ -165,31 +136,48 @@ func (w *waiting) left() (left time.Duration, known bool) {
 }
 
 // superseded is routes.Wait.Superseded.
-func (w *waiting) superseded(ctx context.Context, r lifecycle.Receipt) (superseded <-chan struct{}, release func()) {
-	over, supersede := context.WithCancel(context.Background())
-	one := &waiter{operation: r, since: time.Now(), supersede: supersede}
+func (w *waiting) superseded(ctx context.Context, r lifecycle.Receipt) (superseded context.Context, release func()) {
+	superseded, supersede := context.WithCancel(context.Background())
 	w.mu.Lock()
-	w.waiters[one] = struct{}{}
+	w.waiters[&r] = supersede
 	w.mu.Unlock()
 	if w.operations.Superseded(ctx, r) {
 		supersede()
 	}
-	return over.Done(), func() {
+	return superseded, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		delete(w.waiters, one)
+		delete(w.waiters, &r)
 		supersede()
 	}
 }
 
-// reply is backend.EventsConfig.Overheard. Only the first reply to a request counts.
+// reply is backend.EventsConfig.Overheard. Only the first reply to a request counts; those
+// of the operations in the store come to changed.
 func (w *waiting) reply(id string, action backend.Action) {
 	if _, first := w.answered.SetIfAbsent(id, struct{}{}); !first {
 		return
 	}
-	select {
-	case w.replies <- foreignReply{id, action, time.Now()}:
-	default: // the store hangs; waits end by the state
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var ends []func()
+	for waiting, supersede := range w.waiters {
+		if waiting.Action != action {
+			ends = append(ends, supersede)
+		}
+	}
+	look := func(ctx context.Context) {
+		if known, err := w.operations.Receipt(ctx, id); err == nil && known.ID == "" {
+			for _, supersede := range ends {
+				supersede()
+			}
+		}
+	}
+	if len(ends) > 0 {
+		select {
+		case w.replies <- look:
+		default: // the store hangs; waits end by the state
+		}
 	}
 }
 
@@ -204,8 +192,8 @@ func (w *waiting) run(ctx context.Context) error {
 			return nil
 		case <-changed:
 		case <-w.accepted:
-		case reply := <-w.replies:
-			w.supersede(ctx, reply)
+		case look := <-w.replies:
+			look(ctx)
 		}
 	}
 }
@@ -225,27 +213,6 @@ func (w *waiting) note(ctx context.Context) {
 			w.mu.Lock()
 			w.pending[action] = true
 			w.mu.Unlock()
-		}
-	}
-}
-
-// supersede ends the waits that a reply to another requester supersedes. Those of the
-// operations in the store come to changed.
-func (w *waiting) supersede(ctx context.Context, reply foreignReply) {
-	var ends []func()
-	w.mu.Lock()
-	for one := range w.waiters {
-		if one.operation.Action != reply.action && reply.at.After(one.since) {
-			ends = append(ends, one.supersede)
-		}
-	}
-	w.mu.Unlock()
-	if len(ends) == 0 {
-		return
-	}
-	if known, err := w.operations.Receipt(ctx, reply.id); err == nil && known.ID == "" {
-		for _, end := range ends {
-			end()
 		}
 	}
 }

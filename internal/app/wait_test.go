@@ -70,15 +70,6 @@ func (w *waiting) receipt(t *testing.T, id string) lifecycle.Receipt {
 	return r
 }
 
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
-
 // Only an opposite write supersedes that was requested later and is accepted later;
 // of those that are not of the store, only one whose first reply comes later.
 func TestSuperseded(t *testing.T) {
@@ -96,23 +87,23 @@ func TestSuperseded(t *testing.T) {
 	w.reply("foreign", backend.Stop)
 	w.reply(earlier, backend.Stop) // as another replica's stream tells of it
 	w.reply("another", backend.Start)
-	<-last // replies are looked up one after the other
+	<-last.Done() // replies are looked up one after the other
 	forget()
-	require.False(t, isClosed(superseded))
+	require.NoError(t, superseded.Err())
 	w.accept(t, after)
-	<-superseded
+	<-superseded.Done()
 	release()
 	again, release := w.superseded(t.Context(), w.receipt(t, own))
-	require.True(t, isClosed(again), "it is superseded already")
+	require.Error(t, again.Err(), "it is superseded already")
 	release()
 
 	own = w.insert(t, backend.Stop)
 	w.accept(t, own)
 	superseded, release = w.superseded(t.Context(), w.receipt(t, own))
 	defer release()
-	require.False(t, isClosed(superseded))
+	require.NoError(t, superseded.Err())
 	w.reply("foreign too", backend.Start)
-	<-superseded
+	<-superseded.Done()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	assert.Len(t, w.waiters, 1)
@@ -130,10 +121,10 @@ func TestSupersededBefore(t *testing.T) {
 	defer end()
 	superseded, release := w.superseded(t.Context(), w.receipt(t, own)) // at once
 	defer release()
-	require.True(t, isClosed(superseded))
+	require.Error(t, superseded.Err())
 	superseded, release = w.superseded(t.Context(), w.receipt(t, stop))
 	defer release()
-	require.False(t, isClosed(superseded))
+	require.NoError(t, superseded.Err())
 }
 
 // The latest write of the other action need not be the one that supersedes: it may have
@@ -148,7 +139,7 @@ func TestSupersededByAnEarlierRequest(t *testing.T) {
 	isSuperseded := func() bool {
 		superseded, release := w.superseded(t.Context(), w.receipt(t, own))
 		defer release()
-		return isClosed(superseded)
+		return superseded.Err() != nil
 	}
 	require.True(t, isSuperseded())
 	end()
@@ -167,9 +158,9 @@ func TestSupersededAfterAnOutage(t *testing.T) {
 	cancel()
 	superseded, release := w.superseded(away, r)
 	defer release()
-	require.False(t, isClosed(superseded))
+	require.NoError(t, superseded.Err())
 	w.accept(t, stop)
-	require.True(t, isClosed(superseded))
+	require.Error(t, superseded.Err())
 }
 
 // One on another replica that is seen only once its state is reached supersedes as well.
@@ -181,7 +172,7 @@ func TestSupersededElsewhere(t *testing.T) {
 	defer release()
 	at := time.Now().Add(time.Second)
 	w.changed(lifecycle.Receipt{Action: backend.Stop, Sequence: 2, Outcome: backend.Accepted, AcceptedAt: at, ReachedAt: at}, true)
-	require.True(t, isClosed(superseded))
+	require.Error(t, superseded.Err())
 }
 
 // A state that is reached is noted, which measures the start, whichever comes first,
@@ -226,8 +217,9 @@ func TestReachedIsNoted(t *testing.T) {
 // overtaken is a runtime that was seen ready before what it is given happens.
 type overtaken struct {
 	backend.Backend
-	once sync.Once
-	then chan func()
+	once   sync.Once
+	then   chan func()
+	looked chan struct{} // for each look, as long as there is room
 }
 
 func (o *overtaken) Latest() (seen *backend.Seen, changed <-chan struct{}) {
@@ -235,17 +227,23 @@ func (o *overtaken) Latest() (seen *backend.Seen, changed <-chan struct{}) {
 		seen = &backend.Seen{State: "ready", AskedAt: time.Now()}
 		(<-o.then)()
 	})
+	select {
+	case o.looked <- struct{}{}:
+	default:
+	}
 	return seen, nil
 }
 
 // A write that is accepted just when a status from before it is looked at has not
 // reached its state.
 func TestReachedBefore(t *testing.T) {
-	before := &overtaken{then: make(chan func())}
+	before := &overtaken{then: make(chan func()), looked: make(chan struct{}, 9)}
 	w, _ := waitingOn(t, before)
 	id := w.insert(t, backend.Start)
 	before.then <- func() { w.accept(t, id) }
-	time.Sleep(50 * time.Millisecond)
+	for range 4 { // what this look led to has been done when the acceptance leads to the next
+		<-before.looked
+	}
 	op, err := w.operations.Receipt(t.Context(), id)
 	require.NoError(t, err)
 	require.Equal(t, []any{backend.Accepted, time.Time{}}, []any{op.Outcome, op.ReachedAt})

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,13 +21,9 @@ import (
 )
 
 const (
-	// keptEvents and keptBytes bound the events that are kept, oldest first.
-	keptEvents, keptBytes = 1024, 1 << 20
-	// detailsEvery is how often a status that differs in its details alone is sent.
-	detailsEvery = time.Second
-	// statusWait bounds how long a new reader waits for the present status; after it the
-	// reader gets the next one.
-	statusWait = 2 * time.Second
+	keptEvents, keptBytes = 1024, 1 << 20   // the most that are kept, the latest
+	detailsEvery          = time.Second     // how often a status is sent whose details alone differ
+	statusWait            = 2 * time.Second // how long a new reader waits for the present status, and then for the next
 )
 
 // Runtime is what has the status, see backend.Backend.
@@ -36,24 +33,20 @@ type Runtime interface {
 	Follow() (release func())
 }
 
-// Operation is an operation as it is now.
+// Operation is an operation as it is now, or, without an ID, the status.
 type Operation struct {
 	ID, Account string
-	// Stage grows with each change of the operation.
-	Stage int
-	// Document is JSON in one line, for its account and for operators.
-	Document []byte
+	Stage       int    // grows with each change
+	Document    []byte // JSON in one line, for its account and for operators
 }
 
 // Config configures a Feed. All of it is required.
 type Config struct {
 	Runtime Runtime
 	// Recent returns the operations that r must have after a gap, the latest change last.
-	Recent func(ctx context.Context, r Reader) ([]Operation, error)
-	// Over is closed when all streams end.
-	Over <-chan struct{}
-	// Metrics gets bus_vm_streams_….
-	Metrics *metrics.Set
+	Recent  func(ctx context.Context, r Reader) ([]Operation, error)
+	Over    <-chan struct{} // closed when all streams end
+	Metrics *metrics.Set    // gets bus_vm_streams_…
 }
 
 // Feed has the events of one process.
@@ -72,11 +65,10 @@ type Feed struct {
 	release func() // of Runtime.Follow, which is on while there are streams
 }
 
-// event is shared by its readers. Only an operation has an ID.
+// event is shared by its readers.
 type event struct {
 	Operation
-	number uint64
-	text   []byte
+	text []byte
 }
 
 // New returns a Feed. It sends the status while it runs.
@@ -96,15 +88,12 @@ func New(config Config) *Feed {
 // Run sends each change of the status that is seen until ctx ends. The status is asked
 // for only while there are streams.
 func (f *Feed) Run(ctx context.Context) error {
+	again := time.Tick(detailsEvery / 4) // for details that were held back
 	for {
 		_, changed := f.config.Runtime.Latest()
 		f.mu.Lock()
-		_, held := f.observe()
+		f.observe()
 		f.mu.Unlock()
-		var again <-chan time.Time
-		if held > 0 {
-			again = time.After(held)
-		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -115,39 +104,37 @@ func (f *Feed) Run(ctx context.Context) error {
 }
 
 // observe sends the status if it has changed, and returns it; nil if it is not known
-// now. Held is how long a change of details alone is still held back from the readers
-// that have the state; a new reader gets the latest details at once. The caller holds mu.
-func (f *Feed) observe() (seen *snapshot.Seen, held time.Duration) {
-	seen, _ = f.config.Runtime.Latest()
+// now. A change of details alone is held back for a while from the readers that have the
+// state; a new reader gets the latest details at once. The caller holds mu.
+func (f *Feed) observe() *snapshot.Seen {
+	seen, _ := f.config.Runtime.Latest()
 	if seen == nil {
-		return nil, 0
+		return nil
 	}
-	if f.seen == nil || !bytes.Equal(seen.ETag, f.seen.ETag) {
-		if held = detailsEvery - time.Since(f.sentAt); f.seen == nil || seen.State != f.seen.State || held <= 0 {
-			f.seen, f.sentAt, held = seen, time.Now(), 0
-			f.publish(&event{text: status(seen)})
-		}
+	if f.seen == nil || seen.State != f.seen.State || !bytes.Equal(seen.ETag, f.seen.ETag) && time.Since(f.sentAt) >= detailsEvery {
+		f.seen, f.sentAt = seen, time.Now()
+		f.publish(status(seen))
 	}
 	for s := range f.streams {
 		if s.wanting {
 			s.wanting = false
-			s.push(&event{number: f.last, text: f.identified(f.last, status(seen))})
+			s.push(&event{text: f.text(f.last, status(seen))})
 		}
 	}
-	return seen, held
+	return seen
 }
 
 // Publish sends an operation that has changed. It returns at once.
 func (f *Feed) Publish(op Operation) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.publish(&event{Operation: op, text: op.text()})
+	f.publish(op)
 }
 
 // publish holds mu.
-func (f *Feed) publish(e *event) {
+func (f *Feed) publish(op Operation) {
 	f.last++
-	e.number, e.text = f.last, f.identified(f.last, e.text)
+	e := &event{op, f.text(f.last, op)}
 	f.kept = append(f.kept, e)
 	f.size += len(e.text)
 	for len(f.kept) > keptEvents || f.size > keptBytes {
@@ -162,92 +149,103 @@ func (f *Feed) publish(e *event) {
 	}
 }
 
-// after returns the events after the one with that id; false where it is of another
-// boot, or too old. The caller holds mu.
-func (f *Feed) after(id string) (events []*event, ok bool) {
-	boot, number, _ := strings.Cut(id, ".")
-	n, err := strconv.ParseUint(number, 10, 64)
+// since returns the events after the one with that number; false where not all of them
+// are kept. The caller holds mu.
+func (f *Feed) since(number uint64) (events []*event, ok bool) {
 	first := f.last + 1 - uint64(len(f.kept))
-	if err != nil || boot != f.boot || n == 0 || n > f.last || n+1 < first {
+	if number > f.last || number+1 < first {
 		return nil, false
 	}
-	return f.kept[n+1-first:], true
+	return f.kept[number+1-first:], true
 }
 
-// identified puts an id in front of an event. Number 0 is that of no event,
-// and too old: a reader that comes back with it is sent everything again.
-func (f *Feed) identified(number uint64, text []byte) []byte {
-	return append(fmt.Appendf(nil, "id: %s.%d\n", f.boot, number), text...)
+// position returns the number in an id, if all after it is kept; otherwise the latest.
+func (f *Feed) position(id string) (number uint64, resumes bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	boot, after, _ := strings.Cut(id, ".")
+	number, err := strconv.ParseUint(after, 10, 64)
+	if _, kept := f.since(number); err == nil && boot == f.boot && number > 0 && kept {
+		return number, true
+	}
+	return f.last, false
 }
 
-func status(seen *snapshot.Seen) []byte {
-	object := seen.Document[len(`{"status":`) : len(seen.Document)-len(`}`)]
-	return fmt.Appendf(nil, "event: status\ndata: %s\n\n", object)
+// text is op as an event. Number 0 is that of no event, and too old: a reader that comes
+// back with it is sent everything again.
+func (f *Feed) text(number uint64, op Operation) []byte {
+	name := "operation"
+	if op.ID == "" {
+		name = "status"
+	}
+	return fmt.Appendf(nil, "id: %s.%d\nevent: %s\ndata: %s\n\n", f.boot, number, name, op.Document)
 }
 
-func (op Operation) text() []byte {
-	return fmt.Appendf(nil, "event: operation\ndata: %s\n\n", op.Document)
+func status(seen *snapshot.Seen) Operation {
+	return Operation{Document: seen.Document[len(`{"status":`) : len(seen.Document)-len(`}`)]}
 }
 
 // Subscribe begins a stream for r after the event with the id after: with what came
 // since, where that is known, else with a reset, the present status and what Recent
 // returns, the latest changes up to behind; without an id, with the present status.
-// Errors are those of Recent. Close must follow.
+// After an error nothing is to be closed.
 func (f *Feed) Subscribe(ctx context.Context, r Reader, after string) (*Stream, error) {
 	look, cancel := context.WithTimeout(ctx, statusWait)
 	_, unseen := f.config.Runtime.See(look)
 	cancel()
-
-	s := &Stream{
-		Reader: r, feed: f, ctx: ctx, wake: make(chan struct{}, 1),
-		timer: time.NewTimer(heartbeat), beat: time.Now().Add(heartbeat),
-		rest: fmt.Appendf(nil, "retry: %d\n\n", (retryMin + rand.N(retryMax-retryMin)).Milliseconds()),
-	}
-	f.mu.Lock()
-	seen, _ := f.observe()
-	known := seen != nil && unseen == nil
-	s.from = f.last
-	events, resumed := f.after(after)
-	for _, e := range events {
-		if s.wants(e) {
-			s.pending = append(s.pending, e)
+	position, resumes := f.position(after)
+	var recent []Operation
+	if after != "" && !resumes {
+		var err error
+		if recent, err = f.config.Recent(ctx, r); err != nil {
+			return nil, err
 		}
 	}
-	s.wanting = !resumed && !known
+
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	seen := f.observe()
+	known := seen != nil && unseen == nil
+	missed, ok := f.since(position)
+	if !ok {
+		return nil, errBehind
+	}
+	s := &Stream{
+		Reader: r, feed: f, ctx: ctx, wake: make(chan struct{}, 1), beat: time.Now().Add(heartbeat),
+		rest:    fmt.Appendf(nil, "retry: %d\n\n", (retryMin + rand.N(retryMax-retryMin)).Milliseconds()),
+		wanting: !resumes && !known,
+	}
+	for _, e := range missed {
+		switch {
+		case !s.wants(e):
+		case resumes:
+			s.first = append(s.first, e)
+		case e.ID != "" && !slices.ContainsFunc(recent, func(op Operation) bool { return op.ID == e.ID && op.Stage >= e.Stage }):
+			recent = append(recent, e.Operation)
+		}
+	}
+	if after != "" && !resumes {
+		s.rest = fmt.Appendf(s.rest, "id: %s.0\nevent: reset\ndata: {}\n\n", f.boot)
+	}
+	var truth []Operation
+	if known && !resumes {
+		truth = append(truth, status(seen))
+	}
+	latest := len(recent)
+	for size := 0; latest > 0 && size+len(recent[latest-1].Document) <= behind; latest-- {
+		size += len(recent[latest-1].Document)
+	}
+	truth = append(truth, recent[latest:]...)
+	for i, op := range truth {
+		number := uint64(0)
+		if known && i == len(truth)-1 {
+			number = f.last
+		}
+		s.rest = append(s.rest, f.text(number, op)...)
+	}
 	if len(f.streams) == 0 {
 		f.release = f.config.Runtime.Follow()
 	}
 	f.streams[s] = struct{}{}
-	f.mu.Unlock()
-
-	var truth [][]byte
-	if known && !resumed {
-		truth = append(truth, status(seen))
-	}
-	if after != "" && !resumed {
-		recent, err := f.config.Recent(ctx, r)
-		if err != nil {
-			s.Close()
-			return nil, err
-		}
-		for i, size := len(recent)-1, 0; i >= 0; i-- {
-			if size += len(recent[i].Document); size > behind {
-				recent = recent[i+1:]
-				break
-			}
-		}
-		s.rest = append(s.rest, f.identified(0, []byte("event: reset\ndata: {}\n\n"))...)
-		for _, op := range recent {
-			truth = append(truth, op.text())
-		}
-		s.forget(recent)
-	}
-	for i, text := range truth {
-		number := uint64(0)
-		if known && i == len(truth)-1 {
-			number = s.from
-		}
-		s.rest = append(s.rest, f.identified(number, text)...)
-	}
 	return s, nil
 }

@@ -4,19 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 	"time"
 )
 
 const (
-	// heartbeat is how often a comment is sent.
-	heartbeat = 15 * time.Second
-	// WriteTimeout bounds sending what a Read returns.
-	WriteTimeout = 15 * time.Second
-	// behind is how many bytes a reader may leave unread before it is cut off.
-	behind = 256 << 10
-	// retryMin and retryMax bound when a reader that lost its stream comes back.
-	retryMin, retryMax = 2 * time.Second, 5 * time.Second
+	heartbeat          = 15 * time.Second                 // how often a comment is sent
+	WriteTimeout       = 15 * time.Second                 // bounds sending what a Read returns
+	behind             = 256 << 10                        // bytes that a reader may leave unread before it is cut off
+	retryMin, retryMax = 2 * time.Second, 5 * time.Second // when a reader that lost its stream comes back
 )
 
 var (
@@ -26,11 +21,9 @@ var (
 
 // Reader says what a stream is for.
 type Reader struct {
-	// Account has the operations that are sent; with All those of every account are.
-	Account string
-	All     bool
-	// Expires is when the stream ends by itself; zero for never.
-	Expires time.Time
+	Account string    // has the operations that are sent
+	All     bool      // those of every account are
+	Expires time.Time // when the stream ends by itself; zero for never
 	// Gone is asked at each heartbeat whether the reader has gone, or may read no more;
 	// nil where writing to it says so.
 	Gone func() bool
@@ -41,15 +34,14 @@ type Stream struct {
 	Reader
 	feed  *Feed
 	ctx   context.Context
-	timer *time.Timer
 	beat  time.Time // of the next comment
-	from  uint64    // the event that was the latest at the beginning
 	rest  []byte    // is sent first
+	first []*event  // is sent then
 	ended bool      // nothing follows rest
 
 	// Of feed.mu.
 	pending []*event
-	unread  int  // their bytes, but for those up to from
+	unread  int  // their bytes
 	cut     bool // for being behind
 	wanting bool // for a status, which was not known at the beginning
 
@@ -64,7 +56,7 @@ func (s *Stream) push(e *event) {
 		return
 	}
 	s.pending = append(s.pending, e)
-	if s.count(e, 1); s.unread > behind {
+	if s.unread += len(e.text); s.unread > behind {
 		s.pending, s.cut = nil, true
 		s.feed.cutOff.Inc()
 	}
@@ -72,26 +64,6 @@ func (s *Stream) push(e *event) {
 	case s.wake <- struct{}{}:
 	default:
 	}
-}
-
-// count notes that e is pending, or is not any more. It holds feed.mu.
-func (s *Stream) count(e *event, change int) {
-	if e.number > s.from {
-		s.unread += change * len(e.text)
-	}
-}
-
-// forget drops what is pending and older than what recent says.
-func (s *Stream) forget(recent []Operation) {
-	s.feed.mu.Lock()
-	defer s.feed.mu.Unlock()
-	s.pending = slices.DeleteFunc(s.pending, func(e *event) bool {
-		known := slices.ContainsFunc(recent, func(op Operation) bool { return op.ID == e.ID && op.Stage >= e.Stage })
-		if known {
-			s.count(e, -1)
-		}
-		return known
-	})
 }
 
 // Read is that of io.Reader. It waits until there is something to be sent, which is
@@ -136,13 +108,17 @@ func (s *Stream) next() ([]byte, error) {
 		}
 		return []byte(":\n\n"), nil
 	}
-	if e, err := s.take(); e != nil || err != nil {
-		return e, err
+	if len(s.first) > 0 {
+		e := s.first[0]
+		s.first = s.first[1:]
+		return e.text, nil
 	}
-	s.timer.Reset(until)
+	if text, err := s.take(); text != nil || err != nil {
+		return text, err
+	}
 	select {
 	case <-s.wake:
-	case <-s.timer.C:
+	case <-time.After(until):
 	case <-s.feed.config.Over:
 	case <-s.ctx.Done():
 	}
@@ -162,7 +138,7 @@ func (s *Stream) take() ([]byte, error) {
 	if s.pending = s.pending[1:]; len(s.pending) == 0 {
 		s.pending = nil
 	}
-	s.count(e, -1)
+	s.unread -= len(e.text)
 	return e.text, nil
 }
 
@@ -173,7 +149,6 @@ func (s *Stream) end(reason string) []byte {
 
 // Close ends the stream. It may be called more than once.
 func (s *Stream) Close() error {
-	s.timer.Stop()
 	f := s.feed
 	f.mu.Lock()
 	defer f.mu.Unlock()

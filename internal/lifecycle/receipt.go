@@ -48,24 +48,28 @@ type Decided struct {
 	Permit func() error // of a Lead, see Operation.Permit
 }
 
-// Receipt is what is on record of an operation. Times are those of the record's
-// clock, zero for none.
+// Receipt is what is on record of an operation, and in JSON what its account may read of
+// that. Times are those of the record's clock, zero for none.
 type Receipt struct {
-	Sequence  int64 // grows with each operation that is requested
-	ID        string
-	Action    Action // empty for an id that is taken and has no records
-	Account   string
-	RequestID string
-	Leader    string  // the id of the operation that it joined
-	Outcome   Outcome // empty while it has no end
-	Corrected bool    // it was unknown before
+	Sequence    int64     `json:"-"` // grows with each operation that is requested
+	ID          string    `json:"id"`
+	Action      Action    `json:"action"` // empty for an id that is taken and has no records
+	Account     string    `json:"-"`
+	RequestID   string    `json:"request_id"`
+	RequestedAt time.Time `json:"requested_at"`
+	ClosesAt    time.Time `json:"-"`
+	AcceptedAt  time.Time `json:"accepted_at,omitzero"`
+	ReachedAt   time.Time `json:"reached_at,omitzero"`
+	EndedAt     time.Time `json:"-"`
+	Leader      string    `json:"-"`                 // the id of the operation that it joined
+	Outcome     Outcome   `json:"outcome,omitempty"` // empty while it has no end
+	Corrected   bool      `json:"-"`                 // it was unknown before
 
-	RequestedAt, ClosesAt, AcceptedAt, ReachedAt, EndedAt time.Time
+	Entitlement  `json:"entitlement,omitzero"`
+	ErrorType    string `json:"-"` // of a rejection
+	ErrorMessage string `json:"-"`
 
-	Entitlement
-	ErrorType, ErrorMessage string // of a rejection
-
-	Usage []Delivery // in their order
+	Usage []Delivery `json:"usage"` // in their order
 }
 
 // Stage grows with each change of the operation.
