@@ -81,7 +81,7 @@ func TestMainOutcomes(t *testing.T) {
 		"help about a topic":       {[]string{"help", "me"}, nil, outcome{2, "", Name + ": unexpected argument \"me\"\n" + helpHint}},
 		"a token of no scope":      {[]string{"token"}, secret, outcome{2, "", Name + ": --scope: is needed, for example \"vm:read vm:write\"\n" + mintHint}},
 		"a token, all wrong":       {[]string{"token", "--ttl", "soon"}, nil, outcome{2, "", Name + ": 3 problems with the settings\n  --ttl: \"soon\" is not accepted; want a duration such as 1h; a bare integer is seconds\n  --scope: is needed, for example \"vm:read vm:write\"\n  " + noSecretToSign + mintHint}},
-		"a token that never was":   {[]string{"token", "--scope=x", "--ttl=0"}, secret, outcome{2, "", Name + ": the lifetime is less than a second\n" + mintHint}},
+		"a token that never was":   {[]string{"token", "--scope=x", "--ttl=0"}, secret, outcome{2, "", Name + ": the lifetime (--ttl) is less than a second\n" + mintHint}},
 		"a token, two levels":      {[]string{"token", "--scope=x", "-v", "-q"}, secret, outcome{2, "", Name + ": log.level (flags --quiet, --verbose): want at most one of them\n" + mintHint}},
 		"an empty subject":         {[]string{"token", "--scope=x", "--sub="}, secret, outcome{2, "", Name + ": the subject is empty\n" + mintHint}},
 		"a token as if to serve":   {[]string{"token", "--scope=x", "--addr=:1"}, secret, outcome{2, "", Name + ": --addr: is a flag of serving, doctor, usage; not of token\n" + mintHint}},

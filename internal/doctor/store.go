@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -102,7 +103,7 @@ func (s Service) database(ctx context.Context, r *Report) {
 		r.fail(database, err.Error(), "run the newer release")
 		return
 	case err != nil:
-		r.fail(database, err.Error(), "make the PostgreSQL that store.url names answer this machine, its user and its database")
+		r.fail(database, strings.Join(strings.Fields(err.Error()), " "), "make the PostgreSQL that store.url names answer this machine, its user and its database")
 		return
 	}
 	judgeDatabase(r, found)

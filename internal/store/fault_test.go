@@ -79,7 +79,7 @@ func TestOpenWhileTheDatabaseIsAway(t *testing.T) {
 	s := running(t, config)
 	_, _, err := s.insert(t.Context(), aWrite(lifecycle.Start))
 	require.ErrorIs(t, err, ErrUnavailable)
-	assert.Contains(t, l.String(), "the database of operations does not answer")
+	assert.Contains(t, l.String(), "the database of operations cannot be used")
 	server.Run()
 	eventually(t, func() bool { return tryInsert(t, s) == nil }, "writes are taken")
 }

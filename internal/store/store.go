@@ -167,7 +167,7 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 		err = s.engine.migrate(ctx)
 		s.migrated = err == nil
 		if config.URL != "" && err != nil && faultOf(err) == away && !errors.Is(err, ErrNewer) {
-			config.Logger.Warn("the database of operations does not answer; starts and stops are refused until it does", "cause", err,
+			config.Logger.Warn("the database of operations cannot be used; starts and stops are refused until it can", "cause", err,
 				"do", s.remedy(err))
 			err = nil
 		}
@@ -296,7 +296,7 @@ func (s *Store) remedy(err error) string {
 	case errors.Is(err, errGone):
 		return "put the file back, or restart the service: it then begins a new store"
 	case s.config.URL != "":
-		return "look at the PostgreSQL server that the store URL names; nothing else is to be done here"
+		return "let the PostgreSQL server that store.url names answer, and admit its user to its database: it is tried every second; or correct store.url and restart"
 	case faultOf(err) == damage:
 		return "restart the service: it sets the damaged file aside and says where"
 	}

@@ -197,7 +197,7 @@ func Mint(secret []byte, c Claims, now time.Time) (string, error) {
 	case c.Audience == "":
 		return "", errors.New("the audience is empty")
 	case c.TTL < time.Second:
-		return "", errors.New("the lifetime is less than a second")
+		return "", errors.New("the lifetime (--ttl) is less than a second")
 	}
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
 		"sub": c.Subject, "aud": c.Audience, "scope": c.Scope,

@@ -17,7 +17,7 @@ func TestMintRefusesWhatNobodyCouldUse(t *testing.T) {
 	}{
 		{Claims{"", Audience, "vm:read", time.Hour}, "the subject is empty"},
 		{Claims{DevSubject, "", "vm:read", time.Hour}, "the audience is empty"},
-		{Claims{DevSubject, Audience, "vm:read", time.Second - 1}, "the lifetime is less than a second"},
+		{Claims{DevSubject, Audience, "vm:read", time.Second - 1}, "the lifetime (--ttl) is less than a second"},
 	} {
 		got, err := Mint([]byte(testSecret), c.claims, epoch)
 		assert.Empty(t, got)
