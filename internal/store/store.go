@@ -96,7 +96,6 @@ type Store struct {
 	mu           sync.Mutex
 	ran, closed  bool
 	queue        []*call
-	urgent       int       // calls in queue that are not delayed
 	delayedSince time.Time // of the first of a queue of delayed calls
 	gathering    time.Time // since when a transaction waits for more of them
 	cause        error     // why the last transaction failed; nil while the store takes writes

@@ -24,7 +24,6 @@ type call struct {
 	// waits or not.
 	kept bool
 
-	state callState
 	left  bool      // its caller waits no longer
 	rests time.Time // it is not tried again before
 	done  chan result
@@ -35,14 +34,6 @@ type result struct {
 	value any
 	err   error
 }
-
-type callState int
-
-const (
-	queued    callState = iota
-	taken               // in the transaction under way
-	withdrawn           // its caller left before that: never written
-)
 
 const (
 	// maxBatch bounds the calls of one transaction, which has callTimeout.
@@ -100,9 +91,8 @@ func (s *Store) await(ctx context.Context, c *call) result {
 	default:
 	}
 	c.left = true
-	if c.state == queued && !c.kept {
-		c.state = withdrawn
-		s.urgent--
+	if at := slices.Index(s.queue, c); at >= 0 && !c.kept { // it is not in the transaction under way
+		s.queue = slices.Delete(s.queue, at, at+1)
 		return result{err: fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))}
 	}
 	return result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, lifecycle.ErrUnconfirmed, context.Cause(ctx))}
@@ -114,15 +104,12 @@ func (s *Store) keep(c call, do func(*tx) error) {
 	c.done = make(chan result, 1)
 	c.kept = true
 	c.do = func(t *tx) (any, error) { return nil, do(t) }
-	if !s.crowded() {
+	s.mu.Lock()
+	full := len(s.queue) >= maxKept
+	s.mu.Unlock()
+	if !full {
 		_ = s.enqueue(&c) // a closed store writes nothing any more
 	}
-}
-
-func (s *Store) crowded() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.queue) >= maxKept
 }
 
 // enqueue queues c, unless the store takes no writes: what is kept is queued
@@ -137,9 +124,6 @@ func (s *Store) enqueue(c *call) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, s.cause)
 	}
 	s.queue = append(s.queue, c)
-	if !c.delayed {
-		s.urgent++
-	}
 	wake(s.wakeWriter)
 	return nil
 }
@@ -204,24 +188,28 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 			return nil, wait
 		}
 	}
-	s.queue = slices.DeleteFunc(s.queue, func(c *call) bool { return c.state == withdrawn })
 	if len(s.queue) == 0 && s.cause != nil && !hurry {
 		s.queue = append(s.queue, &call{do: (*tx).probe, done: make(chan result, 1)})
-		s.urgent++
 	}
 	if len(s.queue) == 0 {
 		s.closed = s.closed || hurry
 		return nil, time.Hour
 	}
-	if s.urgent == 0 && len(s.queue) < maxBatch && !hurry {
-		if wait := time.Until(s.delayedSince.Add(commitDelay)); wait > 0 && !s.delayedSince.IsZero() {
-			return nil, wait
-		} else if s.delayedSince.IsZero() {
-			s.delayedSince = time.Now()
-			return nil, commitDelay
+	urgent := 0
+	for _, c := range s.queue {
+		if !c.delayed {
+			urgent++
 		}
 	}
-	if n := int(s.underWay.Load()); n >= crowd && 2*s.urgent < n && s.cause == nil && !hurry {
+	if urgent == 0 && len(s.queue) < maxBatch && !hurry {
+		if s.delayedSince.IsZero() {
+			s.delayedSince = time.Now()
+		}
+		if wait := time.Until(s.delayedSince.Add(commitDelay)); wait > 0 {
+			return nil, wait
+		}
+	}
+	if n := int(s.underWay.Load()); n >= crowd && 2*urgent < n && s.cause == nil && !hurry {
 		if s.gathering.IsZero() {
 			s.gathering = time.Now()
 		}
@@ -242,15 +230,7 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 	if len(batch) == 0 {
 		return nil, commitDelay
 	}
-	s.urgent, s.delayedSince = 0, time.Time{}
-	for _, c := range s.queue {
-		if !c.delayed {
-			s.urgent++
-		}
-	}
-	for _, c := range batch {
-		c.state = taken
-	}
+	s.delayedSince = time.Time{}
 	slices.SortStableFunc(batch, func(a, b *call) int { return strings.Compare(a.order, b.order) })
 	return batch, 0
 }
@@ -290,12 +270,6 @@ func (s *Store) putBack(rest []*call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rest = slices.DeleteFunc(rest, func(c *call) bool { return c.left && !c.kept })
-	for _, c := range rest {
-		c.state = queued
-		if !c.delayed {
-			s.urgent++
-		}
-	}
 	s.queue = slices.Concat(rest, s.queue)
 }
 
@@ -303,7 +277,7 @@ func (s *Store) putBack(rest []*call) {
 func (s *Store) finish(batch []*call, results []result, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	passes := err != nil && faultOf(err) == passing
+	passes := faultOf(err) == passing
 	if !passes {
 		s.lockedSince = time.Time{}
 	} else if s.lockedSince.IsZero() {
@@ -311,45 +285,38 @@ func (s *Store) finish(batch []*call, results []result, err error) {
 	}
 	s.committing = time.Time{}
 	passes = passes && time.Since(s.lockedSince) < callTimeout
-	if err == nil || passes || faultOf(err) == refused {
-		if s.cause != nil {
-			s.config.Logger.Info("the operations store takes writes again")
-			wake(s.recovered)
-		}
-		s.cause = nil
-	} else {
-		if s.cause == nil {
-			s.config.Logger.Error("the operations store does not take writes; starts and stops are refused until it does",
-				"cause", err, "do", s.remedy(err))
-		}
-		s.cause, s.probeAt = err, time.Now().Add(probeEvery)
+	var cause error
+	if err != nil && !passes && faultOf(err) != refused {
+		cause = err
 	}
+	switch {
+	case cause == nil && s.cause != nil:
+		s.config.Logger.Info("the operations store takes writes again")
+		wake(s.recovered)
+	case cause != nil && s.cause == nil:
+		s.config.Logger.Error("the operations store does not take writes; starts and stops are refused until it does",
+			"cause", err, "do", s.remedy(err))
+	}
+	s.cause, s.probeAt = cause, time.Now().Add(probeEvery)
 	s.counts.commits.Inc()
-	if err != nil {
-		s.counts.failures.Inc()
-	}
-	unconfirmed := result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, lifecycle.ErrUnconfirmed, err)}
-	for i, c := range batch {
-		switch {
-		case err == nil:
+	if err == nil {
+		for i, c := range batch {
 			s.counts.writes.Inc()
 			s.answer(c, results[i])
-		case passes && (c.kept || !c.left):
-			c.state = queued // again: who held the lock goes on, or is ended by the database
-			c.delayed = c.kept
-			if c.kept && len(batch) == 1 {
-				c.rests = time.Now().Add(probeEvery)
-			}
+		}
+		return
+	}
+	s.counts.failures.Inc()
+	for _, c := range batch {
+		again := passes && !c.left || c.kept && faultOf(err) != refused
+		if again {
 			s.queue = append(s.queue, c)
-			if !c.delayed {
-				s.urgent++
-			}
-		case c.kept && faultOf(err) != refused:
-			c.state, c.delayed = queued, true // locks that others hold are not waited for in a loop
-			s.queue = append(s.queue, c)
-			s.answer(c, unconfirmed)
-		default:
-			s.answer(c, unconfirmed)
+		}
+		if again && c.kept {
+			c.delayed, c.rests = true, s.probeAt // locks that others hold are not waited for in a loop
+		}
+		if !again || !passes { // who holds the lock goes on, or is ended by the database
+			s.answer(c, result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, lifecycle.ErrUnconfirmed, err)})
 		}
 	}
 }
