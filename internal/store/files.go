@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -116,15 +115,14 @@ func (f *files) setAside(now time.Time) (aside string, err error) {
 }
 
 // damaged lists the databases that were set aside and are still there.
-func (f *files) damaged() (paths []string) {
+func (f *files) damaged() []string {
+	paths := []string{}
 	if f == nil {
-		return nil
+		return paths
 	}
-	entries, _ := os.ReadDir(f.dir) // a directory that cannot be read fails the next commit
-	for _, entry := range entries {
-		if name := entry.Name(); strings.HasPrefix(name, fileName+damagedInfix) && strings.HasSuffix(name, "Z") {
-			paths = append(paths, filepath.Join(f.dir, name))
-		}
+	names, _ := fs.Glob(os.DirFS(f.dir), fileName+damagedInfix+"*Z") // a directory that cannot be read fails the next commit
+	for _, name := range names {
+		paths = append(paths, filepath.Join(f.dir, name))
 	}
 	return paths
 }

@@ -3,11 +3,11 @@ package store
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -125,32 +125,27 @@ func (s *Store) LatestRecords(ctx context.Context) ([]usage.Record, error) {
 
 // Report is what an operator may want to know of a store, as JSON.
 type Report struct {
-	Waiting          int      `json:"waiting_records"`
-	Parked           int      `json:"parked_records"`
-	OldestAgeSeconds float64  `json:"oldest_record_age_seconds"`
-	DamagedFiles     []string `json:"damaged_files"`
-	ParkedRecords    []Parked `json:"parked"` // the oldest
+	Waiting          int      `json:"waiting_records"`           // that are not delivered, parked ones included
+	Parked           int      `json:"parked_records"`            // that the usage integration refused
+	OldestAgeSeconds float64  `json:"oldest_record_age_seconds"` // of the records that are due, which no parked one is
+	DamagedFiles     []string `json:"damaged_files"`             // that were set aside and are still there
+	ParkedRecords    []Parked `json:"parked"`                    // the oldest
 }
 
 // Report reads the parked records.
-func (s *Store) Report(ctx context.Context) (Report, error) {
-	stats := s.Stats()
-	parked, err := s.Parked(ctx, MaxListed)
-	return Report{stats.Waiting, stats.Parked, stats.OldestAge.Seconds(), append([]string{}, s.files.damaged()...), append([]Parked{}, parked...)}, err
+func (s *Store) Report(ctx context.Context) (r Report, err error) {
+	r = s.Stats()
+	r.DamagedFiles = s.files.damaged()
+	r.ParkedRecords, err = s.Parked(ctx, MaxListed)
+	return r, err
 }
 
 // startTimes returns how long the last starts took from their acceptance to their
 // target state, of the provider of the latest one that reached it.
-func (s *Store) startTimes(ctx context.Context) (times []time.Duration, err error) {
+func (s *Store) startTimes(ctx context.Context) ([]time.Duration, error) {
 	const starts = ` from operations where reached_at > 0 and action = 'start' and leader = '' `
-	err = s.read(ctx, func(scan func(...any) error) error {
-		var micros int64
-		err := scan(&micros)
-		times = append(times, time.Duration(micros)*time.Microsecond)
-		return err
-	}, `select reached_at - accepted_at`+starts+`and provider =
+	return read(ctx, s, value[time.Duration], `select (reached_at - accepted_at) * 1000`+starts+`and provider =
 		(select provider`+starts+`order by reached_at desc limit 1) order by reached_at desc limit $1`, lifecycle.MaxTimes)
-	return times, err
 }
 
 func first(list []Operation) Operation {
@@ -160,13 +155,8 @@ func first(list []Operation) Operation {
 	return list[0]
 }
 
-func (s *Store) list(ctx context.Context, where string, args ...any) (list []Operation, err error) {
-	err = s.read(ctx, func(scan func(...any) error) error {
-		op, err := scanOperation(scan)
-		list = append(list, op)
-		return err
-	}, `select `+operationColumns+` from operations `+where, args...)
-	return list, err
+func (s *Store) list(ctx context.Context, where string, args ...any) ([]Operation, error) {
+	return read(ctx, s, scanOperation, `select `+operationColumns+` from operations `+where, args...)
 }
 
 func (s *Store) receipts(ctx context.Context, where string, args ...any) (receipts []lifecycle.Receipt, err error) {
@@ -177,33 +167,35 @@ func (s *Store) receipts(ctx context.Context, where string, args ...any) (receip
 	return receipts, err
 }
 
-// read gives each row of a query to row, within callTimeout.
-func (s *Store) read(ctx context.Context, row func(scan func(...any) error) error, query string, args ...any) error {
+// read returns what scan makes of each row of a query, within callTimeout.
+func read[T any](ctx context.Context, s *Store, scan func(row func(...any) error) (T, error), query string, args ...any) ([]T, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	rows, err := s.engine.read.QueryContext(ctx, query, args...)
+	list, err := collect(rows, err, scan)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return list, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return list, nil
+}
+
+func collect[T any](rows *sql.Rows, err error, scan func(row func(...any) error) (T, error)) (list []T, _ error) {
+	if err != nil {
+		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() && err == nil {
-		err = row(rows.Scan)
+		var each T
+		each, err = scan(rows.Scan)
+		list = append(list, each)
 	}
-	if err = errors.Join(err, rows.Err()); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	return nil
+	return list, errors.Join(err, rows.Err())
 }
 
-// due returns at most limit accounts after one that have records due, in order.
-func (s *Store) due(ctx context.Context, after string, limit int) (accounts []string, err error) {
-	err = s.read(ctx, func(scan func(...any) error) error {
-		var account string
-		err := scan(&account)
-		accounts = append(accounts, account)
-		return err
-	}, strings.ReplaceAll(dueAccounts, "$3", s.now()), after, limit)
-	return accounts, err
+// value reads a row of one column.
+func value[T any](row func(...any) error) (v T, err error) {
+	err = row(&v)
+	return v, err
 }
 
 // now is the time by the clock of the database, in a statement.
@@ -223,7 +215,8 @@ type Parked struct {
 }
 
 // Parked returns the parked records, oldest first.
-func (s *Store) Parked(ctx context.Context, limit int) (list []Parked, err error) {
+func (s *Store) Parked(ctx context.Context, limit int) ([]Parked, error) {
+	list := []Parked{}
 	operations, err := s.list(ctx, `where parked <> '' order by due_at limit $1`, limit)
 	for _, op := range operations {
 		list = append(list, Parked{op.eventID(), op.parked, timeOf(op.dueAt), op.record(op.sent)})

@@ -71,7 +71,7 @@ func (t *tx) addRecord(op *Operation) {
 // send takes a record that becomes due for this process to send once the transaction
 // is confirmed, if it has room; and returns from when on others may.
 func (t *tx) send(op Operation) (dueAt int64) {
-	if t.delivery.reserve(op.Account) {
+	if t.delivery.reserve(op) {
 		t.claims = append(t.claims, op)
 		return t.now + (t.store.config.Timeout + leaseSlack).Microseconds()
 	}
@@ -118,7 +118,7 @@ func (t *tx) claim(accounts []string, most int) (last string, err error) {
 
 // take claims a record that was left, unless another replica has it.
 func (t *tx) take(op Operation) error {
-	if t.delivery.has(op.ID) {
+	if t.delivery.has(op) {
 		return nil // its lease has ended, by a clock that was set
 	}
 	dueAt := t.send(op)

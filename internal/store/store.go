@@ -102,7 +102,7 @@ type Store struct {
 	probeAt      time.Time // when it is tried again
 	committing   time.Time // since when a transaction runs; zero when none does
 	lockedSince  time.Time // since when locks of others have kept all from being written
-	stats        Stats
+	stats        Report
 }
 
 type counters struct{ commits, failures, writes, delivered, retries *metrics.Counter }

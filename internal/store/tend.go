@@ -27,14 +27,6 @@ const (
 	memoryOperations = 10_000
 )
 
-// Stats are figures of a store.
-type Stats struct {
-	Waiting   int           // records that are not delivered, parked ones included
-	Parked    int           // records that the usage integration refused
-	OldestAge time.Duration // of the oldest record that is due, which no parked one is
-	Damaged   int           // databases that were set aside and are still in the data directory
-}
-
 // count makes the metrics of s.
 func (s *Store) count(set *metrics.Set) {
 	s.counts = counters{
@@ -50,11 +42,11 @@ func (s *Store) count(set *metrics.Set) {
 		}
 		return 1
 	})
-	for name, figure := range map[string]func(Stats) float64{
-		"bus_vm_store_damaged_files":             func(now Stats) float64 { return float64(now.Damaged) },
-		"bus_vm_usage_waiting_records":           func(now Stats) float64 { return float64(now.Waiting) },
-		"bus_vm_usage_parked_records":            func(now Stats) float64 { return float64(now.Parked) },
-		"bus_vm_usage_oldest_record_age_seconds": func(now Stats) float64 { return now.OldestAge.Seconds() },
+	for name, figure := range map[string]func(Report) float64{
+		"bus_vm_store_damaged_files":             func(now Report) float64 { return float64(len(now.DamagedFiles)) },
+		"bus_vm_usage_waiting_records":           func(now Report) float64 { return float64(now.Waiting) },
+		"bus_vm_usage_parked_records":            func(now Report) float64 { return float64(now.Parked) },
+		"bus_vm_usage_oldest_record_age_seconds": func(now Report) float64 { return now.OldestAgeSeconds },
 	} {
 		set.NewGauge(name, func() float64 { return figure(s.Stats()) })
 	}
@@ -186,24 +178,25 @@ const figures = `select coalesce(sum(records - sent), 0), (select count(*) from 
 // measure takes the figures; those of the database stay as they were while it does
 // not answer.
 func (s *Store) measure(ctx context.Context) {
-	damaged := len(s.files.damaged())
-	var now Stats
-	var oldest int64
-	err := s.read(ctx, func(scan func(...any) error) error { return scan(&now.Waiting, &now.Parked, &oldest) }, figures)
-	if err != nil {
-		now, oldest = s.Stats(), 0
+	list, err := read(ctx, s, func(row func(...any) error) (r Report, err error) {
+		var oldest int64
+		if err = row(&r.Waiting, &r.Parked, &oldest); oldest > 0 {
+			r.OldestAgeSeconds = max(0, s.config.Now().Sub(timeOf(oldest)).Seconds())
+		}
+		return r, err
+	}, figures)
+	now := s.Stats()
+	if err == nil {
+		now = list[0]
 	}
-	now.Damaged = damaged
-	if oldest > 0 {
-		now.OldestAge = max(0, s.config.Now().Sub(timeOf(oldest)))
-	}
+	now.DamagedFiles = s.files.damaged()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats = now
 }
 
 // Stats returns figures that are a second old at most, while the store answers.
-func (s *Store) Stats() Stats {
+func (s *Store) Stats() Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stats

@@ -43,7 +43,7 @@ func TestMetrics(t *testing.T) {
 		op := insert(t, s, w, lifecycle.Lead)
 		alter(t, s, `update operations set due_since = due_since - 3600000000`)
 		shows("bus_vm_usage_waiting_records 1", "bus_vm_usage_parked_records 0")
-		eventually(t, func() bool { age := s.Stats().OldestAge; return age > 59*time.Minute && age < 61*time.Minute }, "an hour old")
+		eventually(t, func() bool { age := s.Stats().OldestAgeSeconds; return age > 59*60 && age < 61*60 }, "an hour old")
 		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
 			return t.retry(op, parkedFor, "no such account")
 		}))

@@ -223,16 +223,8 @@ func (t *tx) all(where string, args ...any) ([]Operation, error) {
 }
 
 // operations reads operationColumns.
-func (t *tx) operations(query string, args ...any) (list []Operation, err error) {
+func (t *tx) operations(query string, args ...any) ([]Operation, error) {
 	rows, err := t.query(query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() && err == nil {
-		var op Operation
-		op, err = scanOperation(rows.Scan)
-		list = append(list, op)
-	}
-	return list, t.note(errors.Join(err, rows.Err()))
+	list, err := collect(rows, err, scanOperation)
+	return list, t.note(err)
 }
