@@ -352,3 +352,11 @@ func (s *Store) Keyed(ctx context.Context, account, key string) (Operation, erro
 		account, key, s.config.Now().Add(-keyKept).UnixMicro())
 	return first(list), err
 }
+
+func (s *Store) insert(ctx context.Context, w lifecycle.Write) (lifecycle.Decision, Operation, error) {
+	return s.decided(ctx, orderOf(w), func(t *tx) (lifecycle.Decision, Operation, error) { return t.insert(w) })
+}
+
+func (s *Store) decide(ctx context.Context, id string) (lifecycle.Decision, Operation, error) {
+	return s.decided(ctx, "2"+id, func(t *tx) (lifecycle.Decision, Operation, error) { return t.decide(id) })
+}

@@ -19,34 +19,25 @@ func (s *Store) Meet(ctx context.Context, w lifecycle.Write) (lifecycle.Decided,
 	return lifecycle.Decided{Decision: d, Receipt: op.receipt()}, err
 }
 
-// Begin is that of routes.Operations. Ended must follow each Lead.
+// Begin is that of routes.Operations. Ended must follow each Lead. After an error that is
+// not ErrUnconfirmed nothing was written.
 func (s *Store) Begin(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error) {
-	began := time.Now()
-	d, op, err := s.insert(ctx, w)
-	return s.permit(began, w.ID, d, op, err)
+	d, err := s.permit(ctx, orderOf(w), func(t *tx) (lifecycle.Decision, Operation, error) { return t.insert(w) })
+	if errors.Is(err, lifecycle.ErrUnconfirmed) {
+		s.note(w.ID, abandoned, End{})
+	}
+	return d, err
 }
 
-// Again is that of routes.Operations. An operation that is not published after an
-// error ends so, unless it has the end of another leader.
+// Again is that of routes.Operations: for an operation that joined and whose leader was
+// not sent, while its caller waits. It leads now, has joined another, or has ended; after
+// an error it ends so, unless it has the end of another leader.
 func (s *Store) Again(ctx context.Context, id string) (lifecycle.Decided, error) {
-	began := time.Now()
-	d, op, err := s.decide(ctx, id)
-	if err != nil && !errors.Is(err, lifecycle.ErrUnconfirmed) {
+	d, err := s.permit(ctx, "2"+id, func(t *tx) (lifecycle.Decision, Operation, error) { return t.decide(id) })
+	if err != nil {
 		s.note(id, abandoned, End{})
 	}
-	return s.permit(began, id, d, op, err)
-}
-
-// insert decides what becomes of w. After an error that is not ErrUnconfirmed nothing
-// was written.
-func (s *Store) insert(ctx context.Context, w lifecycle.Write) (lifecycle.Decision, Operation, error) {
-	return s.decided(ctx, orderOf(w), func(t *tx) (lifecycle.Decision, Operation, error) { return t.insert(w) })
-}
-
-// decide is for an operation that joined and whose leader was not sent, while its
-// caller waits: it leads now, has joined another, or has ended.
-func (s *Store) decide(ctx context.Context, id string) (lifecycle.Decision, Operation, error) {
-	return s.decided(ctx, "2"+id, func(t *tx) (lifecycle.Decision, Operation, error) { return t.decide(id) })
+	return d, err
 }
 
 // decided runs do in a transaction.
@@ -71,12 +62,12 @@ func orderOf(w lifecycle.Write) string {
 	return order
 }
 
-// permit gives a Lead the permission to publish, which counts from when its call began.
-func (s *Store) permit(began time.Time, id string, d lifecycle.Decision, op Operation, err error) (lifecycle.Decided, error) {
+// permit runs do in a transaction. A Lead has the permission to publish, which counts from
+// when that began.
+func (s *Store) permit(ctx context.Context, order string, do func(*tx) (lifecycle.Decision, Operation, error)) (lifecycle.Decided, error) {
+	began := time.Now()
+	d, op, err := s.decided(ctx, order, do)
 	switch {
-	case errors.Is(err, lifecycle.ErrUnconfirmed):
-		s.note(id, abandoned, End{})
-		return lifecycle.Decided{}, err
 	case err != nil:
 		return lifecycle.Decided{}, err
 	case d == lifecycle.Lead && op.Outcome != "":
@@ -100,25 +91,19 @@ func (s *Store) permit(began time.Time, id string, d lifecycle.Decision, op Oper
 // reply that comes later settles it, or it ends when its time is over.
 func (s *Store) Ended(id string, outcome lifecycle.Outcome, said error, took time.Duration) (lifecycle.Receipt, error) {
 	defer s.underWay.Add(-1)
-	e := abandoned
-	switch outcome {
-	case lifecycle.Accepted:
-		e = replyYes
-	case lifecycle.Rejected:
-		e = replyNo
-	case lifecycle.Unknown:
+	if outcome == lifecycle.Unknown {
 		return lifecycle.Receipt{ID: id, Outcome: outcome}, nil
 	}
 	how := endOf(said)
 	how.Took = took
+	e := map[lifecycle.Outcome]event{lifecycle.Accepted: replyYes, lifecycle.Rejected: replyNo, lifecycle.NotSent: abandoned}[outcome]
 	op, err := s.end(context.Background(), id, e, how)
 	return op.receipt(), err
 }
 
 // endOf is what a rejection says.
 func endOf(rejection error) (how End) {
-	var said *lifecycle.Error
-	if errors.As(rejection, &said) && said.Kind == lifecycle.Rejection {
+	if said, ok := errors.AsType[*lifecycle.Error](rejection); ok && said.Kind == lifecycle.Rejection {
 		how.ErrorType, how.ErrorMessage = said.Type, said.Message
 	}
 	return how

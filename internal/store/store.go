@@ -75,10 +75,9 @@ type Store struct {
 	changes *changes
 	next    func(state, event) (state, effect) // the table; broken by a test on purpose
 
-	opened   time.Time // by the wall clock, before anything was written
-	batch    int       // the most calls of the next transaction; of the writer alone
-	writing  *session  // likewise
-	migrated bool      // likewise
+	opened  time.Time // by the wall clock, before anything was written
+	batch   int       // the most calls of the next transaction; of the writer alone
+	writing *session  // likewise
 	// Of the writer alone as well: inserts into a store in memory, and whether the
 	// last found it full.
 	inserts int
@@ -119,25 +118,32 @@ const (
 func Open(ctx context.Context, config Config) (*Store, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	type opened struct {
-		store *Store
-		err   error
+	var s *Store
+	hangs, err := within(ctx, hangTimeout, func() (err error) {
+		s, err = openAny(ctx, config)
+		return err
+	})
+	if hangs { // the process ends: what hangs is left to it
+		return nil, fmt.Errorf("the operations store did not open within %s (%w): look at the disk of %s", openTimeout, context.Cause(ctx), config.Dir)
 	}
-	done := make(chan opened, 1)
-	go func() {
-		s, err := openAny(ctx, config)
-		done <- opened{s, err}
-	}()
+	return s, err
+}
+
+// within returns what do does, unless that hangs: it has not returned so long after ctx
+// has ended.
+func within(ctx context.Context, grace time.Duration, do func() error) (hangs bool, err error) {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
 	select {
-	case o := <-done:
-		return o.store, o.err
+	case err := <-done:
+		return false, err
 	case <-ctx.Done():
 	}
 	select {
-	case o := <-done:
-		return o.store, o.err
-	case <-time.After(hangTimeout): // the process ends: what hangs is left to it
-		return nil, fmt.Errorf("the operations store did not open within %s (%w): look at the disk of %s", openTimeout, context.Cause(ctx), config.Dir)
+	case err := <-done:
+		return false, err
+	case <-time.After(grace):
+		return true, nil
 	}
 }
 
@@ -151,20 +157,12 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 	case config.URL != "":
 		s.engine, err = openPostgres(config.URL)
 	case config.Dir != "":
-		if config.Idle {
-			if _, err := os.Stat(filepath.Join(config.Dir, fileName)); err != nil {
-				return nil, fmt.Errorf("there is no operations store: %w", err)
-			}
-		}
-		if s.files, err = lockDir(config.Dir); err == nil {
-			err = s.openFile(ctx)
-		}
+		err = s.openFile(ctx)
 	default:
 		s.engine, err = openSQLite(ctx, "")
 	}
 	if err == nil {
 		err = s.engine.migrate(ctx)
-		s.migrated = err == nil
 		if config.URL != "" && err != nil && faultOf(err) == away && !errors.Is(err, ErrNewer) {
 			config.Logger.Warn("the database of operations does not answer; starts and stops are refused until it does", "cause", err,
 				"do", s.remedy(err))
@@ -186,7 +184,16 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 
 // openFile opens the database in the data directory, a new one if it is damaged.
 func (s *Store) openFile(ctx context.Context) error {
-	err := checkFile(ctx, s.files.path())
+	if s.config.Idle {
+		if _, err := os.Stat(filepath.Join(s.config.Dir, fileName)); err != nil {
+			return fmt.Errorf("there is no operations store: %w", err)
+		}
+	}
+	var err error
+	if s.files, err = lockDir(s.config.Dir); err != nil {
+		return err
+	}
+	err = checkFile(ctx, s.files.path())
 	if err != nil && faultOf(err) == damage && !s.config.Idle {
 		aside, moveErr := s.files.setAside(s.config.Now())
 		if moveErr != nil {
@@ -207,8 +214,7 @@ func (s *Store) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.ran = true
 	s.mu.Unlock()
-	ended := make(chan error, 1)
-	go func() {
+	hangs, err := within(ctx, 2*callTimeout+hangTimeout, func() error { // for what runs, and what is queued
 		var tending sync.WaitGroup
 		if !s.config.Idle {
 			tending.Go(func() { s.tend(ctx) })
@@ -217,15 +223,12 @@ func (s *Store) Run(ctx context.Context) error {
 		}
 		s.write(ctx)
 		tending.Wait()
-		ended <- s.release()
-	}()
-	<-ctx.Done() // before it nothing ends
-	select {
-	case err := <-ended:
-		return err
-	case <-time.After(2*callTimeout + hangTimeout): // for what runs, and what is queued
+		return s.release()
+	})
+	if hangs {
 		return fmt.Errorf("the operations store hangs and is left behind: %s", s.Left())
 	}
+	return err
 }
 
 // Left says what would be left behind if the process ended now. What is not

@@ -69,11 +69,8 @@ func (s *Store) transact(batch []*call) (results []result, err error) {
 	if err := s.files.check(); err != nil {
 		return nil, err
 	}
-	if !s.migrated { // the database was away at the start
-		if err := s.engine.migrate(ctx); err != nil {
-			return nil, err
-		}
-		s.migrated = true
+	if err := s.engine.migrate(ctx); err != nil { // the database was away at the start
+		return nil, err
 	}
 	t := &tx{ctx: ctx, store: s, now: s.config.Now().UnixMicro(), delivery: s.delivery.Load()}
 	if s.config.URL == "" {
