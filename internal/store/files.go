@@ -57,12 +57,7 @@ func lockDir(dir string) (*files, error) {
 	}
 }
 
-func (f *files) path() string {
-	if f == nil {
-		return ""
-	}
-	return filepath.Join(f.dir, fileName)
-}
+func (f *files) path() string { return filepath.Join(f.dir, fileName) }
 
 func (f *files) close() error {
 	if f == nil {

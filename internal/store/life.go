@@ -28,16 +28,15 @@ const (
 	leaderExpired              // what expired is its leader
 )
 
-// effect is what a transition writes beside the new state, all in one transaction.
+// effect is what a transition writes beside the new state and its usage record, all in
+// one transaction.
 type effect uint
 
 const (
-	addTerminal effect = 1 << iota // the terminal usage record
-	addCorrection
-	fan      // the same event, for all that joined
-	freeSlot // others may start
-	freeKeys // a repetition with the same key is another operation
-	takeID   // an insert that is still under way finds its id taken
+	fan      effect = 1 << iota // the same event, for all that joined
+	freeSlot                    // others may start
+	freeKeys                    // a repetition with the same key is another operation
+	takeID                      // an insert that is still under way finds its id taken
 )
 
 // next is the life of an operation once it may have been inserted: the rows of
@@ -46,25 +45,25 @@ const (
 func next(s state, e event) (state, effect) {
 	switch {
 	case s == open && e == abandoned: // 7
-		return notSent, addTerminal | freeSlot | freeKeys
+		return notSent, freeSlot | freeKeys
 	case s == none && e == abandoned: // 8
 		return stub, takeID
 	case s == open && e == replyYes: // 10
-		return accepted, addTerminal | fan
+		return accepted, fan
 	case s == open && e == replyNo: // 11
-		return rejected, addTerminal | freeSlot | fan
+		return rejected, freeSlot | fan
 	case s == open && e == expired: // 12
-		return unknown, addTerminal | freeSlot | fan
+		return unknown, freeSlot | fan
 	case s == joined && e == replyYes: // 13, and 15 where the new leader is accepted
-		return accepted, addTerminal
+		return accepted, 0
 	case s == joined && e == replyNo: // 13
-		return rejected, addTerminal
+		return rejected, 0
 	case s == joined && e == leaderExpired: // 13
-		return unknown, addTerminal
+		return unknown, 0
 	case s == joined && (e == abandoned || e == expired): // 16, only when the leader was not sent
-		return notSent, addTerminal | freeKeys
+		return notSent, freeKeys
 	case s == unknown && (e == replyYes || e == replyNo): // 17
-		return corrected, addCorrection | fan
+		return corrected, fan
 	}
 	return s, 0
 }

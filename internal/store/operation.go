@@ -45,17 +45,11 @@ func (t *tx) insert(w lifecycle.Write) (lifecycle.Decision, Operation, error) {
 		case leader.ID != "" && mayJoin:
 			return t.join(w, leader)
 		}
-		op, err := t.add(w, "", w.Action == lifecycle.Start && leader.ID == "")
-		if err == nil && op.ID != "" { // 1
-			if w.Action == lifecycle.Stop && leader.ID != "" {
-				err = t.freeSlot()
-			}
-			return lifecycle.Lead, op, err
+		op, added, err := t.add(w, "", w.Action == lifecycle.Start && leader.ID == "")
+		if added && w.Action == lifecycle.Stop && leader.ID != "" {
+			err = t.freeSlot()
 		}
-		if err == nil {
-			op, err = t.find(w.ID)
-		}
-		if err != nil || op.ID != "" { // 5; published only if it is open and in time, which its process knows
+		if err != nil || op.ID != "" { // 1; 5 is published only if it is open and in time, which its process knows
 			return leads(op), op, err
 		}
 	}
@@ -106,32 +100,31 @@ func (t *tx) join(w lifecycle.Write, leader Operation) (lifecycle.Decision, Oper
 	if err != nil || own.ID != "" {
 		return lifecycle.Attached, own, err
 	}
-	op, err := t.add(w, leader.ID, false)
-	if err == nil && op.ID == "" { // 5
-		op, err = t.find(w.ID)
+	op, added, err := t.add(w, leader.ID, false)
+	if err != nil || !added { // 5
 		return leads(op), op, err
 	}
-	if err == nil {
-		err = t.follow(leader)
-	}
-	if err == nil && leader.Outcome == lifecycle.Accepted {
-		op, err = t.end(op.ID, replyYes, End{})
-	}
+	op, err = t.follow(op, leader)
 	return lifecycle.Joined, op, err
 }
 
-// follow notes that an operation has joined leader, whose row is locked.
-func (t *tx) follow(leader Operation) error {
-	if leader.followed {
-		return nil
+// follow notes that op has joined leader, whose row is locked. It has its end, if it is
+// accepted.
+func (t *tx) follow(op, leader Operation) (Operation, error) {
+	if !leader.followed {
+		if _, err := t.exec(`update operations set followed = 1 where id = $1`, leader.ID); err != nil {
+			return op, err
+		}
 	}
-	_, err := t.exec(`update operations set followed = 1 where id = $1`, leader.ID)
-	return err
+	if leader.Outcome == lifecycle.Accepted {
+		return t.end(op.ID, replyYes, End{})
+	}
+	return op, nil
 }
 
-// add inserts an operation with its `requested` record. It returns none where its id
-// is taken, or the slot was to be and is not free.
-func (t *tx) add(w lifecycle.Write, leader string, slot bool) (op Operation, err error) {
+// add inserts an operation with its `requested` record. Where its id is taken it returns
+// the one that has it; none where the slot was to be taken, and is not free.
+func (t *tx) add(w lifecycle.Write, leader string, slot bool) (op Operation, added bool, err error) {
 	op = Operation{Receipt: lifecycle.Receipt{
 		ID: w.ID, Action: w.Action, Account: w.Account, RequestID: w.RequestID, Leader: leader,
 		RequestedAt: timeOf(t.now).Add(-w.Age), ClosesAt: timeOf(t.now).Add(permission + t.store.config.Timeout + t.store.config.LateReply),
@@ -142,18 +135,21 @@ func (t *tx) add(w lifecycle.Write, leader string, slot bool) (op Operation, err
 	if t.store.config.Records != NoRecords {
 		t.addRecord(&op)
 	}
-	found, err := t.scan([]any{&op.Sequence}, `insert into operations (id, action, account, request_id, requested_at, closes_at, leader, slot, slot_until,
+	added, err = t.scan([]any{&op.Sequence}, `insert into operations (id, action, account, request_id, requested_at, closes_at, leader, slot, slot_until,
 		reason, plan_id, joined, records, sent, due_since, due_at)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) on conflict do nothing returning seq`,
 		op.ID, op.Action, op.Account, op.RequestID, micros(op.RequestedAt), micros(op.ClosesAt), op.Leader, number(slot), micros(until),
 		op.Reason, op.PlanID, number(op.joined), op.records, op.sent, op.dueSince, op.dueAt)
-	if err != nil || !found {
-		t.delivery.release(t.claims[claims:]...)
-		t.claims = t.claims[:claims]
-		return Operation{}, err
+	if err == nil && added {
+		t.changed = append(t.changed, op)
+		return op, true, nil
 	}
-	t.changed = append(t.changed, op)
-	return op, nil
+	t.delivery.release(t.claims[claims:]...)
+	t.claims = t.claims[:claims]
+	if err == nil {
+		op, err = t.find(w.ID)
+	}
+	return op, false, err
 }
 
 // find returns the operation with that id, locked until the end of the
@@ -265,7 +261,7 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 		op.AcceptedAt = timeOf(t.now)
 	}
 	op.slot = op.slot && do&freeSlot == 0
-	if do&(addTerminal|addCorrection) != 0 && op.records > 0 { // none at all for one that began without
+	if op.records > 0 { // none at all for one that began without
 		t.addRecord(&op)
 	}
 	_, err = t.exec(`update operations set outcome = $2, corrected = $3, ended_at = $4, accepted_at = $5, slot = $6, slot_until = $7,
@@ -338,10 +334,9 @@ func (t *tx) decide(id string) (lifecycle.Decision, Operation, error) {
 		return lifecycle.Joined, op, err
 	case holder.ID != "": // 15
 		_, err = t.exec(`update operations set leader = $2 where id = $1`, id, holder.ID)
-		if err = errors.Join(err, t.follow(holder)); err == nil && holder.Outcome == lifecycle.Accepted {
-			op, err = t.end(id, replyYes, End{})
+		if op.Leader = holder.ID; err == nil {
+			op, err = t.follow(op, holder)
 		}
-		op.Leader = holder.ID
 		return lifecycle.Joined, op, err
 	}
 	op.Leader, op.slot, op.ClosesAt = "", true, timeOf(t.now).Add(permission+t.store.config.Timeout+t.store.config.LateReply) // 14

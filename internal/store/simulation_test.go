@@ -86,7 +86,7 @@ func (broken rule) next(s state, e event) (state, effect) {
 	case broken == takeNoID && do&takeID != 0:
 		return s, 0
 	case broken == endsReplaceEnds && s == unknown && e == abandoned:
-		return notSent, addCorrection
+		return notSent, 0
 	case broken == tellNoJoiner:
 		do &^= fan
 	case broken == keepKeys:

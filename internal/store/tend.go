@@ -36,20 +36,11 @@ func (s *Store) count(set *metrics.Set) {
 		delivered: set.NewCounter("bus_vm_usage_delivered_total"),
 		retries:   set.NewCounter("bus_vm_usage_retries_total"),
 	}
-	set.NewGauge("bus_vm_store_healthy", func() float64 {
-		if s.Healthy() != nil {
-			return 0
-		}
-		return 1
-	})
-	for name, figure := range map[string]func(Report) float64{
-		"bus_vm_store_damaged_files":             func(now Report) float64 { return float64(len(now.DamagedFiles)) },
-		"bus_vm_usage_waiting_records":           func(now Report) float64 { return float64(now.Waiting) },
-		"bus_vm_usage_parked_records":            func(now Report) float64 { return float64(now.Parked) },
-		"bus_vm_usage_oldest_record_age_seconds": func(now Report) float64 { return now.OldestAgeSeconds },
-	} {
-		set.NewGauge(name, func() float64 { return figure(s.Stats()) })
-	}
+	set.NewGauge("bus_vm_store_healthy", func() float64 { return float64(number(s.Healthy() == nil)) })
+	set.NewGauge("bus_vm_store_damaged_files", func() float64 { return float64(len(s.Stats().DamagedFiles)) })
+	set.NewGauge("bus_vm_usage_waiting_records", func() float64 { return float64(s.Stats().Waiting) })
+	set.NewGauge("bus_vm_usage_parked_records", func() float64 { return float64(s.Stats().Parked) })
+	set.NewGauge("bus_vm_usage_oldest_record_age_seconds", func() float64 { return s.Stats().OldestAgeSeconds })
 }
 
 // begin is the first thing that a process writes.
@@ -66,23 +57,23 @@ func (t *tx) begin() error {
 // tend does what is to be done from time to time. Its errors are logged by the
 // writer, and each thing is done again later.
 func (s *Store) tend(ctx context.Context) {
-	was := s.opened
+	was := s.config.Now().Round(0)
 	_, _ = s.Retry(ctx)
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
-	var measured, rest time.Duration // rest: not more than a part of the time goes into figures
-	for pruned, began := time.Now(), time.Now(); ; {
+	measureAt := time.Now()
+	for pruned := time.Now(); ; {
 		now := s.config.Now().Round(0)
 		if !now.Before(was) || s.do(ctx, call{order: "0"}, (*tx).setBack) == nil {
 			was = now
 		}
-		if passed := time.Since(began); passed >= measured+rest {
+		if began := time.Now(); !began.Before(measureAt) {
 			s.measure(ctx)
-			measured, rest = time.Since(began), 10*(time.Since(began)-passed)
+			measureAt = time.Now().Add(10 * time.Since(began)) // not more than a part of the time goes into figures
 		}
 		if time.Since(pruned) >= pruneEvery {
 			pruned = time.Now()
-			s.repeat(ctx, (*tx).prune)
+			_, _ = s.repeat(ctx, (*tx).prune)
 		}
 		select {
 		case <-ctx.Done():
@@ -136,19 +127,18 @@ func (t *tx) setBack() error {
 	if t.store.config.URL != "" {
 		return nil
 	}
-	after := func(d time.Duration) int64 { return t.now + d.Microseconds() }
 	c := t.store.config
-	_, err := t.exec(`update operations set closes_at = $1 where outcome = '' and closes_at > $1`, after(permission+c.Timeout+c.LateReply))
-	if err == nil {
-		_, err = t.exec(`update operations set slot_until = $1 where slot = 1 and slot_until > $1`, after(slotKept))
+	for statement, most := range map[string]time.Duration{
+		`update operations set closes_at = $1 where outcome = '' and closes_at > $1`:             permission + c.Timeout + c.LateReply,
+		`update operations set slot_until = $1 where slot = 1 and slot_until > $1`:               slotKept,
+		`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`: max(c.Timeout+leaseSlack, retryMax),
+		`update operations set due_at = $1 where parked <> '' and due_at > $1`:                   parkedFor,
+	} {
+		if _, err := t.exec(statement, t.now+most.Microseconds()); err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		_, err = t.exec(`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`, after(max(c.Timeout+leaseSlack, retryMax)))
-	}
-	if err == nil {
-		_, err = t.exec(`update operations set due_at = $1 where parked <> '' and due_at > $1`, after(parkedFor))
-	}
-	return err
+	return nil
 }
 
 // close closes what is past its time, once the history has been read.
@@ -226,44 +216,38 @@ func (t *tx) room() error {
 	if !t.store.inMemory() {
 		return nil
 	}
-	if t.store.inserts++; t.store.inserts%64 != 1 && !t.store.full {
-		return nil
-	}
-	count := func() (full bool, err error) {
+	s := t.store
+	if s.inserts++; s.inserts%64 == 1 || s.full {
 		var n int
-		_, err = t.scan([]any{&n}, `select count(*) from operations`)
-		return n >= memoryOperations, err
-	}
-	full, err := count()
-	if err == nil && full {
-		if _, err = t.prune(); err == nil {
-			full, err = count()
+		_, err := t.prune()
+		if err == nil {
+			_, err = t.scan([]any{&n}, `select count(*) from operations`)
 		}
+		if err != nil {
+			return err
+		}
+		s.full = n >= memoryOperations
 	}
-	t.store.full = full
-	if err == nil && full {
+	if s.full {
 		return errFull
 	}
-	return err
+	return nil
 }
 
 // Expire closes up to limit operations that have no end past closes_at, and
 // returns how many. Before it the history must have been read.
-func (s *Store) Expire(ctx context.Context, limit int) (n int, err error) {
+func (s *Store) Expire(ctx context.Context, limit int) (int, error) {
 	// After the replies in its transaction, which the history may just have brought.
-	return submit(ctx, s, call{order: "0\xff"}, func(t *tx) (int, error) {
+	return submit(ctx, s, call{order: "0\xff"}, func(t *tx) (n int, err error) {
 		// One that joined has the end of its leader, unless that was not sent, or is gone.
 		list, err := t.all(`where outcome = '' and closes_at <= $1 and (leader = '' or not exists
 			(select 1 from operations as leaders where leaders.id = operations.leader and leaders.outcome <> $3))
 			order by closes_at limit $2`, t.now, limit, lifecycle.NotSent)
-		ended := 0
-		for began := time.Now(); ended < len(list) && time.Since(began) < callTimeout/4; {
-			_, endErr := t.end(list[ended].ID, expired, End{})
-			if err = errors.Join(err, endErr); err != nil {
-				return ended, err
+		for began := time.Now(); n < len(list) && time.Since(began) < callTimeout/4; n++ {
+			if _, err = t.end(list[n].ID, expired, End{}); err != nil {
+				return n, err
 			}
-			ended++
 		}
-		return ended, err
+		return n, err
 	})
 }

@@ -131,37 +131,29 @@ func (s *Store) enqueue(c *call) error {
 // write runs the transactions until ctx ends and everything queued is written or
 // refused; what the store does not take within callTimeout then is given up.
 func (s *Store) write(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	var last time.Time // when what is left is given up; zero before ctx ends
-	for {
-		ending := ctx.Err() != nil
-		if ending && last.IsZero() {
-			last = time.Now().Add(callTimeout)
-		}
-		batch, wait := s.take(ending)
+	for ctx.Err() == nil {
+		batch, wait := s.take(false)
 		if len(batch) > 0 {
 			s.run(batch)
-			if !ending || s.Healthy() == nil && time.Now().Before(last) {
-				continue
-			}
-			wait = commitDelay
-		}
-		if ending && (len(batch) == 0 || time.Now().After(last)) {
-			s.giveUp()
-			return
-		}
-		timer.Reset(wait)
-		done := ctx.Done()
-		if ending {
-			done = nil
+			continue
 		}
 		select {
 		case <-s.wakeWriter:
-		case <-timer.C:
-		case <-done:
+		case <-time.After(wait):
+		case <-ctx.Done():
 		}
 	}
+	for last := time.Now().Add(callTimeout); time.Now().Before(last); {
+		batch, _ := s.take(true)
+		if len(batch) == 0 {
+			break
+		}
+		s.run(batch)
+		if s.Healthy() != nil {
+			time.Sleep(commitDelay)
+		}
+	}
+	s.giveUp()
 }
 
 // giveUp refuses what is still queued. A reply among it is in the history.
