@@ -72,7 +72,13 @@ type account struct {
 func (s *Store) Deliver(ctx context.Context, send Send) error {
 	d := &delivery{store: s, post: send, ctx: ctx, freed: make(chan struct{}, 1), accounts: map[string]*account{}, taken: map[string]*account{}}
 	s.delivery.Store(d)
-	defer d.close()
+	defer func() { // what is handed to it from now on is left
+		s.delivery.CompareAndSwap(d, nil)
+		d.mu.Lock()
+		d.closed = true
+		d.mu.Unlock()
+		d.sends.Wait()
+	}()
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
 	for after, more := "", true; ; {
@@ -82,35 +88,24 @@ func (s *Store) Deliver(ctx context.Context, send Send) error {
 			more = true
 			wake(d.freed)
 		}
-		rest := time.After(claimRest)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-rest:
+		case <-time.After(claimRest):
 		}
-		for waiting := true; waiting; {
-			select {
-			case <-ctx.Done():
-				return nil
-			case now := <-poll.C:
-				d.forget(now.Add(-2 * retryMax))
-				waiting = false
-			case <-s.wakeDelivery:
-				waiting = false
-			case <-d.freed:
-				waiting = !more
-			}
+		var freed <-chan struct{}
+		if more {
+			freed = d.freed
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-poll.C:
+			d.forget(now.Add(-2 * retryMax))
+		case <-s.wakeDelivery:
+		case <-freed:
 		}
 	}
-}
-
-// close ends the delivery: what is handed to it from now on is left.
-func (d *delivery) close() {
-	d.store.delivery.CompareAndSwap(d, nil)
-	d.mu.Lock()
-	d.closed = true
-	d.mu.Unlock()
-	d.sends.Wait()
 }
 
 // claim takes as many of the records that were left as may be sent now, of accounts

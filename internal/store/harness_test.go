@@ -353,10 +353,23 @@ func (s *Store) Keyed(ctx context.Context, account, key string) (Operation, erro
 	return first(list), err
 }
 
+type decided struct {
+	lifecycle.Decision
+	Operation
+}
+
 func (s *Store) insert(ctx context.Context, w lifecycle.Write) (lifecycle.Decision, Operation, error) {
-	return s.decided(ctx, orderOf(w), func(t *tx) (lifecycle.Decision, Operation, error) { return t.insert(w) })
+	got, err := submit(ctx, s, call{order: orderOf(w)}, func(t *tx) (got decided, err error) {
+		got.Decision, got.Operation, err = t.insert(w)
+		return got, err
+	})
+	return got.Decision, got.Operation, err
 }
 
 func (s *Store) decide(ctx context.Context, id string) (lifecycle.Decision, Operation, error) {
-	return s.decided(ctx, "2"+id, func(t *tx) (lifecycle.Decision, Operation, error) { return t.decide(id) })
+	got, err := submit(ctx, s, call{order: "2" + id}, func(t *tx) (got decided, err error) {
+		got.Decision, got.Operation, err = t.decide(id)
+		return got, err
+	})
+	return got.Decision, got.Operation, err
 }

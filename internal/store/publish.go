@@ -15,8 +15,7 @@ var errTooLate = errors.New("too late to send the operation")
 
 // Meet is that of routes.Operations.
 func (s *Store) Meet(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error) {
-	d, op, err := s.decided(ctx, orderOf(w), func(t *tx) (lifecycle.Decision, Operation, error) { return t.meet(w) })
-	return lifecycle.Decided{Decision: d, Receipt: op.receipt()}, err
+	return s.permit(ctx, orderOf(w), func(t *tx) (lifecycle.Decision, Operation, error) { return t.meet(w) })
 }
 
 // Begin is that of routes.Operations. Ended must follow each Lead. After an error that is
@@ -40,19 +39,6 @@ func (s *Store) Again(ctx context.Context, id string) (lifecycle.Decided, error)
 	return d, err
 }
 
-// decided runs do in a transaction.
-func (s *Store) decided(ctx context.Context, order string, do func(*tx) (lifecycle.Decision, Operation, error)) (lifecycle.Decision, Operation, error) {
-	type decided struct {
-		decision  lifecycle.Decision
-		operation Operation
-	}
-	got, err := submit(ctx, s, call{order: order}, func(t *tx) (got decided, err error) {
-		got.decision, got.operation, err = do(t)
-		return got, err
-	})
-	return got.decision, got.operation, err
-}
-
 // orderOf is where w is in the order of locks.
 func orderOf(w lifecycle.Write) string {
 	order := "1" + w.Account + "\x00" + w.Key
@@ -66,7 +52,15 @@ func orderOf(w lifecycle.Write) string {
 // when that began.
 func (s *Store) permit(ctx context.Context, order string, do func(*tx) (lifecycle.Decision, Operation, error)) (lifecycle.Decided, error) {
 	began := time.Now()
-	d, op, err := s.decided(ctx, order, do)
+	type decided struct {
+		decision  lifecycle.Decision
+		operation Operation
+	}
+	got, err := submit(ctx, s, call{order: order}, func(t *tx) (got decided, err error) {
+		got.decision, got.operation, err = do(t)
+		return got, err
+	})
+	d, op := got.decision, got.operation
 	switch {
 	case err != nil:
 		return lifecycle.Decided{}, err

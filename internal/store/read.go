@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -77,17 +76,9 @@ const recentOf = 1000
 // Recent returns the operations of an account that were last requested, ended or
 // reached within ago, the latest change first; of the latest recentOf.
 func (s *Store) Recent(ctx context.Context, account string, ago time.Duration) ([]lifecycle.Receipt, error) {
-	list, err := s.Receipts(ctx, account, recentOf)
-	changedAt := func(op lifecycle.Receipt) time.Time {
-		if !op.ReachedAt.IsZero() {
-			return op.ReachedAt
-		}
-		return cmp.Or(op.EndedAt, op.RequestedAt)
-	}
-	since := s.config.Now().Add(-ago)
-	list = slices.DeleteFunc(list, func(op lifecycle.Receipt) bool { return !changedAt(op).After(since) })
-	slices.SortStableFunc(list, func(a, b lifecycle.Receipt) int { return changedAt(b).Compare(changedAt(a)) })
-	return list, err
+	const changed = `case when reached_at > 0 then reached_at when ended_at > 0 then ended_at else requested_at end`
+	return s.receipts(ctx, `where seq in (select seq from operations where account = $1 and action <> '' order by seq desc limit $2)
+		and `+changed+` > $3 order by `+changed+` desc, seq desc`, account, recentOf, s.config.Now().Add(-ago).UnixMicro())
 }
 
 // Latest returns the operations that were requested last, newest first.

@@ -155,10 +155,8 @@ func (s *Store) close(ctx context.Context) {
 		s.config.Logger.Error("the history of replies cannot be read: operations end as unknown that may have been answered",
 			"do", "look at the Events API and its replay of reply streams; a reply that it still has corrects them")
 	}
-	for {
-		if n, err := s.Expire(ctx, some); err != nil || n == 0 {
-			return
-		}
+	for n := 1; err == nil && n > 0; {
+		n, err = s.Expire(ctx, some)
 	}
 }
 

@@ -164,26 +164,20 @@ func (t *tx) note(err error) error {
 // probe writes to a store that has failed and has nothing else to write, of a size
 // whose success means something.
 func (t *tx) probe() (any, error) {
-	for _, text := range []string{strings.Repeat("x", probeBytes), ""} {
-		if _, err := t.exec(`update store_schema set probe = $1`, text); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
+	return t.exec(`update store_schema set probe = $1`, strings.Repeat("x", probeBytes))
 }
 
 func (t *tx) ago(d time.Duration) int64 { return t.now - d.Microseconds() }
 
-func (t *tx) exec(query string, args ...any) (int64, error) {
+func (t *tx) exec(query string, args ...any) (n int64, err error) {
 	statement, err := t.session.prepare(t.ctx, query)
 	if t.note(err) != nil {
 		return 0, err
 	}
 	result, err := statement.ExecContext(t.ctx, args...)
-	if t.note(err) != nil {
-		return 0, err
+	if err == nil {
+		n, err = result.RowsAffected()
 	}
-	n, err := result.RowsAffected()
 	return n, t.note(err)
 }
 
@@ -196,17 +190,11 @@ func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
 	return rows, t.note(err)
 }
 
-// scan reads the first row of a query.
+// scan reads a row, if the query finds one.
 func (t *tx) scan(into []any, query string, args ...any) (found bool, err error) {
 	rows, err := t.query(query, args...)
-	if err != nil {
-		return false, err
-	}
-	defer rows.Close()
-	if found = rows.Next(); found {
-		err = rows.Scan(into...)
-	}
-	return found, t.note(errors.Join(err, rows.Err()))
+	list, err := collect(rows, err, func(row func(...any) error) (any, error) { return nil, row(into...) })
+	return len(list) > 0, t.note(err)
 }
 
 // one returns the first operation that a query finds; none where there is none.
