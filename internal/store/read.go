@@ -21,7 +21,7 @@ type Operation struct {
 	slot      bool
 	slotUntil int64
 
-	// Of its usage records, see record.go.
+	// Of its usage records.
 	durationMS, unknownMS int64
 	unknownAt             time.Time
 	joined                bool
@@ -137,6 +137,25 @@ func (s *Store) startTimes(ctx context.Context) ([]time.Duration, error) {
 	const starts = ` from operations where reached_at > 0 and action = 'start' and leader = '' `
 	return read(ctx, s, value[time.Duration], `select (reached_at - accepted_at) * 1000`+starts+`and provider =
 		(select provider`+starts+`order by reached_at desc limit 1) order by reached_at desc limit $1`, lifecycle.MaxTimes)
+}
+
+// measureStarts reads again how long the last starts took.
+func (s *Store) measureStarts(ctx context.Context) {
+	times, err := s.startTimes(ctx)
+	if err != nil {
+		s.estimate.Store(nil) // until the next look
+		return
+	}
+	estimate := lifecycle.NewEstimate(times)
+	s.estimate.Store(&estimate)
+}
+
+// Estimate is that of routes.Operations.
+func (s *Store) Estimate(r lifecycle.Receipt) (estimate lifecycle.Estimate) {
+	if latest := s.estimate.Load(); latest != nil && !s.changes.superseded(r) {
+		estimate = *latest
+	}
+	return estimate
 }
 
 func first(list []Operation) Operation {
