@@ -122,7 +122,7 @@ func (d *delivery) claim(after string) (last string, more bool) {
 	if err != nil || len(accounts) == 0 {
 		return "", err != nil
 	}
-	last, err = submit(d.ctx, d.store, call{order: "3"}, func(t *tx) (string, error) { return t.claim(accounts, free) })
+	last, err = submit(d.ctx, d.store, call{order: "3"}, func(t *tx) string { return t.claim(accounts, free) })
 	if err != nil || len(accounts) < free && last == accounts[len(accounts)-1] {
 		last = "" // all had their turn; the store logs an error itself
 	}
@@ -234,7 +234,10 @@ func (d *delivery) send(op Operation) {
 	answer := d.post(d.ctx, op.deliveryID(), op.record(op.sent))
 	took := time.Since(began)
 	final := errors.Is(answer, usage.ErrRefused)
-	wait := backoff.Delay(op.attempts, retryMin, retryMax, rand.Float64())
+	wait, reason := backoff.Delay(op.attempts, retryMin, retryMax, rand.Float64()), ""
+	if final {
+		wait, reason = parkedFor, answer.Error()
+	}
 	failed := answer != nil && !final
 	d.mu.Lock()
 	d.accounts[op.Account].until = time.Now().Add(wait)
@@ -248,15 +251,12 @@ func (d *delivery) send(op Operation) {
 	if answer != nil && d.ctx.Err() != nil {
 		return // cut short
 	}
-	_ = s.do(context.WithoutCancel(d.ctx), call{order: deliveries + op.ID, delayed: true, kept: true}, func(t *tx) error {
-		switch {
-		case answer == nil:
-			_, err := t.acknowledge(op.ID, op.sent, false)
-			return err
-		case final:
-			return t.retry(op, parkedFor, answer.Error())
+	_ = s.do(context.WithoutCancel(d.ctx), call{order: deliveries + op.ID, delayed: true, kept: true}, func(t *tx) {
+		if answer == nil {
+			t.acknowledge(op.ID, op.sent, false)
+		} else {
+			t.retry(op, wait, reason)
 		}
-		return t.retry(op, wait, "")
 	})
 	switch {
 	case answer == nil:
@@ -299,10 +299,7 @@ func (s *Store) Acknowledged(id string, replayed bool) {
 			return
 		}
 	}
-	s.keep(call{order: deliveries + operation, delayed: true}, func(t *tx) error {
-		_, err := t.acknowledge(operation, position, false)
-		return err
-	})
+	s.keep(call{order: deliveries + operation, delayed: true}, func(t *tx) { t.acknowledge(operation, position, false) })
 }
 
 // Drop gives up a parked record for good; known is false where none has that id.
@@ -311,7 +308,7 @@ func (s *Store) Drop(ctx context.Context, eventID string) (known bool, err error
 	for _, each := range parked {
 		id, position, _ := parseDeliveryID(each)
 		if usage.EventID(id, phases[position]) == eventID {
-			return submit(ctx, s, call{order: deliveries + id}, func(t *tx) (bool, error) { return t.acknowledge(id, position, true) })
+			return submit(ctx, s, call{order: deliveries + id}, func(t *tx) bool { return t.acknowledge(id, position, true) })
 		}
 	}
 	return false, err

@@ -337,27 +337,18 @@ func (f *files) close() error {
 	return f.lock.Close()
 }
 
-// remember takes the files as they are now for those that SQLite has open.
-func (f *files) remember() (err error) {
-	if f == nil {
-		return nil
-	}
-	for i, suffix := range []string{"", "-wal"} {
-		var statErr error
-		f.seen[i], statErr = os.Stat(f.path() + suffix)
-		err = errors.Join(err, statErr)
-	}
-	return err
-}
-
-// check returns errGone when a commit would go into files that the next start
-// does not find.
+// check returns errGone when a commit would go into files that the next start does not
+// find: others than at its first call.
 func (f *files) check() error {
 	if f == nil {
 		return nil
 	}
 	for i, suffix := range []string{"", "-wal"} {
-		if now, err := os.Stat(f.path() + suffix); err != nil || !os.SameFile(now, f.seen[i]) {
+		now, err := os.Stat(f.path() + suffix)
+		if err == nil && f.seen[i] == nil {
+			f.seen[i] = now
+		}
+		if err != nil || !os.SameFile(now, f.seen[i]) {
 			return fmt.Errorf("%w: %s%s", errGone, f.path(), suffix)
 		}
 	}

@@ -173,10 +173,7 @@ func awaitLock(t *testing.T, db *sql.DB) {
 // alter changes rows as no call does.
 func alter(t *testing.T, s *Store, statement string, args ...any) {
 	t.Helper()
-	require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
-		_, err := t.exec(statement, args...)
-		return err
-	}))
+	require.NoError(t, s.do(t.Context(), call{}, func(t *tx) { t.exec(statement, args...) }))
 }
 
 func aWrite(action lifecycle.Action) lifecycle.Write {
@@ -353,23 +350,12 @@ func (s *Store) Keyed(ctx context.Context, account, key string) (Operation, erro
 	return first(list), err
 }
 
-type decided struct {
-	lifecycle.Decision
-	Operation
-}
-
 func (s *Store) insert(ctx context.Context, w lifecycle.Write) (lifecycle.Decision, Operation, error) {
-	got, err := submit(ctx, s, call{order: orderOf(w)}, func(t *tx) (got decided, err error) {
-		got.Decision, got.Operation, err = t.insert(w)
-		return got, err
-	})
-	return got.Decision, got.Operation, err
+	got, err := submit(ctx, s, call{order: orderOf(w)}, func(t *tx) decided { return t.insert(w) })
+	return got.Decision, got.Operation, errors.Join(err, got.refused)
 }
 
 func (s *Store) decide(ctx context.Context, id string) (lifecycle.Decision, Operation, error) {
-	got, err := submit(ctx, s, call{order: "2" + id}, func(t *tx) (got decided, err error) {
-		got.Decision, got.Operation, err = t.decide(id)
-		return got, err
-	})
+	got, err := submit(ctx, s, call{order: "2" + id}, func(t *tx) decided { return t.decide(id) })
 	return got.Decision, got.Operation, err
 }

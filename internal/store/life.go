@@ -188,84 +188,70 @@ const dueAccounts = `with recursive heads (account) as (
 
 // claim takes at most most records that were left, of these accounts, and returns the
 // last account that had its turn.
-func (t *tx) claim(accounts []string, most int) (last string, err error) {
+func (t *tx) claim(accounts []string, most int) (last string) {
 	before := len(t.claims)
 	for _, account := range accounts {
 		left := most - (len(t.claims) - before)
 		if left <= 0 {
-			return last, nil
+			return last
 		}
 		last = account
-		room := t.delivery.room(account)
-		if room == 0 {
-			continue
-		}
-		own, err := t.all(`where sent < records and account = $1 and due_at <= $2 order by due_at limit $3`, account, t.now, min(room, left))
-		if err != nil {
-			return last, err
-		}
-		for _, op := range own {
-			if err := t.take(op); err != nil {
-				return last, err
+		if room := t.delivery.room(account); room > 0 {
+			for _, op := range t.all(`where sent < records and account = $1 and due_at <= $2 order by due_at limit $3`, account, t.now, min(room, left)) {
+				t.take(op)
 			}
 		}
 	}
-	return last, nil
+	return last
 }
 
 // take claims a record that was left, unless another replica has it.
-func (t *tx) take(op Operation) error {
+func (t *tx) take(op Operation) {
 	if t.delivery.has(op) {
-		return nil // its lease has ended, by a clock that was set
+		return // its lease has ended, by a clock that was set
 	}
 	dueAt := t.send(op)
 	if dueAt == t.now {
-		return nil // no room any more
+		return // no room any more
 	}
-	n, err := t.exec(`update operations set due_at = $3 where id = $1 and sent = $2 and sent < records and due_at <= $4`,
-		op.ID, op.sent, dueAt, t.now)
-	if err == nil && n == 0 {
+	n := t.exec(`update operations set due_at = $3 where id = $1 and sent = $2 and sent < records and due_at <= $4`, op.ID, op.sent, dueAt, t.now)
+	if n == 0 {
 		t.claims = t.claims[:len(t.claims)-1]
 		t.delivery.release(op)
 	}
-	return err
 }
 
 // acknowledge ends the delivery of the record at a position, however late, or drops
 // a parked one, and makes the next record of its operation due. It locks nothing where
 // that is done: each replica is told of each.
-func (t *tx) acknowledge(id string, position int, drop bool) (known bool, err error) {
+func (t *tx) acknowledge(id string, position int, drop bool) (known bool) {
 	var account string
 	var records int
-	known, err = t.scan([]any{&account, &records}, `update operations set sent = sent + 1, attempts = 0, parked = '', due_since = $3, due_at = $3,
+	known = t.scan([]any{&account, &records}, `update operations set sent = sent + 1, attempts = 0, parked = '', due_since = $3, due_at = $3,
 		requested_sent_at = case when sent = 0 and $4 = 0 then $3 else requested_sent_at end,
 		ended_sent_at = case when sent = 1 and $4 = 0 then $3 else ended_sent_at end,
 		corrected_sent_at = case when sent = 2 and $4 = 0 then $3 else corrected_sent_at end
 		where id = $1 and sent = $2 and sent < records and ($4 = 0 or parked <> '') returning account, records`, id, position, t.now, number(drop))
-	if err != nil || !known {
-		return false, err
+	if !known {
+		return false
 	}
 	t.acknowledged = append(t.acknowledged, account)
 	if position+1 < records {
-		var next Operation
-		if next, err = t.find(id); err == nil {
-			err = t.take(next)
-		}
+		t.take(t.find(id))
 	}
-	return true, err
+	return true
 }
 
 // retry makes a record due again after wait. With a reason it is parked, and counts
 // as due from then on.
-func (t *tx) retry(op Operation, wait time.Duration, reason string) error {
+func (t *tx) retry(op Operation, wait time.Duration, reason string) {
 	again := t.now + wait.Microseconds()
-	_, err := t.exec(`update operations set due_at = $3, due_since = case when $4 = '' then due_since else $3 end, parked = $4, attempts = attempts + 1
+	t.exec(`update operations set due_at = $3, due_since = case when $4 = '' then due_since else $3 end, parked = $4, attempts = attempts + 1
 		where id = $1 and sent = $2 and sent < records`, op.ID, op.sent, again, reason)
-	return err
 }
 
 // offer makes some parked records due that rest.
-func (t *tx) offer() (int64, error) {
+func (t *tx) offer() int64 {
 	t.left = true
 	return t.exec(`update operations set due_at = $1, due_since = $1 where id in
 		(select id from operations where parked <> '' and due_at > $1 order by due_at limit $2)`, t.now, some)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,13 +19,13 @@ var errTooLate = errors.New("too late to send the operation")
 
 // Meet is that of routes.Operations.
 func (s *Store) Meet(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error) {
-	return s.permit(ctx, orderOf(w), func(t *tx) (lifecycle.Decision, Operation, error) { return t.meet(w) })
+	return s.permit(ctx, orderOf(w), func(t *tx) decided { return t.meet(w) })
 }
 
 // Begin is that of routes.Operations. Ended must follow each Lead. After an error that is
 // not ErrUnconfirmed nothing was written.
 func (s *Store) Begin(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error) {
-	d, err := s.permit(ctx, orderOf(w), func(t *tx) (lifecycle.Decision, Operation, error) { return t.insert(w) })
+	d, err := s.permit(ctx, orderOf(w), func(t *tx) decided { return t.insert(w) })
 	if errors.Is(err, lifecycle.ErrUnconfirmed) {
 		s.note(w.ID, abandoned, End{})
 	}
@@ -35,7 +36,7 @@ func (s *Store) Begin(ctx context.Context, w lifecycle.Write) (lifecycle.Decided
 // not sent, while its caller waits. It leads now, has joined another, or has ended; after
 // an error it ends so, unless it has the end of another leader.
 func (s *Store) Again(ctx context.Context, id string) (lifecycle.Decided, error) {
-	d, err := s.permit(ctx, "2"+id, func(t *tx) (lifecycle.Decision, Operation, error) { return t.decide(id) })
+	d, err := s.permit(ctx, "2"+id, func(t *tx) decided { return t.decide(id) })
 	if err != nil {
 		s.note(id, abandoned, End{})
 	}
@@ -53,27 +54,19 @@ func orderOf(w lifecycle.Write) string {
 
 // permit runs do in a transaction. A Lead has the permission to publish, which counts from
 // when that began.
-func (s *Store) permit(ctx context.Context, order string, do func(*tx) (lifecycle.Decision, Operation, error)) (lifecycle.Decided, error) {
+func (s *Store) permit(ctx context.Context, order string, do func(*tx) decided) (lifecycle.Decided, error) {
 	began := time.Now()
-	type decided struct {
-		decision  lifecycle.Decision
-		operation Operation
-	}
-	got, err := submit(ctx, s, call{order: order}, func(t *tx) (got decided, err error) {
-		got.decision, got.operation, err = do(t)
-		return got, err
-	})
-	d, op := got.decision, got.operation
-	switch {
+	got, err := submit(ctx, s, call{order: order}, do)
+	switch err = cmp.Or(err, got.refused); {
 	case err != nil:
 		return lifecycle.Decided{}, err
-	case d == lifecycle.Lead && op.Outcome != "":
+	case got.Decision == lifecycle.Lead && got.Outcome != "":
 		return lifecycle.Decided{}, fmt.Errorf("%w: the operation has ended before it began", ErrUnavailable)
-	case d != lifecycle.Lead:
-		return lifecycle.Decided{Decision: d, Receipt: op.receipt()}, nil
+	case got.Decision != lifecycle.Lead:
+		return lifecycle.Decided{Decision: got.Decision, Receipt: got.receipt()}, nil
 	}
 	s.underWay.Add(1)
-	return lifecycle.Decided{Decision: d, Receipt: op.receipt(), Permit: func() error {
+	return lifecycle.Decided{Decision: got.Decision, Receipt: got.receipt(), Permit: func() error {
 		// The monotonic clock stands still while the machine is suspended, the wall
 		// clock may be set: both must say that it is early.
 		passed, wall := time.Since(began), time.Now().Round(0).Sub(began.Round(0))
@@ -191,20 +184,17 @@ func (s *Store) Settle(id string, rejection error, replayed bool) {
 
 // note writes an event of an operation without waiting for it.
 func (s *Store) note(id string, e event, how End) {
-	s.keep(call{order: "0" + id}, func(t *tx) error {
-		_, err := t.end(id, e, how)
-		return err
-	})
+	s.keep(call{order: "0" + id}, func(t *tx) { t.end(id, e, how) })
 }
 
 func (s *Store) end(ctx context.Context, id string, e event, how End) (Operation, error) {
-	return submit(ctx, s, call{order: "0" + id, kept: true}, func(t *tx) (Operation, error) { return t.end(id, e, how) })
+	return submit(ctx, s, call{order: "0" + id, kept: true}, func(t *tx) Operation { return t.end(id, e, how) })
 }
 
 // Reached notes that provider was in the target state of action in a status that
 // was asked for that long ago.
 func (s *Store) Reached(ctx context.Context, action lifecycle.Action, provider string, ago time.Duration) error {
-	return s.do(ctx, call{order: "2"}, func(t *tx) error { return t.reached(action, provider, ago) })
+	return s.do(ctx, call{order: "2"}, func(t *tx) { t.reached(action, provider, ago) })
 }
 
 const (

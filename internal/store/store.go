@@ -172,7 +172,7 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 		}
 	}
 	if err == nil {
-		err = s.files.remember()
+		err = s.files.check()
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the operations store: %w", err), s.release())

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -44,14 +43,14 @@ func (s *Store) count(set *metrics.Set) {
 }
 
 // begin is the first thing that a process writes.
-func (t *tx) begin() error {
+func (t *tx) begin() {
 	if t.store.files == nil {
-		return nil
+		return
 	}
 	// Claims of a process that is gone.
-	_, err := t.exec(`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`, t.now)
+	t.exec(`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`, t.now)
 	t.left = true
-	return errors.Join(err, t.setBack())
+	t.setBack()
 }
 
 // tend does what is to be done from time to time. Its errors are logged by the
@@ -85,7 +84,7 @@ func (s *Store) tend(ctx context.Context) {
 
 // repeat does something to some rows at a time, until there are no more, and returns
 // how many there were.
-func (s *Store) repeat(ctx context.Context, do func(*tx) (int64, error)) (all int64, err error) {
+func (s *Store) repeat(ctx context.Context, do func(*tx) int64) (all int64, err error) {
 	for n := int64(some); n >= some; {
 		n, err = submit(ctx, s, call{order: "0"}, do)
 		all += n
@@ -123,9 +122,9 @@ func (s *Store) history(ctx context.Context) error {
 
 // setBack moves what is due later than anything begun now would be: the wall
 // clock, which is that of SQLite, was set back. PostgreSQL's is its operator's.
-func (t *tx) setBack() error {
+func (t *tx) setBack() {
 	if t.store.config.URL != "" {
-		return nil
+		return
 	}
 	c := t.store.config
 	for statement, most := range map[string]time.Duration{
@@ -134,11 +133,8 @@ func (t *tx) setBack() error {
 		`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`: max(c.Timeout+leaseSlack, retryMax),
 		`update operations set due_at = $1 where parked <> '' and due_at > $1`:                   parkedFor,
 	} {
-		if _, err := t.exec(statement, t.now+most.Microseconds()); err != nil {
-			return err
-		}
+		t.exec(statement, t.now+most.Microseconds())
 	}
-	return nil
 }
 
 // close closes what is past its time, once the history has been read.
@@ -192,60 +188,48 @@ func (s *Store) Stats() Report {
 
 // prune deletes some of what is older than it must be. In memory, the oldest go beyond
 // memoryOperations.
-func (t *tx) prune() (int64, error) {
-	keys, keysErr := t.exec(`delete from keys where (account, name) in (select account, name from keys where created_at <= $1 limit $2)`,
+func (t *tx) prune() int64 {
+	keys := t.exec(`delete from keys where (account, name) in (select account, name from keys where created_at <= $1 limit $2)`,
 		t.ago(keyKept), some)
 	before := t.ago(t.store.config.Keep)
 	if t.store.inMemory() {
 		var beyond int64
-		_, err := t.scan([]any{&beyond}, `select coalesce(max(ended_at), 0) from
+		t.scan([]any{&beyond}, `select coalesce(max(ended_at), 0) from
 			(select ended_at from operations order by seq limit max(0, (select count(*) from operations) - $1)) as oldest`, memoryOperations*9/10)
 		before = max(before, beyond)
-		keysErr = errors.Join(keysErr, err)
 	}
-	n, err := t.exec(`delete from operations where id in (select id from operations where ended_at > 0 and ended_at <= $1 and sent = records
-		and not exists (select 1 from keys where keys.operation = operations.id) order by ended_at limit $2)`, before, some)
-	return max(keys, n), errors.Join(keysErr, err)
+	return max(keys, t.exec(`delete from operations where id in (select id from operations where ended_at > 0 and ended_at <= $1 and sent = records
+		and not exists (select 1 from keys where keys.operation = operations.id) order by ended_at limit $2)`, before, some))
 }
 
-// room refuses an insert into a store in memory that is full of what must stay. It
-// looks at every 64th only: counting takes time.
-func (t *tx) room() error {
-	if !t.store.inMemory() {
-		return nil
-	}
+// full reports whether a store in memory is full of what must stay. It looks at every
+// 64th insert only: counting takes time.
+func (t *tx) full() bool {
 	s := t.store
+	if !s.inMemory() {
+		return false
+	}
 	if s.inserts++; s.inserts%64 == 1 || s.full {
 		var n int
-		_, err := t.prune()
-		if err == nil {
-			_, err = t.scan([]any{&n}, `select count(*) from operations`)
-		}
-		if err != nil {
-			return err
-		}
+		t.prune()
+		t.scan([]any{&n}, `select count(*) from operations`)
 		s.full = n >= memoryOperations
 	}
-	if s.full {
-		return errFull
-	}
-	return nil
+	return s.full
 }
 
 // Expire closes up to limit operations that have no end past closes_at, and
 // returns how many. Before it the history must have been read.
 func (s *Store) Expire(ctx context.Context, limit int) (int, error) {
 	// After the replies in its transaction, which the history may just have brought.
-	return submit(ctx, s, call{order: "0\xff"}, func(t *tx) (n int, err error) {
+	return submit(ctx, s, call{order: "0\xff"}, func(t *tx) (n int) {
 		// One that joined has the end of its leader, unless that was not sent, or is gone.
-		list, err := t.all(`where outcome = '' and closes_at <= $1 and (leader = '' or not exists
+		list := t.all(`where outcome = '' and closes_at <= $1 and (leader = '' or not exists
 			(select 1 from operations as leaders where leaders.id = operations.leader and leaders.outcome <> $3))
 			order by closes_at limit $2`, t.now, limit, lifecycle.NotSent)
 		for began := time.Now(); n < len(list) && time.Since(began) < callTimeout/4; n++ {
-			if _, err = t.end(list[n].ID, expired, End{}); err != nil {
-				return n, err
-			}
+			t.end(list[n].ID, expired, End{})
 		}
-		return n, err
+		return n
 	})
 }

@@ -17,7 +17,7 @@ type call struct {
 	// order: keys before operations, the start slot last.
 	order string
 	// do may run several times; the caller gets what the last time returned.
-	do func(*tx) (any, error)
+	do func(*tx) any
 	// delayed calls wait for others to share their transaction with.
 	delayed bool
 	// kept calls are repeated until the store takes them, whether a caller
@@ -58,11 +58,11 @@ var ErrUnavailable = errors.New("the operations store is not available")
 
 // submit has c written by do and waits for what that returns, for callTimeout at
 // most.
-func submit[T any](ctx context.Context, s *Store, c call, do func(*tx) (T, error)) (value T, _ error) {
+func submit[T any](ctx context.Context, s *Store, c call, do func(*tx) T) (value T, _ error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	c.done = make(chan result, 1)
-	c.do = func(t *tx) (any, error) { return do(t) }
+	c.do = func(t *tx) any { return do(t) }
 	if err := s.enqueue(&c); err != nil {
 		return value, err
 	}
@@ -72,8 +72,8 @@ func submit[T any](ctx context.Context, s *Store, c call, do func(*tx) (T, error
 }
 
 // do is submit for what returns nothing.
-func (s *Store) do(ctx context.Context, c call, do func(*tx) error) error {
-	_, err := submit(ctx, s, c, func(t *tx) (any, error) { return nil, do(t) })
+func (s *Store) do(ctx context.Context, c call, do func(*tx)) error {
+	_, err := submit(ctx, s, c, func(t *tx) any { do(t); return nil })
 	return err
 }
 
@@ -100,10 +100,10 @@ func (s *Store) await(ctx context.Context, c *call) result {
 
 // keep queues c without waiting for it. A reply beyond maxKept is in the history,
 // which is read again when the store takes writes.
-func (s *Store) keep(c call, do func(*tx) error) {
+func (s *Store) keep(c call, do func(*tx)) {
 	c.done = make(chan result, 1)
 	c.kept = true
-	c.do = func(t *tx) (any, error) { return nil, do(t) }
+	c.do = func(t *tx) any { do(t); return nil }
 	s.mu.Lock()
 	full := len(s.queue) >= maxKept
 	s.mu.Unlock()
@@ -175,10 +175,8 @@ func (s *Store) giveUp() {
 func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cause != nil {
-		if wait := time.Until(s.probeAt); wait > 0 && !hurry {
-			return nil, wait
-		}
+	if wait := time.Until(s.probeAt); s.cause != nil && wait > 0 && !hurry {
+		return nil, wait
 	}
 	if len(s.queue) == 0 && s.cause != nil && !hurry {
 		s.queue = append(s.queue, &call{do: (*tx).probe, done: make(chan result, 1)})
@@ -234,11 +232,11 @@ func (s *Store) run(batch []*call) {
 	s.mu.Lock()
 	s.committing = began
 	s.mu.Unlock()
-	results, err := s.transact(batch)
-	if err == nil && len(results) < len(batch) {
-		s.finish(batch[:len(results)], results, nil)
-		s.batch = max(1, len(results))
-		s.putBack(batch[len(results):])
+	values, err := s.transact(batch)
+	if err == nil && len(values) < len(batch) {
+		s.finish(batch[:len(values)], values, nil)
+		s.batch = max(1, len(values))
+		s.putBack(batch[len(values):])
 		return
 	}
 	// A database that is far away takes less in its time.
@@ -253,7 +251,7 @@ func (s *Store) run(batch []*call) {
 		}
 		return
 	}
-	s.finish(batch, results, err)
+	s.finish(batch, values, err)
 }
 
 // putBack queues again, before all others, what a transaction had no time for. Nothing
@@ -266,7 +264,7 @@ func (s *Store) putBack(rest []*call) {
 }
 
 // finish answers the callers, and notes whether the store takes writes.
-func (s *Store) finish(batch []*call, results []result, err error) {
+func (s *Store) finish(batch []*call, values []any, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	passes := faultOf(err) == passing
@@ -294,7 +292,7 @@ func (s *Store) finish(batch []*call, results []result, err error) {
 	if err == nil {
 		for i, c := range batch {
 			s.counts.writes.Inc()
-			s.answer(c, results[i])
+			s.answer(c, result{value: values[i]})
 		}
 		return
 	}
