@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -98,11 +97,9 @@ func openPostgres(address string) (*engine, error) {
 		return nil, errors.New("the store URL cannot be read") // the cause may quote a password
 	}
 	config.ConnectTimeout = callTimeout
-	for name, limit := range map[string]time.Duration{
-		"statement_timeout": statementTimeout, "lock_timeout": lockTimeout, "idle_in_transaction_session_timeout": callTimeout,
-	} {
-		config.RuntimeParams[name] = strconv.FormatInt(limit.Milliseconds(), 10)
-	}
+	config.RuntimeParams["statement_timeout"] = statementTimeout.String()
+	config.RuntimeParams["lock_timeout"] = lockTimeout.String()
+	config.RuntimeParams["idle_in_transaction_session_timeout"] = callTimeout.String()
 	e := &engine{
 		serial: "bigint generated always as identity primary key", begin: "begin", forUpdate: " order by id for update",
 		clock: "(extract(epoch from clock_timestamp()) * 1000000)::bigint",
@@ -329,13 +326,6 @@ func lockDir(dir string) (*files, error) {
 }
 
 func (f *files) path() string { return filepath.Join(f.dir, fileName) }
-
-func (f *files) close() error {
-	if f == nil {
-		return nil
-	}
-	return f.lock.Close()
-}
 
 // check returns errGone when a commit would go into files that the next start does not
 // find: others than at its first call.

@@ -39,18 +39,19 @@ const operationColumns = `seq, id, action, account, request_id, requested_at, cl
 
 // scanOperation reads operationColumns.
 func scanOperation(scan func(...any) error) (op Operation, err error) {
-	var requested, closes, accepted, reached, ended, unknown int64
-	var sent [positions]int64
-	err = scan(&op.Sequence, &op.ID, &op.Action, &op.Account, &op.RequestID, &requested, &closes, &op.Leader, &op.followed, &op.Outcome, &op.Corrected,
-		&op.slot, &op.slotUntil, &accepted, &reached, &ended, &op.Reason, &op.PlanID, &op.ErrorType, &op.ErrorMessage,
-		&op.durationMS, &unknown, &op.unknownMS, &op.joined, &op.records, &op.sent, &op.dueSince, &op.dueAt, &op.attempts, &op.parked,
-		&sent[0], &sent[1], &sent[2])
-	op.RequestedAt, op.ClosesAt, op.AcceptedAt, op.ReachedAt, op.EndedAt = timeOf(requested), timeOf(closes), timeOf(accepted), timeOf(reached), timeOf(ended)
-	op.unknownAt = timeOf(unknown)
-	for i := range sent {
-		op.sentAt[i] = timeOf(sent[i])
-	}
+	err = scan(&op.Sequence, &op.ID, &op.Action, &op.Account, &op.RequestID, at{&op.RequestedAt}, at{&op.ClosesAt}, &op.Leader, &op.followed, &op.Outcome, &op.Corrected,
+		&op.slot, &op.slotUntil, at{&op.AcceptedAt}, at{&op.ReachedAt}, at{&op.EndedAt}, &op.Reason, &op.PlanID, &op.ErrorType, &op.ErrorMessage,
+		&op.durationMS, at{&op.unknownAt}, &op.unknownMS, &op.joined, &op.records, &op.sent, &op.dueSince, &op.dueAt, &op.attempts, &op.parked,
+		at{&op.sentAt[0]}, at{&op.sentAt[1]}, at{&op.sentAt[2]})
 	return op, err
+}
+
+// at reads a time of the database.
+type at struct{ *time.Time }
+
+func (a at) Scan(value any) error {
+	*a.Time = timeOf(value.(int64)) // as both engines have it
+	return nil
 }
 
 // find returns the operation with that id; none where there is none.

@@ -75,8 +75,9 @@ type Store struct {
 	changes *changes
 	next    func(state, event) (state, effect) // the table; broken by a test on purpose
 
-	batch   int      // the most calls of the next transaction; of the writer alone
-	writing *session // likewise
+	opened  time.Time // by the wall clock, before anything was written
+	batch   int       // the most calls of the next transaction; of the writer alone
+	writing *session  // likewise
 	// Of the writer alone as well: inserts into a store in memory, and whether the
 	// last found it full.
 	inserts int
@@ -151,7 +152,7 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 		config.Now = time.Now
 	}
 	s := &Store{
-		config: config, changes: newChanges(), next: next, batch: maxBatch, stale: make(chan struct{}, 1),
+		config: config, changes: newChanges(), next: next, batch: maxBatch, opened: config.Now().Round(0), stale: make(chan struct{}, 1),
 		wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1),
 	}
 	var err error
@@ -276,7 +277,10 @@ func (s *Store) release() (err error) {
 	if s.config.URL != "" {
 		err = nil // a session of PostgreSQL that ended by itself took nothing with it
 	}
-	return errors.Join(err, s.files.close())
+	if s.files != nil {
+		err = errors.Join(err, s.files.lock.Close())
+	}
+	return err
 }
 
 // Healthy returns nil while the store takes writes, else why not.

@@ -56,7 +56,7 @@ func (t *tx) begin() {
 // tend does what is to be done from time to time. Its errors are logged by the
 // writer, and each thing is done again later.
 func (s *Store) tend(ctx context.Context) {
-	was := s.config.Now().Round(0)
+	was := s.opened
 	_, _ = s.Retry(ctx)
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()

@@ -16,28 +16,17 @@ type session struct {
 	statements map[string]*sql.Stmt
 }
 
-func (s *Store) session(ctx context.Context) (*session, error) {
-	if s.writing == nil {
-		conn, err := s.engine.write.Conn(ctx)
-		if err != nil {
-			return nil, err
-		}
-		s.writing = &session{conn, map[string]*sql.Stmt{}}
-	}
-	return s.writing, nil
-}
-
 // abandon ends a transaction that failed. A connection that cannot even do that
 // is closed.
-func (s *Store) abandon(failed *session) {
+func (s *Store) abandon() {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	if _, err := failed.conn.ExecContext(ctx, "rollback"); err != nil {
+	if _, err := s.writing.conn.ExecContext(ctx, "rollback"); err != nil {
 		if s.config.URL == "" {
-			_ = failed.finalize() // PostgreSQL would be asked, and may not answer
+			_ = s.writing.finalize() // PostgreSQL would be asked, and may not answer
 		}
-		_ = failed.conn.Raw(func(any) error { return driver.ErrBadConn })
-		_ = failed.conn.Close()
+		_ = s.writing.conn.Raw(func(any) error { return driver.ErrBadConn })
+		_ = s.writing.conn.Close()
 		s.writing = nil
 	}
 }
@@ -69,12 +58,12 @@ func (s *Store) transact(batch []*call) (values []any, err error) {
 	if err := s.begin(ctx, t); err != nil {
 		return nil, err
 	}
-	committed, confirmed := false, false
+	committed := false
 	defer func() {
 		if !committed {
-			s.abandon(t.session)
+			s.abandon()
 		}
-		if !confirmed {
+		if err != nil {
 			t.delivery.release(t.claims...)
 		}
 	}()
@@ -100,7 +89,6 @@ func (s *Store) transact(batch []*call) (values []any, err error) {
 	if err := s.files.check(); err != nil {
 		return nil, err
 	}
-	confirmed = true
 	t.delivery.hand(t.claims, t.acknowledged)
 	s.changed(false, t.changed...)
 	if t.left {
@@ -111,16 +99,20 @@ func (s *Store) transact(batch []*call) (values []any, err error) {
 
 // begin begins a transaction: once more on a new session, where that of PostgreSQL
 // ended while it was idle. Nothing has been sent by then.
-func (s *Store) begin(ctx context.Context, t *tx) (err error) {
+func (s *Store) begin(ctx context.Context, t *tx) error {
 	for range 2 {
-		if t.session, err = s.session(ctx); err != nil {
-			return err
+		if s.writing == nil {
+			conn, err := s.engine.write.Conn(ctx)
+			if err != nil {
+				return err
+			}
+			s.writing = &session{conn, map[string]*sql.Stmt{}}
 		}
-		t.failed = nil
+		t.session, t.failed = s.writing, nil
 		if t.exec(s.engine.begin); t.failed == nil || s.config.URL == "" {
 			return t.failed
 		}
-		s.abandon(t.session)
+		s.abandon()
 	}
 	return t.failed
 }
