@@ -41,7 +41,7 @@ func TestChanges(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, s.Reached(t.Context(), lifecycle.Start, "p", 0))
 		insert(t, s, late, lifecycle.Lead)
-		_, err = submit(t.Context(), s, call{}, func(t *tx) (Operation, error) {
+		_, err = submit(t.Context(), s, call{}, func(t *tx) Operation {
 			t.now += time.Hour.Microseconds()
 			return t.end(late.ID, expired, End{})
 		})

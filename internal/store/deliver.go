@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,14 +53,12 @@ type delivery struct {
 	ctx   context.Context // of Deliver
 	freed chan struct{}   // has room for one signal: a place is free
 
-	mu        sync.Mutex
-	sends     sync.WaitGroup
-	closed    bool
-	sending   int
-	silentNow int                 // of sending, those of silent accounts
-	accounts  map[string]*account // with records on their way, or failing
-	ids       map[string]bool     // of the operations whose records are on their way
-	quiet     atomic.Bool         // the next failure is logged: a record was acknowledged since the last
+	mu       sync.Mutex
+	sends    sync.WaitGroup
+	closed   bool
+	accounts map[string]*account // with records on their way, or failing
+	taken    map[string]*account // the places: of the records on their way, by delivery id
+	warned   atomic.Bool         // of a failure, and no record was acknowledged since
 }
 
 type account struct {
@@ -70,10 +70,15 @@ type account struct {
 
 // Deliver sends records until ctx ends, and returns once every Send has.
 func (s *Store) Deliver(ctx context.Context, send Send) error {
-	d := &delivery{store: s, post: send, ctx: ctx, freed: make(chan struct{}, 1), accounts: map[string]*account{}, ids: map[string]bool{}}
-	d.quiet.Store(true)
+	d := &delivery{store: s, post: send, ctx: ctx, freed: make(chan struct{}, 1), accounts: map[string]*account{}, taken: map[string]*account{}}
 	s.delivery.Store(d)
-	defer d.close()
+	defer func() { // what is handed to it from now on is left
+		s.delivery.CompareAndSwap(d, nil)
+		d.mu.Lock()
+		d.closed = true
+		d.mu.Unlock()
+		d.sends.Wait()
+	}()
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
 	for after, more := "", true; ; {
@@ -83,51 +88,41 @@ func (s *Store) Deliver(ctx context.Context, send Send) error {
 			more = true
 			wake(d.freed)
 		}
-		rest := time.After(claimRest)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-rest:
+		case <-time.After(claimRest):
 		}
-		for waiting := true; waiting; {
-			select {
-			case <-ctx.Done():
-				return nil
-			case now := <-poll.C:
-				d.forget(now.Add(-2 * retryMax))
-				waiting = false
-			case <-s.wakeDelivery:
-				waiting = false
-			case <-d.freed:
-				waiting = !more
-			}
+		var freed <-chan struct{}
+		if more {
+			freed = d.freed
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-poll.C:
+			d.forget(now.Add(-2 * retryMax))
+		case <-s.wakeDelivery:
+		case <-freed:
 		}
 	}
-}
-
-// close ends the delivery: what is handed to it from now on is left.
-func (d *delivery) close() {
-	d.store.delivery.CompareAndSwap(d, nil)
-	d.mu.Lock()
-	d.closed = true
-	d.mu.Unlock()
-	d.sends.Wait()
 }
 
 // claim takes as many of the records that were left as may be sent now, of accounts
 // after that name, and reports the last account, and whether more may be due.
 func (d *delivery) claim(after string) (last string, more bool) {
 	d.mu.Lock()
-	free := maxSending - d.sending
+	free := maxSending - len(d.taken)
 	d.mu.Unlock()
 	if free == 0 {
 		return after, true
 	}
-	accounts, err := d.store.due(d.ctx, after, free) // not in the writer: there may be many
+	// Not in the writer: there may be many.
+	accounts, err := read(d.ctx, d.store, value[string], strings.ReplaceAll(dueAccounts, "$3", d.store.now()), after, free)
 	if err != nil || len(accounts) == 0 {
 		return "", err != nil
 	}
-	last, err = submit(d.ctx, d.store, call{order: "3"}, func(t *tx) (string, error) { return t.claim(accounts, free) })
+	last, err = submit(d.ctx, d.store, call{order: "3"}, func(t *tx) string { return t.claim(accounts, free) })
 	if err != nil || len(accounts) < free && last == accounts[len(accounts)-1] {
 		last = "" // all had their turn; the store logs an error itself
 	}
@@ -153,48 +148,49 @@ func (d *delivery) room(name string) int {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	free := maxSending - d.sending
-	switch a := d.accounts[name]; {
-	case d.closed:
+	free, a := maxSending-len(d.taken), cmp.Or(d.accounts[name], &account{})
+	switch {
+	case d.closed || free == 0:
 		return 0
-	case a == nil:
-		return (free + 1) / 2
 	case !a.failing:
 		return max(0, (free+1)/2-a.sending)
-	case a.sending > 0 || a.silent && d.silentNow >= maxSilent || free == 0 || time.Now().Before(a.until):
+	case a.sending > 0 || time.Now().Before(a.until) || a.silent && d.silent() >= maxSilent:
 		return 0
 	}
 	return 1
 }
 
-// reserve takes a place for a record of an account, if there is one.
-func (d *delivery) reserve(name string) bool {
-	if d.room(name) == 0 { // the writer alone takes places
+// silent is how many places silent accounts have.
+func (d *delivery) silent() (places int) {
+	for _, a := range d.taken {
+		if a.silent {
+			places++
+		}
+	}
+	return places
+}
+
+// reserve takes a place for a record, if there is one, and it is not on its way.
+func (d *delivery) reserve(op Operation) bool {
+	if d.room(op.Account) == 0 || d.has(op) { // the writer alone takes places
 		return false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a := d.accounts[name]
-	if a == nil {
-		a = &account{}
-		d.accounts[name] = a
-	}
+	a := cmp.Or(d.accounts[op.Account], &account{})
 	a.sending++
-	d.sending++
-	if a.silent {
-		d.silentNow++
-	}
+	d.accounts[op.Account], d.taken[op.deliveryID()] = a, a
 	return true
 }
 
-// has reports whether a record of that operation is on its way.
-func (d *delivery) has(id string) bool {
+// has reports whether a record is on its way.
+func (d *delivery) has(op Operation) bool {
 	if d == nil {
 		return false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.ids[id]
+	return d.taken[op.deliveryID()] != nil
 }
 
 // release gives back the places of records that are not sent after all.
@@ -206,9 +202,8 @@ func (d *delivery) release(claims ...Operation) {
 	defer d.mu.Unlock()
 	for _, op := range claims {
 		a := d.accounts[op.Account]
-		d.free(op.Account, a.failing, a.silent)
+		d.free(op, a.failing, a.silent)
 	}
-	wake(d.freed)
 }
 
 // hand has records sent whose places are reserved. Accounts of which records are
@@ -226,7 +221,6 @@ func (d *delivery) hand(claims []Operation, acknowledged []string) {
 	}
 	for _, op := range claims {
 		if !d.closed {
-			d.ids[op.ID] = true
 			d.sends.Go(func() { d.send(op) })
 		}
 	}
@@ -240,26 +234,29 @@ func (d *delivery) send(op Operation) {
 	answer := d.post(d.ctx, op.deliveryID(), op.record(op.sent))
 	took := time.Since(began)
 	final := errors.Is(answer, usage.ErrRefused)
-	wait := backoff.Delay(op.attempts, retryMin, retryMax, rand.Float64())
+	wait, reason := backoff.Delay(op.attempts, retryMin, retryMax, rand.Float64()), ""
+	if final {
+		wait, reason = parkedFor, answer.Error()
+	}
 	failed := answer != nil && !final
-	d.answered(op, failed, failed && took > silentAfter, wait)
-	if failed && d.ctx.Err() == nil && d.quiet.CompareAndSwap(true, false) {
+	d.mu.Lock()
+	d.accounts[op.Account].until = time.Now().Add(wait)
+	d.free(op, failed, failed && took > silentAfter)
+	d.mu.Unlock()
+	if failed && d.ctx.Err() == nil && d.warned.CompareAndSwap(false, true) {
 		s.config.Logger.Warn("a usage record could not be delivered; it stays in the store and is sent again", "event_id", eventID, "cause", answer)
 	} else if !failed {
-		d.quiet.Store(true)
+		d.warned.Store(false)
 	}
 	if answer != nil && d.ctx.Err() != nil {
 		return // cut short
 	}
-	_ = s.do(context.WithoutCancel(d.ctx), call{order: deliveries + op.ID, delayed: true, kept: true}, func(t *tx) error {
-		switch {
-		case answer == nil:
-			_, err := t.acknowledge(op.ID, op.sent, false)
-			return err
-		case final:
-			return t.retry(op, parkedFor, answer.Error())
+	_ = s.do(context.WithoutCancel(d.ctx), call{order: deliveries + op.ID, delayed: true, kept: true}, func(t *tx) {
+		if answer == nil {
+			t.acknowledge(op.ID, op.sent, false)
+		} else {
+			t.retry(op, wait, reason)
 		}
-		return t.retry(op, wait, "")
 	})
 	switch {
 	case answer == nil:
@@ -273,35 +270,16 @@ func (d *delivery) send(op Operation) {
 	}
 }
 
-// answered notes that a record is no longer on its way; where it failed, its account
-// rests for wait.
-func (d *delivery) answered(op Operation, failed, silent bool, wait time.Duration) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.ids, op.ID)
-	d.accounts[op.Account].until = time.Now().Add(wait)
-	d.free(op.Account, failed, silent)
+// free frees the place of a record, whose account fails or does not from now on.
+func (d *delivery) free(op Operation, failing, silent bool) {
+	delete(d.taken, op.deliveryID())
+	d.accounts[op.Account].sending--
+	d.fails(op.Account, failing, silent)
 	wake(d.freed)
-}
-
-// free frees a place of an account, which fails or does not from now on.
-func (d *delivery) free(name string, failing, silent bool) {
-	a := d.accounts[name]
-	a.sending--
-	d.sending--
-	if a.silent {
-		d.silentNow--
-	}
-	d.fails(name, failing, silent)
 }
 
 func (d *delivery) fails(name string, failing, silent bool) {
 	a := d.accounts[name]
-	if silent && !a.silent {
-		d.silentNow += a.sending
-	} else if a.silent && !silent {
-		d.silentNow -= a.sending
-	}
 	a.failing, a.silent = failing, silent
 	if a.sending == 0 && !failing {
 		delete(d.accounts, name)
@@ -321,28 +299,19 @@ func (s *Store) Acknowledged(id string, replayed bool) {
 			return
 		}
 	}
-	s.keep(call{order: deliveries + operation, delayed: true}, func(t *tx) error {
-		_, err := t.acknowledge(operation, position, false)
-		return err
-	})
+	s.keep(call{order: deliveries + operation, delayed: true}, func(t *tx) { t.acknowledge(operation, position, false) })
 }
 
 // Drop gives up a parked record for good; known is false where none has that id.
 func (s *Store) Drop(ctx context.Context, eventID string) (known bool, err error) {
-	var id string
-	var position int
-	err = s.read(ctx, func(scan func(...any) error) error {
-		var op Operation
-		err := scan(&op.ID, &op.sent)
-		if err == nil && op.eventID() == eventID {
-			id, position = op.ID, op.sent
+	parked, err := read(ctx, s, value[string], `select id || '.' || sent from operations where parked <> ''`)
+	for _, each := range parked {
+		id, position, _ := parseDeliveryID(each)
+		if usage.EventID(id, phases[position]) == eventID {
+			return submit(ctx, s, call{order: deliveries + id}, func(t *tx) bool { return t.acknowledge(id, position, true) })
 		}
-		return err
-	}, `select id, sent from operations where parked <> ''`)
-	if err != nil || id == "" {
-		return false, err
 	}
-	return submit(ctx, s, call{order: deliveries + id}, func(t *tx) (bool, error) { return t.acknowledge(id, position, true) })
+	return false, err
 }
 
 // Retry offers all parked records again, and returns how many there were.

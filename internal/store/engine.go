@@ -9,9 +9,10 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"strconv"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,11 +32,12 @@ const schemaVersion = 1
 // engine is what differs between SQLite and PostgreSQL. Statements are the same.
 type engine struct {
 	write, read *sql.DB
-	serial      string      // the type of a key that counts
-	begin       string      // begins a transaction that writes
-	forUpdate   string      // locks the rows that a query finds, in their order; SQLite has one writer anyway
-	clock       string      // an expression for the time in microseconds; empty for the process's own
-	lock        []string    // statements that let one process at a time set up the schema
+	serial      string   // the type of a key that counts
+	begin       string   // begins a transaction that writes
+	forUpdate   string   // locks the rows that a query finds, in their order; SQLite has one writer anyway
+	clock       string   // an expression for the time in microseconds; empty for the process's own
+	lock        []string // statements that let one process at a time set up the schema
+	migrated    bool
 	warned      atomic.Bool // by PostgreSQL, since it was cleared
 }
 
@@ -50,39 +52,41 @@ const (
 	readers = 4
 )
 
+// openDatabase does not look at the file yet.
+func openDatabase(path string, query url.Values) (*sql.DB, error) {
+	return sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+query.Encode())
+}
+
 // openSQLite opens the database in a file, or in memory for an empty path.
 func openSQLite(ctx context.Context, path string) (*engine, error) {
-	query := url.Values{"_pragma": {"busy_timeout(1000)", "foreign_keys(1)", "synchronous(FULL)"}}
-	name := "file:/" + uuid.NewString()
-	if path != "" {
-		query.Add("_pragma", "journal_mode(WAL)")
-		name = "file:" + (&url.URL{Path: path}).EscapedPath()
-	} else {
-		query.Set("vfs", "memdb") // shared by the connections of this process
+	inMemory := path == ""
+	query := url.Values{"_pragma": {"busy_timeout(1000)", "synchronous(FULL)", "journal_mode(WAL)"}}
+	if inMemory {
+		path = "/" + uuid.NewString()
+		query = url.Values{"_pragma": {"busy_timeout(1000)"}, "vfs": {"memdb"}} // shared by the connections of this process
 	}
-	write, err := sql.Open("sqlite", name+"?"+query.Encode())
+	write, err := openDatabase(path, query)
 	if err != nil {
 		return nil, err
 	}
-	write.SetMaxOpenConns(1)
-	e := &engine{write: write, serial: "integer primary key", begin: "begin immediate"}
-	for pragma, want := range map[string]string{"foreign_keys": "1", "synchronous": "2", "journal_mode": "wal"} {
-		var have string
-		if err := write.QueryRowContext(ctx, "pragma "+pragma).Scan(&have); err != nil {
-			return nil, errors.Join(err, e.close())
-		}
-		if have != want && path != "" {
-			return nil, errors.Join(fmt.Errorf("SQLite has %s = %s instead of %s; a file system that cannot do this cannot hold the store", pragma, have, want), e.close())
-		}
-	}
-	if path != "" {
+	if !inMemory {
 		query.Set("mode", "rw") // a reader makes no new database where the file is gone
 	}
-	if e.read, err = sql.Open("sqlite", name+"?"+query.Encode()); err != nil {
+	read, err := openDatabase(path, query)
+	if err != nil {
+		return nil, errors.Join(err, write.Close())
+	}
+	write.SetMaxOpenConns(1)
+	read.SetMaxOpenConns(readers)
+	read.SetMaxIdleConns(readers)
+	e := &engine{write: write, read: read, serial: "integer primary key", begin: "begin immediate"}
+	var mode string
+	if err = write.QueryRowContext(ctx, "pragma journal_mode").Scan(&mode); err == nil && mode != "wal" && !inMemory {
+		err = fmt.Errorf("SQLite has journal_mode = %s instead of wal; a file system that cannot do this cannot hold the store", mode)
+	}
+	if err != nil {
 		return nil, errors.Join(err, e.close())
 	}
-	e.read.SetMaxOpenConns(readers)
-	e.read.SetMaxIdleConns(readers)
 	return e, nil
 }
 
@@ -93,11 +97,9 @@ func openPostgres(address string) (*engine, error) {
 		return nil, errors.New("the store URL cannot be read") // the cause may quote a password
 	}
 	config.ConnectTimeout = callTimeout
-	for name, limit := range map[string]time.Duration{
-		"statement_timeout": statementTimeout, "lock_timeout": lockTimeout, "idle_in_transaction_session_timeout": callTimeout,
-	} {
-		config.RuntimeParams[name] = strconv.FormatInt(limit.Milliseconds(), 10)
-	}
+	config.RuntimeParams["statement_timeout"] = statementTimeout.String()
+	config.RuntimeParams["lock_timeout"] = lockTimeout.String()
+	config.RuntimeParams["idle_in_transaction_session_timeout"] = callTimeout.String()
 	e := &engine{
 		serial: "bigint generated always as identity primary key", begin: "begin", forUpdate: " order by id for update",
 		clock: "(extract(epoch from clock_timestamp()) * 1000000)::bigint",
@@ -137,20 +139,17 @@ func Ask(ctx context.Context, address string) (s Survey, err error) {
 	if err = e.read.PingContext(ctx); err != nil {
 		return s, err
 	}
+	var ours bool
 	began := time.Now()
 	err = e.read.QueryRowContext(ctx, `select current_setting('server_version_num')::int,
 		pg_is_in_recovery() or current_setting('transaction_read_only')::bool, current_setting('synchronous_commit'),
-		current_setting('synchronous_standby_names'), coalesce(has_schema_privilege(current_schema(), 'create'), false)`).
-		Scan(&s.Version, &s.ReadOnly, &s.SynchronousCommit, &s.Standbys, &s.MayCreate)
+		current_setting('synchronous_standby_names'), coalesce(has_schema_privilege(current_schema(), 'create'), false),
+		to_regclass('store_schema') is not null`).Scan(&s.Version, &s.ReadOnly, &s.SynchronousCommit, &s.Standbys, &s.MayCreate, &ours)
 	s.Took = time.Since(began)
-	if err != nil {
+	if err != nil || !ours {
 		return s, err
 	}
-	var ours sql.NullString
-	if err = e.read.QueryRowContext(ctx, `select to_regclass('store_schema')::text`).Scan(&ours); err != nil || !ours.Valid {
-		return s, err
-	}
-	s.MayCreate = true // it is there already
+	s.MayCreate = true // they are there already
 	var version int
 	if err = e.read.QueryRowContext(ctx, `select version from store_schema`).Scan(&version); err == nil && version > schemaVersion {
 		err = ErrNewer
@@ -162,29 +161,30 @@ func Ask(ctx context.Context, address string) (s Survey, err error) {
 // standby has not confirmed. The commit may be lost in a failover.
 var errWarned = errors.New("the database confirmed a commit with a warning; its log has it")
 
-func (e *engine) close() error {
-	if e.read == nil {
-		return e.write.Close()
-	}
-	return errors.Join(e.read.Close(), e.write.Close())
-}
+func (e *engine) close() error { return errors.Join(e.read.Close(), e.write.Close()) }
 
 // ErrNewer: a newer release wrote the schema.
 var ErrNewer = errors.New("a newer release wrote the operations store; run that one, or give this one a store of its own")
 
 // migrate sets up the schema, once although several processes start at the same time.
 func (e *engine) migrate(ctx context.Context) error {
+	if e.migrated {
+		return nil
+	}
 	tx, err := e.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
-	for _, statement := range e.lock {
-		if _, err := tx.ExecContext(ctx, statement); err != nil {
-			return err
+	run := func(statements ...string) (err error) {
+		for _, statement := range statements {
+			if err == nil && strings.TrimSpace(statement) != "" {
+				_, err = tx.ExecContext(ctx, statement)
+			}
 		}
+		return err
 	}
-	if _, err := tx.ExecContext(ctx, `create table if not exists store_schema (version integer not null, probe text not null default '')`); err != nil {
+	if err := run(append(e.lock, `create table if not exists store_schema (version integer not null, probe text not null default '')`)...); err != nil {
 		return err
 	}
 	version := 0
@@ -192,23 +192,16 @@ func (e *engine) migrate(ctx context.Context) error {
 	switch {
 	case version > schemaVersion:
 		return ErrNewer
-	case version == schemaVersion:
-		return nil
-	case !errors.Is(err, sql.ErrNoRows):
-		return err
-	}
-	for statement := range strings.SplitSeq(strings.ReplaceAll(schema, "SERIAL", e.serial), ";") {
-		if strings.TrimSpace(statement) == "" {
-			continue
-		}
-		if _, err := tx.ExecContext(ctx, statement); err != nil {
-			return err
+	case version == 0 && errors.Is(err, sql.ErrNoRows):
+		if err = run(strings.Split(strings.ReplaceAll(schema, "SERIAL", e.serial), ";")...); err == nil {
+			_, err = tx.ExecContext(ctx, `insert into store_schema (version) values ($1)`, schemaVersion)
 		}
 	}
-	if _, err := tx.ExecContext(ctx, `insert into store_schema (version) values ($1)`, schemaVersion); err != nil {
-		return err
+	if err == nil {
+		err = tx.Commit()
 	}
-	return tx.Commit()
+	e.migrated = err == nil
+	return err
 }
 
 // fault says what an error of the database means for the store.
@@ -222,12 +215,10 @@ const (
 )
 
 func faultOf(err error) fault {
-	var lite *sqlite.Error
-	var postgres *pgconn.PgError
-	switch {
-	case errors.Is(err, errDamaged):
+	if errors.Is(err, errDamaged) {
 		return damage
-	case errors.As(err, &postgres):
+	}
+	if postgres, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch postgres.Code {
 		case "40001", "40P01", "55P03", "23505", "57014": // serialization, deadlock, lock, unique, timeout
 			return passing
@@ -238,8 +229,8 @@ func faultOf(err error) fault {
 		case "XX":
 			return damage
 		}
-		return away // resources, operator, login, rights, what is not there
-	case errors.As(err, &lite):
+	}
+	if lite, ok := errors.AsType[*sqlite.Error](err); ok {
 		switch lite.Code() & 0xff {
 		case sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB:
 			return damage
@@ -248,9 +239,8 @@ func faultOf(err error) fault {
 		case sqlitelib.SQLITE_CONSTRAINT, sqlitelib.SQLITE_TOOBIG, sqlitelib.SQLITE_MISMATCH, sqlitelib.SQLITE_RANGE:
 			return refused
 		}
-		return away
 	}
-	return away
+	return away // resources, operator, login, rights, what is not there
 }
 
 // errDamaged is found by checkFile.
@@ -273,7 +263,7 @@ func checkFile(ctx context.Context, path string) error {
 	if creating {
 		mode = "rw"
 	}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?_pragma=busy_timeout(1000)&mode="+mode)
+	db, err := openDatabase(path, url.Values{"_pragma": {"busy_timeout(1000)"}, "mode": {mode}})
 	if err != nil {
 		return err
 	}
@@ -286,4 +276,100 @@ func checkFile(ctx context.Context, path string) error {
 		return fmt.Errorf("%w: %s", errDamaged, result)
 	}
 	return nil
+}
+
+// The files of the data directory. SQLite adds -wal and -shm to the first.
+const (
+	fileName     = "operations.db"
+	lockName     = "operations.lock"
+	damagedInfix = ".damaged-" // then the time, in the names of files that were set aside
+)
+
+// ErrInUse: another process, the service perhaps, has the store.
+var ErrInUse = errors.New("the data directory is in use by another process")
+
+// errGone: what SQLite writes to is no longer where the next start looks.
+var errGone = errors.New("the file of the store was removed or replaced")
+
+// files are those of a data directory; nil for a store without one.
+type files struct {
+	dir  string
+	lock *os.File
+	seen [2]os.FileInfo // the database and its -wal, which SQLite keeps open
+}
+
+// lockDir makes the data directory and locks it for as long as the process
+// lives, or until close.
+func lockDir(dir string) (*files, error) {
+	unusable := func(err error) error {
+		return fmt.Errorf("the data directory %s cannot be used: make it writable for this user, or name another (--data-dir, BUS_VM_DATA_DIR): %w", dir, err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, unusable(err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, unusable(err)
+	}
+	// A process that is just ending may hold it a moment longer.
+	for deadline := time.Now().Add(callTimeout); ; time.Sleep(callTimeout / 40) {
+		switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+		case err == nil:
+			return &files{dir: dir, lock: f}, nil
+		case !errors.Is(err, syscall.EWOULDBLOCK):
+			return nil, errors.Join(unusable(err), f.Close())
+		case time.Now().After(deadline):
+			return nil, errors.Join(fmt.Errorf("%w: %s: stop that process, or give this one a directory of its own (--data-dir, BUS_VM_DATA_DIR)",
+				ErrInUse, dir), f.Close())
+		}
+	}
+}
+
+func (f *files) path() string { return filepath.Join(f.dir, fileName) }
+
+// check returns errGone when a commit would go into files that the next start does not
+// find: others than at its first call.
+func (f *files) check() error {
+	if f == nil {
+		return nil
+	}
+	for i, suffix := range []string{"", "-wal"} {
+		now, err := os.Stat(f.path() + suffix)
+		if err == nil && f.seen[i] == nil {
+			f.seen[i] = now
+		}
+		if err != nil || !os.SameFile(now, f.seen[i]) {
+			return fmt.Errorf("%w: %s%s", errGone, f.path(), suffix)
+		}
+	}
+	return nil
+}
+
+// setAside renames a damaged database and what belongs to it, and returns where
+// it is. A -wal whose database is gone would be applied to the new one.
+func (f *files) setAside(now time.Time) (aside string, err error) {
+	aside = f.path() + damagedInfix + now.UTC().Format("20060102T150405.000000Z")
+	for _, suffix := range []string{"-wal", "-shm", "-journal", ""} {
+		if renameErr := os.Rename(f.path()+suffix, aside+suffix); !errors.Is(renameErr, fs.ErrNotExist) {
+			err = errors.Join(err, renameErr)
+		}
+	}
+	d, openErr := os.Open(f.dir)
+	if openErr != nil {
+		return aside, errors.Join(err, openErr)
+	}
+	return aside, errors.Join(err, d.Sync(), d.Close())
+}
+
+// damaged lists the databases that were set aside and are still there.
+func (f *files) damaged() []string {
+	paths := []string{}
+	if f == nil {
+		return paths
+	}
+	names, _ := fs.Glob(os.DirFS(f.dir), fileName+damagedInfix+"*Z") // a directory that cannot be read fails the next commit
+	for _, name := range names {
+		paths = append(paths, filepath.Join(f.dir, name))
+	}
+	return paths
 }

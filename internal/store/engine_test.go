@@ -116,26 +116,25 @@ func TestStatementsFindTheirRowsByAnIndex(t *testing.T) {
 		insert(t, s, keyed, lifecycle.Joined)
 		_, err := s.Reply(t.Context(), leader.ID, true, End{})
 		require.NoError(t, err)
-		for _, do := range []func(*tx) error{
+		for _, do := range []func(*tx){
 			(*tx).setBack,
-			func(t *tx) error { _, err := t.prune(); return err },
-			func(t *tx) error { _, err := t.offer(); return err },
-			func(t *tx) error { _, err := t.claim([]string{leader.Account}, 1); return err },
-			func(t *tx) error { return t.retry(Operation{Receipt: lifecycle.Receipt{ID: leader.ID}}, 0, "refused") },
-			func(t *tx) error { _, err := t.acknowledge(leader.ID, 0, false); return err },
-			func(t *tx) error { return t.reached(lifecycle.Start, "p", time.Second) },
-			func(t *tx) error { _, _, err := t.decide(follower.ID); return err },
+			func(t *tx) { t.prune() },
+			func(t *tx) { t.offer() },
+			func(t *tx) { t.claim([]string{leader.Account}, 1) },
+			func(t *tx) { t.retry(Operation{Receipt: lifecycle.Receipt{ID: leader.ID}}, 0, "refused") },
+			func(t *tx) { t.acknowledge(leader.ID, 0, false) },
+			func(t *tx) { t.reached(lifecycle.Start, "p", time.Second) },
+			func(t *tx) { t.decide(follower.ID) },
 		} {
 			require.NoError(t, s.do(t.Context(), call{}, do))
 		}
 		statements := []string{dueAccounts, figures}
-		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
+		require.NoError(t, s.do(t.Context(), call{}, func(t *tx) {
 			for statement := range t.session.statements {
 				if word, _, _ := strings.Cut(statement, " "); word == "select" || word == "update" || word == "delete" {
 					statements = append(statements, statement)
 				}
 			}
-			return nil
 		}))
 		require.Greater(t, len(statements), 15)
 		for _, statement := range statements {

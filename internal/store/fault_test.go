@@ -134,11 +134,3 @@ func TestRefusingDatabase(t *testing.T) {
 		})
 	}
 }
-
-// A session that ended while it was idle is no reason to end with an error.
-func TestEndAfterTheSession(t *testing.T) {
-	t.Parallel()
-	s, db := withPostgres(t) // whose end wants no error
-	require.NoError(t, tryInsert(t, s))
-	execute(t, db, `select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()`)
-}

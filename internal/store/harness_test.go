@@ -173,10 +173,7 @@ func awaitLock(t *testing.T, db *sql.DB) {
 // alter changes rows as no call does.
 func alter(t *testing.T, s *Store, statement string, args ...any) {
 	t.Helper()
-	require.NoError(t, s.do(t.Context(), call{}, func(t *tx) error {
-		_, err := t.exec(statement, args...)
-		return err
-	}))
+	require.NoError(t, s.do(t.Context(), call{}, func(t *tx) { t.exec(statement, args...) }))
 }
 
 func aWrite(action lifecycle.Action) lifecycle.Write {
@@ -351,4 +348,14 @@ func (s *Store) Keyed(ctx context.Context, account, key string) (Operation, erro
 	list, err := s.list(ctx, `where id = (select operation from keys where account = $1 and name = $2 and created_at > $3)`,
 		account, key, s.config.Now().Add(-keyKept).UnixMicro())
 	return first(list), err
+}
+
+func (s *Store) insert(ctx context.Context, w lifecycle.Write) (lifecycle.Decision, Operation, error) {
+	got, err := submit(ctx, s, call{order: orderOf(w)}, func(t *tx) decided { return t.insert(w) })
+	return got.Decision, got.Operation, errors.Join(err, got.refused)
+}
+
+func (s *Store) decide(ctx context.Context, id string) (lifecycle.Decision, Operation, error) {
+	got, err := submit(ctx, s, call{order: "2" + id}, func(t *tx) decided { return t.decide(id) })
+	return got.Decision, got.Operation, err
 }

@@ -1,6 +1,15 @@
 package store
 
-import "github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
+)
 
 // state is where an operation is in its life, as its row says.
 type state int
@@ -28,16 +37,15 @@ const (
 	leaderExpired              // what expired is its leader
 )
 
-// effect is what a transition writes beside the new state, all in one transaction.
+// effect is what a transition writes beside the new state and its usage record, all in
+// one transaction.
 type effect uint
 
 const (
-	addTerminal effect = 1 << iota // the terminal usage record
-	addCorrection
-	fan      // the same event, for all that joined
-	freeSlot // others may start
-	freeKeys // a repetition with the same key is another operation
-	takeID   // an insert that is still under way finds its id taken
+	fan      effect = 1 << iota // the same event, for all that joined
+	freeSlot                    // others may start
+	freeKeys                    // a repetition with the same key is another operation
+	takeID                      // an insert that is still under way finds its id taken
 )
 
 // next is the life of an operation once it may have been inserted: the rows of
@@ -46,25 +54,25 @@ const (
 func next(s state, e event) (state, effect) {
 	switch {
 	case s == open && e == abandoned: // 7
-		return notSent, addTerminal | freeSlot | freeKeys
+		return notSent, freeSlot | freeKeys
 	case s == none && e == abandoned: // 8
 		return stub, takeID
 	case s == open && e == replyYes: // 10
-		return accepted, addTerminal | fan
+		return accepted, fan
 	case s == open && e == replyNo: // 11
-		return rejected, addTerminal | freeSlot | fan
+		return rejected, freeSlot | fan
 	case s == open && e == expired: // 12
-		return unknown, addTerminal | freeSlot | fan
+		return unknown, freeSlot | fan
 	case s == joined && e == replyYes: // 13, and 15 where the new leader is accepted
-		return accepted, addTerminal
+		return accepted, 0
 	case s == joined && e == replyNo: // 13
-		return rejected, addTerminal
+		return rejected, 0
 	case s == joined && e == leaderExpired: // 13
-		return unknown, addTerminal
+		return unknown, 0
 	case s == joined && (e == abandoned || e == expired): // 16, only when the leader was not sent
-		return notSent, addTerminal | freeKeys
+		return notSent, freeKeys
 	case s == unknown && (e == replyYes || e == replyNo): // 17
-		return corrected, addCorrection | fan
+		return corrected, fan
 	}
 	return s, 0
 }
@@ -99,3 +107,166 @@ func outcome(s state, e event) lifecycle.Outcome {
 	}
 	return lifecycle.Rejected
 }
+
+// The positions of the usage records of an operation, and the order they are sent
+// in. Only the one at operation.sent can be due: a record is made of its operation
+// when it is sent, and has no row.
+const (
+	positionRequested = iota
+	positionTerminal
+	positionCorrection
+	positions
+)
+
+var phases = [positions]usage.Phase{usage.PhaseRequested, usage.PhaseEnded, usage.PhaseCorrection}
+
+// parkedFor is how long a parked record rests before it is offered again.
+const parkedFor = time.Hour
+
+// record is the usage record of op at a position. It is the same each time.
+func (op *Operation) record(position int) usage.Record {
+	at, outcome, ms, joined := op.EndedAt, op.Outcome, op.durationMS, op.Leader != ""
+	switch {
+	case position == positionRequested:
+		at, joined = op.RequestedAt, op.joined
+	case position == positionTerminal && op.Corrected:
+		at, outcome, ms = op.unknownAt, lifecycle.Unknown, op.unknownMS
+	}
+	r := usage.New(lifecycle.Operation{ID: op.ID, Action: op.Action, Account: op.Account, RequestID: op.RequestID},
+		phases[position], at, outcome, time.Duration(ms)*time.Millisecond)
+	r.Data.Joined = joined
+	return r
+}
+
+// eventID is the event id of the record that is sent next.
+func (op *Operation) eventID() string { return usage.EventID(op.ID, phases[op.sent]) }
+
+// receipt is op with its usage records.
+func (op *Operation) receipt() lifecycle.Receipt {
+	r := op.Receipt
+	for position := range op.records {
+		record := op.record(position)
+		r.Usage = append(r.Usage, lifecycle.Delivery{EventID: record.EventID, EventType: record.EventType, DeliveredAt: op.sentAt[position]})
+	}
+	return r
+}
+
+// addRecord gives op one more record, which is due at once unless another comes
+// first. The caller writes op.
+func (t *tx) addRecord(op *Operation) {
+	op.records++
+	switch {
+	case op.sent < op.records-1:
+	case t.store.config.Records == KeepRecords:
+		op.sent++
+	default:
+		op.dueSince = t.now
+		op.dueAt = t.send(*op)
+	}
+}
+
+// send takes a record that becomes due for this process to send once the transaction
+// is confirmed, if it has room; and returns from when on others may.
+func (t *tx) send(op Operation) (dueAt int64) {
+	if t.delivery.reserve(op) {
+		t.claims = append(t.claims, op)
+		return t.now + (t.store.config.Timeout + leaseSlack).Microseconds()
+	}
+	t.left = true
+	return t.now
+}
+
+// dueAccounts returns at most $2 accounts after $1 that have records due at $3. It is
+// a loose scan of the index: a step for each account, whatever it has waiting.
+const dueAccounts = `with recursive heads (account) as (
+		select min(account) from operations where sent < records and account > $1
+		union all
+		select (select min(account) from operations where sent < records and account > heads.account)
+		from heads where heads.account is not null
+	) select account from heads where account is not null and (select min(due_at) from operations
+		where sent < records and operations.account = heads.account) <= $3 limit $2`
+
+// claim takes at most most records that were left, of these accounts, and returns the
+// last account that had its turn.
+func (t *tx) claim(accounts []string, most int) (last string) {
+	before := len(t.claims)
+	for _, account := range accounts {
+		left := most - (len(t.claims) - before)
+		if left <= 0 {
+			return last
+		}
+		last = account
+		if room := t.delivery.room(account); room > 0 {
+			for _, op := range t.all(`where sent < records and account = $1 and due_at <= $2 order by due_at limit $3`, account, t.now, min(room, left)) {
+				t.take(op)
+			}
+		}
+	}
+	return last
+}
+
+// take claims a record that was left, unless another replica has it.
+func (t *tx) take(op Operation) {
+	if t.delivery.has(op) {
+		return // its lease has ended, by a clock that was set
+	}
+	dueAt := t.send(op)
+	if dueAt == t.now {
+		return // no room any more
+	}
+	n := t.exec(`update operations set due_at = $3 where id = $1 and sent = $2 and sent < records and due_at <= $4`, op.ID, op.sent, dueAt, t.now)
+	if n == 0 {
+		t.claims = t.claims[:len(t.claims)-1]
+		t.delivery.release(op)
+	}
+}
+
+// acknowledge ends the delivery of the record at a position, however late, or drops
+// a parked one, and makes the next record of its operation due. It locks nothing where
+// that is done: each replica is told of each.
+func (t *tx) acknowledge(id string, position int, drop bool) (known bool) {
+	var account string
+	var records int
+	known = t.scan([]any{&account, &records}, `update operations set sent = sent + 1, attempts = 0, parked = '', due_since = $3, due_at = $3,
+		requested_sent_at = case when sent = 0 and $4 = 0 then $3 else requested_sent_at end,
+		ended_sent_at = case when sent = 1 and $4 = 0 then $3 else ended_sent_at end,
+		corrected_sent_at = case when sent = 2 and $4 = 0 then $3 else corrected_sent_at end
+		where id = $1 and sent = $2 and sent < records and ($4 = 0 or parked <> '') returning account, records`, id, position, t.now, number(drop))
+	if !known {
+		return false
+	}
+	t.acknowledged = append(t.acknowledged, account)
+	if position+1 < records {
+		t.take(t.find(id))
+	}
+	return true
+}
+
+// retry makes a record due again after wait. With a reason it is parked, and counts
+// as due from then on.
+func (t *tx) retry(op Operation, wait time.Duration, reason string) {
+	again := t.now + wait.Microseconds()
+	t.exec(`update operations set due_at = $3, due_since = case when $4 = '' then due_since else $3 end, parked = $4, attempts = attempts + 1
+		where id = $1 and sent = $2 and sent < records`, op.ID, op.sent, again, reason)
+}
+
+// offer makes some parked records due that rest.
+func (t *tx) offer() int64 {
+	t.left = true
+	return t.exec(`update operations set due_at = $1, due_since = $1 where id in
+		(select id from operations where parked <> '' and due_at > $1 order by due_at limit $2)`, t.now, some)
+}
+
+// deliveryID names a record to the usage integration, which repeats it in its
+// acknowledgement: that counts in any process, however late it comes.
+func (op *Operation) deliveryID() string { return op.ID + "." + strconv.Itoa(op.sent) }
+
+func parseDeliveryID(text string) (id string, position int, ok bool) {
+	id, number, _ := strings.Cut(text, ".")
+	position, err := strconv.Atoi(number)
+	return id, position, err == nil && isID(id) && position >= 0 && position < positions && strconv.Itoa(position) == number
+}
+
+// isID reports whether id can be that of an operation; anything else of others goes
+// no further.
+func isID(id string) bool { return len(id) == 36 && uuid.Validate(id) == nil }

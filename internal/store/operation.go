@@ -23,115 +23,103 @@ const (
 // errFull: a store in memory holds nothing that may be forgotten.
 var errFull = errors.New("the operations store is full")
 
+// decided is what becomes of a write; refused says why nothing does.
+type decided struct {
+	lifecycle.Decision
+	Operation
+	refused error
+}
+
 // insert is rows 1 to 5 of the table.
-func (t *tx) insert(w lifecycle.Write) (lifecycle.Decision, Operation, error) {
-	if err := t.room(); err != nil {
-		return 0, Operation{}, err
+func (t *tx) insert(w lifecycle.Write) decided {
+	if t.full() {
+		return decided{refused: errFull}
 	}
 	if w.Key != "" {
-		if op, err := t.find(w.ID); err != nil || op.ID != "" { // 5
-			return leads(op), op, err
+		if op := t.find(w.ID); op.ID != "" { // 5
+			return leads(op)
 		}
 		if known, err := t.takeKey(w); err != nil || known.ID != "" { // 4
-			return lifecycle.Known, known, err
+			return decided{lifecycle.Known, known, err}
 		}
 	}
 	mayJoin := w.Action == lifecycle.Start && w.MayMeet()
 	for range 3 { // who frees or takes the slot meanwhile has committed by the second time
-		leader, err := t.holder()
-		switch {
-		case err != nil:
-			return 0, leader, err
-		case leader.ID != "" && mayJoin:
+		leader := t.holder()
+		if leader.ID != "" && mayJoin {
 			return t.join(w, leader)
 		}
-		op, err := t.add(w, "", w.Action == lifecycle.Start && leader.ID == "")
-		if err == nil && op.ID != "" { // 1
-			if w.Action == lifecycle.Stop && leader.ID != "" {
-				err = t.freeSlot()
-			}
-			return lifecycle.Lead, op, err
+		op, added := t.add(w, "", w.Action == lifecycle.Start && leader.ID == "")
+		if added && w.Action == lifecycle.Stop && leader.ID != "" {
+			t.freeSlot()
 		}
-		if err == nil {
-			op, err = t.find(w.ID)
-		}
-		if err != nil || op.ID != "" { // 5; published only if it is open and in time, which its process knows
-			return leads(op), op, err
+		if op.ID != "" { // 1; 5 is published only if it is open and in time, which its process knows
+			return leads(op)
 		}
 	}
-	return 0, Operation{}, errors.Join(errors.New("the start slot changes hands all the time"), t.freeKeys(w.ID))
+	t.freeKeys(w.ID)
+	return decided{refused: errors.New("the start slot changes hands all the time")}
 }
 
-func leads(op Operation) lifecycle.Decision {
+func leads(op Operation) decided {
 	if op.Leader != "" {
-		return lifecycle.Joined
+		return decided{lifecycle.Joined, op, nil}
 	}
-	return lifecycle.Lead
+	return decided{lifecycle.Lead, op, nil}
 }
 
 // meet is rows 3 and 4 without the others: what w would have without an operation
 // of its own.
-func (t *tx) meet(w lifecycle.Write) (lifecycle.Decision, Operation, error) {
+func (t *tx) meet(w lifecycle.Write) decided {
 	if w.Key != "" {
-		if known, err := t.keyed(w.Account, w.Key); err != nil || known.ID != "" {
-			return lifecycle.Known, known, err
+		if known := t.keyed(w.Account, w.Key); known.ID != "" {
+			return decided{lifecycle.Known, known, nil}
 		}
 	}
-	if w.Action == lifecycle.Start {
-		leader, err := t.holder()
-		if err != nil {
-			return lifecycle.New, leader, err
-		}
-		if own, err := t.own(w, leader); err != nil || own.ID != "" {
-			return t.insert(w)
-		}
+	if w.Action == lifecycle.Start && t.own(w, t.holder()).ID != "" {
+		return t.insert(w)
 	}
-	return lifecycle.New, Operation{}, nil
+	return decided{Decision: lifecycle.New}
 }
 
 // own returns the operation of the account of w that is leader, or has joined it.
-func (t *tx) own(w lifecycle.Write, leader Operation) (Operation, error) {
+func (t *tx) own(w lifecycle.Write, leader Operation) Operation {
 	if leader.ID == "" || leader.Account == w.Account {
-		return leader, nil
+		return leader
 	}
 	return t.one(`where leader = $1 and leader <> '' and account = $2 limit 1`, leader.ID, w.Account)
 }
 
 // join is rows 2 and 3.
-func (t *tx) join(w lifecycle.Write, leader Operation) (lifecycle.Decision, Operation, error) {
-	own, err := t.own(w, leader)
-	if err == nil && own.ID != "" && w.Key != "" {
-		_, err = t.exec(`update keys set operation = $3 where account = $1 and name = $2`, w.Account, w.Key, own.ID)
+func (t *tx) join(w lifecycle.Write, leader Operation) decided {
+	if own := t.own(w, leader); own.ID != "" {
+		if w.Key != "" {
+			t.exec(`update keys set operation = $3 where account = $1 and name = $2`, w.Account, w.Key, own.ID)
+		}
+		return decided{lifecycle.Attached, own, nil}
 	}
-	if err != nil || own.ID != "" {
-		return lifecycle.Attached, own, err
+	op, added := t.add(w, leader.ID, false)
+	if !added { // 5
+		return leads(op)
 	}
-	op, err := t.add(w, leader.ID, false)
-	if err == nil && op.ID == "" { // 5
-		op, err = t.find(w.ID)
-		return leads(op), op, err
-	}
-	if err == nil {
-		err = t.follow(leader)
-	}
-	if err == nil && leader.Outcome == lifecycle.Accepted {
-		op, err = t.end(op.ID, replyYes, End{})
-	}
-	return lifecycle.Joined, op, err
+	return decided{lifecycle.Joined, t.follow(op, leader), nil}
 }
 
-// follow notes that an operation has joined leader, whose row is locked.
-func (t *tx) follow(leader Operation) error {
-	if leader.followed {
-		return nil
+// follow notes that op has joined leader, whose row is locked. It has its end, if it is
+// accepted.
+func (t *tx) follow(op, leader Operation) Operation {
+	if !leader.followed {
+		t.exec(`update operations set followed = 1 where id = $1`, leader.ID)
 	}
-	_, err := t.exec(`update operations set followed = 1 where id = $1`, leader.ID)
-	return err
+	if leader.Outcome == lifecycle.Accepted {
+		return t.end(op.ID, replyYes, End{})
+	}
+	return op
 }
 
-// add inserts an operation with its `requested` record. It returns none where its id
-// is taken, or the slot was to be and is not free.
-func (t *tx) add(w lifecycle.Write, leader string, slot bool) (op Operation, err error) {
+// add inserts an operation with its `requested` record. Where its id is taken it returns
+// the one that has it; none where the slot was to be taken, and is not free.
+func (t *tx) add(w lifecycle.Write, leader string, slot bool) (op Operation, added bool) {
 	op = Operation{Receipt: lifecycle.Receipt{
 		ID: w.ID, Action: w.Action, Account: w.Account, RequestID: w.RequestID, Leader: leader,
 		RequestedAt: timeOf(t.now).Add(-w.Age), ClosesAt: timeOf(t.now).Add(permission + t.store.config.Timeout + t.store.config.LateReply),
@@ -142,43 +130,41 @@ func (t *tx) add(w lifecycle.Write, leader string, slot bool) (op Operation, err
 	if t.store.config.Records != NoRecords {
 		t.addRecord(&op)
 	}
-	found, err := t.scan([]any{&op.Sequence}, `insert into operations (id, action, account, request_id, requested_at, closes_at, leader, slot, slot_until,
+	added = t.scan([]any{&op.Sequence}, `insert into operations (id, action, account, request_id, requested_at, closes_at, leader, slot, slot_until,
 		reason, plan_id, joined, records, sent, due_since, due_at)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) on conflict do nothing returning seq`,
 		op.ID, op.Action, op.Account, op.RequestID, micros(op.RequestedAt), micros(op.ClosesAt), op.Leader, number(slot), micros(until),
 		op.Reason, op.PlanID, number(op.joined), op.records, op.sent, op.dueSince, op.dueAt)
-	if err != nil || !found {
-		t.delivery.release(t.claims[claims:]...)
-		t.claims = t.claims[:claims]
-		return Operation{}, err
+	if added {
+		t.changed = append(t.changed, op)
+		return op, true
 	}
-	t.changed = append(t.changed, op)
-	return op, nil
+	t.delivery.release(t.claims[claims:]...)
+	t.claims = t.claims[:claims]
+	return t.find(w.ID), false
 }
 
 // find returns the operation with that id, locked until the end of the
 // transaction; none where there is none.
-func (t *tx) find(id string) (Operation, error) {
+func (t *tx) find(id string) Operation {
 	return t.one(`where id = $1`+t.store.engine.forUpdate, id)
 }
 
 // holder returns the start that has the slot, locked; none, and the slot is free,
 // where that took too long.
-func (t *tx) holder() (Operation, error) {
-	op, err := t.one(`where slot = 1` + t.store.engine.forUpdate)
-	if err == nil && op.ID != "" && op.slotUntil <= t.now {
-		return Operation{}, t.freeSlot()
+func (t *tx) holder() Operation {
+	op := t.one(`where slot = 1` + t.store.engine.forUpdate)
+	if op.ID != "" && op.slotUntil <= t.now {
+		t.freeSlot()
+		return Operation{}
 	}
-	return op, err
+	return op
 }
 
-func (t *tx) freeSlot() error {
-	_, err := t.exec(`update operations set slot = 0 where slot = 1`)
-	return err
-}
+func (t *tx) freeSlot() { t.exec(`update operations set slot = 0 where slot = 1`) }
 
 // keyed returns the operation that a key of the account stands for.
-func (t *tx) keyed(account, name string) (Operation, error) {
+func (t *tx) keyed(account, name string) Operation {
 	return t.one(`where id = (select operation from keys where account = $1 and name = $2 and created_at > $3)`,
 		account, name, t.ago(keyKept))
 }
@@ -188,27 +174,21 @@ func (t *tx) keyed(account, name string) (Operation, error) {
 // same one under way.
 func (t *tx) takeKey(w lifecycle.Write) (known Operation, err error) {
 	var keys int
-	if _, err := t.scan([]any{&keys}, `select count(*) from keys where account = $1 and created_at > $2`, w.Account, t.ago(keyKept)); err != nil {
-		return known, err
-	}
-	n, err := t.exec(`insert into keys (account, name, operation, action, created_at) values ($1, $2, $3, $4, $5)
+	t.scan([]any{&keys}, `select count(*) from keys where account = $1 and created_at > $2`, w.Account, t.ago(keyKept))
+	n := t.exec(`insert into keys (account, name, operation, action, created_at) values ($1, $2, $3, $4, $5)
 		on conflict (account, name) do update set operation = excluded.operation, action = excluded.action, created_at = excluded.created_at
 		where keys.created_at <= $6`, w.Account, w.Key, w.ID, w.Action, t.now, t.ago(keyKept))
 	switch {
-	case err != nil:
-		return known, err
 	case n == 0:
-		return t.keyed(w.Account, w.Key)
+		return t.keyed(w.Account, w.Key), nil
 	case keys >= maxKeys:
-		return known, errors.Join(lifecycle.ErrTooManyKeys, t.freeKeys(w.ID))
+		t.freeKeys(w.ID)
+		return known, lifecycle.ErrTooManyKeys
 	}
 	return known, nil
 }
 
-func (t *tx) freeKeys(operation string) error {
-	_, err := t.exec(`delete from keys where operation = $1`, operation)
-	return err
-}
+func (t *tx) freeKeys(operation string) { t.exec(`delete from keys where operation = $1`, operation) }
 
 // End says more about an end than its event.
 type End struct {
@@ -220,33 +200,25 @@ type End struct {
 }
 
 // end applies e to the operation with that id, and returns it as it is then.
-func (t *tx) end(id string, e event, how End) (Operation, error) {
-	op, err := t.find(id)
-	if err != nil {
-		return op, err
-	}
-	if op.state() == joined && (e == abandoned || e == expired) {
-		if leader, err := t.find(op.Leader); err != nil || leader.ID != "" && leader.Outcome != lifecycle.NotSent {
-			return op, err // it has its leader's end, soon
-		}
+func (t *tx) end(id string, e event, how End) Operation {
+	op := t.find(id)
+	if op.state() == joined && (e == abandoned || e == expired) && t.waits(op) {
+		return op
 	}
 	if e == expired && t.now < micros(op.ClosesAt) {
-		return op, nil // it leads since it was looked for
+		return op // it leads since it was looked for
 	}
 	from := op.state()
 	to, do := t.store.next(from, e)
 	switch {
 	case to == from:
-		return op, nil
+		return op
 	case do&takeID != 0:
-		n, err := t.exec(`insert into operations (id, outcome, ended_at) values ($1, $2, $3) on conflict (id) do nothing`, id, lifecycle.NotSent, t.now)
-		if err == nil && n == 0 { // it has arrived meanwhile
-			if op, err = t.find(id); err == nil && op.ID != "" {
-				return t.end(id, e, how)
-			}
+		n := t.exec(`insert into operations (id, outcome, ended_at) values ($1, $2, $3) on conflict (id) do nothing`, id, lifecycle.NotSent, t.now)
+		if n == 0 && t.find(id).ID != "" { // it has arrived meanwhile
+			return t.end(id, e, how)
 		}
-		op = Operation{Receipt: lifecycle.Receipt{ID: id, Outcome: lifecycle.NotSent}}
-		return op, err
+		return Operation{Receipt: lifecycle.Receipt{ID: id, Outcome: lifecycle.NotSent}}
 	}
 	if to == corrected {
 		op.unknownAt, op.unknownMS = op.EndedAt, op.durationMS
@@ -265,27 +237,33 @@ func (t *tx) end(id string, e event, how End) (Operation, error) {
 		op.AcceptedAt = timeOf(t.now)
 	}
 	op.slot = op.slot && do&freeSlot == 0
-	if do&(addTerminal|addCorrection) != 0 && op.records > 0 { // none at all for one that began without
+	if op.records > 0 { // none at all for one that began without
 		t.addRecord(&op)
 	}
-	_, err = t.exec(`update operations set outcome = $2, corrected = $3, ended_at = $4, accepted_at = $5, slot = $6, slot_until = $7,
+	t.exec(`update operations set outcome = $2, corrected = $3, ended_at = $4, accepted_at = $5, slot = $6, slot_until = $7,
 		error_type = $8, error_message = $9, duration_ms = $10, unknown_at = $11, unknown_ms = $12,
 		records = $13, sent = $14, due_since = $15, due_at = $16 where id = $1`,
 		id, op.Outcome, number(op.Corrected), t.now, micros(op.AcceptedAt), number(op.slot), micros(timeOf(t.now).Add(slotKept)),
 		op.ErrorType, op.ErrorMessage, op.durationMS, micros(op.unknownAt), op.unknownMS, op.records, op.sent, op.dueSince, op.dueAt)
 	t.changed = append(t.changed, op)
-	if err == nil && do&freeKeys != 0 {
-		err = t.freeKeys(id)
+	if do&freeKeys != 0 {
+		t.freeKeys(id)
 	}
-	if err == nil && do&fan != 0 && op.followed {
-		err = t.fan(id, e)
+	if do&fan != 0 && op.followed {
+		t.fan(id, e)
 	}
-	return op, err
+	return op
+}
+
+// waits reports whether an operation that joined gets the end of its leader, soon.
+func (t *tx) waits(op Operation) bool {
+	leader := t.find(op.Leader)
+	return leader.ID != "" && leader.Outcome != lifecycle.NotSent
 }
 
 // fan gives the end of a leader to all that wait for it, or are unknown with it; in
 // one statement, since there may be thousands, which locks them in their order.
-func (t *tx) fan(leader string, e event) error {
+func (t *tx) fan(leader string, e event) {
 	if e == expired {
 		e = leaderExpired
 	}
@@ -299,63 +277,48 @@ func (t *tx) fan(leader string, e event) error {
 		if outcome(to, e) == lifecycle.Accepted {
 			accepted = t.now
 		}
-		list, err := t.operations(`update operations set outcome = $3, corrected = $4, ended_at = $5, accepted_at = $6, duration_ms = 0,
+		list := t.operations(`update operations set outcome = $3, corrected = $4, ended_at = $5, accepted_at = $6, duration_ms = 0,
 			unknown_at = case when $4 = 1 then ended_at else 0 end, unknown_ms = case when $4 = 1 then duration_ms else 0 end,
 			due_since = case when sent = records and $7 = 0 then $5 else due_since end, due_at = case when sent = records and $7 = 0 then $5 else due_at end,
 			sent = sent + case when records > 0 then $7 else 0 end, records = records + case when records > 0 then 1 else 0 end
 			where id in (select id from operations where leader = $1 and leader <> '' and outcome = $2`+t.store.engine.forUpdate+`) returning `+operationColumns,
 			leader, was, outcome(to, e), number(to == corrected), t.now, accepted, number(keep))
-		if err != nil {
-			return err
-		}
 		t.left = t.left || len(list) > 0 && !keep
 		t.changed = append(t.changed, list...)
 	}
-	return nil
 }
 
 // decide is rows 14 to 16, for an operation whose leader was not sent and whose
 // caller waits.
-func (t *tx) decide(id string) (lifecycle.Decision, Operation, error) {
-	op, err := t.find(id)
-	if err != nil || op.state() != joined {
-		return leads(op), op, err
+func (t *tx) decide(id string) decided {
+	op := t.find(id)
+	if op.state() != joined {
+		return leads(op)
 	}
-	if leader, err := t.find(op.Leader); err != nil || leader.ID != "" && leader.Outcome != lifecycle.NotSent {
-		return lifecycle.Joined, op, err
+	if t.waits(op) {
+		return decided{lifecycle.Joined, op, nil}
 	}
 	var stops int
-	if _, err := t.scan([]any{&stops}, `select count(*) from operations where action = $1 and seq > $2`, lifecycle.Stop, op.Sequence); err != nil {
-		return lifecycle.Joined, op, err
-	}
+	t.scan([]any{&stops}, `select count(*) from operations where action = $1 and seq > $2`, lifecycle.Stop, op.Sequence)
 	if stops > 0 || t.now >= micros(op.ClosesAt) {
-		op, err = t.end(id, abandoned, End{}) // 16
-		return lifecycle.Joined, op, err
+		return decided{lifecycle.Joined, t.end(id, abandoned, End{}), nil} // 16
 	}
-	holder, err := t.holder()
-	switch {
-	case err != nil:
-		return lifecycle.Joined, op, err
-	case holder.ID != "": // 15
-		_, err = t.exec(`update operations set leader = $2 where id = $1`, id, holder.ID)
-		if err = errors.Join(err, t.follow(holder)); err == nil && holder.Outcome == lifecycle.Accepted {
-			op, err = t.end(id, replyYes, End{})
-		}
+	if holder := t.holder(); holder.ID != "" { // 15
+		t.exec(`update operations set leader = $2 where id = $1`, id, holder.ID)
 		op.Leader = holder.ID
-		return lifecycle.Joined, op, err
+		return decided{lifecycle.Joined, t.follow(op, holder), nil}
 	}
 	op.Leader, op.slot, op.ClosesAt = "", true, timeOf(t.now).Add(permission+t.store.config.Timeout+t.store.config.LateReply) // 14
-	_, err = t.exec(`update operations set leader = '', slot = 1, slot_until = $2, closes_at = $3 where id = $1`,
+	t.exec(`update operations set leader = '', slot = 1, slot_until = $2, closes_at = $3 where id = $1`,
 		id, micros(timeOf(t.now).Add(permission+t.store.config.Timeout)), micros(op.ClosesAt))
-	return lifecycle.Lead, op, err
+	return decided{lifecycle.Lead, op, nil}
 }
 
 // reached notes that the target state of action was seen, by provider, in a
 // status that was asked for that long ago.
-func (t *tx) reached(action lifecycle.Action, provider string, ago time.Duration) error {
-	list, err := t.operations(`update operations set reached_at = $1, provider = $2, slot = 0
+func (t *tx) reached(action lifecycle.Action, provider string, ago time.Duration) {
+	list := t.operations(`update operations set reached_at = $1, provider = $2, slot = 0
 		where action = $3 and outcome = $4 and reached_at = 0 and accepted_at < $5 and accepted_at > $6 and ended_at > 0 and ended_at > $6
 		returning `+operationColumns, t.now, provider, action, lifecycle.Accepted, t.now-ago.Microseconds(), t.ago(slotKept))
 	t.changed = append(t.changed, list...)
-	return err
 }

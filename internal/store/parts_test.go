@@ -20,7 +20,7 @@ func atOnce(t *testing.T, s *Store, calls ...func()) {
 	gate, writing := make(chan struct{}), make(chan struct{})
 	var all sync.WaitGroup
 	all.Go(func() {
-		assert.NoError(t, s.do(t.Context(), call{}, func(*tx) error { close(writing); <-gate; return nil }))
+		assert.NoError(t, s.do(t.Context(), call{}, func(*tx) { close(writing); <-gate }))
 	})
 	<-writing
 	for _, each := range calls {

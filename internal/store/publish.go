@@ -1,10 +1,14 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -15,51 +19,28 @@ var errTooLate = errors.New("too late to send the operation")
 
 // Meet is that of routes.Operations.
 func (s *Store) Meet(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error) {
-	d, op, err := s.decided(ctx, orderOf(w), func(t *tx) (lifecycle.Decision, Operation, error) { return t.meet(w) })
-	return lifecycle.Decided{Decision: d, Receipt: op.receipt()}, err
+	return s.permit(ctx, orderOf(w), func(t *tx) decided { return t.meet(w) })
 }
 
-// Begin is that of routes.Operations. Ended must follow each Lead.
+// Begin is that of routes.Operations. Ended must follow each Lead. After an error that is
+// not ErrUnconfirmed nothing was written.
 func (s *Store) Begin(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error) {
-	began := time.Now()
-	d, op, err := s.insert(ctx, w)
-	return s.permit(began, w.ID, d, op, err)
+	d, err := s.permit(ctx, orderOf(w), func(t *tx) decided { return t.insert(w) })
+	if errors.Is(err, lifecycle.ErrUnconfirmed) {
+		s.note(w.ID, abandoned, End{})
+	}
+	return d, err
 }
 
-// Again is that of routes.Operations. An operation that is not published after an
-// error ends so, unless it has the end of another leader.
+// Again is that of routes.Operations: for an operation that joined and whose leader was
+// not sent, while its caller waits. It leads now, has joined another, or has ended; after
+// an error it ends so, unless it has the end of another leader.
 func (s *Store) Again(ctx context.Context, id string) (lifecycle.Decided, error) {
-	began := time.Now()
-	d, op, err := s.decide(ctx, id)
-	if err != nil && !errors.Is(err, lifecycle.ErrUnconfirmed) {
+	d, err := s.permit(ctx, "2"+id, func(t *tx) decided { return t.decide(id) })
+	if err != nil {
 		s.note(id, abandoned, End{})
 	}
-	return s.permit(began, id, d, op, err)
-}
-
-// insert decides what becomes of w. After an error that is not ErrUnconfirmed nothing
-// was written.
-func (s *Store) insert(ctx context.Context, w lifecycle.Write) (lifecycle.Decision, Operation, error) {
-	return s.decided(ctx, orderOf(w), func(t *tx) (lifecycle.Decision, Operation, error) { return t.insert(w) })
-}
-
-// decide is for an operation that joined and whose leader was not sent, while its
-// caller waits: it leads now, has joined another, or has ended.
-func (s *Store) decide(ctx context.Context, id string) (lifecycle.Decision, Operation, error) {
-	return s.decided(ctx, "2"+id, func(t *tx) (lifecycle.Decision, Operation, error) { return t.decide(id) })
-}
-
-// decided runs do in a transaction.
-func (s *Store) decided(ctx context.Context, order string, do func(*tx) (lifecycle.Decision, Operation, error)) (lifecycle.Decision, Operation, error) {
-	type decided struct {
-		decision  lifecycle.Decision
-		operation Operation
-	}
-	got, err := submit(ctx, s, call{order: order}, func(t *tx) (got decided, err error) {
-		got.decision, got.operation, err = do(t)
-		return got, err
-	})
-	return got.decision, got.operation, err
+	return d, err
 }
 
 // orderOf is where w is in the order of locks.
@@ -71,21 +52,21 @@ func orderOf(w lifecycle.Write) string {
 	return order
 }
 
-// permit gives a Lead the permission to publish, which counts from when its call began.
-func (s *Store) permit(began time.Time, id string, d lifecycle.Decision, op Operation, err error) (lifecycle.Decided, error) {
-	switch {
-	case errors.Is(err, lifecycle.ErrUnconfirmed):
-		s.note(id, abandoned, End{})
-		return lifecycle.Decided{}, err
+// permit runs do in a transaction. A Lead has the permission to publish, which counts from
+// when that began.
+func (s *Store) permit(ctx context.Context, order string, do func(*tx) decided) (lifecycle.Decided, error) {
+	began := time.Now()
+	got, err := submit(ctx, s, call{order: order}, do)
+	switch err = cmp.Or(err, got.refused); {
 	case err != nil:
 		return lifecycle.Decided{}, err
-	case d == lifecycle.Lead && op.Outcome != "":
+	case got.Decision == lifecycle.Lead && got.Outcome != "":
 		return lifecycle.Decided{}, fmt.Errorf("%w: the operation has ended before it began", ErrUnavailable)
-	case d != lifecycle.Lead:
-		return lifecycle.Decided{Decision: d, Receipt: op.receipt()}, nil
+	case got.Decision != lifecycle.Lead:
+		return lifecycle.Decided{Decision: got.Decision, Receipt: got.receipt()}, nil
 	}
 	s.underWay.Add(1)
-	return lifecycle.Decided{Decision: d, Receipt: op.receipt(), Permit: func() error {
+	return lifecycle.Decided{Decision: got.Decision, Receipt: got.receipt(), Permit: func() error {
 		// The monotonic clock stands still while the machine is suspended, the wall
 		// clock may be set: both must say that it is early.
 		passed, wall := time.Since(began), time.Now().Round(0).Sub(began.Round(0))
@@ -100,25 +81,19 @@ func (s *Store) permit(began time.Time, id string, d lifecycle.Decision, op Oper
 // reply that comes later settles it, or it ends when its time is over.
 func (s *Store) Ended(id string, outcome lifecycle.Outcome, said error, took time.Duration) (lifecycle.Receipt, error) {
 	defer s.underWay.Add(-1)
-	e := abandoned
-	switch outcome {
-	case lifecycle.Accepted:
-		e = replyYes
-	case lifecycle.Rejected:
-		e = replyNo
-	case lifecycle.Unknown:
+	if outcome == lifecycle.Unknown {
 		return lifecycle.Receipt{ID: id, Outcome: outcome}, nil
 	}
 	how := endOf(said)
 	how.Took = took
+	e := map[lifecycle.Outcome]event{lifecycle.Accepted: replyYes, lifecycle.Rejected: replyNo, lifecycle.NotSent: abandoned}[outcome]
 	op, err := s.end(context.Background(), id, e, how)
 	return op.receipt(), err
 }
 
 // endOf is what a rejection says.
 func endOf(rejection error) (how End) {
-	var said *lifecycle.Error
-	if errors.As(rejection, &said) && said.Kind == lifecycle.Rejection {
+	if said, ok := errors.AsType[*lifecycle.Error](rejection); ok && said.Kind == lifecycle.Rejection {
 		how.ErrorType, how.ErrorMessage = said.Type, said.Message
 	}
 	return how
@@ -186,25 +161,6 @@ func (c *changes) await(ids ...string) (changed chan Operation, leave func()) {
 	}
 }
 
-// measureStarts reads again how long the last starts took.
-func (s *Store) measureStarts(ctx context.Context) {
-	times, err := s.startTimes(ctx)
-	if err != nil {
-		s.estimate.Store(nil) // until the next look
-		return
-	}
-	estimate := lifecycle.NewEstimate(times)
-	s.estimate.Store(&estimate)
-}
-
-// Estimate is that of routes.Operations.
-func (s *Store) Estimate(r lifecycle.Receipt) (estimate lifecycle.Estimate) {
-	if latest := s.estimate.Load(); latest != nil && !s.changes.superseded(r) {
-		estimate = *latest
-	}
-	return estimate
-}
-
 // Settle writes what the worker said about the operation with that id, which may
 // be that of any process, or none: yes, or a rejection. It returns at once, but for
 // a reply from the history, which is looked up first.
@@ -228,18 +184,196 @@ func (s *Store) Settle(id string, rejection error, replayed bool) {
 
 // note writes an event of an operation without waiting for it.
 func (s *Store) note(id string, e event, how End) {
-	s.keep(call{order: "0" + id}, func(t *tx) error {
-		_, err := t.end(id, e, how)
-		return err
-	})
+	s.keep(call{order: "0" + id}, func(t *tx) { t.end(id, e, how) })
 }
 
 func (s *Store) end(ctx context.Context, id string, e event, how End) (Operation, error) {
-	return submit(ctx, s, call{order: "0" + id, kept: true}, func(t *tx) (Operation, error) { return t.end(id, e, how) })
+	return submit(ctx, s, call{order: "0" + id, kept: true}, func(t *tx) Operation { return t.end(id, e, how) })
 }
 
 // Reached notes that provider was in the target state of action in a status that
 // was asked for that long ago.
 func (s *Store) Reached(ctx context.Context, action lifecycle.Action, provider string, ago time.Duration) error {
-	return s.do(ctx, call{order: "2"}, func(t *tx) error { return t.reached(action, provider, ago) })
+	return s.do(ctx, call{order: "2"}, func(t *tx) { t.reached(action, provider, ago) })
+}
+
+const (
+	// observeEvery is how often PostgreSQL is looked at for what other replicas wrote.
+	observeEvery = time.Second
+	// overlap is how far such a look goes back: a transaction may be confirmed later
+	// than one that began after it.
+	overlap = 2*callTimeout + observeEvery
+	// maxObserved bounds a look, after an outage of this replica alone too. Older ones
+	// are left out.
+	maxObserved = 10_000
+)
+
+// changes passes each change once to Config.Changed, and to every Await of it.
+type changes struct {
+	over chan struct{} // closed when none is awaited any more
+
+	mu      sync.Mutex
+	own     map[string]bool  // the ids of what this process commits now, which it reports itself
+	known   map[string]stage // what Changed has had and a look may find again
+	awaited map[string][]chan Operation
+	// latest are the accepted operations of each action that may supersede one: no other
+	// was requested and accepted later. It is written with mu.
+	latest map[lifecycle.Action]*atomic.Pointer[[]lifecycle.Receipt]
+
+	before atomic.Pointer[int64] // see Store.before
+}
+
+func newChanges() *changes {
+	c := &changes{over: make(chan struct{}), known: map[string]stage{}, awaited: map[string][]chan Operation{}, latest: map[lifecycle.Action]*atomic.Pointer[[]lifecycle.Receipt]{}}
+	for _, action := range []lifecycle.Action{lifecycle.Start, lifecycle.Stop} {
+		c.latest[action] = &atomic.Pointer[[]lifecycle.Receipt]{}
+		c.latest[action].Store(&[]lifecycle.Receipt{})
+	}
+	return c
+}
+
+// accepted notes what was accepted; it holds mu.
+func (c *changes) accepted(r lifecycle.Receipt) {
+	if r.Outcome != lifecycle.Accepted {
+		return
+	}
+	last := c.latest[r.Action]
+	later := func(a, b lifecycle.Receipt) bool {
+		return a.Sequence >= b.Sequence && !a.AcceptedAt.Before(b.AcceptedAt)
+	}
+	if !slices.ContainsFunc(*last.Load(), func(other lifecycle.Receipt) bool { return later(other, r) }) {
+		next := []lifecycle.Receipt{r}
+		for _, other := range *last.Load() {
+			if !later(r, other) {
+				next = append(next, other)
+			}
+		}
+		last.Store(&next)
+	}
+}
+
+// superseded reports, at once, whether an operation that supersedes r is known.
+func (c *changes) superseded(r lifecycle.Receipt) bool {
+	return slices.ContainsFunc(*c.latest[r.Action.Opposite()].Load(), func(other lifecycle.Receipt) bool { return other.Supersedes(r) })
+}
+
+// Superseded reports whether an operation that supersedes r was accepted, by a process
+// before this one as well. What cannot be read was not.
+func (s *Store) Superseded(ctx context.Context, r lifecycle.Receipt) bool {
+	_, _ = s.before(ctx)
+	return s.changes.superseded(r)
+}
+
+// before notes, once, what was accepted before this process, and returns the sequence of
+// the latest operation by then.
+func (s *Store) before(ctx context.Context) (sequence int64, err error) {
+	if known := s.changes.before.Load(); known != nil {
+		return *known, nil
+	}
+	list, err := s.list(ctx, `order by seq desc limit $1`, recentOf)
+	if err != nil {
+		return 0, err
+	}
+	s.changes.mu.Lock()
+	defer s.changes.mu.Unlock()
+	for _, op := range list {
+		s.changes.accepted(op.Receipt)
+	}
+	sequence = first(list).Sequence
+	s.changes.before.Store(&sequence)
+	return sequence, nil
+}
+
+// commits says what this process commits from now on; after it, nothing.
+func (c *changes) commits(list []Operation) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.own = map[string]bool{}
+	for _, op := range list {
+		c.own[op.ID] = true
+	}
+}
+
+type stage struct {
+	number int
+	at     time.Time
+}
+
+// changed reports operations as they are now, in the order in which they were written.
+func (s *Store) changed(elsewhere bool, list ...Operation) {
+	s.changes.mu.Lock()
+	defer s.changes.mu.Unlock()
+	for _, op := range list {
+		last, known := s.changes.known[op.ID]
+		now := stage{op.Stage(), time.Now()}
+		if op.Action == "" || known && now.number <= last.number || elsewhere && s.changes.own[op.ID] {
+			continue
+		}
+		s.changes.known[op.ID] = now
+		s.changes.accepted(op.Receipt)
+		for _, waits := range s.changes.awaited[op.ID] {
+			select {
+			case waits <- op:
+			default: // it has had its end
+			}
+		}
+		if !op.ReachedAt.IsZero() && op.Action == lifecycle.Start {
+			wake(s.stale)
+		}
+		if s.config.Changed != nil {
+			s.config.Changed(op.receipt(), elsewhere)
+		}
+	}
+}
+
+// observe reports what other replicas write, and measures starts, until ctx ends.
+func (s *Store) observe(ctx context.Context) {
+	wake(s.stale)
+	tick := time.NewTicker(observeEvery)
+	defer tick.Stop()
+	type look struct {
+		at       time.Time
+		sequence int64 // of the latest operation
+	}
+	var looks []look // those within the overlap
+	observe := func(now look) {
+		if len(looks) == 0 { // what came before this process is no change
+			sequence, err := s.before(ctx)
+			if err != nil {
+				return // the writer logs it
+			}
+			now.sequence = sequence
+		} else if s.config.URL != "" {
+			last := looks[len(looks)-1]
+			away := max(now.at.Sub(last.at), now.at.Round(0).Sub(last.at.Round(0))) // the monotonic clock may have stood still
+			list, err := s.list(ctx, `where seq > $1 or ended_at > 0 and ended_at > `+s.now()+` - $2 or reached_at > 0 and reached_at > `+s.now()+` - $2
+				order by seq desc limit $3`, looks[0].sequence, (overlap + away).Microseconds(), maxObserved)
+			if err != nil {
+				return
+			}
+			now.sequence = max(last.sequence, first(list).Sequence)
+			slices.Reverse(list)
+			s.changed(true, list...)
+		}
+		looks = append(looks[max(0, len(looks)+1-int(overlap/observeEvery)):], now)
+	}
+	observe(look{at: time.Now()})
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.stale:
+			s.measureStarts(ctx)
+		case now := <-tick.C:
+			if s.estimate.Load() == nil {
+				wake(s.stale)
+			}
+			observe(look{at: now})
+			s.changes.mu.Lock()
+			maps.DeleteFunc(s.changes.known, func(_ string, told stage) bool { // what no look finds again
+				return len(looks) > 0 && looks[0].at.Sub(told.at) > overlap
+			})
+			s.changes.mu.Unlock()
+		}
+	}
 }

@@ -1,13 +1,12 @@
 package store
 
 import (
-	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -22,7 +21,7 @@ type Operation struct {
 	slot      bool
 	slotUntil int64
 
-	// Of its usage records, see record.go.
+	// Of its usage records.
 	durationMS, unknownMS int64
 	unknownAt             time.Time
 	joined                bool
@@ -40,18 +39,19 @@ const operationColumns = `seq, id, action, account, request_id, requested_at, cl
 
 // scanOperation reads operationColumns.
 func scanOperation(scan func(...any) error) (op Operation, err error) {
-	var requested, closes, accepted, reached, ended, unknown int64
-	var sent [positions]int64
-	err = scan(&op.Sequence, &op.ID, &op.Action, &op.Account, &op.RequestID, &requested, &closes, &op.Leader, &op.followed, &op.Outcome, &op.Corrected,
-		&op.slot, &op.slotUntil, &accepted, &reached, &ended, &op.Reason, &op.PlanID, &op.ErrorType, &op.ErrorMessage,
-		&op.durationMS, &unknown, &op.unknownMS, &op.joined, &op.records, &op.sent, &op.dueSince, &op.dueAt, &op.attempts, &op.parked,
-		&sent[0], &sent[1], &sent[2])
-	op.RequestedAt, op.ClosesAt, op.AcceptedAt, op.ReachedAt, op.EndedAt = timeOf(requested), timeOf(closes), timeOf(accepted), timeOf(reached), timeOf(ended)
-	op.unknownAt = timeOf(unknown)
-	for i := range sent {
-		op.sentAt[i] = timeOf(sent[i])
-	}
+	err = scan(&op.Sequence, &op.ID, &op.Action, &op.Account, &op.RequestID, at{&op.RequestedAt}, at{&op.ClosesAt}, &op.Leader, &op.followed, &op.Outcome, &op.Corrected,
+		&op.slot, &op.slotUntil, at{&op.AcceptedAt}, at{&op.ReachedAt}, at{&op.EndedAt}, &op.Reason, &op.PlanID, &op.ErrorType, &op.ErrorMessage,
+		&op.durationMS, at{&op.unknownAt}, &op.unknownMS, &op.joined, &op.records, &op.sent, &op.dueSince, &op.dueAt, &op.attempts, &op.parked,
+		at{&op.sentAt[0]}, at{&op.sentAt[1]}, at{&op.sentAt[2]})
 	return op, err
+}
+
+// at reads a time of the database.
+type at struct{ *time.Time }
+
+func (a at) Scan(value any) error {
+	*a.Time = timeOf(value.(int64)) // as both engines have it
+	return nil
 }
 
 // find returns the operation with that id; none where there is none.
@@ -77,17 +77,9 @@ const recentOf = 1000
 // Recent returns the operations of an account that were last requested, ended or
 // reached within ago, the latest change first; of the latest recentOf.
 func (s *Store) Recent(ctx context.Context, account string, ago time.Duration) ([]lifecycle.Receipt, error) {
-	list, err := s.Receipts(ctx, account, recentOf)
-	changedAt := func(op lifecycle.Receipt) time.Time {
-		if !op.ReachedAt.IsZero() {
-			return op.ReachedAt
-		}
-		return cmp.Or(op.EndedAt, op.RequestedAt)
-	}
-	since := s.config.Now().Add(-ago)
-	list = slices.DeleteFunc(list, func(op lifecycle.Receipt) bool { return !changedAt(op).After(since) })
-	slices.SortStableFunc(list, func(a, b lifecycle.Receipt) int { return changedAt(b).Compare(changedAt(a)) })
-	return list, err
+	const changed = `case when reached_at > 0 then reached_at when ended_at > 0 then ended_at else requested_at end`
+	return s.receipts(ctx, `where seq in (select seq from operations where account = $1 and action <> '' order by seq desc limit $2)
+		and `+changed+` > $3 order by `+changed+` desc, seq desc`, account, recentOf, s.config.Now().Add(-ago).UnixMicro())
 }
 
 // Latest returns the operations that were requested last, newest first.
@@ -125,32 +117,46 @@ func (s *Store) LatestRecords(ctx context.Context) ([]usage.Record, error) {
 
 // Report is what an operator may want to know of a store, as JSON.
 type Report struct {
-	Waiting          int      `json:"waiting_records"`
-	Parked           int      `json:"parked_records"`
-	OldestAgeSeconds float64  `json:"oldest_record_age_seconds"`
-	DamagedFiles     []string `json:"damaged_files"`
-	ParkedRecords    []Parked `json:"parked"` // the oldest
+	Waiting          int      `json:"waiting_records"`           // that are not delivered, parked ones included
+	Parked           int      `json:"parked_records"`            // that the usage integration refused
+	OldestAgeSeconds float64  `json:"oldest_record_age_seconds"` // of the records that are due, which no parked one is
+	DamagedFiles     []string `json:"damaged_files"`             // that were set aside and are still there
+	ParkedRecords    []Parked `json:"parked"`                    // the oldest
 }
 
 // Report reads the parked records.
-func (s *Store) Report(ctx context.Context) (Report, error) {
-	stats := s.Stats()
-	parked, err := s.Parked(ctx, MaxListed)
-	return Report{stats.Waiting, stats.Parked, stats.OldestAge.Seconds(), append([]string{}, s.files.damaged()...), append([]Parked{}, parked...)}, err
+func (s *Store) Report(ctx context.Context) (r Report, err error) {
+	r = s.Stats()
+	r.DamagedFiles = s.files.damaged()
+	r.ParkedRecords, err = s.Parked(ctx, MaxListed)
+	return r, err
 }
 
 // startTimes returns how long the last starts took from their acceptance to their
 // target state, of the provider of the latest one that reached it.
-func (s *Store) startTimes(ctx context.Context) (times []time.Duration, err error) {
+func (s *Store) startTimes(ctx context.Context) ([]time.Duration, error) {
 	const starts = ` from operations where reached_at > 0 and action = 'start' and leader = '' `
-	err = s.read(ctx, func(scan func(...any) error) error {
-		var micros int64
-		err := scan(&micros)
-		times = append(times, time.Duration(micros)*time.Microsecond)
-		return err
-	}, `select reached_at - accepted_at`+starts+`and provider =
+	return read(ctx, s, value[time.Duration], `select (reached_at - accepted_at) * 1000`+starts+`and provider =
 		(select provider`+starts+`order by reached_at desc limit 1) order by reached_at desc limit $1`, lifecycle.MaxTimes)
-	return times, err
+}
+
+// measureStarts reads again how long the last starts took.
+func (s *Store) measureStarts(ctx context.Context) {
+	times, err := s.startTimes(ctx)
+	if err != nil {
+		s.estimate.Store(nil) // until the next look
+		return
+	}
+	estimate := lifecycle.NewEstimate(times)
+	s.estimate.Store(&estimate)
+}
+
+// Estimate is that of routes.Operations.
+func (s *Store) Estimate(r lifecycle.Receipt) (estimate lifecycle.Estimate) {
+	if latest := s.estimate.Load(); latest != nil && !s.changes.superseded(r) {
+		estimate = *latest
+	}
+	return estimate
 }
 
 func first(list []Operation) Operation {
@@ -160,13 +166,8 @@ func first(list []Operation) Operation {
 	return list[0]
 }
 
-func (s *Store) list(ctx context.Context, where string, args ...any) (list []Operation, err error) {
-	err = s.read(ctx, func(scan func(...any) error) error {
-		op, err := scanOperation(scan)
-		list = append(list, op)
-		return err
-	}, `select `+operationColumns+` from operations `+where, args...)
-	return list, err
+func (s *Store) list(ctx context.Context, where string, args ...any) ([]Operation, error) {
+	return read(ctx, s, scanOperation, `select `+operationColumns+` from operations `+where, args...)
 }
 
 func (s *Store) receipts(ctx context.Context, where string, args ...any) (receipts []lifecycle.Receipt, err error) {
@@ -177,33 +178,35 @@ func (s *Store) receipts(ctx context.Context, where string, args ...any) (receip
 	return receipts, err
 }
 
-// read gives each row of a query to row, within callTimeout.
-func (s *Store) read(ctx context.Context, row func(scan func(...any) error) error, query string, args ...any) error {
+// read returns what scan makes of each row of a query, within callTimeout.
+func read[T any](ctx context.Context, s *Store, scan func(row func(...any) error) (T, error), query string, args ...any) ([]T, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	rows, err := s.engine.read.QueryContext(ctx, query, args...)
+	list, err := collect(rows, err, scan)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return list, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return list, nil
+}
+
+func collect[T any](rows *sql.Rows, err error, scan func(row func(...any) error) (T, error)) (list []T, _ error) {
+	if err != nil {
+		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() && err == nil {
-		err = row(rows.Scan)
+		var each T
+		each, err = scan(rows.Scan)
+		list = append(list, each)
 	}
-	if err = errors.Join(err, rows.Err()); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	return nil
+	return list, errors.Join(err, rows.Err())
 }
 
-// due returns at most limit accounts after one that have records due, in order.
-func (s *Store) due(ctx context.Context, after string, limit int) (accounts []string, err error) {
-	err = s.read(ctx, func(scan func(...any) error) error {
-		var account string
-		err := scan(&account)
-		accounts = append(accounts, account)
-		return err
-	}, strings.ReplaceAll(dueAccounts, "$3", s.now()), after, limit)
-	return accounts, err
+// value reads a row of one column.
+func value[T any](row func(...any) error) (v T, err error) {
+	err = row(&v)
+	return v, err
 }
 
 // now is the time by the clock of the database, in a statement.
@@ -223,7 +226,8 @@ type Parked struct {
 }
 
 // Parked returns the parked records, oldest first.
-func (s *Store) Parked(ctx context.Context, limit int) (list []Parked, err error) {
+func (s *Store) Parked(ctx context.Context, limit int) ([]Parked, error) {
+	list := []Parked{}
 	operations, err := s.list(ctx, `where parked <> '' order by due_at limit $1`, limit)
 	for _, op := range operations {
 		list = append(list, Parked{op.eventID(), op.parked, timeOf(op.dueAt), op.record(op.sent)})

@@ -29,7 +29,7 @@ create table operations (
 	error_type        text not null default '',
 	error_message     text not null default '',
 
-	-- Usage records are made of the rest of the row, see record.go.
+	-- Usage records are made of the rest of the row, see life.go.
 	joined            integer not null default 0, -- it was inserted as one that joins
 	records           integer not null default 0, -- how many it has
 	sent              integer not null default 0, -- how many of them are delivered or dropped, in their order

@@ -86,7 +86,7 @@ func (broken rule) next(s state, e event) (state, effect) {
 	case broken == takeNoID && do&takeID != 0:
 		return s, 0
 	case broken == endsReplaceEnds && s == unknown && e == abandoned:
-		return notSent, addCorrection
+		return notSent, 0
 	case broken == tellNoJoiner:
 		do &^= fan
 	case broken == keepKeys:
@@ -158,16 +158,9 @@ func (w *world) check() []string {
 		}
 	}
 	// A key stands for something that may have been published.
-	var stale []string
-	err = w.store.read(context.Background(), func(scan func(...any) error) error {
-		var id string
-		err := scan(&id)
-		if op := rows[id]; op.ID == "" || op.Outcome == lifecycle.NotSent {
-			stale = append(stale, id)
-		}
-		return err
-	}, `select operation from keys`)
+	keyed, err := read(context.Background(), w.store, value[string], `select operation from keys`)
 	require.NoError(w.t, err)
+	stale := slices.DeleteFunc(keyed, func(id string) bool { return rows[id].ID != "" && rows[id].Outcome != lifecycle.NotSent })
 	if len(stale) > 0 {
 		report("keys stand for %d operations that were not sent", len(stale))
 	}

@@ -75,10 +75,9 @@ type Store struct {
 	changes *changes
 	next    func(state, event) (state, effect) // the table; broken by a test on purpose
 
-	opened   time.Time // by the wall clock, before anything was written
-	batch    int       // the most calls of the next transaction; of the writer alone
-	writing  *session  // likewise
-	migrated bool      // likewise
+	opened  time.Time // by the wall clock, before anything was written
+	batch   int       // the most calls of the next transaction; of the writer alone
+	writing *session  // likewise
 	// Of the writer alone as well: inserts into a store in memory, and whether the
 	// last found it full.
 	inserts int
@@ -96,14 +95,13 @@ type Store struct {
 	mu           sync.Mutex
 	ran, closed  bool
 	queue        []*call
-	urgent       int       // calls in queue that are not delayed
 	delayedSince time.Time // of the first of a queue of delayed calls
 	gathering    time.Time // since when a transaction waits for more of them
 	cause        error     // why the last transaction failed; nil while the store takes writes
 	probeAt      time.Time // when it is tried again
 	committing   time.Time // since when a transaction runs; zero when none does
 	lockedSince  time.Time // since when locks of others have kept all from being written
-	stats        Stats
+	stats        Report
 }
 
 type counters struct{ commits, failures, writes, delivered, retries *metrics.Counter }
@@ -120,25 +118,32 @@ const (
 func Open(ctx context.Context, config Config) (*Store, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	type opened struct {
-		store *Store
-		err   error
+	var s *Store
+	hangs, err := within(ctx, hangTimeout, func() (err error) {
+		s, err = openAny(ctx, config)
+		return err
+	})
+	if hangs { // the process ends: what hangs is left to it
+		return nil, fmt.Errorf("the operations store did not open within %s (%w): look at the disk of %s", openTimeout, context.Cause(ctx), config.Dir)
 	}
-	done := make(chan opened, 1)
-	go func() {
-		s, err := openAny(ctx, config)
-		done <- opened{s, err}
-	}()
+	return s, err
+}
+
+// within returns what do does, unless that hangs: it has not returned so long after ctx
+// has ended.
+func within(ctx context.Context, grace time.Duration, do func() error) (hangs bool, err error) {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
 	select {
-	case o := <-done:
-		return o.store, o.err
+	case err := <-done:
+		return false, err
 	case <-ctx.Done():
 	}
 	select {
-	case o := <-done:
-		return o.store, o.err
-	case <-time.After(hangTimeout): // the process ends: what hangs is left to it
-		return nil, fmt.Errorf("the operations store did not open within %s (%w): look at the disk of %s", openTimeout, context.Cause(ctx), config.Dir)
+	case err := <-done:
+		return false, err
+	case <-time.After(grace):
+		return true, nil
 	}
 }
 
@@ -146,26 +151,21 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	s := &Store{config: config, changes: newChanges(), stale: make(chan struct{}, 1), next: next, batch: maxBatch, opened: config.Now().Round(0), wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
+	s := &Store{
+		config: config, changes: newChanges(), next: next, batch: maxBatch, opened: config.Now().Round(0), stale: make(chan struct{}, 1),
+		wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1),
+	}
 	var err error
 	switch {
 	case config.URL != "":
 		s.engine, err = openPostgres(config.URL)
 	case config.Dir != "":
-		if config.Idle {
-			if _, err := os.Stat(filepath.Join(config.Dir, fileName)); err != nil {
-				return nil, fmt.Errorf("there is no operations store: %w", err)
-			}
-		}
-		if s.files, err = lockDir(config.Dir); err == nil {
-			err = s.openFile(ctx)
-		}
+		err = s.openFile(ctx)
 	default:
 		s.engine, err = openSQLite(ctx, "")
 	}
 	if err == nil {
 		err = s.engine.migrate(ctx)
-		s.migrated = err == nil
 		if config.URL != "" && err != nil && faultOf(err) == away && !errors.Is(err, ErrNewer) {
 			config.Logger.Warn("the database of operations cannot be used; starts and stops are refused until it can", "cause", err,
 				"do", s.remedy(err))
@@ -173,7 +173,7 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 		}
 	}
 	if err == nil {
-		err = s.files.remember()
+		err = s.files.check()
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the operations store: %w", err), s.release())
@@ -187,7 +187,16 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 
 // openFile opens the database in the data directory, a new one if it is damaged.
 func (s *Store) openFile(ctx context.Context) error {
-	err := checkFile(ctx, s.files.path())
+	if s.config.Idle {
+		if _, err := os.Stat(filepath.Join(s.config.Dir, fileName)); err != nil {
+			return fmt.Errorf("there is no operations store: %w", err)
+		}
+	}
+	var err error
+	if s.files, err = lockDir(s.config.Dir); err != nil {
+		return err
+	}
+	err = checkFile(ctx, s.files.path())
 	if err != nil && faultOf(err) == damage && !s.config.Idle {
 		aside, moveErr := s.files.setAside(s.config.Now())
 		if moveErr != nil {
@@ -208,8 +217,7 @@ func (s *Store) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.ran = true
 	s.mu.Unlock()
-	ended := make(chan error, 1)
-	go func() {
+	hangs, err := within(ctx, 2*callTimeout+hangTimeout, func() error { // for what runs, and what is queued
 		var tending sync.WaitGroup
 		if !s.config.Idle {
 			tending.Go(func() { s.tend(ctx) })
@@ -218,15 +226,12 @@ func (s *Store) Run(ctx context.Context) error {
 		}
 		s.write(ctx)
 		tending.Wait()
-		ended <- s.release()
-	}()
-	<-ctx.Done() // before it nothing ends
-	select {
-	case err := <-ended:
-		return err
-	case <-time.After(2*callTimeout + hangTimeout): // for what runs, and what is queued
+		return s.release()
+	})
+	if hangs {
 		return fmt.Errorf("the operations store hangs and is left behind: %s", s.Left())
 	}
+	return err
 }
 
 // Left says what would be left behind if the process ended now. What is not
@@ -272,7 +277,10 @@ func (s *Store) release() (err error) {
 	if s.config.URL != "" {
 		err = nil // a session of PostgreSQL that ended by itself took nothing with it
 	}
-	return errors.Join(err, s.files.close())
+	if s.files != nil {
+		err = errors.Join(err, s.files.lock.Close())
+	}
+	return err
 }
 
 // Healthy returns nil while the store takes writes, else why not.

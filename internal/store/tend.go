@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -27,14 +26,6 @@ const (
 	memoryOperations = 10_000
 )
 
-// Stats are figures of a store.
-type Stats struct {
-	Waiting   int           // records that are not delivered, parked ones included
-	Parked    int           // records that the usage integration refused
-	OldestAge time.Duration // of the oldest record that is due, which no parked one is
-	Damaged   int           // databases that were set aside and are still in the data directory
-}
-
 // count makes the metrics of s.
 func (s *Store) count(set *metrics.Set) {
 	s.counts = counters{
@@ -44,31 +35,22 @@ func (s *Store) count(set *metrics.Set) {
 		delivered: set.NewCounter("bus_vm_usage_delivered_total"),
 		retries:   set.NewCounter("bus_vm_usage_retries_total"),
 	}
-	set.NewGauge("bus_vm_store_healthy", func() float64 {
-		if s.Healthy() != nil {
-			return 0
-		}
-		return 1
-	})
-	for name, figure := range map[string]func(Stats) float64{
-		"bus_vm_store_damaged_files":             func(now Stats) float64 { return float64(now.Damaged) },
-		"bus_vm_usage_waiting_records":           func(now Stats) float64 { return float64(now.Waiting) },
-		"bus_vm_usage_parked_records":            func(now Stats) float64 { return float64(now.Parked) },
-		"bus_vm_usage_oldest_record_age_seconds": func(now Stats) float64 { return now.OldestAge.Seconds() },
-	} {
-		set.NewGauge(name, func() float64 { return figure(s.Stats()) })
-	}
+	set.NewGauge("bus_vm_store_healthy", func() float64 { return float64(number(s.Healthy() == nil)) })
+	set.NewGauge("bus_vm_store_damaged_files", func() float64 { return float64(len(s.Stats().DamagedFiles)) })
+	set.NewGauge("bus_vm_usage_waiting_records", func() float64 { return float64(s.Stats().Waiting) })
+	set.NewGauge("bus_vm_usage_parked_records", func() float64 { return float64(s.Stats().Parked) })
+	set.NewGauge("bus_vm_usage_oldest_record_age_seconds", func() float64 { return s.Stats().OldestAgeSeconds })
 }
 
 // begin is the first thing that a process writes.
-func (t *tx) begin() error {
+func (t *tx) begin() {
 	if t.store.files == nil {
-		return nil
+		return
 	}
 	// Claims of a process that is gone.
-	_, err := t.exec(`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`, t.now)
+	t.exec(`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`, t.now)
 	t.left = true
-	return errors.Join(err, t.setBack())
+	t.setBack()
 }
 
 // tend does what is to be done from time to time. Its errors are logged by the
@@ -78,19 +60,19 @@ func (s *Store) tend(ctx context.Context) {
 	_, _ = s.Retry(ctx)
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
-	var measured, rest time.Duration // rest: not more than a part of the time goes into figures
-	for pruned, began := time.Now(), time.Now(); ; {
+	measureAt := time.Now()
+	for pruned := time.Now(); ; {
 		now := s.config.Now().Round(0)
 		if !now.Before(was) || s.do(ctx, call{order: "0"}, (*tx).setBack) == nil {
 			was = now
 		}
-		if passed := time.Since(began); passed >= measured+rest {
+		if began := time.Now(); !began.Before(measureAt) {
 			s.measure(ctx)
-			measured, rest = time.Since(began), 10*(time.Since(began)-passed)
+			measureAt = time.Now().Add(10 * time.Since(began)) // not more than a part of the time goes into figures
 		}
 		if time.Since(pruned) >= pruneEvery {
 			pruned = time.Now()
-			s.repeat(ctx, (*tx).prune)
+			_, _ = s.repeat(ctx, (*tx).prune)
 		}
 		select {
 		case <-ctx.Done():
@@ -102,7 +84,7 @@ func (s *Store) tend(ctx context.Context) {
 
 // repeat does something to some rows at a time, until there are no more, and returns
 // how many there were.
-func (s *Store) repeat(ctx context.Context, do func(*tx) (int64, error)) (all int64, err error) {
+func (s *Store) repeat(ctx context.Context, do func(*tx) int64) (all int64, err error) {
 	for n := int64(some); n >= some; {
 		n, err = submit(ctx, s, call{order: "0"}, do)
 		all += n
@@ -140,23 +122,19 @@ func (s *Store) history(ctx context.Context) error {
 
 // setBack moves what is due later than anything begun now would be: the wall
 // clock, which is that of SQLite, was set back. PostgreSQL's is its operator's.
-func (t *tx) setBack() error {
+func (t *tx) setBack() {
 	if t.store.config.URL != "" {
-		return nil
+		return
 	}
-	after := func(d time.Duration) int64 { return t.now + d.Microseconds() }
 	c := t.store.config
-	_, err := t.exec(`update operations set closes_at = $1 where outcome = '' and closes_at > $1`, after(permission+c.Timeout+c.LateReply))
-	if err == nil {
-		_, err = t.exec(`update operations set slot_until = $1 where slot = 1 and slot_until > $1`, after(slotKept))
+	for statement, most := range map[string]time.Duration{
+		`update operations set closes_at = $1 where outcome = '' and closes_at > $1`:             permission + c.Timeout + c.LateReply,
+		`update operations set slot_until = $1 where slot = 1 and slot_until > $1`:               slotKept,
+		`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`: max(c.Timeout+leaseSlack, retryMax),
+		`update operations set due_at = $1 where parked <> '' and due_at > $1`:                   parkedFor,
+	} {
+		t.exec(statement, t.now+most.Microseconds())
 	}
-	if err == nil {
-		_, err = t.exec(`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`, after(max(c.Timeout+leaseSlack, retryMax)))
-	}
-	if err == nil {
-		_, err = t.exec(`update operations set due_at = $1 where parked <> '' and due_at > $1`, after(parkedFor))
-	}
-	return err
 }
 
 // close closes what is past its time, once the history has been read.
@@ -173,10 +151,8 @@ func (s *Store) close(ctx context.Context) {
 		s.config.Logger.Error("the history of replies cannot be read: operations end as unknown that may have been answered",
 			"do", "look at the Events API and its replay of reply streams; a reply that it still has corrects them")
 	}
-	for {
-		if n, err := s.Expire(ctx, some); err != nil || n == 0 {
-			return
-		}
+	for n := 1; err == nil && n > 0; {
+		n, err = s.Expire(ctx, some)
 	}
 }
 
@@ -186,24 +162,25 @@ const figures = `select coalesce(sum(records - sent), 0), (select count(*) from 
 // measure takes the figures; those of the database stay as they were while it does
 // not answer.
 func (s *Store) measure(ctx context.Context) {
-	damaged := len(s.files.damaged())
-	var now Stats
-	var oldest int64
-	err := s.read(ctx, func(scan func(...any) error) error { return scan(&now.Waiting, &now.Parked, &oldest) }, figures)
-	if err != nil {
-		now, oldest = s.Stats(), 0
+	list, err := read(ctx, s, func(row func(...any) error) (r Report, err error) {
+		var oldest int64
+		if err = row(&r.Waiting, &r.Parked, &oldest); oldest > 0 {
+			r.OldestAgeSeconds = max(0, s.config.Now().Sub(timeOf(oldest)).Seconds())
+		}
+		return r, err
+	}, figures)
+	now := s.Stats()
+	if err == nil {
+		now = list[0]
 	}
-	now.Damaged = damaged
-	if oldest > 0 {
-		now.OldestAge = max(0, s.config.Now().Sub(timeOf(oldest)))
-	}
+	now.DamagedFiles = s.files.damaged()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats = now
 }
 
 // Stats returns figures that are a second old at most, while the store answers.
-func (s *Store) Stats() Stats {
+func (s *Store) Stats() Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stats
@@ -211,66 +188,48 @@ func (s *Store) Stats() Stats {
 
 // prune deletes some of what is older than it must be. In memory, the oldest go beyond
 // memoryOperations.
-func (t *tx) prune() (int64, error) {
-	keys, keysErr := t.exec(`delete from keys where (account, name) in (select account, name from keys where created_at <= $1 limit $2)`,
+func (t *tx) prune() int64 {
+	keys := t.exec(`delete from keys where (account, name) in (select account, name from keys where created_at <= $1 limit $2)`,
 		t.ago(keyKept), some)
 	before := t.ago(t.store.config.Keep)
 	if t.store.inMemory() {
 		var beyond int64
-		_, err := t.scan([]any{&beyond}, `select coalesce(max(ended_at), 0) from
+		t.scan([]any{&beyond}, `select coalesce(max(ended_at), 0) from
 			(select ended_at from operations order by seq limit max(0, (select count(*) from operations) - $1)) as oldest`, memoryOperations*9/10)
 		before = max(before, beyond)
-		keysErr = errors.Join(keysErr, err)
 	}
-	n, err := t.exec(`delete from operations where id in (select id from operations where ended_at > 0 and ended_at <= $1 and sent = records
-		and not exists (select 1 from keys where keys.operation = operations.id) order by ended_at limit $2)`, before, some)
-	return max(keys, n), errors.Join(keysErr, err)
+	return max(keys, t.exec(`delete from operations where id in (select id from operations where ended_at > 0 and ended_at <= $1 and sent = records
+		and not exists (select 1 from keys where keys.operation = operations.id) order by ended_at limit $2)`, before, some))
 }
 
-// room refuses an insert into a store in memory that is full of what must stay. It
-// looks at every 64th only: counting takes time.
-func (t *tx) room() error {
-	if !t.store.inMemory() {
-		return nil
+// full reports whether a store in memory is full of what must stay. It looks at every
+// 64th insert only: counting takes time.
+func (t *tx) full() bool {
+	s := t.store
+	if !s.inMemory() {
+		return false
 	}
-	if t.store.inserts++; t.store.inserts%64 != 1 && !t.store.full {
-		return nil
-	}
-	count := func() (full bool, err error) {
+	if s.inserts++; s.inserts%64 == 1 || s.full {
 		var n int
-		_, err = t.scan([]any{&n}, `select count(*) from operations`)
-		return n >= memoryOperations, err
+		t.prune()
+		t.scan([]any{&n}, `select count(*) from operations`)
+		s.full = n >= memoryOperations
 	}
-	full, err := count()
-	if err == nil && full {
-		if _, err = t.prune(); err == nil {
-			full, err = count()
-		}
-	}
-	t.store.full = full
-	if err == nil && full {
-		return errFull
-	}
-	return err
+	return s.full
 }
 
 // Expire closes up to limit operations that have no end past closes_at, and
 // returns how many. Before it the history must have been read.
-func (s *Store) Expire(ctx context.Context, limit int) (n int, err error) {
+func (s *Store) Expire(ctx context.Context, limit int) (int, error) {
 	// After the replies in its transaction, which the history may just have brought.
-	return submit(ctx, s, call{order: "0\xff"}, func(t *tx) (int, error) {
+	return submit(ctx, s, call{order: "0\xff"}, func(t *tx) (n int) {
 		// One that joined has the end of its leader, unless that was not sent, or is gone.
-		list, err := t.all(`where outcome = '' and closes_at <= $1 and (leader = '' or not exists
+		list := t.all(`where outcome = '' and closes_at <= $1 and (leader = '' or not exists
 			(select 1 from operations as leaders where leaders.id = operations.leader and leaders.outcome <> $3))
 			order by closes_at limit $2`, t.now, limit, lifecycle.NotSent)
-		ended := 0
-		for began := time.Now(); ended < len(list) && time.Since(began) < callTimeout/4; {
-			_, endErr := t.end(list[ended].ID, expired, End{})
-			if err = errors.Join(err, endErr); err != nil {
-				return ended, err
-			}
-			ended++
+		for began := time.Now(); n < len(list) && time.Since(began) < callTimeout/4; n++ {
+			t.end(list[n].ID, expired, End{})
 		}
-		return ended, err
+		return n
 	})
 }

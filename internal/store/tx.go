@@ -16,28 +16,17 @@ type session struct {
 	statements map[string]*sql.Stmt
 }
 
-func (s *Store) session(ctx context.Context) (*session, error) {
-	if s.writing == nil {
-		conn, err := s.engine.write.Conn(ctx)
-		if err != nil {
-			return nil, err
-		}
-		s.writing = &session{conn, map[string]*sql.Stmt{}}
-	}
-	return s.writing, nil
-}
-
 // abandon ends a transaction that failed. A connection that cannot even do that
 // is closed.
-func (s *Store) abandon(failed *session) {
+func (s *Store) abandon() {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	if _, err := failed.conn.ExecContext(ctx, "rollback"); err != nil {
+	if _, err := s.writing.conn.ExecContext(ctx, "rollback"); err != nil {
 		if s.config.URL == "" {
-			_ = failed.finalize() // PostgreSQL would be asked, and may not answer
+			_ = s.writing.finalize() // PostgreSQL would be asked, and may not answer
 		}
-		_ = failed.conn.Raw(func(any) error { return driver.ErrBadConn })
-		_ = failed.conn.Close()
+		_ = s.writing.conn.Raw(func(any) error { return driver.ErrBadConn })
+		_ = s.writing.conn.Close()
 		s.writing = nil
 	}
 }
@@ -50,30 +39,17 @@ func (s *session) finalize() (err error) {
 	return err
 }
 
-func (s *session) prepare(ctx context.Context, query string) (_ *sql.Stmt, err error) {
-	statement := s.statements[query]
-	if statement == nil {
-		if statement, err = s.conn.PrepareContext(ctx, query); err == nil {
-			s.statements[query] = statement
-		}
-	}
-	return statement, err
-}
-
 // transact runs the calls in one transaction, or the first of them where other replicas
-// may wait for its locks. An error in a result is that of a call that wrote nothing; err
-// is one of the database, which says nothing of what was committed.
-func (s *Store) transact(batch []*call) (results []result, err error) {
+// may wait for its locks, and returns what they returned. An error says nothing of what was
+// committed.
+func (s *Store) transact(batch []*call) (values []any, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	if err := s.files.check(); err != nil {
 		return nil, err
 	}
-	if !s.migrated { // the database was away at the start
-		if err := s.engine.migrate(ctx); err != nil {
-			return nil, err
-		}
-		s.migrated = true
+	if err := s.engine.migrate(ctx); err != nil { // the database was away at the start
+		return nil, err
 	}
 	t := &tx{ctx: ctx, store: s, now: s.config.Now().UnixMicro(), delivery: s.delivery.Load()}
 	if s.config.URL == "" {
@@ -82,32 +58,29 @@ func (s *Store) transact(batch []*call) (results []result, err error) {
 	if err := s.begin(ctx, t); err != nil {
 		return nil, err
 	}
-	committed, confirmed := false, false
+	committed := false
 	defer func() {
 		if !committed {
-			s.abandon(t.session)
+			s.abandon()
 		}
-		if !confirmed {
+		if err != nil {
 			t.delivery.release(t.claims...)
 		}
 	}()
 	if s.engine.clock != "" {
-		if _, err := t.scan([]any{&t.now}, "select "+s.engine.clock); err != nil {
-			return nil, err
-		}
+		t.scan([]any{&t.now}, "select "+s.engine.clock)
 	}
-	for began := time.Now(); len(results) < len(batch) && (s.config.URL == "" || time.Since(began) < lockTimeout/2); {
-		value, err := batch[len(results)].do(t)
+	for began := time.Now(); len(values) < len(batch) && (s.config.URL == "" || time.Since(began) < lockTimeout/2); {
+		values = append(values, batch[len(values)].do(t))
 		if t.failed != nil {
 			return nil, t.failed
 		}
-		results = append(results, result{value, err})
 	}
 	s.changes.commits(t.changed)
 	defer s.changes.commits(nil)
 	s.engine.warned.Store(false)
-	if _, err := t.exec("commit"); err != nil {
-		return nil, err
+	if t.exec("commit"); t.failed != nil {
+		return nil, t.failed
 	}
 	committed = true
 	if s.engine.warned.Load() {
@@ -116,33 +89,36 @@ func (s *Store) transact(batch []*call) (results []result, err error) {
 	if err := s.files.check(); err != nil {
 		return nil, err
 	}
-	confirmed = true
 	t.delivery.hand(t.claims, t.acknowledged)
 	s.changed(false, t.changed...)
 	if t.left {
 		wake(s.wakeDelivery)
 	}
-	return results, nil
+	return values, nil
 }
 
 // begin begins a transaction: once more on a new session, where that of PostgreSQL
 // ended while it was idle. Nothing has been sent by then.
-func (s *Store) begin(ctx context.Context, t *tx) (err error) {
+func (s *Store) begin(ctx context.Context, t *tx) error {
 	for range 2 {
-		if t.session, err = s.session(ctx); err != nil {
-			return err
+		if s.writing == nil {
+			conn, err := s.engine.write.Conn(ctx)
+			if err != nil {
+				return err
+			}
+			s.writing = &session{conn, map[string]*sql.Stmt{}}
 		}
-		t.failed = nil
-		if _, err = t.exec(s.engine.begin); err == nil || s.config.URL == "" {
-			return err
+		t.session, t.failed = s.writing, nil
+		if t.exec(s.engine.begin); t.failed == nil || s.config.URL == "" {
+			return t.failed
 		}
-		s.abandon(t.session)
+		s.abandon()
 	}
-	return err
+	return t.failed
 }
 
-// tx is the transaction that calls share. Its methods note an error of the
-// database, which ends it.
+// tx is the transaction that calls share. After an error of the database its methods do
+// nothing, and what they return counts for nothing.
 type tx struct {
 	ctx      context.Context
 	session  *session
@@ -157,82 +133,64 @@ type tx struct {
 	changed      []Operation // as they are once the transaction is confirmed
 }
 
-func (t *tx) note(err error) error {
-	if err != nil && t.failed == nil {
-		t.failed = err
-	}
-	return err
-}
-
 // probe writes to a store that has failed and has nothing else to write, of a size
 // whose success means something.
-func (t *tx) probe() (any, error) {
-	for _, text := range []string{strings.Repeat("x", probeBytes), ""} {
-		if _, err := t.exec(`update store_schema set probe = $1`, text); err != nil {
-			return nil, err
-		}
-	}
-	return nil, nil
+func (t *tx) probe() any {
+	return t.exec(`update store_schema set probe = $1`, strings.Repeat("x", probeBytes))
 }
 
 func (t *tx) ago(d time.Duration) int64 { return t.now - d.Microseconds() }
 
-func (t *tx) exec(query string, args ...any) (int64, error) {
-	statement, err := t.session.prepare(t.ctx, query)
-	if t.note(err) != nil {
-		return 0, err
+// prepare returns nil after an error.
+func (t *tx) prepare(query string) *sql.Stmt {
+	if t.failed != nil {
+		return nil
 	}
-	result, err := statement.ExecContext(t.ctx, args...)
-	if t.note(err) != nil {
-		return 0, err
+	statement := t.session.statements[query]
+	if statement == nil {
+		if statement, t.failed = t.session.conn.PrepareContext(t.ctx, query); t.failed == nil {
+			t.session.statements[query] = statement
+		}
 	}
-	n, err := result.RowsAffected()
-	return n, t.note(err)
+	return statement
 }
 
-func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
-	statement, err := t.session.prepare(t.ctx, query)
-	if t.note(err) != nil {
-		return nil, err
+// exec returns how many rows a statement has changed.
+func (t *tx) exec(query string, args ...any) (n int64) {
+	statement := t.prepare(query)
+	if statement == nil {
+		return 0
+	}
+	var result sql.Result
+	if result, t.failed = statement.ExecContext(t.ctx, args...); t.failed == nil {
+		n, t.failed = result.RowsAffected()
+	}
+	return n
+}
+
+func query[T any](t *tx, scan func(row func(...any) error) (T, error), query string, args ...any) (list []T) {
+	statement := t.prepare(query)
+	if statement == nil {
+		return nil
 	}
 	rows, err := statement.QueryContext(t.ctx, args...)
-	return rows, t.note(err)
+	list, t.failed = collect(rows, err, scan)
+	return list
 }
 
-// scan reads the first row of a query.
-func (t *tx) scan(into []any, query string, args ...any) (found bool, err error) {
-	rows, err := t.query(query, args...)
-	if err != nil {
-		return false, err
-	}
-	defer rows.Close()
-	if found = rows.Next(); found {
-		err = rows.Scan(into...)
-	}
-	return found, t.note(errors.Join(err, rows.Err()))
+// scan reads a row, if the query finds one.
+func (t *tx) scan(into []any, text string, args ...any) (found bool) {
+	return len(query(t, func(row func(...any) error) (any, error) { return nil, row(into...) }, text, args...)) > 0
 }
 
 // one returns the first operation that a query finds; none where there is none.
-func (t *tx) one(where string, args ...any) (Operation, error) {
-	list, err := t.all(where, args...)
-	return first(list), err
-}
+func (t *tx) one(where string, args ...any) Operation { return first(t.all(where, args...)) }
 
-func (t *tx) all(where string, args ...any) ([]Operation, error) {
+func (t *tx) all(where string, args ...any) []Operation {
 	return t.operations(`select `+operationColumns+` from operations `+where, args...)
 }
 
 // operations reads operationColumns.
-func (t *tx) operations(query string, args ...any) (list []Operation, err error) {
-	rows, err := t.query(query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() && err == nil {
-		var op Operation
-		op, err = scanOperation(rows.Scan)
-		list = append(list, op)
-	}
-	return list, t.note(errors.Join(err, rows.Err()))
+func (t *tx) operations(text string, args ...any) []Operation {
+	return query(t, scanOperation, text, args...)
 }

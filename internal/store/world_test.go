@@ -3,7 +3,6 @@ package store
 import (
 	"container/heap"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -132,9 +131,9 @@ func (w *world) id() string {
 
 // commit runs do in one transaction. confirmed may be false although it is
 // written, and although it is not: it may then still be written later.
-func (w *world) commit(do func(*tx) error) (confirmed bool) {
+func (w *world) commit(do func(*tx)) (confirmed bool) {
 	write := func() {
-		_, err := w.store.transact([]*call{{do: func(t *tx) (any, error) { return nil, do(t) }}})
+		_, err := w.store.transact([]*call{{do: func(t *tx) any { do(t); return nil }}})
 		require.NoError(w.t, err)
 	}
 	switch {
@@ -152,7 +151,7 @@ func (w *world) commit(do func(*tx) error) (confirmed bool) {
 }
 
 // keep writes do as soon as the store takes it, if the replica lives so long.
-func (w *world) keep(r *replica, do func(*tx) error, done func()) {
+func (w *world) keep(r *replica, do func(*tx), done func()) {
 	if w.commit(do) {
 		done()
 		return
@@ -162,10 +161,7 @@ func (w *world) keep(r *replica, do func(*tx) error, done func()) {
 
 func (w *world) end(r *replica, id string, e event) {
 	var op Operation
-	w.keep(r, func(t *tx) (err error) {
-		op, err = t.end(id, e, End{})
-		return err
-	}, func() {
+	w.keep(r, func(t *tx) { op = t.end(id, e, End{}) }, func() {
 		if e == abandoned && (op.ID == "" || op.Outcome == lifecycle.NotSent) {
 			w.gaveUp[id] = true
 		}
@@ -180,12 +176,8 @@ const (
 // call is the way of one request on a replica.
 func (w *world) call(r *replica, write lifecycle.Write, tries int) {
 	began := w.now
-	var d lifecycle.Decision
-	var op Operation
-	confirmed := w.commit(func(t *tx) (err error) {
-		d, op, err = t.insert(write)
-		return err
-	})
+	var got decided
+	confirmed := w.commit(func(t *tx) { got = t.insert(write) })
 	took := w.upTo(3 * time.Second)
 	if w.likely(90) {
 		took = w.upTo(10 * time.Millisecond)
@@ -196,14 +188,14 @@ func (w *world) call(r *replica, write lifecycle.Write, tries int) {
 			w.retry(write, tries)
 			return
 		}
-		switch d {
+		switch got.Decision {
 		case lifecycle.Lead:
-			w.publish(r, began, op, tries, write)
+			w.publish(r, began, got.Operation, tries, write)
 		case lifecycle.Joined:
-			w.follow(r, op.ID, w.now+simTimeout)
+			w.follow(r, got.ID, w.now+simTimeout)
 		case lifecycle.Known:
 			if w.broken == publishAgain {
-				w.publish(r, began, op, 0, write)
+				w.publish(r, began, got.Operation, 0, write)
 			}
 		}
 	})
@@ -281,23 +273,19 @@ func (w *world) hear(r *replica, got reply) {
 // follow waits for the end of a leader, as the caller of one that joined does.
 func (w *world) follow(r *replica, id string, until time.Duration) {
 	w.on(r, w.upTo(2*time.Second), func() {
-		var d lifecycle.Decision
-		var op Operation
 		if w.now > until {
 			w.end(r, id, abandoned)
 			return
 		}
-		confirmed := w.commit(func(t *tx) (err error) {
-			d, op, err = t.decide(id)
-			return err
-		})
+		var got decided
+		confirmed := w.commit(func(t *tx) { got = t.decide(id) })
 		switch {
 		case !confirmed:
 			// What was decided is not known: it leads and is never published, or waits.
 			w.end(r, id, abandoned)
-		case d == lifecycle.Lead && op.Outcome == "":
-			w.publish(r, w.now, op, 0, lifecycle.Write{})
-		case op.Outcome == "":
+		case got.Decision == lifecycle.Lead && got.Outcome == "":
+			w.publish(r, w.now, got.Operation, 0, lifecycle.Write{})
+		case got.Outcome == "":
 			w.follow(r, id, until)
 		}
 	})
@@ -313,12 +301,9 @@ func (w *world) tend(r *replica) {
 			w.hear(r, got)
 		}
 	}
-	w.commit(func(t *tx) error {
-		list, err := t.all(`where outcome = '' and closes_at <= $1`, t.now)
-		for _, op := range list {
-			_, endErr := t.end(op.ID, expired, End{})
-			err = errors.Join(err, endErr)
+	w.commit(func(t *tx) {
+		for _, op := range t.all(`where outcome = '' and closes_at <= $1`, t.now) {
+			t.end(op.ID, expired, End{})
 		}
-		return err
 	})
 }

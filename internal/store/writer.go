@@ -17,14 +17,13 @@ type call struct {
 	// order: keys before operations, the start slot last.
 	order string
 	// do may run several times; the caller gets what the last time returned.
-	do func(*tx) (any, error)
+	do func(*tx) any
 	// delayed calls wait for others to share their transaction with.
 	delayed bool
 	// kept calls are repeated until the store takes them, whether a caller
 	// waits or not.
 	kept bool
 
-	state callState
 	left  bool      // its caller waits no longer
 	rests time.Time // it is not tried again before
 	done  chan result
@@ -35,14 +34,6 @@ type result struct {
 	value any
 	err   error
 }
-
-type callState int
-
-const (
-	queued    callState = iota
-	taken               // in the transaction under way
-	withdrawn           // its caller left before that: never written
-)
 
 const (
 	// maxBatch bounds the calls of one transaction, which has callTimeout.
@@ -67,11 +58,11 @@ var ErrUnavailable = errors.New("the operations store is not available")
 
 // submit has c written by do and waits for what that returns, for callTimeout at
 // most.
-func submit[T any](ctx context.Context, s *Store, c call, do func(*tx) (T, error)) (value T, _ error) {
+func submit[T any](ctx context.Context, s *Store, c call, do func(*tx) T) (value T, _ error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	c.done = make(chan result, 1)
-	c.do = func(t *tx) (any, error) { return do(t) }
+	c.do = func(t *tx) any { return do(t) }
 	if err := s.enqueue(&c); err != nil {
 		return value, err
 	}
@@ -81,8 +72,8 @@ func submit[T any](ctx context.Context, s *Store, c call, do func(*tx) (T, error
 }
 
 // do is submit for what returns nothing.
-func (s *Store) do(ctx context.Context, c call, do func(*tx) error) error {
-	_, err := submit(ctx, s, c, func(t *tx) (any, error) { return nil, do(t) })
+func (s *Store) do(ctx context.Context, c call, do func(*tx)) error {
+	_, err := submit(ctx, s, c, func(t *tx) any { do(t); return nil })
 	return err
 }
 
@@ -100,9 +91,8 @@ func (s *Store) await(ctx context.Context, c *call) result {
 	default:
 	}
 	c.left = true
-	if c.state == queued && !c.kept {
-		c.state = withdrawn
-		s.urgent--
+	if at := slices.Index(s.queue, c); at >= 0 && !c.kept { // it is not in the transaction under way
+		s.queue = slices.Delete(s.queue, at, at+1)
 		return result{err: fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))}
 	}
 	return result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, lifecycle.ErrUnconfirmed, context.Cause(ctx))}
@@ -110,19 +100,16 @@ func (s *Store) await(ctx context.Context, c *call) result {
 
 // keep queues c without waiting for it. A reply beyond maxKept is in the history,
 // which is read again when the store takes writes.
-func (s *Store) keep(c call, do func(*tx) error) {
+func (s *Store) keep(c call, do func(*tx)) {
 	c.done = make(chan result, 1)
 	c.kept = true
-	c.do = func(t *tx) (any, error) { return nil, do(t) }
-	if !s.crowded() {
+	c.do = func(t *tx) any { do(t); return nil }
+	s.mu.Lock()
+	full := len(s.queue) >= maxKept
+	s.mu.Unlock()
+	if !full {
 		_ = s.enqueue(&c) // a closed store writes nothing any more
 	}
-}
-
-func (s *Store) crowded() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.queue) >= maxKept
 }
 
 // enqueue queues c, unless the store takes no writes: what is kept is queued
@@ -137,9 +124,6 @@ func (s *Store) enqueue(c *call) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, s.cause)
 	}
 	s.queue = append(s.queue, c)
-	if !c.delayed {
-		s.urgent++
-	}
 	wake(s.wakeWriter)
 	return nil
 }
@@ -147,37 +131,29 @@ func (s *Store) enqueue(c *call) error {
 // write runs the transactions until ctx ends and everything queued is written or
 // refused; what the store does not take within callTimeout then is given up.
 func (s *Store) write(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	var last time.Time // when what is left is given up; zero before ctx ends
-	for {
-		ending := ctx.Err() != nil
-		if ending && last.IsZero() {
-			last = time.Now().Add(callTimeout)
-		}
-		batch, wait := s.take(ending)
+	for ctx.Err() == nil {
+		batch, wait := s.take(false)
 		if len(batch) > 0 {
 			s.run(batch)
-			if !ending || s.Healthy() == nil && time.Now().Before(last) {
-				continue
-			}
-			wait = commitDelay
-		}
-		if ending && (len(batch) == 0 || time.Now().After(last)) {
-			s.giveUp()
-			return
-		}
-		timer.Reset(wait)
-		done := ctx.Done()
-		if ending {
-			done = nil
+			continue
 		}
 		select {
 		case <-s.wakeWriter:
-		case <-timer.C:
-		case <-done:
+		case <-time.After(wait):
+		case <-ctx.Done():
 		}
 	}
+	for last := time.Now().Add(callTimeout); time.Now().Before(last); {
+		batch, _ := s.take(true)
+		if len(batch) == 0 {
+			break
+		}
+		s.run(batch)
+		if s.Healthy() != nil {
+			time.Sleep(commitDelay)
+		}
+	}
+	s.giveUp()
 }
 
 // giveUp refuses what is still queued. A reply among it is in the history.
@@ -199,29 +175,31 @@ func (s *Store) giveUp() {
 func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cause != nil {
-		if wait := time.Until(s.probeAt); wait > 0 && !hurry {
-			return nil, wait
-		}
+	if wait := time.Until(s.probeAt); s.cause != nil && wait > 0 && !hurry {
+		return nil, wait
 	}
-	s.queue = slices.DeleteFunc(s.queue, func(c *call) bool { return c.state == withdrawn })
 	if len(s.queue) == 0 && s.cause != nil && !hurry {
 		s.queue = append(s.queue, &call{do: (*tx).probe, done: make(chan result, 1)})
-		s.urgent++
 	}
 	if len(s.queue) == 0 {
 		s.closed = s.closed || hurry
 		return nil, time.Hour
 	}
-	if s.urgent == 0 && len(s.queue) < maxBatch && !hurry {
-		if wait := time.Until(s.delayedSince.Add(commitDelay)); wait > 0 && !s.delayedSince.IsZero() {
-			return nil, wait
-		} else if s.delayedSince.IsZero() {
-			s.delayedSince = time.Now()
-			return nil, commitDelay
+	urgent := 0
+	for _, c := range s.queue {
+		if !c.delayed {
+			urgent++
 		}
 	}
-	if n := int(s.underWay.Load()); n >= crowd && 2*s.urgent < n && s.cause == nil && !hurry {
+	if urgent == 0 && len(s.queue) < maxBatch && !hurry {
+		if s.delayedSince.IsZero() {
+			s.delayedSince = time.Now()
+		}
+		if wait := time.Until(s.delayedSince.Add(commitDelay)); wait > 0 {
+			return nil, wait
+		}
+	}
+	if n := int(s.underWay.Load()); n >= crowd && 2*urgent < n && s.cause == nil && !hurry {
 		if s.gathering.IsZero() {
 			s.gathering = time.Now()
 		}
@@ -242,15 +220,7 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 	if len(batch) == 0 {
 		return nil, commitDelay
 	}
-	s.urgent, s.delayedSince = 0, time.Time{}
-	for _, c := range s.queue {
-		if !c.delayed {
-			s.urgent++
-		}
-	}
-	for _, c := range batch {
-		c.state = taken
-	}
+	s.delayedSince = time.Time{}
 	slices.SortStableFunc(batch, func(a, b *call) int { return strings.Compare(a.order, b.order) })
 	return batch, 0
 }
@@ -262,11 +232,11 @@ func (s *Store) run(batch []*call) {
 	s.mu.Lock()
 	s.committing = began
 	s.mu.Unlock()
-	results, err := s.transact(batch)
-	if err == nil && len(results) < len(batch) {
-		s.finish(batch[:len(results)], results, nil)
-		s.batch = max(1, len(results))
-		s.putBack(batch[len(results):])
+	values, err := s.transact(batch)
+	if err == nil && len(values) < len(batch) {
+		s.finish(batch[:len(values)], values, nil)
+		s.batch = max(1, len(values))
+		s.putBack(batch[len(values):])
 		return
 	}
 	// A database that is far away takes less in its time.
@@ -281,7 +251,7 @@ func (s *Store) run(batch []*call) {
 		}
 		return
 	}
-	s.finish(batch, results, err)
+	s.finish(batch, values, err)
 }
 
 // putBack queues again, before all others, what a transaction had no time for. Nothing
@@ -290,20 +260,14 @@ func (s *Store) putBack(rest []*call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rest = slices.DeleteFunc(rest, func(c *call) bool { return c.left && !c.kept })
-	for _, c := range rest {
-		c.state = queued
-		if !c.delayed {
-			s.urgent++
-		}
-	}
 	s.queue = slices.Concat(rest, s.queue)
 }
 
 // finish answers the callers, and notes whether the store takes writes.
-func (s *Store) finish(batch []*call, results []result, err error) {
+func (s *Store) finish(batch []*call, values []any, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	passes := err != nil && faultOf(err) == passing
+	passes := faultOf(err) == passing
 	if !passes {
 		s.lockedSince = time.Time{}
 	} else if s.lockedSince.IsZero() {
@@ -311,45 +275,38 @@ func (s *Store) finish(batch []*call, results []result, err error) {
 	}
 	s.committing = time.Time{}
 	passes = passes && time.Since(s.lockedSince) < callTimeout
-	if err == nil || passes || faultOf(err) == refused {
-		if s.cause != nil {
-			s.config.Logger.Info("the operations store takes writes again")
-			wake(s.recovered)
-		}
-		s.cause = nil
-	} else {
-		if s.cause == nil {
-			s.config.Logger.Error("the operations store does not take writes; starts and stops are refused until it does",
-				"cause", err, "do", s.remedy(err))
-		}
-		s.cause, s.probeAt = err, time.Now().Add(probeEvery)
+	var cause error
+	if err != nil && !passes && faultOf(err) != refused {
+		cause = err
 	}
+	switch {
+	case cause == nil && s.cause != nil:
+		s.config.Logger.Info("the operations store takes writes again")
+		wake(s.recovered)
+	case cause != nil && s.cause == nil:
+		s.config.Logger.Error("the operations store does not take writes; starts and stops are refused until it does",
+			"cause", err, "do", s.remedy(err))
+	}
+	s.cause, s.probeAt = cause, time.Now().Add(probeEvery)
 	s.counts.commits.Inc()
-	if err != nil {
-		s.counts.failures.Inc()
-	}
-	unconfirmed := result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, lifecycle.ErrUnconfirmed, err)}
-	for i, c := range batch {
-		switch {
-		case err == nil:
+	if err == nil {
+		for i, c := range batch {
 			s.counts.writes.Inc()
-			s.answer(c, results[i])
-		case passes && (c.kept || !c.left):
-			c.state = queued // again: who held the lock goes on, or is ended by the database
-			c.delayed = c.kept
-			if c.kept && len(batch) == 1 {
-				c.rests = time.Now().Add(probeEvery)
-			}
+			s.answer(c, result{value: values[i]})
+		}
+		return
+	}
+	s.counts.failures.Inc()
+	for _, c := range batch {
+		again := passes && !c.left || c.kept && faultOf(err) != refused
+		if again {
 			s.queue = append(s.queue, c)
-			if !c.delayed {
-				s.urgent++
-			}
-		case c.kept && faultOf(err) != refused:
-			c.state, c.delayed = queued, true // locks that others hold are not waited for in a loop
-			s.queue = append(s.queue, c)
-			s.answer(c, unconfirmed)
-		default:
-			s.answer(c, unconfirmed)
+		}
+		if again && c.kept {
+			c.delayed, c.rests = true, s.probeAt // locks that others hold are not waited for in a loop
+		}
+		if !again || !passes { // who holds the lock goes on, or is ended by the database
+			s.answer(c, result{err: fmt.Errorf("%w: %w: %w", ErrUnavailable, lifecycle.ErrUnconfirmed, err)})
 		}
 	}
 }
