@@ -180,7 +180,7 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 	}
 	s.count(config.Metrics)
 	if !config.Idle {
-		s.keep(call{order: "0"}, (*tx).begin)
+		s.keep(call{order: housekeeping}, (*tx).begin)
 	}
 	return s, nil
 }

@@ -63,7 +63,7 @@ func (s *Store) tend(ctx context.Context) {
 	measureAt := time.Now()
 	for pruned := time.Now(); ; {
 		now := s.config.Now().Round(0)
-		if !now.Before(was) || s.do(ctx, call{order: "0"}, (*tx).setBack) == nil {
+		if !now.Before(was) || s.do(ctx, call{order: housekeeping}, (*tx).setBack) == nil {
 			was = now
 		}
 		if began := time.Now(); !began.Before(measureAt) {
@@ -86,7 +86,7 @@ func (s *Store) tend(ctx context.Context) {
 // how many there were.
 func (s *Store) repeat(ctx context.Context, do func(*tx) int64) (all int64, err error) {
 	for n := int64(some); n >= some; {
-		n, err = submit(ctx, s, call{order: "0"}, do)
+		n, err = submit(ctx, s, call{order: housekeeping}, do)
 		all += n
 	}
 	return all, err

@@ -36,6 +36,8 @@ type result struct {
 }
 
 const (
+	// housekeeping is the order of calls that are of no operation, before all others.
+	housekeeping = "0"
 	// maxBatch bounds the calls of one transaction, which has callTimeout.
 	maxBatch = 512
 	// maxKept bounds the calls that wait for the store to take writes again.
@@ -161,10 +163,14 @@ func (s *Store) giveUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	n := 0
 	for _, c := range s.queue {
 		s.answer(c, result{err: fmt.Errorf("%w: it is closed", ErrUnavailable)})
+		if c.order != housekeeping {
+			n++
+		}
 	}
-	if n := len(s.queue); n > 0 {
+	if n > 0 {
 		s.config.Logger.Warn("the operations store did not take all before the end; the next start reads replies from the history again", "writes", n)
 	}
 	s.queue = nil
