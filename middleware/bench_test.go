@@ -47,7 +47,7 @@ func BenchmarkStage(b *testing.B) {
 // one, Fiber with plain contrib/jwt, is in tests/bench/peers/fiberjwt.
 func BenchmarkToken(b *testing.B) {
 	good, big := hostile.GoodClaims(epoch), 9<<10
-	large := good.Add(`"x":"` + strings.Repeat("x", big) + `"`)
+	large := good.Add(`"x":"` + strings.Repeat("x", 5<<10) + `"`)
 	deep := good.Add(`"x":` + strings.Repeat(`{"a":`, big/6) + "1" + strings.Repeat("}", big/6))
 	// Three tokens in turn, and room for one: each is new whenever it comes.
 	three := func(claims hostile.Claims) (tokens []string) {
@@ -69,7 +69,7 @@ func BenchmarkToken(b *testing.B) {
 	}
 	rows := []row{
 		{"new", ours(1), three(good), fiber.StatusOK},
-		{"new 12 KB", ours(1), three(large), fiber.StatusOK},
+		{"new 7 KB", ours(1), three(large), fiber.StatusOK},
 		{"remembered", ours(0), []string{goodToken()}, fiber.StatusOK},
 		{"HS256 forged", ours(0), []string{hostile.Sign("x", hostile.DefaultHeader, good.String())}, fiber.StatusUnauthorized},
 		{"HS256 forged 12 KB", ours(0), []string{hostile.Sign("x", hostile.DefaultHeader, deep.String())}, fiber.StatusUnauthorized},
