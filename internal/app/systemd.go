@@ -82,13 +82,13 @@ func (s systemd) notify(state string) {
 	}
 }
 
-// run passes states on until ctx ends, and what is left then, once each. Twice as often as
+// run passes states on until ctx ends, and what is left then, once each. Three times as often as
 // WatchdogSec= asks for it says that the service is alive, if it is, so that systemd
 // restarts one that hangs.
 func (s systemd) run(ctx context.Context, alive func() bool) error {
 	var watchdog <-chan time.Time
 	if interval, err := daemon.SdWatchdogEnabled(false); err == nil && interval > 0 {
-		watchdog = time.Tick(interval / 2)
+		watchdog = time.Tick(interval / 3) // the first is late, and one may be lost
 	}
 	for {
 		select {
