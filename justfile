@@ -35,15 +35,16 @@ test:
     go test ./...
 
 # The suites that load the machine run alone. Without the detector run, in `just test` only: the two that measure
-# memory, which it multiplies; what drives many processes (tests/replicas, tests/stack), since the binary with the
-# detector is that of tests/e2e; and the alerts and the dashboard, whose subject is another program's rules.
+# memory, which it multiplies; 500 starts at once, which a store with it refuses; what drives many processes
+# (tests/replicas, tests/stack), since the binary with the detector is that of tests/e2e; and the alerts and the
+# dashboard, whose subject is another program's rules.
 # Run the packages under the race detector, and the end-to-end tests on a binary with it.
 race:
     go test -race $(go list ./... | grep -v -e /internal/store -e /tests/e2e -e /tests/faults -e /tests/replicas -e /tests/stack -e /tests/ship)
     # SQLite without the detector, which makes it forty times slower; here alone, since generic code that SQLite shares
     # with other packages is then unseen too. Simulations, on one clock and one goroutine, have no races.
     go test -race -gcflags=modernc.org/...=-race=false -skip '^TestSimulat' ./internal/store
-    E2E_RACE=1 go test -skip '^Test(AlertsFire|Dashboard)$' ./tests/e2e/...
+    E2E_RACE=1 go test -skip '^Test(AlertsFire|Dashboard|ManyWaitingStarts)$' ./tests/e2e/...
 
 # Drive the real binary on the static backend, through the real nginx.
 e2e:
