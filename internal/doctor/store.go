@@ -34,11 +34,18 @@ var unfitDisks = map[uint32]string{
 const dataDirectory = "data directory"
 
 // dataDir writes a file of its own in the data directory, if the operations store
-// is there. A directory that is missing is examined in the nearest one above it,
+// is there, and looks whether the service has it, and only that. A directory that is missing is examined in the nearest one above it,
 // where the service will make it.
 func (s Service) dataDir(_ context.Context, r *Report) {
 	if url, err := s.StoreURL(); s.Usage.Backend != config.Events || err == nil && !url.IsZero() {
 		return
+	}
+	switch runs, held := answersLive(s.Addr), store.Held(s.DataDir); {
+	case held && !runs:
+		r.fail(dataDirectory, s.DataDir+": another process has it, and nothing answers on "+s.Addr, "end that process, or choose another --data-dir")
+		return
+	case runs && !held:
+		r.warn(dataDirectory, s.DataDir+": the service that answers on "+s.Addr+" does not have it open", "put the directory back, or restart the service; or run this with the service's settings")
 	}
 	dir := s.DataDir
 	for _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist); _, err = os.Stat(dir) {

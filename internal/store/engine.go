@@ -325,6 +325,16 @@ func lockDir(dir string) (*files, error) {
 	}
 }
 
+// Held reports whether a process has the data directory.
+func Held(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, lockName))
+	if err != nil {
+		return false // there is none, or the caller cannot use it anyway
+	}
+	defer f.Close()
+	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+}
+
 func (f *files) path() string { return filepath.Join(f.dir, fileName) }
 
 // check returns errGone when a commit would go into files that the next start does not

@@ -95,7 +95,20 @@ func TestDoctorFindsAllWell(t *testing.T) {
 	require.Empty(t, p.Check())
 
 	g, admin := serveAdmin(t, env)
-	healthy(diagnose(t, append(env, "BUS_VM_ADDR="+g.addr, "BUS_VM_ADMIN_ADDR="+admin)))
+	beside := append(env, "BUS_VM_ADDR="+g.addr, "BUS_VM_ADMIN_ADDR="+admin)
+	healthy(diagnose(t, beside))
+
+	// Who else would start on that directory could not, and a service whose directory is
+	// gone takes no writes.
+	findings, code := diagnose(t, env)
+	require.Equal(t, 1, code)
+	require.Equal(t, "failed", statuses(findings)["data directory"], "%+v", findings)
+	require.Contains(t, findings["data directory"][0].Detail, "another process has it")
+	require.NoError(t, os.Rename(data, data+"-away"))
+	findings, _ = diagnose(t, beside)
+	require.Equal(t, "warning", statuses(findings)["data directory"], "%+v", findings)
+	require.Contains(t, findings["data directory"][0].Detail, "does not have it open")
+	require.NoError(t, os.Rename(data+"-away", data))
 	require.Equal(t, showing(`{"status":{"state":"stopped","provider":"fake"}}`, ""), ask(t, g.addr, request("GET "+statusPath, mint("vm:read"))))
 }
 
