@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/tests/harness"
@@ -362,19 +360,6 @@ func TestManyWaitingStarts(t *testing.T) {
 // resident is the memory of the gateway in bytes.
 func (s *stack) resident(t testing.TB) int {
 	return int(s.measures(t, "process_resident_memory_bytes"))
-}
-
-// Real nginx passes a wait on that is as long as wait.max allows for its time-out.
-func TestWaitThroughNginx(t *testing.T) {
-	t.Parallel()
-	g := serve(t, []string{"BUS_VM_WAIT_MAX=2s"}, "--static-transition", "1h")
-	conf := strings.Replace(shipped(t, "nginx/bus-vm.conf"), "proxy_read_timeout 75s;", "proxy_read_timeout 3s;", 1)
-	nginx := harness.Nginx(t, conf, g.addr)
-	token := mint("vm:read vm:write")
-	require.Equal(t, jsonReply("202 Accepted", located+"\n"+retryLater+"\n"+waitedFor(2), stopped), carried(ask(t, nginx, request("POST "+stopPath, token, "Prefer: wait=50"))))
-	got := replyTo(t, nginx, request("GET "+statusPath, token, "Prefer: wait=50", "If-None-Match: W/"+tagOf(state("stopping"))))
-	assert.Equal(t, http.StatusNotModified, got.Status)
-	assert.Equal(t, "wait=2", got.Header.Get("Preference-Applied"))
 }
 
 // Retry-After is what is left of the time that the last starts took.
