@@ -123,9 +123,8 @@ func TestServeOutcomes(t *testing.T) {
 }
 
 // usage hands its action, its event id and the settings of the service on, and
-// prints what comes back.
+// prints what comes back. It verifies no tokens, and needs no secret to.
 func TestUsage(t *testing.T) {
-	environ := []string{"BUS_VM_JWT_SECRET=a-secret-that-is-long-enough-for-this-test"}
 	for name, tc := range map[string]struct {
 		args []string
 		code int
@@ -139,11 +138,13 @@ func TestUsage(t *testing.T) {
 		"nothing":            {[]string{"usage"}, 2, ""},
 		"another":            {[]string{"usage", "delete"}, 2, ""},
 		"two ids":            {[]string{"usage", "drop", "a", "b"}, 2, ""},
+		"another wrong one":  {[]string{"usage", "list", "--timeout", "x"}, 2, ""},
+		"a flag of secrets":  {[]string{"usage", "list", "--jwt-secret-fil", "x"}, 2, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr strings.Builder
 			said := ""
-			code := Main(t.Context(), tc.args, Env{Environ: environ, Stdout: &stdout, Stderr: &stderr,
+			code := Main(t.Context(), tc.args, Env{Stdout: &stdout, Stderr: &stderr,
 				ManageUsage: func(_ context.Context, _ *config.Config, _ io.Writer, command, eventID string) (json.RawMessage, error) {
 					said = command + " " + eventID
 					return json.RawMessage(`{"n":1}`), nil

@@ -109,7 +109,7 @@ func runUsage(ctx context.Context, l *line, env Env) error {
 	case (action == "drop") != (eventID != ""):
 		return config.Refuse("", "usage drop wants the event id of one record; list and retry want none")
 	}
-	c, err := config.Load(l.input(env))
+	c, err := config.LoadUsage(l.input(env))
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,17 @@ func LoadJWT(in Input) (*Config, error) {
 	return c, found.OrNil()
 }
 
+// LoadUsage is Load for a command that looks at the store alone: it ignores what may be
+// wrong with the settings that verify tokens.
+func LoadUsage(in Input) (*Config, error) {
+	c, _ := Load(in)
+	found := c.origin.found
+	found.Problems = slices.DeleteFunc(found.Problems, func(p Problem) bool {
+		return strings.HasPrefix(p.Key, "jwt.") && !slices.Contains(in.Wrong.Problems, p)
+	})
+	return c, found.OrNil()
+}
+
 // ForJWT reports the settings that LoadJWT obeys.
 func ForJWT(key string) bool {
 	return slices.Contains([]string{"config", "dev", "jwt.secret", "jwt.secret_file", "jwt.audiences"}, key)
