@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/busdk/bus-api-provider-vm/internal/cli"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -38,20 +39,18 @@ func newHangs(t *testing.T) *hangs {
 	h.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = h.notify.Close() })
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, free.Close())
+	addr := harness.FreeAddress(t)
 	binary, err := suite.binary()
 	require.NoError(t, err)
 	h.command = exec.Command(binary)
 	h.command.Env = append(r.environment(h.home, []string{
-		"BUS_VM_ADDR=" + free.Addr().String(), "NOTIFY_SOCKET=" + path, "BUS_VM_CONFIG=" + h.file("settings.yaml"),
+		"BUS_VM_ADDR=" + addr, "NOTIFY_SOCKET=" + path, "BUS_VM_CONFIG=" + h.file("settings.yaml"),
 		"BUS_API_TOKEN=", "BUS_API_TOKEN_FILE=" + h.file("token"), "BUS_VM_JWT_SECRET=", "BUS_VM_JWT_SECRET_FILE=" + h.file("secrets"),
 		"BUS_VM_JWKS_FILE=" + h.file("jwks"), "BUS_VM_LOG_LEVEL=",
 		"BUS_VM_SHUTDOWN_DELAY=" + hangDelay.String(), "BUS_VM_SHUTDOWN_TIMEOUT=" + hangTimeout.String(),
 	}), adminAddr(h.home))
 	h.g = newGateway(t, h.home, h.command.Env)
-	h.g.addr = free.Addr().String()
+	h.g.addr = addr
 	var stderr *os.File
 	h.log, stderr, err = os.Pipe()
 	require.NoError(t, err)

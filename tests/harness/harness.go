@@ -5,13 +5,17 @@ package harness
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,13 +73,19 @@ func (o *Output) String() string {
 	return o.text.String()
 }
 
-// FreeAddress is an address of loopback that was free a moment ago.
+// FreeAddress is an address of loopback that was free a moment ago, and that the kernel
+// gives to no connection (ip_local_port_range): it is free again after a restart.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	for {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
+		return l.Addr().String()
+	}
 }
 
 // Dial connects to host:port, or to the path of a unix socket.

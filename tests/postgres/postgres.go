@@ -21,13 +21,15 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // Server is a running PostgreSQL.
 type Server struct {
 	t         testing.TB
 	bin, data string
-	port      int
+	port      string
 	asUser    *syscall.Credential // nil for the tests' own
 	process   *exec.Cmd
 	databases atomic.Int32
@@ -106,10 +108,7 @@ func place(t testing.TB, bin string) *Server {
 		require.NoError(t, os.Chown(s.data, uid, gid))
 		s.asUser = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	s.port = l.Addr().(*net.TCPAddr).Port
-	require.NoError(t, l.Close())
+	_, s.port, _ = net.SplitHostPort(harness.FreeAddress(t))
 	return s
 }
 
@@ -118,7 +117,7 @@ func (s *Server) Standby() *Server {
 	s.t.Helper()
 	standby := place(s.t, s.bin)
 	s.t.Cleanup(standby.remove)
-	s.tool("pg_basebackup", "-D", standby.data, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "bus", "-R", "-c", "fast", "--no-sync")
+	s.tool("pg_basebackup", "-D", standby.data, "-h", "127.0.0.1", "-p", s.port, "-U", "bus", "-R", "-c", "fast", "--no-sync")
 	standby.Run()
 	db, err := sql.Open("pgx", s.url("postgres"))
 	require.NoError(s.t, err)
@@ -139,7 +138,7 @@ func (s *Server) Promote() { s.t.Helper(); s.tool("pg_ctl", "promote", "-w", "-D
 
 // Either is the URL of a database on s or on other, whichever takes writes.
 func (s *Server) Either(other *Server, database string) string {
-	return fmt.Sprintf("postgres://bus@127.0.0.1:%d,127.0.0.1:%d%s&target_session_attrs=read-write", s.port, other.port, database[strings.LastIndexByte(database, '/'):])
+	return fmt.Sprintf("postgres://bus@127.0.0.1:%s,127.0.0.1:%s%s&target_session_attrs=read-write", s.port, other.port, database[strings.LastIndexByte(database, '/'):])
 }
 
 func (s *Server) tool(name string, args ...string) {
@@ -160,7 +159,7 @@ func (s *Server) Run() {
 	s.t.Helper()
 	_ = os.Remove(filepath.Join(s.data, "postmaster.pid")) // what Kill left
 	var log bytes.Buffer
-	s.process = s.command("postgres", "-D", s.data, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-k", s.data, "-c", "max_connections=100",
+	s.process = s.command("postgres", "-D", s.data, "-h", "127.0.0.1", "-p", s.port, "-k", s.data, "-c", "max_connections=100",
 		"-c", "recovery_init_sync_method=syncfs") // else a restart syncs each file of each database
 	s.process.Stdout, s.process.Stderr = &log, &log
 	require.NoError(s.t, s.process.Start())
@@ -199,7 +198,7 @@ func (s *Server) signal(number syscall.Signal) {
 }
 
 func (s *Server) url(database string) string {
-	return fmt.Sprintf("postgres://bus@127.0.0.1:%d/%s?sslmode=disable", s.port, database)
+	return fmt.Sprintf("postgres://bus@127.0.0.1:%s/%s?sslmode=disable", s.port, database)
 }
 
 // Database makes an empty database and returns its URL.

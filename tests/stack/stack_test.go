@@ -2,41 +2,23 @@
 package stack
 
 import (
-	"bytes"
 	"net"
 	"os"
 	"os/exec"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
-
-// output is what the script shows, readable while it runs.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
 
 // script is a walk of seconds on free ports. Without nginx it goes to the gateway
 // itself; with CI=true that is a failure.
-func script(t *testing.T, more ...string) (command *exec.Cmd, shown *output, addrs []string) {
+func script(t *testing.T, more ...string) (command *exec.Cmd, shown *harness.Output, addrs []string) {
 	t.Helper()
 	if _, err := exec.LookPath("nginx"); err != nil {
 		require.Empty(t, os.Getenv("CI"), "CI is set, and there is no nginx")
@@ -44,13 +26,10 @@ func script(t *testing.T, more ...string) (command *exec.Cmd, shown *output, add
 	}
 	args := append([]string{"-start-time", "300ms", "-stop-time", "300ms"}, more...)
 	for _, flag := range []string{"-addr", "-gateway-addr", "-events-addr"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer l.Close() // all three are free until then
-		addrs = append(addrs, l.Addr().String())
-		args = append(args, flag, l.Addr().String())
+		addr := harness.FreeAddress(t)
+		addrs, args = append(addrs, addr), append(args, flag, addr)
 	}
-	command, shown = exec.Command("./stack", args...), &output{}
+	command, shown = exec.Command("./stack", args...), &harness.Output{}
 	command.Stdout, command.Stderr = shown, shown
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return command, shown, addrs
