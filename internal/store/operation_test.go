@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/google/uuid"
@@ -123,4 +124,25 @@ func TestAcknowledgedWhileTheEndIsWritten(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []int{2, 1}, []int{row.records, row.sent})
 	assert.NotZero(t, row.dueAt)
+}
+
+// A receipt is the same when it is told with a change, and when it is read afterwards.
+func TestReceiptIsReadAsItWasTold(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		w := aWrite(lifecycle.Start)
+		w.Age = 1_234_567 * time.Nanosecond
+		w.Entitlement = lifecycle.Entitlement{Reason: "paid", PlanID: "large"}
+		begun, err := s.Begin(t.Context(), w)
+		require.NoError(t, err)
+		read := func() lifecycle.Receipt {
+			r, err := s.Receipt(t.Context(), w.ID)
+			require.NoError(t, err)
+			return r
+		}
+		assert.Equal(t, read(), begun.Receipt)
+		ended, err := s.Ended(w.ID, lifecycle.Accepted, nil, 1_234_567*time.Nanosecond)
+		require.NoError(t, err)
+		assert.Equal(t, read(), ended)
+	})
 }

@@ -191,15 +191,13 @@ func (s *Store) Stats() Report {
 func (t *tx) prune() int64 {
 	keys := t.exec(`delete from keys where (account, name) in (select account, name from keys where created_at <= $1 limit $2)`,
 		t.ago(keyKept), some)
-	before := t.ago(t.store.config.Keep)
+	var beyond int64 // the last of them
 	if t.store.inMemory() {
-		var beyond int64
-		t.scan([]any{&beyond}, `select coalesce(max(ended_at), 0) from
-			(select ended_at from operations order by seq limit max(0, (select count(*) from operations) - $1)) as oldest`, memoryOperations*9/10)
-		before = max(before, beyond)
+		t.scan([]any{&beyond}, `select coalesce(max(seq), 0) from
+			(select seq from operations order by seq limit max(0, (select count(*) from operations) - $1)) as oldest`, memoryOperations*9/10)
 	}
-	return max(keys, t.exec(`delete from operations where id in (select id from operations where ended_at > 0 and ended_at <= $1 and sent = records
-		and not exists (select 1 from keys where keys.operation = operations.id) order by ended_at limit $2)`, before, some))
+	return max(keys, t.exec(`delete from operations where id in (select id from operations where (ended_at > 0 and ended_at <= $1 or ended_at > 0 and seq <= $2)
+		and sent = records and not exists (select 1 from keys where keys.operation = operations.id) limit $3)`, t.ago(t.store.config.Keep), beyond, some))
 }
 
 // full reports whether a store in memory is full of what must stay. It looks at every

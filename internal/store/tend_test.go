@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -91,10 +92,13 @@ func TestPrune(t *testing.T) {
 	})
 }
 
-// A store in memory forgets the oldest, and refuses what it has no room for.
+// A store in memory forgets the oldest, although the clock was set back, and refuses what
+// it has no room for.
 func TestMemoryIsBounded(t *testing.T) {
 	config, _ := configFor()
 	config.Records = KeepRecords
+	var back atomic.Int64
+	config.Now = func() time.Time { return time.Now().Add(-time.Duration(back.Load())) }
 	s := running(t, config)
 	fill := func(ended bool) error {
 		refused, err := submit(t.Context(), s, call{}, func(t *tx) error {
@@ -111,12 +115,20 @@ func TestMemoryIsBounded(t *testing.T) {
 		})
 		return errors.Join(err, refused)
 	}
-	for range 300 {
+	var before int64
+	for n := range 300 {
+		if n == 200 {
+			list, err := s.list(t.Context(), "order by seq desc limit 1")
+			require.NoError(t, err)
+			before = list[0].Sequence
+			back.Store(int64(time.Hour))
+		}
 		require.NoError(t, fill(true))
 	}
-	list, err := s.list(t.Context(), "")
+	list, err := s.list(t.Context(), "order by seq")
 	require.NoError(t, err)
 	assert.LessOrEqual(t, len(list), memoryOperations+64)
+	assert.Equal(t, 100*40, len(slices.DeleteFunc(list, func(op Operation) bool { return op.Sequence <= before })))
 	for range 350 {
 		err = fill(false)
 	}
