@@ -63,7 +63,8 @@ type Client struct {
 	inFlight                 *metrics.Gauge
 
 	streams map[string]*stream // by reply name
-	running context.Context    // ends with Run, or before it for what makes Run end
+	outage  outage
+	running context.Context // ends with Run, or before it for what makes Run end
 	end     context.CancelCauseFunc
 
 	mu     sync.Mutex

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // queryOf is what a request to the fake asked for beside name and delivery.
@@ -248,4 +251,50 @@ func TestAStreamThatCannotBeOpenedIsTriedAgain(t *testing.T) {
 			wantN(t, reply, 1)
 		})
 	}
+}
+
+// One failure of the Events API is told once for each cause, however many streams it ends,
+// and its end once; so is what keeps one of them away for longer.
+func TestOutageIsToldOnce(t *testing.T) {
+	f := newFake(t)
+	var status, refused atomic.Int32
+	f.listen = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Query().Get("name") == ReplyName(UsageRequest) && refused.Load() > 0 {
+			w.WriteHeader(int(refused.Load()))
+			return true
+		}
+		if status.Load() > 0 {
+			w.WriteHeader(int(status.Load()))
+			return true
+		}
+		return false
+	}
+	var log harness.Output
+	replies := []string{startReply, ReplyName(StopRequest), ReplyName(StatusRequest), ReplyName(UsageRequest)}
+	start(t, f, func(c *Config) { c.Replies, c.Logger = replies, slog.New(slog.NewTextHandler(&log, nil)) })
+	wait := func(text string, n int) {
+		t.Helper()
+		harness.Eventually(t, text, func() bool { return strings.Count(log.String(), text) >= n }, &log)
+	}
+	for outage := range 2 {
+		var open []*fakeStream
+		for range replies {
+			open = append(open, want(t, f.opened))
+		}
+		status.Store(http.StatusBadGateway)
+		for _, s := range open {
+			s.end()
+		}
+		wait("502 Bad Gateway", outage+1)
+		if outage == 1 {
+			refused.Store(http.StatusNotFound)
+			status.Store(0)
+			wait("404 Not Found", 1)
+			refused.Store(0)
+		}
+		status.Store(0)
+		wait("all events streams are up again", outage+1)
+	}
+	assert.Equal(t, 5, strings.Count(log.String(), "events stream is down"), &log) // twice as ended and 502, once as 404
+	assert.Equal(t, 2, strings.Count(log.String(), "up again"), &log)
 }

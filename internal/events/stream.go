@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,7 +29,6 @@ type stream struct {
 	// whether all of the history is of use.
 	onStream    func(up bool)
 	wantHistory func() bool
-	down        time.Time // since when it cannot be opened, which was logged; zero otherwise
 
 	isUp                *metrics.Gauge
 	reconnects, replays *metrics.Counter
@@ -78,22 +78,61 @@ func (s *stream) run(ctx context.Context) {
 		if lived >= healthyAfter {
 			attempt = 0
 		}
-		first := s.down.IsZero()
-		s.down = cmp.Or(s.down, time.Now())
-		if !s.backOff(ctx, attempt, first, "events stream is down, requests that need it are refused until it is back; "+
-			"check the Events API, its URL and the token", err) {
+		news := s.client.outage.begin(s.reply, err)
+		if !s.backOff(ctx, attempt, news, "events stream is down, and others may be for the same cause; requests that need one are refused "+
+			"until it is back; check the Events API, its URL and the token", err) {
 			return
 		}
 	}
 }
 
-// backOff logs why attempt has failed, as a warning only the first time, and
+// outage is a time without all of the streams.
+type outage struct {
+	mu     sync.Mutex
+	since  time.Time
+	down   map[string]bool // by reply
+	causes map[string]bool // that were told
+}
+
+// maxCauses bounds what is told of an outage.
+const maxCauses = 3
+
+// begin says that a stream is down, or still is, and reports whether its cause is to be
+// told: once, however many streams have it.
+func (o *outage) begin(reply string, cause error) (news bool) {
+	for inner := cause; inner != nil; inner = errors.Unwrap(inner) {
+		cause = inner // without the ports of a connection
+	}
+	text := strings.ReplaceAll(cause.Error(), reply, "")
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.down) == 0 {
+		o.since, o.down, o.causes = time.Now(), map[string]bool{}, map[string]bool{}
+	}
+	o.down[reply] = true
+	news = !o.causes[text] && len(o.causes) < maxCauses
+	if news {
+		o.causes[text] = true
+	}
+	return news
+}
+
+// end says that a stream is up, and returns how long not all were, if all are again.
+func (o *outage) end(reply string) (lasted time.Duration, over bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	was := o.down[reply]
+	delete(o.down, reply)
+	return time.Since(o.since), was && len(o.down) == 0
+}
+
+// backOff logs why attempt has failed, as a warning where that is news, and
 // waits until the next one; false means that ctx ended first.
-func (s *stream) backOff(ctx context.Context, attempt int, first bool, message string, cause error) bool {
+func (s *stream) backOff(ctx context.Context, attempt int, news bool, message string, cause error) bool {
 	config := &s.client.config
 	wait := backoff.Delay(attempt, config.RetryMin, config.RetryMax, rand.Float64())
 	level := slog.LevelDebug
-	if first {
+	if news {
 		level = slog.LevelWarn
 	}
 	// A broken server's bytes may be in the cause.
@@ -115,9 +154,8 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 	}
 	s.onStream(true)
 	s.open(conn)
-	if !s.down.IsZero() {
-		s.client.config.Logger.Info("events stream is up again", "event", s.reply, "outage", time.Since(s.down).Round(time.Millisecond))
-		s.down = time.Time{}
+	if lasted, over := s.client.outage.end(s.reply); over {
+		s.client.config.Logger.Info("all events streams are up again", "outage", lasted.Round(time.Millisecond))
 	}
 
 	var replay sync.WaitGroup
