@@ -21,7 +21,7 @@ func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
 	})
 	const duration = "such as 1m30s; a bare integer is seconds"
 	want := `8 problems with the settings
-  (file PATH line 1): unknown key "adr"; did you mean addr?
+  file PATH line 1: unknown key "adr"; did you mean addr?
   addr (flag --addr): "nowhere" is not accepted; want host:port, or unix: and an absolute path of at most 107 bytes
   backend (environment BUS_VM_BACKEND): "cloud" is not accepted; want static, events
   status.max_age (file PATH line 3): "old" is not accepted; want a duration from 1ms to 24h, ` + duration + `

@@ -24,14 +24,15 @@ type Problem struct {
 }
 
 func (p Problem) String() string {
-	where := p.Key
-	if p.Source != "" {
-		where = strings.TrimSpace(where + " (" + p.Source + ")")
-	}
-	if where == "" {
+	switch {
+	case p.Key == "" && p.Source == "":
 		return p.Text
+	case p.Key == "":
+		return p.Source + ": " + p.Text
+	case p.Source == "":
+		return p.Key + ": " + p.Text
 	}
-	return where + ": " + p.Text
+	return p.Key + " (" + p.Source + "): " + p.Text
 }
 
 // Refuse is an *Error of one problem, for what shows later that a setting

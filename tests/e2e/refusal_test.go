@@ -71,7 +71,7 @@ func TestWrongSettingsEndWithTwo(t *testing.T) {
 		{secret, "tokn", `unknown command "tokn"; did you mean token?`},
 		{secret, "--addr :1 token --scope x", "--addr: is a flag of serving, doctor, usage; not of token"},
 		{secret, "--color red", `--color: "red" is not accepted; want auto, always, never`},
-		{secret, "--config " + tab, "(file " + tab + " line 2): a tab cannot indent YAML; want spaces"},
+		{secret, "--config " + tab, "file " + tab + " line 2: a tab cannot indent YAML; want spaces"},
 		{nil, "", "jwt.secret: no secret to verify tokens with"},
 		{[]string{"BUS_VM_JWT_SECRET="}, "", "jwt.secret: no secret to verify tokens with"},
 		{[]string{"BUS_VM_JWT_SECRET=base64:%%swordfish"}, "", "jwt.secret (environment BUS_VM_JWT_SECRET): what follows base64: is not base64"},
