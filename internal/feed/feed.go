@@ -88,11 +88,14 @@ func New(config Config) *Feed {
 // Run sends each change of the status that is seen until ctx ends. The status is asked
 // for only while there are streams.
 func (f *Feed) Run(ctx context.Context) error {
-	again := time.Tick(detailsEvery / 4) // for details that were held back
 	for {
 		_, changed := f.config.Runtime.Latest()
 		f.mu.Lock()
-		f.observe()
+		seen := f.observe()
+		var again <-chan time.Time
+		if seen != nil && !bytes.Equal(seen.ETag, f.seen.ETag) { // its details are held back
+			again = time.After(detailsEvery / 4)
+		}
 		f.mu.Unlock()
 		select {
 		case <-ctx.Done():
