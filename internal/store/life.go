@@ -225,19 +225,17 @@ func (t *tx) take(op Operation) {
 // a parked one, and makes the next record of its operation due. It locks nothing where
 // that is done: each replica is told of each.
 func (t *tx) acknowledge(id string, position int, drop bool) (known bool) {
-	var account string
-	var records int
-	known = t.scan([]any{&account, &records}, `update operations set sent = sent + 1, attempts = 0, parked = '', due_since = $3, due_at = $3,
+	op := first(t.operations(`update operations set sent = sent + 1, attempts = 0, parked = '', due_since = $3, due_at = $3,
 		requested_sent_at = case when sent = 0 and $4 = 0 then $3 else requested_sent_at end,
 		ended_sent_at = case when sent = 1 and $4 = 0 then $3 else ended_sent_at end,
 		corrected_sent_at = case when sent = 2 and $4 = 0 then $3 else corrected_sent_at end
-		where id = $1 and sent = $2 and sent < records and ($4 = 0 or parked <> '') returning account, records`, id, position, t.now, number(drop))
-	if !known {
+		where id = $1 and sent = $2 and sent < records and ($4 = 0 or parked <> '') returning `+operationColumns, id, position, t.now, number(drop)))
+	if op.ID == "" {
 		return false
 	}
-	t.acknowledged = append(t.acknowledged, account)
-	if position+1 < records {
-		t.take(t.find(id))
+	t.acknowledged = append(t.acknowledged, op.Account)
+	if op.sent < op.records {
+		t.take(op)
 	}
 	return true
 }
