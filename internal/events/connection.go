@@ -35,6 +35,8 @@ const (
 	// maxPublishConns bounds the connections that publish at a time, for
 	// lifecycle requests and for all others.
 	maxPublishConns = 128
+	// publishBuffer takes a publish and its answer, of which each connection has one.
+	publishBuffer = 1 << 10
 	// maxConnIdle is below the keep-alive time of common servers (5 s and up),
 	// so that a connection is seldom used while its server closes it.
 	maxConnIdle = 4 * time.Second
@@ -255,19 +257,23 @@ func (c *Client) publish(request *call, pending *pending) (published <-chan erro
 	return done, stop
 }
 
-// permission begins the body of an event, and is empty unless permit denies that the
-// event is sent. The transport reads it after the headers, which are no event alone.
-type permission struct {
-	permit func() error
+// permitted is the body of an event, of which nothing is sent unless permit allows it.
+// The transport reads it after the headers, which are no event alone.
+type permitted struct {
+	event  *bytes.Reader
+	permit func() error // nil once it has allowed it
 	denied atomic.Pointer[error]
 }
 
-func (p *permission) Read([]byte) (int, error) {
-	if err := p.permit(); err != nil {
-		p.denied.Store(&err)
-		return 0, err
+func (p *permitted) Read(b []byte) (int, error) {
+	if p.permit != nil {
+		if err := p.permit(); err != nil {
+			p.denied.Store(&err)
+			return 0, err
+		}
+		p.permit = nil
 	}
-	return 0, io.EOF
+	return p.event.Read(b)
 }
 
 // post sends the event of call once. Its error wraps ErrNotSent where nothing was
@@ -292,9 +298,9 @@ func (c *Client) post(ctx context.Context, call *call) error {
 	if err != nil {
 		return notSent(err)
 	}
-	permission := &permission{permit: call.Permit}
+	body := &permitted{event: bytes.NewReader(call.body), permit: call.Permit}
 	if call.Permit != nil {
-		request.Body, request.GetBody = io.NopCloser(io.MultiReader(permission, request.Body)), nil
+		request.Body, request.GetBody = io.NopCloser(body), nil
 	}
 	request.Header.Set("Authorization", "Bearer "+token.Reveal())
 	request.Header.Set("Content-Type", "application/json")
@@ -310,7 +316,7 @@ func (c *Client) post(ctx context.Context, call *call) error {
 	if err == nil {
 		defer answer.Body.Close()
 	}
-	switch denied := permission.denied.Load(); {
+	switch denied := body.denied.Load(); {
 	case denied != nil: // whatever was answered to the headers
 		return notSent(*denied)
 	case err != nil && !sent.Load():

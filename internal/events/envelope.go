@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,37 +77,51 @@ func ReadFields(raw []byte) (Fields, error) {
 }
 
 // readFields also returns which members are repeated.
-func readFields(raw []byte) (fields Fields, repeated []string, _ error) {
-	var members map[string]member
-	if json.Unmarshal(raw, &members, tolerant) != nil || members == nil {
+func readFields(raw []byte) (Fields, []string, error) {
+	var o object
+	if err := json.Unmarshal(raw, &o, tolerant); err != nil {
 		return nil, nil, errNoObject
 	}
-	fields = make(Fields, len(members))
-	for name, m := range members {
-		if m.repeated {
-			repeated = append(repeated, name)
-		} else if m.value.Kind() != 'n' {
-			fields[name] = m.value
-		}
+	for _, name := range o.repeated {
+		delete(o.fields, name)
 	}
-	return fields, repeated, nil
+	maps.DeleteFunc(o.fields, func(_ string, value jsontext.Value) bool { return value.Kind() == 'n' })
+	return o.fields, o.repeated, nil
+}
+
+// object is a JSON object, member by member.
+type object struct {
+	fields   Fields
+	repeated []string
+}
+
+func (o *object) UnmarshalJSONFrom(in *jsontext.Decoder) error {
+	if begin, err := in.ReadToken(); err != nil || begin.Kind() != '{' {
+		return errNoObject
+	}
+	o.fields = make(Fields)
+	for in.PeekKind() == '"' {
+		token, err := in.ReadToken()
+		if err != nil {
+			return err
+		}
+		name := token.String() // the token ends with the next read
+		value, err := in.ReadValue()
+		if err != nil {
+			return err
+		}
+		if o.fields[name] != nil {
+			o.repeated = append(o.repeated, name)
+		}
+		o.fields[name] = value.Clone()
+	}
+	_, err := in.ReadToken()
+	return err
 }
 
 // tolerant reads what other components write: only members that matter must be
 // unique, and only what is passed on must be valid UTF-8.
 var tolerant = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-
-type member struct {
-	value    jsontext.Value
-	repeated bool
-}
-
-// UnmarshalJSONFrom has the value of a name that is repeated merged into the first.
-func (m *member) UnmarshalJSONFrom(in *jsontext.Decoder) error {
-	value, err := in.ReadValue()
-	*m = member{value.Clone(), m.value != nil}
-	return err
-}
 
 func hasAny(names []string, wanted ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(wanted, name) })

@@ -92,6 +92,7 @@ func New(config Config) (*Client, error) {
 	c.fresh = c.transport.Clone()
 	c.fresh.ResponseHeaderTimeout = 0 // the context bounds it
 	c.fresh.MaxConnsPerHost = maxPublishConns
+	c.fresh.WriteBufferSize, c.fresh.ReadBufferSize = publishBuffer, publishBuffer
 	c.shared = c.fresh.Clone()
 	c.shared.DisableKeepAlives = false
 	c.shared.IdleConnTimeout = maxConnIdle
