@@ -38,12 +38,11 @@ const operationColumns = `seq, id, action, account, request_id, requested_at, cl
 	requested_sent_at, ended_sent_at, corrected_sent_at`
 
 // scanOperation reads operationColumns.
-func scanOperation(scan func(...any) error) (op Operation, err error) {
-	err = scan(&op.Sequence, &op.ID, &op.Action, &op.Account, &op.RequestID, at{&op.RequestedAt}, at{&op.ClosesAt}, &op.Leader, &op.followed, &op.Outcome, &op.Corrected,
+func scanOperation(op *Operation, row func(...any) error) error {
+	return row(&op.Sequence, &op.ID, &op.Action, &op.Account, &op.RequestID, at{&op.RequestedAt}, at{&op.ClosesAt}, &op.Leader, &op.followed, &op.Outcome, &op.Corrected,
 		&op.slot, &op.slotUntil, at{&op.AcceptedAt}, at{&op.ReachedAt}, at{&op.EndedAt}, &op.Reason, &op.PlanID, &op.ErrorType, &op.ErrorMessage,
 		&op.durationMS, at{&op.unknownAt}, &op.unknownMS, &op.joined, &op.records, &op.sent, &op.dueSince, &op.dueAt, &op.attempts, &op.parked,
 		at{&op.sentAt[0]}, at{&op.sentAt[1]}, at{&op.sentAt[2]})
-	return op, err
 }
 
 // at reads a time of the database.
@@ -179,7 +178,7 @@ func (s *Store) receipts(ctx context.Context, where string, args ...any) (receip
 }
 
 // read returns what scan makes of each row of a query, within callTimeout.
-func read[T any](ctx context.Context, s *Store, scan func(row func(...any) error) (T, error), query string, args ...any) ([]T, error) {
+func read[T any](ctx context.Context, s *Store, scan func(into *T, row func(...any) error) error, query string, args ...any) ([]T, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	rows, err := s.engine.read.QueryContext(ctx, query, args...)
@@ -190,24 +189,20 @@ func read[T any](ctx context.Context, s *Store, scan func(row func(...any) error
 	return list, nil
 }
 
-func collect[T any](rows *sql.Rows, err error, scan func(row func(...any) error) (T, error)) (list []T, _ error) {
+func collect[T any](rows *sql.Rows, err error, scan func(into *T, row func(...any) error) error) (list []T, _ error) {
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() && err == nil {
-		var each T
-		each, err = scan(rows.Scan)
-		list = append(list, each)
+		list = append(list, *new(T))
+		err = scan(&list[len(list)-1], rows.Scan)
 	}
 	return list, errors.Join(err, rows.Err())
 }
 
 // value reads a row of one column.
-func value[T any](row func(...any) error) (v T, err error) {
-	err = row(&v)
-	return v, err
-}
+func value[T any](into *T, row func(...any) error) error { return row(into) }
 
 // now is the time by the clock of the database, in a statement.
 func (s *Store) now() string {

@@ -162,12 +162,13 @@ const figures = `select coalesce(sum(records - sent), 0), (select count(*) from 
 // measure takes the figures; those of the database stay as they were while it does
 // not answer.
 func (s *Store) measure(ctx context.Context) {
-	list, err := read(ctx, s, func(row func(...any) error) (r Report, err error) {
+	list, err := read(ctx, s, func(r *Report, row func(...any) error) error {
 		var oldest int64
-		if err = row(&r.Waiting, &r.Parked, &oldest); oldest > 0 {
+		err := row(&r.Waiting, &r.Parked, &oldest)
+		if oldest > 0 {
 			r.OldestAgeSeconds = max(0, s.config.Now().Sub(timeOf(oldest)).Seconds())
 		}
-		return r, err
+		return err
 	}, figures)
 	now := s.Stats()
 	if err == nil {

@@ -165,7 +165,7 @@ func (t *tx) exec(query string, args ...any) (n int64) {
 	return n
 }
 
-func query[T any](t *tx, scan func(row func(...any) error) (T, error), query string, args ...any) (list []T) {
+func query[T any](t *tx, scan func(into *T, row func(...any) error) error, query string, args ...any) (list []T) {
 	statement := t.prepare(query)
 	if statement == nil {
 		return nil
@@ -177,7 +177,7 @@ func query[T any](t *tx, scan func(row func(...any) error) (T, error), query str
 
 // scan reads a row, if the query finds one.
 func (t *tx) scan(into []any, text string, args ...any) (found bool) {
-	return len(query(t, func(row func(...any) error) (any, error) { return nil, row(into...) }, text, args...)) > 0
+	return len(query(t, func(_ *struct{}, row func(...any) error) error { return row(into...) }, text, args...)) > 0
 }
 
 // one returns the first operation that a query finds; none where there is none.
