@@ -113,9 +113,6 @@ func (s *Store) Await(ctx context.Context, id, leader string) (lifecycle.Receipt
 		if of, err = s.find(ctx, leader); of.Outcome == lifecycle.NotSent {
 			return op.receipt(), err
 		}
-		if err == nil && of.Outcome != "" { // and so has op, since it was read
-			op, err = s.find(ctx, id)
-		}
 	}
 	for err == nil && op.Outcome == "" {
 		select {
@@ -216,45 +213,44 @@ type changes struct {
 	own     map[string]bool  // the ids of what this process commits now, which it reports itself
 	known   map[string]stage // what Changed has had and a look may find again
 	awaited map[string][]chan Operation
-	// latest are the accepted operations of each action that may supersede one: no other
-	// was requested and accepted later. It is written with mu.
-	latest map[lifecycle.Action]*atomic.Pointer[[]lifecycle.Receipt]
 
 	before atomic.Pointer[int64] // see Store.before
+
+	// latest are the accepted operations of each action that may supersede one: no other
+	// was requested and accepted later. It has a lock of its own, since Changed asks for it.
+	latestMu sync.Mutex
+	latest   map[lifecycle.Action][]lifecycle.Receipt
 }
 
 func newChanges() *changes {
-	c := &changes{over: make(chan struct{}), known: map[string]stage{}, awaited: map[string][]chan Operation{}, latest: map[lifecycle.Action]*atomic.Pointer[[]lifecycle.Receipt]{}}
-	for _, action := range []lifecycle.Action{lifecycle.Start, lifecycle.Stop} {
-		c.latest[action] = &atomic.Pointer[[]lifecycle.Receipt]{}
-		c.latest[action].Store(&[]lifecycle.Receipt{})
+	return &changes{
+		over: make(chan struct{}), known: map[string]stage{}, awaited: map[string][]chan Operation{},
+		latest: map[lifecycle.Action][]lifecycle.Receipt{},
 	}
-	return c
 }
 
-// accepted notes what was accepted; it holds mu.
+// accepted notes r, if it was accepted.
 func (c *changes) accepted(r lifecycle.Receipt) {
 	if r.Outcome != lifecycle.Accepted {
 		return
 	}
-	last := c.latest[r.Action]
 	later := func(a, b lifecycle.Receipt) bool {
 		return a.Sequence >= b.Sequence && !a.AcceptedAt.Before(b.AcceptedAt)
 	}
-	if !slices.ContainsFunc(*last.Load(), func(other lifecycle.Receipt) bool { return later(other, r) }) {
-		next := []lifecycle.Receipt{r}
-		for _, other := range *last.Load() {
-			if !later(r, other) {
-				next = append(next, other)
-			}
-		}
-		last.Store(&next)
+	c.latestMu.Lock()
+	defer c.latestMu.Unlock()
+	latest := c.latest[r.Action]
+	if !slices.ContainsFunc(latest, func(other lifecycle.Receipt) bool { return later(other, r) }) {
+		earlier := func(other lifecycle.Receipt) bool { return later(r, other) }
+		c.latest[r.Action] = append(slices.DeleteFunc(latest, earlier), r)
 	}
 }
 
 // superseded reports, at once, whether an operation that supersedes r is known.
 func (c *changes) superseded(r lifecycle.Receipt) bool {
-	return slices.ContainsFunc(*c.latest[r.Action.Opposite()].Load(), func(other lifecycle.Receipt) bool { return other.Supersedes(r) })
+	c.latestMu.Lock()
+	defer c.latestMu.Unlock()
+	return slices.ContainsFunc(c.latest[r.Action.Opposite()], func(other lifecycle.Receipt) bool { return other.Supersedes(r) })
 }
 
 // Superseded reports whether an operation that supersedes r was accepted, by a process
@@ -274,8 +270,6 @@ func (s *Store) before(ctx context.Context) (sequence int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	s.changes.mu.Lock()
-	defer s.changes.mu.Unlock()
 	for _, op := range list {
 		s.changes.accepted(op.Receipt)
 	}
