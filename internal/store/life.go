@@ -108,32 +108,26 @@ func outcome(s state, e event) lifecycle.Outcome {
 	return lifecycle.Rejected
 }
 
-// The positions of the usage records of an operation, and the order they are sent
-// in. Only the one at operation.sent can be due: a record is made of its operation
-// when it is sent, and has no row.
-const (
-	positionRequested = iota
-	positionTerminal
-	positionCorrection
-	positions
-)
-
-var phases = [positions]usage.Phase{usage.PhaseRequested, usage.PhaseEnded, usage.PhaseCorrection}
+// phases are those of the usage records of an operation, by their positions: the order
+// they are sent in. Only the one at operation.sent can be due: a record is made of its
+// operation when it is sent, and has no row.
+var phases = [...]usage.Phase{usage.PhaseRequested, usage.PhaseEnded, usage.PhaseCorrection}
 
 // parkedFor is how long a parked record rests before it is offered again.
 const parkedFor = time.Hour
 
 // record is the usage record of op at a position. It is the same each time.
 func (op *Operation) record(position int) usage.Record {
+	phase := phases[position]
 	at, outcome, ms, joined := op.EndedAt, op.Outcome, op.durationMS, op.Leader != ""
 	switch {
-	case position == positionRequested:
+	case phase == usage.PhaseRequested:
 		at, joined = op.RequestedAt, op.joined
-	case position == positionTerminal && op.Corrected:
+	case phase == usage.PhaseEnded && op.Corrected:
 		at, outcome, ms = op.unknownAt, lifecycle.Unknown, op.unknownMS
 	}
 	r := usage.New(lifecycle.Operation{ID: op.ID, Action: op.Action, Account: op.Account, RequestID: op.RequestID},
-		phases[position], at, outcome, time.Duration(ms)*time.Millisecond)
+		phase, at, outcome, time.Duration(ms)*time.Millisecond)
 	r.Data.Joined = joined
 	return r
 }
@@ -225,7 +219,7 @@ func (t *tx) take(op Operation) {
 // a parked one, and makes the next record of its operation due. It locks nothing where
 // that is done: each replica is told of each.
 func (t *tx) acknowledge(id string, position int, drop bool) (known bool) {
-	op := first(t.operations(`update operations set sent = sent + 1, attempts = 0, parked = '', due_since = $3, due_at = $3,
+	op := first(query(t, scanOperation, `update operations set sent = sent + 1, attempts = 0, parked = '', due_since = $3, due_at = $3,
 		requested_sent_at = case when sent = 0 and $4 = 0 then $3 else requested_sent_at end,
 		ended_sent_at = case when sent = 1 and $4 = 0 then $3 else ended_sent_at end,
 		corrected_sent_at = case when sent = 2 and $4 = 0 then $3 else corrected_sent_at end
@@ -262,7 +256,7 @@ func (op *Operation) deliveryID() string { return op.ID + "." + strconv.Itoa(op.
 func parseDeliveryID(text string) (id string, position int, ok bool) {
 	id, number, _ := strings.Cut(text, ".")
 	position, err := strconv.Atoi(number)
-	return id, position, err == nil && isID(id) && position >= 0 && position < positions && strconv.Itoa(position) == number
+	return id, position, err == nil && isID(id) && position >= 0 && position < len(phases) && strconv.Itoa(position) == number
 }
 
 // isID reports whether id can be that of an operation; anything else of others goes

@@ -193,7 +193,7 @@ func (t *tx) freeKeys(operation string) { t.exec(`delete from keys where operati
 // End says more about an end than its event.
 type End struct {
 	// Took is from the request to the end by the monotonic clock of the process
-	// that published it; negative where that is not known.
+	// that published it; 0 where that is not known.
 	Took time.Duration
 	// ErrorType and ErrorMessage are the worker's.
 	ErrorType, ErrorMessage string
@@ -277,7 +277,7 @@ func (t *tx) fan(leader string, e event) {
 		if outcome(to, e) == lifecycle.Accepted {
 			accepted = t.now
 		}
-		list := t.operations(`update operations set outcome = $3, corrected = $4, ended_at = $5, accepted_at = $6, duration_ms = 0,
+		list := query(t, scanOperation, `update operations set outcome = $3, corrected = $4, ended_at = $5, accepted_at = $6, duration_ms = 0,
 			unknown_at = case when $4 = 1 then ended_at else 0 end, unknown_ms = case when $4 = 1 then duration_ms else 0 end,
 			due_since = case when sent = records and $7 = 0 then $5 else due_since end, due_at = case when sent = records and $7 = 0 then $5 else due_at end,
 			sent = sent + case when records > 0 then $7 else 0 end, records = records + case when records > 0 then 1 else 0 end
@@ -298,9 +298,8 @@ func (t *tx) decide(id string) decided {
 	if t.waits(op) {
 		return decided{lifecycle.Joined, op, nil}
 	}
-	var stops int
-	t.scan([]any{&stops}, `select count(*) from operations where action = $1 and seq > $2`, lifecycle.Stop, op.Sequence)
-	if stops > 0 || t.now >= micros(op.ClosesAt) {
+	stop := t.one(`where action = $1 and seq > $2 limit 1`, lifecycle.Stop, op.Sequence)
+	if stop.ID != "" || t.now >= micros(op.ClosesAt) {
 		return decided{lifecycle.Joined, t.end(id, abandoned, End{}), nil} // 16
 	}
 	if holder := t.holder(); holder.ID != "" { // 15
@@ -317,8 +316,8 @@ func (t *tx) decide(id string) decided {
 // reached notes that the target state of action was seen, by provider, in a
 // status that was asked for that long ago.
 func (t *tx) reached(action lifecycle.Action, provider string, ago time.Duration) {
-	list := t.operations(`update operations set reached_at = $1, provider = $2, slot = 0
+	list := query(t, scanOperation, `update operations set reached_at = $1, provider = $2, slot = 0
 		where action = $3 and outcome = $4 and reached_at = 0 and accepted_at < $5 and accepted_at > $6 and ended_at > 0 and ended_at > $6
-		returning `+operationColumns, t.now, provider, action, lifecycle.Accepted, t.now-ago.Microseconds(), t.ago(slotKept))
+		returning `+operationColumns, t.now, provider, action, lifecycle.Accepted, t.ago(ago), t.ago(slotKept))
 	t.changed = append(t.changed, list...)
 }

@@ -29,7 +29,7 @@ type Operation struct {
 	dueSince, dueAt       int64
 	attempts              int
 	parked                string
-	sentAt                [positions]time.Time
+	sentAt                [len(phases)]time.Time
 }
 
 const operationColumns = `seq, id, action, account, request_id, requested_at, closes_at, leader, followed, outcome, corrected,

@@ -184,10 +184,5 @@ func (t *tx) scan(into []any, text string, args ...any) (found bool) {
 func (t *tx) one(where string, args ...any) Operation { return first(t.all(where, args...)) }
 
 func (t *tx) all(where string, args ...any) []Operation {
-	return t.operations(`select `+operationColumns+` from operations `+where, args...)
-}
-
-// operations reads operationColumns.
-func (t *tx) operations(text string, args ...any) []Operation {
-	return query(t, scanOperation, text, args...)
+	return query(t, scanOperation, `select `+operationColumns+` from operations `+where, args...)
 }
