@@ -34,6 +34,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
+	"github.com/busdk/bus-api-provider-vm/internal/store"
 	"github.com/busdk/bus-api-provider-vm/internal/version"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -106,17 +107,9 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) error {
 			"do", "look at what reads stderr of this service, and at its disk")
 	})
 	defer env.Log.OnLoss(nil)
-	ended := make(chan error, 1)
-	go func() { ended <- a.serve(ctx, c, env) }()
-	select {
-	case err := <-ended:
+	hangs, err := store.Within(ctx, c.Shutdown.Delay+c.Shutdown.Timeout+endGrace, func() error { return a.serve(ctx, c, env) })
+	if !hangs {
 		return err
-	case <-ctx.Done():
-	}
-	select {
-	case err := <-ended:
-		return err
-	case <-time.After(c.Shutdown.Delay + c.Shutdown.Timeout + endGrace):
 	}
 	left := "what was being started or ended"
 	if all := a.left.Load(); all != nil {

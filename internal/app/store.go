@@ -124,7 +124,7 @@ func endpoints(operations *store.Store, logger *slog.Logger) map[string]admin.En
 		},
 		"POST " + usagePath + "list": func(ctx context.Context, _ string) (any, error) {
 			parked, err := operations.Parked(ctx, store.MaxListed)
-			return map[string]any{"parked": append([]store.Parked{}, parked...)}, err
+			return map[string]any{"parked": parked}, err
 		},
 		"POST " + usagePath + "retry": func(ctx context.Context, _ string) (any, error) {
 			n, err := operations.Retry(ctx)

@@ -90,10 +90,11 @@ type Store struct {
 	delivery atomic.Pointer[delivery]           // nil while nothing is delivered
 	estimate atomic.Pointer[lifecycle.Estimate] // nil while it is not known
 	underWay atomic.Int64                       // operations of this process between Begin and Ended
+	ran      atomic.Bool                        // Run or Close was called
 
 	// mu guards what follows. It is never held over I/O.
 	mu           sync.Mutex
-	ran, closed  bool
+	closed       bool
 	queue        []*call
 	delayedSince time.Time // of the first of a queue of delayed calls
 	gathering    time.Time // since when a transaction waits for more of them
@@ -119,7 +120,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	var s *Store
-	hangs, err := within(ctx, hangTimeout, func() (err error) {
+	hangs, err := Within(ctx, hangTimeout, func() (err error) {
 		s, err = openAny(ctx, config)
 		return err
 	})
@@ -129,9 +130,9 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	return s, err
 }
 
-// within returns what do does, unless that hangs: it has not returned so long after ctx
+// Within returns what do does, unless that hangs: it has not returned so long after ctx
 // has ended.
-func within(ctx context.Context, grace time.Duration, do func() error) (hangs bool, err error) {
+func Within(ctx context.Context, grace time.Duration, do func() error) (hangs bool, err error) {
 	done := make(chan error, 1)
 	go func() { done <- do() }()
 	select {
@@ -214,10 +215,8 @@ func (s *Store) openFile(ctx context.Context) error {
 // Run writes and tends the store until ctx ends and everything queued is written,
 // or refused by a store that does not take it.
 func (s *Store) Run(ctx context.Context) error {
-	s.mu.Lock()
-	s.ran = true
-	s.mu.Unlock()
-	hangs, err := within(ctx, 2*callTimeout+hangTimeout, func() error { // for what runs, and what is queued
+	s.ran.Store(true)
+	hangs, err := Within(ctx, 2*callTimeout+hangTimeout, func() error { // for what runs, and what is queued
 		var tending sync.WaitGroup
 		if !s.config.Idle {
 			tending.Go(func() { s.tend(ctx) })
@@ -255,13 +254,10 @@ func (s *Store) Left() string {
 
 // Close releases a store whose Run was never called; Run closes its own.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	unused := !s.closed && !s.ran
-	s.closed = s.closed || unused
-	s.mu.Unlock()
-	if !unused {
+	if s.ran.Swap(true) {
 		return nil
 	}
+	s.giveUp()
 	return s.release()
 }
 
