@@ -101,9 +101,6 @@ func (k *Keeper) refresh(ctx context.Context) {
 
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if got.err = err; err != nil {
-		got.from = time.Now()
-	}
 	if err == nil {
 		if got.number >= k.floor && status.State == k.watching.state {
 			k.watching = watch{}
@@ -113,6 +110,7 @@ func (k *Keeper) refresh(ctx context.Context) {
 	seen := k.news.Load().seen
 	switch {
 	case err != nil:
+		got.err, got.from = err, time.Now()
 		k.failed.Inc()
 		// It goes on to be asked for only if it goes on to be read.
 		if s := k.current.Load(); s != nil {
