@@ -34,8 +34,6 @@ const (
 	claimRest = 20 * time.Millisecond
 	// leaseSlack is how much longer than one attempt a claim lasts.
 	leaseSlack = 5 * time.Second
-	// deliveries come in the order of locks after ends, which may lock the rows of all that joined.
-	deliveries = "0\xff"
 )
 
 // Send hands a record to the usage integration under an id, which is the same each
@@ -122,7 +120,7 @@ func (d *delivery) claim(after string) (last string, more bool) {
 	if err != nil || len(accounts) == 0 {
 		return "", err != nil
 	}
-	last, err = submit(d.ctx, d.store, call{order: "3"}, func(t *tx) string { return t.claim(accounts, free) })
+	last, err = submit(d.ctx, d.store, call{order: atClaims}, func(t *tx) string { return t.claim(accounts, free) })
 	if err != nil || len(accounts) < free && last == accounts[len(accounts)-1] {
 		last = "" // all had their turn; the store logs an error itself
 	}
@@ -251,7 +249,7 @@ func (d *delivery) send(op Operation) {
 	if answer != nil && d.ctx.Err() != nil {
 		return // cut short
 	}
-	_ = s.do(context.WithoutCancel(d.ctx), call{order: deliveries + op.ID, delayed: true, kept: true}, func(t *tx) {
+	_ = s.do(context.WithoutCancel(d.ctx), call{order: afterOperations + op.ID, delayed: true, kept: true}, func(t *tx) {
 		if answer == nil {
 			t.acknowledge(op.ID, op.sent, false)
 		} else {
@@ -299,7 +297,7 @@ func (s *Store) Acknowledged(id string, replayed bool) {
 			return
 		}
 	}
-	s.keep(call{order: deliveries + operation, delayed: true}, func(t *tx) { t.acknowledge(operation, position, false) })
+	s.keep(call{order: afterOperations + operation, delayed: true}, func(t *tx) { t.acknowledge(operation, position, false) })
 }
 
 // Drop gives up a parked record for good; known is false where none has that id.
@@ -308,7 +306,7 @@ func (s *Store) Drop(ctx context.Context, eventID string) (known bool, err error
 	for _, each := range parked {
 		id, position, _ := parseDeliveryID(each)
 		if usage.EventID(id, phases[position]) == eventID {
-			return submit(ctx, s, call{order: deliveries + id}, func(t *tx) bool { return t.acknowledge(id, position, true) })
+			return submit(ctx, s, call{order: afterOperations + id}, func(t *tx) bool { return t.acknowledge(id, position, true) })
 		}
 	}
 	return false, err

@@ -48,8 +48,7 @@ const (
 	// no other for longer.
 	statementTimeout = 1500 * time.Millisecond
 	lockTimeout      = 200 * time.Millisecond
-	// readers are the connections for reads.
-	readers = 4
+	readers          = 4 // connections for reads
 )
 
 // openDatabase does not look at the file yet.

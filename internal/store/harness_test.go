@@ -356,6 +356,6 @@ func (s *Store) insert(ctx context.Context, w lifecycle.Write) (lifecycle.Decisi
 }
 
 func (s *Store) decide(ctx context.Context, id string) (lifecycle.Decision, Operation, error) {
-	got, err := submit(ctx, s, call{order: "2" + id}, func(t *tx) decided { return t.decide(id) })
+	got, err := submit(ctx, s, call{order: atSlot + id}, func(t *tx) decided { return t.decide(id) })
 	return got.Decision, got.Operation, err
 }

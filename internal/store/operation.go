@@ -122,10 +122,9 @@ func (t *tx) follow(op, leader Operation) Operation {
 func (t *tx) add(w lifecycle.Write, leader string, slot bool) (op Operation, added bool) {
 	op = Operation{Receipt: lifecycle.Receipt{
 		ID: w.ID, Action: w.Action, Account: w.Account, RequestID: w.RequestID, Leader: leader,
-		RequestedAt: timeOf(t.now - w.Age.Microseconds()), ClosesAt: timeOf(t.now).Add(permission + t.store.config.Timeout + t.store.config.LateReply),
-		Entitlement: w.Entitlement,
+		RequestedAt: timeOf(t.now - w.Age.Microseconds()), Entitlement: w.Entitlement,
 	}, slot: slot, joined: leader != ""}
-	until := timeOf(t.now).Add(permission + t.store.config.Timeout)
+	t.open(&op)
 	claims := len(t.claims)
 	if t.store.config.Records != NoRecords {
 		t.addRecord(&op)
@@ -133,7 +132,7 @@ func (t *tx) add(w lifecycle.Write, leader string, slot bool) (op Operation, add
 	added = t.scan([]any{&op.Sequence}, `insert into operations (id, action, account, request_id, requested_at, closes_at, leader, slot, slot_until,
 		reason, plan_id, joined, records, sent, due_since, due_at)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) on conflict do nothing returning seq`,
-		op.ID, op.Action, op.Account, op.RequestID, micros(op.RequestedAt), micros(op.ClosesAt), op.Leader, number(slot), micros(until),
+		op.ID, op.Action, op.Account, op.RequestID, micros(op.RequestedAt), micros(op.ClosesAt), op.Leader, number(slot), op.slotUntil,
 		op.Reason, op.PlanID, number(op.joined), op.records, op.sent, op.dueSince, op.dueAt)
 	if added {
 		t.changed = append(t.changed, op)
@@ -142,6 +141,12 @@ func (t *tx) add(w lifecycle.Write, leader string, slot bool) (op Operation, add
 	t.delivery.release(t.claims[claims:]...)
 	t.claims = t.claims[:claims]
 	return t.find(w.ID), false
+}
+
+// open gives op the times of one that may be published from now on.
+func (t *tx) open(op *Operation) {
+	until := timeOf(t.now).Add(permission + t.store.config.Timeout)
+	op.slotUntil, op.ClosesAt = micros(until), until.Add(t.store.config.LateReply)
 }
 
 // find returns the operation with that id, locked until the end of the
@@ -307,9 +312,10 @@ func (t *tx) decide(id string) decided {
 		op.Leader = holder.ID
 		return decided{lifecycle.Joined, t.follow(op, holder), nil}
 	}
-	op.Leader, op.slot, op.ClosesAt = "", true, timeOf(t.now).Add(permission+t.store.config.Timeout+t.store.config.LateReply) // 14
+	op.Leader, op.slot = "", true // 14
+	t.open(&op)
 	t.exec(`update operations set leader = '', slot = 1, slot_until = $2, closes_at = $3 where id = $1`,
-		id, micros(timeOf(t.now).Add(permission+t.store.config.Timeout)), micros(op.ClosesAt))
+		id, op.slotUntil, micros(op.ClosesAt))
 	return decided{lifecycle.Lead, op, nil}
 }
 

@@ -36,7 +36,7 @@ func (s *Store) Begin(ctx context.Context, w lifecycle.Write) (lifecycle.Decided
 // not sent, while its caller waits. It leads now, has joined another, or has ended; after
 // an error it ends so, unless it has the end of another leader.
 func (s *Store) Again(ctx context.Context, id string) (lifecycle.Decided, error) {
-	d, err := s.permit(ctx, "2"+id, func(t *tx) decided { return t.decide(id) })
+	d, err := s.permit(ctx, atSlot+id, func(t *tx) decided { return t.decide(id) })
 	if err != nil {
 		s.note(id, abandoned, End{})
 	}
@@ -45,9 +45,9 @@ func (s *Store) Again(ctx context.Context, id string) (lifecycle.Decided, error)
 
 // orderOf is where w is in the order of locks.
 func orderOf(w lifecycle.Write) string {
-	order := "1" + w.Account + "\x00" + w.Key
+	order := atKey + w.Account + "\x00" + w.Key
 	if w.Action == lifecycle.Start {
-		order = "2" + order // with the start slot
+		order = atSlot + order
 	}
 	return order
 }
@@ -181,17 +181,17 @@ func (s *Store) Settle(id string, rejection error, replayed bool) {
 
 // note writes an event of an operation without waiting for it.
 func (s *Store) note(id string, e event, how End) {
-	s.keep(call{order: "0" + id}, func(t *tx) { t.end(id, e, how) })
+	s.keep(call{order: atOperation + id}, func(t *tx) { t.end(id, e, how) })
 }
 
 func (s *Store) end(ctx context.Context, id string, e event, how End) (Operation, error) {
-	return submit(ctx, s, call{order: "0" + id, kept: true}, func(t *tx) Operation { return t.end(id, e, how) })
+	return submit(ctx, s, call{order: atOperation + id, kept: true}, func(t *tx) Operation { return t.end(id, e, how) })
 }
 
 // Reached notes that provider was in the target state of action in a status that
 // was asked for that long ago.
 func (s *Store) Reached(ctx context.Context, action lifecycle.Action, provider string, ago time.Duration) error {
-	return s.do(ctx, call{order: "2"}, func(t *tx) { t.reached(action, provider, ago) })
+	return s.do(ctx, call{order: atSlot}, func(t *tx) { t.reached(action, provider, ago) })
 }
 
 const (

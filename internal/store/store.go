@@ -180,7 +180,7 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open the operations store: %w", err), s.release())
 	}
 	s.count(config.Metrics)
-	if !config.Idle {
+	if !config.Idle && s.files != nil {
 		s.keep(call{order: housekeeping}, (*tx).begin)
 	}
 	return s, nil

@@ -42,12 +42,9 @@ func (s *Store) count(set *metrics.Set) {
 	set.NewGauge("bus_vm_usage_oldest_record_age_seconds", func() float64 { return s.Stats().OldestAgeSeconds })
 }
 
-// begin is the first thing that a process writes.
+// begin is the first thing that a process writes into a data directory: claims of the
+// one before it, which is gone, count no longer.
 func (t *tx) begin() {
-	if t.store.files == nil {
-		return
-	}
-	// Claims of a process that is gone.
 	t.exec(`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`, t.now)
 	t.left = true
 	t.setBack()
@@ -220,8 +217,7 @@ func (t *tx) full() bool {
 // Expire closes up to limit operations that have no end past closes_at, and
 // returns how many. Before it the history must have been read.
 func (s *Store) Expire(ctx context.Context, limit int) (int, error) {
-	// After the replies in its transaction, which the history may just have brought.
-	return submit(ctx, s, call{order: "0\xff"}, func(t *tx) (n int) {
+	return submit(ctx, s, call{order: afterOperations}, func(t *tx) (n int) {
 		// One that joined has the end of its leader, unless that was not sent, or is gone.
 		list := t.all(`where outcome = '' and closes_at <= $1 and (leader = '' or not exists
 			(select 1 from operations as leaders where leaders.id = operations.leader and leaders.outcome <> $3))

@@ -13,9 +13,7 @@ import (
 
 // call is one thing to be written. Many share a transaction.
 type call struct {
-	// order sorts the calls of a transaction, so that replicas lock rows in one
-	// order: keys before operations, the start slot last.
-	order string
+	order string // of its locks, see housekeeping
 	// do may run several times; the caller gets what the last time returned.
 	do func(*tx) any
 	// delayed calls wait for others to share their transaction with.
@@ -35,9 +33,18 @@ type result struct {
 	err   error
 }
 
+// The orders of the calls of a transaction, most of them with what they lock behind: so
+// replicas lock rows in one order, operations that are there, keys, and the start slot.
 const (
-	// housekeeping is the order of calls that are of no operation, before all others.
-	housekeeping = "0"
+	housekeeping    = "0"     // of no operation
+	atOperation     = "0"     // its end, which may lock the rows of all that joined it
+	afterOperations = "0\xff" // its delivery; closing, which knows the replies of its transaction
+	atKey           = "1"
+	atSlot          = "2"
+	atClaims        = "3"
+)
+
+const (
 	// maxBatch bounds the calls of one transaction, which has callTimeout.
 	maxBatch = 512
 	// maxKept bounds the calls that wait for the store to take writes again.
