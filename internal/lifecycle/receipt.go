@@ -85,10 +85,10 @@ func (r *Receipt) Stage() int {
 	return 0
 }
 
-// Supersedes reports whether r, nil for none, and other were accepted and lead to different
+// Supersedes reports whether r and other were accepted and lead to different
 // states, and r was requested later, and accepted no earlier.
-func (r *Receipt) Supersedes(other Receipt) bool {
-	return r != nil && r.Outcome == Accepted && r.Action != other.Action && r.Sequence > other.Sequence &&
+func (r Receipt) Supersedes(other Receipt) bool {
+	return r.Outcome == Accepted && r.Action != other.Action && r.Sequence > other.Sequence &&
 		!other.AcceptedAt.IsZero() && !r.AcceptedAt.Before(other.AcceptedAt)
 }
 
