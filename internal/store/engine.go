@@ -51,9 +51,10 @@ const (
 	readers          = 4 // connections for reads
 )
 
-// openDatabase does not look at the file yet.
-func openDatabase(path string, query url.Values) (*sql.DB, error) {
-	return sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+query.Encode())
+// openDatabase does not look at the file yet, and so cannot fail: the driver is there.
+func openDatabase(path string, query url.Values) *sql.DB {
+	db, _ := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+query.Encode())
+	return db
 }
 
 // openSQLite opens the database in a file, or in memory for an empty path.
@@ -65,23 +66,18 @@ func openSQLite(ctx context.Context, path string) (*engine, error) {
 		path = "/" + uuid.NewString()
 		query = url.Values{"_pragma": {"busy_timeout(1000)"}, "vfs": {"memdb"}} // shared by the connections of this process
 	}
-	write, err := openDatabase(path, query)
-	if err != nil {
-		return nil, err
-	}
+	write := openDatabase(path, query)
 	if !inMemory {
 		query.Set("mode", "rw") // a reader makes no new database where the file is gone
 	}
-	read, err := openDatabase(path, query)
-	if err != nil {
-		return nil, errors.Join(err, write.Close())
-	}
+	read := openDatabase(path, query)
 	write.SetMaxOpenConns(1)
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
 	e := &engine{write: write, read: read, serial: "integer primary key", begin: "begin immediate"}
 	var mode string
-	if err = write.QueryRowContext(ctx, "pragma journal_mode").Scan(&mode); err == nil && mode != "wal" && !inMemory {
+	err := write.QueryRowContext(ctx, "pragma journal_mode").Scan(&mode)
+	if err == nil && mode != "wal" && !inMemory {
 		err = fmt.Errorf("SQLite has journal_mode = %s instead of wal; a file system that cannot do this cannot hold the store", mode)
 	}
 	if err != nil {
@@ -263,10 +259,7 @@ func checkFile(ctx context.Context, path string) error {
 	if creating {
 		mode = "rw"
 	}
-	db, err := openDatabase(path, url.Values{"_pragma": {"busy_timeout(1000)"}, "mode": {mode}})
-	if err != nil {
-		return err
-	}
+	db := openDatabase(path, url.Values{"_pragma": {"busy_timeout(1000)"}, "mode": {mode}})
 	defer db.Close()
 	var result string
 	if err := db.QueryRowContext(ctx, "pragma quick_check(1)").Scan(&result); err != nil {
