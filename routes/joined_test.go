@@ -37,7 +37,7 @@ func TestJoin(t *testing.T) {
 			l.joined(t, joiner)
 			same := l.behind(t, "start", joiner, key("abc"))
 			require.Eventually(t, func() bool {
-				met, err := l.store.Meet(t.Context(), lifecycle.Write{Account: joiner, Key: "abc", Action: lifecycle.Stop})
+				met, err := l.store.Meet(t.Context(), lifecycle.Write{Operation: lifecycle.Operation{Account: joiner, Action: lifecycle.Stop}, Key: "abc"})
 				return err == nil && met.Decision == lifecycle.Known
 			}, 5*time.Second, time.Millisecond)
 			l.billing.answer = func(ctx context.Context, who, _ string) error {

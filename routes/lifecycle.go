@@ -64,10 +64,10 @@ func (w *writes) audited(c *fiber.Ctx) (err error) {
 // asked runs after the checks of the caller and of the body. From here on a failure
 // says what became of the write; with a key, that is unknown until it was looked up.
 func (w *writes) asked(c *fiber.Ctx) error {
-	write := lifecycle.Write{
+	write := lifecycle.Write{Operation: backend.Operation{
 		ID: uuid.Must(uuid.NewV7()).String(), Action: w.action, Account: middleware.CallerIdentity(c).Subject,
 		RequestID: strings.Clone(middleware.RequestIDOf(c)),
-	}
+	}}
 	outcome := backend.NotSent
 	if w.Operations != nil {
 		var err error
@@ -97,7 +97,7 @@ func (w *writes) met(c *fiber.Ctx) error {
 		case err != nil:
 			return unrecorded(c, err, middleware.OutcomeOf(c.Context()))
 		case decided.Decision != lifecycle.New:
-			return w.follow(c, write, time.Time{}, decided)
+			return w.follow(c, write, decided)
 		}
 		middleware.SetOutcome(c, backend.NotSent)
 	}
@@ -113,11 +113,12 @@ func (w *writes) met(c *fiber.Ctx) error {
 func (w *writes) execute(c *fiber.Ctx) error {
 	ctx, cancel := context.WithTimeout(c.UserContext(), w.Timeout)
 	defer cancel()
-	write, now := c.Locals(writeKey{}).(lifecycle.Write), time.Now()
+	write := c.Locals(writeKey{}).(lifecycle.Write)
+	write.RequestedAt = time.Now()
 	decided := lifecycle.Decided{Receipt: lifecycle.Receipt{ID: write.ID}}
 	if w.Operations != nil {
 		var err error
-		write.Age, write.Entitlement = time.Since(now), middleware.EntitlementOf(c)
+		write.Entitlement = middleware.EntitlementOf(c)
 		if decided, err = w.Operations.Begin(ctx, write); err != nil {
 			outcome := backend.NotSent
 			if write.Key != "" || write.MayMeet() && errors.Is(err, lifecycle.ErrUnconfirmed) { // it may repeat an operation, or have joined one
@@ -126,7 +127,7 @@ func (w *writes) execute(c *fiber.Ctx) error {
 			return unrecorded(c, err, outcome)
 		}
 	}
-	return w.follow(c, write, now, decided)
+	return w.follow(c, write, decided)
 }
 
 var errTooManyKeys = &middleware.Error{Code: middleware.CodeTooManyRequests, Reason: "idempotency_keys", RetryAfter: time.Minute,
@@ -146,14 +147,10 @@ func unrecorded(c *fiber.Ctx, err error, outcome backend.Outcome) error {
 }
 
 // follow does what was decided for a write, until its operation has an end.
-func (w *writes) follow(c *fiber.Ctx, write lifecycle.Write, requestedAt time.Time, decided lifecycle.Decided) (err error) {
+func (w *writes) follow(c *fiber.Ctx, write lifecycle.Write, decided lifecycle.Decided) (err error) {
 	for { // until it closes: each time a leader was not sent
 		ctx, cancel := context.WithTimeout(c.UserContext(), w.Timeout)
 		defer cancel()
-		op := backend.Operation{
-			ID: decided.ID, Action: write.Action, Account: write.Account, RequestID: write.RequestID,
-			RequestedAt: requestedAt, Permit: decided.Permit,
-		}
 		receipt := decided.Receipt
 		if decided.Decision == lifecycle.Known && receipt.Action != write.Action {
 			middleware.SetOutcome(c, backend.NotSent)
@@ -161,11 +158,13 @@ func (w *writes) follow(c *fiber.Ctx, write lifecycle.Write, requestedAt time.Ti
 		}
 		c.Locals(decidedKey{}, decided)
 		if w.Operations != nil {
-			c.Set(fiber.HeaderLocation, strings.TrimSuffix(c.Route().Path, string(w.action))+"operations/"+op.ID)
+			c.Set(fiber.HeaderLocation, strings.TrimSuffix(c.Route().Path, string(w.action))+"operations/"+receipt.ID)
 		}
 		middleware.SetOutcome(c, backend.Unknown)
 		switch {
 		case decided.Decision == lifecycle.Lead:
+			op := write.Operation
+			op.ID, op.Permit = receipt.ID, decided.Permit
 			return w.apply(ctx, c, op)
 		case receipt.Outcome != "":
 		case decided.Decision == lifecycle.Known && !write.Join:

@@ -59,7 +59,7 @@ func service(t *testing.T, c *config.Config, socket string, n int) (end func()) 
 		go func() { ended <- run() }()
 	}
 	for range n {
-		_, err = s.Begin(t.Context(), lifecycle.Write{ID: uuid.NewString(), Action: lifecycle.Start, Account: uuid.NewString(), RequestID: "r"})
+		_, err = s.Begin(t.Context(), lifecycle.Write{Operation: lifecycle.Operation{ID: uuid.NewString(), Action: lifecycle.Start, Account: uuid.NewString(), RequestID: "r"}})
 		require.NoError(t, err)
 	}
 	require.Eventually(t, func() bool { return s.Stats().Parked >= n }, 20*time.Second, 5*time.Millisecond)

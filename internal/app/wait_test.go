@@ -52,7 +52,7 @@ func waitingIn(t *testing.T, dir string, runtime backend.Backend) (w *waiting, s
 func (w *waiting) insert(t *testing.T, action backend.Action) (id string) {
 	t.Helper()
 	id = uuid.NewString()
-	_, err := w.operations.Begin(t.Context(), lifecycle.Write{ID: id, Action: action, Account: "a", RequestID: "r"})
+	_, err := w.operations.Begin(t.Context(), lifecycle.Write{Operation: lifecycle.Operation{ID: id, Action: action, Account: "a", RequestID: "r"}})
 	require.NoError(t, err)
 	return id
 }

@@ -6,13 +6,9 @@ import (
 	"time"
 )
 
-// Write is a write that is to be recorded.
+// Write is an operation that is to be recorded.
 type Write struct {
-	ID        string
-	Action    Action
-	Account   string
-	RequestID string
-	Age       time.Duration // since the request came, by the monotonic clock
+	Operation
 	// Key is the caller's idempotency key, empty for none; Join says that the
 	// caller waits. With either, a start may join one that is under way.
 	Key  string

@@ -92,9 +92,9 @@ func TestRecent(t *testing.T) {
 		first, second, third, other := aWrite(lifecycle.Stop), aWrite(lifecycle.Stop), aWrite(lifecycle.Start), aWrite(lifecycle.Stop)
 		second.Account, third.Account = first.Account, first.Account
 		for _, w := range []lifecycle.Write{first, second, third, other} {
-			w.Age = 2 * time.Hour
 			insert(t, s, w, lifecycle.Lead)
 		}
+		alter(t, s, `update operations set requested_at = requested_at - 2 * 3600000000`)
 		require.Empty(t, ids(first.Account, time.Hour))
 		require.Equal(t, []string{third.ID, second.ID, first.ID}, ids(first.Account, 3*time.Hour))
 		for _, w := range []lifecycle.Write{third, first} {

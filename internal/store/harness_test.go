@@ -177,7 +177,7 @@ func alter(t *testing.T, s *Store, statement string, args ...any) {
 }
 
 func aWrite(action lifecycle.Action) lifecycle.Write {
-	return lifecycle.Write{ID: uuid.NewString(), Action: action, Account: uuid.NewString(), RequestID: "r", Age: time.Second}
+	return lifecycle.Write{Operation: lifecycle.Operation{ID: uuid.NewString(), Action: action, Account: uuid.NewString(), RequestID: "r"}}
 }
 
 // joining is a start of a caller who waits.

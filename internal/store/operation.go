@@ -122,7 +122,7 @@ func (t *tx) follow(op, leader Operation) Operation {
 func (t *tx) add(w lifecycle.Write, leader string, slot bool) (op Operation, added bool) {
 	op = Operation{Receipt: lifecycle.Receipt{
 		ID: w.ID, Action: w.Action, Account: w.Account, RequestID: w.RequestID, Leader: leader,
-		RequestedAt: timeOf(t.now - w.Age.Microseconds()), Entitlement: w.Entitlement,
+		RequestedAt: timeOf(t.now), Entitlement: w.Entitlement,
 	}, slot: slot, joined: leader != ""}
 	t.open(&op)
 	claims := len(t.claims)

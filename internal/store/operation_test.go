@@ -131,7 +131,6 @@ func TestReceiptIsReadAsItWasTold(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
 		s := running(t, config)
 		w := aWrite(lifecycle.Start)
-		w.Age = 1_234_567 * time.Nanosecond
 		w.Entitlement = lifecycle.Entitlement{Reason: "paid", PlanID: "large"}
 		begun, err := s.Begin(t.Context(), w)
 		require.NoError(t, err)

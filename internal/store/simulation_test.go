@@ -38,7 +38,7 @@ func simulate(t *testing.T, seed uint64, lives int, broken rule) (wrong []string
 	for range lives {
 		w.after(w.upTo(time.Duration(lives)*700*time.Millisecond), func() {
 			r := w.replicas[w.chance.IntN(len(w.replicas))]
-			write := lifecycle.Write{ID: w.id(), Action: lifecycle.Start, Account: accounts[w.chance.IntN(len(accounts))], RequestID: "r"}
+			write := lifecycle.Write{Operation: lifecycle.Operation{ID: w.id(), Action: lifecycle.Start, Account: accounts[w.chance.IntN(len(accounts))], RequestID: "r"}}
 			if w.likely(20) {
 				write.Action = lifecycle.Stop
 			}

@@ -72,7 +72,7 @@ func TestClockStep(t *testing.T) {
 	dir := dataDir(r.dir)
 	operations, stop := r.live(dir, clock)
 	request := func() lifecycle.Write {
-		w := lifecycle.Write{ID: uuid.NewString(), Action: lifecycle.Start, Account: uuid.NewString(), RequestID: uuid.NewString()}
+		w := lifecycle.Write{Operation: lifecycle.Operation{ID: uuid.NewString(), Action: lifecycle.Start, Account: uuid.NewString(), RequestID: uuid.NewString()}}
 		_, err := operations.Begin(t.Context(), w)
 		require.NoError(t, err)
 		return w
