@@ -217,7 +217,10 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 
 	// 6. The listener for operators, which shows all of the above.
 	if adminListener != nil {
-		shown := admin.Config{Metrics: a.metrics, Feed: streams, Pprof: c.Admin.Pprof, API: listener.Addr(), Logger: a.logger, Checks: a.checks, Endpoints: endpoints(operations, a.logger)}
+		shown := admin.Config{
+			Metrics: a.metrics, Feed: streams, Pprof: c.Admin.Pprof, API: listener.Addr(), Logger: a.logger,
+			Checks: a.checks, Endpoints: endpoints(operations, a.logger),
+		}
 		a.add(func(ctx context.Context) error { return admin.Serve(ctx, adminListener, shown) })
 	}
 

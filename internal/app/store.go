@@ -80,11 +80,9 @@ func (a *app) openStore(ctx context.Context, client *events.Client, changed func
 	return operations, nil
 }
 
-const (
-	// recentAge is how far back the operations reach that an account is sent after a gap,
-	// latestLimit is how many operators are.
-	recentAge, latestLimit = time.Hour, 100
-)
+// recentAge is how far back the operations reach that an account is sent after a gap,
+// latestLimit is how many operators are.
+const recentAge, latestLimit = time.Hour, 100
 
 // recent is feed.Config.Recent.
 func recent(operations *store.Store) func(context.Context, feed.Reader) ([]feed.Operation, error) {

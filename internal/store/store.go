@@ -130,8 +130,8 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	return s, err
 }
 
-// Within returns what do does, unless that hangs: it has not returned so long after ctx
-// has ended.
+// Within returns what do returns, unless that hangs: grace has passed since ctx ended. What
+// hangs is left behind.
 func Within(ctx context.Context, grace time.Duration, do func() error) (hangs bool, err error) {
 	done := make(chan error, 1)
 	go func() { done <- do() }()
