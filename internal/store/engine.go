@@ -153,10 +153,6 @@ func Ask(ctx context.Context, address string) (s Survey, err error) {
 	return s, err
 }
 
-// errWarned: PostgreSQL committed with a warning, such as that a synchronous
-// standby has not confirmed. The commit may be lost in a failover.
-var errWarned = errors.New("the database confirmed a commit with a warning; its log has it")
-
 func (e *engine) close() error { return errors.Join(e.read.Close(), e.write.Close()) }
 
 // ErrNewer: a newer release wrote the schema.

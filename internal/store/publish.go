@@ -14,9 +14,6 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
-// errTooLate: a permit has ended. The operation was not sent, and never will be.
-var errTooLate = errors.New("too late to send the operation")
-
 // Meet is that of routes.Operations.
 func (s *Store) Meet(ctx context.Context, w lifecycle.Write) (lifecycle.Decided, error) {
 	return s.permit(ctx, orderOf(w), func(t *tx) decided { return t.meet(w) })
@@ -71,7 +68,7 @@ func (s *Store) permit(ctx context.Context, order string, do func(*tx) decided) 
 		// clock may be set: both must say that it is early.
 		passed, wall := time.Since(began), time.Now().Round(0).Sub(began.Round(0))
 		if passed > permission || wall > permission || wall < -permission {
-			return fmt.Errorf("%w: %s have passed since it was recorded", errTooLate, max(passed, wall).Round(time.Millisecond))
+			return fmt.Errorf("too late to send the operation: %s have passed since it was recorded", max(passed, wall).Round(time.Millisecond))
 		}
 		return nil
 	}}, nil

@@ -80,8 +80,8 @@ func (s *Store) transact(batch []*call) (values []any, err error) {
 		return nil, t.failed
 	}
 	committed = true
-	if s.engine.warned.Load() {
-		return nil, errWarned
+	if s.engine.warned.Load() { // such as that a synchronous standby has not confirmed: a failover may lose it
+		return nil, errors.New("the database confirmed a commit with a warning; its log has it")
 	}
 	if err := s.files.check(); err != nil {
 		return nil, err
