@@ -181,16 +181,13 @@ func (k *Keeper) Read(ctx context.Context) (*Seen, error) {
 	return s.Seen, nil
 }
 
-// Latest returns the status that was seen last, nil for none that was asked for
-// after the last write that is known to be accepted, and a channel that is closed
-// when it may be another one. It asks for nothing: that takes a Read, or a Follow.
+// Latest is that of backend.Backend. It asks for nothing: that takes a Read, or a Follow.
 func (k *Keeper) Latest() (seen *Seen, changed <-chan struct{}) {
 	n := k.news.Load()
 	return n.seen, n.changed
 }
 
-// Follow has the status refreshed as if it were read all the time, until release
-// is called, once.
+// Follow is that of backend.Backend.
 func (k *Keeper) Follow() (release func()) {
 	k.follows.Add(1)
 	k.signal()
