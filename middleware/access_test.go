@@ -28,7 +28,7 @@ func TestRequireAccount(t *testing.T) {
 		{"9a1f6f0e_3c57_4f0e_8f1d_2b8f6a0c1d2e", noAccount},
 		{"a service with a 36 characters' name", noAccount},
 		{"bus-vm-local", noAccount},
-		{`9a1f6f0e-3c57-4f0e-8f1d-2b8f6a0c1d2e\u0000`, noAccount},
+		{`9a1f6f0e-3c57-4f0e-8f1d-2b8f6a0c1d2e\u0001`, noAccount},
 	} {
 		assert.Equal(t, c.want, ask(t, handler, bearer(tokenWith("sub", `"`+c.subject+`"`)), ""), "%q", c.subject)
 	}

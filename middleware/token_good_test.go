@@ -53,7 +53,7 @@ func TestGoodTokens(t *testing.T) {
 		{"spaces in scope", hostile.DefaultHeader, good.Set("scope", `"  vm:read   vm:write "`).String(), both},
 		{"scope with a tab", hostile.DefaultHeader, good.Set("scope", `"vm:read\tvm:write"`).String(), subject + "|vm:read\tvm:write"},
 		{"scope with a no-break space", hostile.DefaultHeader, good.Set("scope", `"vm:read\u00a0vm:write"`).String(), subject + "|vm:read\u00a0vm:write"},
-		{"subject of any text", hostile.DefaultHeader, good.Set("sub", `"ää\u0000 x"`).String(), "ää\x00 x|vm:read|vm:write"},
+		{"subject of any text", hostile.DefaultHeader, good.Set("sub", `"ää\u0001 x"`).String(), "ää\x01 x|vm:read|vm:write"},
 		{"large", hostile.DefaultHeader, good.Add(`"x":"` + strings.Repeat("x", 5<<10) + `"`).String(), both},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -106,9 +106,13 @@ func canonical(segment string) bool {
 // 9999, far below any overflow of the arithmetic on them.
 const latestDate = 253402300799
 
+// maxSubject bounds the claim sub, in bytes (OpenID Connect Core §2). PostgreSQL holds no
+// NUL, and no key of 2.7 KB.
+const maxSubject = 255
+
 // Why claims are refused. No reason to refuse a token repeats a part of it.
 var (
-	ErrSubject       = errors.New("the claim sub is missing or empty")
+	ErrSubject       = errors.New("the claim sub is missing, empty, longer than 255 bytes, or has a NUL")
 	ErrExpiry        = errors.New("the claim exp is missing, or a date is out of range")
 	ErrClaimType     = errors.New("one of the claims sub, aud, scope, exp and nbf has a wrong type")
 	ErrExpired       = errors.New("the token has expired")
@@ -183,7 +187,7 @@ func readClaims(text []byte) (c claims, err error) {
 		return c, ErrClaimType
 	case err != nil:
 		return c, errNotJSON // the text of err may quote the claims
-	case strings.TrimSpace(c.Subject) == "":
+	case strings.TrimSpace(c.Subject) == "", len(c.Subject) > maxSubject, strings.Contains(c.Subject, "\x00"):
 		return c, ErrSubject
 	case c.ExpiresAt <= 0, c.ExpiresAt > latestDate, math.Abs(c.NotBefore) > latestDate:
 		return c, ErrExpiry
