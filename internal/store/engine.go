@@ -96,6 +96,10 @@ func openPostgres(address string) (*engine, error) {
 	config.RuntimeParams["statement_timeout"] = statementTimeout.String()
 	config.RuntimeParams["lock_timeout"] = lockTimeout.String()
 	config.RuntimeParams["idle_in_transaction_session_timeout"] = callTimeout.String()
+	// Whatever the defaults of the role and the database are: who waited for a lock must see
+	// what its holder wrote, and a commit that no standby confirmed is told of in a warning.
+	config.RuntimeParams["default_transaction_isolation"] = "read committed"
+	config.RuntimeParams["client_min_messages"] = "warning"
 	e := &engine{
 		serial: "bigint generated always as identity primary key", begin: "begin", forUpdate: " order by id for update",
 		clock: "(extract(epoch from clock_timestamp()) * 1000000)::bigint",
@@ -111,6 +115,7 @@ func openPostgres(address string) (*engine, error) {
 	}
 	e.write = stdlib.OpenDB(*config)
 	e.write.SetMaxOpenConns(1)
+	e.write.SetMaxIdleConns(-1) // see abandon
 	return e, nil
 }
 
@@ -176,7 +181,17 @@ func (e *engine) migrate(ctx context.Context) error {
 		}
 		return err
 	}
-	if err := run(append(e.lock, `create table if not exists store_schema (version integer not null, probe text not null default '')`)...); err != nil {
+	if err := run(e.lock...); err != nil {
+		return err
+	}
+	there := false
+	if e.clock != "" { // in any schema of the search path, to which another may have been added in front
+		err = tx.QueryRowContext(ctx, `select to_regclass('store_schema') is not null`).Scan(&there)
+	}
+	if err == nil && !there {
+		err = run(`create table if not exists store_schema (version integer not null, probe text not null default '')`)
+	}
+	if err != nil {
 		return err
 	}
 	version := 0
@@ -210,12 +225,12 @@ func faultOf(err error) fault {
 	if errors.Is(err, errDamaged) {
 		return damage
 	}
-	if postgres, ok := errors.AsType[*pgconn.PgError](err); ok {
-		switch postgres.Code {
+	if state := sqlState(err); state != "" {
+		switch state {
 		case "40001", "40P01", "55P03", "23505", "57014": // serialization, deadlock, lock, unique, timeout
 			return passing
 		}
-		switch postgres.Code[:2] {
+		switch state[:2] {
 		case "22", "23", "54": // what the statement says, constraints, limits
 			return refused
 		case "XX":
@@ -233,6 +248,14 @@ func faultOf(err error) fault {
 		}
 	}
 	return away // resources, operator, login, rights, what is not there
+}
+
+// sqlState begins with the class of an error of PostgreSQL; empty for any other.
+func sqlState(err error) string {
+	if postgres, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return postgres.Code
+	}
+	return ""
 }
 
 // errDamaged is found by checkFile.

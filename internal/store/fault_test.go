@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -103,7 +104,7 @@ func TestRefusingDatabase(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			config, _ := configFor()
+			config, l := configFor()
 			config.URL = postgres.Database(t)
 			s := running(t, config)
 			w := aWrite(lifecycle.Stop)
@@ -127,10 +128,59 @@ func TestRefusingDatabase(t *testing.T) {
 				assert.Error(t, s.Healthy())
 				return s.counts.failures.Get() >= tried
 			}, "it is tried again")
+			assert.Equal(t, name == "a table is missing", strings.Contains(l.String(), "restart the service: it then begins a new store"), l)
 			for _, statement := range c.mend {
 				execute(t, db, strings.ReplaceAll(statement, "%s", database))
 			}
 			awaitOutcome(t, s, w.ID, lifecycle.Accepted)
 		})
+	}
+}
+
+// What an administrator has set for new sessions changes no promise: who waited for a lock
+// goes on at once, and a commit with a warning is not confirmed.
+func TestDefaultsOfTheDatabase(t *testing.T) {
+	t.Parallel()
+	set := func(setting string) string {
+		return `do 'begin execute format(''alter database %I set ` + setting + `'', current_database()); end'`
+	}
+	t.Run("isolation", func(t *testing.T) {
+		t.Parallel()
+		s, db := withPostgres(t, set("default_transaction_isolation = serializable"))
+		w := aWrite(lifecycle.Stop)
+		insert(t, s, w, lifecycle.Lead)
+		other := holding(t, db, `update operations set reason = 'seen' where id = $1`, w.ID)
+		ended := make(chan error, 1)
+		go func() { _, err := s.Reply(context.Background(), w.ID, true, End{}); ended <- err }()
+		awaitLock(t, db)
+		failed := s.counts.failures.Get()
+		require.NoError(t, other.Commit())
+		require.NoError(t, <-ended)
+		assert.Equal(t, failed, s.counts.failures.Get())
+	})
+	t.Run("messages", func(t *testing.T) {
+		t.Parallel()
+		s, _ := withPostgres(t, set("client_min_messages = error"),
+			`create function warn() returns trigger language plpgsql as 'begin raise warning ''the standby is gone''; return null; end'`,
+			`create constraint trigger warn after insert on operations deferrable initially deferred for each row execute function warn()`)
+		_, _, err := s.insert(t.Context(), aWrite(lifecycle.Start))
+		assert.ErrorIs(t, err, errWarned)
+	})
+}
+
+// A read on a session that the server has just ended is made on another one.
+func TestReadOnAnEndedSession(t *testing.T) {
+	t.Parallel()
+	s, db := withPostgres(t)
+	var group sync.WaitGroup
+	for range 5 {
+		for range 3 {
+			group.Go(func() { _, err := s.Latest(context.Background(), 1); assert.NoError(t, err) })
+		}
+		group.Wait()
+		execute(t, db, `select pg_terminate_backend(pid, 10000) from pg_stat_activity
+			where pid <> pg_backend_pid() and backend_type = 'client backend' and datname = current_database()`)
+		_, err := s.Latest(t.Context(), 1)
+		assert.NoError(t, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -181,8 +182,14 @@ func (s *Store) receipts(ctx context.Context, where string, args ...any) (receip
 func read[T any](ctx context.Context, s *Store, scan func(into *T, row func(...any) error) error, query string, args ...any) ([]T, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	rows, err := s.engine.read.QueryContext(ctx, query, args...)
-	list, err := collect(rows, err, scan)
+	var list []T
+	var err error
+	for range 1 + readers { // each of their sessions may have been ended
+		rows, asked := s.engine.read.QueryContext(ctx, query, args...)
+		if list, err = collect(rows, asked, scan); !strings.HasPrefix(sqlState(err), "57P") {
+			break
+		}
+	}
 	if err != nil {
 		return list, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}

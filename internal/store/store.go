@@ -297,6 +297,8 @@ func (s *Store) Healthy() error {
 // remedy is what an operator can do about a store that does not take writes.
 func (s *Store) remedy(err error) string {
 	switch {
+	case sqlState(err) == "42P01": // no such table
+		return "bring the tables of the store back, from a backup perhaps, or restart the service: it then begins a new store, and records that were not delivered are not billed"
 	case errors.Is(err, errGone):
 		return "put the file back, or restart the service: it then begins a new store"
 	case s.config.URL != "":

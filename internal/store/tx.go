@@ -17,11 +17,12 @@ type session struct {
 }
 
 // abandon ends a transaction that failed. A connection that cannot even do that
-// is closed.
-func (s *Store) abandon() {
+// is closed, and so is a session of PostgreSQL where another may be better: its defaults,
+// such as to be read-only, are those of when it began.
+func (s *Store) abandon(failed error) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	if _, err := s.writing.conn.ExecContext(ctx, "rollback"); err != nil {
+	if _, err := s.writing.conn.ExecContext(ctx, "rollback"); err != nil || s.config.URL != "" && faultOf(failed) >= away {
 		if s.config.URL == "" {
 			_ = s.writing.finalize() // PostgreSQL would be asked, and may not answer
 		}
@@ -58,7 +59,7 @@ func (s *Store) transact(batch []*call) (values []any, err error) {
 	committed := false
 	defer func() {
 		if !committed {
-			s.abandon()
+			s.abandon(err)
 		}
 		if err != nil {
 			t.delivery.release(t.claims...)
@@ -109,7 +110,7 @@ func (s *Store) begin(ctx context.Context, t *tx) error {
 		if t.exec(s.engine.begin); t.failed == nil || s.config.URL == "" {
 			return t.failed
 		}
-		s.abandon()
+		s.abandon(t.failed)
 	}
 	return t.failed
 }

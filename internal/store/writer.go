@@ -296,7 +296,7 @@ func (s *Store) finish(batch []*call, values []any, err error) {
 	case cause == nil && s.cause != nil:
 		s.config.Logger.Info("the operations store takes writes again")
 		wake(s.recovered)
-	case cause != nil && s.cause == nil:
+	case cause != nil && (s.cause == nil || s.remedy(cause) != s.remedy(s.cause)):
 		s.config.Logger.Error("the operations store does not take writes; starts and stops are refused until it does",
 			"cause", err, "do", s.remedy(err))
 	}
