@@ -190,7 +190,7 @@ func readStatus(fields events.Fields) (status snapshot.Status, err error) {
 			return status, err
 		}
 	}
-	status = snapshot.Status{State: text("state"), Provider: cmp.Or(text("provider"), "events")}
+	status = snapshot.Status{State: text("state"), Provider: cmp.Or(events.Clean(text("provider")), "events")}
 	switch {
 	case status.State == "":
 		return status, errNoState
