@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -183,4 +184,41 @@ func TestReadOnAnEndedSession(t *testing.T) {
 		_, err := s.Latest(t.Context(), 1)
 		assert.NoError(t, err)
 	}
+}
+
+// A copy made by logical replication has the rows and not the numbers that were given: a
+// start gives none twice, and later operations come after earlier ones.
+func TestSequenceIsBehind(t *testing.T) {
+	t.Parallel()
+	config, _ := configFor()
+	config.URL = postgres.Database(t)
+	s, end := begin(t, config)
+	var last Operation
+	for range 20 {
+		last = insert(t, s, aWrite(lifecycle.Stop), lifecycle.Lead)
+	}
+	require.NoError(t, end())
+	db := connect(t, config)
+	execute(t, db, `delete from operations where seq = 3`) // pruned: a number is free
+	execute(t, db, `alter sequence operations_seq_seq restart with 3`)
+	config.Metrics = metrics.NewSet()
+	s = running(t, config)
+	for range 2 {
+		op := insert(t, s, aWrite(lifecycle.Stop), lifecycle.Lead)
+		assert.Greater(t, op.Sequence, last.Sequence)
+		last = op
+	}
+}
+
+// A user with no more than the rights to the rows can use the tables of another.
+func TestTablesOfAnotherUser(t *testing.T) {
+	t.Parallel()
+	s, db := withPostgres(t, `do 'begin if not exists (select from pg_roles where rolname = ''guest'') then create role guest login; end if; end'`,
+		`grant select, insert, update, delete on operations, keys, store_schema to guest`)
+	insert(t, s, aWrite(lifecycle.Stop), lifecycle.Lead)
+	execute(t, db, `revoke create on schema public from public`)
+	config, l := configFor()
+	config.URL = strings.Replace(s.config.URL, "bus@", "guest@", 1)
+	insert(t, running(t, config), aWrite(lifecycle.Stop), lifecycle.Lead)
+	assert.Empty(t, l.String())
 }
