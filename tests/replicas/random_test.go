@@ -153,6 +153,11 @@ var accidents = []struct {
 		time.Sleep(while * 8)
 		r.links[victim].mend()
 	}},
+	{"sessions ended", func(r *rig, _ int, while time.Duration) {
+		for ends := time.Now().Add(3 * while); time.Now().Before(ends); time.Sleep(while / 8) {
+			r.endSessions()
+		}
+	}},
 	{"nothing", func(*rig, int, time.Duration) {}},
 }
 

@@ -19,6 +19,12 @@ func (r *rig) execute(statement string) {
 	require.NoError(r.t, err, statement)
 }
 
+// endSessions ends those of the gateways.
+func (r *rig) endSessions() {
+	r.t.Helper()
+	r.execute(`select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`)
+}
+
 // A database that is read-only for new sessions, and is not any more: gateways whose
 // sessions began meanwhile find out by themselves, one that was started then as well.
 func TestReadOnlyForAWhile(t *testing.T) {
@@ -26,7 +32,7 @@ func TestReadOnlyForAWhile(t *testing.T) {
 	r := newRig(t, postgres.Start(t), 1)
 	r.gateways[2].kill()
 	r.execute(`do 'begin execute format(''alter database %I set default_transaction_read_only = on'', current_database()); end'`)
-	r.execute(`select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`)
+	r.endSessions()
 	r.gateways[2] = r.launch(2)
 	for _, g := range r.gateways {
 		harness.Eventually(t, "it listens", func() bool { return g.addr() != "" })
