@@ -203,10 +203,6 @@ func (e *engine) migrate(ctx context.Context) error {
 		if err = run(strings.Split(strings.ReplaceAll(schema, "SERIAL", e.serial), ";")...); err == nil {
 			_, err = tx.ExecContext(ctx, `insert into store_schema (version) values ($1)`, schemaVersion)
 		}
-	case err == nil && e.clock != "": // logical replication leaves the sequence behind
-		err = run(`select setval(name, latest) from pg_get_serial_sequence('operations', 'seq') as name, (select max(seq) as latest from operations) as rows
-			where case when has_sequence_privilege(name, 'usage') and has_sequence_privilege(name, 'update')
-				then latest > coalesce(pg_sequence_last_value(name::regclass), 0) end`)
 	}
 	if err == nil {
 		err = tx.Commit()

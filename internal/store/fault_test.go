@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -183,30 +182,6 @@ func TestReadOnAnEndedSession(t *testing.T) {
 			where pid <> pg_backend_pid() and backend_type = 'client backend' and datname = current_database()`)
 		_, err := s.Latest(t.Context(), 1)
 		assert.NoError(t, err)
-	}
-}
-
-// A copy made by logical replication has the rows and not the numbers that were given: a
-// start gives none twice, and later operations come after earlier ones.
-func TestSequenceIsBehind(t *testing.T) {
-	t.Parallel()
-	config, _ := configFor()
-	config.URL = postgres.Database(t)
-	s, end := begin(t, config)
-	var last Operation
-	for range 20 {
-		last = insert(t, s, aWrite(lifecycle.Stop), lifecycle.Lead)
-	}
-	require.NoError(t, end())
-	db := connect(t, config)
-	execute(t, db, `delete from operations where seq = 3`) // pruned: a number is free
-	execute(t, db, `alter sequence operations_seq_seq restart with 3`)
-	config.Metrics = metrics.NewSet()
-	s = running(t, config)
-	for range 2 {
-		op := insert(t, s, aWrite(lifecycle.Stop), lifecycle.Lead)
-		assert.Greater(t, op.Sequence, last.Sequence)
-		last = op
 	}
 }
 

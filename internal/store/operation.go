@@ -58,7 +58,7 @@ func (t *tx) insert(w lifecycle.Write) decided {
 		}
 	}
 	t.freeKeys(w.ID)
-	return decided{refused: errors.New("the start slot changes hands all the time, or the sequence of the table operations is behind: restart the service, it sets that right")}
+	return decided{refused: errors.New("the start slot changes hands all the time")}
 }
 
 func leads(op Operation) decided {
