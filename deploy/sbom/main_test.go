@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"debug/buildinfo"
 	"encoding/json"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // required are the members that the schema of CycloneDX 1.5 wants in the objects that
@@ -27,8 +28,7 @@ var required = map[string][]string{
 // the same each time.
 func TestDocument(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "binary")
-	said, err := exec.Command("go", "build", "-o", binary, "../..").CombinedOutput()
-	require.NoError(t, err, "%s", said)
+	require.NoError(t, harness.Build("../..", binary))
 	const version = "1.2.3+4.gabc"
 	var first, again bytes.Buffer
 	require.NoError(t, describe(&first, version, "2026-01-02T03:04:05Z", binary))

@@ -2,34 +2,18 @@ package app
 
 import (
 	"context"
-	"net"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
-// manager listens where systemd would.
-func manager(t *testing.T) func() string {
-	path := filepath.Join(t.TempDir(), "notify")
-	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = socket.Close() })
-	t.Setenv("NOTIFY_SOCKET", path)
-	return func() string {
-		require.NoError(t, socket.SetReadDeadline(time.Now().Add(5*time.Second)))
-		buffer := make([]byte, 256)
-		n, err := socket.Read(buffer)
-		require.NoError(t, err)
-		return string(buffer[:n])
-	}
-}
-
 func TestWatchdogIsFedOnlyWhileAlive(t *testing.T) {
-	next := manager(t)
+	manager := harness.NewManager(t)
+	t.Setenv("NOTIFY_SOCKET", manager.Path)
 	t.Setenv("WATCHDOG_USEC", "20000")
 	var asked atomic.Int32
 	ctx, cancel := context.WithCancel(t.Context())
@@ -47,11 +31,11 @@ func TestWatchdogIsFedOnlyWhileAlive(t *testing.T) {
 			return count != 2
 		})
 	}()
-	require.Equal(t, "WATCHDOG=1", next())
+	require.Equal(t, "WATCHDOG=1", manager.Next(t))
 	<-revive
 	s.notify(daemon.SdNotifyStopping) // stands for the message that was not sent
-	require.Equal(t, "STOPPING=1", next())
-	require.Equal(t, "WATCHDOG=1", next())
+	require.Equal(t, "STOPPING=1", manager.Next(t))
+	require.Equal(t, "WATCHDOG=1", manager.Next(t))
 	cancel()
 	require.NoError(t, <-done)
 }

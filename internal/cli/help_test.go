@@ -3,7 +3,6 @@ package cli
 import (
 	"encoding/json"
 	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,25 +12,13 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/version"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	is, wanted := strings.Split(got, "\n"), strings.Split(string(want), "\n")
-	for i := range max(len(is), len(wanted)) {
-		if i >= len(is) || i >= len(wanted) || is[i] != wanted[i] {
-			t.Fatalf("%s is stale from line %d on, where the code says now:\n%s\nrun: go test ./internal/cli -update", path, i+1,
-				strings.Join(is[min(i, len(is)):min(i+3, len(is))], "\n"))
-		}
-	}
+	harness.Golden(t, filepath.Join("testdata", name), got, *update, "./internal/cli")
 }
 
 func TestHelpTexts(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // waitLimit is how long a test waits for what must happen.
@@ -266,7 +267,7 @@ func (r *running) ask(id string) <-chan outcome {
 func (r *running) sent(t *testing.T, id string) <-chan outcome {
 	t.Helper()
 	reply := r.ask(id)
-	want(t, r.fake.published)
+	harness.Next(t, r.fake.published)
 	return reply
 }
 
@@ -303,22 +304,10 @@ func (r *running) request(ctx context.Context, request Request) <-chan outcome {
 	return result
 }
 
-// want waits for one value of c.
-func want[T any](t *testing.T, c <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(waitLimit):
-		t.Fatal("nothing came in time")
-		panic("unreachable")
-	}
-}
-
 // wantN checks that a request was answered with {"n":n}.
 func wantN(t *testing.T, c <-chan outcome, n int) {
 	t.Helper()
-	o := want(t, c)
+	o := harness.Next(t, c)
 	assert.NoError(t, o.err)
 	assert.Equal(t, fmt.Sprintf(`{"n":%d}`, n), string(o.envelope.Payload))
 }
@@ -326,7 +315,7 @@ func wantN(t *testing.T, c <-chan outcome, n int) {
 // wantErr checks that a request failed with target, and returns the error.
 func wantErr(t *testing.T, c <-chan outcome, target error) error {
 	t.Helper()
-	o := want(t, c)
+	o := harness.Next(t, c)
 	assert.ErrorIs(t, o.err, target)
 	return o.err
 }

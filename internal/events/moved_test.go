@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // A name that moves to another address is followed within a publish: the reply
@@ -42,14 +44,14 @@ func TestTheNameOfTheEventsAPI(t *testing.T) {
 				return new(net.Dialer).DialContext(ctx, network, now.Load().Listener.Addr().String())
 			}
 			r := start(t, old, func(c *Config) { c.URL = "http://events.test/root" })
-			stream := want(t, old.opened)
+			stream := harness.Next(t, old.opened)
 			now.Store(next)
 			began := time.Now()
 			reply := r.ask("a")
-			want(t, next.published)
+			harness.Next(t, next.published)
 			if len(addresses) == 1 {
 				next.reply(startReply, "a", 1)
-				want(t, stream.ended)
+				harness.Next(t, stream.ended)
 			} else {
 				old.reply(startReply, "a", 1)
 			}

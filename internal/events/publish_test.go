@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // What finds no connection was not sent: none can be dialled, the server is not
@@ -26,7 +27,7 @@ import (
 func TestPublishesThatCannotConnect(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake) {
 		r := start(t, f, nil)
-		want(t, f.opened)
+		harness.Next(t, f.opened)
 		r.fresh.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed }
 		wantErr(t, r.ask("a"), ErrNotSent)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -65,7 +66,7 @@ func TestConnectionsOfPublishes(t *testing.T) {
 			request := startRequest(fmt.Sprint(i))
 			request.Lifecycle = lifecycle
 			reply := r.request(t.Context(), request)
-			want(t, f.published)
+			harness.Next(t, f.published)
 			f.reply(startReply, fmt.Sprint(i), i)
 			wantN(t, reply, i)
 		}
@@ -93,7 +94,7 @@ func TestASharedConnectionThatEndsInUse(t *testing.T) {
 		request.Lifecycle = false
 		reply := r.request(t.Context(), request)
 		for range publishes {
-			want(t, f.published)
+			harness.Next(t, f.published)
 		}
 		r.wantCounter(t, `bus_vm_events_publishes_total{result="accepted"}`, i+1)
 		f.reply(startReply, fmt.Sprint(i), i)
@@ -113,7 +114,7 @@ func TestProofIsWaitedForBriefly(t *testing.T) {
 		assert.ErrorContains(t, wantErr(t, reply, ErrNoReply), "503 Service Unavailable")
 		assert.Equal(t, proofWait, time.Since(began))
 		f.reply(startReply, "a", 1)
-		want(t, seen)
+		harness.Next(t, seen)
 	})
 }
 
@@ -133,7 +134,7 @@ func TestPermit(t *testing.T) {
 			r := start(t, f, func(c *Config) {
 				c.Token, _ = StaticToken(secret.New(strings.Repeat("x", tokenLength)))
 			})
-			want(t, dialled) // the stream
+			harness.Next(t, dialled) // the stream
 			asked := 0
 			for i, denial := range []error{tooLate, nil} {
 				request := startRequest(fmt.Sprint(i))
@@ -145,13 +146,13 @@ func TestPermit(t *testing.T) {
 				reply := r.request(t.Context(), request)
 				if denial != nil {
 					assert.ErrorIs(t, wantErr(t, reply, ErrNotSent), tooLate)
-					want(t, f.cut) // the headers without the event
+					harness.Next(t, f.cut) // the headers without the event
 				} else {
-					assert.Equal(t, "1", want(t, f.published).CorrelationID)
+					assert.Equal(t, "1", harness.Next(t, f.published).CorrelationID)
 					f.reply(startReply, "1", 7)
 					wantN(t, reply, 7)
 				}
-				want(t, dialled)
+				harness.Next(t, dialled)
 				assert.Equal(t, i+1, asked)
 			}
 			assert.Empty(t, f.published, "sent without a permit")
@@ -176,7 +177,7 @@ func TestPermitOfASecondAttempt(t *testing.T) {
 		return nil
 	}
 	wantErr(t, r.request(t.Context(), request), ErrNotSent)
-	want(t, f.cut)
+	harness.Next(t, f.cut)
 	assert.Equal(t, 2, asked)
 	assert.Len(t, f.published, 1)
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // Observers see what no request of this process waits for, and late replies to
@@ -23,7 +25,7 @@ func TestObservedReplies(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	reply = r.request(ctx, startRequest("b"))
-	want(t, f.published)
+	harness.Next(t, f.published)
 	cancel()
 	wantErr(t, reply, ErrNoReply)
 	f.reply(startReply, "b", 5)
@@ -32,11 +34,11 @@ func TestObservedReplies(t *testing.T) {
 	reply = r.sent(t, "c")
 	f.line(startReply, `{"correlationId":"c","error":"no"}`+"\n")
 	var no *RemoteError
-	assert.ErrorAs(t, want(t, reply).err, &no)
+	assert.ErrorAs(t, harness.Next(t, reply).err, &no)
 	f.reply(startReply, "c", 7) // a yes after a no
 
 	for i, payload := range []string{`{"n":1}`, ``, `{"n":5}`, `{"n":6}`, `{"n":7}`} {
-		e := want(t, seen)
+		e := harness.Next(t, seen)
 		assert.Equal(t, payload, string(e.Payload), "event %d", i)
 		assert.False(t, e.Replayed)
 	}
@@ -55,7 +57,7 @@ func TestAReplyAfterAMalformedOne(t *testing.T) {
 	request := startRequest("a")
 	request.Decode = func(Envelope) error { return ErrMalformed }
 	reply := r.request(t.Context(), request)
-	want(t, f.published)
+	harness.Next(t, f.published)
 	lines := ""
 	for n := range 3 {
 		lines += fmt.Sprintf(`{"name":%q,"correlationId":"a","payload":{"n":%d}}`+"\n", startReply, n)
@@ -64,7 +66,7 @@ func TestAReplyAfterAMalformedOne(t *testing.T) {
 	wantErr(t, reply, ErrMalformed)
 	r.roundTrip(t, "b", 1)
 	for n := range 2 {
-		assert.Equal(t, fmt.Sprintf(`{"n":%d}`, n+1), string(want(t, seen).Payload))
+		assert.Equal(t, fmt.Sprintf(`{"n":%d}`, n+1), string(harness.Next(t, seen).Payload))
 	}
 	assert.Empty(t, seen)
 	r.wantReplies(t, map[string]int{matched: 2, late: 2, duplicate: 0})
@@ -96,7 +98,7 @@ func TestRunEndsWhatWaits(t *testing.T) {
 	assert.NoError(t, r.Up(startReply))
 	r.stop()
 	wantErr(t, reply, ErrNoReply)
-	assert.NoError(t, want(t, r.err))
+	assert.NoError(t, harness.Next(t, r.err))
 	assert.ErrorContains(t, r.Up(startReply), "away for ")
 	wantErr(t, r.ask("b"), ErrNotSent)
 	assert.ErrorIs(t, r.Connected(t.Context(), startReply), ErrNotSent)

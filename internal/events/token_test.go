@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 func TestStaticToken(t *testing.T) {
@@ -66,11 +67,7 @@ func testFileToken(t *testing.T) {
 	var log strings.Builder
 	path := filepath.Join(t.TempDir(), "token")
 	source := FileToken(path, slog.New(slog.NewTextHandler(&log, nil)))
-	replace := func(content string) { // as a careful writer does
-		t.Helper()
-		require.NoError(t, os.WriteFile(path+".new", []byte(content), 0o600))
-		require.NoError(t, os.Rename(path+".new", path))
-	}
+	replace := func(content string) { t.Helper(); harness.Replace(t, path, content) }
 	holds := func(want string) { t.Helper(); holds(t, source, want) }
 
 	_, err := source.Token()

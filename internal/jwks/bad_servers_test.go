@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
@@ -50,20 +51,20 @@ func TestBadServers(t *testing.T) {
 			f := newFetcher(t, p.URL+"/secret-path")
 			f.client = &http.Client{Timeout: tc.timeout, Transport: Client.Transport, CheckRedirect: Client.CheckRedirect}
 			f.during(t, func() {
-				assert.Contains(t, next(t, f.lines), `keys="[good (EdDSA)]"`)
+				assert.Contains(t, harness.Next(t, f.lines), `keys="[good (EdDSA)]"`)
 				p.now(tc.answer)
 				f.Refresh()
-				line := next(t, f.lines)
+				line := harness.Next(t, f.lines)
 				assert.Contains(t, line, `level=WARN msg="fetching public keys failed; the last good ones stay in force" cause=`)
 				assert.Contains(t, line, tc.want)
 				f.Refresh()
-				assert.Contains(t, next(t, f.lines), `level=DEBUG msg="fetching public keys failed again"`)
+				assert.Contains(t, harness.Next(t, f.lines), `level=DEBUG msg="fetching public keys failed again"`)
 				require.NoError(t, f.Ready())
 				assert.NotNil(t, f.current.Load().Find(EdDSA, "good"))
 				p.now(wanted)
 				f.Refresh()
-				assert.Contains(t, next(t, f.lines), `keys="[other (EdDSA)]"`)
-				assert.Equal(t, `level=INFO msg="fetching public keys works again" failures=2`, next(t, f.lines))
+				assert.Contains(t, harness.Next(t, f.lines), `keys="[other (EdDSA)]"`)
+				assert.Equal(t, `level=INFO msg="fetching public keys works again" failures=2`, harness.Next(t, f.lines))
 				assert.NotContains(t, line, "secret-path")
 				assert.NotContains(t, line, "aHVudGVyMg")
 			})
@@ -81,7 +82,7 @@ func TestRunEndsDuringAFetch(t *testing.T) {
 		silent(w, r)
 	})
 	f := newFetcher(t, p.URL)
-	f.during(t, func() { next(t, arrived) })
+	f.during(t, func() { harness.Next(t, arrived) })
 	assert.Empty(t, f.lines, "ending is no failure")
 }
 

@@ -97,16 +97,6 @@ func (f *fetcher) during(t testing.TB, do func()) {
 // waitLimit bounds waiting for what should happen at once.
 const waitLimit = 10 * time.Second
 
-func next[T any](t testing.TB, c <-chan T) (got T) {
-	t.Helper()
-	select {
-	case got = <-c:
-	case <-time.After(waitLimit):
-		t.Fatal("nothing came")
-	}
-	return got
-}
-
 // scrape returns the metrics but for the age.
 func (f *fetcher) scrape() string {
 	var text bytes.Buffer

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
@@ -15,12 +16,12 @@ func TestUnchangedKeys(t *testing.T) {
 	p := publish(t, httptest.NewServer, document(hostile.JWKS(key.JWK())))
 	f := newFetcher(t, p.URL)
 	f.during(t, func() {
-		next(t, f.used)
-		next(t, p.served)
+		harness.Next(t, f.used)
+		harness.Next(t, p.served)
 		p.now(document(hostile.JWKS(key.JWK(`"n":"x"`), `{"kty":"new"}`)))
 		for range 2 {
 			f.Refresh()
-			next(t, p.served)
+			harness.Next(t, p.served)
 		}
 	})
 	assert.Empty(t, f.used)
@@ -34,13 +35,13 @@ func TestTransportSecurity(t *testing.T) {
 	p := publish(t, httptest.NewTLSServer, document(hostile.JWKS(key.JWK())))
 	trusting := newFetcher(t, p.URL)
 	trusting.client = p.Client()
-	trusting.during(t, func() { assert.Equal(t, []string{"k (EdDSA)"}, next(t, trusting.used)) })
+	trusting.during(t, func() { assert.Equal(t, []string{"k (EdDSA)"}, harness.Next(t, trusting.used)) })
 
 	strict := newFetcher(t, p.URL)
 	strict.during(t, func() {
 		assert.Equal(t, `level=ERROR msg="fetching public keys failed and there are none yet; /readyz stays 503" `+
 			`cause="tls: failed to verify certificate: x509: certificate signed by unknown authority" `+
-			`do="look at the server behind --jwks-url; it is asked again until it answers well"`, next(t, strict.lines))
+			`do="look at the server behind --jwks-url; it is asked again until it answers well"`, harness.Next(t, strict.lines))
 	})
 	assert.Error(t, strict.Ready())
 }

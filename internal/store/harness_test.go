@@ -8,7 +8,6 @@ import (
 	"flag"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/postgres"
 )
 
@@ -36,22 +36,7 @@ func TestMain(m *testing.M) {
 const waitLimit = 20 * time.Second
 
 // log collects what operators are told.
-type log struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
+type log = harness.Output
 
 // configFor is that of a store in memory, with what operators are told of it.
 func configFor() (Config, *log) {

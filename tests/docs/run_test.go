@@ -11,8 +11,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 const (
@@ -71,10 +72,7 @@ type shell struct {
 func newShell(t *testing.T) *shell {
 	t.Helper()
 	binaries := t.TempDir()
-	build := exec.Command("go", "build", "-o", filepath.Join(binaries, name), ".")
-	build.Dir = root
-	said, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", said)
+	require.NoError(t, harness.Build(root, filepath.Join(binaries, name)))
 	require.NoError(t, os.WriteFile(filepath.Join(binaries, "bus"), []byte(dispatcher), 0o755))
 	addr := harness.FreeAddress(t)
 	return &shell{append(os.Environ(), "PATH="+binaries+":"+os.Getenv("PATH"), "BUS_VM_ADDR="+addr), addr}

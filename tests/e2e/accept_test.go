@@ -84,8 +84,8 @@ func inject(t testing.TB, p *process, what string) (stop func()) {
 func TestOpenFilesRunOut(t *testing.T) {
 	t.Parallel()
 	const files = 64
-	m := newManager(t)
-	g := &gateway{process: launch(t, nil, m.env(
+	m := harness.NewManager(t)
+	g := &gateway{process: launch(t, nil, m.Env(
 		"BUS_VM_JWT_SECRET="+jwtSecret, "BUS_VM_ADDR=127.0.0.1:0", "BUS_VM_ADMIN_ADDR=127.0.0.1:0", "WATCHDOG_USEC=1000000",
 	), "/bin/sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0"`, files), program(t))}
 	t.Cleanup(func() { g.stop(t) })
@@ -100,7 +100,7 @@ func TestOpenFilesRunOut(t *testing.T) {
 	}
 	harness.Eventually(t, "no file is left", func() bool { return strings.Contains(g.stderr.String(), cannotAccept) })
 	for fed := 0; fed < 4; {
-		if m.next(t) == "WATCHDOG=1" {
+		if m.Next(t) == "WATCHDOG=1" {
 			fed++
 		}
 		kept.send(request("GET /readyz", "")).expect(t, "GET", okReady)
@@ -155,8 +155,8 @@ func openFiles(t testing.TB, p *process) int {
 func TestSilentConnectionsBeyondTheLimit(t *testing.T) {
 	t.Parallel()
 	const limit, silent = 10, 200
-	m := newManager(t)
-	g := serve(t, m.env("BUS_VM_MAX_CONNECTIONS="+strconv.Itoa(limit), "WATCHDOG_USEC=1000000"))
+	m := harness.NewManager(t)
+	g := serve(t, m.Env("BUS_VM_MAX_CONNECTIONS="+strconv.Itoa(limit), "WATCHDOG_USEC=1000000"))
 	kept := dial(t, g.addr).send(request("GET /readyz", ""))
 	kept.expect(t, "GET", okReady)
 	clients := make([]*connection, silent)
@@ -173,7 +173,7 @@ func TestSilentConnectionsBeyondTheLimit(t *testing.T) {
 	}
 	began := time.Now()
 	for fed := 0; fed < 4; {
-		if m.next(t) == "WATCHDOG=1" {
+		if m.Next(t) == "WATCHDOG=1" {
 			fed++
 		}
 	}

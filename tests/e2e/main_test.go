@@ -13,10 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strings"
 	"sync"
 	"testing"
 
@@ -79,16 +76,10 @@ func program(t testing.TB) string {
 // build compiles the main package in directory, with the race detector when
 // E2E_RACE=1.
 func build(directory, binary string, flags ...string) error {
-	args := append([]string{"build", "-o", binary}, flags...)
 	if os.Getenv("E2E_RACE") == "1" {
-		args = append(args, "-race")
+		flags = append(flags, "-race")
 	}
-	command := exec.Command("go", append(args, ".")...)
-	command.Dir = directory
-	if output, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("go %s in %s: %w\n%s", strings.Join(args, " "), directory, err, output)
-	}
-	return nil
+	return harness.Build(directory, binary, flags...)
 }
 
 // declareSources reads every directory of the product, so that `go test` knows
@@ -129,37 +120,12 @@ func (l *logs) keepOut(text string) {
 	l.secrets = append(l.secrets, text)
 }
 
-// jwtLike is two parts of a token joined by a dot, from any issuer. Nothing
-// else in the logs has two such words.
-var jwtLike = regexp.MustCompile(`\b[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}\b|\beyJ[A-Za-z0-9_-]{8,}`)
-
 // leaks says what was found, without repeating it.
 func (l *logs) leaks() (found []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, o := range l.outputs {
-		text := o.String()
-		for i, secret := range l.secrets {
-			if at := strings.Index(text, secret); at >= 0 {
-				found = append(found, fmt.Sprintf("secret %d in: %s", i, lineAt(text, at, secret)))
-			}
-		}
-		if match := jwtLike.FindStringIndex(text); match != nil {
-			found = append(found, "a token in: "+lineAt(text, match[0], text[match[0]:match[1]]))
-		}
-		if at := strings.Index(text, "DATA RACE"); at >= 0 {
-			found = append(found, "a data race:\n"+text[at:])
-		}
-		if at := strings.Index(text, "panic"); at >= 0 {
-			found = append(found, "a panic:\n"+text[at:])
-		}
+		found = append(found, harness.Leaks(o.String(), l.secrets...)...)
 	}
 	return found
-}
-
-// lineAt is the line of text at an offset, with hidden left out.
-func lineAt(text string, at int, hidden string) string {
-	start := strings.LastIndexByte(text[:at], '\n') + 1
-	line, _, _ := strings.Cut(text[start:], "\n")
-	return strings.ReplaceAll(line, hidden, "…")
 }

@@ -51,14 +51,6 @@ func (g *gateway) reloads() int {
 	return strings.Count(g.stderr.String(), "why=SIGHUP") + strings.Count(g.stderr.String(), `why="a file changed"`)
 }
 
-// replace puts a file in the place of another, the way careful editors do.
-func replace(t testing.TB, path, text string) {
-	t.Helper()
-	fresh := path + ".new"
-	require.NoError(t, os.WriteFile(fresh, []byte(text), 0o600))
-	require.NoError(t, os.Rename(fresh, path))
-}
-
 // Secrets roll over while callers of both are served: no caller is refused before
 // the old secret is taken out, and its callers are refused at once then.
 func TestSecretsRollOver(t *testing.T) {
@@ -72,17 +64,17 @@ func TestSecretsRollOver(t *testing.T) {
 	// A caller whose secret stands all the time notices nothing.
 	served, stopLoad := startLoad(g.addr, kept, exchange{request("GET "+statusPath, before), []string{okStatus}})
 	for range 20 {
-		replace(t, file, "# both\n"+newSecret+"\n"+oldSecret+"\n")
+		harness.Replace(t, file, "# both\n"+newSecret+"\n"+oldSecret+"\n")
 		g.hangUp(t)
 		require.True(t, g.accepts(t, before) && g.accepts(t, after))
-		replace(t, file, oldSecret)
+		harness.Replace(t, file, oldSecret)
 		g.hangUp(t)
 		require.True(t, g.accepts(t, before) && !g.accepts(t, after))
 	}
 	require.NoError(t, stopLoad())
 	require.NotZero(t, served())
 
-	replace(t, file, newSecret)
+	harness.Replace(t, file, newSecret)
 	g.hangUp(t)
 	require.True(t, g.accepts(t, after))
 	require.False(t, g.accepts(t, before), "a remembered token outlived its secret")
@@ -108,7 +100,7 @@ func TestChangedFilesAreFollowed(t *testing.T) {
 		env    func(path string) string
 		change func(t *testing.T, path string)
 	}{
-		"renamed over":     {plain, byPath, func(t *testing.T, path string) { replace(t, path, newSecret) }},
+		"renamed over":     {plain, byPath, func(t *testing.T, path string) { harness.Replace(t, path, newSecret) }},
 		"written in place": {plain, byPath, func(t *testing.T, path string) { require.NoError(t, os.WriteFile(path, []byte(newSecret), 0o600)) }},
 		"a switched link": {mounted, byPath, func(t *testing.T, path string) {
 			fresh := filepath.Join(filepath.Dir(path), "..data_tmp")
@@ -126,7 +118,7 @@ func TestChangedFilesAreFollowed(t *testing.T) {
 		"the YAML file": {
 			func(t *testing.T) string { return writeYAML(t, "jwt.secret", oldSecret) },
 			func(path string) string { return "BUS_VM_CONFIG=" + path },
-			func(t *testing.T, path string) { replace(t, path, "jwt:\n  secret: "+newSecret+"\n") },
+			func(t *testing.T, path string) { harness.Replace(t, path, "jwt:\n  secret: "+newSecret+"\n") },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -149,41 +141,41 @@ func TestBadReloadsKeepTheLastGood(t *testing.T) {
 	secrets, settings := writeFile(t, "secrets", oldSecret), writeFile(t, "config.yaml", "log: {level: debug}\n")
 	g, admin := serveAdmin(t, []string{noSecret}, "--jwt-secret-file", secrets, "--config", settings)
 	before, after := signedBy(oldSecret), signedBy(newSecret)
-	success := func() string { return reloadSuccess(t, admin) }
-	require.Equal(t, "1", success())
+	success := func() float64 { return reloadSuccess(t, admin) }
+	require.Equal(t, 1., success())
 	for text, cause := range map[string]string{
 		"":                    "the file holds no secret",
 		"x\nbase64:hunter2!!": "line 2 of the file: what follows base64: is not base64",
 	} {
-		replace(t, secrets, text)
+		harness.Replace(t, secrets, text)
 		g.hangUp(t)
 		require.Contains(t, g.stderr.String(), cause)
-		require.Equal(t, "0", success())
+		require.Zero(t, success())
 		require.True(t, g.accepts(t, before))
 	}
 	require.NotContains(t, g.stderr.String(), "hunter2")
 	require.Equal(t, 2, strings.Count(g.stderr.String(), "level=ERROR"), "%s", g.stderr)
 	require.Contains(t, g.stderr.String(), `do="put right what the cause names`)
 
-	replace(t, settings, "no_such: 1\n")
-	replace(t, secrets, newSecret)
+	harness.Replace(t, settings, "no_such: 1\n")
+	harness.Replace(t, secrets, newSecret)
 	g.hangUp(t)
 	require.Contains(t, g.stderr.String(), `unknown key \"no_such\"`)
-	require.Equal(t, "0", success())
+	require.Zero(t, success())
 	require.True(t, g.accepts(t, after), "a slip in the settings held up a secret")
 	require.False(t, g.accepts(t, before))
 
-	replace(t, settings, "")
+	harness.Replace(t, settings, "")
 	g.hangUp(t)
-	require.Equal(t, "1", success())
+	require.Equal(t, 1., success())
 }
 
 // reloadSuccess is the metric that says whether the last reload went well.
-func reloadSuccess(t testing.TB, admin string) string {
+func reloadSuccess(t testing.TB, admin string) float64 {
 	t.Helper()
 	_, text := harness.Get(t, admin, "/metrics", "")
-	_, after, _ := strings.Cut(text, "\nbus_vm_reload_success ")
-	value, _, _ := strings.Cut(after, "\n")
+	value, ok := harness.Metric(text, "bus_vm_reload_success")
+	require.True(t, ok)
 	return value
 }
 
@@ -198,12 +190,12 @@ func TestReloadableSettings(t *testing.T) {
 		return strings.Count(g.stderr.String(), "token refused")
 	}
 	require.Equal(t, 0, refusals())
-	replace(t, file, "log: {level: debug}\n")
+	harness.Replace(t, file, "log: {level: debug}\n")
 	g.hangUp(t)
 	require.Equal(t, 1, refusals())
 	require.NotContains(t, g.stderr.String(), "restart")
 
-	replace(t, file, "log: {level: info, format: json}\ntimeout: 7s\nstatic: {state: stopped}\n")
+	harness.Replace(t, file, "log: {level: info, format: json}\ntimeout: 7s\nstatic: {state: stopped}\n")
 	g.hangUp(t)
 	require.Equal(t, 1, refusals())
 	require.Contains(t, g.stderr.String(), `msg="changed settings wait for a restart" settings="[timeout static.state log.format]"`)

@@ -120,15 +120,15 @@ func TestBadProviderTokenFile(t *testing.T) {
 	suite.logged.keepOut(good)
 	suite.logged.keepOut(bad)
 	file := writeFile(t, "token", good)
-	for backend, want := range map[string]string{"static": "1", "events": "0"} {
-		replace(t, file, good)
+	for backend, want := range map[string]float64{"static": 1, "events": 0} {
+		harness.Replace(t, file, good)
 		g, admin := serveAdmin(t, nil, "--backend", backend, "--events-url", "http://127.0.0.1:1", "--token-file", file)
-		replace(t, file, bad)
+		harness.Replace(t, file, bad)
 		g.hangUp(t)
 		require.Equal(t, want, reloadSuccess(t, admin), "%s: %s", backend, g.stderr)
-		replace(t, file, good)
+		harness.Replace(t, file, good)
 		g.hangUp(t)
-		require.Equal(t, "1", reloadSuccess(t, admin))
+		require.Equal(t, 1., reloadSuccess(t, admin))
 		g.stop(t)
 	}
 }
@@ -149,13 +149,13 @@ func TestProviderTokenIsInspected(t *testing.T) {
 		{providerJWT(platform.ProviderScope, time.Hour), `level=WARN msg="the provider token expires soon"`},
 		{providerJWT(platform.ProviderScope, -time.Hour), `level=ERROR msg="the provider token has expired"`},
 	} {
-		replace(t, file, c.token)
+		harness.Replace(t, file, c.token)
 		g.hangUp(t)
 		harness.Eventually(t, c.want, lines(c.want))
 	}
 	before := strings.Count(g.stderr.String(), "msg=\"the provider token")
 	g.hangUp(t)
-	replace(t, file, providerJWT(platform.ProviderScope, month))
+	harness.Replace(t, file, providerJWT(platform.ProviderScope, month))
 	g.hangUp(t)
 	require.Equal(t, before, strings.Count(g.stderr.String(), "msg=\"the provider token"), "%s", g.stderr)
 }

@@ -200,7 +200,7 @@ func TestEventStreamEndsWithItsSecret(t *testing.T) {
 		s.says(t, statusEvent(state("ready")))
 		require.NoError(t, s.SetDeadline(time.Now().Add(2*harness.WaitLimit)))
 	}
-	replace(t, file, newSecret)
+	harness.Replace(t, file, newSecret)
 	g.hangUp(t)
 	_, err := io.Copy(io.Discard, before.body) // until the next heartbeat
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)

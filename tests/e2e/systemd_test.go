@@ -17,47 +17,17 @@ import (
 	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
-// manager stands where systemd would: it hears what a service tells
-// (sd_notify(3)).
-type manager struct {
-	path   string
-	socket *net.UnixConn
-}
-
-func newManager(t testing.TB) *manager {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "notify")
-	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = socket.Close() })
-	return &manager{path, socket}
-}
-
-// env makes a service talk to the manager.
-func (m *manager) env(more ...string) []string {
-	return append([]string{"NOTIFY_SOCKET=" + m.path}, more...)
-}
-
-func (m *manager) next(t testing.TB) string {
-	t.Helper()
-	require.NoError(t, m.socket.SetReadDeadline(time.Now().Add(harness.WaitLimit)))
-	buffer := make([]byte, 4096)
-	n, err := m.socket.Read(buffer)
-	require.NoError(t, err)
-	return strings.TrimSpace(string(buffer[:n]))
-}
-
 // reloaded expects what Type=notify-reload waits for: RELOADING=1 with a time
 // on the monotonic clock that is not before the request, then READY=1
 // (systemd.service(5)). A reload that somebody else caused before counts as
 // little here as it does for systemd.
-func (m *manager) reloaded(t testing.TB, requested int64) {
+func reloaded(t testing.TB, m *harness.Manager, requested int64) {
 	t.Helper()
 	for at := int64(0); at < requested; {
-		_, err := fmt.Sscanf(m.next(t), "RELOADING=1\nMONOTONIC_USEC=%d", &at)
+		_, err := fmt.Sscanf(m.Next(t), "RELOADING=1\nMONOTONIC_USEC=%d", &at)
 		require.NoError(t, err)
 		require.LessOrEqual(t, at, monotonic(t))
-		require.Equal(t, "READY=1", m.next(t))
+		require.Equal(t, "READY=1", m.Next(t))
 	}
 }
 
@@ -73,31 +43,31 @@ func monotonic(t testing.TB) int64 {
 // its end, a failed one too, and the end.
 func TestServiceTellsItsManager(t *testing.T) {
 	t.Parallel()
-	m := newManager(t)
+	m := harness.NewManager(t)
 	config := writeYAML(t, "log.level", "info")
 	socket := filepath.Join(t.TempDir(), "vm.sock")
-	g := begin(t, m.env("BUS_VM_LOG_LEVEL="), "--config", config, "--addr", "unix:"+socket)
-	require.Equal(t, "READY=1", m.next(t))
+	g := begin(t, m.Env("BUS_VM_LOG_LEVEL="), "--config", config, "--addr", "unix:"+socket)
+	require.Equal(t, "READY=1", m.Next(t))
 	require.Equal(t, okReady, ask(t, socket, request("GET /readyz", "")), "READY=1 was sent before requests are answered")
 	require.NotContains(t, g.stderr.String(), "level=DEBUG")
 
-	replace(t, config, "log:\n  level: debug\n")
+	harness.Replace(t, config, "log:\n  level: debug\n")
 	before := monotonic(t)
 	g.signal(t, syscall.SIGHUP)
-	m.reloaded(t, before)
+	reloaded(t, m, before)
 	_ = ask(t, socket, request("GET "+statusPath, "not.a.token"))
 	harness.Eventually(t, "the new settings were in force when READY=1 was sent", func() bool { // the log comes by another pipe
 		return strings.Contains(g.stderr.String(), "level=DEBUG")
 	})
 
-	replace(t, config, "log:\n  level: loud\n")
+	harness.Replace(t, config, "log:\n  level: loud\n")
 	before = monotonic(t)
 	g.signal(t, syscall.SIGHUP)
-	m.reloaded(t, before)
+	reloaded(t, m, before)
 	require.Equal(t, okReady, ask(t, socket, request("GET /readyz", "")))
 
 	g.signal(t, syscall.SIGTERM)
-	require.Equal(t, "STOPPING=1", m.next(t))
+	require.Equal(t, "STOPPING=1", m.Next(t))
 	require.Equal(t, 0, g.wait(t))
 }
 
@@ -105,12 +75,12 @@ func TestServiceTellsItsManager(t *testing.T) {
 func TestWatchdogIsFed(t *testing.T) {
 	t.Parallel()
 	const limit, times = time.Second, 4
-	m := newManager(t)
-	g := serve(t, m.env("WATCHDOG_USEC="+strconv.FormatInt(limit.Microseconds(), 10)), "--shutdown-delay", "1h")
+	m := harness.NewManager(t)
+	g := serve(t, m.Env("WATCHDOG_USEC="+strconv.FormatInt(limit.Microseconds(), 10)), "--shutdown-delay", "1h")
 	for _, also := range []string{"READY=1", "STOPPING=1"} {
 		began, heard := time.Now(), map[string]int{}
 		for heard["WATCHDOG=1"] < times {
-			heard[m.next(t)]++
+			heard[m.Next(t)]++
 		}
 		require.Equal(t, map[string]int{"WATCHDOG=1": times, also: 1}, heard)
 		require.Less(t, time.Since(began), times*limit)
@@ -204,11 +174,11 @@ func TestRestartsOnOneSocketFailNothing(t *testing.T) {
 	for name, addr := range map[string]string{"TCP": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "api.sock")} {
 		t.Run(name, func(t *testing.T) {
 			const rounds, perRound = 5, 100
-			m := newManager(t)
+			m := harness.NewManager(t)
 			held := hold(t, "api", addr)
 			begin := func() *gateway {
-				g := activate(t, []heldSocket{held}, m.env()...)
-				require.Equal(t, "READY=1", m.next(t))
+				g := activate(t, []heldSocket{held}, m.Env()...)
+				require.Equal(t, "READY=1", m.Next(t))
 				return g
 			}
 			g := begin()
@@ -217,7 +187,7 @@ func TestRestartsOnOneSocketFailNothing(t *testing.T) {
 			for round := range int64(rounds) {
 				harness.Eventually(t, "requests between two restarts", func() bool { return min(through(), past()) >= (round+1)*perRound })
 				g.stop(t)
-				require.Equal(t, "STOPPING=1", m.next(t))
+				require.Equal(t, "STOPPING=1", m.Next(t))
 				g = begin()
 			}
 			require.NoError(t, stopKept())

@@ -56,18 +56,12 @@ func (s *stack) waits(t testing.TB, n int) {
 }
 
 // measures is a value that the admin listener shows.
-func (s *stack) measures(t testing.TB, name string) (value float64) {
+func (s *stack) measures(t testing.TB, name string) float64 {
 	t.Helper()
 	_, text := harness.Get(t, s.admin, "/metrics", "")
-	for line := range strings.Lines(text) {
-		if rest, ok := strings.CutPrefix(line, name+" "); ok {
-			value, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
-			require.NoError(t, err)
-			return value
-		}
-	}
-	require.Fail(t, "not measured", name)
-	return 0
+	value, ok := harness.Metric(text, name)
+	require.True(t, ok, name)
+	return value
 }
 
 func TestConditionalReads(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -17,7 +18,7 @@ import (
 // write is not published again with a new one.
 func TestTokenRefusedAfterTheReply(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
-	replaceFile(t, file, mint(platform.ProviderScope))
+	harness.Replace(t, file, mint(platform.ProviderScope))
 	var g *gateway
 	b := newBetween(t, platform.StartRequest, func(n int64, w http.ResponseWriter, pass pass) {
 		if n > 1 {
@@ -31,7 +32,7 @@ func TestTokenRefusedAfterTheReply(t *testing.T) {
 		}) {
 			t.Error("no reply has come")
 		}
-		replaceFile(t, file, mint(platform.ProviderScope))
+		harness.Replace(t, file, mint(platform.ProviderScope))
 		w.WriteHeader(401)
 	})
 	g = b.gateway("BUS_API_TOKEN=", "BUS_API_TOKEN_FILE="+file)

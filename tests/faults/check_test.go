@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -110,7 +111,7 @@ func (r *rig) check() {
 	r.checkEnds(t, report)
 	breaches = append(breaches, r.Check(r.operations()...)...)
 	for _, g := range r.lives {
-		breaches = append(breaches, g.log.leaks()...)
+		breaches = append(breaches, harness.Leaks(g.log.all(), eventsSecret, callerSecret)...)
 	}
 	for i, breach := range breaches {
 		if i == maxReported {

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/internal/app"
 	"github.com/busdk/bus-api-provider-vm/internal/cli"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // gateway is one life of the gateway: as a goroutine of this process, or as a
@@ -76,7 +76,7 @@ func launch(t *testing.T, k kind, home string, env []string) *gateway {
 // newGateway is one that does not run yet.
 func newGateway(t *testing.T, home string, env []string) *gateway {
 	g := &gateway{
-		t: t, home: home, log: newOutput(), ended: make(chan struct{}),
+		t: t, home: home, log: &output{}, ended: make(chan struct{}),
 		admin: &http.Client{Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -129,10 +129,13 @@ func (g *gateway) serving() bool {
 }
 
 // awaitLog waits until a line of the log matches, or it has ended without one.
-func (g *gateway) awaitLog(pattern *regexp.Regexp) []string {
-	ctx, cancel := patiently()
-	defer cancel()
-	return g.log.await(ctx, g.ended, pattern)
+func (g *gateway) awaitLog(pattern *regexp.Regexp) (match []string) {
+	eventually(func() bool {
+		ended := g.hasEnded() // looked up first: its last words count
+		match = pattern.FindStringSubmatch(g.log.all())
+		return match != nil || ended
+	})
+	return match
 }
 
 func (g *gateway) hasEnded() bool {
@@ -168,13 +171,7 @@ func (g *gateway) stop() {
 // metric reads one value from the admin listener; ok is false while there is
 // none.
 func (g *gateway) metric(name string) (value float64, ok bool) {
-	for line := range strings.Lines(g.look("/metrics")) {
-		if number, found := strings.CutPrefix(line, name+" "); found {
-			value, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-			return value, err == nil
-		}
-	}
-	return 0, false
+	return harness.Metric(g.look("/metrics"), name)
 }
 
 // look reads a page of the admin listener; empty while there is none.

@@ -32,7 +32,7 @@ func newHangs(t *testing.T) *hangs {
 		"settings.yaml": "log:\n  level: debug\n", "token": mint(platform.ProviderScope), "secrets": callerSecret,
 		"jwks": `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`,
 	} {
-		replaceFile(t, h.file(name), text)
+		harness.Replace(t, h.file(name), text)
 	}
 	path := filepath.Join(h.home, "notify")
 	var err error
@@ -172,7 +172,7 @@ func (h *hangs) status(field string) (value string) {
 func (h *hangs) syncs() bool {
 	stopped := h.tasks("State:\tt ")
 	for range 10 {
-		time.Sleep(pollEvery)
+		time.Sleep(harness.PollEvery)
 		again := h.tasks("State:\tt ")
 		stopped = slices.DeleteFunc(stopped, func(task string) bool { return !slices.Contains(again, task) })
 	}
@@ -212,7 +212,7 @@ func (h *hangs) endTracer(pid int) {
 	go func() {
 		defer close(gone)
 		defer func() { _ = syscall.Kill(pid, syscall.SIGKILL) }()
-		tick := time.NewTicker(pollEvery)
+		tick := time.NewTicker(harness.PollEvery)
 		defer tick.Stop()
 		for most := 0; !h.g.hasEnded(); {
 			now := len(h.tasks(""))
@@ -278,7 +278,7 @@ func (h *hangs) goesOn(row hanging) {
 	next := "the-next-secret-of-callers-in-these-tests"
 	began := time.Now()
 	if !row.keeps {
-		replaceFile(h.t, h.file("secrets"), callerSecret+"\n"+next)
+		harness.Replace(h.t, h.file("secrets"), callerSecret+"\n"+next)
 	}
 	require.NoError(h.t, syscall.Kill(h.g.pid, syscall.SIGHUP))
 	if row.keeps {

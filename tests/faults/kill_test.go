@@ -1,18 +1,16 @@
 package faults
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -41,7 +39,7 @@ type world struct {
 // of at most so many lives, with a random fault in each.
 func seeded(t *testing.T, runs, lives int, live func(world)) {
 	t.Parallel()
-	runs, first := number(t, "CHAOS_RUNS", runs), number(t, "CHAOS_SEED", killSeed)
+	runs, first := harness.Number(t, "CHAOS_RUNS", runs), harness.Number(t, "CHAOS_SEED", killSeed)
 	for seed := uint64(first); seed < uint64(first+runs); seed++ {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			r := newRigOf(t, platform.Config{Seed: seed})
@@ -126,11 +124,4 @@ var odds = []struct {
 		r.up(r.Events.Accepted(platform.StartRequest)%2 == 0)
 	}},
 	{"the Events API stalls", func(r *rig) { r.Events.SetFaults(platform.Faults{Stall: true}) }, nil},
-}
-
-func number(t *testing.T, env string, otherwise int) int {
-	t.Helper()
-	n, err := strconv.Atoi(cmp.Or(os.Getenv(env), strconv.Itoa(otherwise)))
-	require.NoError(t, err, env)
-	return n
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -20,7 +21,7 @@ const (
 // loadCallers is how many calls are in flight at a time: 1,000, and fewer under
 // the race detector, which is after the order of things and not their number.
 func loadCallers() int {
-	if raceEnabled {
+	if harness.RaceFlags != nil {
 		return 200
 	}
 	return 1000
@@ -120,7 +121,7 @@ func TestLoad(t *testing.T) {
 	}
 	t.Logf("resident: %.0f MB after the first round, %.0f MB after the last", first/megabyte, last/megabyte)
 	allowance := 64.0 * megabyte
-	if raceEnabled {
+	if harness.RaceFlags != nil {
 		allowance *= 4 // the detector remembers
 	}
 	assert.NotZero(t, first)

@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 
 	"go.uber.org/goleak"
 )
@@ -63,16 +64,7 @@ func complain(err error) int {
 
 func build() (string, error) {
 	binary := filepath.Join(suite.dir, "bus-api-provider-vm")
-	args := []string{"build", "-o", binary}
-	if raceEnabled {
-		args = append(args, "-race")
-	}
-	command := exec.Command("go", append(args, ".")...)
-	command.Dir = "../.."
-	if output, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the gateway: %w\n%s", err, output)
-	}
-	return binary, nil
+	return binary, harness.Build("../..", binary, harness.RaceFlags...)
 }
 
 // The page of faults names a test in each row, and every test there is.

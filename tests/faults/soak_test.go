@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
@@ -96,7 +97,7 @@ func newSoak(t *testing.T, long time.Duration) *soak {
 	s := &soak{rig: r, quit: make(chan struct{})}
 	home := r.home()
 	for name, text := range map[string]string{"token": mint(platform.ProviderScope), "secrets": callerSecret, "settings.yaml": "log:\n  level: info\n"} {
-		replaceFile(t, filepath.Join(home, name), text)
+		harness.Replace(t, filepath.Join(home, name), text)
 	}
 	s.g = r.begin(process, home, "BUS_VM_CONFIG="+filepath.Join(home, "settings.yaml"), "BUS_VM_LOG_LEVEL=",
 		"BUS_API_TOKEN=", "BUS_API_TOKEN_FILE="+filepath.Join(home, "token"),
@@ -216,8 +217,8 @@ func (s *soak) disturb(phase time.Duration) {
 		},
 		func() { s.Usage.SetBehaviour(platform.Behaviour{Deaf: true}) },
 		func() { // secrets and tokens roll over
-			replaceFile(s.t, filepath.Join(home, "secrets"), callerSecret+"\n"+uuid.NewString())
-			replaceFile(s.t, filepath.Join(home, "token"), mint(platform.ProviderScope))
+			harness.Replace(s.t, filepath.Join(home, "secrets"), callerSecret+"\n"+uuid.NewString())
+			harness.Replace(s.t, filepath.Join(home, "token"), mint(platform.ProviderScope))
 			signal()
 		},
 		func() {
@@ -229,10 +230,10 @@ func (s *soak) disturb(phase time.Duration) {
 		},
 		func() { // a reload that fails, then one that does not
 			file := filepath.Join(home, "settings.yaml")
-			replaceFile(s.t, file, "log: [")
+			harness.Replace(s.t, file, "log: [")
 			signal()
 			s.rest(phase / 2)
-			replaceFile(s.t, file, "log:\n  level: info\n")
+			harness.Replace(s.t, file, "log:\n  level: info\n")
 			signal()
 		},
 		faulty(platform.Faults{CutPublish: true, Rate: .3}),

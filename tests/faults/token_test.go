@@ -2,13 +2,13 @@ package faults
 
 import (
 	"net/http"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -58,12 +58,6 @@ func mint(scope string) string {
 	return platform.Token(eventsSecret, platform.Claims{Scope: scope})
 }
 
-func replaceFile(t *testing.T, path, text string) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(path+".new", []byte(text+"\n"), 0o600))
-	require.NoError(t, os.Rename(path+".new", path))
-}
-
 // With a token file, or BUS_EVENTS_TOKEN_REFRESH, a refused token is read again,
 // and the process goes on.
 func TestTokenIsReplaced(t *testing.T) {
@@ -72,7 +66,7 @@ func TestTokenIsReplaced(t *testing.T) {
 		home := r.home()
 		file := filepath.Join(home, "token")
 		first := mint(scope)
-		replaceFile(t, file, first)
+		harness.Replace(t, file, first)
 		if scope == platform.ProviderScope {
 			r.Events.Revoke(first)
 		}
@@ -80,7 +74,7 @@ func TestTokenIsReplaced(t *testing.T) {
 		r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable)
 		assert.Equal(t, http.StatusServiceUnavailable, g.ready(), "without streams")
 		second := mint(platform.ProviderScope)
-		replaceFile(t, file, second)
+		harness.Replace(t, file, second)
 		r.connected()
 		r.wantWrite(g, start, http.StatusAccepted, "")
 
@@ -88,9 +82,9 @@ func TestTokenIsReplaced(t *testing.T) {
 		// refused until the file has another token.
 		r.Events.Revoke(second)
 		r.wantWrite(g, stop, http.StatusServiceUnavailable, unavailable)
-		replaceFile(t, file, "not a token at all")
+		harness.Replace(t, file, "not a token at all")
 		r.wantWrite(g, stop, http.StatusServiceUnavailable, unavailable)
-		replaceFile(t, file, mint(platform.ProviderScope))
+		harness.Replace(t, file, mint(platform.ProviderScope))
 		r.wantWrite(g, stop, http.StatusAccepted, "")
 	})
 	t.Run("settings file", func(t *testing.T) {
@@ -98,13 +92,13 @@ func TestTokenIsReplaced(t *testing.T) {
 		home := r.home()
 		file := filepath.Join(home, "settings.yaml")
 		first := mint(platform.ProviderScope)
-		replaceFile(t, file, "events:\n  token: "+first)
+		harness.Replace(t, file, "events:\n  token: "+first)
 		g := r.begin(within, home, "BUS_API_TOKEN=", "BUS_VM_CONFIG="+file, "BUS_EVENTS_TOKEN_REFRESH=1")
 		r.connected()
 		r.wantWrite(g, start, http.StatusAccepted, "")
 		r.Events.Revoke(first)
 		r.wantWrite(g, start, http.StatusServiceUnavailable, unavailable)
-		replaceFile(t, file, "events:\n  token: "+mint(platform.ProviderScope))
+		harness.Replace(t, file, "events:\n  token: "+mint(platform.ProviderScope))
 		r.wantWrite(g, start, http.StatusAccepted, "")
 	})
 }

@@ -4,6 +4,7 @@ package harness
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,21 +30,84 @@ import (
 // are slow at times; nothing that is well waits for all of it.
 const WaitLimit = time.Minute
 
-const pollEvery = 5 * time.Millisecond
+// PollEvery is how often that is looked at which nothing signals.
+const PollEvery = 5 * time.Millisecond
 
-// Eventually polls until ok, and fails the test with what is shown when that
-// takes too long. It is for what nothing signals: the inside of another process.
-func Eventually(t testing.TB, what string, ok func() bool, shown ...any) {
-	t.Helper()
+// Holds polls until ok; false means that WaitLimit ended first. It is for what nothing
+// signals: the inside of another process.
+func Holds(ok func() bool) bool {
 	deadline := time.NewTimer(WaitLimit)
 	defer deadline.Stop()
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(PollEvery)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-deadline.C:
-			t.Fatalf("after %s still not: %s %s", WaitLimit, what, shown)
+			return false
 		case <-tick.C:
+		}
+	}
+	return true
+}
+
+// Eventually fails the test with what is shown unless ok Holds.
+func Eventually(t testing.TB, what string, ok func() bool, shown ...any) {
+	t.Helper()
+	if !Holds(ok) {
+		t.Fatalf("after %s still not: %s %s", WaitLimit, what, shown)
+	}
+}
+
+// Next waits for a value of c.
+func Next[T any](t testing.TB, c <-chan T) (value T) {
+	t.Helper()
+	select {
+	case value = <-c:
+	case <-time.After(WaitLimit):
+		t.Fatal("nothing came in time")
+	}
+	return value
+}
+
+// Number is that of a variable of the environment, or another one without it.
+func Number(t testing.TB, variable string, otherwise int) int {
+	t.Helper()
+	n, err := strconv.Atoi(cmp.Or(os.Getenv(variable), strconv.Itoa(otherwise)))
+	require.NoError(t, err, variable)
+	return n
+}
+
+// Build compiles the main package in directory.
+func Build(directory, binary string, flags ...string) error {
+	command := exec.Command("go", slices.Concat([]string{"build", "-o", binary}, flags, []string{"."})...)
+	command.Dir = directory
+	if output, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s in %s: %w\n%s", command, directory, err, output)
+	}
+	return nil
+}
+
+// Replace puts a file in the place of another, the way careful editors do.
+func Replace(t testing.TB, path, text string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path+".new", []byte(text), 0o600))
+	require.NoError(t, os.Rename(path+".new", path))
+}
+
+// Golden compares got with a file, or writes it there. The package is that whose tests
+// write it.
+func Golden(t testing.TB, path, got string, update bool, pkg string) {
+	t.Helper()
+	if update {
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	is, wanted := strings.Split(got, "\n"), strings.Split(string(want), "\n")
+	for i := range max(len(is), len(wanted)) {
+		if i >= len(is) || i >= len(wanted) || is[i] != wanted[i] {
+			t.Fatalf("%s is stale from line %d on, where the code says now:\n%s\nrun: go test %s -update", path, i+1,
+				strings.Join(is[min(i, len(is)):min(i+3, len(is))], "\n"), pkg)
 		}
 	}
 }
@@ -71,6 +138,28 @@ func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()
+}
+
+// tokenLike is two parts of a token joined by a dot, or the beginning of one, from any
+// issuer. Nothing else in a log has two such words.
+var tokenLike = regexp.MustCompile(`\b[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}\b|\beyJ[A-Za-z0-9_-]{8,}`)
+
+// Leaks says what stands in a log and must not, without repeating it: secrets, tokens,
+// which are told by their looks, and what bugs leave.
+func Leaks(log string, secrets ...string) (found []string) {
+	for i, secret := range secrets {
+		if before, _, there := strings.Cut(log, secret); there {
+			found = append(found, fmt.Sprintf("secret %d in: %s…", i, before[strings.LastIndexByte(before, '\n')+1:]))
+		}
+	}
+	for line := range strings.Lines(log) {
+		if line = strings.TrimSuffix(line, "\n"); tokenLike.MatchString(line) {
+			found = append(found, "a token in: "+tokenLike.ReplaceAllString(line, "…"))
+		} else if strings.Contains(line, "DATA RACE") || strings.Contains(line, "panic") || strings.Contains(line, "BUG:") {
+			found = append(found, line)
+		}
+	}
+	return found
 }
 
 // FreeAddress is an address of loopback that was free a moment ago, and that the kernel
@@ -115,4 +204,15 @@ func Get(t testing.TB, addr, path, token string) (status int, body string) {
 	text, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
 	return response.StatusCode, string(text)
+}
+
+// Metric is a value in the text of a scrape; ok is false where there is none.
+func Metric(text, name string) (value float64, ok bool) {
+	for line := range strings.Lines(text) {
+		if number, found := strings.CutPrefix(line, name+" "); found {
+			value, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+			return value, err == nil
+		}
+	}
+	return 0, false
 }

@@ -37,7 +37,7 @@ type intent struct {
 // know what became of it.
 func TestKeysWhileGatewaysAreKilled(t *testing.T) {
 	t.Parallel()
-	kills, seed := number(t, "KEYED_KILLS", keyedKills), uint64(number(t, "CHAOS_SEED", 1))
+	kills, seed := harness.Number(t, "KEYED_KILLS", keyedKills), uint64(harness.Number(t, "CHAOS_SEED", 1))
 	r := newRig(t, postgres.Start(t), seed)
 	r.VM.SetBehaviour(
 		platform.Behaviour{Names: lifecycleRequests, Rate: .05, Silent: true},

@@ -13,11 +13,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // suite is what all tests share.
@@ -47,10 +47,5 @@ func testMain(m *testing.M) int {
 
 func build() (string, error) {
 	binary := filepath.Join(suite.dir, "bus-api-provider-vm")
-	command := exec.Command("go", slices.Concat([]string{"build", "-o", binary}, buildFlags, []string{"."})...)
-	command.Dir = "../.."
-	if output, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the gateway: %w\n%s", err, output)
-	}
-	return binary, nil
+	return binary, harness.Build("../..", binary, harness.RaceFlags...)
 }

@@ -1,13 +1,10 @@
 package replicas
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -31,7 +28,7 @@ const (
 // random moments in a platform with a random fault. Every other caller waits.
 func TestRandom(t *testing.T) {
 	t.Parallel()
-	runs, first := number(t, "CHAOS_RUNS", randomRuns), number(t, "CHAOS_SEED", 1)
+	runs, first := harness.Number(t, "CHAOS_RUNS", randomRuns), harness.Number(t, "CHAOS_SEED", 1)
 	for lane := range min(lanes, runs) {
 		t.Run(fmt.Sprintf("lane %d", lane), func(t *testing.T) {
 			t.Parallel()
@@ -197,11 +194,4 @@ var faults = []struct {
 func (r *rig) up() {
 	r.t.Helper()
 	harness.Eventually(r.t, "the Events API is up", func() bool { return r.Events.Restart(true) == nil })
-}
-
-func number(t *testing.T, env string, otherwise int) int {
-	t.Helper()
-	n, err := strconv.Atoi(cmp.Or(os.Getenv(env), strconv.Itoa(otherwise)))
-	require.NoError(t, err, env)
-	return n
 }

@@ -265,9 +265,8 @@ func (r *rig) make(c *call) *call {
 // waits is how many callers a gateway has wait.
 func (g *gateway) waits() int {
 	_, text := harness.Get(g.t, adminLine.FindStringSubmatch(g.log.String())[1], "/metrics", "")
-	_, after, _ := strings.Cut(text, "\nbus_vm_waits_open ")
-	n, _ := strconv.Atoi(strings.SplitN(after, "\n", 2)[0])
-	return n
+	n, _ := harness.Metric(text, "bus_vm_waits_open")
+	return int(n)
 }
 
 // read reads the status.
