@@ -114,16 +114,7 @@ X-Request-Id: <id>
 
 passed`
 
-// refused is the whole response of a refusal; headers are further lines.
-func refused(status, headers, kind, message string) string {
-	return enveloped(status, headers, `{"error":{"type":"`+kind+`","message":"`+message+`","request_id":"<id>"}}`)
-}
-
-func enveloped(status, headers, body string) string {
-	return "HTTP/1.1 " + status + "\nContent-Type: application/json\nContent-Length: " +
-		strconv.Itoa(len(body)-len("<id>")+32) + "\nX-Request-Id: <id>\nCache-Control: no-store\n" +
-		headers + "\n" + body
-}
+var refused, enveloped = wire.Refusal, wire.Answer
 
 // The answers to a request without a valid token.
 var (

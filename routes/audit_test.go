@@ -1,47 +1,38 @@
 package routes_test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/routes"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // log is what the routes logged, without what differs between two runs.
 type log struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
+	harness.Output
+	taken int
 }
 
 var ids = regexp.MustCompile(`[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f-]{27}`)
 
-// take returns the lines of one kind so far, and forgets all lines.
-func (l *log) take(kind string) []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var lines []string
-	for line := range strings.Lines(l.b.String()) {
+// take returns the lines of one kind since the last call.
+func (l *log) take(kind string) (lines []string) {
+	text := l.String()[l.taken:]
+	l.taken += len(text)
+	for line := range strings.Lines(text) {
 		if _, after, ok := strings.Cut(line, kind+" "); ok {
 			lines = append(lines, ids.ReplaceAllString(strings.TrimSuffix(after, "\n"), "<id>"))
 		}
 	}
-	l.b.Reset()
 	return lines
 }
 

@@ -228,30 +228,20 @@ func both() string { return bearer(token(account, "vm:read vm:write")) }
 
 // answered is a whole answer; headers are further lines.
 func answered(status, headers, body string) string {
-	length := len(body)
-	if strings.Contains(body, "<id>") {
-		length += 32 - len("<id>")
-	}
 	headers, located := strings.CutPrefix(headers, location)
-	return "HTTP/1.1 " + status + "\nContent-Type: application/json\nContent-Length: " + strconv.Itoa(length) +
-		"\nX-Request-Id: <id>\n" + strings.Repeat(location, map[bool]int{true: 1}[located]) + "Cache-Control: no-store\n" + headers + "\n" + body
+	answer := wire.Answer(status, headers, body)
+	if located {
+		answer = strings.Replace(answer, "Cache-Control", location+"Cache-Control", 1)
+	}
+	return answer
 }
 
 // location is the header of a write that has an operation.
 const location = "Location: /api/v1/vm/operations/<id>\n"
 
-// refused is a whole refusal.
-func refused(status, headers, kind, message string) string {
-	return answered(status, headers, `{"error":{"type":"`+kind+`","message":"`+message+`","request_id":"<id>"}}`)
-}
+var refused, headOf = wire.Refusal, wire.HeadOf
 
 // failed is a whole answer to a write that failed after the checks.
 func failed(outcome backend.Outcome, status, headers, kind, message string) string {
 	return answered(status, headers, `{"error":{"type":"`+kind+`","message":"`+message+`","outcome":"`+string(outcome)+`","request_id":"<id>"}}`)
-}
-
-// headOf is answer without its body, as a HEAD gets it.
-func headOf(answer string) string {
-	head, _, _ := strings.Cut(answer, "\n\n")
-	return head + "\n\n"
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"strconv"
 	"testing"
 	"time"
 
@@ -114,24 +113,12 @@ const (
 
 // The answers to getLive, to liveAndClose, and to the former by wire.Next.
 var (
-	live     = answer("200 OK", "", `{"ok":true}`)
-	lastLive = answer("200 OK", "Connection: close", `{"ok":true}`)
+	live     = wire.Answer("200 OK", "", `{"ok":true}`)
+	lastLive = wire.Answer("200 OK", "Connection: close\n", `{"ok":true}`)
 	nextLive = "HTTP/1.1 200 OK\nContent-Length: 11\nCache-Control: no-store\nContent-Type: application/json\nX-Request-Id: <id>\n\n{\"ok\":true}"
 )
 
-// answer is a whole answer with a JSON body; headers are further lines.
-func answer(status, headers, body string) string {
-	if headers != "" {
-		headers += "\n"
-	}
-	return "HTTP/1.1 " + status + "\nContent-Type: application/json\nContent-Length: " +
-		strconv.Itoa(len(body)) + "\nX-Request-Id: <id>\nCache-Control: no-store\n" + headers + "\n" + body
-}
-
 // refusal is the whole answer to a request that was refused before any route.
 func refusal(status, kind, message string) string {
-	body := `{"error":{"type":"` + kind + `","message":"` + message + `","request_id":"<id>"}}`
-	padded := strconv.Itoa(len(body) - len("<id>") + 32)
-	return "HTTP/1.1 " + status + "\nContent-Type: application/json\nContent-Length: " + padded +
-		"\nX-Request-Id: <id>\nCache-Control: no-store\nConnection: close\n\n" + body
+	return wire.Refusal(status, "Connection: close\n", kind, message)
 }

@@ -85,10 +85,7 @@ func withAllow(methods string) string {
 		"Connection:", "Allow: "+methods+"\nConnection:", 1)
 }
 
-func headOf(answer string) string {
-	head, _, _ := strings.Cut(answer, "\n\n")
-	return head + "\n\n"
-}
+var headOf = wire.HeadOf
 
 // A request id that is well-formed is taken wherever the request could be
 // read, and nowhere else.
@@ -137,22 +134,5 @@ func TestPipelining(t *testing.T) {
 			t.Parallel()
 			assert.Equal(t, c.want, wire.Anonymous(wire.Exchange(t, server.Addr(), c.raw)))
 		})
-	}
-}
-
-// A connection outlives the refusals that leave its framing whole.
-func TestKeepAliveAfterRefusals(t *testing.T) {
-	c, answers := start(t, nil, nil).dial(t)
-	for _, request := range []struct{ raw, want string }{
-		{"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 "},
-		{"QUERY /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 405 "},
-		{"POST /api/v1/vm/start HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 401 "},
-		{"GET /api/v1/vm/status HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n", "HTTP/1.1 401 "},
-		{getLive, "HTTP/1.1 200 "},
-	} {
-		wire.Send(t, c, request.raw)
-		got := wire.Next(t, answers, "GET")
-		assert.Contains(t, got, request.want)
-		assert.NotContains(t, got, "Connection: close")
 	}
 }

@@ -6,6 +6,7 @@ package wire
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -74,6 +75,25 @@ func Next(t testing.TB, r *bufio.Reader, method string) string {
 		t.Fatalf("read the body of an answer: %v", err)
 	}
 	return Anonymous(string(dump))
+}
+
+// Answer spells a whole answer in JSON as Anonymous leaves it; headers are further
+// lines.
+func Answer(status, headers, body string) string {
+	length := len(strings.ReplaceAll(body, "<id>", strings.Repeat("0", 32)))
+	return fmt.Sprintf("HTTP/1.1 %s\nContent-Type: application/json\nContent-Length: %d\nX-Request-Id: <id>\nCache-Control: no-store\n%s\n%s",
+		status, length, headers, body)
+}
+
+// Refusal is an Answer with an error in its envelope.
+func Refusal(status, headers, kind, message string) string {
+	return Answer(status, headers, `{"error":{"type":"`+kind+`","message":"`+message+`","request_id":"<id>"}}`)
+}
+
+// HeadOf is an answer without its body, as a HEAD gets it.
+func HeadOf(answer string) string {
+	head, _, _ := strings.Cut(answer, "\n\n")
+	return head + "\n\n"
 }
 
 var (
