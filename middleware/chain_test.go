@@ -114,7 +114,7 @@ X-Request-Id: <id>
 
 passed`
 
-var refused, enveloped = wire.Refusal, wire.Answer
+var refused = wire.Refusal
 
 // The answers to a request without a valid token.
 var (

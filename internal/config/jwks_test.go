@@ -26,8 +26,6 @@ func TestJWKSSettings(t *testing.T) {
 		"a file without a key":    {[]string{"--jwks-file=" + bad}, nil, []Problem{{"jwt.jwks_file", "flag --jwks-file", "no public keys in the file: the document has no key for RS256, ES256 or EdDSA"}}},
 		"http elsewhere":          {[]string{"--jwks-url=http://hunter2@id.example/jwks"}, nil, []Problem{{"jwt.jwks_url", "flag --jwks-url", noURL}}},
 		"a bad secret beside it":  {[]string{"--jwks-file=" + good}, []string{"BUS_VM_JWT_SECRET=base64:!"}, []Problem{{"jwt.secret", "environment BUS_VM_JWT_SECRET", "what follows base64: is not base64"}}},
-		"two secrets beside it":   {[]string{"--jwks-file=" + good, "--jwt-secret-file=" + good}, withSecret(), []Problem{{"jwt.secret_file", "flag --jwt-secret-file", "want either this or jwt.secret (environment BUS_VM_JWT_SECRET), not both"}}},
-		"nothing to verify with":  {nil, nil, []Problem{{"jwt.secret", "", "no secret to verify tokens with; set BUS_VM_JWT_SECRET, or --jwt-secret-file or BUS_VM_JWT_SECRET_FILE, or write /etc/bus-api-provider-vm/jwt-secret, or --jwks-file or --jwks-url for public keys; for local checks use --dev"}}},
 		"an empty name, no value": {nil, withSecret("BUS_VM_JWKS_URL="), nil},
 	} {
 		t.Run(name, func(t *testing.T) {

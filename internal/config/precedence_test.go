@@ -1,7 +1,6 @@
 package config
 
 import (
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -89,14 +88,6 @@ func nested(key, text string) string {
 		return key + ": '" + text + "'\n"
 	}
 	return section + ":\n  " + name + ": '" + text + "'\n"
-}
-
-// TestFlagsThatStandForOthers: such as -v for --log-level debug.
-func TestFlagsThatStandForOthers(t *testing.T) {
-	got := loaded(t, Input{Flags: flagsOf("--verbose"), Environ: withSecret("BUS_VM_LOG_LEVEL=warn")})
-	if place := got.origin.at("log.level").Place; got.Log.Level != slog.LevelDebug || place != "flag --verbose" {
-		t.Errorf("the level is %s from %s", got.Log.Level, place)
-	}
 }
 
 func TestEmptyValuesCountAsUnset(t *testing.T) {

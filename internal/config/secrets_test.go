@@ -167,16 +167,6 @@ func TestSecretFile(t *testing.T) {
 	}
 }
 
-func TestSecretsAreReadAnewEachTime(t *testing.T) {
-	path := writeFile(t, "secrets", testSecret)
-	c := loaded(t, Input{Flags: flagsOf("--jwt-secret-file=" + path)})
-	rewrite(t, path, "another\n"+testSecret)
-	secrets, err := c.JWTSecrets()
-	if err != nil || len(secrets) != 2 || string(secrets[0]) != "another" {
-		t.Errorf("got %q, %v", secrets, err)
-	}
-}
-
 func TestWarnings(t *testing.T) {
 	file := writeFile(t, "secrets", testSecret+"\nshort\n")
 	for name, tc := range map[string]struct {

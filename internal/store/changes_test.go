@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -160,10 +159,7 @@ func TestManyChangesElsewhere(t *testing.T) {
 	looks := func() { time.Sleep(2 * observeEvery) } // its looks are the subject
 	looks()
 	changes.Store(0)
-	db, err := sql.Open("pgx", config.URL)
-	require.NoError(t, err)
-	defer db.Close()
-	execute(t, db, `insert into operations (id, action, account, requested_at, closes_at)
+	execute(t, connect(t, config), `insert into operations (id, action, account, requested_at, closes_at)
 		select n::text, 'stop', 'a', 1, 9e15 from generate_series(1, 12000) as n`)
 	eventually(t, func() bool { return changes.Load() >= maxObserved }, "it looks")
 	looks()

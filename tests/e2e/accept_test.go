@@ -180,6 +180,10 @@ func TestSilentConnectionsBeyondTheLimit(t *testing.T) {
 	require.Less(t, time.Since(began), 4*time.Second, "%s", g.stderr)
 	kept.send(request("GET /readyz", "")).expect(t, "GET", okReady)
 	require.NotContains(t, g.stderr.String(), "does not answer itself")
+	for _, c := range clients {
+		require.NoError(t, c.Close())
+	}
+	harness.Eventually(t, "room", func() bool { return ask(t, g.addr, request("GET /readyz", "")) == okReady })
 }
 
 // A body takes memory when it arrives, not when it is announced: clients that

@@ -78,7 +78,8 @@ func headOf(get string) string {
 	return strings.Replace(head, "Content-Type", contentLength(body)+"\nContent-Type", 1) + "\n\n"
 }
 
-// Every row of contract §2, in order: writes change what later reads show.
+// What contract §2 says, in order: writes change what later reads show. The tests of
+// routes and middleware have every path, method, scope and body.
 func TestAPI(t *testing.T) {
 	t.Parallel()
 	g := serve(t, nil)
@@ -99,64 +100,28 @@ func TestAPI(t *testing.T) {
 		{"livez by HEAD", request("HEAD /livez", ""), headOf(okReady)},
 
 		{"body of zero bytes", withBody("POST "+startPath, write, ""), okStart},
-		{"body of white space", withBody("POST "+startPath, write, " \r\n\t"), okStart},
 		{"empty object", withBody("POST "+startPath, write, "{}"), okStart},
-		{"spaced empty object", withBody("POST "+startPath, write, " { } \n"), okStart},
 		{"empty object in chunks", request("POST "+startPath, write, "Transfer-Encoding: chunked") + "2\r\n{}\r\n0\r\n\r\n", okStart},
 		{"object with a member", withBody("POST "+stopPath, write, `{"force":true}`), noBody},
-		{"list", withBody("POST "+stopPath, write, "[]"), noBody},
-		{"text", withBody("POST "+stopPath, write, "x"), noBody},
 		{"form", request("POST "+stopPath, write, "Content-Type: multipart/form-data; boundary=b", contentLength("--b--\r\n")) + "--b--\r\n", noBody},
 		{"broken form", request("POST "+stopPath, write, "Content-Type: multipart/form-data; boundary=b", contentLength("x")) + "x", noBody},
 		{"broken form, no token", request("POST "+stopPath, "", "Content-Type: multipart/form-data; boundary=b", contentLength("x")) + "x", missingToken},
 		{"empty object as text", request("POST "+startPath, write, "Content-Type: text/plain", contentLength("{}")) + "{}", okStart},
-		{"two objects", withBody("POST "+stopPath, write, "{}{}"), noBody},
 		{"none of those stopped it", request("GET "+statusPath, read), okStatus},
 
 		{"no token to read", request("GET "+statusPath, ""), missingToken},
 		{"no token to start", request("POST "+startPath, ""), missingToken},
-		{"no token to stop", request("POST "+stopPath, ""), missingToken},
 		{"no such token", request("GET "+statusPath, "not.a.token"), invalidToken},
 		{"write does not imply read", request("GET "+statusPath, write), lacking("vm:read")},
 		{"read does not imply start", request("POST "+startPath, read), lacking("vm:write")},
-		{"read does not imply stop", request("POST "+stopPath, read), lacking("vm:write")},
 		{"scopes match whole", request("GET "+statusPath, neither), lacking("vm:read")},
-		{"scopes match whole to write", request("POST "+stopPath, neither), lacking("vm:write")},
-
-		{"401 before 400", withBody("POST "+startPath, "", "x"), missingToken},
-		{"403 before 400", withBody("POST "+startPath, read, "x"), lacking("vm:write")},
 
 		{"nothing there", request("GET /", both), notFound},
-		{"nothing there, no token", request("GET /api/v1/vm", ""), notFound},
-		{"trailing slash", request("GET "+statusPath+"/", read), notFound},
-		{"another case", request("GET /api/v1/VM/status", read), notFound},
 		{"post to status", request("POST "+statusPath, both), readOnly},
-		{"delete status", request("DELETE "+statusPath, both), readOnly},
-		{"get start", request("GET "+startPath, both), writeOnly},
 		{"head of stop", request("HEAD "+stopPath, both), headOf(writeOnly)},
-		{"put stop", request("PUT "+stopPath, both), writeOnly},
-		{"post to readyz", request("POST /readyz", ""), readOnly},
 		{"unknown method on a path", request("PROPFIND "+startPath, both), writeOnly},
-		{"unknown method elsewhere", request("BREW /pot", ""), notFound},
 	} {
 		require.Equal(t, c.want, ask(t, g.addr, c.raw), c.name)
-	}
-}
-
-func TestRequestIDIsTakenWhenWellFormed(t *testing.T) {
-	t.Parallel()
-	g := serve(t, nil)
-	const own = "trace-7f:1/a_b.c+d="
-	for _, raw := range []string{
-		request("GET "+statusPath, mint("vm:read"), "X-Request-Id: "+own),
-		request("GET "+statusPath, "", "X-Request-Id: "+own),
-		request("GET /nowhere", "", "X-Request-Id: "+own),
-		request("BREW "+statusPath, "", "X-Request-Id: "+own),
-	} {
-		require.Contains(t, ask(t, g.addr, raw), "\nX-Request-Id: "+own+"\n", raw[:30])
-	}
-	for _, bad := range []string{"", "two words", "<script>", `"quoted"`, strings.Repeat("x", 129), "ä"} {
-		require.Contains(t, ask(t, g.addr, request("GET /readyz", "", "X-Request-Id: "+bad)), "\nX-Request-Id: <id>\n", bad)
 	}
 }
 

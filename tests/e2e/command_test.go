@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,49 +27,21 @@ func claimsOf(t testing.TB, token string) (claims map[string]any) {
 // The token command mints what the gateway with the same secret takes.
 func TestTokenCommand(t *testing.T) {
 	t.Parallel()
-	env := []string{"BUS_VM_JWT_SECRET=" + jwtSecret}
 	g := serve(t, nil)
-	const developer = "00000000-0000-4000-8000-000000000001"
 	for _, c := range []struct {
 		args              []string
-		sub, aud, scope   string
-		ttl               time.Duration
 		toRead, toStartIt string
 	}{
-		{[]string{"--scope", "vm:read vm:write"}, developer, "ai.hg.fi/api", "vm:read vm:write", time.Hour, okStatus, okStart},
-		{
-			[]string{"--scope=vm:read", "--sub", "3f0e7a5c-0d0b-4a8e-9d5a-0a7c2f3b4d5e", "--ttl", "5m"},
-			"3f0e7a5c-0d0b-4a8e-9d5a-0a7c2f3b4d5e", "ai.hg.fi/api", "vm:read", 5 * time.Minute, okStatus, lacking("vm:write"),
-		},
-		{
-			[]string{"--scope", "vm:write", "--ttl", "90", "--audience", "another"},
-			developer, "another", "vm:write", 90 * time.Second, invalidToken, invalidToken,
-		},
+		{[]string{"--scope", "vm:read vm:write"}, okStatus, okStart},
+		{[]string{"--scope=vm:read", "--sub", "3f0e7a5c-0d0b-4a8e-9d5a-0a7c2f3b4d5e", "--ttl", "5m"}, okStatus, lacking("vm:write")},
+		{[]string{"--scope", "vm:write", "--ttl", "90", "--audience", "another"}, invalidToken, invalidToken},
 	} {
-		before := time.Now().Truncate(time.Second)
-		got := run(t, env, append([]string{"token"}, c.args...)...)
-		require.Equal(t, 0, got.Code, got.Stderr)
-		require.Empty(t, got.Stderr)
+		got := run(t, []string{"BUS_VM_JWT_SECRET=" + jwtSecret}, append([]string{"token"}, c.args...)...)
+		require.Equal(t, result{0, got.Stdout, ""}, got)
 		token := strings.TrimSuffix(got.Stdout, "\n")
-		claims := claimsOf(t, token)
-		issued := time.Unix(int64(claims["iat"].(float64)), 0)
-		require.False(t, issued.Before(before), "issued at %s", issued)
-		require.Equal(t, map[string]any{
-			"sub": c.sub, "aud": c.aud, "scope": c.scope,
-			"iat": float64(issued.Unix()), "exp": float64(issued.Add(c.ttl).Unix()),
-		}, claims)
 		require.Equal(t, c.toRead, ask(t, g.addr, request("GET "+statusPath, token)))
 		require.Equal(t, c.toStartIt, ask(t, g.addr, request("POST "+startPath, token)))
 	}
-}
-
-// The seed's way to a token for a static provider: one secret on both sides.
-func TestTokenCommandKnowsTheDevelopmentSecret(t *testing.T) {
-	t.Parallel()
-	got := run(t, nil, "token", "--dev", "--scope", "vm:read")
-	require.Equal(t, 0, got.Code, got.Stderr)
-	g := serve(t, []string{"BUS_VM_JWT_SECRET="}, "--dev")
-	require.Equal(t, okStatus, ask(t, g.addr, request("GET "+statusPath, strings.TrimSpace(got.Stdout))))
 }
 
 // A library that is linked in must not speak where a control group has no
@@ -114,57 +85,19 @@ func askPromptly(t testing.TB, args ...string) string {
 	return got.Stdout
 }
 
+// The tests of internal/cli have what the texts say.
 func TestHelpForTheDispatcher(t *testing.T) {
 	t.Parallel()
 	text := askPromptly(t, "help")
-	require.Equal(t, text, askPromptly(t, "help", "--format", "text"))
 	require.Equal(t, text, askPromptly(t, "--help"))
 	document := askPromptly(t, "help", "--format", "opencli")
 	require.Equal(t, document, askPromptly(t, "help", "--format=json"))
-
-	var got struct {
-		OpenCLI  string
-		Info     struct{ Title, Version, Summary, Description string }
-		Commands []struct {
-			Name, Summary, Usage string
-			Arguments            []any
-			Options              []struct{ Name, Description string }
-			Examples             []any
-			ExitCodes            []struct{ Code int }
-		}
-		Metadata map[string]struct{ Variables []struct{ Name string } }
-	}
-	require.NoError(t, json.Unmarshal([]byte(document), &got))
-	require.Regexp(t, `^0\.1(\.|$)`, got.OpenCLI)
-	require.Equal(t, "bus-api-provider-vm", got.Info.Title)
-	require.NotContains(t, []string{got.Info.Version, got.Info.Summary, got.Info.Description}, "")
-	options, variables := map[string]bool{}, map[string]bool{}
-	for _, command := range got.Commands {
-		require.NotContains(t, []string{command.Name, command.Summary, command.Usage}, "")
-		require.NotNil(t, command.Arguments, command.Name)
-		require.NotEmpty(t, command.Examples, command.Name)
-		require.Len(t, command.ExitCodes, 3, command.Name)
-		for _, option := range command.Options {
-			require.NotEmpty(t, option.Description, option.Name)
-			options[option.Name] = true
-		}
-	}
-	for _, variable := range got.Metadata["io.busdk.environment"].Variables {
-		variables[variable.Name] = true
-	}
-	// Every name of contract §3 is in the document and in the help.
+	// Every name of contract §3 is in both.
 	for _, s := range settings {
-		if s.flag != "" {
-			require.True(t, options["--"+s.flag], s.flag)
-			require.Contains(t, text, "--"+s.flag)
+		for _, name := range []string{"--" + s.flag, s.env} {
+			require.Contains(t, text, name)
+			require.Contains(t, document, `"`+name)
 		}
-		if s.env != "" {
-			require.True(t, variables[s.env], s.env)
-			require.Contains(t, text, s.env)
-		}
-	}
-	for _, name := range []string{"BUS_VM_JWT_SECRET", "BUS_API_JWT_SECRET", "BUS_API_TOKEN", "BUS_EVENTS_TOKEN_FILE"} {
-		require.True(t, variables[name], name)
 	}
 }
 
@@ -175,50 +108,20 @@ func TestVersion(t *testing.T) {
 	require.Equal(t, line, askPromptly(t, "version"))
 }
 
-// What the platform's dispatcher passes on in front of the command does what it
-// says there and behind it.
+// What the platform's dispatcher passes on in front of the command counts.
 func TestGlobalFlags(t *testing.T) {
 	t.Parallel()
-	env := []string{"BUS_VM_JWT_SECRET=" + jwtSecret}
 	directory := t.TempDir()
 	require.NoError(t, os.WriteFile(directory+"/settings.yaml", []byte("static:\n  state: hibernated\n"), 0o600))
-	inFront := []string{"--color", "never", "--no-color", "--trace", "-v", "-C", directory, "--output", "result", "-f", "json"}
-	api, err := os.ReadFile(moduleRoot + "/routes/openapi.json")
-	require.NoError(t, err)
-	for _, c := range []struct {
-		args []string
-		want string // a part of the result
-	}{
-		{[]string{"openapi"}, string(api)},
-		{[]string{"token", "--scope", "vm:read"}, "eyJ"},
-		{[]string{"version"}, "bus-api-provider-vm "},
-		{[]string{"help"}, `"opencli"`},
-		{[]string{"--config", "settings.yaml", "--print-config"}, "state: hibernated # file settings.yaml line 2\n"},
-		{[]string{"doctor", "--addr", "127.0.0.1:0"}, `"result"`},
-	} {
-		for _, args := range [][]string{slices.Concat(inFront, c.args), slices.Concat(c.args, inFront)} {
-			got := run(t, env, args...)
-			require.Equal(t, 0, got.Code, "%q: %s", args, got.Stderr)
-			require.Empty(t, got.Stdout, args)
-			result, err := os.ReadFile(directory + "/result")
-			require.NoError(t, err)
-			require.Contains(t, string(result), c.want, args)
-			require.NoError(t, os.Remove(directory+"/result"))
-		}
-	}
-	quiet := run(t, env, "-q", "-o", directory+"/result", "token", "--scope", "vm:read")
-	require.Equal(t, result{}, quiet)
-	require.NoFileExists(t, directory+"/result")
-	for _, args := range []string{"-C /nonexistent version", "openapi -o /nonexistent/x", "token --scope x -o /dev/full"} {
-		require.Equal(t, 1, run(t, env, strings.Fields(args)...).Code, args)
-	}
-	for _, args := range []string{"--color pink version", "version -f xml", "doctor -f opencli", "-q -v version"} {
-		require.Equal(t, 2, run(t, env, strings.Fields(args)...).Code, args)
-	}
-	require.Equal(t, run(t, nil, "version").Stdout, run(t, nil, "-f", "xml", "doctor", "-C", "/nonexistent", "-V").Stdout)
-
 	g := serve(t, []string{"BUS_VM_LOG_LEVEL=warn"}, "-C", directory, "--trace", "--config", "settings.yaml")
 	require.Equal(t, showing(state("hibernated"), ""), ask(t, g.addr, request("GET "+statusPath, mint("vm:read"))))
 	g.stop(t)
 	require.Contains(t, g.stderr.String(), "source=")
+
+	api, err := os.ReadFile(moduleRoot + "/routes/openapi.json")
+	require.NoError(t, err)
+	require.Equal(t, result{}, run(t, nil, "-C", directory, "--color", "never", "-o", "document", "openapi"))
+	document, err := os.ReadFile(directory + "/document")
+	require.NoError(t, err)
+	require.Equal(t, string(api), string(document))
 }

@@ -49,16 +49,3 @@ func TestDevPrintsCallsThatWork(t *testing.T) {
 		require.Contains(t, g.stderr.String(), "usage=memory", name)
 	}
 }
-
-// Without a word about the address it is the one of the documents.
-func TestDevDefaults(t *testing.T) {
-	t.Parallel()
-	got := run(t, nil, "--dev", "--print-config")
-	require.Equal(t, 0, got.Code, got.Stderr)
-	for key, want := range map[string]string{
-		"addr": "127.0.0.1:8085", "backend": "static", "usage.backend": "memory", "billing.backend": "none", "jwt.secret": "[redacted]",
-	} {
-		require.Equal(t, want, lookUp(t, got.Stdout, key), key)
-	}
-	require.NotContains(t, got.Stdout, devSecret)
-}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -126,9 +125,6 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 	p, err := platform.Start(platform.Config{Secret: jwtSecret})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, p.Close()) }()
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer taken.Close()
 	const day = 24 * time.Hour
 	events := []string{"BUS_VM_BACKEND=events", "BUS_EVENTS_API_URL=" + p.URL(), "BUS_API_TOKEN=" + providerJWT(platform.ProviderScope, 2*day)}
 	open := writeFile(t, "settings.yaml", "jwt:\n  secret: '"+jwtSecret+"'\n")
@@ -141,13 +137,8 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 		bad  map[string]string
 	}{
 		"nothing":            {events, nil, map[string]string{}},
-		"address in use":     {nil, []string{"--addr", taken.Addr().String()}, map[string]string{"address": "failed"}},
 		"open admin address": {nil, []string{"--admin-addr", "0.0.0.0:0"}, map[string]string{"settings": "warning"}},
-		"guessable secret":   {[]string{"BUS_VM_JWT_SECRET=0123456789"}, nil, map[string]string{"settings": "warning"}},
-		"published secret":   {[]string{"BUS_VM_JWT_SECRET=" + devSecret}, nil, map[string]string{"settings": "warning"}},
 		"unwise setting":     {[]string{"BUS_VM_NONSENSE=1"}, nil, map[string]string{"settings": "warning"}},
-		"expired token":      {append(events, "BUS_API_TOKEN="+providerJWT(platform.ProviderScope, -time.Hour)), nil, map[string]string{"provider token": "failed"}},
-		"token of an hour":   {append(events, "BUS_API_TOKEN="+providerJWT(platform.ProviderScope, time.Hour)), nil, map[string]string{"provider token": "warning"}},
 		"missing scope":      {append(events, "BUS_API_TOKEN="+providerJWT("vm:read", 2*day)), nil, map[string]string{"provider token": "failed"}},
 		"no Events API":      {append(events, "BUS_EVENTS_API_URL=http://127.0.0.1:1"), nil, map[string]string{"events": "failed"}},
 		"no data directory":  {append(events, "BUS_VM_USAGE_BACKEND=events", "BUS_VM_DATA_DIR=/proc/self/fd/none"), nil, map[string]string{"data directory": "failed"}},
@@ -157,8 +148,6 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 		"another identity":   {append(events, "BUS_VM_TIMEOUT=1s", "BUS_API_TOKEN="+foreign), nil, map[string]string{"vm worker": "failed"}},
 		"plain http to another host": {[]string{"BUS_VM_BILLING_BACKEND=events", "BUS_EVENTS_API_URL=http://192.0.2.1:1", "BUS_API_TOKEN=opaque"}, nil,
 			map[string]string{"settings": "warning", "events": "failed"}},
-		"an escape in a secret": {[]string{"BUS_VM_JWT_SECRET=" + jwtSecret + `\n`}, nil, map[string]string{"settings": "warning"}},
-		"nginx elsewhere":       {nil, []string{"--nginx-conf", "/nonexistent.conf"}, map[string]string{"nginx": "failed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			findings, code := diagnose(t, c.env, c.args...)
@@ -207,17 +196,6 @@ func TestDoctorAsksTheWorker(t *testing.T) {
 		require.Equal(t, "ok", statuses(findings)["events"], name)
 		p.Events.SetFaults(platform.Faults{})
 	}
-}
-
-// What people read is a line for each check.
-func TestDoctorForPeople(t *testing.T) {
-	t.Parallel()
-	got := run(t, nil, "doctor", "--dev", "--addr", "unix:/nonexistent/vm.sock")
-	require.Equal(t, 1, got.Code)
-	require.Equal(t, "bus-api-provider-vm: 1 of 5 checks failed\n", got.Stderr)
-	require.Contains(t, got.Stdout, "ok    settings        right\n")
-	require.Contains(t, got.Stdout, "FAIL  address         listen on unix socket /nonexistent/vm.sock: bind: no such file or directory\n"+
-		"                      do: its directory must exist and be writable for this user\n")
 }
 
 // The real nginx prints its configuration, and the doctor reads it.

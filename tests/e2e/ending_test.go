@@ -49,20 +49,6 @@ func TestEndingInOrder(t *testing.T) {
 	}
 }
 
-// A request that never ends is given up after the limit, and the exit code
-// says that something was left.
-func TestEndingGivesUpAfterTheLimit(t *testing.T) {
-	t.Parallel()
-	g := serve(t, nil, "--shutdown-timeout", "300ms")
-	dial(t, g.addr).send("GET /readyz HTTP/1.1\r\nX: ")
-	began := time.Now()
-	g.signal(t, syscall.SIGTERM)
-	require.Equal(t, 1, g.wait(t))
-	require.Less(t, time.Since(began), 5*time.Second)
-	require.Contains(t, g.stderr.String(), "did not finish within 300ms")
-	require.NotContains(t, g.stderr.String(), "goroutine")
-}
-
 // A second signal ends the process at once, whatever is in flight.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()

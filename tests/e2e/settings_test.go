@@ -10,8 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // settings are the names of contract §3 as they stand there, with the key in
@@ -45,9 +46,6 @@ var settings = []struct {
 	{"shutdown.delay", "0s", "shutdown-delay", "BUS_VM_SHUTDOWN_DELAY", [3]string{"1s", "2s", "3s"}},
 	{"shutdown.timeout", "70s", "shutdown-timeout", "BUS_VM_SHUTDOWN_TIMEOUT", [3]string{"1s", "2s", "3s"}},
 }
-
-// What every run below needs beside the setting that it is about.
-var settingsEnv = []string{"BUS_VM_JWT_SECRET=" + jwtSecret, "BUS_API_TOKEN=" + providerToken}
 
 // Defaults, file, environment and flags, each over the one before it.
 func TestSettingsComeFromFourPlaces(t *testing.T) {
@@ -116,22 +114,6 @@ func writeFile(t testing.TB, name, text string) string {
 	path := filepath.Join(t.TempDir(), name)
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	return path
-}
-
-// The sample that ships with the product holds every key at its default.
-func TestSampleFileIsTheDefaults(t *testing.T) {
-	t.Parallel()
-	sample, err := filepath.Abs(filepath.Join(moduleRoot, "config.yaml"))
-	require.NoError(t, err)
-	values := func(args ...string) (document map[string]any) {
-		got := run(t, settingsEnv, append(args, "--print-config")...)
-		require.Equal(t, 0, got.Code, got.Stderr)
-		require.NoError(t, yaml.Unmarshal([]byte(got.Stdout), &document))
-		return document
-	}
-	want := values()
-	require.Equal(t, "[redacted]", want["jwt"].(map[string]any)["secret"])
-	require.Equal(t, want, values("--config", sample))
 }
 
 // What ships for events mode has readiness wait for the reply streams.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
@@ -99,29 +98,6 @@ func TestAuthorizationHeadersThatHoldNoOneToken(t *testing.T) {
 	require.Equal(t, missingToken, ask(t, g.addr, request("GET "+statusPath+"?access_token="+good+"&token="+good, "")))
 	body := "access_token=" + good
 	require.Equal(t, missingToken, ask(t, g.addr, request("POST "+startPath, "", "Content-Type: application/x-www-form-urlencoded", contentLength(body))+body))
-}
-
-// A token is refused from the moment it expires, although it was accepted, and
-// so remembered, until then.
-func TestTokenExpiresWhileItIsRemembered(t *testing.T) {
-	t.Parallel()
-	g := serve(t, nil)
-	end := time.Now().Add(1500 * time.Millisecond)
-	raw := request("GET "+statusPath, mintWith(fmt.Sprintf(`"exp":%.3f`, float64(end.UnixMilli())/1000)))
-	accepted := 0
-	harness.Eventually(t, "refused", func() bool {
-		asked := time.Now()
-		got := ask(t, g.addr, raw)
-		if got == okStatus {
-			require.True(t, asked.Before(end.Add(time.Millisecond)), "accepted after its end")
-			accepted++
-			return false
-		}
-		require.Equal(t, expiredToken, got)
-		require.True(t, time.Now().After(end.Add(-time.Millisecond)), "refused before its end")
-		return true
-	})
-	require.Greater(t, accepted, 1)
 }
 
 // jwt.audiences replaces the platform's audience; a token names one of them

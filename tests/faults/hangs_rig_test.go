@@ -34,17 +34,13 @@ func newHangs(t *testing.T) *hangs {
 	} {
 		harness.Replace(t, h.file(name), text)
 	}
-	path := filepath.Join(h.home, "notify")
-	var err error
-	h.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = h.notify.Close() })
+	h.notify = harness.NewManager(t)
 	addr := harness.FreeAddress(t)
 	binary, err := suite.binary()
 	require.NoError(t, err)
 	h.command = exec.Command(binary)
 	h.command.Env = append(r.environment(h.home, []string{
-		"BUS_VM_ADDR=" + addr, "NOTIFY_SOCKET=" + path, "BUS_VM_CONFIG=" + h.file("settings.yaml"),
+		"BUS_VM_ADDR=" + addr, "NOTIFY_SOCKET=" + h.notify.Path, "BUS_VM_CONFIG=" + h.file("settings.yaml"),
 		"BUS_API_TOKEN=", "BUS_API_TOKEN_FILE=" + h.file("token"), "BUS_VM_JWT_SECRET=", "BUS_VM_JWT_SECRET_FILE=" + h.file("secrets"),
 		"BUS_VM_JWKS_FILE=" + h.file("jwks"), "BUS_VM_LOG_LEVEL=",
 		"BUS_VM_SHUTDOWN_DELAY=" + hangDelay.String(), "BUS_VM_SHUTDOWN_TIMEOUT=" + hangTimeout.String(),
@@ -101,7 +97,7 @@ func (h *hangs) fillLog() {
 }
 
 func (h *hangs) fillNotify() {
-	c, err := net.DialUnix("unixgram", nil, h.notify.LocalAddr().(*net.UnixAddr))
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: h.notify.Path, Net: "unixgram"})
 	require.NoError(h.t, err)
 	defer c.Close()
 	require.NoError(h.t, c.SetWriteDeadline(time.Now().Add(300*time.Millisecond)))

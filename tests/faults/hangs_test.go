@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // hangs is a gateway beside things that can be made to hang, before its start or
@@ -24,7 +25,7 @@ type hangs struct {
 	command *exec.Cmd
 	log     *os.File      // its stderr: our end of the pipe
 	pumped  chan struct{} // closed when no more of it is read
-	notify  *net.UnixConn
+	notify  *harness.Manager
 }
 
 // hangDelay and hangTimeout are the shutdown delay and timeout here. The process

@@ -194,35 +194,3 @@ func TestReplyWhileTheDatabaseIsAway(t *testing.T) {
 	r.database.Run()
 	r.awaitCount(1, `select count(*) from operations where outcome = 'accepted' and corrected = 0`)
 }
-
-// A gateway that is told to stop while the database is away ends all the same.
-func TestStopWhileTheDatabaseIsAway(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, postgres.Start(t), 1)
-	require.Equal(t, http.StatusAccepted, r.write(r.gateways[1], start).status)
-	r.database.Kill()
-	require.Equal(t, "not_sent", r.write(r.gateways[0], start).outcome()) // leaves something to be written
-	began := time.Now()
-	g := r.gateways[0]
-	g.stop()
-	assert.Less(t, time.Since(began), 15*time.Second)
-	g.killed.Store(true) // to be started again
-	r.database.Run()
-}
-
-// What was missed while no gateway ran is in the history of replies.
-func TestReplyWhileAllAreGone(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, postgres.Start(t), 1)
-	r.VM.SetBehaviour(platform.Behaviour{Names: lifecycleRequests, Hold: 1 << 20})
-	answer := r.behind(r.gateways[0], start)
-	require.NoError(t, r.VM.WaitAsked(t.Context(), platform.StartRequest, 1))
-	for _, g := range r.gateways {
-		g.kill()
-	}
-	<-answer
-	r.VM.SetBehaviour()
-	require.NoError(t, r.Events.WaitAccepted(t.Context(), platform.ReplyName(platform.StartRequest), 1))
-	r.gateways[2] = r.launch(2)
-	r.awaitCount(1, `select count(*) from operations where outcome = 'accepted' and corrected = 0`)
-}
