@@ -13,7 +13,6 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/gofiber/fiber/v2"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -23,6 +22,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/server"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
@@ -184,13 +184,7 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 	listener, err := server.Listen("127.0.0.1:0", settings.Socket{})
 	require.NoError(t, err)
 	w.addr = listener.Addr()
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx, listener) }()
-	t.Cleanup(func() {
-		cancel()
-		assert.NoError(t, <-ended)
-	})
+	harness.Run(t, func(ctx context.Context) error { return s.Run(ctx, listener) })
 	return w
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/store"
 	"github.com/busdk/bus-api-provider-vm/routes"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // ledger is a world whose operations are in a real store.
@@ -50,10 +51,7 @@ func keeping(t *testing.T, with ...func(*routes.Config)) *ledger {
 		Now: func() time.Time { return time.Now().Add(time.Duration(l.later.Load())) },
 	})
 	require.NoError(t, err)
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- l.store.Run(ctx) }()
-	t.Cleanup(func() { stop(); assert.NoError(t, <-ended) })
+	harness.Run(t, l.store.Run)
 	l.world = serve(t, func(w *world, c *routes.Config) {
 		c.Operations, c.Billed, c.Entitlement, c.Timeout = l.store, true, w.billing.check, 10*time.Second
 		for _, set := range with {

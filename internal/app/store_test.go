@@ -24,6 +24,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 	"github.com/busdk/bus-api-provider-vm/internal/store"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/postgres"
 )
 
@@ -46,29 +47,17 @@ func service(t *testing.T, c *config.Config, socket string, n int) (end func()) 
 	require.NoError(t, err)
 	listener, err := net.Listen("unix", socket)
 	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	parts := []func() error{
-		func() error { return s.Run(ctx) },
-		func() error { return s.Deliver(ctx, refusing{}.Send) },
-		func() error {
+	end = harness.Run(t, s.Run,
+		func(ctx context.Context) error { return s.Deliver(ctx, refusing{}.Send) },
+		func(ctx context.Context) error {
 			return admin.Serve(ctx, listener, admin.Config{Metrics: metrics.NewSet(), Logger: logger, Endpoints: endpoints(s, logger)})
-		},
-	}
-	ended := make(chan error)
-	for _, run := range parts {
-		go func() { ended <- run() }()
-	}
+		})
 	for range n {
 		_, err = s.Begin(t.Context(), lifecycle.Write{Operation: lifecycle.Operation{ID: uuid.NewString(), Action: lifecycle.Start, Account: uuid.NewString(), RequestID: "r"}})
 		require.NoError(t, err)
 	}
 	require.Eventually(t, func() bool { return s.Stats().Parked >= n }, 20*time.Second, 5*time.Millisecond)
-	return func() {
-		cancel()
-		for range parts {
-			assert.NoError(t, <-ended)
-		}
-	}
+	return end
 }
 
 // fromAPage is the answer to a page of another origin, which a browser could be

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/store"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // machine is a static runtime.
@@ -26,8 +26,7 @@ func machine() *backend.Static {
 
 // waitingOn is a waiting with a store in memory and a runtime, both running.
 func waitingOn(t *testing.T, runtime backend.Backend) (w *waiting, set *metrics.Set) {
-	w, set, end := waitingIn(t, "", runtime)
-	t.Cleanup(end)
+	w, set, _ = waitingIn(t, "", runtime)
 	return w, set
 }
 
@@ -41,12 +40,7 @@ func waitingIn(t *testing.T, dir string, runtime backend.Backend) (w *waiting, s
 	})
 	require.NoError(t, err)
 	w.operations, w.runtime = s, runtime
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error)
-	for _, run := range []func(context.Context) error{s.Run, w.run} {
-		go func() { ended <- run(ctx) }()
-	}
-	return w, set, func() { cancel(); assert.NoError(t, errors.Join(<-ended, <-ended)) }
+	return w, set, harness.Run(t, s.Run, w.run)
 }
 
 func (w *waiting) insert(t *testing.T, action backend.Action) (id string) {

@@ -324,14 +324,8 @@ func wantErr(t *testing.T, c <-chan outcome, target error) error {
 func (r *running) counter(name string) int {
 	var text strings.Builder
 	r.set.WritePrometheus(&text)
-	for line := range strings.Lines(text.String()) {
-		var n int
-		if rest, ok := strings.CutPrefix(line, name+" "); ok {
-			fmt.Sscan(rest, &n)
-			return n
-		}
-	}
-	return 0
+	n, _ := harness.Metric(text.String(), name)
+	return int(n)
 }
 
 // wantReplies checks how many replies were counted as what.

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -47,10 +48,8 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, set: metrics.NewSet(), over: make(chan struct{}), changed: make(chan struct{}), now: map[string]Operation{}}
 	w.Feed = New(Config{Runtime: w, Recent: w.recent, Over: w.over, Metrics: w.set})
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- w.Run(ctx) }()
-	t.Cleanup(func() { stop(); assert.NoError(t, <-ended); assert.Zero(t, w.follows, "followed for ever") })
+	stop := harness.Run(t, w.Run)
+	t.Cleanup(func() { stop(); assert.Zero(t, w.follows, "followed for ever") })
 	return w
 }
 

@@ -2,7 +2,6 @@ package jwks
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -13,8 +12,9 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
-	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -84,13 +84,7 @@ func newFetcher(t testing.TB, url string) *fetcher {
 // during runs the Source while do runs, and waits for its end.
 func (f *fetcher) during(t testing.TB, do func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- f.Run(ctx) }()
-	defer func() {
-		cancel()
-		require.NoError(t, <-ended)
-	}()
+	defer harness.Run(t, f.Run)()
 	do()
 }
 

@@ -11,6 +11,8 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // runtime is a fake backend whose answers the test decides.
@@ -64,13 +66,7 @@ func inBubbleOf(t *testing.T, streams int, f func(t *testing.T, k *Keeper, r *fa
 	synctest.Test(t, func(t *testing.T) {
 		r := &fakeRuntime{state: "ready"}
 		k := newKeeper(r.fetch, streams)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- k.Run(ctx) }()
-		defer func() {
-			cancel()
-			require.NoError(t, <-done)
-		}()
+		harness.Run(t, k.Run)
 		f(t, k, r)
 	})
 }

@@ -298,10 +298,7 @@ func (r *receiver) bodies() (byID map[string]string, order string) {
 
 // delivering delivers the records of s to r until the test ends.
 func delivering(t *testing.T, s *Store, r *receiver) {
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Deliver(ctx, r.Send) }()
-	t.Cleanup(func() { stop(); assert.NoError(t, <-ended) })
+	harness.Run(t, func(ctx context.Context) error { return s.Deliver(ctx, r.Send) })
 }
 
 func allDelivered(t *testing.T, s *Store, id string) bool {

@@ -24,27 +24,14 @@ const (
 	secret = "not-a-secret-local-development-hs256-key"
 )
 
-var checkout string // a copy of the tracked files, without git's own
+func TestMain(m *testing.M) { harness.Main(m, 0, func() error { return nil }) }
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		directory, err := os.MkdirTemp("", "bus-vm-checkout-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(directory)
-		checkout = directory
-		return m.Run()
-	}())
-}
-
-// copied fills the checkout, once. A file that was deleted and is not committed
+// copied fills the checkout, a copy of the tracked files without git's own, once. A file that was deleted and is not committed
 // yet is left out.
 var copied = sync.OnceValue(func() error {
 	const copying = `cd "$0" && git ls-files -z | tar --null --ignore-failed-read -cT - | tar -xC "$1"`
-	said, err := exec.Command("sh", "-c", copying, root, checkout).CombinedOutput()
-	if _, missing := os.Stat(checkout + "/go.mod"); err != nil || missing != nil {
+	said, err := exec.Command("sh", "-c", copying, root, harness.Directory()).CombinedOutput()
+	if _, missing := os.Stat(harness.Directory() + "/go.mod"); err != nil || missing != nil {
 		return fmt.Errorf("copy the checkout: %w\n%s", err, said)
 	}
 	return nil
@@ -56,7 +43,7 @@ func command(t testing.TB, env []string, line string) *exec.Cmd {
 	t.Helper()
 	require.NoError(t, copied())
 	c := exec.Command("sh", "-ec", line)
-	c.Dir = checkout
+	c.Dir = harness.Directory()
 	// The checkout is in another directory each time, which -trimpath keeps out of
 	// the build cache.
 	c.Env = []string{"GOTOOLCHAIN=local", "CGO_ENABLED=0", "GOFLAGS=-trimpath"}

@@ -7,8 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // platformVariables are what the platform's top Makefile gives that of a module.
@@ -22,7 +23,7 @@ func TestMake(t *testing.T) {
 	installed := filepath.Join(destination, "opt/busdk/bin", name)
 
 	printed(t, command(t, env, "make build test install"+platformVariables))
-	for _, binary := range []string{filepath.Join(checkout, "bin", name), installed} {
+	for _, binary := range []string{filepath.Join(harness.Directory(), "bin", name), installed} {
 		info, err := os.Stat(binary)
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o755), info.Mode().Perm())
@@ -30,7 +31,7 @@ func TestMake(t *testing.T) {
 	}
 
 	printed(t, command(t, env, "make clean uninstall"+platformVariables))
-	require.NoDirExists(t, filepath.Join(checkout, "bin"))
+	require.NoDirExists(t, filepath.Join(harness.Directory(), "bin"))
 	require.NoFileExists(t, installed)
 }
 

@@ -68,7 +68,7 @@ type fault struct {
 }
 
 func steadily(ctx context.Context, s *stack) {
-	every(ctx, calm, func() { s.read(); s.start() })
+	harness.Every(ctx, calm, func() { s.read(); s.start() })
 }
 
 // faults are those that alerts are for, all but BusVMInternalErrors: it takes a
@@ -88,7 +88,7 @@ func faults(t testing.TB) map[string]fault {
 		"cut streams": {
 			alerts: []string{"BusVMStreamFlapping"},
 			drive: func(ctx context.Context, s *stack) {
-				every(ctx, 5*calm, func() { s.platform.Events.CutStreams(platform.ReplyName(platform.StatusRequest)) })
+				harness.Every(ctx, 5*calm, func() { s.platform.Events.CutStreams(platform.ReplyName(platform.StatusRequest)) })
 			},
 		},
 		"malformed status": {
@@ -142,7 +142,7 @@ func faults(t testing.TB) map[string]fault {
 			drive: func(ctx context.Context, s *stack) {
 				var callers sync.WaitGroup
 				for range 2 {
-					callers.Go(func() { every(ctx, calm, s.start) })
+					callers.Go(func() { harness.Every(ctx, calm, s.start) })
 				}
 				callers.Wait()
 			},
@@ -156,7 +156,7 @@ func faults(t testing.TB) map[string]fault {
 			env:    []string{"BUS_VM_JWKS_URL=" + keys.URL},
 			drive: func(ctx context.Context, s *stack) {
 				token := signedBy("another secret than that of the gateway")
-				every(ctx, calm, func() { s.send(request("GET "+statusPath, token)) })
+				harness.Every(ctx, calm, func() { s.send(request("GET "+statusPath, token)) })
 			},
 		},
 		"bad reload": {
@@ -168,7 +168,7 @@ func faults(t testing.TB) map[string]fault {
 			alerts: []string{"BusVMRestarting", "BusVMDown"},
 			drive: func(ctx context.Context, s *stack) {
 				restarts := 0
-				every(ctx, 1100*time.Millisecond, func() { // start times are whole seconds
+				harness.Every(ctx, 1100*time.Millisecond, func() { // start times are whole seconds
 					if restarts++; restarts <= 5 {
 						s.stop(t)
 					}

@@ -130,7 +130,7 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 	open := writeFile(t, "settings.yaml", "jwt:\n  secret: '"+jwtSecret+"'\n")
 	require.NoError(t, os.Chmod(open, 0o644))
 	foreign := platform.Token(jwtSecret, platform.Claims{Subject: "another", Scope: platform.ProviderScope, TTL: 2 * day})
-	suite.logged.keepOut(foreign)
+	logged.keepOut(foreign)
 	for name, c := range map[string]struct {
 		env  []string
 		args []string

@@ -20,7 +20,7 @@ import (
 // mintBy returns a token of an issuer with keys of its own.
 func mintBy(s *hostile.Signer) string {
 	token := s.Token(hostile.GoodClaims(time.Now()))
-	suite.logged.keepOut(token)
+	logged.keepOut(token)
 	return token
 }
 

@@ -9,11 +9,11 @@
 package e2e
 
 import (
-	"flag"
-	"fmt"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -25,36 +25,18 @@ import (
 // moduleRoot is where `go build` finds the program.
 const moduleRoot = "../.."
 
-// suite is what all tests share.
-var suite struct {
-	directory string // removed at the end
-	logged    logs
-}
+// logged is what all processes logged.
+var logged logs
 
 func TestMain(m *testing.M) {
-	os.Exit(func() (code int) {
-		directory, err := os.MkdirTemp("", "bus-vm-e2e-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
+	logged.keepOut(jwtSecret)
+	logged.keepOut(providerToken)
+	harness.Main(m, 6, func() error {
+		if found := logged.leaks(); len(found) > 0 {
+			return errors.New("in a log: " + strings.Join(found, "\nin a log: "))
 		}
-		defer os.RemoveAll(directory)
-		// Most tests wait most of their time. Before flags are parsed, so that -parallel wins.
-		if err := flag.Set("test.parallel", "6"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		suite.directory = directory
-		suite.logged.keepOut(jwtSecret)
-		suite.logged.keepOut(providerToken)
-
-		code = m.Run()
-		for _, leak := range suite.logged.leaks() {
-			fmt.Fprintln(os.Stderr, "in a log: "+leak)
-			code = 1
-		}
-		return code
-	}())
+		return nil
+	})
 }
 
 // built is the binary under test.
@@ -62,7 +44,7 @@ var built = sync.OnceValues(func() (binary string, err error) {
 	if err := declareSources(); err != nil {
 		return "", err
 	}
-	binary = filepath.Join(suite.directory, "bus-api-provider-vm")
+	binary = filepath.Join(harness.Directory(), "bus-api-provider-vm")
 	return binary, build(moduleRoot, binary)
 })
 

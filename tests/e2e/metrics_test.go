@@ -265,14 +265,14 @@ func TestDashboard(t *testing.T) {
 	defer cancel()
 	for _, s := range []*stack{busy, calmly} {
 		drives.Go(func() {
-			every(ctx, 3*calm, func() {
+			harness.Every(ctx, 3*calm, func() {
 				s.start()
 				s.read()
 				s.send(request("POST "+stopPath, mint("vm:write")))
 			})
 		})
 	}
-	drives.Go(func() { every(ctx, 3*calm, busy.read) })
+	drives.Go(func() { harness.Every(ctx, 3*calm, busy.read) })
 	shows := func(what panel, expression string) { // NaN is nothing to show
 		harness.Eventually(t, what.Title, func() bool { return len(p.query(t, "("+expression+") > -Inf")) > 0 }, expression)
 	}

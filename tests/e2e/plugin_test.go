@@ -30,7 +30,7 @@ func buildPlugin(t testing.TB) (binary string) {
 func TestPlugin(t *testing.T) {
 	t.Parallel()
 	const secret = "the secret of another application, 42 bytes"
-	suite.logged.keepOut(secret)
+	logged.keepOut(secret)
 	g := await(t, &gateway{process: launch(t, nil, []string{"PLUGIN_SECRET=" + secret}, buildPlugin(t))})
 	t.Cleanup(func() { g.stop(t) })
 

@@ -26,7 +26,7 @@ type process struct {
 func launch(t testing.TB, files []*os.File, env []string, path string, args ...string) *process {
 	t.Helper()
 	p := &process{exec.Command(path, args...), &harness.Output{}, &harness.Output{}, make(chan struct{})}
-	suite.logged.watch(p.stderr)
+	logged.watch(p.stderr)
 	p.command.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"),
 		"GORACE=atexit_sleep_ms=0", // else a binary with the race detector ends a second late

@@ -24,7 +24,7 @@ const (
 const noSecret = "BUS_VM_JWT_SECRET="
 
 func signedBy(secret string) string {
-	suite.logged.keepOut(secret)
+	logged.keepOut(secret)
 	return hostile.Sign(secret, hostile.DefaultHeader, hostile.GoodClaims(time.Now()).String())
 }
 

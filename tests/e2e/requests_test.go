@@ -89,7 +89,7 @@ func TestSlowAndSilentClients(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			var drip sync.WaitGroup
 			if start != "" {
-				drip.Go(func() { every(ctx, limit/10, func() { c.send("x") }) })
+				drip.Go(func() { harness.Every(ctx, limit/10, func() { c.send("x") }) })
 			}
 			c.expect(t, "GET", tooSlow)
 			stop()

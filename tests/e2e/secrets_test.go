@@ -117,8 +117,8 @@ func TestLogLevels(t *testing.T) {
 func TestBadProviderTokenFile(t *testing.T) {
 	t.Parallel()
 	const good, bad = "provider-token-of-the-reload-tests", "no token, for it has spaces"
-	suite.logged.keepOut(good)
-	suite.logged.keepOut(bad)
+	logged.keepOut(good)
+	logged.keepOut(bad)
 	file := writeFile(t, "token", good)
 	for backend, want := range map[string]float64{"static": 1, "events": 0} {
 		harness.Replace(t, file, good)

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -30,7 +29,7 @@ func serveStack(t testing.TB, env ...string) *stack {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.Close()) })
 	token := p.ProviderToken()
-	suite.logged.keepOut(token)
+	logged.keepOut(token)
 	g, admin := serveAdmin(t, append([]string{
 		"BUS_VM_BACKEND=events", "BUS_VM_BILLING_BACKEND=events", "BUS_VM_USAGE_BACKEND=events",
 		"BUS_EVENTS_API_URL=" + p.URL(), "BUS_API_TOKEN=" + token, "BUS_VM_DATA_DIR=" + t.TempDir(),
@@ -43,7 +42,7 @@ func serveStack(t testing.TB, env ...string) *stack {
 // providerJWT is a token of a provider with a scope and a time to live.
 func providerJWT(scope string, ttl time.Duration) string {
 	token := platform.Token(jwtSecret, platform.Claims{Scope: scope, TTL: ttl})
-	suite.logged.keepOut(token)
+	logged.keepOut(token)
 	return token
 }
 
@@ -59,20 +58,6 @@ func (g *gateway) send(raw string) {
 
 func (g *gateway) read()  { g.send(request("GET "+statusPath, mint("vm:read"))) }
 func (g *gateway) start() { g.send(request("POST "+startPath, mint("vm:write"))) }
-
-// every calls do again and again, with a pause in between, until ctx ends.
-func every(ctx context.Context, pause time.Duration, do func()) {
-	tick := time.NewTicker(pause)
-	defer tick.Stop()
-	for {
-		do()
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
 
 // Something else than an Events API at its URL is named by what it answers, in
 // the log and by the doctor.

@@ -38,7 +38,7 @@ func TestBadTokensAreRefused(t *testing.T) {
 	g := serve(t, nil)
 	tokens := badTokens()
 	for i, token := range tokens {
-		suite.logged.keepOut(token.Text)
+		logged.keepOut(token.Text)
 		line := []string{"GET " + statusPath, "POST " + startPath, "POST " + stopPath}[i%3]
 		want := invalidToken
 		if token.Expired {

@@ -3,7 +3,6 @@ package faults
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 	"github.com/busdk/bus-api-provider-vm/internal/store"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -45,20 +45,8 @@ func (r *rig) live(dir string, clock *steppedClock) (operations *store.Store, st
 	require.NoError(r.t, err)
 	publisher := usage.Publisher{Client: client}
 	publisher.Acknowledged(operations.Acknowledged)
-	ctx, cancel := context.WithCancel(context.Background())
-	parts := []func(context.Context) error{operations.Run, client.Run, func(ctx context.Context) error { return operations.Deliver(ctx, publisher.Send) }}
-	ended := make(chan error, len(parts))
-	for _, run := range parts {
-		go func() { ended <- run(ctx) }()
-	}
-	stop = sync.OnceFunc(func() {
-		cancel()
-		for range parts {
-			assert.NoError(r.t, <-ended)
-		}
-	})
-	r.t.Cleanup(stop)
-	return operations, stop
+	deliver := func(ctx context.Context) error { return operations.Deliver(ctx, publisher.Send) }
+	return operations, harness.Run(r.t, operations.Run, client.Run, deliver)
 }
 
 // The wall clock is set forth and back under the store, within a life and

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -23,7 +24,7 @@ import (
 // gateways end before the disk goes.
 func mount(t *testing.T, flags uintptr) (dir string) {
 	t.Helper()
-	dir, err := os.MkdirTemp(suite.dir, "disk")
+	dir, err := os.MkdirTemp(harness.Directory(), "disk")
 	require.NoError(t, err)
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", flags, "size=1m,mode=0700"); err != nil {
 		require.NotEqual(t, "true", os.Getenv("CI"), "this test needs to mount a tmpfs: %v", err)

@@ -65,9 +65,7 @@ func launch(t *testing.T, k kind, home string, env []string) *gateway {
 		}()
 		return g
 	}
-	binary, err := suite.binary()
-	require.NoError(t, err)
-	command := exec.Command(binary)
+	command := exec.Command(harness.Gateway(t))
 	command.Env, command.Stderr = env, g.log
 	g.run(command)
 	return g

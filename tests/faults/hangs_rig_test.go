@@ -36,9 +36,7 @@ func newHangs(t *testing.T) *hangs {
 	}
 	h.notify = harness.NewManager(t)
 	addr := harness.FreeAddress(t)
-	binary, err := suite.binary()
-	require.NoError(t, err)
-	h.command = exec.Command(binary)
+	h.command = exec.Command(harness.Gateway(t))
 	h.command.Env = append(r.environment(h.home, []string{
 		"BUS_VM_ADDR=" + addr, "NOTIFY_SOCKET=" + h.notify.Path, "BUS_VM_CONFIG=" + h.file("settings.yaml"),
 		"BUS_API_TOKEN=", "BUS_API_TOKEN_FILE=" + h.file("token"), "BUS_VM_JWT_SECRET=", "BUS_VM_JWT_SECRET_FILE=" + h.file("secrets"),
@@ -48,6 +46,7 @@ func newHangs(t *testing.T) *hangs {
 	h.g = newGateway(t, h.home, h.command.Env)
 	h.g.addr = addr
 	var stderr *os.File
+	var err error
 	h.log, stderr, err = os.Pipe()
 	require.NoError(t, err)
 	h.command.Stderr = stderr

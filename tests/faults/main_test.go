@@ -1,13 +1,10 @@
 package faults
 
 import (
-	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -18,53 +15,15 @@ import (
 	"go.uber.org/goleak"
 )
 
-// inParallel is how many tests run at a time: most of them wait for deadlines,
-// not for a processor.
-const inParallel = "10"
-
-// suite is what all tests share.
-var suite struct {
-	dir    string
-	binary func() (string, error) // builds it the first time
-}
-
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
-
-func testMain(m *testing.M) int {
-	flag.Parse()
-	if err := flag.Set("test.parallel", inParallel); err != nil {
-		return complain(err)
-	}
-	dir, err := os.MkdirTemp("", "bus-vm-faults-")
-	if err != nil {
-		return complain(err)
-	}
-	defer os.RemoveAll(dir)
-	suite.dir = dir
-	suite.binary = sync.OnceValues(build)
-	if code := m.Run(); code != 0 {
-		return code
-	}
-	err = goleak.Find(
-		// fasthttp's pool looks every ten seconds whether it has ended, and one
-		// goroutine a process keeps the Date header.
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-	)
-	if err != nil {
-		return complain(err)
-	}
-	return 0
-}
-
-func complain(err error) int {
-	fmt.Fprintln(os.Stderr, err)
-	return 1
-}
-
-func build() (string, error) {
-	binary := filepath.Join(suite.dir, "bus-api-provider-vm")
-	return binary, harness.Build("../..", binary, harness.RaceFlags...)
+func TestMain(m *testing.M) {
+	harness.Main(m, 10, func() error {
+		return goleak.Find(
+			// fasthttp's pool looks every ten seconds whether it has ended, and one
+			// goroutine a process keeps the Date header.
+			goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+			goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		)
+	})
 }
 
 // The page of faults names a test in each row, and every test there is.

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -32,18 +34,9 @@ func (a answer) echoed() string {
 // during calls each at a steady pace until the time is over, and returns when
 // the last call has.
 func during(total, pace time.Duration, each func()) {
-	end := time.NewTimer(total)
-	defer end.Stop()
-	tick := time.NewTicker(pace)
-	defer tick.Stop()
-	for {
-		each()
-		select {
-		case <-end.C:
-			return
-		case <-tick.C:
-		}
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), total)
+	defer cancel()
+	harness.Every(ctx, pace, each)
 }
 
 // One accepted write takes the status down once: a second time would drop the

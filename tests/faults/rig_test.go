@@ -5,14 +5,15 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -67,7 +68,7 @@ func newRigOf(t *testing.T, config platform.Config) *rig {
 	require.NoError(t, err)
 	r := &rig{t: t, Platform: p}
 	t.Cleanup(func() { assert.NoError(t, p.Close()) })
-	r.dir, err = os.MkdirTemp(suite.dir, "r")
+	r.dir, err = os.MkdirTemp(harness.Directory(), "r")
 	require.NoError(t, err)
 	r.other = platform.NewClient(r.URL(), r.ProviderToken())
 	t.Cleanup(r.other.Close)
@@ -96,21 +97,7 @@ func (r *rig) environment(home string, settings []string) []string {
 	env := append([]string{"PATH=" + os.Getenv("PATH")}, defaults...)
 	env = append(env, "BUS_EVENTS_API_URL="+r.URL(), "BUS_API_TOKEN="+r.ProviderToken(), "BUS_VM_DATA_DIR="+dataDir(home))
 	env = append(env, r.common...)
-	return lastWins(append(env, settings...))
-}
-
-// lastWins leaves one entry for each name, as a process's environment has.
-func lastWins(env []string) []string {
-	seen := map[string]bool{}
-	var kept []string
-	for _, entry := range slices.Backward(env) {
-		name, value, _ := strings.Cut(entry, "=")
-		if !seen[name] && value != "" {
-			kept = append(kept, entry)
-		}
-		seen[name] = true
-	}
-	return kept
+	return (&exec.Cmd{Env: append(env, settings...)}).Environ() // one entry for each name, the last
 }
 
 func dataDir(home string) string { return filepath.Join(home, "data") }

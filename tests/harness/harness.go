@@ -58,6 +58,20 @@ func Eventually(t testing.TB, what string, ok func() bool, shown ...any) {
 	}
 }
 
+// Every calls do again and again, with a pause in between, until ctx ends.
+func Every(ctx context.Context, pause time.Duration, do func()) {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		do()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 // Next waits for a value of c.
 func Next[T any](t testing.TB, c <-chan T) (value T) {
 	t.Helper()

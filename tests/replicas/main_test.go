@@ -10,42 +10,9 @@
 package replicas
 
 import (
-	"flag"
-	"fmt"
-	"os"
-	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
-// suite is what all tests share.
-var suite struct {
-	dir    string
-	binary func() (string, error) // builds it the first time
-}
-
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
-
-func testMain(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "bus-vm-replicas-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	// Most tests wait most of their time. Before flags are parsed, so that -parallel wins.
-	if err := flag.Set("test.parallel", "4"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	suite.dir = dir
-	suite.binary = sync.OnceValues(build)
-	return m.Run()
-}
-
-func build() (string, error) {
-	binary := filepath.Join(suite.dir, "bus-api-provider-vm")
-	return binary, harness.Build("../..", binary, harness.RaceFlags...)
-}
+func TestMain(m *testing.M) { harness.Main(m, 4, func() error { return nil }) }

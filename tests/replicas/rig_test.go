@@ -104,9 +104,7 @@ type gateway struct {
 // differ.
 func (r *rig) launch(i int, env ...string) *gateway {
 	r.t.Helper()
-	binary, err := suite.binary()
-	require.NoError(r.t, err)
-	g := &gateway{t: r.t, command: exec.Command(binary), log: &harness.Output{}, ended: make(chan struct{})}
+	g := &gateway{t: r.t, command: exec.Command(harness.Gateway(r.t)), log: &harness.Output{}, ended: make(chan struct{})}
 	g.command.Env, g.command.Stderr = slices.Concat(r.env, []string{"BUS_VM_STORE_URL=" + r.links[i].url}, env), g.log
 	require.NoError(r.t, g.command.Start())
 	go func() {
