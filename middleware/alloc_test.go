@@ -17,12 +17,12 @@ import (
 // one allocation, whatever it was signed with. The race detector allocates by
 // itself, so it is left out.
 func TestWarmReadAllocatesNothing(t *testing.T) {
-	i := newIssuer()
+	i := hostile.NewIssuer()
 	tokens := map[string]string{"HS256": goodToken()}
-	for _, s := range i.signers() {
+	for _, s := range i.Signers() {
 		tokens[s.Algorithm] = s.Token(hostile.GoodClaims(epoch))
 	}
-	auth := newAuth(t, func(c *AuthConfig) { c.PublicKeys = setOf(t, i.signers()...) })
+	auth := newAuth(t, func(c *AuthConfig) { c.PublicKeys = setOf(t, i.Signers()...) })
 	document := []byte(`{"status":{}}`)
 	app := fiber.New(fiber.Config{DisableStartupMessage: true})
 	app.Get("/",

@@ -56,8 +56,8 @@ func BenchmarkToken(b *testing.B) {
 		}
 		return tokens
 	}
-	issuer := newIssuer()
-	keys := setOf(b, issuer.signers()...)
+	issuer := hostile.NewIssuer()
+	keys := setOf(b, issuer.Signers()...)
 	ours := func(size int) fiber.Handler {
 		return newAuth(b, func(c *AuthConfig) { c.CacheSize = size }).Handler()
 	}
@@ -78,7 +78,7 @@ func BenchmarkToken(b *testing.B) {
 		{"RS256 without keys", ours(0), []string{hostile.Sign("x", `{"alg":"RS256"}`, good.String())}, fiber.StatusUnauthorized},
 		{"RS256 without keys 12 KB", ours(0), []string{hostile.Sign("x", `{"alg":"RS256"}`, deep.String())}, fiber.StatusUnauthorized},
 	}
-	for _, s := range issuer.signers() {
+	for _, s := range issuer.Signers() {
 		verified := newAuth(b, func(c *AuthConfig) { c.PublicKeys, c.CacheSize = keys, 1 })
 		tokens := []string{s.Token(good), s.Token(good.Add(`"jti":"2"`)), s.Token(good.Add(`"jti":"3"`))}
 		rows = append(rows, row{"new " + s.Algorithm, verified.Handler(), tokens, fiber.StatusOK})

@@ -19,15 +19,6 @@ import (
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
-// issuer has a key for each algorithm.
-type issuer struct{ rsa, ec, ed *hostile.Signer }
-
-func newIssuer() issuer {
-	return issuer{hostile.NewSigner("RS256", "r"), hostile.NewSigner("ES256", "e"), hostile.NewSigner("EdDSA", "d")}
-}
-
-func (i issuer) signers() []*hostile.Signer { return []*hostile.Signer{i.rsa, i.ec, i.ed} }
-
 // setOf is what a gateway makes of a JWKS with the keys of signers.
 func setOf(t testing.TB, signers ...*hostile.Signer) *jwks.Set {
 	t.Helper()
@@ -47,22 +38,22 @@ func withKeys(t testing.TB, keys PublicKeys) (*Authenticator, fasthttp.RequestHa
 }
 
 func TestPublicKeysVerify(t *testing.T) {
-	i := newIssuer()
+	i := hostile.NewIssuer()
 	nameless := hostile.NewSigner("EdDSA", "")
 	for name, tc := range map[string]struct {
 		keys  []*hostile.Signer
 		token string
 	}{
-		"RS256":                {i.signers(), i.rsa.Token(hostile.GoodClaims(epoch))},
-		"ES256":                {i.signers(), i.ec.Token(hostile.GoodClaims(epoch))},
-		"EdDSA":                {i.signers(), i.ed.Token(hostile.GoodClaims(epoch))},
-		"HS256 beside":         {i.signers(), goodToken()},
-		"HS256 with a kid":     {i.signers(), hostile.Sign(testSecret, `{"alg":"HS256","kid":"r"}`, hostile.GoodClaims(epoch).String())},
-		"no kid, no choice":    {i.signers(), i.ec.Sign(`{"alg":"ES256"}`, hostile.GoodClaims(epoch).String())},
-		"an empty kid":         {i.signers(), i.ec.Sign(`{"alg":"ES256","kid":""}`, hostile.GoodClaims(epoch).String())},
-		"a key without kid":    {[]*hostile.Signer{nameless, i.rsa}, nameless.Token(hostile.GoodClaims(epoch))},
-		"escaped alg and kid":  {i.signers(), i.ed.Sign(`{"\u0061lg":"Ed\u0044SA","kid":"\u0064"}`, hostile.GoodClaims(epoch).String())},
-		"other header members": {i.signers(), i.rsa.Sign(`{"alg":"RS256","kid":"r","Kid":"x","typ":"at+jwt","jwk":{}}`, hostile.GoodClaims(epoch).String())},
+		"RS256":                {i.Signers(), i.RSA.Token(hostile.GoodClaims(epoch))},
+		"ES256":                {i.Signers(), i.EC.Token(hostile.GoodClaims(epoch))},
+		"EdDSA":                {i.Signers(), i.Ed.Token(hostile.GoodClaims(epoch))},
+		"HS256 beside":         {i.Signers(), goodToken()},
+		"HS256 with a kid":     {i.Signers(), hostile.Sign(testSecret, `{"alg":"HS256","kid":"r"}`, hostile.GoodClaims(epoch).String())},
+		"no kid, no choice":    {i.Signers(), i.EC.Sign(`{"alg":"ES256"}`, hostile.GoodClaims(epoch).String())},
+		"an empty kid":         {i.Signers(), i.EC.Sign(`{"alg":"ES256","kid":""}`, hostile.GoodClaims(epoch).String())},
+		"a key without kid":    {[]*hostile.Signer{nameless, i.RSA}, nameless.Token(hostile.GoodClaims(epoch))},
+		"escaped alg and kid":  {i.Signers(), i.Ed.Sign(`{"\u0061lg":"Ed\u0044SA","kid":"\u0064"}`, hostile.GoodClaims(epoch).String())},
+		"other header members": {i.Signers(), i.RSA.Sign(`{"alg":"RS256","kid":"r","Kid":"x","typ":"at+jwt","jwk":{}}`, hostile.GoodClaims(epoch).String())},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, handler := withKeys(t, setOf(t, tc.keys...))
@@ -74,41 +65,41 @@ func TestPublicKeysVerify(t *testing.T) {
 
 // A key verifies tokens of its own algorithm that name it, and no others.
 func TestPublicKeysRefuse(t *testing.T) {
-	i, other := newIssuer(), newIssuer()
+	i, other := hostile.NewIssuer(), hostile.NewIssuer()
 	second := hostile.NewSigner("ES256", "e2")
-	_, handler := withKeys(t, setOf(t, i.rsa, i.ec, i.ed, second))
+	_, handler := withKeys(t, setOf(t, i.RSA, i.EC, i.Ed, second))
 	claims := hostile.GoodClaims(epoch).String()
 	tokens := map[string]string{
-		"another kid":               i.rsa.Sign(`{"alg":"RS256","kid":"x"}`, claims),
-		"a kid in other case":       i.rsa.Sign(`{"alg":"RS256","kid":"R"}`, claims),
-		"the kid of another key":    i.ec.Sign(`{"alg":"ES256","kid":"e2"}`, claims),
-		"no kid with a choice":      i.ec.Sign(`{"alg":"ES256"}`, claims),
-		"a kid that is a number":    i.rsa.Sign(`{"alg":"RS256","kid":7}`, claims),
-		"a kid that is null":        i.rsa.Sign(`{"alg":"RS256","kid":null}`, claims),
-		"a kid in a list":           i.rsa.Sign(`{"alg":"RS256","kid":["r"]}`, claims),
-		"two kids":                  i.rsa.Sign(`{"alg":"RS256","kid":"r","kid":"r"}`, claims),
-		"RS256 for the EC key":      i.rsa.Sign(`{"alg":"RS256","kid":"e"}`, claims),
-		"ES256 for the RSA key":     i.ec.Sign(`{"alg":"ES256","kid":"r"}`, claims),
-		"EdDSA for the EC key":      i.ed.Sign(`{"alg":"EdDSA","kid":"e"}`, claims),
-		"signed with another alg":   i.rsa.Sign(`{"alg":"ES256","kid":"e"}`, claims),
-		"alg in other case":         i.rsa.Sign(`{"alg":"rs256","kid":"r"}`, claims),
-		"Ed25519 by its new name":   i.ed.Sign(`{"alg":"Ed25519","kid":"d"}`, claims),
-		"a critical extension":      i.rsa.Sign(`{"alg":"RS256","kid":"r","crit":["b64"],"b64":false}`, claims),
-		"a wrong audience":          i.rsa.Token(hostile.GoodClaims(epoch).Set("aud", `"other"`)),
-		"no expiry":                 i.rsa.Token(hostile.GoodClaims(epoch).Without("exp")),
-		"a key in the header":       other.rsa.Sign(`{"alg":"RS256","kid":"r","jwk":`+other.rsa.JWK()+`}`, claims),
-		"no signature":              cut(i.rsa.Token(hostile.GoodClaims(epoch))),
-		"a zero signature of ES256": cut(i.ec.Token(hostile.GoodClaims(epoch))) + strings.Repeat("A", 86),
-		"a zero signature of EdDSA": cut(i.ed.Token(hostile.GoodClaims(epoch))) + strings.Repeat("A", 86),
-		"a zero signature of RSA":   cut(i.rsa.Token(hostile.GoodClaims(epoch))) + strings.Repeat("A", 342),
+		"another kid":               i.RSA.Sign(`{"alg":"RS256","kid":"x"}`, claims),
+		"a kid in other case":       i.RSA.Sign(`{"alg":"RS256","kid":"R"}`, claims),
+		"the kid of another key":    i.EC.Sign(`{"alg":"ES256","kid":"e2"}`, claims),
+		"no kid with a choice":      i.EC.Sign(`{"alg":"ES256"}`, claims),
+		"a kid that is a number":    i.RSA.Sign(`{"alg":"RS256","kid":7}`, claims),
+		"a kid that is null":        i.RSA.Sign(`{"alg":"RS256","kid":null}`, claims),
+		"a kid in a list":           i.RSA.Sign(`{"alg":"RS256","kid":["r"]}`, claims),
+		"two kids":                  i.RSA.Sign(`{"alg":"RS256","kid":"r","kid":"r"}`, claims),
+		"RS256 for the EC key":      i.RSA.Sign(`{"alg":"RS256","kid":"e"}`, claims),
+		"ES256 for the RSA key":     i.EC.Sign(`{"alg":"ES256","kid":"r"}`, claims),
+		"EdDSA for the EC key":      i.Ed.Sign(`{"alg":"EdDSA","kid":"e"}`, claims),
+		"signed with another alg":   i.RSA.Sign(`{"alg":"ES256","kid":"e"}`, claims),
+		"alg in other case":         i.RSA.Sign(`{"alg":"rs256","kid":"r"}`, claims),
+		"Ed25519 by its new name":   i.Ed.Sign(`{"alg":"Ed25519","kid":"d"}`, claims),
+		"a critical extension":      i.RSA.Sign(`{"alg":"RS256","kid":"r","crit":["b64"],"b64":false}`, claims),
+		"a wrong audience":          i.RSA.Token(hostile.GoodClaims(epoch).Set("aud", `"other"`)),
+		"no expiry":                 i.RSA.Token(hostile.GoodClaims(epoch).Without("exp")),
+		"a key in the header":       other.RSA.Sign(`{"alg":"RS256","kid":"r","jwk":`+other.RSA.JWK()+`}`, claims),
+		"no signature":              cut(i.RSA.Token(hostile.GoodClaims(epoch))),
+		"a zero signature of ES256": cut(i.EC.Token(hostile.GoodClaims(epoch))) + strings.Repeat("A", 86),
+		"a zero signature of EdDSA": cut(i.Ed.Token(hostile.GoodClaims(epoch))) + strings.Repeat("A", 86),
+		"a zero signature of RSA":   cut(i.RSA.Token(hostile.GoodClaims(epoch))) + strings.Repeat("A", 342),
 	}
 	for _, algorithm := range []string{"RS384", "RS512", "PS256", "PS384", "PS512", "ES384", "ES512", "none", "None", ""} {
 		for _, kid := range []string{"r", "e", "d"} {
-			tokens[algorithm+" for "+kid] = i.rsa.Sign(fmt.Sprintf(`{"alg":%q,"kid":%q}`, algorithm, kid), claims)
+			tokens[algorithm+" for "+kid] = i.RSA.Sign(fmt.Sprintf(`{"alg":%q,"kid":%q}`, algorithm, kid), claims)
 			tokens["unsigned "+algorithm+" for "+kid] = cut(tokens[algorithm+" for "+kid])
 		}
 	}
-	for _, s := range other.signers() {
+	for _, s := range other.Signers() {
 		tokens["another issuer's "+s.Algorithm] = s.Token(hostile.GoodClaims(epoch))
 	}
 	for _, bad := range hostile.BadTokens(testSecret, epoch) {
@@ -120,8 +111,8 @@ func TestPublicKeysRefuse(t *testing.T) {
 		assert.Equal(t, invalid, ask(t, handler, bearer(token), ""), name)
 	}
 	old := hostile.GoodClaims(epoch.Add(-2 * time.Hour))
-	assert.Equal(t, expired, ask(t, handler, bearer(i.ed.Token(old)), ""))
-	assert.Equal(t, passed, ask(t, handler, bearer(i.ed.Token(hostile.GoodClaims(epoch))), ""), "and a good one")
+	assert.Equal(t, expired, ask(t, handler, bearer(i.Ed.Token(old)), ""))
+	assert.Equal(t, passed, ask(t, handler, bearer(i.Ed.Token(hostile.GoodClaims(epoch))), ""), "and a good one")
 }
 
 // cut takes the signature off a token.
@@ -130,12 +121,12 @@ func cut(token string) string { return token[:strings.LastIndexByte(token, '.')+
 // A public key is public: every spelling of it is tried as an HS256 secret,
 // with and without secrets of our own.
 func TestPublicKeysAreNoSecrets(t *testing.T) {
-	i := newIssuer()
-	keys := setOf(t, i.signers()...)
+	i := hostile.NewIssuer()
+	keys := setOf(t, i.Signers()...)
 	claims := hostile.GoodClaims(epoch).String()
 	beside := newAuth(t, func(c *AuthConfig) { c.PublicKeys = keys })
 	alone := newAuth(t, func(c *AuthConfig) { c.PublicKeys, c.Secrets = keys, nil })
-	for _, signer := range i.signers() {
+	for _, signer := range i.Signers() {
 		for name, secret := range spellings(t, signer) {
 			for _, header := range []string{
 				`{"alg":"HS256"}`, fmt.Sprintf(`{"alg":"HS256","kid":%q}`, signer.ID),

@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
-	path := writeFile(t, "config.yaml", "adr: here\nstatus:\n  max_age: old\n")
+	path := harness.File(t, "config.yaml", "adr: here\nstatus:\n  max_age: old\n")
 	_, err := Load(Input{
 		Flags: flagsOf("--addr=nowhere"),
 		Environ: []string{

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 func TestFileIsReadStrictly(t *testing.T) {
@@ -47,7 +49,7 @@ func TestFileIsReadStrictly(t *testing.T) {
 		"an alias":              {"billing: &none {backend: none}\nusage: *none\n", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := writeFile(t, "config.yaml", tc.text)
+			path := harness.File(t, "config.yaml", tc.text)
 			_, err := Load(Input{Environ: withSecret("BUS_VM_CONFIG=" + path)})
 			got := ""
 			if err != nil {
@@ -63,7 +65,7 @@ func TestFileIsReadStrictly(t *testing.T) {
 const topKeys = "data_dir, addr, socket, server, limits, backend, billing, store, usage, timeout, events, jwt, static, status, wait, shutdown, admin, log"
 
 func TestFileValuesAreTexts(t *testing.T) {
-	path := writeFile(t, "config.yaml", `
+	path := harness.File(t, "config.yaml", `
 timeout: 0030            # no octal
 socket: {mode: 0660}     # octal, and no 432
 admin: {pprof: yes}
@@ -91,20 +93,4 @@ func TestFileThatCannotBeReadHidesNothingElse(t *testing.T) {
 	got = problemsOf(t, Input{Environ: []string{"BUS_VM_CONFIG=/nonexistent"}})
 	want = []Problem{{"config", "environment BUS_VM_CONFIG", `"/nonexistent": no such file or directory`}}
 	require.Equal(t, want, got)
-}
-
-func TestReloadReadsTheFileAgain(t *testing.T) {
-	path := writeFile(t, "config.yaml", "log: {level: info}\ntimeout: 1s\n")
-	in := Input{Flags: flagsOf("--timeout=5s"), Environ: withSecret("BUS_VM_CONFIG=" + path)}
-	first := loaded(t, in)
-	rewrite(t, path, "log: {level: debug}\ntimeout: 2s\n")
-	second, err := first.Reload()
-	require.NoError(t, err)
-	if first.Log.Level.String() != "INFO" || second.Log.Level.String() != "DEBUG" || second.Timeout != first.Timeout {
-		t.Errorf("first %v, second %v", first.Log, second.Log)
-	}
-	rewrite(t, path, "log: {level: loud}\n")
-	if _, err := second.Reload(); err == nil {
-		t.Error("a bad file was accepted")
-	}
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -32,14 +31,6 @@ func flagsOf(args ...string) map[string]Flag {
 		}
 	}
 	return flags
-}
-
-// writeFile returns the path of a new file with text.
-func writeFile(t *testing.T, name, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	rewrite(t, path, text)
-	return path
 }
 
 func rewrite(t *testing.T, path, text string) {

@@ -5,13 +5,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // publicKey is the key of RFC 8037 appendix A.2 as a set.
 const publicKey = `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`
 
 func TestJWKSSettings(t *testing.T) {
-	good, bad := writeFile(t, "jwks.json", publicKey), writeFile(t, "bad.json", `{"keys":[]}`)
+	good, bad := harness.File(t, "jwks.json", publicKey), harness.File(t, "bad.json", `{"keys":[]}`)
 	const noURL = "is not accepted; want an absolute https URL, or http on a loopback address, without user or fragment"
 	for name, tc := range map[string]struct {
 		args, environ []string
@@ -40,7 +42,7 @@ func TestJWKSSettings(t *testing.T) {
 }
 
 func TestPublicKeysMakeNoSecret(t *testing.T) {
-	in := Input{Environ: []string{"BUS_VM_JWKS_FILE=" + writeFile(t, "jwks.json", publicKey)}}
+	in := Input{Environ: []string{"BUS_VM_JWKS_FILE=" + harness.File(t, "jwks.json", publicKey)}}
 	if secrets, err := loaded(t, in).JWTSecrets(); err != nil || len(secrets) > 0 {
 		t.Errorf("got %q, %v", secrets, err)
 	}
@@ -50,8 +52,8 @@ func TestPublicKeysMakeNoSecret(t *testing.T) {
 }
 
 func TestNeedRestart(t *testing.T) {
-	path := writeFile(t, "config.yaml", "")
-	before := loaded(t, Input{Environ: withSecret("BUS_VM_CONFIG=" + path)})
+	path := harness.File(t, "config.yaml", "")
+	before := loaded(t, Input{Flags: flagsOf("--jwt-leeway=5s"), Environ: withSecret("BUS_VM_CONFIG=" + path)})
 	for text, want := range map[string][]string{
 		"":                    nil,
 		"log: {level: debug}": nil,
@@ -66,6 +68,9 @@ func TestNeedRestart(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, before.NeedRestart(after), text)
 	}
+	rewrite(t, path, "log: {level: loud}")
+	_, err := before.Reload()
+	require.Error(t, err)
 	rewrite(t, path, "events: {token: hunter2, token_refresh: yes}")
 	before = loaded(t, Input{Environ: withSecret("BUS_VM_CONFIG=" + path)})
 	rewrite(t, path, "events: {token: hunter3, token_refresh: yes}")

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // samples returns two texts that s accepts and that are not its default.
@@ -22,7 +24,7 @@ func samples(t *testing.T, s Setting) (low, high string) {
 		texts = s.Choices
 	case texts == nil:
 		// Texts and secrets take anything; the ambient token file must exist.
-		texts = []string{writeFile(t, "low", ""), writeFile(t, "high", "")}
+		texts = []string{harness.File(t, "low", ""), harness.File(t, "high", "")}
 	}
 	return texts[0], texts[1]
 }
@@ -45,7 +47,7 @@ func TestPrecedence(t *testing.T) {
 		}
 		if !s.NotInFile {
 			sources = append(sources, source{"file", func(in *Input, text string) {
-				path := writeFile(t, "config.yaml", nested(s.Key, text))
+				path := harness.File(t, "config.yaml", nested(s.Key, text))
 				in.Environ = append(in.Environ, "BUS_VM_CONFIG="+path)
 			}})
 		}
@@ -91,7 +93,7 @@ func nested(key, text string) string {
 }
 
 func TestEmptyValuesCountAsUnset(t *testing.T) {
-	path := writeFile(t, "config.yaml", "addr: ''\ntimeout:\nevents:\nstatic: null\nlog: {level: ~}\n")
+	path := harness.File(t, "config.yaml", "addr: ''\ntimeout:\nevents:\nstatic: null\nlog: {level: ~}\n")
 	var environ []string
 	for _, s := range Settings() {
 		if s.Env != "" && s.Env != "BUS_VM_CONFIG" {

@@ -8,10 +8,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 func TestPrint(t *testing.T) {
-	path := writeFile(t, "config.yaml", "timeout: 5\nevents: {token_file: x}\nstatic: {state: 'no'}\n")
+	path := harness.File(t, "config.yaml", "timeout: 5\nevents: {token_file: x}\nstatic: {state: 'no'}\n")
 	c := loaded(t, Input{
 		Flags: flagsOf("--dev", "--verbose", "--config="+path),
 		Environ: []string{
@@ -31,7 +33,7 @@ func TestPrintedSettingsLoadAgain(t *testing.T) {
 		}
 		_, high := samples(t, s)
 		first, _ := parse(Input{Environ: []string{s.Env + "=" + high}})
-		path := writeFile(t, "printed.yaml", printed(t, first))
+		path := harness.File(t, "printed.yaml", printed(t, first))
 		second, _ := parse(Input{Environ: []string{"BUS_VM_CONFIG=" + path}})
 		require.NoError(t, second.origin.found.OrNil(), s.Key)
 		second.File = ""

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // TestEventsTokenOrder: flag or BUS_API_TOKEN_FILE, BUS_API_TOKEN, the file,
@@ -23,9 +25,9 @@ func TestEventsTokenOrder(t *testing.T) {
 		return path
 	}
 	byFlag, byEnv, inYAML, ambient, credential := file("flag"), file("env"), file("yaml"), file("ambient"), file("api-token")
-	yamlFile := writeFile(t, "a.yaml", "events: {token_file: "+inYAML+"}\n")
-	yamlToken := writeFile(t, "b.yaml", "events: {token: from-yaml}\n")
-	yamlBoth := writeFile(t, "c.yaml", "events: {token: from-yaml, token_file: "+inYAML+"}\n")
+	yamlFile := harness.File(t, "a.yaml", "events: {token_file: "+inYAML+"}\n")
+	yamlToken := harness.File(t, "b.yaml", "events: {token: from-yaml}\n")
+	yamlBoth := harness.File(t, "c.yaml", "events: {token: from-yaml, token_file: "+inYAML+"}\n")
 	const none = ""
 	for name, tc := range map[string]struct {
 		flag, envFile, env, yaml, ambient, credentials string
@@ -61,8 +63,8 @@ func TestEventsTokenOrder(t *testing.T) {
 func TestJWTSecretOrder(t *testing.T) {
 	directory := t.TempDir()
 	rewrite(t, filepath.Join(directory, "jwt-secret"), "from-the-credential-that-is-long-enough\n")
-	file := writeFile(t, "secrets", "from-the-file-that-is-long-enough-too\n")
-	yaml := writeFile(t, "a.yaml", "jwt: {secret: from-yaml-and-long-enough-to-be-no-warning}\n")
+	file := harness.File(t, "secrets", "from-the-file-that-is-long-enough-too\n")
+	yaml := harness.File(t, "a.yaml", "jwt: {secret: from-yaml-and-long-enough-to-be-no-warning}\n")
 	for name, tc := range map[string]struct {
 		args, environ []string
 		want          string
@@ -99,8 +101,8 @@ func TestJWTSecretOrder(t *testing.T) {
 func TestStoreURLOrder(t *testing.T) {
 	directory := t.TempDir()
 	rewrite(t, filepath.Join(directory, "store-url"), "postgres://credential\n")
-	file := writeFile(t, "url", "# of the platform\npostgres://file:hunter2@db\n")
-	yaml := writeFile(t, "a.yaml", "store: {url: 'postgres://yaml'}\n")
+	file := harness.File(t, "url", "# of the platform\npostgres://file:hunter2@db\n")
+	yaml := harness.File(t, "a.yaml", "store: {url: 'postgres://yaml'}\n")
 	for name, tc := range map[string]struct {
 		args, environ []string
 		want          string
@@ -127,7 +129,7 @@ func TestStoreURLOrder(t *testing.T) {
 		"host=db password=hunter2":             "store.url_file: " + noStoreURL,
 	} {
 		var c Config
-		c.Store.URLFile = writeFile(t, "url", text)
+		c.Store.URLFile = harness.File(t, "url", text)
 		_, err := c.StoreURL()
 		require.EqualError(t, err, want)
 	}
@@ -148,7 +150,7 @@ func TestSecretFile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var c Config
-			c.JWT.SecretFile = writeFile(t, "secrets", tc.text)
+			c.JWT.SecretFile = harness.File(t, "secrets", tc.text)
 			secrets, err := c.JWTSecrets()
 			var got []string
 			for _, secret := range secrets {
@@ -168,7 +170,7 @@ func TestSecretFile(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	file := writeFile(t, "secrets", testSecret+"\nshort\n")
+	file := harness.File(t, "secrets", testSecret+"\nshort\n")
 	for name, tc := range map[string]struct {
 		args, environ []string
 		want          []string
@@ -228,7 +230,7 @@ func TestConfigCannotPrintSecrets(t *testing.T) {
 }
 
 func TestPrintedPlaceholderIsNoSecret(t *testing.T) {
-	path := writeFile(t, "printed.yaml", printed(t, loaded(t, Input{Environ: withSecret("BUS_API_TOKEN=t", "BUS_VM_STORE_URL=postgres://h")})))
+	path := harness.File(t, "printed.yaml", printed(t, loaded(t, Input{Environ: withSecret("BUS_API_TOKEN=t", "BUS_VM_STORE_URL=postgres://h")})))
 	got := problemsOf(t, Input{Flags: flagsOf("--config=" + path)})
 	for i, key := range []string{"store.url", "events.token", "jwt.secret"} {
 		if len(got) < 3 || got[i].Key != key || !strings.HasPrefix(got[i].Text, `"[redacted]" is not accepted; want `) {
@@ -245,7 +247,7 @@ func TestLoadJWTIgnoresEverythingElse(t *testing.T) {
 	if _, err = LoadJWT(Input{}); err == nil {
 		t.Error("a token would be signed with no secret")
 	}
-	path := writeFile(t, "config.yaml", "timeout: [\n")
+	path := harness.File(t, "config.yaml", "timeout: [\n")
 	if _, err = LoadJWT(Input{Environ: withSecret("BUS_VM_CONFIG=" + path)}); err == nil {
 		t.Error("a file that cannot be read was passed over")
 	}

@@ -28,13 +28,6 @@ const (
 		`"y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","d":"870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE","use":"enc","kid":"1"}`
 )
 
-// issuer has a key of each kind.
-type issuer struct{ rsa, ec, ed *hostile.Signer }
-
-func newIssuer() issuer {
-	return issuer{hostile.NewSigner(RS256, "r"), hostile.NewSigner(ES256, "e"), hostile.NewSigner(EdDSA, "d")}
-}
-
 func parsed(t testing.TB, keys ...string) *Set {
 	t.Helper()
 	set, err := Parse([]byte(hostile.JWKS(keys...)))
@@ -50,18 +43,18 @@ func TestKeysOfTheStandards(t *testing.T) {
 
 // What a document says around its keys changes nothing.
 func TestUsableKeys(t *testing.T) {
-	i := newIssuer()
+	i := hostile.NewIssuer()
 	for _, c := range []struct {
 		signer *hostile.Signer
 		keys   []string
 	}{
-		{i.rsa, []string{i.rsa.JWK(), i.rsa.JWK(`"alg":"RS256"`), edit(i.rsa.JWK(), "e", `"AAEAAQ"`)}},
-		{i.ec, []string{
-			i.ec.JWK(), i.ec.JWK(`"alg":"ES256"`), i.ec.JWK(`"use":"sig"`), i.ec.JWK(`"key_ops":["sign","verify"]`),
-			i.ec.JWK(`"use":"sig","key_ops":["verify"]`), strings.Replace(i.ec.JWK(), `"kty"`, `"\u006bty"`, 1),
-			i.ec.JWK(`"x5c":["MII"],"x5t":"a","exp":1,"KID":"other","K":"c2VjcmV0"`),
+		{i.RSA, []string{i.RSA.JWK(), i.RSA.JWK(`"alg":"RS256"`), edit(i.RSA.JWK(), "e", `"AAEAAQ"`)}},
+		{i.EC, []string{
+			i.EC.JWK(), i.EC.JWK(`"alg":"ES256"`), i.EC.JWK(`"use":"sig"`), i.EC.JWK(`"key_ops":["sign","verify"]`),
+			i.EC.JWK(`"use":"sig","key_ops":["verify"]`), strings.Replace(i.EC.JWK(), `"kty"`, `"\u006bty"`, 1),
+			i.EC.JWK(`"x5c":["MII"],"x5t":"a","exp":1,"KID":"other","K":"c2VjcmV0"`),
 		}},
-		{i.ed, []string{i.ed.JWK(), i.ed.JWK(`"alg":"EdDSA"`)}},
+		{i.Ed, []string{i.Ed.JWK(), i.Ed.JWK(`"alg":"EdDSA"`)}},
 	} {
 		for _, key := range c.keys {
 			set := parsed(t, key)
@@ -161,15 +154,15 @@ func TestRefusedDocuments(t *testing.T) {
 // A key is found for its own algorithm and id only, and without an id only
 // where there is no choice.
 func TestFind(t *testing.T) {
-	i := newIssuer()
+	i := hostile.NewIssuer()
 	second, nameless := hostile.NewSigner(ES256, "e2"), hostile.NewSigner(EdDSA, "")
-	set := parsed(t, i.rsa.JWK(), i.ec.JWK(), second.JWK(), nameless.JWK())
+	set := parsed(t, i.RSA.JWK(), i.EC.JWK(), second.JWK(), nameless.JWK())
 	for _, tc := range []struct {
 		algorithm, kid string
 		want           *hostile.Signer
 	}{
-		{RS256, "r", i.rsa}, {RS256, "", i.rsa}, {RS256, "e", nil}, {RS256, "R", nil}, {RS256, "x", nil},
-		{ES256, "e", i.ec}, {ES256, "e2", second}, {ES256, "", nil}, {ES256, "r", nil},
+		{RS256, "r", i.RSA}, {RS256, "", i.RSA}, {RS256, "e", nil}, {RS256, "R", nil}, {RS256, "x", nil},
+		{ES256, "e", i.EC}, {ES256, "e2", second}, {ES256, "", nil}, {ES256, "r", nil},
 		{EdDSA, "", nameless}, {EdDSA, "d", nil}, {EdDSA, "r", nil},
 		{"RS512", "r", nil}, {"PS256", "r", nil}, {"HS256", "r", nil}, {"HS256", "", nil}, {"none", "", nil}, {"", "", nil}, {"", "r", nil},
 	} {
@@ -183,15 +176,15 @@ func TestFind(t *testing.T) {
 }
 
 func TestEqualSets(t *testing.T) {
-	i := newIssuer()
-	a, b := i.rsa.JWK(), i.ec.JWK()
+	i := hostile.NewIssuer()
+	a, b := i.RSA.JWK(), i.EC.JWK()
 	for name, tc := range map[string]struct {
 		one, other *Set
 		want       bool
 	}{
 		"the same":          {parsed(t, a, b), parsed(t, a, b), true},
 		"another order":     {parsed(t, a, b), parsed(t, b, a), true},
-		"another spelling":  {parsed(t, a, b), parsed(t, i.rsa.JWK(`"alg":"RS256"`), b, `{"kty":"new"}`), true},
+		"another spelling":  {parsed(t, a, b), parsed(t, i.RSA.JWK(`"alg":"RS256"`), b, `{"kty":"new"}`), true},
 		"one more":          {parsed(t, a), parsed(t, a, b), false},
 		"one less":          {parsed(t, a, b), parsed(t, b), false},
 		"another id":        {parsed(t, a), parsed(t, edit(a, "kid", `"s"`)), false},
@@ -206,24 +199,24 @@ func TestEqualSets(t *testing.T) {
 // A key whose members are repeated is left out, and no other is lost; unless it
 // holds a secret.
 func TestRepeatedMembers(t *testing.T) {
-	i := newIssuer()
-	set := parsed(t, i.ec.JWK(`"kid":"e"`), edit(i.rsa.JWK(), "n", `"AQAB","n":"AQAB"`), i.ed.JWK())
+	i := hostile.NewIssuer()
+	set := parsed(t, i.EC.JWK(`"kid":"e"`), edit(i.RSA.JWK(), "n", `"AQAB","n":"AQAB"`), i.Ed.JWK())
 	assert.Equal(t, []string{"d (EdDSA)"}, set.IDs())
 	assert.Equal(t, []Skipped{{"e", errMembers.Error()}, {"r", errMembers.Error()}}, set.Skipped)
-	_, err := Parse([]byte(hostile.JWKS(i.ed.JWK(), `{"kty":"oct","k":"YQ","k":"YQ"}`)))
+	_, err := Parse([]byte(hostile.JWKS(i.Ed.JWK(), `{"kty":"oct","k":"YQ","k":"YQ"}`)))
 	assert.ErrorIs(t, err, errSymmetric)
-	_, err = Parse([]byte(hostile.JWKS(i.ec.JWK(`"kid":"e"`))))
+	_, err = Parse([]byte(hostile.JWKS(i.EC.JWK(`"kid":"e"`))))
 	assert.ErrorIs(t, err, errNoneUsable)
 }
 
 // Of keys that a token names alike the first is used, and no other is lost.
 func TestKeysOfOneID(t *testing.T) {
-	i, second := newIssuer(), hostile.NewSigner(ES256, "e")
-	set := parsed(t, i.ec.JWK(), second.JWK(), edit(i.rsa.JWK(), "kid", `"e"`), i.ed.JWK())
+	i, second := hostile.NewIssuer(), hostile.NewSigner(ES256, "e")
+	set := parsed(t, i.EC.JWK(), second.JWK(), edit(i.RSA.JWK(), "kid", `"e"`), i.Ed.JWK())
 	assert.Equal(t, []string{"e (ES256)", "e (RS256)", "d (EdDSA)"}, set.IDs())
 	assert.Equal(t, []Skipped{{"e", errSameID.Error()}}, set.Skipped)
-	assert.Equal(t, i.ec.Public(), set.Find(ES256, "e"))
-	assert.Equal(t, i.rsa.Public(), set.Find(RS256, "e"))
+	assert.Equal(t, i.EC.Public(), set.Find(ES256, "e"))
+	assert.Equal(t, i.RSA.Public(), set.Find(RS256, "e"))
 }
 
 func TestReadFile(t *testing.T) {

@@ -62,7 +62,7 @@ func TestDoctorFindsAllWell(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, p.Close()) }()
 	data := t.TempDir()
-	tokenFile := writeFile(t, "token", p.ProviderToken()+"\n")
+	tokenFile := harness.File(t, "token", p.ProviderToken()+"\n")
 	env := []string{
 		"BUS_VM_BACKEND=events", "BUS_VM_BILLING_BACKEND=events", "BUS_VM_USAGE_BACKEND=events",
 		"BUS_EVENTS_API_URL=" + p.URL(), "BUS_API_TOKEN_FILE=" + tokenFile, "BUS_VM_DATA_DIR=" + data,
@@ -127,7 +127,7 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 	defer func() { require.NoError(t, p.Close()) }()
 	const day = 24 * time.Hour
 	events := []string{"BUS_VM_BACKEND=events", "BUS_EVENTS_API_URL=" + p.URL(), "BUS_API_TOKEN=" + providerJWT(platform.ProviderScope, 2*day)}
-	open := writeFile(t, "settings.yaml", "jwt:\n  secret: '"+jwtSecret+"'\n")
+	open := harness.File(t, "settings.yaml", "jwt:\n  secret: '"+jwtSecret+"'\n")
 	require.NoError(t, os.Chmod(open, 0o644))
 	foreign := platform.Token(jwtSecret, platform.Claims{Subject: "another", Scope: platform.ProviderScope, TTL: 2 * day})
 	logged.keepOut(foreign)
@@ -205,10 +205,10 @@ func TestDoctorReadsNginx(t *testing.T) {
 	shippedConf, err := filepath.Abs(moduleRoot + "/deploy/nginx/bus-vm.conf")
 	require.NoError(t, err)
 	dir := t.TempDir()
-	main := writeFile(t, "nginx.conf", "pid "+dir+"/nginx.pid; error_log stderr; events {}\nhttp { access_log off; include "+shippedConf+"; }\n")
+	main := harness.File(t, "nginx.conf", "pid "+dir+"/nginx.pid; error_log stderr; events {}\nhttp { access_log off; include "+shippedConf+"; }\n")
 	dump, err := exec.Command("nginx", "-T", "-c", main, "-p", dir).Output()
 	require.NoError(t, err)
-	for _, conf := range []string{writeFile(t, "dump", string(dump)), shippedConf} {
+	for _, conf := range []string{harness.File(t, "dump", string(dump)), shippedConf} {
 		findings, code := diagnose(t, nil, "--addr", "127.0.0.1:8085", "--nginx-conf", conf)
 		require.Equal(t, []finding{{"nginx", "ok", "fits: location /api/v1/vm/, location = /readyz, location = /livez", ""}}, findings["nginx"], conf)
 		if findings["address"][0].Status == "ok" { // 8085 may be taken on this machine
@@ -217,7 +217,7 @@ func TestDoctorReadsNginx(t *testing.T) {
 	}
 
 	// A start waits for billing, then for the runtime: each up to --timeout.
-	short := writeFile(t, "short.conf", strings.Replace(string(dump), "proxy_read_timeout 75s", "proxy_read_timeout 45s", 1))
+	short := harness.File(t, "short.conf", strings.Replace(string(dump), "proxy_read_timeout 75s", "proxy_read_timeout 45s", 1))
 	for want, env := range map[string][]string{
 		"ok":     nil,
 		"failed": {"BUS_VM_BILLING_BACKEND=events", "BUS_EVENTS_API_URL=http://127.0.0.1:1", "BUS_API_TOKEN=opaque"},

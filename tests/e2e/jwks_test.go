@@ -39,7 +39,7 @@ func otherForm(t *testing.T, token string) string {
 func TestJWKSFile(t *testing.T) {
 	t.Parallel()
 	rsa, ec, ed := hostile.NewSigner("RS256", "r"), hostile.NewSigner("ES256", "e"), hostile.NewSigner("EdDSA", "d")
-	file := writeFile(t, "jwks.json", hostile.JWKS(rsa.JWK(), ec.JWK(), ed.JWK()))
+	file := harness.File(t, "jwks.json", hostile.JWKS(rsa.JWK(), ec.JWK(), ed.JWK()))
 	both := serve(t, nil, "--jwks-file", file)
 	alone := serve(t, []string{noSecret, "BUS_VM_JWKS_FILE=" + file})
 	without := serve(t, nil)

@@ -97,42 +97,6 @@ func startLoad(addr string, perConnection int, exchanges ...exchange) (served fu
 	}
 }
 
-// 24 clients with 150 requests each, of all kinds, a third of them with tokens
-// never seen before.
-func TestManyClientsAreAnsweredRight(t *testing.T) {
-	const clients, each = 24, 150
-	g := serve(t, []string{"BUS_VM_LOG_LEVEL=info"}, "--usage-backend", "memory")
-	bad := badTokens()
-	known := [3]string{mint("vm:read vm:write"), mint("vm:read"), mint("vm:write")}
-	eitherState := []string{okStatus, okStopped}
-	answers := func(client, i int) exchange {
-		token := func(which int, scope string) string {
-			if i%3 == 0 {
-				return mint(scope)
-			}
-			return known[which]
-		}
-		switch n := client + i; n % 8 {
-		case 0, 1:
-			return exchange{request("GET "+statusPath, token(1, "vm:read")), eitherState}
-		case 2:
-			return exchange{request("POST "+startPath, token(2, "vm:write")), []string{okStart}}
-		case 3:
-			return exchange{withBody("POST "+stopPath, token(0, "vm:read vm:write"), "{}"), []string{okStop}}
-		case 4:
-			return exchange{request("POST "+stopPath, token(1, "vm:read")), []string{lacking("vm:write")}}
-		case 5:
-			return exchange{request("GET "+statusPath, token(2, "vm:write")), []string{lacking("vm:read")}}
-		case 6:
-			b := bad[n%len(bad)]
-			return exchange{request("GET "+statusPath, b.Text), []string{invalidToken, expiredToken}}
-		default:
-			return exchange{request("HEAD "+statusPath, token(0, "vm:read vm:write")), []string{headOf(okStatus), headOf(okStopped)}}
-		}
-	}
-	require.NoError(t, hammer(g.addr, clients, kept, func(client, i int) (exchange, bool) { return answers(client, i), i < each }))
-}
-
 // Two instances restart one after the other, again and again, under a steady
 // load of reads and writes through nginx, and no request fails.
 func TestRestartsThroughNginxFailNothing(t *testing.T) {

@@ -37,7 +37,7 @@ func watch(t testing.TB, rules string, targets []string) *prometheus {
 	t.Helper()
 	config, err := json.Marshal(map[string]any{ // YAML, too
 		"global":     map[string]string{"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "250ms"},
-		"rule_files": []string{writeFile(t, "alerts.yml", rules)},
+		"rule_files": []string{harness.File(t, "alerts.yml", rules)},
 		"scrape_configs": []any{map[string]any{
 			"job_name": "bus-vm", "static_configs": []any{map[string]any{"targets": targets}},
 		}},
@@ -46,7 +46,7 @@ func watch(t testing.TB, rules string, targets []string) *prometheus {
 	path, err := exec.LookPath("prometheus")
 	require.NoError(t, err)
 	p := &prometheus{process: launch(t, nil, nil, path,
-		"--config.file="+writeFile(t, "prometheus.yml", string(config)), "--storage.tsdb.path="+t.TempDir(), "--web.listen-address=127.0.0.1:0")}
+		"--config.file="+harness.File(t, "prometheus.yml", string(config)), "--storage.tsdb.path="+t.TempDir(), "--web.listen-address=127.0.0.1:0")}
 	t.Cleanup(func() {
 		p.signal(t, syscall.SIGTERM)
 		require.Equal(t, 0, p.wait(t), "%s", p.stderr)

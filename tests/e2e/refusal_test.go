@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // requireExit expects a message that begins with the program's name, says all
@@ -29,8 +31,8 @@ func TestWrongSettingsEndWithTwo(t *testing.T) {
 	t.Parallel()
 	secret := []string{"BUS_VM_JWT_SECRET=" + jwtSecret}
 	with := func(env ...string) []string { return append(env, secret...) }
-	unknownKey := writeFile(t, "unknown.yaml", "addr: 127.0.0.1:0\nserver:\n  colour: red\n")
-	tab := writeFile(t, "tab.yaml", "log:\n\tlevel: info\n")
+	unknownKey := harness.File(t, "unknown.yaml", "addr: 127.0.0.1:0\nserver:\n  colour: red\n")
+	tab := harness.File(t, "tab.yaml", "log:\n\tlevel: info\n")
 	for _, c := range []struct {
 		env  []string
 		args string
@@ -94,7 +96,7 @@ func TestFailureToServeEndsWithOne(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()
-	regular := writeFile(t, "regular", "")
+	regular := harness.File(t, "regular", "")
 	for addr, want := range map[string]string{
 		taken.Addr().String():              "bus-api-provider-vm: --addr: listen on " + taken.Addr().String() + ": bind: address already in use; ",
 		"192.0.2.1:0":                      "--addr: listen on 192.0.2.1:0",

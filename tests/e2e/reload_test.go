@@ -55,7 +55,7 @@ func (g *gateway) reloads() int {
 // the old secret is taken out, and its callers are refused at once then.
 func TestSecretsRollOver(t *testing.T) {
 	t.Parallel()
-	file := writeFile(t, "secrets", oldSecret+"\n")
+	file := harness.File(t, "secrets", oldSecret+"\n")
 	g := serve(t, []string{noSecret}, "--jwt-secret-file", file)
 	before, after := signedBy(oldSecret), signedBy(newSecret)
 	require.True(t, g.accepts(t, before))
@@ -94,7 +94,7 @@ func TestChangedFilesAreFollowed(t *testing.T) {
 		require.NoError(t, os.Symlink("..data/secret", filepath.Join(directory, "secret")))
 		return filepath.Join(directory, "secret")
 	}
-	plain := func(t *testing.T) string { return writeFile(t, "jwt-secret", oldSecret) }
+	plain := func(t *testing.T) string { return harness.File(t, "jwt-secret", oldSecret) }
 	byPath := func(path string) string { return "BUS_VM_JWT_SECRET_FILE=" + path }
 	for name, tc := range map[string]struct {
 		make   func(t *testing.T) string
@@ -137,7 +137,7 @@ func TestChangedFilesAreFollowed(t *testing.T) {
 // mistake in one file does not keep another from being followed.
 func TestBadReloadsKeepTheLastGood(t *testing.T) {
 	t.Parallel()
-	secrets, settings := writeFile(t, "secrets", oldSecret), writeFile(t, "config.yaml", "log: {level: debug}\n")
+	secrets, settings := harness.File(t, "secrets", oldSecret), harness.File(t, "config.yaml", "log: {level: debug}\n")
 	g, admin := serveAdmin(t, []string{noSecret}, "--jwt-secret-file", secrets, "--config", settings)
 	before, after := signedBy(oldSecret), signedBy(newSecret)
 	success := func() float64 { return reloadSuccess(t, admin) }
@@ -181,7 +181,7 @@ func reloadSuccess(t testing.TB, admin string) float64 {
 // The level of the log follows the file; what does not is named.
 func TestReloadableSettings(t *testing.T) {
 	t.Parallel()
-	file := writeFile(t, "config.yaml", "log: {level: info}\n")
+	file := harness.File(t, "config.yaml", "log: {level: info}\n")
 	g := serve(t, []string{"BUS_VM_LOG_LEVEL="}, "--config", file)
 	refusals := func() int {
 		require.False(t, g.accepts(t, signedBy("another secret, at least 32 bytes long")))

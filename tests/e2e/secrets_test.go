@@ -20,8 +20,8 @@ func TestSecretOfCallersTokens(t *testing.T) {
 	const a, b, short = "the first secret of this table, 40 bytes", "the second secret of this table, 41 bytes", "dev-secret-b"
 	encoded := base64.StdEncoding.EncodeToString([]byte(a))
 	const mark, comment = "\ufeff", "# a comment that is as long as a secret should be"
-	joined := writeFile(t, "joined", mark+comment+"\r\n"+a+"\r\n"+mark+comment+"\r\n"+mark+b+"\r\n")
-	file := writeFile(t, "secrets", "# rolled\n\n"+b+"\nbase64:"+encoded+"\n")
+	joined := harness.File(t, "joined", mark+comment+"\r\n"+a+"\r\n"+mark+comment+"\r\n"+mark+b+"\r\n")
+	file := harness.File(t, "secrets", "# rolled\n\n"+b+"\nbase64:"+encoded+"\n")
 	for _, c := range []struct {
 		name          string
 		env           []string
@@ -39,7 +39,7 @@ func TestSecretOfCallersTokens(t *testing.T) {
 		{"byte order marks", []string{"BUS_VM_JWT_SECRET=" + mark + a}, []string{a}, []string{mark + a}, false},
 		{"files with byte order marks, joined", []string{"BUS_VM_JWT_SECRET_FILE=" + joined}, []string{a, b}, []string{comment, mark + comment, mark + b}, false},
 		{"an escape", []string{"BUS_VM_JWT_SECRET=" + a + `\n`}, []string{a + `\n`}, []string{a}, true},
-		{"another, in a file", []string{"BUS_VM_JWT_SECRET_FILE=" + writeFile(t, "escape", a+`\r`+"\r\n")}, []string{a + `\r`}, []string{a}, true},
+		{"another, in a file", []string{"BUS_VM_JWT_SECRET_FILE=" + harness.File(t, "escape", a+`\r`+"\r\n")}, []string{a + `\r`}, []string{a}, true},
 		{"a line feed", []string{"BUS_VM_JWT_SECRET=" + a + "\n"}, []string{a + "\n"}, []string{a}, true},
 		{"quotes", []string{`BUS_VM_JWT_SECRET="` + a + `"`}, []string{`"` + a + `"`}, []string{a}, true},
 	} {
@@ -119,7 +119,7 @@ func TestBadProviderTokenFile(t *testing.T) {
 	const good, bad = "provider-token-of-the-reload-tests", "no token, for it has spaces"
 	logged.keepOut(good)
 	logged.keepOut(bad)
-	file := writeFile(t, "token", good)
+	file := harness.File(t, "token", good)
 	for backend, want := range map[string]float64{"static": 1, "events": 0} {
 		harness.Replace(t, file, good)
 		g, admin := serveAdmin(t, nil, "--backend", backend, "--events-url", "http://127.0.0.1:1", "--token-file", file)
@@ -138,7 +138,7 @@ func TestBadProviderTokenFile(t *testing.T) {
 func TestProviderTokenIsInspected(t *testing.T) {
 	t.Parallel()
 	const month = 30 * 24 * time.Hour
-	file := writeFile(t, "token", providerJWT("vm:read", month))
+	file := harness.File(t, "token", providerJWT("vm:read", month))
 	g, _ := serveAdmin(t, nil, "--backend", "events", "--billing-backend", "events", "--events-url", "http://127.0.0.1:1", "--token-file", file)
 	lines := func(text string) func() bool {
 		return func() bool { return strings.Contains(g.stderr.String(), text) }

@@ -106,14 +106,7 @@ func writeYAML(t testing.TB, key, value string) string {
 	for depth, name := range strings.Split(key, ".") {
 		text += "\n" + strings.Repeat("  ", depth) + name + ":"
 	}
-	return writeFile(t, "config.yaml", strings.TrimSpace(text)+" "+value+"\n")
-}
-
-func writeFile(t testing.TB, name, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-	return path
+	return harness.File(t, "config.yaml", strings.TrimSpace(text)+" "+value+"\n")
 }
 
 // What ships for events mode has readiness wait for the reply streams.
@@ -123,7 +116,7 @@ func TestShippedEventsSettings(t *testing.T) {
 	require.NoError(t, err)
 	_, block, _ := strings.Cut(string(shipped), "For the real runtime:\n")
 	block, _, _ = strings.Cut(block, "\n# and ")
-	got := run(t, []string{"BUS_VM_JWT_SECRET=" + jwtSecret, "BUS_API_TOKEN=" + providerToken}, "--print-config", "--config", writeFile(t, "events.yaml", strings.ReplaceAll("\n"+block, "\n#   ", "\n")))
+	got := run(t, []string{"BUS_VM_JWT_SECRET=" + jwtSecret, "BUS_API_TOKEN=" + providerToken}, "--print-config", "--config", harness.File(t, "events.yaml", strings.ReplaceAll("\n"+block, "\n#   ", "\n")))
 	require.Equal(t, 0, got.Code, got.Stderr)
 	require.Contains(t, got.Stdout, "listener_required: true")
 	for file, line := range map[string]string{
@@ -178,7 +171,7 @@ func TestFilesOfThePackageAreFound(t *testing.T) {
 	require.Equal(t, showing(state("hibernated"), ""), ask(t, g.addr, request("GET "+statusPath, strings.TrimSpace(minted.Stdout))))
 
 	// What is named wins, wherever, and is all that counts of its kind.
-	own := writeFile(t, "own", jwtSecret)
+	own := harness.File(t, "own", jwtSecret)
 	for _, named := range []struct {
 		env, args []string
 		found     string
@@ -188,8 +181,8 @@ func TestFilesOfThePackageAreFound(t *testing.T) {
 		{[]string{"BUS_API_JWT_SECRET=" + jwtSecret}, nil, config + ", " + token, "secret: '[redacted]'"},
 		{[]string{"BUS_VM_JWT_SECRET_FILE=" + own}, nil, config + ", " + token, "secret_file: " + own},
 		{nil, []string{"--jwt-secret-file", own}, config + ", " + token, "secret_file: " + own},
-		{nil, []string{"--config", writeFile(t, "own.yaml", "jwt: {secret_file: "+own+"}")}, token, "secret_file: " + own},
-		{[]string{"BUS_VM_CONFIG=" + writeFile(t, "own.yaml", "static: {state: away}")}, nil, token + ", " + secrets, "state: away"},
+		{nil, []string{"--config", harness.File(t, "own.yaml", "jwt: {secret_file: "+own+"}")}, token, "secret_file: " + own},
+		{[]string{"BUS_VM_CONFIG=" + harness.File(t, "own.yaml", "static: {state: away}")}, nil, token + ", " + secrets, "state: away"},
 		{nil, []string{"--config="}, token + ", " + secrets, "state: ready # default"},
 		{[]string{"BUS_API_TOKEN=" + providerToken}, nil, config + ", " + secrets, "token: '[redacted]'"},
 		{[]string{"BUS_EVENTS_TOKEN_FILE=" + own}, nil, config + ", " + secrets, "token_file: " + own},

@@ -193,7 +193,7 @@ func TestEventStreamEndsWithItsToken(t *testing.T) {
 // A secret that is taken out ends the streams of its tokens, and no others.
 func TestEventStreamEndsWithItsSecret(t *testing.T) {
 	t.Parallel()
-	file := writeFile(t, "secrets", newSecret+"\n"+oldSecret+"\n")
+	file := harness.File(t, "secrets", newSecret+"\n"+oldSecret+"\n")
 	g := serve(t, []string{noSecret}, "--jwt-secret-file", file, "--static-transition", "1ms")
 	before, after := follow(t, g.addr, signedBy(oldSecret)), follow(t, g.addr, signedBy(newSecret))
 	for _, s := range []*stream{before, after} {

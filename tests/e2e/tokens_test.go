@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 )
 
@@ -104,7 +105,7 @@ func TestAuthorizationHeadersThatHoldNoOneToken(t *testing.T) {
 // exactly, and the token command issues for the first.
 func TestAudiences(t *testing.T) {
 	t.Parallel()
-	file := writeFile(t, "audiences.yaml", "jwt:\n  audiences: [ai.hg.fi/internal, ai.hg.fi/api]\n")
+	file := harness.File(t, "audiences.yaml", "jwt:\n  audiences: [ai.hg.fi/internal, ai.hg.fi/api]\n")
 	for name, g := range map[string]*gateway{
 		"environment": serve(t, []string{"BUS_VM_JWT_AUDIENCES=ai.hg.fi/internal, ai.hg.fi/api"}),
 		"file":        serve(t, nil, "--config", file),

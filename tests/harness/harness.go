@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -99,6 +100,14 @@ func Build(directory, binary string, flags ...string) error {
 		return fmt.Errorf("%s in %s: %w\n%s", command, directory, err, output)
 	}
 	return nil
+}
+
+// File returns the path of a new file with text, in a directory of its own.
+func File(t testing.TB, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
 }
 
 // Replace puts a file in the place of another, the way careful editors do.

@@ -106,3 +106,12 @@ func (s *Signer) Sign(header, claims string) string {
 	}
 	return text + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
+
+// Issuer has a key for each algorithm.
+type Issuer struct{ RSA, EC, Ed *Signer }
+
+func NewIssuer() Issuer {
+	return Issuer{NewSigner("RS256", "r"), NewSigner("ES256", "e"), NewSigner("EdDSA", "d")}
+}
+
+func (i Issuer) Signers() []*Signer { return []*Signer{i.RSA, i.EC, i.Ed} }

@@ -107,21 +107,14 @@ func TestPartition(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, postgres.Start(t), 1)
 	alone, away := r.gateways[0], r.links[0]
-	for _, statement := range []string{ // each commit of an operation takes a second
-		`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(1); return null; end'`,
-		`create constraint trigger slow after insert on operations deferrable initially deferred for each row execute function slow()`,
-	} {
-		_, err := r.db.Exec(statement)
-		require.NoError(t, err)
-	}
+	quick := r.slowCommits()
 	answer := r.behind(alone, start)
 	r.awaitCount(1, `select count(*) from pg_stat_activity where query = 'commit' and state = 'active'`)
 	away.sever()
 	r.awaitCount(1, `select count(*) from operations`) // committed, and the gateway is not told
 	c := <-answer
 	assert.Equal(t, "not_sent", c.outcome(), c)
-	_, err := r.db.Exec(`drop trigger slow on operations`)
-	require.NoError(t, err)
+	quick()
 	refused := r.write(alone, start)
 	assert.Equal(t, "not_sent", refused.outcome(), refused)
 	assert.Less(t, refused.took, 3*time.Second)
@@ -208,13 +201,8 @@ func TestRowsAreLocked(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, postgres.Start(t), 1)
 	r.Usage.SetBehaviour(platform.Behaviour{Duplicate: 2, Jitter: 300 * time.Millisecond})
-	for _, statement := range []string{
-		`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.02); return new; end'`,
-		`create trigger slow before insert on operations for each row execute function slow()`,
-	} {
-		_, err := r.db.Exec(statement)
-		require.NoError(t, err)
-	}
+	r.execute(`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.02); return new; end'`)
+	r.execute(`create trigger slow before insert on operations for each row execute function slow()`)
 	ctx, quit := context.WithCancel(t.Context())
 	var calling sync.WaitGroup
 	for i := range 12 {
@@ -235,8 +223,7 @@ func TestRowsAreLocked(t *testing.T) {
 	}
 	quit()
 	calling.Wait()
-	_, err := r.db.Exec(`drop trigger slow on operations`)
-	require.NoError(t, err)
+	r.execute(`drop trigger slow on operations`)
 	for _, g := range r.gateways {
 		assert.NotContains(t, g.log.String(), "does not take writes")
 	}

@@ -64,14 +64,7 @@ func TestSenderKilled(t *testing.T) {
 func TestFrozenBetweenCommitAndPublish(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, postgres.Start(t), 1)
-	// Each commit of an operation takes a second of the database.
-	for _, statement := range []string{
-		`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(1); return null; end'`,
-		`create constraint trigger slow after insert on operations deferrable initially deferred for each row execute function slow()`,
-	} {
-		_, err := r.db.Exec(statement)
-		require.NoError(t, err)
-	}
+	quick := r.slowCommits()
 	g := r.gateways[0]
 	answer := r.behind(g, start)
 	r.awaitCount(1, `select count(*) from pg_stat_activity where query = 'commit' and state = 'active'`)
@@ -82,8 +75,7 @@ func TestFrozenBetweenCommitAndPublish(t *testing.T) {
 	c := <-answer
 	assert.Equal(t, http.StatusServiceUnavailable, c.status, c)
 	assert.Equal(t, "not_sent", c.outcome(), c)
-	_, err := r.db.Exec(`drop trigger slow on operations`)
-	require.NoError(t, err)
+	quick()
 	r.awaitCount(1, `select count(*) from operations where outcome = 'not_sent'`)
 	assert.Zero(t, r.Events.Accepted(platform.StartRequest))
 	assert.Equal(t, http.StatusAccepted, r.write(g, stop).status)

@@ -284,6 +284,20 @@ func (r *rig) count(query string, args ...any) (n int, ok bool) {
 	return n, r.db.QueryRow(query, args...).Scan(&n) == nil
 }
 
+// slowCommits lets each commit of an operation take a second of the database, until quick.
+func (r *rig) slowCommits() (quick func()) {
+	r.t.Helper()
+	r.execute(`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(1); return null; end'`)
+	r.execute(`create constraint trigger slow after insert on operations deferrable initially deferred for each row execute function slow()`)
+	return func() { r.execute(`drop trigger slow on operations`) }
+}
+
+func (r *rig) execute(statement string) {
+	r.t.Helper()
+	_, err := r.db.Exec(statement)
+	require.NoError(r.t, err)
+}
+
 // awaitCount waits until a query says n.
 func (r *rig) awaitCount(n int, query string, args ...any) {
 	r.t.Helper()
