@@ -267,7 +267,7 @@ func (r *running) ask(id string) <-chan outcome {
 func (r *running) sent(t *testing.T, id string) <-chan outcome {
 	t.Helper()
 	reply := r.ask(id)
-	harness.Next(t, r.fake.published)
+	want(t, r.fake.published)
 	return reply
 }
 
@@ -304,10 +304,16 @@ func (r *running) request(ctx context.Context, request Request) <-chan outcome {
 	return result
 }
 
+// want waits for one value of c.
+func want[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	return harness.Next(t, c)
+}
+
 // wantN checks that a request was answered with {"n":n}.
 func wantN(t *testing.T, c <-chan outcome, n int) {
 	t.Helper()
-	o := harness.Next(t, c)
+	o := want(t, c)
 	assert.NoError(t, o.err)
 	assert.Equal(t, fmt.Sprintf(`{"n":%d}`, n), string(o.envelope.Payload))
 }
@@ -315,7 +321,7 @@ func wantN(t *testing.T, c <-chan outcome, n int) {
 // wantErr checks that a request failed with target, and returns the error.
 func wantErr(t *testing.T, c <-chan outcome, target error) error {
 	t.Helper()
-	o := harness.Next(t, c)
+	o := want(t, c)
 	assert.ErrorIs(t, o.err, target)
 	return o.err
 }

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // A name that moves to another address is followed within a publish: the reply
@@ -44,14 +42,14 @@ func TestTheNameOfTheEventsAPI(t *testing.T) {
 				return new(net.Dialer).DialContext(ctx, network, now.Load().Listener.Addr().String())
 			}
 			r := start(t, old, func(c *Config) { c.URL = "http://events.test/root" })
-			stream := harness.Next(t, old.opened)
+			stream := want(t, old.opened)
 			now.Store(next)
 			began := time.Now()
 			reply := r.ask("a")
-			harness.Next(t, next.published)
+			want(t, next.published)
 			if len(addresses) == 1 {
 				next.reply(startReply, "a", 1)
-				harness.Next(t, stream.ended)
+				want(t, stream.ended)
 			} else {
 				old.reply(startReply, "a", 1)
 			}

@@ -19,7 +19,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
-	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // What finds no connection was not sent: none can be dialled, the server is not
@@ -27,7 +26,7 @@ import (
 func TestPublishesThatCannotConnect(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake) {
 		r := start(t, f, nil)
-		harness.Next(t, f.opened)
+		want(t, f.opened)
 		r.fresh.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed }
 		wantErr(t, r.ask("a"), ErrNotSent)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -66,7 +65,7 @@ func TestConnectionsOfPublishes(t *testing.T) {
 			request := startRequest(fmt.Sprint(i))
 			request.Lifecycle = lifecycle
 			reply := r.request(t.Context(), request)
-			harness.Next(t, f.published)
+			want(t, f.published)
 			f.reply(startReply, fmt.Sprint(i), i)
 			wantN(t, reply, i)
 		}
@@ -94,7 +93,7 @@ func TestASharedConnectionThatEndsInUse(t *testing.T) {
 		request.Lifecycle = false
 		reply := r.request(t.Context(), request)
 		for range publishes {
-			harness.Next(t, f.published)
+			want(t, f.published)
 		}
 		r.wantCounter(t, `bus_vm_events_publishes_total{result="accepted"}`, i+1)
 		f.reply(startReply, fmt.Sprint(i), i)
@@ -114,7 +113,7 @@ func TestProofIsWaitedForBriefly(t *testing.T) {
 		assert.ErrorContains(t, wantErr(t, reply, ErrNoReply), "503 Service Unavailable")
 		assert.Equal(t, proofWait, time.Since(began))
 		f.reply(startReply, "a", 1)
-		harness.Next(t, seen)
+		want(t, seen)
 	})
 }
 
@@ -134,7 +133,7 @@ func TestPermit(t *testing.T) {
 			r := start(t, f, func(c *Config) {
 				c.Token, _ = StaticToken(secret.New(strings.Repeat("x", tokenLength)))
 			})
-			harness.Next(t, dialled) // the stream
+			want(t, dialled) // the stream
 			asked := 0
 			for i, denial := range []error{tooLate, nil} {
 				request := startRequest(fmt.Sprint(i))
@@ -146,13 +145,13 @@ func TestPermit(t *testing.T) {
 				reply := r.request(t.Context(), request)
 				if denial != nil {
 					assert.ErrorIs(t, wantErr(t, reply, ErrNotSent), tooLate)
-					harness.Next(t, f.cut) // the headers without the event
+					want(t, f.cut) // the headers without the event
 				} else {
-					assert.Equal(t, "1", harness.Next(t, f.published).CorrelationID)
+					assert.Equal(t, "1", want(t, f.published).CorrelationID)
 					f.reply(startReply, "1", 7)
 					wantN(t, reply, 7)
 				}
-				harness.Next(t, dialled)
+				want(t, dialled)
 				assert.Equal(t, i+1, asked)
 			}
 			assert.Empty(t, f.published, "sent without a permit")
@@ -177,7 +176,7 @@ func TestPermitOfASecondAttempt(t *testing.T) {
 		return nil
 	}
 	wantErr(t, r.request(t.Context(), request), ErrNotSent)
-	harness.Next(t, f.cut)
+	want(t, f.cut)
 	assert.Equal(t, 2, asked)
 	assert.Len(t, f.published, 1)
 }

@@ -40,12 +40,12 @@ func TestAReplyFromTheGapIsFoundByReplay(t *testing.T) {
 					}
 				})
 			})
-			first := harness.Next(t, f.opened)
+			first := want(t, f.opened)
 			for i := range 3 { // history, to be replayed later
 				id := fmt.Sprint("old", i)
 				r.roundTrip(t, id, i)
 				f.reply(startReply, "other", i)
-				harness.Next(t, seen)
+				want(t, seen)
 			}
 
 			reply := r.sent(t, "a")
@@ -54,16 +54,16 @@ func TestAReplyFromTheGapIsFoundByReplay(t *testing.T) {
 			wantN(t, reply, 7)
 
 			for i := range 3 { // not this process's own, which have been answered
-				e := harness.Next(t, seen)
+				e := want(t, seen)
 				assert.Equal(t, fmt.Sprintf(`{"n":%d}`, i), string(e.Payload))
 				assert.True(t, e.Replayed)
 			}
 			assert.Empty(t, seen)
 			for i, query := range []string{"", "", "follow=false&replay=true"} {
-				assert.Equal(t, query, queryOf(harness.Next(t, f.requests)), "listener %d", i)
+				assert.Equal(t, query, queryOf(want(t, f.requests)), "listener %d", i)
 			}
 			for range 2 {
-				assert.Equal(t, startReply, harness.Next(t, gaps))
+				assert.Equal(t, startReply, want(t, gaps))
 			}
 			assert.Equal(t, 1, r.counter(`bus_vm_events_stream_reconnects_total{event="bus.vm.start.response"}`))
 		})
@@ -92,7 +92,7 @@ func TestWantHistory(t *testing.T) {
 	replayed := func() {
 		t.Helper()
 		for n := range 3 {
-			e := harness.Next(t, seen)
+			e := want(t, seen)
 			assert.Equal(t, fmt.Sprint(n), e.CorrelationID)
 			assert.True(t, e.Replayed)
 		}
@@ -100,8 +100,8 @@ func TestWantHistory(t *testing.T) {
 	both := func() (stream *fakeStream) { // with its replay, which has ended
 		t.Helper()
 		for range 2 { // they come in any order
-			if s := harness.Next(t, f.opened); s.query.Get("replay") == "true" {
-				harness.Next(t, s.ended)
+			if s := want(t, f.opened); s.query.Get("replay") == "true" {
+				want(t, s.ended)
 			} else {
 				stream = s
 			}
@@ -114,7 +114,7 @@ func TestWantHistory(t *testing.T) {
 	r.roundTrip(t, "a", 7)
 
 	stream.end()
-	stream = harness.Next(t, f.opened) // without a replay
+	stream = want(t, f.opened) // without a replay
 	r.roundTrip(t, "b", 8)
 	stream.end()
 	both()
@@ -143,7 +143,7 @@ func TestReadHistory(t *testing.T) {
 	}
 	seen := make(chan Envelope, 99)
 	r := start(t, f, nil, observing(seen))
-	harness.Next(t, f.opened)
+	want(t, f.opened)
 	for range 2 {
 		require.NoError(t, r.ReadHistory(t.Context(), startReply))
 		require.Len(t, seen, 2)
@@ -173,9 +173,9 @@ func TestNothingInFlightNothingReplayed(t *testing.T) {
 	r := start(t, f, nil)
 	r.roundTrip(t, "a", 1)
 	for range 3 {
-		harness.Next(t, f.opened).end()
+		want(t, f.opened).end()
 	}
-	harness.Next(t, f.opened)
+	want(t, f.opened)
 	r.roundTrip(t, "b", 2)
 	for len(f.requests) > 0 {
 		assert.Empty(t, queryOf(<-f.requests))
@@ -201,7 +201,7 @@ func TestAFailedReplayIsTriedAgain(t *testing.T) {
 		return true
 	}
 	r := start(t, f, nil)
-	first := harness.Next(t, f.opened)
+	first := want(t, f.opened)
 	reply := r.sent(t, "a")
 	f.loseReply(first, "a", 1)
 	wantN(t, reply, 1)
@@ -279,7 +279,7 @@ func TestOutageIsToldOnce(t *testing.T) {
 	for outage := range 2 {
 		var open []*fakeStream
 		for range replies {
-			open = append(open, harness.Next(t, f.opened))
+			open = append(open, want(t, f.opened))
 		}
 		status.Store(http.StatusBadGateway)
 		for _, s := range open {

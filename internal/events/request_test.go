@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-
-	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // Observers see what no request of this process waits for, and late replies to
@@ -25,7 +23,7 @@ func TestObservedReplies(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	reply = r.request(ctx, startRequest("b"))
-	harness.Next(t, f.published)
+	want(t, f.published)
 	cancel()
 	wantErr(t, reply, ErrNoReply)
 	f.reply(startReply, "b", 5)
@@ -34,11 +32,11 @@ func TestObservedReplies(t *testing.T) {
 	reply = r.sent(t, "c")
 	f.line(startReply, `{"correlationId":"c","error":"no"}`+"\n")
 	var no *RemoteError
-	assert.ErrorAs(t, harness.Next(t, reply).err, &no)
+	assert.ErrorAs(t, want(t, reply).err, &no)
 	f.reply(startReply, "c", 7) // a yes after a no
 
 	for i, payload := range []string{`{"n":1}`, ``, `{"n":5}`, `{"n":6}`, `{"n":7}`} {
-		e := harness.Next(t, seen)
+		e := want(t, seen)
 		assert.Equal(t, payload, string(e.Payload), "event %d", i)
 		assert.False(t, e.Replayed)
 	}
@@ -57,7 +55,7 @@ func TestAReplyAfterAMalformedOne(t *testing.T) {
 	request := startRequest("a")
 	request.Decode = func(Envelope) error { return ErrMalformed }
 	reply := r.request(t.Context(), request)
-	harness.Next(t, f.published)
+	want(t, f.published)
 	lines := ""
 	for n := range 3 {
 		lines += fmt.Sprintf(`{"name":%q,"correlationId":"a","payload":{"n":%d}}`+"\n", startReply, n)
@@ -66,7 +64,7 @@ func TestAReplyAfterAMalformedOne(t *testing.T) {
 	wantErr(t, reply, ErrMalformed)
 	r.roundTrip(t, "b", 1)
 	for n := range 2 {
-		assert.Equal(t, fmt.Sprintf(`{"n":%d}`, n+1), string(harness.Next(t, seen).Payload))
+		assert.Equal(t, fmt.Sprintf(`{"n":%d}`, n+1), string(want(t, seen).Payload))
 	}
 	assert.Empty(t, seen)
 	r.wantReplies(t, map[string]int{matched: 2, late: 2, duplicate: 0})
@@ -98,7 +96,7 @@ func TestRunEndsWhatWaits(t *testing.T) {
 	assert.NoError(t, r.Up(startReply))
 	r.stop()
 	wantErr(t, reply, ErrNoReply)
-	assert.NoError(t, harness.Next(t, r.err))
+	assert.NoError(t, want(t, r.err))
 	assert.ErrorContains(t, r.Up(startReply), "away for ")
 	wantErr(t, r.ask("b"), ErrNotSent)
 	assert.ErrorIs(t, r.Connected(t.Context(), startReply), ErrNotSent)

@@ -12,14 +12,12 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 func TestTheDelayGrowsUntilAStreamWasHealthy(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake) {
 		start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Second, 8*time.Second })
-		s := harness.Next(t, f.opened)
+		s := want(t, f.opened)
 		for _, c := range []struct{ lived, floor time.Duration }{
 			{healthyAfter - time.Nanosecond, time.Second},
 			{healthyAfter - time.Nanosecond, 2 * time.Second},
@@ -31,7 +29,7 @@ func TestTheDelayGrowsUntilAStreamWasHealthy(t *testing.T) {
 			time.Sleep(c.lived)
 			s.end()
 			lost := time.Now()
-			s = harness.Next(t, f.opened)
+			s = want(t, f.opened)
 			assert.InDelta(t, 1.5*c.floor.Seconds(), time.Since(lost).Seconds(), c.floor.Seconds()/2, "after %v", c.lived)
 		}
 	})
@@ -47,10 +45,10 @@ func TestRequestsWaitOnlyForAShortLoss(t *testing.T) {
 			return away.Load()
 		}
 		r := start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Second, time.Second })
-		s := harness.Next(t, f.opened)
+		s := want(t, f.opened)
 		away.Store(true)
 		s.end()
-		harness.Next(t, s.ended)
+		want(t, s.ended)
 		synctest.Wait()
 
 		begin := time.Now()
@@ -62,7 +60,7 @@ func TestRequestsWaitOnlyForAShortLoss(t *testing.T) {
 		assert.Empty(t, f.published)
 
 		away.Store(false)
-		harness.Next(t, f.opened).end() // a short loss, which refuses no request
+		want(t, f.opened).end() // a short loss, which refuses no request
 		synctest.Wait()
 		r.roundTrip(t, "c", 1)
 	})
@@ -71,7 +69,7 @@ func TestRequestsWaitOnlyForAShortLoss(t *testing.T) {
 func TestTheWatchdogReopensASilentStream(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake) {
 		r := start(t, f, func(c *Config) { c.RetryMin, c.RetryMax = time.Hour, time.Hour })
-		s := harness.Next(t, f.opened)
+		s := want(t, f.opened)
 		for range 5 { // a sign of life in time
 			time.Sleep(idleWatchdog - time.Second)
 			s.lines <- "\n"
@@ -81,7 +79,7 @@ func TestTheWatchdogReopensASilentStream(t *testing.T) {
 		begin := time.Now()
 		next := <-f.opened
 		assert.Equal(t, idleWatchdog, time.Since(begin))
-		harness.Next(t, s.ended)
+		want(t, s.ended)
 		synctest.Wait()
 		reply := r.sent(t, "a")
 		next.lines <- `{"correlationId":"a","payload":{"n":1}}` + "\n"
@@ -93,7 +91,7 @@ func TestTheWatchdogReopensASilentStream(t *testing.T) {
 func TestASilentStreamIsDoubtedLessAndLess(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake) {
 		r := start(t, f, func(c *Config) { c.Timeout, c.RetryMin, c.RetryMax = 10*time.Second, time.Second, 30*time.Second })
-		s := harness.Next(t, f.opened)
+		s := want(t, f.opened)
 		reopened := func(requests int) (n int) {
 			for range requests {
 				wantErr(t, r.ask(time.Now().String()), ErrNoReply)
@@ -132,10 +130,10 @@ func TestAStalledReplayHoldsNobodyUp(t *testing.T) {
 			return true
 		}
 		r := start(t, f, nil)
-		first := harness.Next(t, f.opened)
+		first := want(t, f.opened)
 		missed := r.sent(t, "missed")
 		f.loseReply(first, "missed", 1)
-		harness.Next(t, f.opened)
+		want(t, f.opened)
 		begin := time.Now()
 		r.roundTrip(t, "b", 2)
 		assert.Zero(t, time.Since(begin), "a stalled replay held a reply up")
@@ -152,16 +150,16 @@ func TestAReplayEndsWhenNothingIsMissing(t *testing.T) {
 			return false
 		}
 		r := start(t, f, nil)
-		first := harness.Next(t, f.opened)
+		first := want(t, f.opened)
 		reply := r.sent(t, "a")
 		f.loseReply(first, "a", 1)
 		wantN(t, reply, 1)
 		begin := time.Now()
-		replay := harness.Next(t, f.opened)
+		replay := want(t, f.opened)
 		if replay.query.Get("replay") != "true" {
-			replay = harness.Next(t, f.opened)
+			replay = want(t, f.opened)
 		}
-		harness.Next(t, replay.ended)
+		want(t, replay.ended)
 		assert.Zero(t, time.Since(begin), "after it had found everything")
 	})
 }
@@ -177,10 +175,10 @@ func TestAnOutageIsLoggedOnce(t *testing.T) {
 			return tries <= 5
 		}
 		r := start(t, f, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&text, nil)) })
-		harness.Next(t, f.opened)
+		want(t, f.opened)
 		synctest.Wait()
 		r.stop()
-		harness.Next(t, r.err)
+		want(t, r.err)
 		lines := strings.Split(strings.TrimSpace(text.String()), "\n")
 		if len(lines) != 2 || !strings.Contains(lines[0], "level=WARN") || !strings.Contains(lines[0], "502 Bad Gateway") ||
 			!strings.Contains(lines[1], "level=INFO") || strings.Contains(text.String(), "provider-token") {
