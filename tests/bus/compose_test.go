@@ -1,11 +1,14 @@
 package bus
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // The command of the service bus-vm in the platform's compose.yaml.
@@ -46,4 +49,29 @@ func TestComposeCommandServes(t *testing.T) {
 
 	require.Contains(t, get(t, addr, "/readyz", token), `"ok":true`)
 	require.Contains(t, get(t, addr, "/api/v1/vm/status", token), `"provider":"static"`)
+}
+
+// The dispatcher starts each command of the documented .bus file, with the global
+// flags before it in front.
+func TestBusFile(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(root, "docs/bus.md"))
+	require.NoError(t, err)
+	_, block, ok := strings.Cut(string(page), "```bus\n")
+	require.True(t, ok)
+	block, _, _ = strings.Cut(block, "```")
+	commands, flags := 0, ""
+	for line := range strings.Lines(block) {
+		args, ok := strings.CutPrefix(strings.TrimSpace(line), "api-provider-vm ")
+		switch {
+		case ok:
+			commands++
+			env := append(composeEnvironment(), "BUS_API_TOKEN=a-token")
+			settings := printed(t, command(t, env, "exec go run ./cmd/bus-api-provider-vm"+flags+" "+args+" --print-config"))
+			require.Contains(t, settings, "backend: events")
+			require.Contains(t, settings, "level: error") // of the flag in front
+		case strings.HasPrefix(line, "-"):
+			flags += " " + strings.TrimSpace(line)
+		}
+	}
+	require.Equal(t, 1, commands)
 }
