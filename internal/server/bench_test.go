@@ -147,16 +147,6 @@ type always struct{ net.Conn }
 func (a always) Accept() (net.Conn, error) { return a.Conn, nil }
 func (a always) Addr() net.Addr            { return a.LocalAddr() }
 
-// BenchmarkRefusals is what callers without a token cost.
-func BenchmarkRefusals(b *testing.B) {
-	for name, request := range refusedRequests() {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			b.ReportMetric(float64(processorTime(prepare(b, nil, nil), request, b.N).Nanoseconds())/float64(b.N), "cpu-ns/op")
-		})
-	}
-}
-
 func statusRequest(token string) string {
 	authorization := ""
 	if token != "" {

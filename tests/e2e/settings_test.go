@@ -15,40 +15,37 @@ import (
 	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
-// settings are the names of contract §3 as they stand there, with the key in
-// the file and three values that differ from each other and from the default.
-var settings = []struct {
-	key, standard, flag, env string
-	values                   [3]string // in the file, in the environment, as a flag
-}{
-	{"addr", "127.0.0.1:8085", "addr", "BUS_VM_ADDR", [3]string{"127.0.0.1:1", "[::1]:2", "unix:/run/bus-vm.sock"}},
-	{"backend", "static", "backend", "BUS_VM_BACKEND", [3]string{"events", "static", "events"}},
-	{"events.url", "", "events-url", "BUS_EVENTS_API_URL", [3]string{"http://a:1", "http://b:2/local/v1", "https://c/api/v1/events/"}},
-	{"billing.backend", "none", "billing-backend", "BUS_VM_BILLING_BACKEND", [3]string{"events", "none", "events"}},
-	{"usage.backend", "none", "usage-backend", "BUS_VM_USAGE_BACKEND", [3]string{"memory", "events", "none"}},
-	{"timeout", "30s", "timeout", "BUS_VM_TIMEOUT", [3]string{"5", "1m30s", "2s"}},
-	{"events.token_file", "", "token-file", "BUS_API_TOKEN_FILE", [3]string{"/dev/null", "/dev/zero", "/"}},
-	{"log.level", "info", "log-level", "BUS_VM_LOG_LEVEL", [3]string{"debug", "warn", "error"}},
-	{"log.level", "info", "quiet", "", [3]string{"debug", "", "error"}},
-	{"log.level", "info", "verbose", "", [3]string{"warn", "", "debug"}},
-	{"events.listener_required", "false", "", "BUS_EVENTS_LISTENER_REQUIRED", [3]string{"yes", "1", ""}},
-	{"events.listener_retry", "true", "", "BUS_EVENTS_LISTENER_RETRY", [3]string{"off", "0", ""}},
-	{"events.listener_retry_min", "1s", "", "BUS_EVENTS_LISTENER_RETRY_MIN", [3]string{"2s", "3s", ""}},
-	{"events.listener_retry_max", "30s", "", "BUS_EVENTS_LISTENER_RETRY_MAX", [3]string{"10s", "20s", ""}},
-	{"events.token_refresh", "false", "", "BUS_EVENTS_TOKEN_REFRESH", [3]string{"on", "true", ""}},
-
-	{"socket.mode", "0660", "socket-mode", "BUS_VM_SOCKET_MODE", [3]string{"0600", "0666", "0640"}},
-	{"socket.group", "", "socket-group", "BUS_VM_SOCKET_GROUP", [3]string{"a", "b", "c"}},
-	{"server.read_timeout", "10s", "", "BUS_VM_READ_TIMEOUT", [3]string{"1s", "2s", ""}},
-	{"server.header_bytes", "16384", "", "BUS_VM_HEADER_BYTES", [3]string{"8192", "32768", ""}},
-	{"jwt.leeway", "0s", "jwt-leeway", "BUS_VM_JWT_LEEWAY", [3]string{"1s", "2s", "60s"}},
-	{"static.state", "ready", "static-state", "BUS_VM_STATIC_STATE", [3]string{"stopped", "starting", "unavailable"}},
-	{"shutdown.delay", "0s", "shutdown-delay", "BUS_VM_SHUTDOWN_DELAY", [3]string{"1s", "2s", "3s"}},
-	{"shutdown.timeout", "70s", "shutdown-timeout", "BUS_VM_SHUTDOWN_TIMEOUT", [3]string{"1s", "2s", "3s"}},
+// settings are the names of contract §3 as they stand there, with the key in the file,
+// the default and another value.
+var settings = []struct{ key, standard, flag, env, value string }{
+	{"addr", "127.0.0.1:8085", "addr", "BUS_VM_ADDR", "127.0.0.1:1"},
+	{"backend", "static", "backend", "BUS_VM_BACKEND", "events"},
+	{"events.url", "", "events-url", "BUS_EVENTS_API_URL", "http://a:1"},
+	{"billing.backend", "none", "billing-backend", "BUS_VM_BILLING_BACKEND", "events"},
+	{"usage.backend", "none", "usage-backend", "BUS_VM_USAGE_BACKEND", "memory"},
+	{"timeout", "30s", "timeout", "BUS_VM_TIMEOUT", "5"},
+	{"events.token_file", "", "token-file", "BUS_API_TOKEN_FILE", "/dev/null"},
+	{"log.level", "info", "log-level", "BUS_VM_LOG_LEVEL", "debug"},
+	{"log.level", "info", "quiet", "", "error"},
+	{"log.level", "info", "verbose", "", "debug"},
+	{"events.listener_required", "false", "", "BUS_EVENTS_LISTENER_REQUIRED", "yes"},
+	{"events.listener_retry", "true", "", "BUS_EVENTS_LISTENER_RETRY", "off"},
+	{"events.listener_retry_min", "1s", "", "BUS_EVENTS_LISTENER_RETRY_MIN", "2s"},
+	{"events.listener_retry_max", "30s", "", "BUS_EVENTS_LISTENER_RETRY_MAX", "10s"},
+	{"events.token_refresh", "false", "", "BUS_EVENTS_TOKEN_REFRESH", "on"},
+	{"socket.mode", "0660", "socket-mode", "BUS_VM_SOCKET_MODE", "0600"},
+	{"socket.group", "", "socket-group", "BUS_VM_SOCKET_GROUP", "a"},
+	{"server.read_timeout", "10s", "", "BUS_VM_READ_TIMEOUT", "1s"},
+	{"server.header_bytes", "16384", "", "BUS_VM_HEADER_BYTES", "8192"},
+	{"jwt.leeway", "0s", "jwt-leeway", "BUS_VM_JWT_LEEWAY", "1s"},
+	{"static.state", "ready", "static-state", "BUS_VM_STATIC_STATE", "stopped"},
+	{"shutdown.delay", "0s", "shutdown-delay", "BUS_VM_SHUTDOWN_DELAY", "1s"},
+	{"shutdown.timeout", "70s", "shutdown-timeout", "BUS_VM_SHUTDOWN_TIMEOUT", "1s"},
 }
 
-// Defaults, file, environment and flags, each over the one before it.
-func TestSettingsComeFromFourPlaces(t *testing.T) {
+// Each setting has its names and its default. The tests of internal/config put each into
+// every two places of which one wins.
+func TestSettings(t *testing.T) {
 	t.Parallel()
 	for _, s := range settings {
 		t.Run(s.key, func(t *testing.T) {
@@ -60,27 +57,22 @@ func TestSettingsComeFromFourPlaces(t *testing.T) {
 			if s.key != "events.token_file" { // beats such a file in the file
 				env = append(env, "BUS_API_TOKEN="+providerToken)
 			}
-			effective := func(env []string, args ...string) string {
+			effective := func(want string, env []string, args ...string) {
+				t.Helper()
 				got := run(t, env, append(args, "--print-config")...)
 				require.Equal(t, 0, got.Code, got.Stderr)
-				return lookUp(t, got.Stdout, s.key)
+				require.Equal(t, want, lookUp(t, got.Stdout, s.key))
 			}
-			require.Equal(t, s.standard, effective(env))
-			file := writeYAML(t, s.key, s.values[0])
-			require.Equal(t, s.values[0], effective(env, "--config", file))
-			require.Equal(t, s.values[0], effective(append(env, "BUS_VM_CONFIG="+file)))
-			if s.env != "" {
-				env = append(env, s.env+"="+s.values[1])
-				require.Equal(t, s.values[1], effective(env, "--config", file))
+			effective(s.standard, env)
+			effective(s.value, append(env, "BUS_VM_CONFIG="+writeYAML(t, s.key, s.value)))
+			switch {
+			case s.env == "":
+				effective(s.value, env, "--"+s.flag)
+				return
+			case s.flag != "":
+				effective(s.value, env, "--"+s.flag, s.value)
 			}
-			switch s.flag {
-			case "":
-			case "quiet", "verbose":
-				require.Equal(t, s.values[2], effective(env, "--config", file, "--"+s.flag))
-			default:
-				require.Equal(t, s.values[2], effective(env, "--config", file, "--"+s.flag, s.values[2]))
-				require.Equal(t, s.values[2], effective(env, "--config", file, "--"+s.flag+"="+s.values[2]))
-			}
+			effective(s.value, append(env, s.env+"="+s.value))
 		})
 	}
 }
