@@ -3,11 +3,6 @@ package backend
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,68 +13,25 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
-
-// bus is an Events API with workers that say what their test says.
-type bus struct {
-	published chan string // correlation ids
-
-	mu      sync.Mutex
-	history map[string]string
-	streams map[string]chan string // live ones, by event name
-}
-
-func (b *bus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodPost {
-		var event struct{ CorrelationID string }
-		_ = json.NewDecoder(r.Body).Decode(&event)
-		b.published <- event.CorrelationID
-		_, _ = io.WriteString(w, `{"accepted":true}`)
-		return
-	}
-	name := r.URL.Query().Get("name")
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	b.mu.Lock()
-	past, live := b.history[name], b.streams[name]
-	b.mu.Unlock()
-	if r.URL.Query().Get("replay") == "true" {
-		_, _ = io.WriteString(w, past)
-		return
-	}
-	control := http.NewResponseController(w)
-	for _ = control.Flush(); ; _ = control.Flush() {
-		select {
-		case line := <-live:
-			_, _ = io.WriteString(w, line)
-		case <-r.Context().Done():
-			return
-		}
-	}
-}
-
-// reply answers id; without live, in the history only.
-func (b *bus) reply(name, id, payload string, live bool) {
-	line := fmt.Sprintf(`{"name":%q,"correlationId":%q,"payload":%s}`+"\n", name, id, payload)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.history[name] += line
-	if live {
-		b.streams[name] <- line
-	}
-}
 
 // Settle gets what no Apply waits for: the replies to other requesters, those
 // that come late, and those of the history, which change no snapshot.
 func TestSettle(t *testing.T) {
-	b := &bus{published: make(chan string, 9), history: map[string]string{}, streams: map[string]chan string{}}
-	for _, reply := range EventsReplies() {
-		b.streams[reply] = make(chan string, 99)
-	}
-	api := httptest.NewServer(b)
-	defer api.Close()
-	token, err := events.StaticToken(secret.New("t"))
+	p, err := platform.Start(platform.Config{})
 	require.NoError(t, err)
-	client, err := events.New(events.Config{URL: api.URL, Token: token, Replies: EventsReplies(), Timeout: time.Minute, Retry: true})
+	defer func() { assert.NoError(t, p.Close()) }()
+	p.VM.SetBehaviour(platform.Behaviour{Deaf: true})
+	worker := platform.NewClient(p.URL(), p.ProviderToken())
+	defer worker.Close()
+	reply := func(name, id, payload string) {
+		require.NoError(t, worker.Publish(t.Context(), platform.Message{Name: name, CorrelationID: id, Payload: json.RawMessage(payload)}))
+	}
+	token, err := events.StaticToken(secret.New(p.ProviderToken()))
+	require.NoError(t, err)
+	client, err := events.New(events.Config{URL: p.URL(), Token: token, Replies: EventsReplies(), Timeout: time.Minute, Retry: true})
 	require.NoError(t, err)
 	set, settled := metrics.NewSet(), make(chan string, 99)
 	overheard := make(chan string, 99)
@@ -93,12 +45,10 @@ func TestSettle(t *testing.T) {
 		},
 		Overheard: func(id string, action Action) { overheard <- id + " " + string(action) },
 	})
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- client.Run(ctx) }()
-	defer func() { stop(); assert.NoError(t, <-ended) }()
-	for _, reply := range EventsReplies() {
-		require.NoError(t, client.Connected(ctx, reply))
+	ctx := t.Context()
+	defer harness.Run(t, client.Run)()
+	for _, name := range EventsReplies() {
+		require.NoError(t, client.Connected(ctx, name))
 	}
 	invalidations := set.GetOrCreateCounter("bus_vm_snapshot_invalidations_total")
 	was := invalidations.Get()
@@ -111,22 +61,24 @@ func TestSettle(t *testing.T) {
 		outcome Outcome
 		err     error
 	}
+	asked := 0
 	apply := func(ctx context.Context, id string) <-chan end {
 		done := make(chan end, 1)
 		go func() {
 			outcome, err := machine.Apply(ctx, Operation{ID: id, Action: Start})
 			done <- end{outcome, err}
 		}()
-		require.Equal(t, id, <-b.published)
+		asked++
+		require.NoError(t, p.Events.WaitAccepted(ctx, platform.StartRequest, asked))
 		return done
 	}
 	const yes, no = `{"accepted":true}`, `{"accepted":false}`
 	start, halt := writes[Start].reply, writes[Stop].reply
 
-	b.reply(start, "other", yes, true)
+	reply(start, "other", yes)
 	assert.Equal(t, "other accepted", <-settled)
 	invalidated(1)
-	b.reply(halt, "other stop", no, true)
+	reply(halt, "other stop", no)
 	assert.Equal(t, "other stop rejected", <-settled)
 	invalidated(0)
 
@@ -135,25 +87,27 @@ func TestSettle(t *testing.T) {
 	cancel()
 	assert.Equal(t, Unknown, (<-late).outcome)
 	invalidated(1)
-	b.reply(start, "late", `{}`, true) // malformed: it settles nothing
-	b.reply(start, "late", yes, true)
+	reply(start, "late", `{}`) // malformed: it settles nothing
+	reply(start, "late", yes)
 	assert.Equal(t, "late accepted", <-settled)
 	invalidated(1)
 
 	own := apply(ctx, "own")
-	b.reply(start, "own", yes, true)
+	reply(start, "own", yes)
 	assert.Equal(t, end{Accepted, nil}, <-own)
 	invalidated(1)
-	b.reply(start, "own", yes, true)
-	b.reply(start, "next", no, true)
+	reply(start, "own", yes)
+	reply(start, "next", no)
 	assert.Equal(t, "next rejected", <-settled, "not what an Apply was told")
 	invalidated(0)
 
 	// The history tells all of it again, and what was missed: to an Apply too,
 	// which invalidates what was asked for before.
 	missed := apply(ctx, "missed")
-	b.reply(start, "of a replica", yes, false)
-	b.reply(start, "missed", yes, false)
+	p.Events.SetFaults(platform.Faults{Names: []string{start}, HalfOpen: true}) // so that the stream misses them
+	reply(start, "of a replica", yes)
+	reply(start, "missed", yes)
+	p.Events.SetFaults(platform.Faults{})
 	require.NoError(t, client.ReadHistory(ctx, start))
 	assert.Equal(t, end{Accepted, nil}, <-missed)
 	invalidated(1)
