@@ -192,13 +192,14 @@ func TestAnnouncedBodiesTakeNoMemory(t *testing.T) {
 	t.Parallel()
 	const clients, page = 1000, 4 << 10
 	hold := func(rest string) (each int) {
-		g := serve(t, nil)
-		before := residentBytes(t, g.process)
+		g, admin := serveAdmin(t, nil)
+		resident := func() int { return int(measure(t, admin, "process_resident_memory_bytes")) }
+		before := resident()
 		for range clients {
 			dial(t, g.addr).send("POST " + startPath + " HTTP/1.1\r\nHost: vm.test\r\n" + rest)
 		}
 		require.Equal(t, okReady, ask(t, g.addr, request("GET /readyz", ""))) // so all of them are read
-		return (residentBytes(t, g.process) - before) / clients
+		return (resident() - before) / clients
 	}
 	headers := hold("X: ")
 	for _, rest := range []string{
@@ -209,14 +210,4 @@ func TestAnnouncedBodiesTakeNoMemory(t *testing.T) {
 		t.Logf("%d bytes each in the headers, %d with %q", headers, each, rest)
 		require.Less(t, each, 2*headers+page, rest)
 	}
-}
-
-func residentBytes(t testing.TB, p *process) int {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.command.Process.Pid), "statm"))
-	require.NoError(t, err)
-	var size, resident int
-	_, err = fmt.Sscan(string(text), &size, &resident)
-	require.NoError(t, err)
-	return resident * os.Getpagesize()
 }

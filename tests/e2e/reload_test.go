@@ -140,7 +140,7 @@ func TestBadReloadsKeepTheLastGood(t *testing.T) {
 	secrets, settings := harness.File(t, "secrets", oldSecret), harness.File(t, "config.yaml", "log: {level: debug}\n")
 	g, admin := serveAdmin(t, []string{noSecret}, "--jwt-secret-file", secrets, "--config", settings)
 	before, after := signedBy(oldSecret), signedBy(newSecret)
-	success := func() float64 { return reloadSuccess(t, admin) }
+	success := func() float64 { return measure(t, admin, "bus_vm_reload_success") }
 	require.Equal(t, 1., success())
 	for text, cause := range map[string]string{
 		"":                    "the file holds no secret",
@@ -167,15 +167,6 @@ func TestBadReloadsKeepTheLastGood(t *testing.T) {
 	harness.Replace(t, settings, "")
 	g.hangUp(t)
 	require.Equal(t, 1., success())
-}
-
-// reloadSuccess is the metric that says whether the last reload went well.
-func reloadSuccess(t testing.TB, admin string) float64 {
-	t.Helper()
-	_, text := harness.Get(t, admin, "/metrics", "")
-	value, ok := harness.Metric(text, "bus_vm_reload_success")
-	require.True(t, ok)
-	return value
 }
 
 // The level of the log follows the file; what does not is named.

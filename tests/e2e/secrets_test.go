@@ -101,10 +101,10 @@ func TestBadProviderTokenFile(t *testing.T) {
 		g, admin := serveAdmin(t, nil, "--backend", backend, "--events-url", "http://127.0.0.1:1", "--token-file", file)
 		harness.Replace(t, file, bad)
 		g.hangUp(t)
-		require.Equal(t, want, reloadSuccess(t, admin), "%s: %s", backend, g.stderr)
+		require.Equal(t, want, measure(t, admin, "bus_vm_reload_success"), "%s: %s", backend, g.stderr)
 		harness.Replace(t, file, good)
 		g.hangUp(t)
-		require.Equal(t, 1., reloadSuccess(t, admin))
+		require.Equal(t, 1., measure(t, admin, "bus_vm_reload_success"))
 		g.stop(t)
 	}
 }

@@ -55,13 +55,18 @@ func (s *stack) waits(t testing.TB, n int) {
 	harness.Eventually(t, fmt.Sprintf("%d waits", n), func() bool { return s.measures(t, "bus_vm_waits_open") == float64(n) })
 }
 
-// measures is a value that the admin listener shows.
-func (s *stack) measures(t testing.TB, name string) float64 {
+// measure is a value that an admin listener shows.
+func measure(t testing.TB, admin, name string) float64 {
 	t.Helper()
-	_, text := harness.Get(t, s.admin, "/metrics", "")
+	_, text := harness.Get(t, admin, "/metrics", "")
 	value, ok := harness.Metric(text, name)
 	require.True(t, ok, name)
 	return value
+}
+
+func (s *stack) measures(t testing.TB, name string) float64 {
+	t.Helper()
+	return measure(t, s.admin, name)
 }
 
 func TestConditionalReads(t *testing.T) {
