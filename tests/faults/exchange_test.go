@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,7 +10,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // answer is all that came back on a connection.
@@ -23,7 +25,7 @@ type answer struct {
 
 // exchange sends raw on a connection of its own and reads until its end.
 func exchange(addr, raw string) answer {
-	conn, err := dial(addr)
+	conn, err := harness.Dial(context.Background(), addr)
 	if err != nil {
 		return answer{err: err}
 	}
@@ -32,15 +34,6 @@ func exchange(addr, raw string) answer {
 		return answer{err: err}
 	}
 	return receive(conn)
-}
-
-// dial opens a connection that lives no longer than waitLimit.
-func dial(addr string) (net.Conn, error) {
-	conn, err := net.DialTimeout("tcp", addr, waitLimit)
-	if err != nil {
-		return nil, err
-	}
-	return conn, conn.SetDeadline(time.Now().Add(waitLimit))
 }
 
 // receive reads the one answer on conn, and closes it.

@@ -78,7 +78,7 @@ func newGateway(t *testing.T, home string, env []string) *gateway {
 		admin: &http.Client{Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(home, "admin.sock"))
+				return harness.Dial(ctx, filepath.Join(home, "admin.sock"))
 			},
 		}},
 	}

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
@@ -41,7 +43,7 @@ func TestSuspendedProcess(t *testing.T) {
 		conns := make([]net.Conn, callers)
 		for i := range conns {
 			var err error
-			conns[i], err = dial(g.addr)
+			conns[i], err = harness.Dial(context.Background(), g.addr)
 			require.NoError(t, err)
 		}
 		for range 2 {

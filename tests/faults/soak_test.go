@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -172,7 +173,7 @@ func (s *soak) rest(d time.Duration) bool {
 
 // opened is a connection on which raw was sent, closed at the end of a second.
 func (s *soak) opened(raw string) net.Conn {
-	conn, err := dial(s.g.addr)
+	conn, err := harness.Dial(context.Background(), s.g.addr)
 	require.NoError(s.t, err)
 	_ = conn.SetDeadline(time.Now().Add(time.Second))
 	_, _ = io.WriteString(conn, raw) // one that is refused early may be reset
@@ -182,7 +183,7 @@ func (s *soak) opened(raw string) net.Conn {
 
 // broken begins a request, and ends it late, in the middle, or never.
 func (s *soak) broken() {
-	conn, err := dial(s.g.addr)
+	conn, err := harness.Dial(context.Background(), s.g.addr)
 	require.NoError(s.t, err)
 	defer conn.Close()
 	raw := newCall(s.g, status).raw()

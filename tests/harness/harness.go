@@ -200,13 +200,18 @@ func FreeAddress(t testing.TB) string {
 	}
 }
 
-// Dial connects to host:port, or to the path of a unix socket.
+// Dial connects to host:port, or to the path of a unix socket. The connection lives no
+// longer than WaitLimit.
 func Dial(ctx context.Context, addr string) (net.Conn, error) {
 	network := "tcp"
 	if strings.HasPrefix(addr, "/") {
 		network = "unix"
 	}
-	return (&net.Dialer{Timeout: WaitLimit}).DialContext(ctx, network, addr)
+	c, err := (&net.Dialer{Timeout: WaitLimit}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.SetDeadline(time.Now().Add(WaitLimit))
 }
 
 // Get asks for a path on a connection of its own, with a token unless that is
