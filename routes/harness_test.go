@@ -32,13 +32,7 @@ const (
 	account = "9a1f6f0e-3c57-4f0e-8f1d-2b8f6a0c1d2e"
 )
 
-// fasthttp keeps the date of its replies in one goroutine for ever, and each
-// server's idle workers for some seconds after its end.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, harness.FasthttpStays...) }
 
 // events is the order in which the parts behind the routes were called.
 type events struct {

@@ -14,15 +14,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
-// fasthttp keeps the date of its replies in one goroutine for ever, and each
-// server's idle workers for some seconds after its end.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, harness.FasthttpStays...) }
 
 // bench is followFiles on real files and the clock of a bubble.
 type bench struct {

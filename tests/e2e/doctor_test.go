@@ -58,9 +58,7 @@ func statuses(findings map[string][]finding) map[string]string {
 // it, and leaves no trace at either end.
 func TestDoctorFindsAllWell(t *testing.T) {
 	t.Parallel()
-	p, err := platform.Start(platform.Config{Secret: jwtSecret})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, p.Close()) }()
+	p := startPlatform(t)
 	data := t.TempDir()
 	tokenFile := harness.File(t, "token", p.ProviderToken()+"\n")
 	env := []string{
@@ -122,9 +120,7 @@ func TestDoctorCountsFiles(t *testing.T) {
 // Each thing that would keep the service from working is found, and named.
 func TestDoctorFindsWhatIsBroken(t *testing.T) {
 	t.Parallel()
-	p, err := platform.Start(platform.Config{Secret: jwtSecret})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, p.Close()) }()
+	p := startPlatform(t)
 	const day = 24 * time.Hour
 	events := []string{"BUS_VM_BACKEND=events", "BUS_EVENTS_API_URL=" + p.URL(), "BUS_API_TOKEN=" + providerJWT(platform.ProviderScope, 2*day)}
 	open := harness.File(t, "settings.yaml", "jwt:\n  secret: '"+jwtSecret+"'\n")
@@ -166,9 +162,7 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 // failure for one cause.
 func TestDoctorAsksTheWorker(t *testing.T) {
 	t.Parallel()
-	p, err := platform.Start(platform.Config{Secret: jwtSecret})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, p.Close()) }()
+	p := startPlatform(t)
 	status := []string{platform.StatusRequest}
 	for name, c := range map[string]struct {
 		faults    platform.Faults

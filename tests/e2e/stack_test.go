@@ -22,12 +22,18 @@ type stack struct {
 	platform *platform.Platform
 }
 
-// serveStack starts one whose every wait is short. Later entries of env win.
-func serveStack(t testing.TB, env ...string) *stack {
+func startPlatform(t testing.TB) *platform.Platform {
 	t.Helper()
 	p, err := platform.Start(platform.Config{Secret: jwtSecret})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	return p
+}
+
+// serveStack starts one whose every wait is short. Later entries of env win.
+func serveStack(t testing.TB, env ...string) *stack {
+	t.Helper()
+	p := startPlatform(t)
 	token := p.ProviderToken()
 	logged.keepOut(token)
 	g, admin := serveAdmin(t, append([]string{

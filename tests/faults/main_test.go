@@ -49,14 +49,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	harness.Main(m, 10, func() error {
-		return goleak.Find(
-			// fasthttp's pool looks every ten seconds whether it has ended, and one
-			// goroutine a process keeps the Date header.
-			goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
-			goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		)
-	})
+	harness.Main(m, 10, func() error { return goleak.Find(harness.FasthttpStays...) })
 }
 
 // The page of faults names a test in each row, and every test there is.

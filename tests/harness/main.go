@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 )
 
 // directory is that of Main.
@@ -41,6 +42,13 @@ func Main(m *testing.M, parallel int, end func() error) {
 		}
 		return code
 	}())
+}
+
+// FasthttpStays are the goroutines of fasthttp that are no leak: one keeps the date of
+// replies for ever, and each server has idle workers for some seconds after its end.
+var FasthttpStays = []goleak.Option{
+	goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+	goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
 }
 
 // gateway is the product's program.
