@@ -122,6 +122,11 @@ func (p *Platform) ProviderToken() string {
 	return Token(p.secret, Claims{Scope: ProviderScope, TTL: serviceTokenTTL})
 }
 
+// CallerToken mints a token for a caller of the provider.
+func (p *Platform) CallerToken(account, scope string) string {
+	return CallerToken(p.secret, account, scope)
+}
+
 // Check is UsageWorker.Check, and what the workers saw that the contract
 // forbids.
 func (p *Platform) Check(operations ...Operation) []string {
