@@ -292,10 +292,11 @@ func (r *rig) slowCommits() (quick func()) {
 	return func() { r.execute(`drop trigger slow on operations`) }
 }
 
+// execute is what an administrator says to the database.
 func (r *rig) execute(statement string) {
 	r.t.Helper()
 	_, err := r.db.Exec(statement)
-	require.NoError(r.t, err)
+	require.NoError(r.t, err, statement)
 }
 
 // awaitCount waits until a query says n.

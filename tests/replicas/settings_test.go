@@ -5,19 +5,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/platform"
 	"github.com/busdk/bus-api-provider-vm/tests/postgres"
 )
-
-// execute is what an administrator says to the database.
-func (r *rig) execute(statement string) {
-	r.t.Helper()
-	_, err := r.db.Exec(statement)
-	require.NoError(r.t, err, statement)
-}
 
 // endSessions ends those of the gateways.
 func (r *rig) endSessions() {
