@@ -180,8 +180,8 @@ func TestAcceptanceAfterARefusal(t *testing.T) {
 func TestRestartWithAStatusInFlight(t *testing.T) {
 	r := newRig(t)
 	g := r.gateway()
-	r.wantWrite(g, start, http.StatusAccepted, "")
 	r.vmBehaves(platform.Behaviour{Names: []string{platform.StatusRequest}, Silent: true})
+	r.wantWrite(g, start, http.StatusAccepted, "")
 	var first sync.WaitGroup
 	first.Go(func() { r.read(g) })
 	asked, answered := platform.StatusRequest, platform.ReplyName(platform.StatusRequest)
