@@ -71,7 +71,8 @@ func (s *stream) lose() {
 	s.isUp.Set(0)
 }
 
-// isSteady reports whether the client may be ready. The caller holds mu.
+// isSteady reports whether the client may be ready: the stream is up and past steady, or
+// away and before it. The caller holds mu.
 func (s *stream) isSteady() bool { return time.Now().Before(s.steady) == (s.conn == nil) }
 
 // Ready is an error from 2 s after a stream was lost to 2 s after it came back,

@@ -79,10 +79,12 @@ func (s *Store) Deliver(ctx context.Context, send Send) error {
 	}()
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
-	for after, more := "", true; ; {
+	// A pass over the accounts takes several claims where places are few: after is the account
+	// that one ended with, empty at the end of the pass.
+	for after, more := "", false; ; {
 		began := after
 		after, more = d.claim(after)
-		if after != "" || began != "" { // not all have had their turn since the last signal
+		if after != "" || began != "" { // those before where it began had no turn since the last signal
 			more = true
 			wake(d.freed)
 		}

@@ -155,13 +155,13 @@ func (t *tx) addRecord(op *Operation) {
 		op.sent++
 	default:
 		op.dueSince = t.now
-		op.dueAt = t.send(*op)
+		op.dueAt = t.lease(*op)
 	}
 }
 
-// send takes a record that becomes due for this process to send once the transaction
+// lease takes a record that becomes due for this process to send once the transaction
 // is confirmed, if it has room; and returns from when on others may.
-func (t *tx) send(op Operation) (dueAt int64) {
+func (t *tx) lease(op Operation) (dueAt int64) {
 	if t.delivery.reserve(op) {
 		t.claims = append(t.claims, op)
 		return t.now + (t.store.config.Timeout + leaseSlack).Microseconds()
@@ -204,7 +204,7 @@ func (t *tx) take(op Operation) {
 	if t.delivery.has(op) {
 		return // its lease has ended, by a clock that was set
 	}
-	dueAt := t.send(op)
+	dueAt := t.lease(op)
 	if dueAt == t.now {
 		return // no room any more
 	}

@@ -69,7 +69,7 @@ func leads(op Operation) decided {
 }
 
 // meet is rows 3 and 4 without the others: what w would have without an operation
-// of its own.
+// of its own. As the slot is locked, insert attaches w, and adds nothing.
 func (t *tx) meet(w lifecycle.Write) decided {
 	if w.Key != "" {
 		if known := t.keyed(w.Account, w.Key); known.ID != "" {
@@ -266,8 +266,9 @@ func (t *tx) waits(op Operation) bool {
 	return leader.ID != "" && leader.Outcome != lifecycle.NotSent
 }
 
-// fan gives the end of a leader to all that wait for it, or are unknown with it; in
-// one statement, since there may be thousands, which locks them in their order.
+// fan gives the end of a leader to all that wait for it, or are unknown with it, which
+// corrects them. It takes one statement for either, since there may be thousands, which
+// locks them in their order. Records that are only kept count as sent.
 func (t *tx) fan(leader string, e event) {
 	if e == expired {
 		e = leaderExpired

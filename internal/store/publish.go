@@ -326,7 +326,7 @@ func (s *Store) observe(ctx context.Context) {
 		at       time.Time
 		sequence int64 // of the latest operation
 	}
-	var looks []look // those within the overlap
+	var looks []look // those within the overlap: operations are looked for from the oldest on
 	observe := func(now look) {
 		if len(looks) == 0 { // what came before this process is no change
 			sequence, err := s.before(ctx)

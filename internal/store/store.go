@@ -75,9 +75,8 @@ type Store struct {
 	changes *changes
 	next    func(state, event) (state, effect) // the table; broken by a test on purpose
 
-	opened  time.Time // by the wall clock, before anything was written
-	batch   int       // the most calls of the next transaction; of the writer alone
-	writing *session  // likewise
+	batch   int      // the most calls of the next transaction; of the writer alone
+	writing *session // likewise
 	// Of the writer alone as well: inserts into a store in memory, and whether the
 	// last found it full.
 	inserts int
@@ -153,7 +152,7 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 		config.Now = time.Now
 	}
 	s := &Store{
-		config: config, changes: newChanges(), next: next, batch: maxBatch, opened: config.Now().Round(0), stale: make(chan struct{}, 1),
+		config: config, changes: newChanges(), next: next, batch: maxBatch, stale: make(chan struct{}, 1),
 		wakeWriter: make(chan struct{}, 1), wakeDelivery: make(chan struct{}, 1), recovered: make(chan struct{}, 1),
 	}
 	var err error

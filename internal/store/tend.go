@@ -53,7 +53,7 @@ func (t *tx) begin() {
 // tend does what is to be done from time to time. Its errors are logged by the
 // writer, and each thing is done again later.
 func (s *Store) tend(ctx context.Context) {
-	was := s.opened
+	was := s.config.Now().Round(0)
 	_, _ = s.Retry(ctx)
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
@@ -117,8 +117,8 @@ func (s *Store) history(ctx context.Context) error {
 	return s.config.History(ctx)
 }
 
-// setBack moves what is due later than anything begun now would be: the wall
-// clock, which is that of SQLite, was set back. PostgreSQL's is its operator's.
+// setBack moves what is due later than anything begun now would be, in any order: the
+// wall clock, which is that of SQLite, was set back. PostgreSQL's is its operator's.
 func (t *tx) setBack() {
 	if t.store.config.URL != "" {
 		return

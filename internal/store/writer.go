@@ -310,6 +310,8 @@ func (s *Store) finish(batch []*call, values []any, err error) {
 		return
 	}
 	s.counts.failures.Inc()
+	// What found locks of others is tried again while its caller waits, and what is kept
+	// in any case, unless its statement is at fault.
 	for _, c := range batch {
 		again := passes && !c.left || c.kept && faultOf(err) != refused
 		if again {
