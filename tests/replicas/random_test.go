@@ -21,7 +21,7 @@ const (
 	// from CHAOS_SEED on: a failed run is repeated by CHAOS_RUNS=1 and its seed.
 	randomRuns = 30
 	// lanes is how many of them run at a time, each on a server of its own.
-	lanes = 5
+	lanes = 4
 )
 
 // TestRandom kills gateways (kill -9) and the database, and freezes them, at
