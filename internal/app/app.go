@@ -40,6 +40,10 @@ import (
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
+// The kernel gives SIGTERM to the main thread, which would not see it while a file system
+// holds it: no goroutine but the first, which waits, runs on that.
+func init() { runtime.LockOSThread() }
+
 // Main runs the command line in args (without the name of the program) in the
 // environment of this process and returns the exit code. The first SIGTERM or
 // SIGINT drains, the second ends the process; SIGHUP reloads.

@@ -147,3 +147,12 @@ func (g *gateway) stop(t testing.TB) {
 		require.Equal(t, 0, g.wait(t), "%s", g.stderr)
 	}
 }
+
+// The main thread is kept for the first goroutine, which waits: no file system holds it,
+// and so the kernel, which gives it SIGTERM, finds it free.
+func TestMainThreadIsFree(t *testing.T) {
+	t.Parallel()
+	_, admin := serveAdmin(t, []string{"BUS_VM_ADMIN_PPROF=1"})
+	_, goroutines := harness.Get(t, admin, "/debug/pprof/goroutine?debug=2", "")
+	require.Regexp(t, `(?m)^goroutine 1 .*\[select, locked to thread\]`, goroutines)
+}
