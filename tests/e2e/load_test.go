@@ -116,7 +116,7 @@ func TestRestartsThroughNginxFailNothing(t *testing.T) {
 			}
 			instances := []*gateway{begin(addrs[0]), begin(addrs[1])}
 			served, stopLoad := startLoad(startNginx(t, instances[0].addr, instances[1].addr), kept, calls()...)
-			for range rounds {
+			for round := 0; round < rounds || served() < 500 && round < 10*rounds; round++ { // a busy machine serves fewer in a round
 				for i, old := range instances {
 					old.stop(t)
 					instances[i] = begin(old.addr)
@@ -124,7 +124,7 @@ func TestRestartsThroughNginxFailNothing(t *testing.T) {
 			}
 			require.NoError(t, stopLoad())
 			t.Logf("%d requests", served())
-			require.Greater(t, served(), int64(500))
+			require.GreaterOrEqual(t, served(), int64(500))
 		})
 	}
 }
