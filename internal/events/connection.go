@@ -35,8 +35,8 @@ const (
 	// maxPublishConns bounds the connections that publish at a time, for
 	// lifecycle requests and for all others.
 	maxPublishConns = 128
-	// publishBuffer takes a publish and its answer, of which each connection has one.
-	publishBuffer = 1 << 10
+	// publishBuffer takes an ordinary publish in one piece, and its answer.
+	publishBuffer = 2 << 10
 	// maxConnIdle is below the keep-alive time of common servers (5 s and up),
 	// so that a connection is seldom used while its server closes it.
 	maxConnIdle = 4 * time.Second

@@ -90,11 +90,11 @@ func (s *stream) run(ctx context.Context) {
 type outage struct {
 	mu     sync.Mutex
 	since  time.Time
-	down   map[string]bool // by reply
-	causes map[string]bool // that were told
+	down   map[string]string // the last cause of each, by reply
+	causes map[string]bool   // that were told since a stream came back, or are the last of others
 }
 
-// maxCauses bounds what is told of an outage.
+// maxCauses bounds what is told before a stream comes back.
 const maxCauses = 3
 
 // begin says that a stream is down, or still is, and reports whether its cause is to be
@@ -107,9 +107,9 @@ func (o *outage) begin(reply string, cause error) (news bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.down) == 0 {
-		o.since, o.down, o.causes = time.Now(), map[string]bool{}, map[string]bool{}
+		o.since, o.down, o.causes = time.Now(), map[string]string{}, map[string]bool{}
 	}
-	o.down[reply] = true
+	o.down[reply] = text
 	news = !o.causes[text] && len(o.causes) < maxCauses
 	if news {
 		o.causes[text] = true
@@ -121,9 +121,15 @@ func (o *outage) begin(reply string, cause error) (news bool) {
 func (o *outage) end(reply string) (lasted time.Duration, over bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	was := o.down[reply]
+	if o.down[reply] == "" {
+		return 0, false
+	}
 	delete(o.down, reply)
-	return time.Since(o.since), was && len(o.down) == 0
+	clear(o.causes)
+	for _, cause := range o.down {
+		o.causes[cause] = true
+	}
+	return time.Since(o.since), len(o.down) == 0
 }
 
 // backOff logs why attempt has failed, as a warning where that is news, and

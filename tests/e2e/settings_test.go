@@ -217,12 +217,12 @@ func TestFilesOfThePackageAreFound(t *testing.T) {
 	put("config.yaml", "", 0o644)
 	for _, file := range []string{secrets, config} {
 		require.NoError(t, os.Chmod(file, 0o600))
-		stranger := exec.Command(binary, check)
-		stranger.Dir, stranger.Env = "/", []string{}
-		stranger.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-		said, err := stranger.CombinedOutput()
+		unprivileged := exec.Command(binary, check)
+		unprivileged.Dir, unprivileged.Env = "/", []string{}
+		unprivileged.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		said, err := unprivileged.CombinedOutput()
 		require.Error(t, err)
-		require.Equal(t, 2, stranger.ProcessState.ExitCode(), "%s", said)
+		require.Equal(t, 2, unprivileged.ProcessState.ExitCode(), "%s", said)
 		require.Contains(t, string(said), "(found in "+etc+"): ")
 		require.Contains(t, string(said), "permission denied")
 		require.Contains(t, string(said), "; run this as root, or as another user who may read the file; systemd hands it to a service by LoadCredential=")
