@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -106,21 +107,32 @@ func withPostgres(t *testing.T, prepare ...string) (*Store, *sql.DB) {
 	t.Helper()
 	config, _ := configFor()
 	config.URL = postgres.Database(t)
-	first, err := Open(t.Context(), config)
-	require.NoError(t, err)
-	require.NoError(t, first.Close())
-	db := connect(t, config)
-	for _, statement := range prepare {
-		execute(t, db, statement)
-	}
-	config.Metrics = metrics.NewSet()
+	db := prepared(t, config, prepare...)
 	return running(t, config), db
 }
 
-// connect is another way to the database of a store in PostgreSQL.
+// prepared runs statements in the database of a store that was set up and does not run.
+func prepared(t *testing.T, config Config, statements ...string) *sql.DB {
+	t.Helper()
+	config.Metrics = metrics.NewSet()
+	s, err := Open(t.Context(), config)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	db := connect(t, config)
+	for _, statement := range statements {
+		execute(t, db, statement)
+	}
+	return db
+}
+
+// connect is another way to the database of a store.
 func connect(t *testing.T, config Config) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("pgx", config.URL)
+	driver, address := "pgx", config.URL
+	if config.Dir != "" {
+		driver, address = "sqlite", "file:"+filepath.Join(config.Dir, fileName)
+	}
+	db, err := sql.Open(driver, address)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, db.Close()) })
 	return db

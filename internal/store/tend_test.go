@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"log/slog"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -272,21 +270,10 @@ func TestManyParked(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
 		l := &log{}
 		config.Logger = slog.New(slog.NewTextHandler(l, nil))
+		prepared(t, config, `insert into operations (id, action, account, outcome, requested_at, ended_at, records, sent, due_since, due_at, parked)
+			with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < 50000)
+			select cast(n as text), 'stop', 'acc' || (n % 1000), 'accepted', n, n, 2, 0, 1, 9000000000000000, 'the usage integration refused the record: not_found: no such account' from numbers`)
 		s := running(t, config)
-		require.NoError(t, tryInsert(t, s))
-		if config.URL != "" {
-			execute(t, connect(t, config), `insert into operations (id, action, account, outcome, requested_at, ended_at, records, sent, due_since, due_at, parked)
-				select gen_random_uuid()::text, 'stop', 'acc' || (g % 1000), 'accepted', g, g, 2, 0, 1, 9000000000000000, 'the usage integration refused the record: not_found: no such account' from generate_series(1, 50000) g`)
-			config.Metrics = metrics.NewSet()
-			s = running(t, config) // another replica begins
-		} else {
-			db, err := sql.Open("sqlite", "file:"+s.files.path()+"?_pragma=busy_timeout(5000)")
-			require.NoError(t, err)
-			execute(t, db, `with recursive c(x) as (select 1 union all select x+1 from c where x < 50000)
-				insert into operations (id, action, account, outcome, requested_at, ended_at, records, sent, due_since, due_at, parked)
-				select hex(randomblob(16)), 'stop', 'acc' || (x % 1000), 'accepted', x, x, 2, 0, 1, 9000000000000000, 'the usage integration refused the record: not_found: no such account' from c`)
-			require.NoError(t, db.Close())
-		}
 		require.Eventually(t, func() bool {
 			assert.NoError(t, tryInsert(t, s))
 			return s.Stats().Waiting >= 100_000
