@@ -293,7 +293,6 @@ func checkFile(ctx context.Context, path string) error {
 // The files of the data directory. SQLite adds -wal and -shm to the first.
 const (
 	fileName     = "operations.db"
-	lockName     = "operations.lock"
 	damagedInfix = ".damaged-" // then the time, in the names of files that were set aside
 )
 
@@ -306,7 +305,7 @@ var errGone = errors.New("the file of the store was removed or replaced")
 // files are those of a data directory; nil for a store without one.
 type files struct {
 	dir  string
-	lock *os.File
+	lock *os.File       // the directory itself: a file in it could be removed as out of date
 	seen [2]os.FileInfo // the database and its -wal, which SQLite keeps open
 }
 
@@ -316,10 +315,14 @@ func lockDir(dir string) (*files, error) {
 	unusable := func(err error) error {
 		return fmt.Errorf("the data directory %s cannot be used: make it writable for this user, or name another (--data-dir, BUS_VM_DATA_DIR): %w", dir, err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = syscall.Access(dir, 2) // whether files may be made there
+	}
+	if err != nil {
 		return nil, unusable(err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.Open(dir)
 	if err != nil {
 		return nil, unusable(err)
 	}
@@ -339,7 +342,7 @@ func lockDir(dir string) (*files, error) {
 
 // Held reports whether a process has the data directory.
 func Held(dir string) bool {
-	f, err := os.Open(filepath.Join(dir, lockName))
+	f, err := os.Open(dir)
 	if err != nil {
 		return false // there is none, or the caller cannot use it anyway
 	}
@@ -376,11 +379,7 @@ func (f *files) setAside(now time.Time) (aside string, err error) {
 			err = errors.Join(err, renameErr)
 		}
 	}
-	d, openErr := os.Open(f.dir)
-	if openErr != nil {
-		return aside, errors.Join(err, openErr)
-	}
-	return aside, errors.Join(err, d.Sync(), d.Close())
+	return aside, errors.Join(err, f.lock.Sync())
 }
 
 // damaged lists the databases that were set aside and are still there.

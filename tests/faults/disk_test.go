@@ -111,15 +111,12 @@ func TestUnusableDataDirectory(t *testing.T) {
 	r := newRig(t)
 	file := filepath.Join(r.dir, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	lock := filepath.Join(r.dir, "blocked", "operations.lock")
-	require.NoError(t, os.MkdirAll(lock, 0o700))
 	for name, dir := range map[string]string{
-		"on a read-only disk":      readOnly,
-		"below a read-only disk":   filepath.Join(readOnly, "data"),
-		"a file":                   file,
-		"below a file":             filepath.Join(file, "data"),
-		"a place that cannot be":   "/proc/self/data",
-		"with a directory as lock": filepath.Dir(lock),
+		"on a read-only disk":    readOnly,
+		"below a read-only disk": filepath.Join(readOnly, "data"),
+		"a file":                 file,
+		"below a file":           filepath.Join(file, "data"),
+		"a place that cannot be": "/proc/self/data",
 	} {
 		t.Log(name)
 		r.wantEnd(r.launch(process, r.home(), "BUS_VM_DATA_DIR="+dir), 1, dir, "--data-dir")
@@ -127,11 +124,17 @@ func TestUnusableDataDirectory(t *testing.T) {
 	r.wantWrite(r.gateway(), start, http.StatusAccepted, "")
 }
 
-// A second process on one data directory ends at once; the first goes on.
+// A second process on one data directory ends at once, and there is no file whose
+// removal would let it in; the first goes on.
 func TestLockedDataDirectory(t *testing.T) {
 	rows(t, map[string]kind{"within": within, "process": process}, func(t *testing.T, k kind) {
 		r := newRig(t)
 		first := r.gateway()
+		left, err := filepath.Glob(filepath.Join(dataDir(first.home), "*"))
+		require.NoError(t, err)
+		for _, file := range left {
+			require.Regexp(t, `operations\.db(-wal|-shm)?$`, file)
+		}
 		second := r.launch(k, r.home(), "BUS_VM_DATA_DIR="+dataDir(first.home))
 		r.wantEnd(second, 1, dataDir(first.home), "in use by another process", "--data-dir")
 		r.wantWrite(first, start, http.StatusAccepted, "")
