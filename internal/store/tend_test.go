@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -272,7 +273,8 @@ func TestManyParked(t *testing.T) {
 		config.Logger = slog.New(slog.NewTextHandler(l, nil))
 		prepared(t, config, `insert into operations (id, action, account, outcome, requested_at, ended_at, records, sent, due_since, due_at, parked)
 			with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < 50000)
-			select cast(n as text), 'stop', 'acc' || (n % 1000), 'accepted', n, n, 2, 0, 1, 9000000000000000, 'the usage integration refused the record: not_found: no such account' from numbers`)
+			select cast(n as text), 'stop', 'acc' || (n % 1000), 'accepted', n, n, 2, 0, 1, `+
+			strconv.FormatInt(time.Now().Add(parkedFor/2).UnixMicro(), 10)+`, 'the usage integration refused the record: not_found: no such account' from numbers`)
 		s := running(t, config)
 		require.Eventually(t, func() bool {
 			assert.NoError(t, tryInsert(t, s))
