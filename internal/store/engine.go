@@ -137,7 +137,7 @@ func Ask(ctx context.Context, address string) (s Survey, err error) {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, e.close()) }()
-	if err = e.read.PingContext(ctx); err != nil {
+	if err = e.sets(ctx); err != nil {
 		return s, err
 	}
 	var ours bool
@@ -160,6 +160,25 @@ func Ask(ctx context.Context, address string) (s Survey, err error) {
 
 func (e *engine) close() error { return errors.Join(e.read.Close(), e.write.Close()) }
 
+// errPooler: what must bound the locks of a frozen process does not.
+var errPooler = errors.New("a connection pooler keeps what a session sets from PostgreSQL: let store.url name the server itself")
+
+// sets returns errPooler unless sessions of PostgreSQL have what they are begun with.
+func (e *engine) sets(ctx context.Context) error {
+	if e.clock == "" {
+		return nil
+	}
+	var has string
+	err := e.read.QueryRowContext(ctx, `select current_setting('lock_timeout')`).Scan(&has)
+	switch state := sqlState(err); {
+	case err == nil && has != lockTimeout.String():
+		return errPooler
+	case state == "08P01" || state == "42P05": // it refuses them, or shares one session
+		return fmt.Errorf("%w: %w", errPooler, err)
+	}
+	return err
+}
+
 // ErrNewer: a newer release wrote the schema.
 var ErrNewer = errors.New("a newer release wrote the operations store; run that one, or give this one a store of its own")
 
@@ -167,6 +186,9 @@ var ErrNewer = errors.New("a newer release wrote the operations store; run that 
 func (e *engine) migrate(ctx context.Context) error {
 	if e.migrated {
 		return nil
+	}
+	if err := e.sets(ctx); err != nil {
+		return err
 	}
 	tx, err := e.write.BeginTx(ctx, nil)
 	if err != nil {

@@ -104,6 +104,21 @@ func TestReplicaWaitsForTheSchema(t *testing.T) {
 	assert.NoError(t, <-opened)
 }
 
+// A connection pooler that keeps the timeouts of sessions from PostgreSQL is refused.
+func TestPoolerInBetween(t *testing.T) {
+	t.Parallel()
+	config, _ := configFor()
+	config.URL = postgres.Database(t)
+	e, err := openPostgres(config.URL)
+	require.NoError(t, err)
+	require.NoError(t, e.migrate(t.Context()))
+	e.migrated = false
+	require.NoError(t, e.read.Close())
+	e.read = connect(t, config) // sets nothing
+	assert.ErrorIs(t, e.migrate(t.Context()), errPooler)
+	assert.NoError(t, e.write.Close())
+}
+
 // What is done for each write or every second costs the same however many operations
 // have ended.
 func TestStatementsFindTheirRowsByAnIndex(t *testing.T) {
