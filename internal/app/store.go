@@ -32,21 +32,11 @@ import (
 // store.Config.Changed.
 func (a *app) openStore(ctx context.Context, client *events.Client, changed func(r lifecycle.Receipt, elsewhere bool)) (*store.Store, error) {
 	c := a.config
-	address, err := c.StoreURL()
+	settings, err := storeConfig(c, a.logger, a.metrics)
 	if err != nil {
 		return nil, err
 	}
-	settings := store.Config{
-		URL: address.Reveal(), Keep: c.Store.Keep, Timeout: c.Timeout, LateReply: c.Events.LateReply,
-		Changed: changed, Logger: a.logger, Metrics: a.metrics,
-	}
-	switch c.Usage.Backend {
-	case config.Memory:
-		settings.Records = store.KeepRecords
-	case config.Events:
-		settings.Records = store.DeliverRecords
-		settings.Dir = c.DataDir
-	}
+	settings.Changed = changed
 	if c.Backend == config.Events {
 		settings.History = func(ctx context.Context) (err error) {
 			for _, reply := range backend.WriteReplies() {
@@ -78,6 +68,22 @@ func (a *app) openStore(ctx context.Context, client *events.Client, changed func
 		a.add(func(ctx context.Context) error { return operations.Deliver(ctx, publisher.Send) })
 	}
 	return operations, nil
+}
+
+// storeConfig says where the store is, and what it holds.
+func storeConfig(c *config.Config, logger *slog.Logger, set *metrics.Set) (store.Config, error) {
+	address, err := c.StoreURL()
+	settings := store.Config{
+		URL: address.Reveal(), Keep: c.Store.Keep, Timeout: c.Timeout, LateReply: c.Events.LateReply, Logger: logger, Metrics: set,
+	}
+	switch c.Usage.Backend {
+	case config.Memory:
+		settings.Records = store.KeepRecords
+	case config.Events:
+		settings.Records = store.DeliverRecords
+		settings.Dir = c.DataDir
+	}
+	return settings, err
 }
 
 // recentAge is how far back the operations reach that an account is sent after a gap,
@@ -147,10 +153,12 @@ func ManageUsage(ctx context.Context, c *config.Config, logTo io.Writer, command
 		return nil, config.Refuse("usage.backend", "no usage records are delivered with these settings")
 	}
 	logger, _ := newLogger(c, logTo)
-	operations, err := store.Open(ctx, store.Config{
-		URL: c.Store.URL.Reveal(), Dir: c.DataDir, Keep: c.Store.Keep, Records: store.DeliverRecords, Idle: true,
-		Logger: logger, Metrics: metrics.NewSet(),
-	})
+	settings, err := storeConfig(c, logger, metrics.NewSet())
+	if err != nil {
+		return nil, err
+	}
+	settings.Idle = true
+	operations, err := store.Open(ctx, settings)
 	var result any
 	switch {
 	case err == nil:

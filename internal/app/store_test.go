@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -40,10 +41,9 @@ func (refusing) Send(context.Context, string, usage.Record) error {
 func service(t *testing.T, c *config.Config, socket string, n int) (end func()) {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
-	s, err := store.Open(t.Context(), store.Config{
-		URL: c.Store.URL.Reveal(), Dir: c.DataDir, Keep: c.Store.Keep, Records: store.DeliverRecords,
-		Timeout: time.Minute, Logger: logger, Metrics: metrics.NewSet(),
-	})
+	settings, err := storeConfig(c, logger, metrics.NewSet())
+	require.NoError(t, err)
+	s, err := store.Open(t.Context(), settings)
 	require.NoError(t, err)
 	listener, err := net.Listen("unix", socket)
 	require.NoError(t, err)
@@ -80,6 +80,7 @@ func fromAPage(t *testing.T, socket string) (status int) {
 func TestManageUsage(t *testing.T) {
 	settings := func(t *testing.T) *config.Config {
 		c := &config.Config{}
+		c.Timeout = time.Minute
 		c.Usage.Backend, c.Store.Keep, c.DataDir = config.Events, 720*time.Hour, filepath.Join(t.TempDir(), "data")
 		c.Admin.Addr = "unix:" + filepath.Join(t.TempDir(), "s")
 		return c
@@ -125,9 +126,10 @@ func TestManageUsage(t *testing.T) {
 			assert.Contains(t, log.String(), "event_id="+id)
 		}
 	}
-	t.Run("PostgreSQL", func(t *testing.T) {
+	t.Run("PostgreSQL, whose URL is in a file", func(t *testing.T) {
 		c := settings(t)
-		c.Store.URL = secret.New(postgres.Start(t).Database())
+		c.Store.URLFile = filepath.Join(t.TempDir(), "url")
+		require.NoError(t, os.WriteFile(c.Store.URLFile, []byte(postgres.Start(t).Database()), 0o600))
 		test(t, c, false)
 	})
 	t.Run("PostgreSQL, while the service runs", func(t *testing.T) {

@@ -77,7 +77,7 @@ func (o *origin) adopt(err error) {
 		p := wrong.Problems[0]
 		p.Source = o.at(p.Key).Place
 		o.found.Problems = append(o.found.Problems, p)
-		o.found.passing += wrong.passing
+		o.found.passing = append(o.found.passing, wrong.passing...)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/busdk/bus-api-provider-vm/internal/files"
@@ -13,7 +14,7 @@ import (
 // The process ends with exit code 2, or 1 if all of it MayPass.
 type Error struct {
 	Problems []Problem
-	passing  int // how many of them may pass
+	passing  []Problem // those of them that may pass
 }
 
 // Problem is one thing that is wrong. It never holds the value of a secret.
@@ -62,14 +63,17 @@ func (e *Error) Add(key, source, format string, args ...any) {
 	if errors.Is(err, fs.ErrPermission) {
 		text += "; run this as root, or as another user who may read the file; systemd hands it to a service by LoadCredential="
 	}
-	e.Problems = append(e.Problems, Problem{key, source, text})
+	problem := Problem{key, source, text}
+	e.Problems = append(e.Problems, problem)
 	if files.MayPass(err) {
-		e.passing++
+		e.passing = append(e.passing, problem)
 	}
 }
 
 // MayPass reports that nothing is wrong but file systems that fail or hang.
-func (e *Error) MayPass() bool { return e.passing == len(e.Problems) }
+func (e *Error) MayPass() bool {
+	return !slices.ContainsFunc(e.Problems, func(p Problem) bool { return !slices.Contains(e.passing, p) })
+}
 
 // OrNil is e if there are problems.
 func (e *Error) OrNil() error {

@@ -185,7 +185,7 @@ func (p place) losesPath() bool {
 	return p.uri != right || words[1] != "=" && strings.Contains(p.pass, "$")
 }
 
-var proxyTarget = regexp.MustCompile(`^https?://(unix:[^:]+|[^/]+):?(.*)`)
+var proxyTarget = regexp.MustCompile(`^http://(unix:[^:]+|[^/]+):?(.*)`)
 
 // findPlaces returns the places of a configuration that pass requests on to addr,
 // as --addr has it.

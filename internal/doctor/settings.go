@@ -57,13 +57,13 @@ func (s Service) secretFiles(_ context.Context, r *Report) {
 	if s.Token != nil { // otherwise the platform may name a token file that nothing uses
 		files = append(files, s.Events.TokenFile)
 	}
-	for _, path := range files {
+	for _, path := range append(files, s.JWT.JWKSFile) {
 		info, err := os.Stat(path)
 		switch {
 		case err != nil: // not given, or gone, which is told elsewhere
 		case info.Mode().Perm()&writable != 0:
 			r.fail(name, fmt.Sprintf("every user of this machine may replace %s", path), "chmod o-rwx "+path)
-		case info.Mode().Perm()&others != 0:
+		case info.Mode().Perm()&others != 0 && path != s.JWT.JWKSFile: // which is public
 			r.warn(name, fmt.Sprintf("every user of this machine may read %s", path), "chmod o-rwx "+path)
 		}
 	}

@@ -39,6 +39,11 @@ func TestSecretFiles(t *testing.T) {
 	open := service()
 	open.Store.URLFile = file(0o644)
 	requireChecks(t, "the URL of the store", "secret files", examine(open.secretFiles), found{Warning, "every user .* may read .*", "chmod .*"})
+	open = service()
+	open.JWT.JWKSFile = file(0o644)
+	requireChecks(t, "public keys", "secret files", examine(open.secretFiles), fine)
+	open.JWT.JWKSFile = file(0o666)
+	requireChecks(t, "keys that anyone may put there", "secret files", examine(open.secretFiles), found{Failed, "every user .* may replace .*", "chmod .*"})
 	s := service()
 	s.Events.TokenFile = file(0o666) // that of the platform, where no backend needs Events
 	requireChecks(t, "a token that nothing uses", "secret files", examine(s.secretFiles), fine)
