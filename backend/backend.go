@@ -25,10 +25,8 @@ type Backend interface {
 	// whose clock may differ a little: no See after it shows a state observed before it.
 	AcceptedAt(at time.Time)
 
-	// Latest returns the status that was seen last, nil for none that was asked for
-	// after the last write that is known to be accepted, and a channel that is closed
-	// when the next one is seen, which may say the same.
-	Latest() (seen *Seen, changed <-chan struct{})
+	// Latest returns at once the status that was seen last.
+	Latest() *News
 
 	// Follow has statuses be seen as if callers read all the time, until release
 	// is called, once.
@@ -48,8 +46,11 @@ type Backend interface {
 	Run(ctx context.Context) error
 }
 
-// Seen is a status as the runtime reported it.
-type Seen = snapshot.Seen
+// Seen is a status as the runtime reported it, and News the latest for those who follow.
+type (
+	Seen = snapshot.Seen
+	News = snapshot.News
+)
 
 // The vocabulary of a write, where other applications can import it.
 type (

@@ -107,15 +107,15 @@ func TestStaticIsFollowed(t *testing.T) {
 		s := NewStatic(StaticConfig{Transition: time.Minute})
 		defer s.Follow()()
 		for _, action := range []Action{Stop, Start} {
-			_, changed := s.Latest()
+			changed := s.Latest().Changed
 			apply(t, s, Operation{Action: action})
 			began := time.Now()
 			for i, state := range []string{writes[action].through, action.Target()} {
 				<-changed
-				var seen *Seen
-				seen, changed = s.Latest()
-				assert.Equal(t, state, seen.State)
-				assert.Equal(t, i == 1, seen.Settled)
+				latest := s.Latest()
+				changed = latest.Changed
+				assert.Equal(t, state, latest.Seen.State)
+				assert.Equal(t, i == 1, latest.Seen.Settled)
 				assert.Equal(t, time.Duration(i)*time.Minute, time.Since(began))
 			}
 		}

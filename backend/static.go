@@ -61,12 +61,12 @@ func (s *Static) now() *phase {
 // See returns the current state.
 func (s *Static) See(context.Context) (*Seen, error) { return s.now().Seen, nil }
 
-// Latest returns the current state, and a channel that is closed when it is another.
-func (s *Static) Latest() (seen *Seen, changed <-chan struct{}) {
+// Latest returns the current state; another one is news.
+func (s *Static) Latest() *News {
 	p := s.now()
 	now := *p.Seen
 	now.AskedAt = time.Now()
-	return &now, p.ended
+	return &News{Seen: &now, Changed: p.ended}
 }
 
 // Apply starts the transition that op asks for. Asking for the state that is

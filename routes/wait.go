@@ -63,19 +63,20 @@ func (w *waits) wait(c *fiber.Ctx, do func(end time.Time)) bool {
 	return true
 }
 
-// follow calls enough with each status that is seen, and with the latest one again from
-// time to time, until it returns true. It returns false at the end, and when early is
-// closed.
+// follow calls enough with each status that is asked for from now on, or after the latest
+// accepted write, and with the last of them again from time to time, until it returns true.
+// It returns false at the end, and when early is closed.
 func (w *waits) follow(end time.Time, early <-chan struct{}, enough func(*backend.Seen) bool) bool {
 	defer w.runtime.Follow()()
 	over, again := time.After(time.Until(end)), time.Tick(detailsEvery)
+	since := w.runtime.Latest().Since
 	for {
-		seen, changed := w.runtime.Latest()
-		if seen != nil && enough(seen) {
+		latest := w.runtime.Latest()
+		if latest.Seen != nil && latest.Seen.AskedAt.After(since) && enough(latest.Seen) {
 			return true
 		}
 		select {
-		case <-changed:
+		case <-latest.Changed:
 		case <-again:
 		case <-early:
 			return false

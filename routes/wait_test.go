@@ -45,10 +45,10 @@ func (f *followed) See(context.Context) (*backend.Seen, error) {
 	return f.seen, nil
 }
 
-func (f *followed) Latest() (*backend.Seen, <-chan struct{}) {
+func (f *followed) Latest() *backend.News {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.seen, f.changed
+	return &backend.News{Seen: f.seen, Changed: f.changed}
 }
 
 func (f *followed) AcceptedAt(time.Time) {}

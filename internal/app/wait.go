@@ -44,8 +44,10 @@ type waiting struct {
 
 	accepted chan struct{} // one slot: something is pending
 
-	mu      sync.Mutex
-	pending map[backend.Action]bool       // one may have been accepted that has not reached its state
+	mu sync.Mutex
+	// One of an action may have been accepted that has not reached its state: a status
+	// that is asked for after that time tells.
+	pending map[backend.Action]time.Time
 	waiters map[*lifecycle.Receipt]func() // what ends a wait, by its accepted operation
 	began   time.Time                     // when the start under way was accepted, zero for none
 	usual   time.Duration                 // how long it is expected to take, 0 if that is not known
@@ -59,7 +61,7 @@ func newWaiting(set *metrics.Set) *waiting {
 		miss:     set.NewPrometheusHistogramExt("bus_vm_start_estimate_error_ratio", errorBuckets),
 		waiters:  map[*lifecycle.Receipt]func(){},
 		accepted: make(chan struct{}, 1),
-		pending:  map[backend.Action]bool{backend.Start: true, backend.Stop: true}, // by a process before this one
+		pending:  map[backend.Action]time.Time{backend.Start: {}, backend.Stop: {}}, // by a process before this one
 	}
 	set.NewGauge("bus_vm_start_under_way_seconds", w.underWay)
 	for _, state := range append(knownStates, otherState) {
@@ -70,7 +72,7 @@ func newWaiting(set *metrics.Set) *waiting {
 
 // isIn is 1 if that is the state that was seen last.
 func (w *waiting) isIn(state string) float64 {
-	seen, _ := w.runtime.Latest()
+	seen := w.runtime.Latest().Seen
 	if seen != nil && (seen.State == state || state == otherState && !slices.Contains(knownStates, seen.State)) {
 		return 1
 	}
@@ -80,7 +82,7 @@ func (w *waiting) isIn(state string) float64 {
 // underWay is the time since the acceptance of a start that has not led to ready, in
 // seconds; 0 for none.
 func (w *waiting) underWay() float64 {
-	seen, _ := w.runtime.Latest()
+	seen := w.runtime.Latest().Seen
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	age := time.Since(w.began)
@@ -116,7 +118,9 @@ func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	if elsewhere && r.Leader == "" {
 		w.runtime.AcceptedAt(r.AcceptedAt) // the reply may not have come here yet
 	}
-	w.pending[r.Action] = true
+	if _, pending := w.pending[r.Action]; !pending {
+		w.pending[r.Action] = w.runtime.Latest().Since
+	}
 	select {
 	case w.accepted <- struct{}{}:
 	default:
@@ -185,7 +189,7 @@ func (w *waiting) reply(id string, action backend.Action) {
 // up the operations of replies to other requesters, until ctx ends.
 func (w *waiting) run(ctx context.Context) error {
 	for {
-		_, changed := w.runtime.Latest()
+		changed := w.runtime.Latest().Changed
 		w.note(ctx)
 		select {
 		case <-ctx.Done():
@@ -203,15 +207,22 @@ func (w *waiting) run(ctx context.Context) error {
 func (w *waiting) note(ctx context.Context) {
 	for _, action := range []backend.Action{backend.Start, backend.Stop} {
 		w.mu.Lock()
-		seen, _ := w.runtime.Latest() // of after what is pending
-		reached := seen != nil && seen.State == action.Target() && w.pending[action]
+		latest := w.runtime.Latest() // of after what is pending
+		seen := latest.Seen
+		since, pending := w.pending[action]
+		reached := pending && seen != nil && seen.State == action.Target() && seen.AskedAt.After(since)
+		slack := recordedWithin
 		if reached {
-			w.pending[action] = false
+			delete(w.pending, action)
+			if !seen.AskedAt.After(latest.Since) { // it does not tell of what was accepted meanwhile
+				w.pending[action] = latest.Since
+				slack = -recordedWithin
+			}
 		}
 		w.mu.Unlock()
-		if reached && w.operations.Reached(ctx, action, seen.Provider, max(0, time.Since(seen.AskedAt)-recordedWithin)) != nil {
+		if reached && w.operations.Reached(ctx, action, seen.Provider, max(0, time.Since(seen.AskedAt)-slack)) != nil {
 			w.mu.Lock()
-			w.pending[action] = true
+			w.pending[action] = since
 			w.mu.Unlock()
 		}
 	}

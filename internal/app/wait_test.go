@@ -216,7 +216,8 @@ type overtaken struct {
 	looked chan struct{} // for each look, as long as there is room
 }
 
-func (o *overtaken) Latest() (seen *backend.Seen, changed <-chan struct{}) {
+func (o *overtaken) Latest() *backend.News {
+	var seen *backend.Seen
 	o.once.Do(func() {
 		seen = &backend.Seen{State: "ready", AskedAt: time.Now()}
 		(<-o.then)()
@@ -225,7 +226,7 @@ func (o *overtaken) Latest() (seen *backend.Seen, changed <-chan struct{}) {
 	case o.looked <- struct{}{}:
 	default:
 	}
-	return seen, nil
+	return &backend.News{Seen: seen}
 }
 
 // A write that is accepted just when a status from before it is looked at has not

@@ -29,7 +29,7 @@ const (
 // Runtime is what has the status, see backend.Backend.
 type Runtime interface {
 	See(ctx context.Context) (*snapshot.Seen, error)
-	Latest() (seen *snapshot.Seen, changed <-chan struct{})
+	Latest() *snapshot.News
 	Follow() (release func())
 }
 
@@ -62,7 +62,6 @@ type Feed struct {
 	seen    *snapshot.Seen // the status that was sent last
 	sentAt  time.Time      // when it was
 	streams map[*Stream]struct{}
-	release func() // of Runtime.Follow, which is on while there are streams
 }
 
 // event is shared by its readers.
@@ -89,7 +88,7 @@ func New(config Config) *Feed {
 // for only while there are streams.
 func (f *Feed) Run(ctx context.Context) error {
 	for {
-		_, changed := f.config.Runtime.Latest()
+		changed := f.config.Runtime.Latest().Changed
 		f.mu.Lock()
 		seen := f.observe()
 		var again <-chan time.Time
@@ -110,7 +109,7 @@ func (f *Feed) Run(ctx context.Context) error {
 // now. A change of details alone is held back for a while from the readers that have the
 // state; a new reader gets the latest details at once. The caller holds mu.
 func (f *Feed) observe() *snapshot.Seen {
-	seen, _ := f.config.Runtime.Latest()
+	seen := f.config.Runtime.Latest().Seen
 	if seen == nil {
 		return nil
 	}
@@ -119,7 +118,7 @@ func (f *Feed) observe() *snapshot.Seen {
 		f.publish(status(seen))
 	}
 	for s := range f.streams {
-		if s.wanting {
+		if s.wanting && seen.AskedAt.After(s.since) {
 			s.wanting = false
 			s.push(&event{text: f.text(f.last, status(seen))})
 		}
@@ -207,8 +206,9 @@ func (f *Feed) Subscribe(ctx context.Context, r Reader, after string) (*Stream, 
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	since := f.config.Runtime.Latest().Since
 	seen := f.observe()
-	known := seen != nil && unseen == nil
+	known := seen != nil && unseen == nil && seen.AskedAt.After(since)
 	missed, ok := f.since(position)
 	if !ok {
 		return nil, errBehind
@@ -216,7 +216,7 @@ func (f *Feed) Subscribe(ctx context.Context, r Reader, after string) (*Stream, 
 	s := &Stream{
 		Reader: r, feed: f, ctx: ctx, wake: make(chan struct{}, 1), beat: time.Now().Add(heartbeat),
 		rest:    fmt.Appendf(nil, "retry: %d\n\n", (retryMin + rand.N(retryMax-retryMin)).Milliseconds()),
-		wanting: !resumes && !known,
+		wanting: !resumes && !known, since: since, release: f.config.Runtime.Follow(),
 	}
 	for _, e := range missed {
 		switch {
@@ -245,9 +245,6 @@ func (f *Feed) Subscribe(ctx context.Context, r Reader, after string) (*Stream, 
 			number = f.last
 		}
 		s.rest = append(s.rest, f.text(number, op)...)
-	}
-	if len(f.streams) == 0 {
-		f.release = f.config.Runtime.Follow()
 	}
 	f.streams[s] = struct{}{}
 	return s, nil

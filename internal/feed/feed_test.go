@@ -54,14 +54,13 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) See(context.Context) (*snapshot.Seen, error) {
-	seen, _ := w.Latest()
-	return seen, w.unseen
+	return w.Latest().Seen, w.unseen
 }
 
-func (w *world) Latest() (*snapshot.Seen, <-chan struct{}) {
+func (w *world) Latest() *snapshot.News {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.latest, w.changed
+	return &snapshot.News{Seen: w.latest, Changed: w.changed}
 }
 
 func (w *world) Follow() func() {
@@ -149,7 +148,7 @@ func TestWhatIsTold(t *testing.T) {
 		w.is("stopped", "")
 		mine, all := Reader{Account: "a"}, Reader{All: true}
 		one, operator := w.open(mine, ""), w.open(all, "")
-		require.Equal(t, 1, w.follows)
+		require.Equal(t, 2, w.follows)
 		require.Equal(t, statusText(1, "stopped"), w.told(one))
 		require.Equal(t, statusText(1, "stopped"), w.told(operator))
 		w.is("stopped", "") // again

@@ -39,11 +39,14 @@ type Stream struct {
 	first []*event  // is sent then
 	ended bool      // nothing follows rest
 
+	since   time.Time // when a write was accepted last before it began
+	release func()    // of Runtime.Follow
+
 	// Of feed.mu.
 	pending []*event
 	unread  int  // their bytes
 	cut     bool // for being behind
-	wanting bool // for a status, which was not known at the beginning
+	wanting bool // for a status of after since, which was not known at the beginning
 
 	wake chan struct{} // one slot: there is something pending
 }
@@ -156,8 +159,6 @@ func (s *Stream) Close() error {
 		return nil
 	}
 	delete(f.streams, s)
-	if len(f.streams) == 0 {
-		f.release()
-	}
+	s.release()
 	return nil
 }

@@ -21,13 +21,12 @@ func TestFollow(t *testing.T) {
 				for range 1000 {
 					released = append(released, k.Follow())
 				}
-				_, changed := k.Latest()
+				latest := k.Latest()
 				for start := time.Now(); time.Since(start) < time.Minute; {
-					<-changed
-					var seen *Seen
-					seen, changed = k.Latest()
-					require.Equal(t, document(state), string(seen.Document))
-					require.Less(t, time.Since(seen.AskedAt), time.Second)
+					<-latest.Changed
+					latest = k.Latest()
+					require.Equal(t, document(state), string(latest.Seen.Document))
+					require.Less(t, time.Since(latest.Seen.AskedAt), time.Second)
 				}
 				require.InDelta(t, want, r.asked.Load()-before, 3)
 				for _, release := range released {
@@ -57,10 +56,8 @@ func TestSettled(t *testing.T) {
 			r.delay = 100 * time.Millisecond
 			defer k.Follow()()
 			next := func() *Seen {
-				_, changed := k.Latest()
-				<-changed
-				seen, _ := k.Latest()
-				return seen
+				<-k.Latest().Changed
+				return k.Latest().Seen
 			}
 			first := next()
 			require.True(t, first.Settled)
@@ -68,13 +65,11 @@ func TestSettled(t *testing.T) {
 			time.Sleep(refresh - time.Since(first.AskedAt) + 50*time.Millisecond) // the next is under way
 			r.set("ready", nil)
 			k.Accepted("ready", own)
-			seen, _ := k.Latest()
-			require.Nil(t, seen)
+			require.Nil(t, k.Latest().Seen)
 			r.set("starting", nil)
 			time.Sleep(60 * time.Millisecond) // what was under way has come
-			seen, _ = k.Latest()
-			require.Nil(t, seen)
-			seen = next()
+			require.Nil(t, k.Latest().Seen)
+			seen := next()
 			require.Equal(t, "starting", seen.State)
 			require.True(t, seen.Moving)
 			r.set("stopped", nil)
@@ -90,4 +85,32 @@ func TestSettled(t *testing.T) {
 			require.True(t, seen.Settled)
 		})
 	}
+}
+
+// Writes that are accepted faster than the backend answers keep no follower from what is
+// asked for after those before: each status but the first is told, if it is the next.
+func TestFollowAmidWrites(t *testing.T) {
+	inBubble(t, func(t *testing.T, k *Keeper, r *fakeRuntime) {
+		r.set("starting", nil)
+		r.delay = 500 * time.Millisecond
+		defer k.Follow()()
+		time.Sleep(time.Second)
+		var told, since time.Time
+		for i := range 40 {
+			k.Accepted("ready", true)
+			switch latest := k.Latest(); {
+			case i == 0:
+				require.Nil(t, latest.Seen, "what was asked for before the first is not")
+				since = latest.Since
+			case latest.Seen != nil:
+				require.False(t, latest.Seen.AskedAt.After(latest.Since), "nothing for who begins now")
+			}
+			time.Sleep(300 * time.Millisecond)
+			if seen := k.Latest().Seen; seen != nil && seen.AskedAt != told {
+				require.True(t, seen.AskedAt.After(since))
+				told = seen.AskedAt
+			}
+			require.True(t, i < 4 || time.Since(told) < 1500*time.Millisecond, "%d: %v", i, time.Since(told))
+		}
+	})
 }

@@ -39,6 +39,15 @@ type Seen struct {
 	Moving, Settled bool
 }
 
+// News is what followers have. It is shared, and must not be changed.
+type News struct {
+	Seen *Seen // nil: a write was accepted after it was asked for
+	// Since is when a write was last known to be accepted: who begins to follow needs a
+	// status that is asked for after it.
+	Since   time.Time
+	Changed <-chan struct{} // closed when the next status is seen, which may say the same
+}
+
 // See renders s, which was asked for at that time.
 func (s Status) See(askedAt time.Time) (*Seen, error) {
 	var b bytes.Buffer
@@ -88,11 +97,12 @@ const (
 // Requests are numbered: an accepted write raises floor above every request
 // begun before it, a reader notes when it begins which request it needs at
 // least, and gets the answer to that one or to a later one. Later writes do not
-// change what it needs.
+// change what it needs. To followers the same applies: after a write they need a later
+// request, and other writes do not change that until they have its answer.
 type Keeper struct {
 	config  Config
 	current atomic.Pointer[shown] // nil: readers wait
-	news    atomic.Pointer[news]
+	latest  atomic.Pointer[News]
 	follows atomic.Int32  // followers, who count as readers
 	wake    chan struct{} // one slot: something changed for Run
 
@@ -103,10 +113,14 @@ type Keeper struct {
 	began    time.Time // of the latest of them
 	last     answer    // to the latest request that has ended
 	floor    uint64    // the lowest request whose answer may be shown
+	since    time.Time // when it became that; later requests are asked for after it
+	follow   uint64    // the lowest request whose answer followers may have
+	told     uint64    // the latest request whose answer they have
 	wanted   uint64    // the latest request that a reader needs
 	lost     int       // streams of accepted writes that are not open
 	watching watch
 	heard    time.Time // the latest of AcceptedAt
+	changed  chan struct{}
 }
 
 // shown is a status on display. Of it only read changes, and refresh, which mu guards.
@@ -115,12 +129,6 @@ type shown struct {
 	fresh   time.Duration // age to which it is shown although it was not read before
 	refresh time.Duration
 	read    atomic.Bool
-}
-
-// news is replaced, with mu held, when a request ends, and when a write is accepted.
-type news struct {
-	seen    *Seen         // nil: none that was asked for after the last accepted write
-	changed chan struct{} // closed when the next request ends
 }
 
 // answer is how a request ended.
@@ -145,7 +153,8 @@ func New(config Config) *Keeper {
 		overtaken:     refreshes("overtaken"),
 		invalidations: config.Metrics.NewCounter("bus_vm_snapshot_invalidations_total"),
 	}
-	k.news.Store(&news{changed: make(chan struct{})})
+	k.changed = make(chan struct{})
+	k.latest.Store(&News{Changed: k.changed})
 	// The age is read when it is scraped; nothing on display has none.
 	config.Metrics.NewGauge("bus_vm_snapshot_age_seconds", func() float64 {
 		if s := k.current.Load(); s != nil {
@@ -182,10 +191,7 @@ func (k *Keeper) Read(ctx context.Context) (*Seen, error) {
 }
 
 // Latest is that of backend.Backend. It asks for nothing: that takes a Read, or a Follow.
-func (k *Keeper) Latest() (seen *Seen, changed <-chan struct{}) {
-	n := k.news.Load()
-	return n.seen, n.changed
-}
+func (k *Keeper) Latest() *News { return k.latest.Load() }
 
 // Follow is that of backend.Backend.
 func (k *Keeper) Follow() (release func()) {
@@ -220,7 +226,7 @@ func (k *Keeper) wait(ctx context.Context) (*Seen, error) {
 		if err != nil {
 			return nil, err
 		}
-		changed := k.news.Load().changed
+		changed := k.changed
 		k.mu.Unlock()
 		select {
 		case <-changed:
@@ -275,16 +281,20 @@ func (k *Keeper) AcceptedAt(at time.Time) {
 		return
 	}
 	k.heard, at = at, at.Add(clocksApart)
-	if seen := k.news.Load().seen; k.began.Before(at) || seen != nil && seen.AskedAt.Before(at) {
+	if seen := k.latest.Load().Seen; k.began.Before(at) || seen != nil && seen.AskedAt.Before(at) {
 		k.invalidate()
 	}
 }
 
 // invalidate holds mu.
 func (k *Keeper) invalidate() {
-	k.floor = k.asked + 1
+	k.floor, k.since = k.asked+1, time.Now()
 	k.current.Store(nil)
-	k.news.Store(&news{changed: k.news.Load().changed})
+	seen := k.latest.Load().Seen
+	if k.follow <= k.told {
+		k.follow, seen = k.floor, nil
+	}
+	k.latest.Store(&News{seen, k.since, k.changed})
 	k.invalidations.Inc()
 	k.signal()
 }

@@ -28,7 +28,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		k.current.Store(nil)
-		k.end(answer{number: math.MaxUint64, err: context.Canceled}, k.news.Load().seen) // whatever is wanted
+		k.end(answer{number: math.MaxUint64, err: context.Canceled}) // whatever is wanted
 	}()
 	for {
 		due := k.due()
@@ -56,7 +56,7 @@ func (k *Keeper) due() time.Duration {
 	case s != nil && (followed || s.read.Load()):
 		interval = s.refresh
 	case s == nil && followed:
-		interval = k.pace(k.news.Load().seen)
+		interval = k.pace(k.latest.Load().Seen)
 	}
 	if k.watching.state != "" {
 		switch watched := since(k.watching.since); {
@@ -91,6 +91,9 @@ func (k *Keeper) refresh(ctx context.Context) {
 	k.mu.Lock()
 	k.asked++
 	k.began = time.Now()
+	if !k.began.After(k.since) { // a clock that ticks slowly
+		k.began = k.since.Add(time.Nanosecond)
+	}
 	got := answer{number: k.asked, from: k.began}
 	k.mu.Unlock()
 
@@ -107,7 +110,6 @@ func (k *Keeper) refresh(ctx context.Context) {
 		}
 		got.seen.Settled = got.seen.Settled && k.watching.state == ""
 	}
-	seen := k.news.Load().seen
 	switch {
 	case err != nil:
 		got.err, got.from = err, time.Now()
@@ -120,20 +122,25 @@ func (k *Keeper) refresh(ctx context.Context) {
 		k.overtaken.Inc()
 	default:
 		k.refreshed.Inc()
-		seen = got.seen
 		if k.lost > 0 {
 			break
 		}
-		next := &shown{Seen: seen, refresh: k.pace(seen)}
+		next := &shown{Seen: got.seen, refresh: k.pace(got.seen)}
 		// One that took long to arrive still serves those who come right after it.
 		next.fresh = max(next.refresh, since(got.from)+k.config.RefreshMoving)
 		k.current.Store(next)
 	}
-	k.end(got, seen)
+	k.end(got)
 }
 
 // end tells readers and followers how a request has ended. The caller holds mu.
-func (k *Keeper) end(got answer, seen *Seen) {
+func (k *Keeper) end(got answer) {
 	k.last = got
-	close(k.news.Swap(&news{seen, make(chan struct{})}).changed)
+	seen := k.latest.Load().Seen
+	if got.err == nil && got.number >= k.follow {
+		k.follow, k.told, seen = k.floor, got.number, got.seen
+	}
+	close(k.changed)
+	k.changed = make(chan struct{})
+	k.latest.Store(&News{seen, k.since, k.changed})
 }

@@ -61,7 +61,7 @@ type move struct {
 
 var moves = []string{
 	"write", "read", "read", "time passes", "a moment passes", "get slow", "fail", "recover",
-	"background read", "stream is lost", "stream opens", "another is told",
+	"background read", "follow", "stream is lost", "stream opens", "another is told",
 }
 
 // TestNoInterleavingShowsAStateOlderThanAnAcceptedWrite drives reads, writes of
@@ -96,7 +96,7 @@ func play(t *testing.T, seed uint64, history []move) string {
 	go func() { done <- k.Run(ctx) }()
 	defer func() { cancel(); <-done }()
 
-	lost := 0
+	lost, known := 0, 0 // known are the writes that the Keeper was told of
 	var readers sync.WaitGroup
 	defer readers.Wait()
 	good := true // the backend answers in time, and did all along
@@ -106,6 +106,7 @@ func play(t *testing.T, seed uint64, history []move) string {
 			w.do(func() { w.accepted++ })
 			if lost == 0 || m.amount%2 == 0 { // while a stream is lost, a write of others goes unseen
 				k.Accepted("some state", m.amount%2 == 0)
+				known = w.accepted
 			}
 		case "read":
 			document, err := readBytes(ctx, k)
@@ -127,6 +128,24 @@ func play(t *testing.T, seed uint64, history []move) string {
 				w.do(func() { undisturbed = disturbed == w.disturbed })
 				if good && undisturbed && ctx.Err() == nil && (err != nil || took > 4*time.Second) {
 					report("a reader waited %v for a backend that takes 2 s at most: %v", took, err)
+				}
+			})
+		case "follow":
+			began, since, needed, disturbed, good := time.Now(), k.Latest().Since, known, w.disturbed, good
+			release := k.Follow()
+			readers.Go(func() {
+				defer release()
+				latest := k.Latest()
+				for ; ctx.Err() == nil && (latest.Seen == nil || !latest.Seen.AskedAt.After(since)); latest = k.Latest() {
+					<-latest.Changed
+				}
+				if ctx.Err() == nil && stateOf(latest.Seen.Document) < needed {
+					report("showed %s to a follower who began after write %d was accepted", latest.Seen.Document, needed)
+				}
+				took, undisturbed := time.Since(began), false
+				w.do(func() { undisturbed = disturbed == w.disturbed })
+				if good && undisturbed && ctx.Err() == nil && took > 4*time.Second+refreshMoving {
+					report("a follower waited %v for a backend that takes 2 s at most", took)
 				}
 			})
 		case "time passes":
