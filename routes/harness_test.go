@@ -61,6 +61,8 @@ type runtime struct {
 	status func(context.Context) ([]byte, error)
 	reach  func(context.Context, backend.Action) error
 	apply  func(context.Context, backend.Operation) (backend.Outcome, error)
+
+	accepted time.Time // the last that it was told of
 }
 
 func (r *runtime) See(ctx context.Context) (*backend.Seen, error) {
@@ -78,7 +80,7 @@ func (r *runtime) Apply(ctx context.Context, op backend.Operation) (backend.Outc
 	return r.apply(ctx, op)
 }
 
-func (r *runtime) AcceptedAt(time.Time) {}
+func (r *runtime) AcceptedAt(at time.Time) { r.accepted = at }
 
 func (r *runtime) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 
@@ -156,7 +158,7 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 			return []byte(`{"status":{"state":"ready","provider":"fake"}}`), nil
 		},
 		func(context.Context, backend.Action) error { return nil },
-		ends(backend.Accepted, nil),
+		ends(backend.Accepted, nil), time.Time{},
 	}
 	w.records = &records{nil, e,
 		func(lifecycle.Write) (func() error, error) { return nil, nil },

@@ -172,3 +172,31 @@ func TestJoinWithoutAnEnd(t *testing.T) {
 	}
 	assert.Equal(t, 409, (<-busy).status)
 }
+
+// alone is a store that has lost sight of every other operation than that.
+type alone struct {
+	routes.Operations
+	account string
+}
+
+func (a alone) Receipt(ctx context.Context, id string) (lifecycle.Receipt, error) {
+	r, err := a.Operations.Receipt(ctx, id)
+	if err == nil && r.Account != a.account {
+		return lifecycle.Receipt{}, context.DeadlineExceeded
+	}
+	return r, err
+}
+
+// A start that has joined is accepted, for the status too, where the one that it joined
+// cannot be read.
+func TestJoinedWithoutItsLeader(t *testing.T) {
+	joiner := uuid.NewString()
+	l := keeping(t, func(c *routes.Config) { c.Operations = alone{c.Operations, joiner} })
+	leader := l.behind(t, "start", account)
+	l.applied(t, 1)
+	l.ends <- nil
+	require.Equal(t, 202, (<-leader).status)
+	began := time.Now()
+	require.Equal(t, 202, l.write(t, "start", joiner, key("abc")).status)
+	require.WithinRange(t, l.runtime.accepted, began.Add(-time.Second), time.Now())
+}

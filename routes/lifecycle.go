@@ -211,11 +211,13 @@ func (w *writes) answer(c *fiber.Ctx, receipt lifecycle.Receipt, replayed bool) 
 		}
 		return e
 	}
-	leader := receipt
+	at := receipt.AcceptedAt
 	if receipt.Leader != "" {
-		leader, _ = w.Operations.Receipt(c.UserContext(), receipt.Leader) // after an error there is none
+		if leader, _ := w.Operations.Receipt(c.UserContext(), receipt.Leader); !leader.AcceptedAt.IsZero() {
+			at = leader.AcceptedAt
+		}
 	}
-	w.Backend.AcceptedAt(leader.AcceptedAt)
+	w.Backend.AcceptedAt(at)
 	return w.accepted(c, receipt, false)
 }
 
