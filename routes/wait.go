@@ -15,9 +15,9 @@ import (
 
 // Wait is what callers wait with. All of it but Over is required.
 type Wait struct {
-	// Superseded returns what is done when a write of the other action is accepted after
-	// r, as it is on record, and was requested later, or once it is released.
-	Superseded func(ctx context.Context, r lifecycle.Receipt) (superseded context.Context, release func())
+	// Superseded reports, at once, whether a write of the other action was accepted after
+	// r, as it is on record, and was requested later; or, of other requesters, since then.
+	Superseded func(r lifecycle.Receipt, since time.Time) bool
 	// Estimate returns at once how long the start under way still takes, if that is known.
 	Estimate func() (left time.Duration, known bool)
 	Max      time.Duration   // the longest wait; callers who ask for more get that
@@ -64,22 +64,24 @@ func (w *waits) wait(c *fiber.Ctx, do func(end time.Time)) bool {
 }
 
 // follow calls enough with each status that is asked for from now on, or after the latest
-// accepted write, and with the last of them again from time to time, until it returns true.
-// It returns false at the end, and when early is closed.
-func (w *waits) follow(end time.Time, early <-chan struct{}, enough func(*backend.Seen) bool) bool {
+// accepted write, and with the last of them again from time to time, or with nil without
+// one, until it returns true. It returns false at the end.
+func (w *waits) follow(end time.Time, enough func(*backend.Seen) bool) bool {
 	defer w.runtime.Follow()()
 	over, again := time.After(time.Until(end)), time.Tick(detailsEvery)
 	since := w.runtime.Latest().Since
 	for {
 		latest := w.runtime.Latest()
-		if latest.Seen != nil && latest.Seen.AskedAt.After(since) && enough(latest.Seen) {
+		seen := latest.Seen
+		if seen != nil && !seen.AskedAt.After(since) {
+			seen = nil
+		}
+		if enough(seen) {
 			return true
 		}
 		select {
 		case <-latest.Changed:
 		case <-again:
-		case <-early:
-			return false
 		case <-w.Over:
 			return false
 		case <-over:
@@ -98,12 +100,12 @@ func (w *waits) status(c *fiber.Ctx, first *backend.Seen) (*backend.Seen, error)
 			return
 		}
 		calm := time.Now().Add(detailsEvery)
-		met = w.follow(end, nil, func(seen *backend.Seen) bool {
-			last = seen
-			switch {
-			case seen.AskedAt.Before(first.AskedAt):
+		met = w.follow(end, func(seen *backend.Seen) bool {
+			if seen == nil || seen.AskedAt.Before(first.AskedAt) {
 				return false
-			case len(known) == 0:
+			}
+			last = seen
+			if len(known) == 0 {
 				return seen.Settled
 			}
 			return !matches(known, seen.ETag) && (seen.State != first.State || !time.Now().Before(calm))
@@ -143,25 +145,29 @@ func (w *writes) accepted(c *fiber.Ctx, r lifecycle.Receipt, own bool) error {
 // reached waits until the target state of an accepted operation is reached; neither
 // that nor an error is returned when the time ends first.
 func (w *writes) reached(c *fiber.Ctx, r lifecycle.Receipt, at time.Time, own bool, end time.Time) (reached *backend.Seen, failure error) {
-	superseded, release := w.waits.Superseded(c.UserContext(), r)
-	defer release()
 	other := false
-	met := w.waits.follow(end, superseded.Done(), func(seen *backend.Seen) bool {
-		switch failed := seen.State == "failed" || seen.State == "error"; {
-		case !own && !seen.AskedAt.After(at):
+	look := func(seen *backend.Seen) bool {
+		switch {
+		case seen == nil, !own && !seen.AskedAt.After(at):
 		case seen.State == w.action.Target():
 			reached = seen
-		case !failed:
+			return true
+		case seen.State != "failed" && seen.State != "error":
 			other = true
 		case other || seen.AskedAt.Sub(at) >= failedAfter:
 			failure = middleware.NewError(middleware.CodeRuntimeFailed,
 				fmt.Sprintf("The runtime accepted the %s, and has failed since: its state is %s.", w.action, seen.State))
+			return true
 		}
-		return reached != nil || failure != nil
-	})
-	if !met && superseded.Err() != nil {
-		failure = middleware.NewError(middleware.CodeSuperseded,
-			fmt.Sprintf("The runtime accepted the %s, and a %s after it.", w.action, w.action.Opposite()))
+		superseded := w.waits.Superseded(r, at)
+		if superseded {
+			failure = middleware.NewError(middleware.CodeSuperseded,
+				fmt.Sprintf("The runtime accepted the %s, and a %s after it.", w.action, w.action.Opposite()))
+		}
+		return superseded
+	}
+	if !w.waits.follow(end, look) {
+		look(nil)
 	}
 	return reached, failure
 }

@@ -33,13 +33,13 @@ var (
 
 const otherState = "other"
 
-// waiting follows accepted operations: it ends the waits for those that are superseded,
-// records target states that are reached, and measures starts.
+// waiting follows accepted operations: it knows which are superseded, records target
+// states that are reached, and measures starts.
 type waiting struct {
 	operations *store.Store
 	runtime    backend.Backend
 	answered   *otter.Cache[string, struct{}] // replies to others, by correlation id
-	replies    chan func(context.Context)     // looks a reply to another up
+	replies    chan overheard                 // are to be looked up
 	took, miss *metrics.PrometheusHistogram
 
 	accepted chan struct{} // one slot: something is pending
@@ -48,18 +48,25 @@ type waiting struct {
 	// One of an action may have been accepted that has not reached its state: a status
 	// that is asked for after that time tells.
 	pending map[backend.Action]time.Time
-	waiters map[*lifecycle.Receipt]func() // what ends a wait, by its accepted operation
-	began   time.Time                     // when the start under way was accepted, zero for none
-	usual   time.Duration                 // how long it is expected to take, 0 if that is not known
+	foreign map[backend.Action]time.Time // when the last reply came to one that is not in the store
+	began   time.Time                    // when the start under way was accepted, zero for none
+	usual   time.Duration                // how long it is expected to take, 0 if that is not known
+}
+
+// overheard is the first reply to another requester, or to another replica.
+type overheard struct {
+	id     string
+	action backend.Action
+	at     time.Time
 }
 
 func newWaiting(set *metrics.Set) *waiting {
 	w := &waiting{
 		answered: otter.Must(&otter.Options[string, struct{}]{MaximumSize: rememberedReplies}),
-		replies:  make(chan func(context.Context), queuedReplies),
+		replies:  make(chan overheard, queuedReplies),
 		took:     set.NewPrometheusHistogramExt("bus_vm_start_duration_seconds", startBuckets),
 		miss:     set.NewPrometheusHistogramExt("bus_vm_start_estimate_error_ratio", errorBuckets),
-		waiters:  map[*lifecycle.Receipt]func(){},
+		foreign:  map[backend.Action]time.Time{},
 		accepted: make(chan struct{}, 1),
 		pending:  map[backend.Action]time.Time{backend.Start: {}, backend.Stop: {}}, // by a process before this one
 	}
@@ -96,10 +103,8 @@ func (w *waiting) underWay() float64 {
 func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for waiting, supersede := range w.waiters {
-		if r.Supersedes(*waiting) {
-			supersede()
-		}
+	if r.Action == backend.Stop && r.Outcome == backend.Accepted {
+		w.began = time.Time{}
 	}
 	switch {
 	case !r.ReachedAt.IsZero() && r.Action == backend.Start:
@@ -125,9 +130,7 @@ func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	case w.accepted <- struct{}{}:
 	default:
 	}
-	if r.Action == backend.Stop {
-		w.began = time.Time{}
-	} else if w.began.IsZero() {
+	if r.Action == backend.Start && w.began.IsZero() {
 		w.began, w.usual = time.Now(), w.operations.Estimate(r).P50
 	}
 }
@@ -140,20 +143,10 @@ func (w *waiting) left() (left time.Duration, known bool) {
 }
 
 // superseded is routes.Wait.Superseded.
-func (w *waiting) superseded(ctx context.Context, r lifecycle.Receipt) (superseded context.Context, release func()) {
-	superseded, supersede := context.WithCancel(context.Background())
+func (w *waiting) superseded(r lifecycle.Receipt, since time.Time) bool {
 	w.mu.Lock()
-	w.waiters[&r] = supersede
-	w.mu.Unlock()
-	if w.operations.Superseded(ctx, r) {
-		supersede()
-	}
-	return superseded, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.waiters, &r)
-		supersede()
-	}
+	defer w.mu.Unlock()
+	return w.operations.Superseded(r) || w.foreign[r.Action.Opposite()].After(since)
 }
 
 // reply is backend.EventsConfig.Overheard. Only the first reply to a request counts; those
@@ -162,26 +155,18 @@ func (w *waiting) reply(id string, action backend.Action) {
 	if _, first := w.answered.SetIfAbsent(id, struct{}{}); !first {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var ends []func()
-	for waiting, supersede := range w.waiters {
-		if waiting.Action != action {
-			ends = append(ends, supersede)
-		}
+	select {
+	case w.replies <- overheard{id, action, time.Now()}:
+	default: // the store hangs; waits end by the state
 	}
-	look := func(ctx context.Context) {
-		if known, err := w.operations.Receipt(ctx, id); err == nil && known.ID == "" {
-			for _, supersede := range ends {
-				supersede()
-			}
-		}
-	}
-	if len(ends) > 0 {
-		select {
-		case w.replies <- look:
-		default: // the store hangs; waits end by the state
-		}
+}
+
+// look notes a reply to an operation that is not in the store.
+func (w *waiting) look(ctx context.Context, reply overheard) {
+	if known, err := w.operations.Receipt(ctx, reply.id); err == nil && known.ID == "" {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.foreign[reply.action] = reply.at
 	}
 }
 
@@ -196,8 +181,8 @@ func (w *waiting) run(ctx context.Context) error {
 			return nil
 		case <-changed:
 		case <-w.accepted:
-		case look := <-w.replies:
-			look(ctx)
+		case reply := <-w.replies:
+			w.look(ctx, reply)
 		}
 	}
 }

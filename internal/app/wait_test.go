@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"log/slog"
 	"strings"
 	"sync"
@@ -74,99 +73,55 @@ func TestSuperseded(t *testing.T) {
 	w.accept(t, before)
 	w.accept(t, own)
 	w.reply("foreign", backend.Stop) // known from now on
-	superseded, release := w.superseded(t.Context(), w.receipt(t, own))
+	since, r := time.Now(), w.receipt(t, own)
 	w.accept(t, earlier)
 	w.accept(t, alike)
-	last, forget := w.superseded(t.Context(), lifecycle.Receipt{Action: backend.Stop})
 	w.reply("foreign", backend.Stop)
 	w.reply(earlier, backend.Stop) // as another replica's stream tells of it
 	w.reply("another", backend.Start)
-	<-last.Done() // replies are looked up one after the other
-	forget()
-	require.NoError(t, superseded.Err())
+	superseded := func(r lifecycle.Receipt, since time.Time) {
+		t.Helper()
+		require.Eventually(t, func() bool { return w.superseded(r, since) }, harness.WaitLimit, time.Millisecond)
+	}
+	superseded(lifecycle.Receipt{Action: backend.Stop}, since) // replies are looked up one after the other
+	require.False(t, w.superseded(r, since))
 	w.accept(t, after)
-	<-superseded.Done()
-	release()
-	again, release := w.superseded(t.Context(), w.receipt(t, own))
-	require.Error(t, again.Err(), "it is superseded already")
-	release()
+	superseded(r, since)
 
 	own = w.insert(t, backend.Stop)
 	w.accept(t, own)
-	superseded, release = w.superseded(t.Context(), w.receipt(t, own))
-	defer release()
-	require.NoError(t, superseded.Err())
+	since, r = time.Now(), w.receipt(t, own)
+	require.False(t, w.superseded(r, since))
 	w.reply("foreign too", backend.Start)
-	<-superseded.Done()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	assert.Len(t, w.waiters, 1)
+	superseded(r, since)
 }
 
-// What was superseded is so for the next process too.
+// What was superseded is so for the next process too, whichever write is accepted first.
 func TestSupersededBefore(t *testing.T) {
-	dir := t.TempDir()
-	w, _, end := waitingIn(t, dir, machine())
-	own, stop := w.insert(t, backend.Start), w.insert(t, backend.Stop)
-	w.accept(t, own)
-	w.accept(t, stop)
-	end()
-	w, _, end = waitingIn(t, dir, machine())
-	defer end()
-	superseded, release := w.superseded(t.Context(), w.receipt(t, own)) // at once
-	defer release()
-	require.Error(t, superseded.Err())
-	superseded, release = w.superseded(t.Context(), w.receipt(t, stop))
-	defer release()
-	require.NoError(t, superseded.Err())
-}
-
-// The latest write of the other action need not be the one that supersedes: it may have
-// been accepted before.
-func TestSupersededByAnEarlierRequest(t *testing.T) {
 	dir := t.TempDir()
 	w, _, end := waitingIn(t, dir, machine())
 	own, stop, quick := w.insert(t, backend.Start), w.insert(t, backend.Stop), w.insert(t, backend.Stop)
 	for _, id := range []string{quick, own, stop} { // as the replies come
 		w.accept(t, id)
 	}
-	isSuperseded := func() bool {
-		superseded, release := w.superseded(t.Context(), w.receipt(t, own))
-		defer release()
-		return superseded.Err() != nil
-	}
-	require.True(t, isSuperseded())
+	require.True(t, w.superseded(w.receipt(t, own), time.Now()))
 	end()
 	w, _, end = waitingIn(t, dir, machine())
 	defer end()
-	require.True(t, isSuperseded(), "for the next process too")
+	require.Eventually(t, func() bool { return w.superseded(w.receipt(t, own), time.Now()) }, harness.WaitLimit, time.Millisecond)
+	require.False(t, w.superseded(w.receipt(t, stop), time.Now()))
 }
 
-// A store that cannot be read when a wait begins does not keep it from being superseded.
-func TestSupersededAfterAnOutage(t *testing.T) {
-	w, _ := waitingOn(t, machine())
-	own, stop := w.insert(t, backend.Start), w.insert(t, backend.Stop)
-	w.accept(t, own)
-	r := w.receipt(t, own)
-	away, cancel := context.WithCancel(t.Context())
-	cancel()
-	superseded, release := w.superseded(away, r)
-	defer release()
-	require.NoError(t, superseded.Err())
-	w.accept(t, stop)
-	require.Error(t, superseded.Err())
-}
-
-// One on another replica that is seen only once its state is reached supersedes as well.
+// One on another replica that is seen only once its state is reached supersedes as well,
+// and ends the start under way.
 func TestSupersededElsewhere(t *testing.T) {
 	w, _ := waitingOn(t, machine())
 	own := w.insert(t, backend.Start)
 	w.accept(t, own)
-	superseded, release := w.superseded(t.Context(), w.receipt(t, own))
-	defer release()
+	require.Eventually(t, func() bool { return w.underWay() > 0 }, harness.WaitLimit, time.Millisecond)
 	at := time.Now().Add(time.Second)
 	w.changed(lifecycle.Receipt{Action: backend.Stop, Sequence: 2, Outcome: backend.Accepted, AcceptedAt: at, ReachedAt: at}, true)
-	require.Error(t, superseded.Err())
+	require.Zero(t, w.underWay())
 }
 
 // A state that is reached is noted, which measures the start, whichever comes first,

@@ -75,9 +75,7 @@ func prepare(tb testing.TB, edit func(*running), mount func(fiber.Router)) *runn
 			Backend: static, Auth: auth, Logger: logger, Ready: func() error { return r.Ready() },
 			Wait: &routes.Wait{
 				Max: time.Minute, Waiters: 16, Estimate: func() (time.Duration, bool) { return 0, false },
-				Superseded: func(context.Context, lifecycle.Receipt) (context.Context, func()) {
-					return context.Background(), func() {}
-				},
+				Superseded: func(lifecycle.Receipt, time.Time) bool { return false },
 			},
 		})
 	})

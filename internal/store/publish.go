@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
@@ -211,8 +210,6 @@ type changes struct {
 	known   map[string]stage // what Changed has had and a look may find again
 	awaited map[string][]chan Operation
 
-	before atomic.Pointer[int64] // see Store.before
-
 	// latest are the accepted operations of each action that may supersede one: no other
 	// was requested and accepted later. It has a lock of its own, since Changed asks for it.
 	latestMu sync.Mutex
@@ -243,36 +240,13 @@ func (c *changes) accepted(r lifecycle.Receipt) {
 	}
 }
 
-// superseded reports, at once, whether an operation that supersedes r is known.
-func (c *changes) superseded(r lifecycle.Receipt) bool {
+// Superseded reports, at once, whether an operation that supersedes r is known. Those of
+// before this process are, soon after its begin.
+func (s *Store) Superseded(r lifecycle.Receipt) bool {
+	c := s.changes
 	c.latestMu.Lock()
 	defer c.latestMu.Unlock()
 	return slices.ContainsFunc(c.latest[r.Action.Opposite()], func(other lifecycle.Receipt) bool { return other.Supersedes(r) })
-}
-
-// Superseded reports whether an operation that supersedes r was accepted, by a process
-// before this one as well. What cannot be read was not.
-func (s *Store) Superseded(ctx context.Context, r lifecycle.Receipt) bool {
-	_, _ = s.before(ctx)
-	return s.changes.superseded(r)
-}
-
-// before notes, once, what was accepted before this process, and returns the sequence of
-// the latest operation by then.
-func (s *Store) before(ctx context.Context) (sequence int64, err error) {
-	if known := s.changes.before.Load(); known != nil {
-		return *known, nil
-	}
-	list, err := s.list(ctx, `order by seq desc limit $1`, recentOf)
-	if err != nil {
-		return 0, err
-	}
-	for _, op := range list {
-		s.changes.accepted(op.Receipt)
-	}
-	sequence = first(list).Sequence
-	s.changes.before.Store(&sequence)
-	return sequence, nil
 }
 
 // commits says what this process commits from now on; after it, nothing.
@@ -329,11 +303,14 @@ func (s *Store) observe(ctx context.Context) {
 	var looks []look // those within the overlap: operations are looked for from the oldest on
 	observe := func(now look) {
 		if len(looks) == 0 { // what came before this process is no change
-			sequence, err := s.before(ctx)
+			list, err := s.list(ctx, `order by seq desc limit $1`, recentOf)
 			if err != nil {
 				return // the writer logs it
 			}
-			now.sequence = sequence
+			for _, op := range list {
+				s.changes.accepted(op.Receipt)
+			}
+			now.sequence = first(list).Sequence
 		} else if s.config.URL != "" {
 			last := looks[len(looks)-1]
 			away := max(now.at.Sub(last.at), now.at.Round(0).Sub(last.at.Round(0))) // the monotonic clock may have stood still

@@ -153,7 +153,7 @@ func (s *Store) measureStarts(ctx context.Context) {
 
 // Estimate is that of routes.Operations.
 func (s *Store) Estimate(r lifecycle.Receipt) (estimate lifecycle.Estimate) {
-	if latest := s.estimate.Load(); latest != nil && !s.changes.superseded(r) {
+	if latest := s.estimate.Load(); latest != nil && !s.Superseded(r) {
 		estimate = *latest
 	}
 	return estimate
