@@ -77,7 +77,9 @@ func (o *origin) adopt(err error) {
 		p := wrong.Problems[0]
 		p.Source = o.at(p.Key).Place
 		o.found.Problems = append(o.found.Problems, p)
-		o.found.passing = append(o.found.passing, wrong.passing...)
+		if wrong.MayPass() {
+			o.found.passing = append(o.found.passing, p)
+		}
 	}
 }
 
