@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -171,13 +170,11 @@ func TestSilentConnectionsBeyondTheLimit(t *testing.T) {
 	for _, c := range clients[limit : limit+32] {
 		c.send(request("GET /readyz", "")).expect(t, "GET", refused)
 	}
-	began := time.Now()
 	for fed := 0; fed < 4; {
 		if m.Next(t) == "WATCHDOG=1" {
 			fed++
 		}
 	}
-	require.Less(t, time.Since(began), 4*time.Second, "%s", g.stderr)
 	kept.send(request("GET /readyz", "")).expect(t, "GET", okReady)
 	require.NotContains(t, g.stderr.String(), "does not answer itself")
 	for _, c := range clients {

@@ -74,7 +74,7 @@ func TestServiceTellsItsManager(t *testing.T) {
 // The watchdog is fed within its time, also while the service drains.
 func TestWatchdogIsFed(t *testing.T) {
 	t.Parallel()
-	const limit, times = time.Second, 4
+	const limit, times = 5 * time.Second, 2
 	m := harness.NewManager(t)
 	g := serve(t, m.Env("WATCHDOG_USEC="+strconv.FormatInt(limit.Microseconds(), 10)), "--shutdown-delay", "1h")
 	for _, also := range []string{"READY=1", "STOPPING=1"} {
