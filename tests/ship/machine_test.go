@@ -29,10 +29,10 @@ type machine struct {
 // bare is the archive of a Debian with nothing but its essential packages and
 // apt, and what to trust.
 var bare = sync.OnceValues(func() (string, error) {
-	archive := filepath.Join(shared, "bare.tar")
+	archive := filepath.Join(harness.Directory(), "bare.tar")
 	command := exec.Command("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--include=ca-certificates",
 		"--aptopt=Acquire::Languages none", "--skip=cleanup/apt/lists", "bookworm", archive)
-	command.Env = append(os.Environ(), "TMPDIR="+shared)
+	command.Env = append(os.Environ(), "TMPDIR="+harness.Directory())
 	said, err := command.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("mmdebstrap: %w\n%s", err, said)
@@ -46,7 +46,7 @@ func newMachine(t testing.TB) *machine {
 	archive, err := bare()
 	require.NoError(t, err)
 	m := &machine{}
-	m.root, err = os.MkdirTemp(shared, "machine-")
+	m.root, err = os.MkdirTemp(harness.Directory(), "machine-")
 	require.NoError(t, err)
 	output(t, "tar", "-xpf", archive, "-C", m.root)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(m.root)) })
