@@ -55,7 +55,7 @@ func TestCommandsAreQuietWithoutPressureFiles(t *testing.T) {
 		return // only root may mount
 	}
 	harness.Needs(t, "unshare")
-	p := launch(t, nil, nil, "unshare", "--mount", "sh", "-c", `echo 0::/no-such-group >group && mount --bind group /proc/$$/cgroup && exec "$0" version`, program(t))
+	p := launch(t, nil, nil, "unshare", "--mount", "sh", "-c", `echo 0::/no-such-group >group && mount --bind group /proc/$$/cgroup && exec "$0" version`, harness.Gateway(t))
 	require.Equal(t, 0, p.wait(t))
 	require.NotEmpty(t, p.stdout.String())
 	require.Empty(t, p.stderr.String())

@@ -131,7 +131,7 @@ func TestFilesOfThePackageAreFound(t *testing.T) {
 	require.NoError(t, os.Chmod(work, 0o755))
 	etc, binary := filepath.Join(work, "etc"), filepath.Join(work, "bus-api-provider-vm")
 	require.NoError(t, os.Mkdir(etc, 0o755))
-	require.NoError(t, build(moduleRoot, binary, "-ldflags", "-X github.com/busdk/bus-api-provider-vm/internal/config.PackageDir="+etc))
+	require.NoError(t, harness.Build(moduleRoot, binary, append(harness.RaceFlags(), "-ldflags", "-X github.com/busdk/bus-api-provider-vm/internal/config.PackageDir="+etc)...))
 	put := func(name, text string, mode os.FileMode) string {
 		require.NoError(t, os.WriteFile(filepath.Join(etc, name), []byte(text), mode))
 		return filepath.Join(etc, name)

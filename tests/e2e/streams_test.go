@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -286,7 +285,7 @@ func TestManyEventStreams(t *testing.T) {
 	}
 	cost := (s.resident(t) - before) / streams
 	t.Logf("%d bytes for each stream", cost)
-	if os.Getenv("E2E_RACE") == "" {
+	if harness.RaceFlags() == nil {
 		require.LessOrEqual(t, cost, each)
 	}
 	began := time.Now()

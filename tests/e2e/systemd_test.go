@@ -134,7 +134,7 @@ func activate(t testing.TB, sockets []heldSocket, env ...string) *gateway {
 		"LISTEN_FDS=" + strconv.Itoa(len(files)),
 		"LISTEN_FDNAMES=" + strings.Join(names, ":"),
 	}, env...)
-	g := &gateway{process: launch(t, files, env, "sh", "-c", execAsListener, program(t)), addr: sockets[0].addr}
+	g := &gateway{process: launch(t, files, env, "sh", "-c", execAsListener, harness.Gateway(t)), addr: sockets[0].addr}
 	t.Cleanup(func() { g.stop(t) })
 	return g
 }

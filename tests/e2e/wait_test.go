@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -361,7 +360,7 @@ func TestManyWaits(t *testing.T) {
 	require.LessOrEqual(t, rate, 3., "requests for the status a second: one each 500 ms")
 	cost := (s.resident(t) - before) / waits
 	t.Logf("%d bytes for each wait", cost)
-	if os.Getenv("E2E_RACE") == "" {
+	if harness.RaceFlags() == nil {
 		require.LessOrEqual(t, cost, each)
 	}
 	s.platform.VM.SetBehaviour()
