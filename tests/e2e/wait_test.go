@@ -111,7 +111,8 @@ func TestConditionalReads(t *testing.T) {
 	require.Equal(t, headOf(okStatus), ask(t, g.addr, request("HEAD "+statusPath, read)))
 }
 
-// What callers ask for is honoured up to wait.max, and invalid values not at all.
+// What callers ask for is honoured up to wait.max, and invalid values not at all. The
+// tests of middleware have what is valid.
 func TestPreferredWaits(t *testing.T) {
 	t.Parallel()
 	g := serve(t, []string{"BUS_VM_WAIT_MAX=1"}, "--static-transition", "1h")
@@ -122,9 +123,7 @@ func TestPreferredWaits(t *testing.T) {
 		prefer  string
 		seconds int // -1 for none
 	}{
-		{"wait=0", 0}, {"wait=1", 1}, {"WAIT = \"1\"", 1}, {"respond-async, wait=0;x=\"a,wait=1\", wait=1", 0},
-		{"x=\"wait=1,\", wait=1", 1}, {"wait=99999999999999999999", 1}, {"wait=50\r\nPrefer: wait=0", 1},
-		{"wait", -1}, {"wait=-1", -1}, {"wait=1.5", -1}, {"wait=x, wait=1", -1}, {"waits=1", -1}, {"", -1},
+		{"wait=0", 0}, {"wait=1", 1}, {"wait=50\r\nPrefer: wait=0", 1}, {"wait", -1},
 	} {
 		headers, took := retryIn5, time.Duration(max(0, c.seconds))*time.Second
 		if c.seconds >= 0 {
@@ -278,14 +277,7 @@ func TestWaitsInVain(t *testing.T) {
 		s.sees(t)
 		require.Empty(t, waiting)
 		s.tells(`{"state":"error"}`)
-		failed := func(state string) string {
-			return acceptedBut("502 Bad Gateway", "runtime_failed", "The runtime accepted the start, and has failed since: its state is "+state+".", 20)
-		}
-		require.Equal(t, failed("error"), <-waiting)
-		began := time.Now()
-		s.tells(`{"state":"failed"}`)
-		require.Equal(t, failed("failed"), ask(t, s.addr, start))
-		require.InDelta(t, 10, time.Since(began).Seconds(), 1.5)
+		require.Equal(t, acceptedBut("502 Bad Gateway", "runtime_failed", "The runtime accepted the start, and has failed since: its state is error.", 20), <-waiting)
 	})
 }
 
