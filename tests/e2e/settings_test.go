@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,7 +23,7 @@ var settings = []struct{ key, standard, flag, env, value string }{
 	{"billing.backend", "none", "billing-backend", "BUS_VM_BILLING_BACKEND", "events"},
 	{"usage.backend", "none", "usage-backend", "BUS_VM_USAGE_BACKEND", "memory"},
 	{"timeout", "30s", "timeout", "BUS_VM_TIMEOUT", "5"},
-	{"events.token_file", "", "token-file", "BUS_API_TOKEN_FILE", "/dev/null"},
+	{"events.token_file", "", "token-file", "BUS_API_TOKEN_FILE", ""}, // a file of the test
 	{"log.level", "info", "log-level", "BUS_VM_LOG_LEVEL", "debug"},
 	{"log.level", "info", "quiet", "", "error"},
 	{"log.level", "info", "verbose", "", "debug"},
@@ -41,37 +42,48 @@ var settings = []struct{ key, standard, flag, env, value string }{
 	{"shutdown.timeout", "70s", "shutdown-timeout", "BUS_VM_SHUTDOWN_TIMEOUT", "1s"},
 }
 
-// Each setting has its names and its default. The tests of internal/config put each into
-// every two places of which one wins.
+// Each setting has its default, and is set by each of its names: all of them at once. The
+// tests of internal/config put each into every two places of which one wins.
 func TestSettings(t *testing.T) {
 	t.Parallel()
+	token := harness.File(t, "token", providerToken)
+	var env, flags []string
+	file := map[string]any{}
 	for _, s := range settings {
-		t.Run(s.key, func(t *testing.T) {
-			t.Parallel()
-			env := []string{"BUS_VM_JWT_SECRET=" + jwtSecret}
-			if s.key != "events.url" {
-				env = append(env, "BUS_EVENTS_API_URL=http://127.0.0.1:8081")
+		value := cmp.Or(s.value, token)
+		if s.env == "" {
+			continue // another flag of log.level
+		}
+		env = append(env, s.env+"="+value)
+		if s.flag != "" {
+			flags = append(flags, "--"+s.flag, value)
+		}
+		if section, name, below := strings.Cut(s.key, "."); !below {
+			file[s.key] = value
+		} else {
+			members, _ := file[section].(map[string]any)
+			if members == nil {
+				members = map[string]any{}
 			}
-			if s.key != "events.token_file" { // beats such a file in the file
-				env = append(env, "BUS_API_TOKEN="+providerToken)
+			members[name], file[section] = value, members
+		}
+	}
+	document, err := yaml.Marshal(file)
+	require.NoError(t, err)
+	for place, c := range map[string]struct{ env, args []string }{
+		"default": {}, "environment": {env, nil}, "flag": {nil, flags}, "file": {nil, []string{"--config", harness.File(t, "config.yaml", string(document))}},
+	} {
+		got := run(t, append(c.env, "BUS_VM_JWT_SECRET="+jwtSecret), append(c.args, "--print-config")...)
+		require.Equal(t, 0, got.Code, got.Stderr)
+		for _, s := range settings {
+			want := cmp.Or(s.value, token)
+			if place == "default" || place == "flag" && s.flag == "" {
+				want = s.standard
 			}
-			effective := func(want string, env []string, args ...string) {
-				t.Helper()
-				got := run(t, env, append(args, "--print-config")...)
-				require.Equal(t, 0, got.Code, got.Stderr)
-				require.Equal(t, want, lookUp(t, got.Stdout, s.key))
+			if s.env != "" {
+				require.Equal(t, want, lookUp(t, got.Stdout, s.key), "%s: %s", place, s.key)
 			}
-			effective(s.standard, env)
-			effective(s.value, append(env, "BUS_VM_CONFIG="+writeYAML(t, s.key, s.value)))
-			switch {
-			case s.env == "":
-				effective(s.value, env, "--"+s.flag)
-				return
-			case s.flag != "":
-				effective(s.value, env, "--"+s.flag, s.value)
-			}
-			effective(s.value, append(env, s.env+"="+s.value))
-		})
+		}
 	}
 }
 
