@@ -22,9 +22,9 @@ package:
 release:
     deploy/package linux/amd64 linux/arm64 darwin/arm64
 
-# Install, run, upgrade and remove the package on a bare Debian, with the documents' commands; needs root.
+# Install, run, upgrade and remove the package on a bare Debian, with the documents' commands; needs root, and gigabytes in /var/tmp.
 ship: release
-    CI=true go test -count=1 -timeout 30m -tags ship ./tests/ship/...
+    TMPDIR=/var/tmp CI=true go test -count=1 -timeout 30m -tags ship ./tests/ship/...
 
 # Check the Dockerfile, the compose files and the dashboard with the parsers of BuildKit, compose and Grafana.
 containers:

@@ -88,6 +88,7 @@ func TestMainOutcomes(t *testing.T) {
 		"--version, flags wrong":   {[]string{"--version", "--unknown", "--color=x", "-C", "/nonexistent"}, secret, outcome{0, versionLine, ""}},
 		"-V behind a command":      {[]string{"token", "-V"}, nil, outcome{0, versionLine, ""}},
 		"--version with a value":   {[]string{"--version=maybe"}, secret, outcome{2, "", Name + ": flag --version takes no value\n" + hint}},
+		"a value with a dash":      {[]string{"--timeout", "-3"}, secret, outcome{2, "", Name + ": timeout (flag --timeout): \"-3\" is not accepted; want a duration from 1ms to 24h, such as 1m30s; a bare integer is seconds\n" + hint}},
 		"a flag without its value": {[]string{"--addr"}, secret, outcome{2, "", Name + ": flag --addr needs a value\n" + hint}},
 	} {
 		t.Run(name, func(t *testing.T) {

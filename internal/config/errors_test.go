@@ -161,6 +161,10 @@ func TestRulesBetweenSettings(t *testing.T) {
 			args: []string{"--events-url=ftp://h"}, environ: withSecret(),
 			want: []Problem{{"events.url", "flag --events-url", "is not accepted; want an absolute http or https URL without user, query or fragment"}},
 		},
+		"a URL with a password": {
+			args: []string{"--events-url=http://u:hunter2@h"}, environ: withSecret(),
+			want: []Problem{{"events.url", "flag --events-url", "is not accepted; want an absolute http or https URL without user, query or fragment"}},
+		},
 		"refresh beyond the age": {
 			environ: withSecret("BUS_VM_STATUS_MAX_AGE=1"),
 			want:    []Problem{{"status.refresh", "default", "2s is more than status.max_age, which is 1 (environment BUS_VM_STATUS_MAX_AGE)"}},
@@ -208,6 +212,11 @@ func TestRulesBetweenSettings(t *testing.T) {
 		"a file of the store URL that is not there": {
 			environ: withSecret("BUS_VM_STORE_URL_FILE=/nonexistent/hunter2"),
 			want: []Problem{{"store.url_file", "environment BUS_VM_STORE_URL_FILE",
+				"the file cannot be read: no such file or directory; want a file that this service's user can read, one secret a line"}},
+		},
+		"a secret file that is not there": {
+			args: []string{"--jwt-secret-file=/nonexistent"},
+			want: []Problem{{"jwt.secret_file", "flag --jwt-secret-file",
 				"the file cannot be read: no such file or directory; want a file that this service's user can read, one secret a line"}},
 		},
 		"both forms of the secret": {

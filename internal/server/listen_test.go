@@ -69,22 +69,6 @@ func TestListenUnix(t *testing.T) {
 	}
 }
 
-// A socket file that a dead process left is replaced.
-func TestListenReplacesStaleSocket(t *testing.T) {
-	path := socketPath(t)
-	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	require.NoError(t, err)
-	dead.SetUnlinkOnClose(false)
-	require.NoError(t, dead.Close())
-	require.FileExists(t, path)
-
-	l, err := listenUnixAt(path)
-	require.NoError(t, err)
-	serveOnce(t, l)
-	require.NoError(t, l.Close())
-	assert.NoFileExists(t, path)
-}
-
 func TestListenErrors(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")

@@ -2,7 +2,6 @@ package server
 
 import (
 	"io"
-	"slices"
 	"strings"
 	"testing"
 
@@ -12,81 +11,17 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/address"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/fastconn"
-	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
 
-// refusals are the whole answers to a request that cannot be taken, by status.
-var refusals = map[int][]string{
-	400: {
-		refusal("400 Bad Request", "bad_request", errNotHTTP.Message),
-		refusal("400 Bad Request", "bad_request", errTarget.Message),
-		refusal("400 Bad Request", "bad_request", faults[fastconn.ErrFramedTwice].Message),
-		refusal("400 Bad Request", "bad_request", faults[fastconn.ErrEncoding].Message),
-	},
-	408: {refusal("408 Request Timeout", "request_timeout", "The request did not arrive in time.")},
-	413: {refusal("413 Request Entity Too Large", "request_body_too_large", "The request body is too large.")},
-	431: {refusal("431 Request Header Fields Too Large", "request_header_fields_too_large",
-		"The request line and headers are too large or too many.")},
-	505: {refusal("505 HTTP Version Not Supported", "http_version_not_supported", "This server takes only HTTP/1.1.")},
-}
-
-// Each request gets one answer, whole and in the envelope, that repeats nothing of
-// it. Where the connection closes it does so in order, and what the request carried
-// behind it is never looked at; else it serves the next request.
-func TestRequests(t *testing.T) {
-	server := start(t, nil, nil)
-	challenged := func(message, challenge string) string {
-		return strings.Replace(refusal("401 Unauthorized", "invalid_auth", message), "Connection:",
-			`Www-Authenticate: Bearer realm="bus-vm"`+challenge+"\nConnection:", 1)
-	}
-	answers := map[int][]string{
-		200: {live},
-		401: {challenged("Send a bearer token: Authorization: Bearer <jwt>.", ""), challenged("The bearer token is not valid for this API.", `, error="invalid_token"`)},
-		404: {refusal("404 Not Found", "not_found", "There is nothing at this path.")},
-	}
-	for _, request := range hostile.Requests() {
-		t.Run(request.Name, func(t *testing.T) {
-			t.Parallel()
-			want := slices.Clone(refusals[request.Status])
-			switch {
-			case request.Status == 405 && strings.Contains(request.Raw, "/livez "):
-				want = []string{withAllow("GET, HEAD")}
-			case request.Status == 405:
-				want = []string{withAllow("POST")}
-			case want == nil:
-				want = slices.Clone(answers[request.Status])
-			}
-			raw := request.Raw
-			if request.Kept {
-				raw += liveAndClose
-			}
-			got := wire.Anonymous(wire.Exchange(t, server.Addr(), raw))
-			assert.NotContains(t, got, hostile.Canary)
-			got = strings.TrimPrefix(got, "HTTP/1.1 100 Continue\n\n")
-			if request.Kept {
-				var next bool
-				got, next = strings.CutSuffix(got, lastLive)
-				assert.True(t, next, "the connection serves the next request")
-			}
-			got = strings.Replace(got, "Connection: close\n", "", 1)
-			for i := range want {
-				want[i] = strings.Replace(want[i], "Connection: close\n", "", 1)
-				if request.Head() {
-					want[i] = headOf(want[i])
-				}
-			}
-			if !slices.Contains(want, got) {
-				assert.Equal(t, want[0], got)
-			}
-		})
-	}
-}
-
-func withAllow(methods string) string {
-	return strings.Replace(
-		refusal("405 Method Not Allowed", "method_not_allowed", "This path takes only "+methods+"."),
-		"Connection:", "Allow: "+methods+"\nConnection:", 1)
+// refusals are the whole answers to a request that cannot be taken, by status. The table
+// of such requests is run by TestHostileRequests of tests/e2e.
+var refusals = map[int]string{
+	400: refusal("400 Bad Request", "bad_request", errNotHTTP.Message),
+	408: refusal("408 Request Timeout", "request_timeout", "The request did not arrive in time."),
+	413: refusal("413 Request Entity Too Large", "request_body_too_large", "The request body is too large."),
+	431: refusal("431 Request Header Fields Too Large", "request_header_fields_too_large",
+		"The request line and headers are too large or too many."),
 }
 
 var headOf = wire.HeadOf
@@ -124,11 +59,11 @@ func TestPipelining(t *testing.T) {
 		"good":              {getLive + getLive + last, live + live + lastLive},
 		"good and unknown":  {getLive + "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" + last, live + notFound + lastLive},
 		"with a HEAD":       {"HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\n" + last, headOf(live) + lastLive},
-		"bad HEAD, good":    {"HEAD /livez HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n" + getLive, headOf(refusals[400][0])},
-		"good, bad HEAD":    {getLive + "HEAD /livez HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", live + headOf(refusals[400][0])},
-		"bad and a HEAD":    {bad + "HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\n", refusals[400][0]},
-		"good and bad":      {getLive + bad + getLive, live + refusals[400][0]},
-		"bad and good":      {bad + getLive, refusals[400][0]},
+		"bad HEAD, good":    {"HEAD /livez HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n" + getLive, headOf(refusals[400])},
+		"good, bad HEAD":    {getLive + "HEAD /livez HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", live + headOf(refusals[400])},
+		"bad and a HEAD":    {bad + "HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\n", refusals[400]},
+		"good and bad":      {getLive + bad + getLive, live + refusals[400]},
+		"bad and good":      {bad + getLive, refusals[400]},
 		"good and both":     {getLive + twice + getLive, live + refusal("400 Bad Request", "bad_request", faults[fastconn.ErrFramedTwice].Message)},
 		"body like a head":  {withBody + last, notFound + lastLive},
 		"last and one more": {last + getLive, lastLive},
@@ -169,7 +104,7 @@ func TestLargeBodies(t *testing.T) {
 					_, err := io.WriteString(c, raw)
 					require.NoError(t, err, "the server stopped reading")
 					require.NoError(t, c.(interface{ CloseWrite() error }).CloseWrite())
-					assert.Equal(t, refusals[413][0], wire.Anonymous(wire.Rest(t, c)))
+					assert.Equal(t, refusals[413], wire.Anonymous(wire.Rest(t, c)))
 				}
 			})
 		}
@@ -188,12 +123,12 @@ func TestBounds(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ raw, want string }{
 		"a body as large as may be":     {post + "4096\r\n\r\n" + strings.Repeat(" ", 4096), "HTTP/1.1 401 Unauthorized\n"},
-		"a byte more":                   {post + "4097\r\n\r\n" + strings.Repeat(" ", 4097), refusals[413][0]},
+		"a byte more":                   {post + "4097\r\n\r\n" + strings.Repeat(" ", 4097), refusals[413]},
 		"as much in chunks":             {chunked + strings.Repeat("1\r\n \r\n", 64) + "0\r\n\r\n", "HTTP/1.1 401 Unauthorized\n"},
-		"a chunk more":                  {chunked + strings.Repeat("1\r\n \r\n", 65) + "0\r\n\r\n", refusals[413][0]},
-		"a HEAD with such a body":       {"HEAD /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n", headOf(refusals[413][0])},
+		"a chunk more":                  {chunked + strings.Repeat("1\r\n \r\n", 65) + "0\r\n\r\n", refusals[413]},
+		"a HEAD with such a body":       {"HEAD /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n", headOf(refusals[413])},
 		"headers as large as may be":    {get(16000), lastLive},
-		"headers that are a bit larger": {get(16384), refusals[431][0]},
+		"headers that are a bit larger": {get(16384), refusals[431]},
 	} {
 		got := wire.Anonymous(wire.Exchange(t, server.Addr(), c.raw))
 		if strings.HasSuffix(c.want, "Unauthorized\n") {

@@ -17,7 +17,7 @@ import (
 
 const (
 	// comeUp bounds how long a server may take to answer.
-	comeUp = 5 * time.Second
+	comeUp = 30 * time.Second
 	// comeUpPoll is the pause between two tries to reach it.
 	comeUpPoll = 100 * time.Microsecond
 	// goDown bounds how long a server may take to end by itself.

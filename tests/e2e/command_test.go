@@ -27,26 +27,6 @@ func claimsOf(t testing.TB, token string) (claims map[string]any) {
 	return claims
 }
 
-// The token command mints what the gateway with the same secret takes.
-func TestTokenCommand(t *testing.T) {
-	t.Parallel()
-	g := serve(t, nil)
-	for _, c := range []struct {
-		args              []string
-		toRead, toStartIt string
-	}{
-		{[]string{"--scope", "vm:read vm:write"}, okStatus, okStart},
-		{[]string{"--scope=vm:read", "--sub", "3f0e7a5c-0d0b-4a8e-9d5a-0a7c2f3b4d5e", "--ttl", "5m"}, okStatus, lacking("vm:write")},
-		{[]string{"--scope", "vm:write", "--ttl", "90", "--audience", "another"}, invalidToken, invalidToken},
-	} {
-		got := run(t, []string{"BUS_VM_JWT_SECRET=" + jwtSecret}, append([]string{"token"}, c.args...)...)
-		require.Equal(t, result{0, got.Stdout, ""}, got)
-		token := strings.TrimSuffix(got.Stdout, "\n")
-		require.Equal(t, c.toRead, ask(t, g.addr, request("GET "+statusPath, token)))
-		require.Equal(t, c.toStartIt, ask(t, g.addr, request("POST "+startPath, token)))
-	}
-}
-
 // A library that is linked in must not speak where a control group has no
 // pressure files: commands print results that programs read.
 func TestCommandsAreQuietWithoutPressureFiles(t *testing.T) {
@@ -55,7 +35,7 @@ func TestCommandsAreQuietWithoutPressureFiles(t *testing.T) {
 		return // only root may mount
 	}
 	harness.Needs(t, "unshare")
-	p := launch(t, nil, nil, "unshare", "--mount", "sh", "-c", `echo 0::/no-such-group >group && mount --bind group /proc/$$/cgroup && exec "$0" version`, program(t))
+	p := launch(t, nil, nil, "unshare", "--mount", "sh", "-c", `echo 0::/no-such-group >group && mount --bind group /proc/$$/cgroup && exec "$0" version`, harness.Gateway(t))
 	require.Equal(t, 0, p.wait(t))
 	require.NotEmpty(t, p.stdout.String())
 	require.Empty(t, p.stderr.String())

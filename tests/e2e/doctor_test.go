@@ -110,7 +110,7 @@ func TestDoctorFindsAllWell(t *testing.T) {
 func TestDoctorCountsFiles(t *testing.T) {
 	t.Parallel()
 	for limit, status := range map[int]string{16384 + 64: "warning", 17000: "ok"} {
-		command := exec.Command("/bin/sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" doctor --format json --dev`, limit), program(t))
+		command := exec.Command("/bin/sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" doctor --format json --dev`, limit), harness.Gateway(t))
 		output, err := command.Output() // its exit code is of other checks
 		require.NotEmpty(t, output, err)
 		require.Regexp(t, `"name": "limits",\s+"status": "`+status+`",\s+"detail": "`+strconv.Itoa(limit)+` files may be open, [^"]*16384`, string(output))

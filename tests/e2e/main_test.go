@@ -10,19 +10,14 @@ package e2e
 
 import (
 	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
-// moduleRoot is where `go build` finds the program.
+// moduleRoot is where the repository's files are.
 const moduleRoot = "../.."
 
 // logged is what all processes logged.
@@ -36,43 +31,6 @@ func TestMain(m *testing.M) {
 			return errors.New("in a log: " + strings.Join(found, "\nin a log: "))
 		}
 		return nil
-	})
-}
-
-// built is the binary under test.
-var built = sync.OnceValues(func() (binary string, err error) {
-	if err := declareSources(); err != nil {
-		return "", err
-	}
-	binary = filepath.Join(harness.Directory(), "bus-api-provider-vm")
-	return binary, build(moduleRoot, binary)
-})
-
-func program(t testing.TB) string {
-	t.Helper()
-	binary, err := built()
-	require.NoError(t, err)
-	return binary
-}
-
-// build compiles the main package in directory, with the race detector when
-// E2E_RACE=1.
-func build(directory, binary string, flags ...string) error {
-	if os.Getenv("E2E_RACE") == "1" {
-		flags = append(flags, "-race")
-	}
-	return harness.Build(directory, binary, flags...)
-}
-
-// declareSources reads every directory of the product, so that `go test` knows
-// them as inputs of these tests: it sees what a test opens, but not what a
-// compiler does for it, and would show a cached result of another binary.
-func declareSources() error {
-	return filepath.WalkDir(moduleRoot, func(_ string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() && entry.Name() == ".git" {
-			return filepath.SkipDir
-		}
-		return err
 	})
 }
 

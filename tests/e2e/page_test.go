@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -130,70 +131,49 @@ const lowContrast = `(() => {
   })
 })()`
 
-// front serves the admin listener at an address that stays, and the stream of events
-// in its place: the status of the gateway, and operations as they are given. The answer
-// to one write is lost where the test says so.
+// front passes all on to the admin listener. The answer to one write is lost where the
+// test says so, and the stream of events is a text where the test has one.
 type front struct {
-	admin, api string
-	operations atomic.Pointer[[]string]
-	lost       atomic.Bool
+	httputil.ReverseProxy
+	lost   atomic.Bool
+	events atomic.Pointer[string]
 }
 
-func (f *front) status() string {
-	transport := &http.Transport{DisableKeepAlives: true}
-	request, _ := http.NewRequest(http.MethodGet, "http://"+f.api+statusPath, nil)
-	request.Header.Set("Authorization", "Bearer "+mint("vm:read"))
-	response, err := transport.RoundTrip(request)
-	if err != nil {
-		return ""
+func serveFront(t *testing.T, admin string) (f *front, url string) {
+	f = &front{}
+	f.FlushInterval, f.ErrorLog = -1, log.New(io.Discard, "", 0)
+	f.Rewrite = func(p *httputil.ProxyRequest) { p.Out.URL.Scheme, p.Out.URL.Host = "http", admin }
+	f.ModifyResponse = func(answer *http.Response) error {
+		if answer.Request.Method == http.MethodPost && f.lost.CompareAndSwap(true, false) {
+			return io.ErrUnexpectedEOF
+		}
+		return nil
 	}
-	defer response.Body.Close()
-	text, _ := io.ReadAll(response.Body)
-	return strings.TrimSuffix(strings.TrimPrefix(string(text), `{"status":`), "}")
+	f.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
+	server := httptest.NewServer(f)
+	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
+	return f, server.URL
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != "/debug/events" {
-		proxy := httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(p *httputil.ProxyRequest) { p.Out.URL.Scheme, p.Out.URL.Host = "http", f.admin }}
-		proxy.ModifyResponse = func(answer *http.Response) error {
-			if r.Method == http.MethodPost && f.lost.CompareAndSwap(true, false) {
-				return io.ErrUnexpectedEOF
-			}
-			return nil
-		}
-		proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
-		proxy.ServeHTTP(w, r)
-		return
-	}
-	told := f.status()
-	if told == "" {
-		w.WriteHeader(http.StatusBadGateway)
+	text := f.events.Load()
+	if text == nil || r.URL.Path != "/debug/events" {
+		f.ReverseProxy.ServeHTTP(w, r)
 		return
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
-	_, _ = io.WriteString(w, "retry: 2000\n\nid: x.0\nevent: reset\ndata: {}\n\n:\n\nid: x.0\nevent: status\ndata: "+told+"\n\n")
-	for i, operation := range *f.operations.Load() {
-		_, _ = fmt.Fprintf(w, "id: x.%d\nevent: operation\ndata: %s\n\n", i, operation)
-	}
-	for r.Context().Err() == nil {
-		_ = http.NewResponseController(w).Flush()
-		time.Sleep(20 * time.Millisecond)
-		now := f.status()
-		if now == "" {
-			_, _ = io.WriteString(w, "event: end\ndata: {\"reason\":\"draining\"}\n\n")
-			return
-		}
-		if now != told {
-			_, _ = fmt.Fprintf(w, "id: x.9\nevent: status\ndata: %s\n\n", now)
-		}
-		told = now
-	}
+	_, _ = io.WriteString(w, *text)
+	_ = http.NewResponseController(w).Flush()
+	<-r.Context().Done()
 }
 
-func (f *front) serve(t *testing.T) (url string) {
-	server := httptest.NewServer(f)
-	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
-	return server.URL
+// tells is a stream of a status and of operations.
+func (f *front) tells(operations ...string) {
+	text := "retry: 2000\n\nid: x.0\nevent: reset\ndata: {}\n\n:\n\nid: x.0\n" + statusEvent(worked("stopped")) + "\n"
+	for i, operation := range operations {
+		text += fmt.Sprintf("id: x.%d\nevent: operation\ndata: %s\n\n", i, operation)
+	}
+	f.events.Store(&text)
 }
 
 // A page in a real browser follows the gateway, through a restart too, and does what it
@@ -201,13 +181,13 @@ func (f *front) serve(t *testing.T) (url string) {
 func TestPage(t *testing.T) {
 	t.Parallel()
 	harness.Needs(t, "chromium")
-	f := &front{admin: harness.FreeAddress(t), api: harness.FreeAddress(t)}
-	f.operations.Store(&[]string{})
-	begin := func(state string) *gateway {
-		return serve(t, []string{"BUS_VM_ADMIN_ADDR=" + f.admin, "BUS_VM_ADDR=" + f.api, "BUS_VM_STATIC_STATE=" + state, "BUS_VM_STATIC_TRANSITION=1s"}, "--usage-backend", "memory")
+	admin := harness.FreeAddress(t)
+	begin := func(state, transition string) *gateway {
+		return serve(t, []string{"BUS_VM_ADMIN_ADDR=" + admin, "BUS_VM_STATIC_STATE=" + state, "BUS_VM_STATIC_TRANSITION=" + transition}, "--usage-backend", "memory")
 	}
-	g := begin("stopped")
-	b := open(t, f.serve(t))
+	g := begin("stopped", "5s") // for which "starting" is to be seen
+	f, url := serveFront(t, admin)
+	b := open(t, url)
 	b.shows("state", "stopped")
 	b.shows("link", "Connected")
 	b.shows("provider", "static")
@@ -245,7 +225,7 @@ func TestPage(t *testing.T) {
 	b.shows("state", "stopped") // as it was
 	require.True(t, askPage[bool](b, `document.body.classList.contains('stale')`))
 	b.answers("start", mint("vm:write"), "start: no answer", "Press the button again: it is not done twice.")
-	begin("ready")
+	begin("ready", "1s")
 	b.shows("state", "ready")
 	b.shows("link", "Connected")
 	require.False(t, askPage[bool](b, `document.body.classList.contains('stale')`))
@@ -305,10 +285,10 @@ func TestPageIsReadable(t *testing.T) {
 	harness.Needs(t, "chromium")
 	s := serveStack(t, "BUS_VM_TIMEOUT=10s")
 	s.platform.Billing.Decide("", platform.Decision{Reason: "billing_required", Command: "bus billing setup", RecommendedPlan: "gpu-small"})
-	f := &front{admin: s.admin, api: s.addr}
+	f, url := serveFront(t, s.admin)
 	operations, _ := sampleOperations(time.Now(), "5cbdbf5fab509da1100000000000000")
-	f.operations.Store(&operations)
-	b := open(t, f.serve(t))
+	f.tells(operations...)
+	b := open(t, url)
 	b.do(chromedp.EmulateViewport(960, 1000))
 	b.shows("streams", "✓ stream bus.usage.record.response ok")
 	b.shows("operations", "usage: 2 of 2 delivered")
@@ -319,8 +299,7 @@ func TestPageIsReadable(t *testing.T) {
 	b.answers("start", mint("vm:write"), "Nothing was done.", "The account needs a plan", "Run: bus billing setup", "Recommended plan: gpu-small", "402 billing_required, request ")
 
 	rested, underWay := sampleOperations(time.Now(), strings.Repeat("long-request-id", 8))
-	all := append(rested, underWay)
-	f.operations.Store(&all)
+	f.tells(append(rested, underWay)...)
 	b.do(chromedp.Reload())
 	b.shows("operations", "long-request-id")
 	b.shows("operations", "usage: 1 of 2 delivered")
@@ -341,27 +320,4 @@ func TestPageIsReadable(t *testing.T) {
 	require.Empty(t, askPage[[]string](b, `[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > 360 || !e.matches('input') && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline').map((e) => e.outerHTML)`))
 	require.Empty(t, askPage[[]string](b, `[...document.querySelectorAll('button, input')].filter((e) => e.getBoundingClientRect().height < 44).map((e) => e.id)`), "for a thumb")
 	b.quiet()
-}
-
-// No page of another origin may show it in a frame.
-func TestPageIsNotFramed(t *testing.T) {
-	t.Parallel()
-	harness.Needs(t, "chromium")
-	_, admin := serveAdmin(t, nil)
-	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html")
-		_, _ = io.WriteString(w, `<iframe src="http://`+admin+`/"></iframe>`)
-	}))
-	t.Cleanup(other.Close)
-	b := open(t, other.URL)
-	harness.Eventually(t, "the frame is refused", func() bool {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		for _, message := range b.said {
-			if strings.Contains(message.Text, "frame-ancestors 'none'") {
-				return true
-			}
-		}
-		return false
-	})
 }

@@ -22,7 +22,7 @@ func buildPlugin(t testing.TB) (binary string) {
 	source, scratch := filepath.Join(moduleRoot, "tests", "plugin"), t.TempDir()
 	require.NoError(t, os.CopyFS(scratch, os.DirFS(source)))
 	binary = filepath.Join(scratch, "plugin")
-	require.NoError(t, build(source, binary, "-mod=mod", "-modfile="+filepath.Join(scratch, "go.mod")))
+	require.NoError(t, harness.Build(source, binary, append(harness.RaceFlags(), "-mod=mod", "-modfile="+filepath.Join(scratch, "go.mod"))...))
 	return binary
 }
 

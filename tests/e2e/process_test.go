@@ -85,7 +85,7 @@ type result struct {
 // run waits for a command that ends by itself.
 func run(t testing.TB, env []string, args ...string) result {
 	t.Helper()
-	p := launch(t, nil, env, program(t), args...)
+	p := launch(t, nil, env, harness.Gateway(t), args...)
 	return result{p.wait(t), p.stdout.String(), p.stderr.String()}
 }
 
@@ -133,7 +133,7 @@ func begin(t testing.TB, env []string, args ...string) *gateway {
 		"BUS_VM_ADDR=127.0.0.1:0",
 		"BUS_VM_LOG_LEVEL=debug",
 	}, env...)
-	g := &gateway{process: launch(t, nil, env, program(t), args...)}
+	g := &gateway{process: launch(t, nil, env, harness.Gateway(t), args...)}
 	t.Cleanup(func() { g.stop(t) })
 	return g
 }

@@ -30,44 +30,20 @@ func requireExit(t testing.TB, code int, got result, want ...string) {
 func TestWrongSettingsEndWithTwo(t *testing.T) {
 	t.Parallel()
 	secret := []string{"BUS_VM_JWT_SECRET=" + jwtSecret}
-	with := func(env ...string) []string { return append(env, secret...) }
-	unknownKey := harness.File(t, "unknown.yaml", "addr: 127.0.0.1:0\nserver:\n  colour: red\n")
 	tab := harness.File(t, "tab.yaml", "log:\n\tlevel: info\n")
 	for _, c := range []struct {
 		env  []string
 		args string
 		want string
 	}{
-		{secret, "--colour", `unknown flag "--colour"`},
-		{secret, "-x", `unknown flag "-x"`},
-		{secret, "--jwt-secret=swordfish", `unknown flag "--jwt-secret"`},
-		{secret, "--addr", "--addr needs a value"},
-		{secret, "serve", `unknown command "serve"`},
 		{secret, "--addr 8085", `addr (flag --addr): "8085"`},
-		{secret, "--backend real", `backend (flag --backend): "real"`},
-		{secret, "--timeout -3", `timeout (flag --timeout): "-3"`},
-		{secret, "--quiet --verbose", "log.level (flags --quiet, --verbose): want at most one"},
-		{secret, "--quiet=yes", "flag --quiet takes no value"},
-		{secret, "--config /nonexistent.yaml", `config (flag --config): "/nonexistent.yaml": no such file`},
-		{with("BUS_VM_CONFIG=/"), "", `config (environment BUS_VM_CONFIG): "/"`},
-		{secret, "--config " + unknownKey, `server (file ` + unknownKey + ` line 3): unknown key "colour"`},
-		{with("BUS_VM_BACKEND=none"), "", `backend (environment BUS_VM_BACKEND): "none"`},
+		{append(secret, "BUS_VM_BACKEND=none"), "", `backend (environment BUS_VM_BACKEND): "none"`},
+		{secret, "--config " + tab, "file " + tab + " line 2: a tab cannot indent YAML; want spaces"},
+		{[]string{"BUS_VM_JWT_SECRET=base64:%%swordfish"}, "", "jwt.secret (environment BUS_VM_JWT_SECRET): what follows base64: is not base64"},
 		{secret, "--adr :1", `unknown flag "--adr"; did you mean --addr?`},
 		{secret, "-addr :1", "flag -addr has one dash; use --addr"},
 		{secret, "tokn", `unknown command "tokn"; did you mean token?`},
 		{secret, "--addr :1 token --scope x", "--addr: is a flag of serving, doctor, usage; not of token"},
-		{secret, "--color red", `--color: "red" is not accepted; want auto, always, never`},
-		{secret, "--config " + tab, "file " + tab + " line 2: a tab cannot indent YAML; want spaces"},
-		{nil, "", "jwt.secret: no secret to verify tokens with"},
-		{[]string{"BUS_VM_JWT_SECRET=base64:%%swordfish"}, "", "jwt.secret (environment BUS_VM_JWT_SECRET): what follows base64: is not base64"},
-		{nil, "--jwt-secret-file /nonexistent", "jwt.secret_file (flag --jwt-secret-file): the file cannot be read"},
-		{secret, "--jwt-secret-file /dev/null", "jwt.secret_file (flag --jwt-secret-file): want either this or jwt.secret"},
-		{nil, "--dev --addr 0.0.0.0:0", `addr (flag --addr): "0.0.0.0:0" is not accepted with --dev`},
-		{secret, "--backend events", "events.url: is needed by backend = events"},
-		{secret, "--backend events --events-url http://127.0.0.1:1", "events.token: is needed by backend = events"},
-		{secret, "--backend events --events-url http://u:swordfish@127.0.0.1:1", "events.url (flag --events-url): is not accepted"},
-		{secret, "token", "--scope: is needed"},
-		{nil, "help --format xml", `--format: "xml" is not accepted`},
 	} {
 		for _, check := range []string{"", "--check-config "} {
 			if check != "" && c.args != "" && c.args[0] != '-' {

@@ -74,7 +74,7 @@ func TestServiceTellsItsManager(t *testing.T) {
 // The watchdog is fed within its time, also while the service drains.
 func TestWatchdogIsFed(t *testing.T) {
 	t.Parallel()
-	const limit, times = time.Second, 4
+	const limit, times = 5 * time.Second, 2
 	m := harness.NewManager(t)
 	g := serve(t, m.Env("WATCHDOG_USEC="+strconv.FormatInt(limit.Microseconds(), 10)), "--shutdown-delay", "1h")
 	for _, also := range []string{"READY=1", "STOPPING=1"} {
@@ -134,7 +134,7 @@ func activate(t testing.TB, sockets []heldSocket, env ...string) *gateway {
 		"LISTEN_FDS=" + strconv.Itoa(len(files)),
 		"LISTEN_FDNAMES=" + strings.Join(names, ":"),
 	}, env...)
-	g := &gateway{process: launch(t, files, env, "sh", "-c", execAsListener, program(t)), addr: sockets[0].addr}
+	g := &gateway{process: launch(t, files, env, "sh", "-c", execAsListener, harness.Gateway(t)), addr: sockets[0].addr}
 	t.Cleanup(func() { g.stop(t) })
 	return g
 }

@@ -22,7 +22,7 @@ const (
 // loadCallers is how many calls are in flight at a time: 1,000, and fewer under
 // the race detector, which is after the order of things and not their number.
 func loadCallers() int {
-	if harness.RaceFlags != nil {
+	if harness.RaceFlags() != nil {
 		return 200
 	}
 	return 1000
@@ -122,7 +122,7 @@ func TestLoad(t *testing.T) {
 	}
 	t.Logf("resident: %.0f MB after the first round, %.0f MB after the last", first/megabyte, last/megabyte)
 	allowance := 64.0 * megabyte
-	if harness.RaceFlags != nil {
+	if harness.RaceFlags() != nil {
 		allowance *= 4 // the detector remembers
 	}
 	assert.NotZero(t, first)

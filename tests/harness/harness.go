@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -92,8 +93,29 @@ func Number(t testing.TB, variable string, otherwise int) int {
 	return n
 }
 
-// Build compiles the main package in directory.
+// moduleRoot is where `go build` finds the program, for tests two directories below it.
+const moduleRoot = "../.."
+
+// Sources reads every directory of the module, so that `go test` knows them as inputs of
+// the test: it sees what a test opens, but not what a compiler does for it in a child,
+// and would show a cached result of another binary.
+var Sources = sync.OnceValue(func() error {
+	return filepath.WalkDir(moduleRoot, func(_ string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // another test's, and gone again
+		}
+		if err == nil && entry.IsDir() && entry.Name() == ".git" {
+			return filepath.SkipDir
+		}
+		return err
+	})
+})
+
+// Build compiles the main package in directory, and declares the Sources.
 func Build(directory, binary string, flags ...string) error {
+	if err := Sources(); err != nil {
+		return err
+	}
 	command := exec.Command("go", slices.Concat([]string{"build", "-o", binary}, flags, []string{"."})...)
 	command.Dir = directory
 	if output, err := command.CombinedOutput(); err != nil {

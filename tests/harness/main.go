@@ -54,7 +54,7 @@ var FasthttpStays = []goleak.Option{
 // gateway is the product's program.
 var gateway = sync.OnceValues(func() (binary string, err error) {
 	binary = filepath.Join(directory, "bus-api-provider-vm")
-	return binary, Build("../..", binary, RaceFlags...)
+	return binary, Build(moduleRoot, binary, RaceFlags()...)
 })
 
 // Gateway is the product's program, built once for the tests that Main runs.

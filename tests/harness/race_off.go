@@ -2,5 +2,13 @@
 
 package harness
 
-// RaceFlags make a binary like the test that drives it.
-var RaceFlags []string
+import "os"
+
+// RaceFlags make a binary like the test that drives it, and with E2E_RACE=1 one with the
+// race detector.
+func RaceFlags() []string {
+	if os.Getenv("E2E_RACE") == "1" {
+		return []string{"-race"}
+	}
+	return nil
+}

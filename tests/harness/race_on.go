@@ -3,4 +3,4 @@
 package harness
 
 // RaceFlags make a binary like the test that drives it.
-var RaceFlags = []string{"-race"}
+func RaceFlags() []string { return []string{"-race"} }

@@ -25,12 +25,12 @@ func TestImportsNothingOfTheProvider(t *testing.T) {
 }
 
 // What the Events API refuses of a provider: a wrong token, a missing scope, a
-// name or body that is not allowed.
+// name or body that is not allowed. TestTokenIsReplaced of tests/faults has one that is
+// revoked.
 func TestEventsRefuses(t *testing.T) {
 	p := begin(t)
 	mint := func(c platform.Claims) string { return platform.Token(platform.DevSecret, c) }
-	good, revoked := p.ProviderToken(), p.ProviderToken()
-	p.Events.Revoke(revoked)
+	good := p.ProviderToken()
 	const startRequest, stream = `{"name":"bus.vm.start.request","correlationId":"c","payload":{}}`, "/stream?delivery=broadcast&follow=false&name="
 	for name, c := range map[string]struct {
 		method, path, token, body string
@@ -41,17 +41,12 @@ func TestEventsRefuses(t *testing.T) {
 		"another secret":     {"POST", "", platform.Token("another", platform.Claims{Scope: every}), startRequest, 401},
 		"expired":            {"POST", "", mint(platform.Claims{Scope: every, TTL: -time.Minute}), startRequest, 401},
 		"another audience":   {"POST", "", mint(platform.Claims{Scope: every, Audience: "ai.hg.fi/auth"}), startRequest, 401},
-		"revoked":            {"POST", "", revoked, startRequest, 401},
 		"scope missing":      {"POST", "", mint(platform.Claims{Scope: "vm:read vm:writer"}), startRequest, 403},
 		"unknown bus name":   {"POST", "", mint(platform.Claims{Scope: every}), `{"name":"bus.vm.delete.request","payload":{}}`, 403},
 		"two documents":      {"POST", "", good, startRequest + startRequest, 400},
 		"no payload":         {"POST", "", good, `{"name":"bus.vm.start.request"}`, 400},
 		"wildcard":           {"POST", "", good, `{"name":"bus.vm.*","payload":{}}`, 400},
-		"too large":          {"POST", "", good, `{"name":"x.y","payload":"` + strings.Repeat("x", 1<<20) + `"}`, 400},
-		"another path":       {"POST", "/api/v1/events", good, startRequest, 404},
-		"listening":          {"GET", stream + "bus.vm.start.response", good, "", 200},
 		"listening unscoped": {"GET", stream + "bus.vm.start.response", mint(platform.Claims{Scope: "vm:read"}), "", 403},
-		"all names":          {"GET", stream + "bus.vm.%3E", good, "", 400},
 	} {
 		require.Equal(t, c.status, call(t, c.method, p.URL()+"/api/v1/events"+c.path, c.token, c.body).StatusCode, name)
 	}
@@ -157,19 +152,15 @@ func TestLineFaultsStrike(t *testing.T) {
 }
 
 // The same for the answers to a publish: what the client sees, and whether the
-// publish was processed.
+// publish was processed. Of those that are not here, tests/faults shows that they strike.
 func TestPublishFaultsStrike(t *testing.T) {
 	for name, c := range map[string]struct {
 		faults    platform.Faults
 		processed int
 		want      string
 	}{
-		"status":       {platform.Faults{PublishStatus: 503}, 0, "status 503: "},
-		"processed":    {platform.Faults{AnswerStatus: 524}, 1, "status 524: "},
 		"garbage body": {platform.Faults{GarbageBody: true}, 1, "the answer is not an acceptance"},
-		"garbage HTTP": {platform.Faults{GarbageHTTP: true}, 0, "malformed HTTP"},
 		"cut":          {platform.Faults{CutPublish: true}, 1, "connection reset"},
-		"stall":        {platform.Faults{Stall: true}, 0, "deadline exceeded"},
 		"delay":        {platform.Faults{Delay: time.Hour}, 1, "deadline exceeded"},
 		"slow answer":  {platform.Faults{AnswerDelay: time.Hour}, 1, "deadline exceeded"},
 		"of another":   {platform.Faults{PublishStatus: 503, Names: []string{pong}}, 1, ""},
@@ -191,10 +182,6 @@ func TestPublishFaultsStrike(t *testing.T) {
 			}
 			require.NoError(t, p.Events.WaitAccepted(within(t), ping, c.processed))
 			require.Equal(t, c.processed, p.Events.Accepted(ping))
-			p.Events.SetFaults(platform.Faults{})
-			if c.faults.Stall {
-				require.NoError(t, p.Events.WaitAccepted(within(t), ping, 1), "it is carried out afterwards")
-			}
 		})
 	}
 }
@@ -205,13 +192,15 @@ func TestHalfOpenAndReorder(t *testing.T) {
 	dead := listen(t, p, "", "delivery=broadcast&name="+pong)
 	p.Events.SetFaults(platform.Faults{HalfOpen: true})
 	send(t, p, pong, "lost", 0)
-	p.Events.SetFaults(platform.Faults{Reorder: 5})
+	p.Events.SetFaults(platform.Faults{})
 	r := listen(t, p, "", "delivery=broadcast&name="+pong)
+	p.Events.SetFaults(platform.Faults{Reorder: 5, Stall: true}) // of what listeners get: all is there before the first
 	var want []string
 	for id := range strings.SplitSeq("abcdefghijklmnopqrstuvwxyz", "") {
 		want = append(want, id)
 		send(t, p, pong, id, 0)
 	}
+	p.Events.SetFaults(platform.Faults{Reorder: 5})
 	got := r.correlations(t, len(want))
 	require.NotEqual(t, want, got)
 	require.ElementsMatch(t, want, got)

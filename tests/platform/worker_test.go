@@ -12,7 +12,7 @@ import (
 )
 
 // What each behaviour makes of a start: the replies, as payload and error, and
-// the machine.
+// the machine. Other errors are told apart by TestLifecycleWorker of tests/faults.
 func TestBehavioursStrike(t *testing.T) {
 	const accepted, none = `{"accepted":true,"action":"start"} `, `{} `
 	refuse := func(e platform.EventError) platform.Behaviour {
@@ -30,9 +30,7 @@ func TestBehavioursStrike(t *testing.T) {
 		"duplicate":        {platform.Behaviour{Duplicate: 1}, []string{accepted, accepted}, "ready"},
 		"held":             {platform.Behaviour{Hold: 2}, []string{accepted}, "ready"},
 		"payload replaced": {platform.Behaviour{Payload: json.RawMessage(`"what"`)}, []string{`"what" `}, "ready"},
-		"error with type":  {refuse(platform.EventError{}), []string{none + `{"message":"none left","type":"no_capacity"}`}, "stopped"},
 		"error with code":  {refuse(platform.EventError{WithCode: true}), []string{none + `{"code":"no_capacity","message":"none left"}`}, "stopped"},
-		"error as text":    {refuse(platform.EventError{AsText: true}), []string{none + `"no_capacity: none left"`}, "stopped"},
 		"error in payload": {refuse(platform.EventError{AsText: true, InPayload: true}), []string{`{"error":"no_capacity: none left"} `}, "stopped"},
 		"of another name":  {platform.Behaviour{Deaf: true, Names: []string{platform.StopRequest}}, []string{accepted}, "ready"},
 		"echo": {platform.Behaviour{Echo: true}, []string{

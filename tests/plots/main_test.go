@@ -27,19 +27,3 @@ func TestPicturesAreOfTheirTables(t *testing.T) {
 		}
 	}
 }
-
-// A report without one of its tables, or with another in its place, makes no picture.
-func TestIncompleteReports(t *testing.T) {
-	const head = "# Speed\n\n## Memory\n\n|  | CPU µs |\n| --- | --- |\n"
-	for text, want := range map[string]string{
-		"# Speed\n":            "no such section",
-		"# Speed\n## Memory\n": "no table",
-		head + "| we | — |\n":  "invalid syntax",
-		head + "| we |\n":      "no column",
-		strings.Replace(head, "CPU", "GPU", 1) + "| we | 1 |\n": "no column",
-	} {
-		if _, err := (chart{section: "Memory", column: "CPU µs"}).rows(text); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %s", text, err, want)
-		}
-	}
-}

@@ -76,11 +76,15 @@ func commandsOfTheSettings(t *testing.T, m *machine) {
 	m.must(t, "(umask 077 && echo '"+secret+"' >"+secretFile+")")
 	for _, command := range commands {
 		require.Contains(t, m.must(t, command[1]+" 2>&1"), "found /etc/"+name+"/config.yaml, "+secretFile)
-		got := m.try(t, "setpriv --reuid=nobody --regid=nogroup --clear-groups "+command[1])
-		require.Equal(t, 2, got.code, got)
-		require.Contains(t, got.stderr, "(found in /etc/"+name+"): the file cannot be read: permission denied; ")
-		require.Contains(t, got.stderr, "; run this as root, ")
+		for mode, refusal := range map[string]string{"644": "the file cannot be read", "600": `"/etc/` + name + `/config.yaml"`} {
+			m.must(t, "chmod "+mode+" /etc/"+name+"/config.yaml")
+			got := m.try(t, "setpriv --reuid=nobody --regid=nogroup --clear-groups "+command[1])
+			require.Equal(t, 2, got.code, got)
+			require.Contains(t, got.stderr, "(found in /etc/"+name+"): "+refusal+": permission denied; ")
+			require.Contains(t, got.stderr, "; run this as root, or as another user who may read the file; systemd hands it to a service by LoadCredential=\n")
+		}
 	}
+	m.must(t, "chmod 644 /etc/"+name+"/config.yaml")
 	m.must(t, "rm "+secretFile)
 }
 

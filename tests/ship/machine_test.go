@@ -29,10 +29,10 @@ type machine struct {
 // bare is the archive of a Debian with nothing but its essential packages and
 // apt, and what to trust.
 var bare = sync.OnceValues(func() (string, error) {
-	archive := filepath.Join(shared, "bare.tar")
+	archive := filepath.Join(harness.Directory(), "bare.tar")
 	command := exec.Command("mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--include=ca-certificates",
 		"--aptopt=Acquire::Languages none", "--skip=cleanup/apt/lists", "bookworm", archive)
-	command.Env = append(os.Environ(), "TMPDIR="+shared)
+	command.Env = append(os.Environ(), "TMPDIR="+harness.Directory())
 	said, err := command.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("mmdebstrap: %w\n%s", err, said)
@@ -46,7 +46,7 @@ func newMachine(t testing.TB) *machine {
 	archive, err := bare()
 	require.NoError(t, err)
 	m := &machine{}
-	m.root, err = os.MkdirTemp(shared, "machine-")
+	m.root, err = os.MkdirTemp(harness.Directory(), "machine-")
 	require.NoError(t, err)
 	output(t, "tar", "-xpf", archive, "-C", m.root)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(m.root)) })
@@ -149,7 +149,10 @@ start() {
     CREDENTIALS_DIRECTORY=$credentials STATE_DIRECTORY=$state setpriv --reuid=nobody --regid=nogroup --clear-groups \
         $(sed -n 's/^ExecStart=//p' $units) >>/var/log/$name 2>&1 &
     echo $! >/run/$name.pid
-    for try in {1..100}; do ! (exec 3<>/dev/tcp/127.0.0.1/8085) 2>/dev/null || return 0; sleep 0.1; done
+    listens 8085
+}
+listens() {
+    for try in {1..100}; do ! (exec 3<>/dev/tcp/127.0.0.1/$1) 2>/dev/null || return 0; sleep 0.1; done
     return 1
 }
 case $unit:$verb in
@@ -159,7 +162,9 @@ $name:try-restart) ! runs || { stop && start; } ;;
 $name:disable | $name:stop) stop ;;
 $name:is-active) runs && echo active ;;
 postgresql@*:*start | postgresql@*:stop) cluster=${unit#*@} && pg_ctlcluster --skip-systemctl-redirect "${cluster%-*}" "${cluster#*-}" "$verb" >/dev/null 2>&1 ;;
-?*:start | ?*:restart | ?*:reload) "/etc/init.d/$unit" "$verb" >/dev/null 2>&1 && sleep 1 ;; # nginx opens its sockets after a reload
+?*:start | ?*:restart | ?*:reload)
+    "/etc/init.d/$unit" "$verb" >/dev/null 2>&1 || exit
+    [ "$unit" != nginx ] || [ ! -e /etc/nginx/conf.d/bus-vm.conf ] || listens 8080 ;; # it opens its sockets after a reload
 *:is-enabled) echo enabled ;;
 esac
 `

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 const (
@@ -33,21 +35,7 @@ func onlyChild(t testing.TB, parent int) *os.Process {
 	return child
 }
 
-// shared is a directory that is removed at the end.
-var shared string
-
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		directory, err := os.MkdirTemp("/var/tmp", "bus-vm-ship-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(directory)
-		shared = directory
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { harness.Main(m, 0, func() error { return nil }) }
 
 // inRoot is a path of the repository, absolute.
 func inRoot(t testing.TB, parts ...string) string {

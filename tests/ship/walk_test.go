@@ -77,8 +77,8 @@ func TestTenMinutesToTheRealMachine(t *testing.T) {
 func (m *machine) walk(t *testing.T, how, main string, packages ...string) (ran map[string]int) {
 	blocks, err := docs.Find(moduleRoot)
 	require.NoError(t, err)
-	began := time.Now()
 	m.fetch(t, packages...)
+	began := time.Now()
 	var s *shell
 	ran = map[string]int{}
 	for _, block := range blocks {

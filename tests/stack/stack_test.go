@@ -20,6 +20,7 @@ import (
 // itself; with CI=true that is a failure.
 func script(t *testing.T, more ...string) (command *exec.Cmd, shown *harness.Output, addrs []string) {
 	t.Helper()
+	require.NoError(t, harness.Sources())
 	if _, err := exec.LookPath("nginx"); err != nil {
 		require.Empty(t, os.Getenv("CI"), "CI is set, and there is no nginx")
 		more = append(more, "-no-nginx")
