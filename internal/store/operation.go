@@ -321,10 +321,16 @@ func (t *tx) decide(id string) decided {
 }
 
 // reached notes that the target state of action was seen, by provider, in a
-// status that was asked for that long ago.
+// status that was asked for that long ago. Operations that others supersede
+// (lifecycle.Receipt.Supersedes) did not lead there; as thousands may have joined, most
+// are compared with the latest of the others alone.
 func (t *tx) reached(action lifecycle.Action, provider string, ago time.Duration) {
-	list := query(t, scanOperation, `update operations set reached_at = $1, provider = $2, slot = 0
+	list := query(t, scanOperation, `with others as materialized (select seq, accepted_at from operations
+			where action <> $3 and outcome = $4 and ended_at > 0 and ended_at > $6 order by ended_at desc)
+		update operations set reached_at = $1, provider = $2, slot = 0
 		where action = $3 and outcome = $4 and reached_at = 0 and accepted_at < $5 and accepted_at > $6 and ended_at > 0 and ended_at > $6
+		and (accepted_at > (select max(accepted_at) from others) or not exists
+			(select 1 from others where others.seq > operations.seq and others.accepted_at >= operations.accepted_at))
 		returning `+operationColumns, t.now, provider, action, lifecycle.Accepted, t.ago(ago), t.ago(slotKept))
 	t.changed = append(t.changed, list...)
 }
