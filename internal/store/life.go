@@ -30,11 +30,10 @@ const (
 type event int
 
 const (
-	replyYes      event = iota // a reply: the worker took it on
-	replyNo                    // a reply: the worker said no
-	abandoned                  // its process has not published it, and never will; or no caller waits for it
-	expired                    // past closes_at, and the history has been read
-	leaderExpired              // what expired is its leader
+	replyYes  event = iota // a reply: the worker took it on
+	replyNo                // a reply: the worker said no
+	abandoned              // its process has not published it, and never will; or no caller waits for it
+	expired                // past closes_at, and the history has been read
 )
 
 // effect is what a transition writes beside the new state and its usage record, all in
@@ -42,7 +41,7 @@ const (
 type effect uint
 
 const (
-	fan      effect = 1 << iota // the same event, for all that joined
+	fan      effect = 1 << iota // the same end for all that joined: 13, and 17 for them
 	freeSlot                    // others may start
 	freeKeys                    // a repetition with the same key is another operation
 	takeID                      // an insert that is still under way finds its id taken
@@ -63,12 +62,8 @@ func next(s state, e event) (state, effect) {
 		return rejected, freeSlot | fan
 	case s == open && e == expired: // 12
 		return unknown, freeSlot | fan
-	case s == joined && e == replyYes: // 13, and 15 where the new leader is accepted
+	case s == joined && e == replyYes: // 2 and 15, where the leader is accepted already
 		return accepted, 0
-	case s == joined && e == replyNo: // 13
-		return rejected, 0
-	case s == joined && e == leaderExpired: // 13
-		return unknown, 0
 	case s == joined && (e == abandoned || e == expired): // 16, only when the leader was not sent
 		return notSent, freeKeys
 	case s == unknown && (e == replyYes || e == replyNo): // 17

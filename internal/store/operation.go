@@ -228,6 +228,7 @@ func (t *tx) end(id string, e event, how End) Operation {
 	if to == corrected {
 		op.unknownAt, op.unknownMS = op.EndedAt, op.durationMS
 	}
+	was := op.Outcome
 	op.Outcome, op.Corrected, op.EndedAt = outcome(to, e), to == corrected, timeOf(t.now)
 	switch {
 	case op.Leader != "":
@@ -255,7 +256,7 @@ func (t *tx) end(id string, e event, how End) Operation {
 		t.freeKeys(id)
 	}
 	if do&fan != 0 && op.followed {
-		t.fan(id, e)
+		t.fan(op, was)
 	}
 	return op
 }
@@ -266,32 +267,19 @@ func (t *tx) waits(op Operation) bool {
 	return leader.ID != "" && leader.Outcome != lifecycle.NotSent
 }
 
-// fan gives the end of a leader to all that wait for it, or are unknown with it, which
-// corrects them. It takes one statement for either, since there may be thousands, which
-// locks them in their order. Records that are only kept count as sent.
-func (t *tx) fan(leader string, e event) {
-	if e == expired {
-		e = leaderExpired
-	}
+// fan gives the end of a leader to all that have the outcome that it had before: they wait
+// for it, or are unknown with it, which corrects them. It takes one statement, since there
+// may be thousands, which locks them in their order. Records that are only kept count as sent.
+func (t *tx) fan(leader Operation, was lifecycle.Outcome) {
 	keep := t.store.config.Records == KeepRecords
-	for from, was := range map[state]lifecycle.Outcome{joined: "", unknown: lifecycle.Unknown} {
-		to, _ := t.store.next(from, e)
-		if to == from {
-			continue
-		}
-		var accepted int64
-		if outcome(to, e) == lifecycle.Accepted {
-			accepted = t.now
-		}
-		list := query(t, scanOperation, `update operations set outcome = $3, corrected = $4, ended_at = $5, accepted_at = $6, duration_ms = 0,
-			unknown_at = case when $4 = 1 then ended_at else 0 end, unknown_ms = case when $4 = 1 then duration_ms else 0 end,
-			due_since = case when sent = records and $7 = 0 then $5 else due_since end, due_at = case when sent = records and $7 = 0 then $5 else due_at end,
-			sent = sent + case when records > 0 then $7 else 0 end, records = records + case when records > 0 then 1 else 0 end
-			where id in (select id from operations where leader = $1 and leader <> '' and outcome = $2`+t.store.engine.forUpdate+`) returning `+operationColumns,
-			leader, was, outcome(to, e), number(to == corrected), t.now, accepted, number(keep))
-		t.left = t.left || len(list) > 0 && !keep
-		t.changed = append(t.changed, list...)
-	}
+	list := query(t, scanOperation, `update operations set outcome = $3, corrected = $4, ended_at = $5, accepted_at = $6, duration_ms = 0,
+		unknown_at = case when $4 = 1 then ended_at else 0 end, unknown_ms = case when $4 = 1 then duration_ms else 0 end,
+		due_since = case when sent = records and $7 = 0 then $5 else due_since end, due_at = case when sent = records and $7 = 0 then $5 else due_at end,
+		sent = sent + case when records > 0 then $7 else 0 end, records = records + case when records > 0 then 1 else 0 end
+		where id in (select id from operations where leader = $1 and leader <> '' and outcome = $2`+t.store.engine.forUpdate+`) returning `+operationColumns,
+		leader.ID, was, leader.Outcome, number(leader.Corrected), t.now, micros(leader.AcceptedAt), number(keep))
+	t.left = t.left || len(list) > 0 && !keep
+	t.changed = append(t.changed, list...)
 }
 
 // decide is rows 14 to 16, for an operation whose leader was not sent and whose
