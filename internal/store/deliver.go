@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -119,14 +120,18 @@ func (d *delivery) claim(after string) (last string, more bool) {
 	}
 	// Not in the writer: there may be many.
 	accounts, err := read(d.ctx, d.store, value[string], strings.ReplaceAll(dueAccounts, "$3", d.store.now()), after, free)
-	if err != nil || len(accounts) == 0 {
-		return "", err != nil
+	if len(accounts) == free { // else all had their turn
+		last = accounts[free-1]
 	}
-	last, err = submit(d.ctx, d.store, call{order: atClaims}, func(t *tx) string { return t.claim(accounts, free) })
-	if err != nil || len(accounts) < free && last == accounts[len(accounts)-1] {
-		last = "" // all had their turn; the store logs an error itself
+	more = err != nil || len(accounts) > 0
+	accounts = slices.DeleteFunc(accounts, func(name string) bool { return d.room(name) == 0 })
+	if len(accounts) > 0 {
+		err = d.store.do(d.ctx, call{order: atClaims}, func(t *tx) { t.claim(accounts, free) })
 	}
-	return last, true
+	if err != nil {
+		last = "" // the store logs it itself
+	}
+	return last, more
 }
 
 // forget forgets accounts that have failed and not been tried since before: what they
@@ -170,27 +175,18 @@ func (d *delivery) silent() (places int) {
 	return places
 }
 
-// reserve takes a place for a record, if there is one, and it is not on its way.
+// reserve takes a place for a record, unless it has one and is on its way. The writer
+// alone takes places, where there is room.
 func (d *delivery) reserve(op Operation) bool {
-	if d.room(op.Account) == 0 || d.has(op) { // the writer alone takes places
-		return false
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.taken[op.deliveryID()] != nil {
+		return false
+	}
 	a := cmp.Or(d.accounts[op.Account], &account{})
 	a.sending++
 	d.accounts[op.Account], d.taken[op.deliveryID()] = a, a
 	return true
-}
-
-// has reports whether a record is on its way.
-func (d *delivery) has(op Operation) bool {
-	if d == nil {
-		return false
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.taken[op.deliveryID()] != nil
 }
 
 // release gives back the places of records that are not sent after all.

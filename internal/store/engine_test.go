@@ -124,6 +124,8 @@ func TestPoolerInBetween(t *testing.T) {
 func TestStatementsFindTheirRowsByAnIndex(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
 		s := running(t, config)
+		delivering(t, s, &receiver{answer: func(ctx context.Context, _ sending) error { <-ctx.Done(); return ctx.Err() }})
+		eventually(t, func() bool { return s.delivery.Load() != nil }, "there is room")
 		leader, follower, keyed := joining(), joining(), aWrite(lifecycle.Start)
 		keyed.Key = "key"
 		insert(t, s, leader, lifecycle.Lead)
