@@ -158,15 +158,15 @@ func (t *tx) addRecord(op *Operation) {
 // returns from when on others may.
 func (t *tx) lease(op Operation) (dueAt int64) {
 	if t.delivery.room(op.Account) > 0 && t.delivery.reserve(op) {
-		t.claims = append(t.claims, op)
-		return t.leased()
+		t.leased = append(t.leased, op)
+		return t.leaseEnd()
 	}
 	t.left = true
 	return t.now
 }
 
-// leased is until when a lease that begins now lasts.
-func (t *tx) leased() int64 { return t.now + (t.store.config.Timeout + leaseSlack).Microseconds() }
+// leaseEnd is that of a lease that begins now.
+func (t *tx) leaseEnd() int64 { return t.now + (t.store.config.Timeout + leaseSlack).Microseconds() }
 
 // dueAccounts returns at most $2 accounts after $1 that have records due at $3. It is
 // a loose scan of the index: a step for each account, whatever it has waiting.
@@ -189,10 +189,10 @@ func (t *tx) claim(accounts []string, most int) {
 		}
 		list := query(t, scanOperation, `with due as materialized (select id from operations where sent < records and account = $1 and due_at <= $2
 				order by due_at limit $4`+t.store.engine.skipLocked+`)
-			update operations set due_at = $3 where id in (select id from due) returning `+operationColumns, account, t.now, t.leased(), room)
+			update operations set due_at = $3 where id in (select id from due) returning `+operationColumns, account, t.now, t.leaseEnd(), room)
 		for _, op := range list {
 			if t.delivery.reserve(op) { // else it is on its way: its lease has ended, by a clock that was set
-				t.claims = append(t.claims, op)
+				t.leased = append(t.leased, op)
 			}
 		}
 		most -= len(list)

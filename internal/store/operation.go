@@ -125,7 +125,7 @@ func (t *tx) add(w lifecycle.Write, leader string, slot bool) (op Operation, add
 		RequestedAt: timeOf(t.now), Entitlement: w.Entitlement,
 	}, slot: slot, joined: leader != ""}
 	t.open(&op)
-	claims := len(t.claims)
+	leased := len(t.leased)
 	if t.store.config.Records != NoRecords {
 		t.addRecord(&op)
 	}
@@ -138,8 +138,8 @@ func (t *tx) add(w lifecycle.Write, leader string, slot bool) (op Operation, add
 		t.changed = append(t.changed, op)
 		return op, true
 	}
-	t.delivery.release(t.claims[claims:]...)
-	t.claims = t.claims[:claims]
+	t.delivery.release(t.leased[leased:]...)
+	t.leased = t.leased[:leased]
 	return t.find(w.ID), false
 }
 
