@@ -134,7 +134,8 @@ func TestStatementsFindTheirRowsByAnIndex(t *testing.T) {
 		_, err := s.Reply(t.Context(), leader.ID, true, End{})
 		require.NoError(t, err)
 		for _, do := range []func(*tx){
-			(*tx).setBack,
+			(*tx).begin,
+			func(t *tx) { t.setBack() },
 			func(t *tx) { t.prune() },
 			func(t *tx) { t.offer() },
 			func(t *tx) { t.claim([]string{leader.Account}, 1) },
