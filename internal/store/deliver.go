@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,9 +43,12 @@ const (
 // ends.
 type Send func(ctx context.Context, id string, record usage.Record) error
 
-// delivery sends the records of a store. The process that makes a record due sends
-// it, as soon as that is confirmed and while there is room; records that are left,
-// by a process that is gone as well, are claimed from the database.
+// delivery sends the records of a store. The way of a record: a transaction makes it due
+// (addRecord, acknowledge), and leases it to this process if there is room (lease): it gets
+// a place here (reserve), and its row says until when no other process sends it. One that
+// is left, since there was no room or its process is gone, is leased later (claim). Once the
+// transaction is confirmed it is sent (start), else its place is free again (release). The
+// answer frees the place (send), and another transaction notes it (acknowledge, retry).
 type delivery struct {
 	store *Store
 	post  Send
@@ -55,7 +59,7 @@ type delivery struct {
 	sends    sync.WaitGroup
 	closed   bool
 	accounts map[string]*account // with records on their way, or failing
-	taken    map[string]*account // the places: of the records on their way, by delivery id
+	places   map[string]*account // of the records on their way, by delivery id
 	warned   atomic.Bool         // of a failure, and no record was acknowledged since
 }
 
@@ -68,9 +72,9 @@ type account struct {
 
 // Deliver sends records until ctx ends, and returns once every Send has.
 func (s *Store) Deliver(ctx context.Context, send Send) error {
-	d := &delivery{store: s, post: send, ctx: ctx, freed: make(chan struct{}, 1), accounts: map[string]*account{}, taken: map[string]*account{}}
+	d := &delivery{store: s, post: send, ctx: ctx, freed: make(chan struct{}, 1), accounts: map[string]*account{}, places: map[string]*account{}}
 	s.delivery.Store(d)
-	defer func() { // what is handed to it from now on is left
+	defer func() { // what it would start from now on is left
 		s.delivery.CompareAndSwap(d, nil)
 		d.mu.Lock()
 		d.closed = true
@@ -112,33 +116,25 @@ func (s *Store) Deliver(ctx context.Context, send Send) error {
 // after that name, and reports the last account, and whether more may be due.
 func (d *delivery) claim(after string) (last string, more bool) {
 	d.mu.Lock()
-	free := maxSending - len(d.taken)
+	free := maxSending - len(d.places)
 	d.mu.Unlock()
 	if free == 0 {
 		return after, true
 	}
 	// Not in the writer: there may be many.
 	accounts, err := read(d.ctx, d.store, value[string], strings.ReplaceAll(dueAccounts, "$3", d.store.now()), after, free)
-	if err != nil || len(accounts) == 0 {
-		return "", err != nil
+	if len(accounts) == free { // else all had their turn
+		last = accounts[free-1]
 	}
-	last, err = submit(d.ctx, d.store, call{order: atClaims}, func(t *tx) string { return t.claim(accounts, free) })
-	if err != nil || len(accounts) < free && last == accounts[len(accounts)-1] {
-		last = "" // all had their turn; the store logs an error itself
+	more = err != nil || len(accounts) > 0
+	accounts = slices.DeleteFunc(accounts, func(name string) bool { return d.room(name) == 0 })
+	if len(accounts) > 0 {
+		err = d.store.do(d.ctx, call{order: atClaims}, func(t *tx) { t.claim(accounts, free) })
 	}
-	return last, true
-}
-
-// forget forgets accounts that have failed and not been tried since before: what they
-// had waiting has been delivered by another process.
-func (d *delivery) forget(before time.Time) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for name, a := range d.accounts {
-		if a.sending == 0 && a.until.Before(before) {
-			delete(d.accounts, name)
-		}
+	if err != nil {
+		last = "" // the store logs it itself
 	}
+	return last, more
 }
 
 // room is how many more records of an account may be on their way.
@@ -148,7 +144,7 @@ func (d *delivery) room(name string) int {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	free, a := maxSending-len(d.taken), cmp.Or(d.accounts[name], &account{})
+	free, a := maxSending-len(d.places), cmp.Or(d.accounts[name], &account{})
 	switch {
 	case d.closed || free == 0:
 		return 0
@@ -162,7 +158,7 @@ func (d *delivery) room(name string) int {
 
 // silent is how many places silent accounts have.
 func (d *delivery) silent() (places int) {
-	for _, a := range d.taken {
+	for _, a := range d.places {
 		if a.silent {
 			places++
 		}
@@ -170,46 +166,24 @@ func (d *delivery) silent() (places int) {
 	return places
 }
 
-// reserve takes a place for a record, if there is one, and it is not on its way.
+// reserve takes a place for a record, unless it has one and is on its way. The writer
+// alone takes places, where there is room.
 func (d *delivery) reserve(op Operation) bool {
-	if d.room(op.Account) == 0 || d.has(op) { // the writer alone takes places
-		return false
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.places[op.deliveryID()] != nil {
+		return false
+	}
 	a := cmp.Or(d.accounts[op.Account], &account{})
 	a.sending++
-	d.accounts[op.Account], d.taken[op.deliveryID()] = a, a
+	d.accounts[op.Account], d.places[op.deliveryID()] = a, a
 	return true
 }
 
-// has reports whether a record is on its way.
-func (d *delivery) has(op Operation) bool {
-	if d == nil {
-		return false
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.taken[op.deliveryID()] != nil
-}
-
-// release gives back the places of records that are not sent after all.
-func (d *delivery) release(claims ...Operation) {
-	if len(claims) == 0 {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, op := range claims {
-		a := d.accounts[op.Account]
-		d.free(op, a.failing, a.silent)
-	}
-}
-
-// hand has records sent whose places are reserved. Accounts of which records are
+// start has records sent that have places. Accounts of which records are
 // acknowledged, however late, fail no longer.
-func (d *delivery) hand(claims []Operation, acknowledged []string) {
-	if d == nil || len(claims)+len(acknowledged) == 0 {
+func (d *delivery) start(leased []Operation, acknowledged []string) {
+	if d == nil || len(leased)+len(acknowledged) == 0 {
 		return
 	}
 	d.mu.Lock()
@@ -219,7 +193,7 @@ func (d *delivery) hand(claims []Operation, acknowledged []string) {
 			d.fails(name, false, false)
 		}
 	}
-	for _, op := range claims {
+	for _, op := range leased {
 		if !d.closed {
 			d.sends.Go(func() { d.send(op) })
 		}
@@ -270,9 +244,22 @@ func (d *delivery) send(op Operation) {
 	}
 }
 
+// release gives back the places of records that are not sent after all.
+func (d *delivery) release(leased ...Operation) {
+	if len(leased) == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, op := range leased {
+		a := d.accounts[op.Account]
+		d.free(op, a.failing, a.silent)
+	}
+}
+
 // free frees the place of a record, whose account fails or does not from now on.
 func (d *delivery) free(op Operation, failing, silent bool) {
-	delete(d.taken, op.deliveryID())
+	delete(d.places, op.deliveryID())
 	d.accounts[op.Account].sending--
 	d.fails(op.Account, failing, silent)
 	wake(d.freed)
@@ -283,6 +270,18 @@ func (d *delivery) fails(name string, failing, silent bool) {
 	a.failing, a.silent = failing, silent
 	if a.sending == 0 && !failing {
 		delete(d.accounts, name)
+	}
+}
+
+// forget forgets accounts that have failed and not been tried since before: what they
+// had waiting has been delivered by another process.
+func (d *delivery) forget(before time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, a := range d.accounts {
+		if a.sending == 0 && a.until.Before(before) {
+			delete(d.accounts, name)
+		}
 	}
 }
 

@@ -156,7 +156,7 @@ func TestLateAcknowledgementsFreePlaces(t *testing.T) {
 			d := s.delivery.Load()
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			return len(d.taken) == 0 && len(d.accounts) == 0
+			return len(d.places) == 0 && len(d.accounts) == 0
 		}, "nothing is on its way")
 	}
 }

@@ -35,6 +35,7 @@ type engine struct {
 	serial      string   // the type of a key that counts
 	begin       string   // begins a transaction that writes
 	forUpdate   string   // locks the rows that a query finds, in their order; SQLite has one writer anyway
+	skipLocked  string   // locks those that no other has locked
 	clock       string   // an expression for the time in microseconds; empty for the process's own
 	lock        []string // statements that let one process at a time set up the schema
 	migrated    bool
@@ -101,7 +102,7 @@ func openPostgres(address string) (*engine, error) {
 	config.RuntimeParams["default_transaction_isolation"] = "read committed"
 	config.RuntimeParams["client_min_messages"] = "warning"
 	e := &engine{
-		serial: "bigint generated always as identity primary key", begin: "begin", forUpdate: " order by id for update",
+		serial: "bigint generated always as identity primary key", begin: "begin", forUpdate: " order by id for update", skipLocked: " for update skip locked",
 		clock: "(extract(epoch from clock_timestamp()) * 1000000)::bigint",
 		// Who sets it up may take longer than the locks of an operation may.
 		lock: []string{"set local lock_timeout = '10s'", "set local statement_timeout = '10s'", "select pg_advisory_xact_lock(7351836902)"},

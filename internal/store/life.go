@@ -30,11 +30,10 @@ const (
 type event int
 
 const (
-	replyYes      event = iota // a reply: the worker took it on
-	replyNo                    // a reply: the worker said no
-	abandoned                  // its process has not published it, and never will; or no caller waits for it
-	expired                    // past closes_at, and the history has been read
-	leaderExpired              // what expired is its leader
+	replyYes  event = iota // a reply: the worker took it on
+	replyNo                // a reply: the worker said no
+	abandoned              // its process has not published it, and never will; or no caller waits for it
+	expired                // past closes_at, and the history has been read
 )
 
 // effect is what a transition writes beside the new state and its usage record, all in
@@ -42,7 +41,7 @@ const (
 type effect uint
 
 const (
-	fan      effect = 1 << iota // the same event, for all that joined
+	fan      effect = 1 << iota // the same end for all that joined: 13, and 17 for them
 	freeSlot                    // others may start
 	freeKeys                    // a repetition with the same key is another operation
 	takeID                      // an insert that is still under way finds its id taken
@@ -63,12 +62,8 @@ func next(s state, e event) (state, effect) {
 		return rejected, freeSlot | fan
 	case s == open && e == expired: // 12
 		return unknown, freeSlot | fan
-	case s == joined && e == replyYes: // 13, and 15 where the new leader is accepted
+	case s == joined && e == replyYes: // 2 and 15, where the leader is accepted already
 		return accepted, 0
-	case s == joined && e == replyNo: // 13
-		return rejected, 0
-	case s == joined && e == leaderExpired: // 13
-		return unknown, 0
 	case s == joined && (e == abandoned || e == expired): // 16, only when the leader was not sent
 		return notSent, freeKeys
 	case s == unknown && (e == replyYes || e == replyNo): // 17
@@ -159,16 +154,19 @@ func (t *tx) addRecord(op *Operation) {
 	}
 }
 
-// lease takes a record that becomes due for this process to send once the transaction
-// is confirmed, if it has room; and returns from when on others may.
+// lease takes a record that becomes due for this process to send, if it has room; and
+// returns from when on others may.
 func (t *tx) lease(op Operation) (dueAt int64) {
-	if t.delivery.reserve(op) {
-		t.claims = append(t.claims, op)
-		return t.now + (t.store.config.Timeout + leaseSlack).Microseconds()
+	if t.delivery.room(op.Account) > 0 && t.delivery.reserve(op) {
+		t.leased = append(t.leased, op)
+		return t.leaseEnd()
 	}
 	t.left = true
 	return t.now
 }
+
+// leaseEnd is that of a lease that begins now.
+func (t *tx) leaseEnd() int64 { return t.now + (t.store.config.Timeout + leaseSlack).Microseconds() }
 
 // dueAccounts returns at most $2 accounts after $1 that have records due at $3. It is
 // a loose scan of the index: a step for each account, whatever it has waiting.
@@ -180,38 +178,24 @@ const dueAccounts = `with recursive heads (account) as (
 	) select account from heads where account is not null and (select min(due_at) from operations
 		where sent < records and operations.account = heads.account) <= $3 limit $2`
 
-// claim takes at most most records that were left, of these accounts, and returns the
-// last account that had its turn.
-func (t *tx) claim(accounts []string, most int) (last string) {
-	before := len(t.claims)
-	for _, account := range accounts {
-		left := most - (len(t.claims) - before)
-		if left <= 0 {
-			return last
+// claim leases records of these accounts that were left, as far as there is room, at most so
+// many. Each account has its turn. What other replicas lease at this time is left to them.
+func (t *tx) claim(accounts []string, most int) {
+	for i, account := range accounts {
+		others := len(accounts) - 1 - i
+		room := min(t.delivery.room(account), most-others)
+		if room == 0 {
+			continue
 		}
-		last = account
-		if room := t.delivery.room(account); room > 0 {
-			for _, op := range t.all(`where sent < records and account = $1 and due_at <= $2 order by due_at limit $3`, account, t.now, min(room, left)) {
-				t.take(op)
+		list := query(t, scanOperation, `with due as materialized (select id from operations where sent < records and account = $1 and due_at <= $2
+				order by due_at limit $4`+t.store.engine.skipLocked+`)
+			update operations set due_at = $3 where id in (select id from due) returning `+operationColumns, account, t.now, t.leaseEnd(), room)
+		for _, op := range list {
+			if t.delivery.reserve(op) { // else it is on its way: its lease has ended, by a clock that was set
+				t.leased = append(t.leased, op)
 			}
 		}
-	}
-	return last
-}
-
-// take claims a record that was left, unless another replica has it.
-func (t *tx) take(op Operation) {
-	if t.delivery.has(op) {
-		return // its lease has ended, by a clock that was set
-	}
-	dueAt := t.lease(op)
-	if dueAt == t.now {
-		return // no room any more
-	}
-	n := t.exec(`update operations set due_at = $3 where id = $1 and sent = $2 and sent < records and due_at <= $4`, op.ID, op.sent, dueAt, t.now)
-	if n == 0 {
-		t.claims = t.claims[:len(t.claims)-1]
-		t.delivery.release(op)
+		most -= len(list)
 	}
 }
 
@@ -229,7 +213,7 @@ func (t *tx) acknowledge(id string, position int, drop bool) (known bool) {
 	}
 	t.acknowledged = append(t.acknowledged, op.Account)
 	if op.sent < op.records {
-		t.take(op)
+		t.exec(`update operations set due_at = $2 where id = $1`, id, t.lease(op))
 	}
 	return true
 }

@@ -125,7 +125,7 @@ func (t *tx) add(w lifecycle.Write, leader string, slot bool) (op Operation, add
 		RequestedAt: timeOf(t.now), Entitlement: w.Entitlement,
 	}, slot: slot, joined: leader != ""}
 	t.open(&op)
-	claims := len(t.claims)
+	leased := len(t.leased)
 	if t.store.config.Records != NoRecords {
 		t.addRecord(&op)
 	}
@@ -138,8 +138,8 @@ func (t *tx) add(w lifecycle.Write, leader string, slot bool) (op Operation, add
 		t.changed = append(t.changed, op)
 		return op, true
 	}
-	t.delivery.release(t.claims[claims:]...)
-	t.claims = t.claims[:claims]
+	t.delivery.release(t.leased[leased:]...)
+	t.leased = t.leased[:leased]
 	return t.find(w.ID), false
 }
 
@@ -228,6 +228,7 @@ func (t *tx) end(id string, e event, how End) Operation {
 	if to == corrected {
 		op.unknownAt, op.unknownMS = op.EndedAt, op.durationMS
 	}
+	was := op.Outcome
 	op.Outcome, op.Corrected, op.EndedAt = outcome(to, e), to == corrected, timeOf(t.now)
 	switch {
 	case op.Leader != "":
@@ -255,7 +256,7 @@ func (t *tx) end(id string, e event, how End) Operation {
 		t.freeKeys(id)
 	}
 	if do&fan != 0 && op.followed {
-		t.fan(id, e)
+		t.fan(op, was)
 	}
 	return op
 }
@@ -266,32 +267,19 @@ func (t *tx) waits(op Operation) bool {
 	return leader.ID != "" && leader.Outcome != lifecycle.NotSent
 }
 
-// fan gives the end of a leader to all that wait for it, or are unknown with it, which
-// corrects them. It takes one statement for either, since there may be thousands, which
-// locks them in their order. Records that are only kept count as sent.
-func (t *tx) fan(leader string, e event) {
-	if e == expired {
-		e = leaderExpired
-	}
+// fan gives the end of a leader to all that have the outcome that it had before: they wait
+// for it, or are unknown with it, which corrects them. It takes one statement, since there
+// may be thousands, which locks them in their order. Records that are only kept count as sent.
+func (t *tx) fan(leader Operation, was lifecycle.Outcome) {
 	keep := t.store.config.Records == KeepRecords
-	for from, was := range map[state]lifecycle.Outcome{joined: "", unknown: lifecycle.Unknown} {
-		to, _ := t.store.next(from, e)
-		if to == from {
-			continue
-		}
-		var accepted int64
-		if outcome(to, e) == lifecycle.Accepted {
-			accepted = t.now
-		}
-		list := query(t, scanOperation, `update operations set outcome = $3, corrected = $4, ended_at = $5, accepted_at = $6, duration_ms = 0,
-			unknown_at = case when $4 = 1 then ended_at else 0 end, unknown_ms = case when $4 = 1 then duration_ms else 0 end,
-			due_since = case when sent = records and $7 = 0 then $5 else due_since end, due_at = case when sent = records and $7 = 0 then $5 else due_at end,
-			sent = sent + case when records > 0 then $7 else 0 end, records = records + case when records > 0 then 1 else 0 end
-			where id in (select id from operations where leader = $1 and leader <> '' and outcome = $2`+t.store.engine.forUpdate+`) returning `+operationColumns,
-			leader, was, outcome(to, e), number(to == corrected), t.now, accepted, number(keep))
-		t.left = t.left || len(list) > 0 && !keep
-		t.changed = append(t.changed, list...)
-	}
+	list := query(t, scanOperation, `update operations set outcome = $3, corrected = $4, ended_at = $5, accepted_at = $6, duration_ms = 0,
+		unknown_at = case when $4 = 1 then ended_at else 0 end, unknown_ms = case when $4 = 1 then duration_ms else 0 end,
+		due_since = case when sent = records and $7 = 0 then $5 else due_since end, due_at = case when sent = records and $7 = 0 then $5 else due_at end,
+		sent = sent + case when records > 0 then $7 else 0 end, records = records + case when records > 0 then 1 else 0 end
+		where id in (select id from operations where leader = $1 and leader <> '' and outcome = $2`+t.store.engine.forUpdate+`) returning `+operationColumns,
+		leader.ID, was, leader.Outcome, number(leader.Corrected), t.now, micros(leader.AcceptedAt), number(keep))
+	t.left = t.left || len(list) > 0 && !keep
+	t.changed = append(t.changed, list...)
 }
 
 // decide is rows 14 to 16, for an operation whose leader was not sent and whose
@@ -321,10 +309,16 @@ func (t *tx) decide(id string) decided {
 }
 
 // reached notes that the target state of action was seen, by provider, in a
-// status that was asked for that long ago.
+// status that was asked for that long ago. Operations that others supersede
+// (lifecycle.Receipt.Supersedes) did not lead there; as thousands may have joined, most
+// are compared with the latest of the others alone.
 func (t *tx) reached(action lifecycle.Action, provider string, ago time.Duration) {
-	list := query(t, scanOperation, `update operations set reached_at = $1, provider = $2, slot = 0
+	list := query(t, scanOperation, `with others as materialized (select seq, accepted_at from operations
+			where action <> $3 and outcome = $4 and ended_at > 0 and ended_at > $6 order by ended_at desc)
+		update operations set reached_at = $1, provider = $2, slot = 0
 		where action = $3 and outcome = $4 and reached_at = 0 and accepted_at < $5 and accepted_at > $6 and ended_at > 0 and ended_at > $6
+		and (accepted_at > (select max(accepted_at) from others) or not exists
+			(select 1 from others where others.seq > operations.seq and others.accepted_at >= operations.accepted_at))
 		returning `+operationColumns, t.now, provider, action, lifecycle.Accepted, t.ago(ago), t.ago(slotKept))
 	t.changed = append(t.changed, list...)
 }

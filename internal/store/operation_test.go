@@ -29,6 +29,30 @@ func TestLeaderIsGone(t *testing.T) {
 	})
 }
 
+// A state is not reached by a start that a stop superseded, but by a later one.
+func TestReachedByALaterStart(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		s := running(t, config)
+		first := acceptedStart(t, s, "account")
+		stop := insert(t, s, aWrite(lifecycle.Stop), lifecycle.Lead)
+		between := insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead) // requested after the stop, accepted before it
+		for _, id := range []string{between.ID, stop.ID} {
+			_, err := s.Reply(t.Context(), id, true, End{})
+			require.NoError(t, err)
+		}
+		later := acceptedStart(t, s, "account")
+		require.NoError(t, s.Reached(t.Context(), lifecycle.Start, "p", 0))
+		for id, reached := range map[string]bool{first.ID: false, between.ID: true, later.ID: true} {
+			r, err := s.Receipt(t.Context(), id)
+			require.NoError(t, err)
+			assert.Equal(t, reached, !r.ReachedAt.IsZero())
+		}
+		times, err := s.startTimes(t.Context())
+		require.NoError(t, err)
+		assert.Len(t, times, 2)
+	})
+}
+
 // Usage is turned on while an operation is open.
 func TestUsageTurnedOn(t *testing.T) {
 	t.Parallel()

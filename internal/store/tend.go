@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -20,8 +21,9 @@ const (
 	// historyGrace is how long an operation past its time stays open while the
 	// history cannot be read.
 	historyGrace = 10 * time.Minute
-	// some is how many rows one transaction closes or deletes.
-	some = 500
+	// some is how many rows one transaction closes or deletes, and many how many it moves to
+	// an earlier time, which are looked for among all that wait.
+	some, many = 500, 5000
 	// memoryOperations bounds a store in memory.
 	memoryOperations = 10_000
 )
@@ -42,25 +44,29 @@ func (s *Store) count(set *metrics.Set) {
 	set.NewGauge("bus_vm_usage_oldest_record_age_seconds", func() float64 { return s.Stats().OldestAgeSeconds })
 }
 
-// begin is the first thing that a process writes into a data directory: claims of the
-// one before it, which is gone, count no longer.
+// begin is the first thing that a process writes into a data directory: leases of the
+// one before it, which is gone, count no longer. Only where its clock was set back are
+// there more, which setBack comes to.
 func (t *tx) begin() {
-	t.exec(`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`, t.now)
+	t.exec(`update operations set due_at = $1 where id in (select id from operations where sent < records and parked = '' and due_at > $1 limit $2)`, t.now, many)
 	t.left = true
-	t.setBack()
 }
 
 // tend does what is to be done from time to time. Its errors are logged by the
 // writer, and each thing is done again later.
 func (s *Store) tend(ctx context.Context) {
-	was := s.config.Now().Round(0)
+	var was time.Time // zero until what a process before this one wrote has been looked at
 	_, _ = s.Retry(ctx)
 	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
 	measureAt := time.Now()
 	for pruned := time.Now(); ; {
 		now := s.config.Now().Round(0)
-		if !now.Before(was) || s.do(ctx, call{order: housekeeping}, (*tx).setBack) == nil {
+		var err error
+		if was.IsZero() || now.Before(was) {
+			_, err = s.repeat(ctx, (*tx).setBack)
+		}
+		if err == nil {
 			was = now
 		}
 		if began := time.Now(); !began.Before(measureAt) {
@@ -117,21 +123,26 @@ func (s *Store) history(ctx context.Context) error {
 	return s.config.History(ctx)
 }
 
-// setBack moves what is due later than anything begun now would be, in any order: the
-// wall clock, which is that of SQLite, was set back. PostgreSQL's is its operator's.
-func (t *tx) setBack() {
+// setBack moves some of what is due later than anything begun now would be, in any order:
+// the wall clock, which is that of SQLite, was set back. PostgreSQL's is its operator's.
+func (t *tx) setBack() (n int64) {
 	if t.store.config.URL != "" {
-		return
+		return 0
 	}
 	c := t.store.config
-	for statement, most := range map[string]time.Duration{
-		`update operations set closes_at = $1 where outcome = '' and closes_at > $1`:             permission + c.Timeout + c.LateReply,
-		`update operations set slot_until = $1 where slot = 1 and slot_until > $1`:               slotKept,
-		`update operations set due_at = $1 where sent < records and parked = '' and due_at > $1`: max(c.Timeout+leaseSlack, retryMax),
-		`update operations set due_at = $1 where parked <> '' and due_at > $1`:                   parkedFor,
+	for _, due := range []struct {
+		at, where string
+		most      time.Duration
+	}{
+		{"closes_at", "outcome = ''", permission + c.Timeout + c.LateReply},
+		{"slot_until", "slot = 1", slotKept},
+		{"due_at", "sent < records and parked = ''", max(c.Timeout+leaseSlack, retryMax)},
+		{"due_at", "parked <> ''", parkedFor},
 	} {
-		t.exec(statement, t.now+most.Microseconds())
+		n = max(n, t.exec(fmt.Sprintf(`update operations set %[1]s = $1 where id in (select id from operations where %[2]s and %[1]s > $1 limit $2)`,
+			due.at, due.where), t.now+due.most.Microseconds(), many))
 	}
+	return n
 }
 
 // close closes what is past its time, once the history has been read.

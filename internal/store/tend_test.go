@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -314,6 +315,20 @@ func TestClockSetBackWhileAway(t *testing.T) {
 		op, err := s.find(t.Context(), w.ID)
 		return err == nil && op.ClosesAt.Before(config.Now().Add(time.Hour))
 	}, "closes within minutes, not in two days")
+}
+
+// What waits since before the clock was set back is due soon, however much it is.
+func TestClockSetBackBeforeTheStart(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		prepared(t, config, fmt.Sprintf(`insert into operations (id, action, account, outcome, requested_at, ended_at, records, due_since, due_at)
+			with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < %d)
+			select cast(n as text), 'stop', 'acc' || (n %% 1000), 'accepted', 1, 1, 1, 1, %d from numbers`, 3*many, time.Now().Add(time.Hour).UnixMicro()))
+		s := running(t, config)
+		eventually(t, func() bool {
+			list, err := s.list(t.Context(), `where sent < records and due_at > $1 limit 1`, time.Now().Add(time.Minute).UnixMicro())
+			return err == nil && len(list) == 0
+		}, "all are due within a minute")
+	}, "SQLite")
 }
 
 // A gateway whose clock is behind that of the database sends again, and closes, in time.

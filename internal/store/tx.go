@@ -62,7 +62,7 @@ func (s *Store) transact(batch []*call) (values []any, err error) {
 			s.abandon(err)
 		}
 		if err != nil {
-			t.delivery.release(t.claims...)
+			t.delivery.release(t.leased...)
 		}
 	}()
 	if s.engine.clock != "" {
@@ -87,7 +87,7 @@ func (s *Store) transact(batch []*call) (values []any, err error) {
 	if err := s.files.check(); err != nil {
 		return nil, err
 	}
-	t.delivery.hand(t.claims, t.acknowledged)
+	t.delivery.start(t.leased, t.acknowledged)
 	s.changed(false, t.changed...)
 	if t.left {
 		wake(s.wakeDelivery)
@@ -124,7 +124,7 @@ type tx struct {
 	now      int64 // microseconds, by the clock of the database
 	failed   error
 	delivery *delivery   // nil where records are not delivered, or not now
-	claims   []Operation // what delivery gets once the transaction is confirmed
+	leased   []Operation // what delivery sends once the transaction is confirmed
 	left     bool        // records are due that are not among them
 
 	acknowledged []string    // accounts of which records are
