@@ -178,7 +178,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 	a.add(machine.Run)
 	a.add(waiting.run)
 
-	// 5. The API and its listener; sockets that systemd opened win over the settings.
+	// 5. The API and its listener; a socket that systemd opened wins over the settings.
 	noWaits, endWaits := context.WithCancel(context.Background())
 	defer endWaits()
 	streams = feed.New(feed.Config{Runtime: machine, Recent: recent(operations), Over: noWaits.Done(), Metrics: a.metrics})
@@ -198,11 +198,11 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 	})
 	a.left.Store(new(func() []string { return []string{operations.Left(), api.Left()} }))
 	a.checks = append([]admin.Check{{Name: "not draining", Ready: api.Ready}}, a.checks...)
-	inherited, inheritedAdmin, err := inheritSockets()
+	inherited, err := inheritSocket()
 	if err != nil {
 		return err
 	}
-	adminListener, err := a.listen("admin", "--admin-addr", inheritedAdmin, c.Admin.Addr, config.AdminSocket)
+	adminListener, err := a.listen("admin", "--admin-addr", nil, c.Admin.Addr, config.AdminSocket)
 	if err != nil {
 		return err
 	}
