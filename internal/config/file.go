@@ -46,7 +46,7 @@ func (in Input) file(found *Error) (entries map[string]entry, complete bool) {
 	}
 	text, err := files.Read(path, maxFile)
 	if err != nil {
-		found.Add("config", place, "%.80q: %w", path, cmp.Or(errors.Unwrap(err), err)) // without the path
+		found.Add("config", place, "%.80q: %w", path, err)
 		return nil, false
 	}
 	f := fileReader{path, found, map[string]entry{}, map[string]bool{}}
