@@ -101,6 +101,7 @@ func (a *app) add(run func(context.Context) error) { a.parts = append(a.parts, r
 // behind what hangs then. SIGPIPE is ignored: the reader of the log may end.
 func Serve(ctx context.Context, c *config.Config, env cli.Env) error {
 	signal.Ignore(syscall.SIGPIPE)
+	warnOfLimit(c)
 	a := &app{config: c, latest: c, metrics: metrics.NewSet(), systemd: dialSystemd()}
 	ctx, a.stop = context.WithCancel(ctx)
 	defer a.stop()
@@ -178,7 +179,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 	a.add(machine.Run)
 	a.add(waiting.run)
 
-	// 5. The API and its listener; sockets that systemd opened win over the settings.
+	// 5. The API and its listener; a socket that systemd opened wins over the settings.
 	noWaits, endWaits := context.WithCancel(context.Background())
 	defer endWaits()
 	streams = feed.New(feed.Config{Runtime: machine, Recent: recent(operations), Over: noWaits.Done(), Metrics: a.metrics})
@@ -198,11 +199,11 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 	})
 	a.left.Store(new(func() []string { return []string{operations.Left(), api.Left()} }))
 	a.checks = append([]admin.Check{{Name: "not draining", Ready: api.Ready}}, a.checks...)
-	inherited, inheritedAdmin, err := inheritSockets()
+	inherited, err := inheritSocket()
 	if err != nil {
 		return err
 	}
-	adminListener, err := a.listen("admin", "--admin-addr", inheritedAdmin, c.Admin.Addr, config.AdminSocket)
+	adminListener, err := a.listen("admin", "--admin-addr", nil, c.Admin.Addr, config.AdminSocket)
 	if err != nil {
 		return err
 	}
@@ -290,13 +291,19 @@ func (a *app) ready() error {
 
 const otherFiles = 64 // room for the store, streams, log and secrets
 
-// openFiles is how many files serving with c may have open at once.
-func openFiles(c *config.Config) int {
+// warnOfLimit adds to the warnings of c where connections may take all files: then the
+// service would accept no more, and send no start or stop. Go has raised the soft limit
+// to the hard one.
+func warnOfLimit(c *config.Config) {
 	need := c.Server.MaxConnections + server.Overflow + 2*admin.MaxConnections + otherFiles // operators may go on to the API
 	if c.NeedsEvents() {
 		need += c.Limits.WritesInFlight // each publishes on a connection of its own
 	}
-	return need
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) == nil && uint64(limit.Cur) < uint64(need) {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("the limit of open files (%d) is below the %d that server.max_connections (%d) and the rest may take; "+
+			"raise it (LimitNOFILE=, ulimit -n) or lower server.max_connections", limit.Cur, need, c.Server.MaxConnections))
+	}
 }
 
 // newLogger writes to w as c asks for. The level may be changed at any time.
@@ -328,14 +335,6 @@ func (a *app) announce(addr, operators string) {
 		"admin", operators)
 	if a.config.Found != "" {
 		a.logger.Info("found settings and secrets of the package", "files", a.config.Found)
-	}
-	// Where connections may take all files, it would accept no more, and send no start or
-	// stop. Go has raised the soft limit to the hard one.
-	need := openFiles(a.config)
-	var limit syscall.Rlimit
-	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) == nil && uint64(limit.Cur) < uint64(need) {
-		a.logger.Warn(fmt.Sprintf("the limit of open files (%d) is below the %d that server.max_connections (%d) and the rest may take; "+
-			"raise it (LimitNOFILE=, ulimit -n) or lower server.max_connections", limit.Cur, need, a.config.Server.MaxConnections))
 	}
 	for _, warning := range a.config.Warnings {
 		a.logger.Warn(warning)

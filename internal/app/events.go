@@ -137,7 +137,8 @@ func (a *app) checkProviderToken() error {
 // Examine examines everything that serving with c would need, and the
 // configuration of nginx in the file nginxConf, if there is one.
 func Examine(ctx context.Context, c *config.Config, nginxConf string) (doctor.Report, error) {
-	service := doctor.Service{Config: c, NginxConf: nginxConf, Listen: server.Listen, Files: openFiles(c)}
+	warnOfLimit(c)
+	service := doctor.Service{Config: c, NginxConf: nginxConf, Listen: server.Listen}
 	if c.NeedsEvents() {
 		source, err := providerToken(c, slog.New(slog.DiscardHandler))
 		if err != nil {

@@ -20,29 +20,19 @@ import (
 // Towards systemd (sd_notify(3), sd_listen_fds(3)): without it all of this does
 // nothing.
 
-// adminSocket is the FileDescriptorName= of the operators' socket; every other
-// name is that of the API.
-const adminSocket = "admin"
-
-// inheritSockets takes over the listeners that systemd opened, nil where it opened none,
-// once: the environment forgets them.
-func inheritSockets() (api, admin net.Listener, err error) {
-	byName, err := activation.ListenersWithNames()
-	if err != nil {
-		return nil, nil, fmt.Errorf("sockets from systemd: %w", err)
+// inheritSocket takes over the API's listener that systemd opened, nil where it opened
+// none, once: the environment forgets it.
+func inheritSocket() (net.Listener, error) {
+	sockets, err := activation.Listeners()
+	switch {
+	case err != nil || len(sockets) == 0:
+		return nil, err
+	case len(sockets) > 1:
+		return nil, errors.New("systemd passed several sockets; use one ListenStream=, for the API")
+	case sockets[0] == nil:
+		return nil, errors.New("systemd passed a socket that takes no connections; use one ListenStream=, for the API")
 	}
-	for name, listeners := range byName {
-		slot := &api
-		if name == adminSocket {
-			slot = &admin
-		}
-		if *slot != nil || len(listeners) > 1 {
-			return nil, nil, fmt.Errorf("systemd passed several sockets for one listener (%q); "+
-				"use one ListenStream= for the API and one with FileDescriptorName=%s", name, adminSocket)
-		}
-		*slot = listeners[0]
-	}
-	return api, admin, nil
+	return sockets[0], nil
 }
 
 // listen returns the inherited socket, else a listener on addr; nil for neither.

@@ -1,9 +1,9 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -81,8 +81,7 @@ func (c *Config) checkEvents() {
 		c.origin.found.Add("events.token", "", "%s", needed)
 	case file != "":
 		if _, err := files.Read(file, 1); err != nil {
-			c.origin.refuse("events.token_file", "the file cannot be read: %w; want a file that holds the provider's token",
-				cmp.Or(errors.Unwrap(err), err)) // without the path
+			c.origin.refuse("events.token_file", "the file cannot be read: %w; want a file that holds the provider's token", err)
 		}
 	}
 }
@@ -117,11 +116,17 @@ func (c *Config) checkJWKS() {
 	}
 }
 
+// passwordFirst finds a password in front of the hosts of a URL, even of one that cannot
+// be parsed, without its scheme.
+var passwordFirst = regexp.MustCompile(`^([^?]*:[^?]*|[^/]*:[^/]*)@`)
+
 // checkStore looks at the URL of the store, which may hold a password and is never
 // repeated.
 func (c *Config) checkStore() {
 	at := c.origin.at("store.url")
-	if at.Layer == layerFlag && holdsPassword(at.Text) {
+	_, rest, _ := strings.Cut(at.Text, "://")
+	plain, err := url.QueryUnescape(rest)
+	if at.Layer == layerFlag && (err != nil || passwordFirst.MatchString(rest) || strings.Contains(strings.ToLower(plain), "password=")) {
 		c.origin.refuse("store.url", "has a password, and every user of this machine can read command lines; set %s or %s",
 			setting("store.url").Env, setting("store.url_file").Env)
 		return
@@ -152,18 +157,6 @@ func (c *Config) StoreURL() (secret.String, error) {
 		return secret.String{}, Refuse(key, "is not accepted; want %s", setting("store.url").Allowed)
 	}
 	return found, nil
-}
-
-// holdsPassword reports a password in a URL of PostgreSQL, even in one that
-// cannot be parsed.
-func holdsPassword(text string) bool {
-	_, text, _ = strings.Cut(text, "://")
-	text, query, _ := strings.Cut(text, "?")
-	if at := strings.LastIndexByte(text, '@'); at >= 0 && strings.Contains(text[:at], ":") {
-		return true
-	}
-	plain, err := url.QueryUnescape(query)
-	return err != nil || strings.Contains(strings.ToLower(plain), "password=")
 }
 
 // hasPublicKeys reports whether tokens may be signed with a private key.

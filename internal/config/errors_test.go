@@ -201,6 +201,13 @@ func TestRulesBetweenSettings(t *testing.T) {
 			args: []string{"--store-url=postgres://vm:hunter2/%zz@db/vm"}, environ: withSecret(),
 			want: []Problem{{"store.url", "flag --store-url", passwordShown}},
 		},
+		"a password with a question mark": {
+			args: []string{"--store-url=postgres://vm:a?b@db/vm"}, environ: withSecret(),
+			want: []Problem{{"store.url", "flag --store-url", passwordShown}},
+		},
+		"a user with an at sign and a port": {
+			args: []string{"--store-url=postgres://db:5432/vm?user=vm%40realm"}, environ: withSecret(),
+		},
 		"a store URL of another kind": {
 			environ: withSecret("BUS_VM_STORE_URL=mysql://vm:hunter2@db/vm"),
 			want:    []Problem{{"store.url", "environment BUS_VM_STORE_URL", noStoreURL}},

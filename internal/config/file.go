@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -27,6 +28,7 @@ type fileReader struct {
 	path    string
 	found   *Error
 	entries map[string]entry // texts and places by key
+	seen    map[string]bool  // the settings and sections so far
 }
 
 // file returns what the YAML file says, and reports what is wrong with it. It
@@ -44,10 +46,10 @@ func (in Input) file(found *Error) (entries map[string]entry, complete bool) {
 	}
 	text, err := files.Read(path, maxFile)
 	if err != nil {
-		found.Add("config", place, "%.80q: %w", path, cmp.Or(errors.Unwrap(err), err)) // without the path
+		found.Add("config", place, "%.80q: %w", path, err)
 		return nil, false
 	}
-	f := fileReader{path, found, map[string]entry{}}
+	f := fileReader{path, found, map[string]entry{}, map[string]bool{}}
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	var document yaml.Node
 	switch err := decoder.Decode(&document); {
@@ -77,27 +79,25 @@ func (f *fileReader) section(prefix string, node *yaml.Node) {
 	if isNull(node) {
 		return
 	}
-	here := strings.TrimSuffix(prefix, ".")
 	if node.Kind != yaml.MappingNode {
-		f.refuse(here, node, "want settings as `key: value`")
+		f.refuse(strings.TrimSuffix(prefix, "."), node, "want settings as `key: value`")
 		return
 	}
-	seen, siblings := map[string]bool{}, fileKeys(prefix)
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		name, child := node.Content[i], node.Content[i+1]
 		key := prefix + name.Value
 		s := setting(key)
 		switch {
-		case name.Kind != yaml.ScalarNode || !slices.Contains(siblings, name.Value):
-			f.refuse(here, name, "unknown key %.80q%s", name.Value, suggestKey(name.Value, siblings))
-		case seen[key]:
+		case name.Kind != yaml.ScalarNode || !slices.Contains(fileKeys(), key):
+			f.refuse("", name, "unknown key %.80q%s", key, Suggest(key, fileKeys()))
+		case f.seen[key]:
 			f.refuse(key, name, "is twice in the file")
 		case s.Key != "":
 			f.leaf(s, cmp.Or(child.Alias, child))
 		default:
 			f.section(key+".", child)
 		}
-		seen[key] = true
+		f.seen[key] = true
 	}
 }
 
@@ -121,31 +121,15 @@ func (f *fileReader) leaf(s Setting, node *yaml.Node) {
 	f.entries[s.Key] = entry{Text: text, Place: f.at(node.Line)}
 }
 
-// fileKeys lists the settings and sections right below prefix.
-func fileKeys(prefix string) (keys []string) {
+// fileKeys are the settings that the file may have, and their sections.
+var fileKeys = sync.OnceValue(func() (keys []string) {
 	for _, s := range Settings() {
-		if rest, ok := strings.CutPrefix(s.Key, prefix); ok && !s.NotInFile {
-			name, _, _ := strings.Cut(rest, ".")
-			keys = append(keys, name)
+		if section, _, _ := strings.Cut(s.Key, "."); !s.NotInFile {
+			keys = append(keys, section, s.Key)
 		}
 	}
-	return slices.Compact(keys) // those of one section are neighbours
-}
-
-// suggestKey is the end of a message about an unknown key: the one it may stand
-// for, here or in another section, or all that are known here.
-func suggestKey(name string, siblings []string) string {
-	if words := Suggest(name, siblings); words != "" {
-		return words
-	}
-	for _, s := range Settings() {
-		section, last, below := strings.Cut(s.Key, ".")
-		if below && (name == last || name == s.Key) {
-			return fmt.Sprintf("; did you mean %s in the section %s?", last, section)
-		}
-	}
-	return "; known here: " + strings.Join(siblings, ", ")
-}
+	return keys
+})
 
 func isNull(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.Tag == "!!null" }
 

@@ -128,10 +128,11 @@ func TestTableNamesEverySettingOnce(t *testing.T) {
 }
 
 func TestSuggest(t *testing.T) {
-	known := []string{"--addr", "--admin-addr", "timeout", "--log-level", "log-format", "BUS_VM_TIMEOUT"}
+	known := []string{"--addr", "--admin-addr", "timeout", "--log-level", "log-format", "BUS_VM_TIMEOUT", "status", "status.max_age", "admin.addr"}
 	for name, want := range map[string]string{
 		"adr": "--addr", "--addr": "--addr", "Addr": "--addr", "tiemout": "timeout", "log": "--log-level", "log-f": "log-format",
-		"BUS_VM_TIMEOT": "BUS_VM_TIMEOUT", "": "", "x": "", "ad": "", "colour": "", "timeouts-of-all": "", strings.Repeat("a", 1<<20): "",
+		"BUS_VM_TIMEOT": "BUS_VM_TIMEOUT", "": "", "x": "", "ad": "", "colour": "", "timeouts-of-all": "",
+		"max_age": "status.max_age", "jwt.max_age": "status.max_age", "status.maxage": "status.max_age", "admin.adr": "admin.addr", "jwt.adr": "", "stauts": "status", strings.Repeat("a", 1<<20): "",
 	} {
 		if want != "" {
 			want = "; did you mean " + want + "?"

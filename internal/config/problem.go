@@ -84,14 +84,16 @@ func (e *Error) OrNil() error {
 }
 
 // Suggest ends a message about a mistyped name with the known one that it most
-// likely stands for: one that begins with it, or differs from it in a third of
-// its letters at most. It is empty when there is none.
+// likely stands for: one that begins with it, or differs from it in a third of its
+// letters at most. A key in another section counts as one wrong letter. It is empty
+// when there is none.
 func Suggest(name string, known []string) (words string) {
+	last := func(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
 	typed := strings.TrimLeft(name, "-")
-	least := len(typed)/3 + 1
+	least := len(last(typed))/3 + 1
 	for _, candidate := range known {
 		bare := strings.TrimLeft(candidate, "-")
-		wrong := difference(typed, bare)
+		wrong := min(difference(typed, bare), 1+difference(last(typed), last(bare)))
 		if len(typed) > 2 && strings.HasPrefix(bare, typed) {
 			wrong = min(wrong, 1)
 		}

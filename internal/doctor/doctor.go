@@ -26,8 +26,6 @@ type Service struct {
 	// Listen listens on an address as the service does. Its errors say what is
 	// wrong and, after a semicolon, what to do, like the warnings of a Config.
 	Listen func(addr string, socket config.Socket) (net.Listener, error)
-	// Files is how many files the service may have open at once.
-	Files int
 	// Token is where the provider's token comes from, nil where no backend needs
 	// Events; Replies are the streams that must open.
 	Token   func() (secret.String, error)
@@ -70,7 +68,7 @@ const networkTimeout = 10 * time.Second
 // networkTimeout at most, and all of them end early with ctx.
 func Examine(ctx context.Context, s Service) (r Report) {
 	for _, examine := range []func(context.Context, *Report){
-		s.settings, s.publicKeys, s.secretFiles, s.addresses, s.limits, s.events, s.dataDir, s.database, s.nginx,
+		s.settings, s.publicKeys, s.secretFiles, s.addresses, s.events, s.dataDir, s.database, s.nginx,
 	} {
 		examine(ctx, &r)
 	}

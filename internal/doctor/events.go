@@ -47,23 +47,17 @@ func (s Service) events(ctx context.Context, r *Report) {
 		})
 	}
 	all.Wait()
-	closed := map[string]map[string][]string{} // streams, by what to do about them and why
+	closed, why := map[string][]string{}, map[string]string{} // streams, and the reason of one, by what to do about them
 	for i, err := range failures {
 		if err != nil {
-			do, why := remedy(err, newToken), strings.ReplaceAll(events.Clean(err.Error()), s.Replies[i], "it")
-			if closed[do] == nil {
-				closed[do] = map[string][]string{}
-			}
-			closed[do][why] = append(closed[do][why], s.Replies[i])
+			do := remedy(err, newToken)
+			closed[do] = append(closed[do], s.Replies[i])
+			why[do] = strings.ReplaceAll(events.Clean(err.Error()), s.Replies[i], "it")
 		}
 	}
 	for _, do := range slices.Sorted(maps.Keys(closed)) {
-		var reasons []string
-		for _, why := range slices.Sorted(maps.Keys(closed[do])) {
-			reasons = append(reasons, strings.Join(closed[do][why], ", ")+": "+why)
-		}
 		if !bad || do != newToken { // one cause, which has been told
-			r.fail("events", strings.Join(reasons, "; "), do)
+			r.fail("events", strings.Join(closed[do], ", ")+": "+why[do], do)
 		}
 	}
 	if ahead := cmp.Or(ahead...); ahead != nil {

@@ -94,7 +94,7 @@ func socketAccess(r *Report, name, path string) {
 	switch {
 	case name == adminAddress:
 		if mode&(groupConnects|allConnect) != 0 {
-			r.warn(name, fmt.Sprintf("mode %04o lets others than the service's user connect, and nothing there asks for a token", mode), "restart the service, or set SocketMode=0600 where systemd holds the socket")
+			r.warn(name, fmt.Sprintf("mode %04o lets others than the service's user connect, and nothing there asks for a token", mode), "restart the service")
 		}
 		return
 	case mode&allConnect != 0:

@@ -6,8 +6,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/busdk/bus-api-provider-vm/internal/config"
 	"github.com/busdk/bus-api-provider-vm/internal/jwks"
 )
@@ -68,16 +66,4 @@ func (s Service) secretFiles(_ context.Context, r *Report) {
 		}
 	}
 	r.ok(name, "none that other users can read")
-}
-
-func (s Service) limits(_ context.Context, r *Report) {
-	var files unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil {
-		return
-	}
-	if uint64(files.Max) < uint64(s.Files) {
-		r.warn("limits", fmt.Sprintf("%d files may be open, and server.max_connections (%d) and the rest may take %d", files.Max, s.Server.MaxConnections, s.Files),
-			fmt.Sprintf("set LimitNOFILE=%d in the unit, or lower server.max_connections", s.Files))
-	}
-	r.ok("limits", fmt.Sprintf("%d files may be open, for %d connections", files.Max, s.Server.MaxConnections))
 }

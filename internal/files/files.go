@@ -36,7 +36,8 @@ func MayPass(err error) bool {
 // errNotRegular: a pipe can be read once, and may never end.
 var errNotRegular = errors.New("it is no regular file")
 
-// Read returns at most limit bytes of the regular file at path.
+// Read returns at most limit bytes of the regular file at path, which its errors do not
+// name.
 func Read(path string, limit int64) (content []byte, err error) {
 	var read []byte
 	err = within(path, func() error {
@@ -54,7 +55,7 @@ func Read(path string, limit int64) (content []byte, err error) {
 	if !errors.Is(err, ErrNoAnswer) {
 		content = read
 	}
-	return content, err
+	return content, cmp.Or(errors.Unwrap(err), err)
 }
 
 // Exists reports whether there is anything at path, a symbolic link that leads nowhere

@@ -8,7 +8,6 @@
 package jwks
 
 import (
-	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -163,7 +162,7 @@ var repeated = jsontext.AllowDuplicateNames(true)
 func ReadFile(path string) (*Set, error) {
 	document, err := files.Read(path, maxDocument+1)
 	if err != nil {
-		return nil, cmp.Or(errors.Unwrap(err), err) // without the path
+		return nil, err
 	}
 	return Parse(document)
 }

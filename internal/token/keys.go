@@ -2,7 +2,6 @@ package token
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -152,8 +151,7 @@ const maxSecrets = 1 << 20
 func ReadSecrets(path string) (secrets [][]byte, err error) {
 	text, err := files.Read(path, maxSecrets)
 	if err != nil {
-		return nil, fmt.Errorf("the file cannot be read: %w; want a file that this service's user can read, one secret a line",
-			cmp.Or(errors.Unwrap(err), err)) // without the path
+		return nil, fmt.Errorf("the file cannot be read: %w; want a file that this service's user can read, one secret a line", err)
 	}
 	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
 		return nil, errors.New("the file is in UTF-16; save it as UTF-8")
