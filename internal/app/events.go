@@ -44,19 +44,18 @@ func (a *app) connect() (*events.Client, error) {
 		return float64(max(0, expires.Unix()))
 	})
 	a.add(client.Run)
-	streams := admin.Check{Name: "reply streams", Ready: client.Ready}
 	if !c.Events.ListenerRequired {
-		streams.Name, streams.Shown = streams.Name+" (readiness "+ignoresStreams+")", true
+		a.checks = append(a.checks, admin.Check{Name: "readiness " + ignoresStreams, Ready: func() error { return nil }})
 	}
-	a.checks = append(a.checks, streams)
 	for _, reply := range neededReplies(c) {
-		a.checks = append(a.checks, admin.Check{Name: "stream " + reply, Ready: func() error { return client.Up(reply) }, Shown: true})
+		up := admin.Check{Name: "stream " + reply, Ready: func() error { return client.Ready(reply) }, Shown: !c.Events.ListenerRequired}
+		a.checks = append(a.checks, up)
 	}
 	return client, nil
 }
 
 // ignoresStreams is what operators read of /readyz where Events does not count.
-const ignoresStreams = "does not wait for reply streams: events.listener_required is off"
+const ignoresStreams = "goes without reply streams (events.listener_required is off)"
 
 // neededReplies are the reply streams of the enabled backends.
 func neededReplies(c *config.Config) (names []string) {
