@@ -182,6 +182,25 @@ func TestNothingInFlightNothingReplayed(t *testing.T) {
 	}
 }
 
+// A question whose reply may have been lost with the stream is asked again, instead of
+// looking for that.
+func TestALostQuestionIsAskedAgain(t *testing.T) {
+	f := newFake(t)
+	r := start(t, f, nil)
+	first := want(t, f.opened)
+	request := startRequest("a")
+	request.Lifecycle = false
+	reply := r.request(t.Context(), request)
+	want(t, f.published)
+	f.loseReply(first, "a", 1)
+	want(t, f.published)
+	f.reply(startReply, "a", 2)
+	wantN(t, reply, 2)
+	for len(f.requests) > 0 {
+		assert.Empty(t, queryOf(<-f.requests))
+	}
+}
+
 func TestAFailedReplayIsTriedAgain(t *testing.T) {
 	f := newFake(t)
 	var replays atomic.Int32
