@@ -111,7 +111,6 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) error {
 		a.logger.Error("log lines were dropped: what reads the log did not take them, or could not", "lines", lines,
 			"do", "look at what reads stderr of this service, and at its disk")
 	})
-	defer env.Log.OnLoss(nil)
 	hangs, err := store.Within(ctx, c.Shutdown.Delay+c.Shutdown.Timeout+endGrace, func() error { return a.serve(ctx, c, env) })
 	if !hangs {
 		return err
