@@ -74,6 +74,7 @@ type app struct {
 	level   *slog.LevelVar // of logger
 	metrics *metrics.Set
 	auth    *middleware.Authenticator
+	token   *events.TokenSource // of the provider; nil without Events
 
 	stop    context.CancelFunc // begins the end
 	systemd systemd
@@ -87,7 +88,7 @@ type app struct {
 	// What the reloader has to itself once it runs.
 	latest    *config.Config // the last good settings
 	secrets   [][]byte       // in force
-	inspected secret.String  // the provider token
+	inspected secret.String  // the last token of the provider
 
 	left atomic.Pointer[func() []string] // what may hang at the end, empty for nothing
 }
@@ -111,7 +112,6 @@ func Serve(ctx context.Context, c *config.Config, env cli.Env) error {
 		a.logger.Error("log lines were dropped: what reads the log did not take them, or could not", "lines", lines,
 			"do", "look at what reads stderr of this service, and at its disk")
 	})
-	defer env.Log.OnLoss(nil)
 	hangs, err := store.Within(ctx, c.Shutdown.Delay+c.Shutdown.Timeout+endGrace, func() error { return a.serve(ctx, c, env) })
 	if !hangs {
 		return err

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"strings"
 	"time"
@@ -22,44 +21,41 @@ import (
 // enabled backends need.
 func (a *app) connect() (*events.Client, error) {
 	c := a.config
-	token, err := providerToken(c, a.logger)
-	if err != nil {
+	var err error
+	if a.token, err = providerToken(c); err != nil {
 		return nil, err
 	}
 	client, err := events.New(events.Config{
-		URL: c.Events.URL, Token: token, Replies: neededReplies(c), Timeout: c.Timeout,
+		URL: c.Events.URL, Token: a.token, Replies: neededReplies(c), Timeout: c.Timeout,
 		Retry: c.Events.ListenerRetry, RetryMin: c.Events.ListenerRetryMin, RetryMax: c.Events.ListenerRetryMax,
 		Logger: a.logger, Metrics: a.metrics,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if now, err := token.Token(); err != nil {
+	if err := a.checkProviderToken(); err != nil {
 		a.logger.Warn("the provider token cannot be read yet", "cause", err, "do", doIssue,
 			"scopes", strings.Join(events.ScopesFor(neededReplies(c)...), " "))
-	} else {
-		a.inspect(now)
 	}
 	// An alert comes before the Events API refuses it.
 	a.metrics.NewGauge("bus_vm_events_token_expiry_timestamp_seconds", func() float64 {
-		now, _ := token.Token()                                    // zero when it cannot be read
+		now, _ := a.token.Token()                                  // zero when it cannot be read
 		expires, _, _ := events.InspectToken(now, nil, time.Now()) // zero when it cannot tell
 		return float64(max(0, expires.Unix()))
 	})
 	a.add(client.Run)
-	streams := admin.Check{Name: "reply streams", Ready: client.Ready}
 	if !c.Events.ListenerRequired {
-		streams.Name, streams.Shown = streams.Name+" (readiness "+ignoresStreams+")", true
+		a.checks = append(a.checks, admin.Check{Name: "readiness " + ignoresStreams, Ready: func() error { return nil }})
 	}
-	a.checks = append(a.checks, streams)
 	for _, reply := range neededReplies(c) {
-		a.checks = append(a.checks, admin.Check{Name: "stream " + reply, Ready: func() error { return client.Up(reply) }, Shown: true})
+		up := admin.Check{Name: "stream " + reply, Ready: func() error { return client.Ready(reply) }, Shown: !c.Events.ListenerRequired}
+		a.checks = append(a.checks, up)
 	}
 	return client, nil
 }
 
 // ignoresStreams is what operators read of /readyz where Events does not count.
-const ignoresStreams = "does not wait for reply streams: events.listener_required is off"
+const ignoresStreams = "goes without reply streams (events.listener_required is off)"
 
 // neededReplies are the reply streams of the enabled backends.
 func neededReplies(c *config.Config) (names []string) {
@@ -77,10 +73,10 @@ func neededReplies(c *config.Config) (names []string) {
 
 // providerToken is where the gateway's own credential towards Events comes
 // from, never a caller's.
-func providerToken(c *config.Config, logger *slog.Logger) (*events.TokenSource, error) {
+func providerToken(c *config.Config) (*events.TokenSource, error) {
 	switch {
 	case c.Events.TokenFile != "":
-		return events.FileToken(c.Events.TokenFile, logger), nil
+		return events.FileToken(c.Events.TokenFile), nil
 	case c.Events.TokenRefresh:
 		return events.RereadToken(func() (secret.String, error) { // wherever the settings come from
 			fresh, err := c.Reload()
@@ -96,42 +92,25 @@ func providerToken(c *config.Config, logger *slog.Logger) (*events.TokenSource, 
 // doIssue is the remedy for a provider token that is not what it should be.
 const doIssue = "issue a provider token for these scopes and set BUS_API_TOKEN or --token-file"
 
-// inspect tells the operator what is wrong with the provider token before the
-// Events API does, once. It only warns: the Events API has the last word.
-func (a *app) inspect(token secret.String) {
-	if token == a.inspected {
-		return
+// checkProviderToken reads the provider's token again, and tells the operator once what
+// is wrong with it before the Events API does, which has the last word.
+func (a *app) checkProviderToken() error {
+	if a.token == nil {
+		return nil
+	}
+	token, err := a.token.Reread()
+	if err != nil || token == a.inspected {
+		return err
 	}
 	a.inspected = token
 	need := events.ScopesFor(neededReplies(a.config)...)
-	scopes := strings.Join(need, " ")
-	expires, missing, err := events.InspectToken(token, need, time.Now())
-	switch {
-	case errors.Is(err, events.ErrTokenExpired):
-		a.logger.Error("the provider token has expired", "expired", expires, "do", doIssue, "scopes", scopes)
-	case err != nil:
-		a.logger.Info("the provider token cannot be inspected", "cause", err)
-		return
-	case !expires.IsZero() && time.Until(expires) < events.ExpirySoon:
-		a.logger.Warn("the provider token expires soon", "expires", expires, "do", doIssue, "scopes", scopes)
+	_, level, finding := events.InspectToken(token, need, time.Now())
+	line := []any{"finding", finding}
+	if level > slog.LevelInfo {
+		line = append(line, "do", doIssue, "scopes", strings.Join(need, " "))
 	}
-	if len(missing) > 0 {
-		a.logger.Error("the provider token lacks scopes", "missing", strings.Join(missing, " "), "do", doIssue)
-	}
-}
-
-// checkProviderToken looks at the file of the provider's token, which its user
-// in internal/events follows by itself, so that it counts as a bad reload too.
-func (a *app) checkProviderToken() error {
-	path := a.config.Events.TokenFile
-	if path == "" || !a.config.NeedsEvents() {
-		return nil
-	}
-	token, err := events.FileToken(path, slog.New(slog.DiscardHandler)).Token()
-	if err == nil {
-		a.inspect(token)
-	}
-	return err
+	a.logger.Log(context.Background(), level, "looked at the provider token", line...)
+	return nil
 }
 
 // Examine examines everything that serving with c would need, and the
@@ -140,7 +119,7 @@ func Examine(ctx context.Context, c *config.Config, nginxConf string) (doctor.Re
 	warnOfLimit(c)
 	service := doctor.Service{Config: c, NginxConf: nginxConf, Listen: server.Listen}
 	if c.NeedsEvents() {
-		source, err := providerToken(c, slog.New(slog.DiscardHandler))
+		source, err := providerToken(c)
 		if err != nil {
 			return doctor.Report{}, config.Refuse("events.token", "%w", err)
 		}

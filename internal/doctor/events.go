@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -14,7 +15,6 @@ import (
 	"time"
 
 	"github.com/busdk/bus-api-provider-vm/internal/events"
-	"github.com/busdk/bus-api-provider-vm/internal/secret"
 )
 
 // events inspects the provider's token and opens each reply stream once, all at
@@ -30,7 +30,15 @@ func (s Service) events(ctx context.Context, r *Report) {
 		r.fail("provider token", err.Error(), newToken)
 		return
 	}
-	bad := inspectToken(r, token, need, newToken)
+	_, level, finding := events.InspectToken(token, need, time.Now())
+	switch level {
+	case slog.LevelError:
+		r.fail("provider token", finding, newToken)
+	case slog.LevelWarn:
+		r.warn("provider token", finding, newToken)
+	default:
+		r.ok("provider token", finding)
+	}
 	source, unusable := events.StaticToken(token)
 	client, err := events.New(events.Config{URL: s.Events.URL, Token: source, Replies: s.Replies, Timeout: networkTimeout})
 	if err := cmp.Or(unusable, err); err != nil {
@@ -56,7 +64,7 @@ func (s Service) events(ctx context.Context, r *Report) {
 		}
 	}
 	for _, do := range slices.Sorted(maps.Keys(closed)) {
-		if !bad || do != newToken { // one cause, which has been told
+		if level != slog.LevelError || do != newToken { // one cause, which has been told
 			r.fail("events", strings.Join(closed[do], ", ")+": "+why[do], do)
 		}
 	}
@@ -105,36 +113,6 @@ func (s Service) worker(ctx context.Context, r *Report, client *events.Client, n
 	default:
 		r.fail(name, "Events did not take a status request: "+err.Error()+", after "+took, remedy(err, newToken))
 	}
-}
-
-// inspectToken looks at the expiry and scopes of a token, and reports whether it
-// is bad: that is one failure, whatever is wrong with it.
-func inspectToken(r *Report, token secret.String, need []string, newToken string) (bad bool) {
-	const name = "provider token"
-	now := time.Now()
-	expires, missing, err := events.InspectToken(token, need, now)
-	left, wrong := "it does not expire", []string{}
-	switch {
-	case errors.Is(err, events.ErrTokenExpired):
-		wrong = append(wrong, err.Error())
-	case err != nil:
-		r.ok(name, err.Error())
-		return false
-	case !expires.IsZero():
-		left = "expires at " + expires.Format(time.RFC3339)
-		if expires.Sub(now) < events.ExpirySoon {
-			r.warn(name, left+", within a day", newToken)
-		}
-	}
-	if len(missing) > 0 {
-		wrong = append(wrong, "it lacks the scopes "+strings.Join(missing, " "))
-	}
-	if len(wrong) > 0 {
-		r.fail(name, strings.Join(wrong, ", and "), newToken)
-		return true
-	}
-	r.ok(name, left+"; has the scopes "+strings.Join(need, " "))
-	return false
 }
 
 // remedy is what to do about a stream that does not open.

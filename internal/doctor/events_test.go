@@ -48,8 +48,8 @@ func TestEvents(t *testing.T) {
 	all := strings.Join(replies, ", ") + ": "
 	open := found{OK, "4 reply streams open", ""}
 	refused := func(status string) found { return found{Failed, all + ".*" + status + ".*", newToken} }
-	fine := found{OK, "expires at .*; has the scopes .*", ""}
-	expired := found{Failed, "the token has expired at .*", newToken}
+	fine := found{OK, "it expires at .*, and has the scopes .*", ""}
+	expired := found{Failed, "it has expired at .*", newToken}
 	away := func() { require.NoError(t, p.Events.Stop()) }
 	fail := func(status int) func() {
 		return func() { p.Events.SetFaults(platform.Faults{ListenStatus: status}) }
@@ -63,15 +63,15 @@ func TestEvents(t *testing.T) {
 		{"well", "", good, nil, open, []found{fine}},
 		{"by another root", platform.LocalRoot + "/", good, nil, open, []found{fine}},
 		{"an old path", "/elsewhere", good, nil, found{Failed, all + ".*404 Not Found.*", "correct --events-url.*"}, []found{fine}},
-		{"expires soon", "", minted(scopes, time.Hour), nil, open, []found{{Warning, "expires at .*, within a day", newToken}}},
+		{"expires soon", "", minted(scopes, time.Hour), nil, open, []found{{Warning, "it expires at .*, within a day, .*", newToken}}},
 		{"expired", "", minted(scopes, -time.Hour), nil, found{}, []found{expired}},
 		{"opaque", "", "opaque", nil, refused("401 Unauthorized"), []found{{OK, ".*no JWT.*", ""}}},
 		{"other scopes", "", minted("vm:reader", 48*time.Hour), nil, found{},
-			[]found{{Failed, "it lacks the scopes billing:entitlement:check usage:write vm:read vm:write", newToken}}},
+			[]found{{Failed, ".*, and lacks the scopes billing:entitlement:check usage:write vm:read vm:write", newToken}}},
 		{"one scope short, expired", "", minted("vm:read", -time.Hour), nil, found{},
-			[]found{{Failed, "the token has expired at .*, and it lacks the scopes .*", newToken}}},
+			[]found{{Failed, "it has expired at .*, and lacks the scopes .*", newToken}}},
 		{"one scope short", "", minted("vm:read vm:write usage:write", 48*time.Hour), nil, found{},
-			[]found{{Failed, "it lacks the scopes billing:entitlement:check", newToken}}},
+			[]found{{Failed, ".*, and lacks the scopes billing:entitlement:check", newToken}}},
 		{"in trouble", "", good, fail(500), found{Failed, all + ".*500 .*", "look at the log of the Events API"}, []found{fine}},
 		{"away", "", good, away, found{Failed, all + ".*refused", "start the Events API, .*"}, []found{fine}},
 	} {

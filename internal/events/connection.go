@@ -224,7 +224,7 @@ func (c *Client) Try(ctx context.Context, reply string) (ahead *time.Duration, _
 		return ahead, err
 	}
 	defer time.AfterFunc(tryTime, cancel).Stop()
-	err = c.streams[reply].deliverLines(answer.Body, func(Envelope) bool { return true })
+	err = c.streams[reply].deliverLines(answer.Body, func(Envelope) {})
 	if ctx.Err() != nil {
 		return ahead, nil // it was still open
 	}

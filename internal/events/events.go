@@ -115,7 +115,7 @@ func (c *Client) WantHistory(reply string, wanted func() bool) { c.streams[reply
 // ReadHistory reads the history of the stream of reply, as far back as there is
 // one, and returns when its observers have seen all of it.
 func (c *Client) ReadHistory(ctx context.Context, reply string) error {
-	return c.streams[reply].replay(ctx, func() bool { return true })
+	return c.streams[reply].replay(ctx)
 }
 
 // OnStream calls see when the stream of reply has opened, before anything is

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,8 +22,7 @@ var (
 )
 
 const (
-	// readyPause is how long a stream may be away before the client is not ready,
-	// and how long it must have been back before it is again.
+	// readyPause is how long a stream may be away before it is not ready, and how long it must have been back before it is again.
 	readyPause      = 2 * time.Second
 	maxSuspectPause = 15 * time.Minute // between two suspicions of a silent stream
 )
@@ -37,7 +35,7 @@ type liveness struct {
 	openings  int
 	lost      time.Time // when the last one was lost; at first, when all began
 	received  time.Time // when one last brought something
-	steady    time.Time // of a stream that is up, from when on the client may be ready; of one that is away, until when
+	steady    time.Time // of a stream that is up, from when on it is ready; of one that is away, until when
 
 	suspicions    int       // since something was received
 	nextSuspicion time.Time // no further one before this
@@ -71,44 +69,25 @@ func (s *stream) lose() {
 	s.isUp.Set(0)
 }
 
-// isSteady reports whether the client may be ready: the stream is up and past steady, or
-// away and before it. The caller holds mu.
+// isSteady reports whether the stream is ready: up and past steady, or away and before it. The caller holds mu.
 func (s *stream) isSteady() bool { return time.Now().Before(s.steady) == (s.conn == nil) }
 
-// Ready is an error from 2 s after a stream was lost to 2 s after it came back,
-// and before all are up for the first time.
-func (c *Client) Ready() error {
-	var missing []string
-	for _, reply := range c.config.Replies {
-		s := c.streams[reply]
-		s.mu.Lock()
-		switch {
-		case s.isSteady():
-		case s.conn != nil:
-			missing = append(missing, fmt.Sprintf("%s (back for less than %s)", reply, readyPause))
-		default:
-			missing = append(missing, reply)
-		}
-		s.mu.Unlock()
-	}
-	if missing == nil {
-		return nil
-	}
-	return fmt.Errorf("reply streams not connected: %s", strings.Join(missing, ", "))
-}
-
-// Up is an error while the stream of reply is not connected.
-func (c *Client) Up(reply string) error {
+// Ready is an error from 2 s after the stream of reply was lost to 2 s after it came
+// back, and before it is up for the first time.
+func (c *Client) Ready(reply string) error {
 	s := c.streams[reply]
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	state := fmt.Sprintf("away for %s", time.Since(s.lost).Round(time.Millisecond))
 	switch {
-	case s.conn != nil:
+	case s.isSteady():
 		return nil
 	case s.openings == 0:
-		return errors.New("not connected yet")
+		state = "not connected yet"
+	case s.conn != nil:
+		state = fmt.Sprintf("back for less than %s", readyPause)
 	}
-	return fmt.Errorf("away for %s", time.Since(s.lost).Round(time.Millisecond))
+	return fmt.Errorf("the reply stream %s is %s", reply, state)
 }
 
 // heard says that the connection brought something.

@@ -39,8 +39,7 @@ func TestPublishesThatCannotConnect(t *testing.T) {
 		wantErr(t, r.ask("a"), ErrNotSent)
 		err := r.post(t.Context(), &call{body: []byte("{}")})
 		assert.ErrorIs(t, err, ErrNotSent, "an untrusted server")
-		assert.EqualError(t, r.Up(startReply), "not connected yet")
-		assert.EqualError(t, r.Ready(), "reply streams not connected: "+startReply)
+		assert.EqualError(t, r.Ready(startReply), "the reply stream "+startReply+" is not connected yet")
 		assert.Empty(t, f.requests, "sent to an untrusted server")
 		assert.Empty(t, f.published, "sent to an untrusted server")
 	}, func(f *fake) {

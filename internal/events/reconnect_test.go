@@ -182,6 +182,25 @@ func TestNothingInFlightNothingReplayed(t *testing.T) {
 	}
 }
 
+// A question whose reply may have been lost with the stream is asked again, instead of
+// looking for that.
+func TestALostQuestionIsAskedAgain(t *testing.T) {
+	f := newFake(t)
+	r := start(t, f, nil)
+	first := want(t, f.opened)
+	request := startRequest("a")
+	request.Lifecycle = false
+	reply := r.request(t.Context(), request)
+	want(t, f.published)
+	f.loseReply(first, "a", 1)
+	want(t, f.published)
+	f.reply(startReply, "a", 2)
+	wantN(t, reply, 2)
+	for len(f.requests) > 0 {
+		assert.Empty(t, queryOf(<-f.requests))
+	}
+}
+
 func TestAFailedReplayIsTriedAgain(t *testing.T) {
 	f := newFake(t)
 	var replays atomic.Int32
@@ -258,19 +277,24 @@ func TestAStreamThatCannotBeOpenedIsTriedAgain(t *testing.T) {
 func TestOutageIsToldOnce(t *testing.T) {
 	f := newFake(t)
 	var status, refused atomic.Int32
+	replies := []string{startReply, ReplyName(StopRequest), ReplyName(StatusRequest), ReplyName(UsageRequest)}
+	tries := map[string]*atomic.Int32{} // that were answered with status
+	for _, reply := range replies {
+		tries[reply] = &atomic.Int32{}
+	}
 	f.listen = func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Query().Get("name") == ReplyName(UsageRequest) && refused.Load() > 0 {
 			w.WriteHeader(int(refused.Load()))
 			return true
 		}
 		if status.Load() > 0 {
+			tries[r.URL.Query().Get("name")].Add(1)
 			w.WriteHeader(int(status.Load()))
 			return true
 		}
 		return false
 	}
 	var log harness.Output
-	replies := []string{startReply, ReplyName(StopRequest), ReplyName(StatusRequest), ReplyName(UsageRequest)}
 	start(t, f, func(c *Config) { c.Replies, c.Logger = replies, slog.New(slog.NewTextHandler(&log, nil)) })
 	wait := func(text string, n int) {
 		t.Helper()
@@ -286,6 +310,10 @@ func TestOutageIsToldOnce(t *testing.T) {
 			s.end()
 		}
 		wait("502 Bad Gateway", outage+1)
+		for _, n := range tries {
+			before := n.Load() // the second from now on says that the client knows of the first
+			harness.Eventually(t, "tries", func() bool { return n.Load() >= before+2 }, &log)
+		}
 		if outage == 1 {
 			refused.Store(http.StatusNotFound)
 			status.Store(0)

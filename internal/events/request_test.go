@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 )
@@ -90,14 +91,17 @@ func TestRequestsThatCannotBeMade(t *testing.T) {
 }
 
 func TestRunEndsWhatWaits(t *testing.T) {
-	f := newFake(t)
-	r := start(t, f, nil)
-	reply := r.sent(t, "a")
-	assert.NoError(t, r.Up(startReply))
-	r.stop()
-	wantErr(t, reply, ErrNoReply)
-	assert.NoError(t, want(t, r.err))
-	assert.ErrorContains(t, r.Up(startReply), "away for ")
-	wantErr(t, r.ask("b"), ErrNotSent)
-	assert.ErrorIs(t, r.Connected(t.Context(), startReply), ErrNotSent)
+	inBubble(t, func(t *testing.T, f *fake) {
+		r := start(t, f, nil)
+		reply := r.sent(t, "a")
+		assert.NoError(t, r.Ready(startReply))
+		r.stop()
+		wantErr(t, reply, ErrNoReply)
+		assert.NoError(t, want(t, r.err))
+		assert.NoError(t, r.Ready(startReply), "2 s have not passed")
+		time.Sleep(readyPause)
+		assert.EqualError(t, r.Ready(startReply), "the reply stream "+startReply+" is away for 2s")
+		wantErr(t, r.ask("b"), ErrNotSent)
+		assert.ErrorIs(t, r.Connected(t.Context(), startReply), ErrNotSent)
+	})
 }

@@ -142,28 +142,6 @@ func TestAStalledReplayHoldsNobodyUp(t *testing.T) {
 	})
 }
 
-// Some server may not know follow=false; the replay ends all the same.
-func TestAReplayEndsWhenNothingIsMissing(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake) {
-		f.listen = func(_ http.ResponseWriter, r *http.Request) bool {
-			r.URL.RawQuery = strings.ReplaceAll(r.URL.RawQuery, "follow=false", "")
-			return false
-		}
-		r := start(t, f, nil)
-		first := want(t, f.opened)
-		reply := r.sent(t, "a")
-		f.loseReply(first, "a", 1)
-		wantN(t, reply, 1)
-		begin := time.Now()
-		replay := want(t, f.opened)
-		if replay.query.Get("replay") != "true" {
-			replay = want(t, f.opened)
-		}
-		want(t, replay.ended)
-		assert.Zero(t, time.Since(begin), "after it had found everything")
-	})
-}
-
 func TestAnOutageIsLoggedOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake) {
 		var text strings.Builder

@@ -166,7 +166,7 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 
 	var replay sync.WaitGroup
 	replay.Go(func() { s.catchUp(conn) })
-	err = s.deliverLines(conn, func(e Envelope) bool { s.deliver(e); return true })
+	err = s.deliverLines(conn, s.deliver)
 
 	s.onStream(false)
 	s.lose()
@@ -175,11 +175,10 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 	return time.Since(conn.opened), cmp.Or(err, errEnded)
 }
 
-// deliverLines reads lines of in and hands their envelopes to deliver as long
-// as that returns true. Lines that are no envelope of this stream are counted
-// and skipped. The error is nil at an end that is in order, and a strangeError where
+// deliverLines reads lines of in and hands their envelopes to deliver. Lines that
+// are no envelope of this stream are counted and skipped. The error is nil at an end that is in order, and a strangeError where
 // there was nothing but such lines.
-func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) bool) error {
+func (s *stream) deliverLines(in io.Reader, deliver func(Envelope)) error {
 	lines := bufio.NewReaderSize(in, lineBuffer)
 	var strange strangeError // the first line, as long as there was no envelope
 	envelopes := false
@@ -200,9 +199,7 @@ func (s *stream) deliverLines(in io.Reader, deliver func(Envelope) bool) error {
 				s.skipped["other_event"].Inc()
 			default:
 				e.Name = s.reply
-				if !deliver(e) {
-					return nil
-				}
+				deliver(e)
 			}
 		}
 		switch {
@@ -235,46 +232,41 @@ func (s *stream) deliver(e Envelope) {
 	s.replies[fate.kind].Inc()
 }
 
-// catchUp looks in the history of the stream for replies that were sent before conn
-// was opened, beside conn, which is followed meanwhile. It tries until it has read
-// all of the history, or nothing is missing any more, or conn ends.
+// catchUp makes up for replies that may have been sent before conn was opened, beside
+// conn, which is followed meanwhile. A question is asked again, which has the same reply;
+// for anything else all of the history is read, which is tried until conn ends.
 func (s *stream) catchUp(conn *connection) {
-	all := s.wantHistory()
-	missing := func() []*call { return s.pending.wanted(conn.opened) }
-	goOn := func() bool { return all || len(missing()) > 0 }
-	for attempt := 0; goOn(); attempt++ {
-		err := s.replay(conn.ctx, goOn)
-		s.client.tokenRefused(err)
-		if err == nil {
-			break
+	missed := false
+	for _, c := range s.pending.wanted(conn.opened) {
+		if c.Lifecycle {
+			missed = true
+		} else {
+			s.client.publish(c, s.pending)
 		}
-		if conn.ctx.Err() != nil || !s.backOff(conn.ctx, attempt, attempt == 0, "events replay failed, and is tried again; "+
+	}
+	missed = missed || s.wantHistory()
+	for attempt := 0; missed; attempt++ {
+		err := s.replay(conn.ctx)
+		s.client.tokenRefused(err)
+		if err == nil || conn.ctx.Err() != nil || !s.backOff(conn.ctx, attempt, attempt == 0, "events replay failed, and is tried again; "+
 			"requests from before the stream came back may find no reply until it succeeds", err) {
 			return
 		}
 	}
-	// The replies to those may have been lost with the stream. A question may be
-	// asked twice, and has the same reply.
-	for _, c := range missing() {
-		if !c.Lifecycle {
-			s.client.publish(c, s.pending)
-		}
-	}
 }
 
-// replay reads the history once, as long as goOn says so. It is finite
-// (`follow=false`), so the followed stream itself carries nothing old.
-func (s *stream) replay(ctx context.Context, goOn func() bool) error {
+// replay reads the history once. It is finite (`follow=false`), so the followed stream
+// itself carries nothing old.
+func (s *stream) replay(ctx context.Context) error {
 	s.replays.Inc()
 	conn, err := s.client.listen(ctx, s.reply, historyOnly, headerTimeout, func() {})
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	err = s.deliverLines(conn, func(e Envelope) bool {
+	err = s.deliverLines(conn, func(e Envelope) {
 		e.Replayed = true
 		s.deliver(e)
-		return goOn()
 	})
 	if strange, ok := errors.AsType[strangeError](err); ok && strange[0] == '{' {
 		return nil // it may be a malformed envelope, the only one of the history

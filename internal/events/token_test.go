@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -61,14 +60,17 @@ func TestRereadToken(t *testing.T) {
 	holds("four")
 }
 
-func TestFileToken(t *testing.T) { synctest.Test(t, testFileToken) }
-
-func testFileToken(t *testing.T) {
-	var log strings.Builder
+func TestFileToken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
-	source := FileToken(path, slog.New(slog.NewTextHandler(&log, nil)))
+	source := FileToken(path)
 	replace := func(content string) { t.Helper(); harness.Replace(t, path, content) }
 	holds := func(want string) { t.Helper(); holds(t, source, want) }
+	rereads := func(want error) {
+		t.Helper()
+		token, err := source.Reread()
+		assert.ErrorIs(t, err, want)
+		assert.Equal(t, want != nil, token.IsZero())
+	}
 
 	_, err := source.Token()
 	assert.ErrorIs(t, err, os.ErrNotExist)
@@ -78,23 +80,42 @@ func testFileToken(t *testing.T) {
 	replace("\ufeffone\n")
 	holds("one")
 	replace("two")
-	holds("one") // looked at less than a second ago
-	time.Sleep(fileCheckInterval)
+	holds("one")
+	rereads(nil)
 	holds("two")
 
 	replace("not a token")
-	for range 3 {
-		time.Sleep(fileCheckInterval)
-		holds("two")
-	}
-	assert.Equal(t, 1, strings.Count(log.String(), "level=WARN"), &log)
-	assert.NotContains(t, log.String(), "not a token")
+	_, err = source.Reread()
+	assert.ErrorContains(t, err, "characters that no bearer token has")
+	assert.NotContains(t, err.Error(), "not a token")
+	holds("two")
 	require.NoError(t, os.Remove(path))
-	time.Sleep(fileCheckInterval)
+	rereads(os.ErrNotExist)
 	holds("two")
 	replace("three")
 	refused(t, source, "two", true)
 	holds("three")
+}
+
+// A file system that hangs holds up no request.
+func TestTokenDoesNotWaitForReread(t *testing.T) {
+	began, hangs, ended := make(chan bool), make(chan bool), make(chan bool)
+	source, err := StaticToken(secret.New("one"))
+	require.NoError(t, err)
+	source.read = func() (secret.String, error) {
+		close(began)
+		<-hangs
+		return secret.New("two"), nil
+	}
+	go func() {
+		_, _ = source.Reread()
+		close(ended)
+	}()
+	<-began
+	holds(t, source, "one")
+	close(hangs)
+	<-ended
+	holds(t, source, "two")
 }
 
 // holds checks the token of source, or that it has none.
@@ -133,27 +154,33 @@ func TestEverChangingTokensAreRefusedWithBackoff(t *testing.T) {
 func TestInspectToken(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	both := []string{"vm:read", "vm:write"}
-	f := func(claims string, expires time.Time, missing []string, want error) {
+	const lacks = ", and lacks the scopes "
+	f := func(claims string, expires time.Time, level slog.Level, finding string) {
 		t.Helper()
 		token := "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
-		gotExpires, gotMissing, err := InspectToken(secret.New(token), both, now)
-		if !gotExpires.Equal(expires) || !slices.Equal(gotMissing, missing) || !errors.Is(err, want) || (err == nil) != (want == nil) {
-			t.Errorf("%s: %v, %q, %v; want %v, %q, %v", claims, gotExpires, gotMissing, err, expires, missing, want)
+		gotExpires, gotLevel, got := InspectToken(secret.New(token), both, now)
+		if !gotExpires.Equal(expires) || gotLevel != level || got != finding {
+			t.Errorf("%s: %v, %s, %q; want %v, %s, %q", claims, gotExpires, gotLevel, got, expires, level, finding)
 		}
 	}
-	f(`{"exp":1795435201,"scope":"vm:write vm:read"}`, now.Add(time.Second), nil, nil)
-	f(`{"exp":1795435200,"scope":" vm:read  vm:write "}`, now, nil, ErrTokenExpired)
-	f(`{"exp":0,"scope":"vm:reader vm:write"}`, time.Unix(0, 0), both[:1], ErrTokenExpired)
-	f(`{"exp":1795435201.9}`, now.Add(time.Second), both, nil)
-	f(`{"exp":1e300}`, time.Time{}, both, nil)
-	f(`{}`, time.Time{}, both, nil)
-	f(`{"exp":"soon"}`, time.Time{}, nil, errTokenOpaque)
-	f(`{"scope":["vm:read"]}`, time.Time{}, nil, errTokenOpaque)
-	f(`not json`, time.Time{}, nil, errTokenOpaque)
+	f(`{"exp":1795435201,"scope":"vm:write vm:read"}`, now.Add(time.Second), slog.LevelWarn,
+		"it expires at 2026-11-23T12:00:01Z, within a day, and has the scopes vm:read vm:write")
+	f(`{"exp":1795521600,"scope":"vm:write vm:read"}`, now.Add(24*time.Hour), slog.LevelInfo,
+		"it expires at 2026-11-24T12:00:00Z, and has the scopes vm:read vm:write")
+	f(`{"exp":1795435200,"scope":" vm:read  vm:write "}`, now, slog.LevelError,
+		"it has expired at 2026-11-23T12:00:00Z, and has the scopes vm:read vm:write")
+	f(`{"exp":0,"scope":"vm:reader vm:write"}`, time.Unix(0, 0), slog.LevelError, "it has expired at 1970-01-01T00:00:00Z"+lacks+"vm:read")
+	f(`{"exp":1795435201.9}`, now.Add(time.Second), slog.LevelError, "it expires at 2026-11-23T12:00:01Z, within a day"+lacks+"vm:read vm:write")
+	f(`{"exp":1e300}`, time.Time{}, slog.LevelError, "it does not expire"+lacks+"vm:read vm:write")
+	f(`{"scope":"vm:read vm:write"}`, time.Time{}, slog.LevelInfo, "it does not expire, and has the scopes vm:read vm:write")
+	const opaque = "it is no JWT, so its expiry and scopes cannot be checked"
+	f(`{"exp":"soon"}`, time.Time{}, slog.LevelInfo, opaque)
+	f(`{"scope":["vm:read"]}`, time.Time{}, slog.LevelInfo, opaque)
+	f(`not json`, time.Time{}, slog.LevelInfo, opaque)
 
 	for _, token := range []string{"", "opaque", "a.b", "a.b.c.d", "a.!.c"} {
-		if _, _, err := InspectToken(secret.New(token), nil, now); !errors.Is(err, errTokenOpaque) {
-			t.Errorf("%q: %v", token, err)
+		if _, level, finding := InspectToken(secret.New(token), both, now); level != slog.LevelInfo || finding != opaque {
+			t.Errorf("%q: %s, %s", token, level, finding)
 		}
 	}
 }
