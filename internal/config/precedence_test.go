@@ -106,27 +106,6 @@ func TestEmptyValuesCountAsUnset(t *testing.T) {
 	same(t, got, want)
 }
 
-func TestTableNamesEverySettingOnce(t *testing.T) {
-	seen := map[string]bool{}
-	once := func(name string) {
-		if seen[name] {
-			t.Errorf("%s stands twice in the table", name)
-		}
-		seen[name] = true
-	}
-	for _, s := range Settings() {
-		once("key " + s.Key)
-		for _, name := range []string{s.Env, s.Ambient} {
-			if name != "" {
-				once("environment " + name)
-			}
-		}
-		if s.Flag != "" {
-			once("flag " + s.Flag)
-		}
-	}
-}
-
 func TestSuggest(t *testing.T) {
 	known := []string{"--addr", "--admin-addr", "timeout", "--log-level", "log-format", "BUS_VM_TIMEOUT"}
 	for name, want := range map[string]string{

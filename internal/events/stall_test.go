@@ -2,7 +2,6 @@ package events
 
 import (
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -161,28 +160,5 @@ func TestAReplayEndsWhenNothingIsMissing(t *testing.T) {
 		}
 		want(t, replay.ended)
 		assert.Zero(t, time.Since(begin), "after it had found everything")
-	})
-}
-
-func TestAnOutageIsLoggedOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake) {
-		var text strings.Builder
-		tries := 0
-		f.listen = func(w http.ResponseWriter, _ *http.Request) bool {
-			if tries++; tries <= 5 {
-				w.WriteHeader(http.StatusBadGateway)
-			}
-			return tries <= 5
-		}
-		r := start(t, f, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&text, nil)) })
-		want(t, f.opened)
-		synctest.Wait()
-		r.stop()
-		want(t, r.err)
-		lines := strings.Split(strings.TrimSpace(text.String()), "\n")
-		if len(lines) != 2 || !strings.Contains(lines[0], "level=WARN") || !strings.Contains(lines[0], "502 Bad Gateway") ||
-			!strings.Contains(lines[1], "level=INFO") || strings.Contains(text.String(), "provider-token") {
-			t.Errorf("logged:\n%s", &text)
-		}
 	})
 }
