@@ -121,8 +121,11 @@ func TestSuggest(t *testing.T) {
 }
 
 func TestTableRowsAreWhole(t *testing.T) {
+	keys := map[string]bool{}
 	for _, s := range Settings() {
 		switch {
+		case keys[s.Key]:
+			t.Errorf("%s is in the table twice", s.Key)
 		case s.Group == "", s.Allowed == "", s.Value == "", !strings.HasSuffix(s.Help, "."):
 			t.Errorf("%s lacks a group, a value or a sentence: %+v", s.Key, s)
 		case s.Secret && s.Flag != "" && s.Key != "store.url": // refused there if it has a password
@@ -133,5 +136,6 @@ func TestTableRowsAreWhole(t *testing.T) {
 		if _, ok := s.read(s.Default); !ok {
 			t.Errorf("%s refuses its own default %q", s.Key, s.Default)
 		}
+		keys[s.Key] = true
 	}
 }
