@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,21 +83,6 @@ func TestStaticTransitions(t *testing.T) {
 			})
 		})
 	}
-}
-
-// Run waits for its context, and nothing is left running then.
-func TestStaticRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := NewStatic(StaticConfig{Transition: time.Minute})
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- s.Run(ctx) }()
-		apply(t, s, Operation{Action: Stop})
-		synctest.Wait()
-		require.Empty(t, ended)
-		cancel()
-		require.NoError(t, <-ended)
-	})
 }
 
 // Who follows learns of each state when it begins.

@@ -33,17 +33,6 @@ func noScope(scope string) string {
 		"insufficient_access", "The token lacks the scope "+scope+".")
 }
 
-// The bytes of a status pass through as they are, unknown states included.
-func TestStatusPassesThrough(t *testing.T) {
-	w := serve(t, nil)
-	for _, document := range []string{
-		`{"status":{"state":"defrosting","provider":"upcloud","details":{"<&>":[1,null]}}}`, `{}`, "",
-	} {
-		w.runtime.status = func(context.Context) ([]byte, error) { return []byte(document), nil }
-		assert.Equal(t, answered("200 OK", "", document), w.call(t, "GET", "/api/v1/vm/status", both(), ""))
-	}
-}
-
 // What a backend returns, callers read: its own errors as they are, any other
 // as a 500 that says nothing.
 func TestBackendErrors(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/routes"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // A start that waits, or has a key, has the outcome of the one that is under way. Of
@@ -36,10 +37,10 @@ func TestJoin(t *testing.T) {
 			other := l.behind(t, "start", joiner, wait)
 			l.joined(t, joiner)
 			same := l.behind(t, "start", joiner, key("abc"))
-			require.Eventually(t, func() bool {
+			harness.Eventually(t, "its key is known", func() bool {
 				met, err := l.store.Meet(t.Context(), lifecycle.Write{Operation: lifecycle.Operation{Account: joiner, Action: lifecycle.Stop}, Key: "abc"})
 				return err == nil && met.Decision == lifecycle.Known
-			}, 5*time.Second, time.Millisecond)
+			})
 			l.billing.answer = func(ctx context.Context, who, _ string) error {
 				if who == denied {
 					return deny(ctx, "", "")
@@ -82,7 +83,7 @@ func TestLeaderNotSent(t *testing.T) {
 		joiners = append(joiners, l.behind(t, "start", subject, wait))
 		l.joined(t, subject)
 	}
-	require.Eventually(t, func() bool { return l.count("entitlement") == 6 }, 5*time.Second, time.Millisecond)
+	harness.Eventually(t, "all are allowed", func() bool { return l.count("entitlement") == 6 })
 	l.ends <- unsent
 	assert.Equal(t, "not_sent", (<-leader).outcome)
 	assert.Equal(t, "not_sent", (<-own).outcome)

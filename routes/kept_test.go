@@ -117,7 +117,7 @@ func (l *ledger) behind(t *testing.T, action, subject string, headers ...string)
 // applied waits until that many Applies were called, and forgets all calls.
 func (l *ledger) applied(t *testing.T, n int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return l.count("apply") == n }, 5*time.Second, time.Millisecond, "want %d writes applied", n)
+	harness.Eventually(t, "so many writes applied", func() bool { return l.count("apply") == n }, n)
 }
 
 func (l *ledger) count(what string) (n int) {
@@ -141,7 +141,7 @@ func (l *ledger) rows(t *testing.T, subject string) int {
 // joined waits until a subject has an operation.
 func (l *ledger) joined(t *testing.T, subject string) {
 	t.Helper()
-	require.Eventually(t, func() bool { return l.rows(t, subject) > 0 }, 5*time.Second, time.Millisecond)
+	harness.Eventually(t, "an operation of it", func() bool { return l.rows(t, subject) > 0 }, subject)
 }
 
 func idOf(r reply) string { return r.location[strings.LastIndexByte(r.location, '/')+1:] }

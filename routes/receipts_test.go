@@ -14,6 +14,7 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // A receipt says what is on record, to its own subject.
@@ -26,7 +27,7 @@ func TestReceipts(t *testing.T) {
 		l.later.Add(int64(took * time.Second))
 		require.NoError(t, l.store.Reached(t.Context(), backend.Start, "fake", 0))
 	}
-	require.Eventually(t, func() bool { return l.store.Estimate(lifecycle.Receipt{Action: backend.Start}).Samples == 3 }, 5*time.Second, time.Millisecond)
+	harness.Eventually(t, "three samples", func() bool { return l.store.Estimate(lifecycle.Receipt{Action: backend.Start}).Samples == 3 })
 	l.ends <- refusal
 	rejected := l.write(t, "stop", account, "X-Request-Id: stop")
 	l.ends <- nil

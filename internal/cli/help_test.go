@@ -66,15 +66,6 @@ func TestHelpIsTheSameHoweverAsked(t *testing.T) {
 	}
 }
 
-func TestHelpNamesEveryFlagAndEnvironmentName(t *testing.T) {
-	text := run(t, []string{"--help"}, nil, nil).stdout
-	for _, s := range config.Settings() {
-		if !strings.Contains(text, s.Env) || !strings.Contains(text, s.Flag) {
-			t.Errorf("the help lacks %s or %s", s.Env, s.Flag)
-		}
-	}
-}
-
 func TestOpenCLIDocument(t *testing.T) {
 	golden(t, "../opencli.json", openCLI(t))
 	want := strings.Replace(document, "@VERSION@", version.String(), 1)

@@ -106,27 +106,6 @@ func TestEmptyValuesCountAsUnset(t *testing.T) {
 	same(t, got, want)
 }
 
-func TestTableNamesEverySettingOnce(t *testing.T) {
-	seen := map[string]bool{}
-	once := func(name string) {
-		if seen[name] {
-			t.Errorf("%s stands twice in the table", name)
-		}
-		seen[name] = true
-	}
-	for _, s := range Settings() {
-		once("key " + s.Key)
-		for _, name := range []string{s.Env, s.Ambient} {
-			if name != "" {
-				once("environment " + name)
-			}
-		}
-		if s.Flag != "" {
-			once("flag " + s.Flag)
-		}
-	}
-}
-
 func TestSuggest(t *testing.T) {
 	known := []string{"--addr", "--admin-addr", "timeout", "--log-level", "log-format", "BUS_VM_TIMEOUT", "status", "status.max_age", "admin.addr"}
 	for name, want := range map[string]string{
@@ -143,8 +122,11 @@ func TestSuggest(t *testing.T) {
 }
 
 func TestTableRowsAreWhole(t *testing.T) {
+	keys := map[string]bool{}
 	for _, s := range Settings() {
 		switch {
+		case keys[s.Key]:
+			t.Errorf("%s is in the table twice", s.Key)
 		case s.Group == "", s.Allowed == "", s.Value == "", !strings.HasSuffix(s.Help, "."):
 			t.Errorf("%s lacks a group, a value or a sentence: %+v", s.Key, s)
 		case s.Secret && s.Flag != "" && s.Key != "store.url": // refused there if it has a password
@@ -155,5 +137,6 @@ func TestTableRowsAreWhole(t *testing.T) {
 		if _, ok := s.read(s.Default); !ok {
 			t.Errorf("%s refuses its own default %q", s.Key, s.Default)
 		}
+		keys[s.Key] = true
 	}
 }

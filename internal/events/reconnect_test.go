@@ -168,20 +168,6 @@ func TestReadHistory(t *testing.T) {
 	assert.ErrorIs(t, r.ReadHistory(ctx, startReply), context.Canceled)
 }
 
-func TestNothingInFlightNothingReplayed(t *testing.T) {
-	f := newFake(t)
-	r := start(t, f, nil)
-	r.roundTrip(t, "a", 1)
-	for range 3 {
-		want(t, f.opened).end()
-	}
-	want(t, f.opened)
-	r.roundTrip(t, "b", 2)
-	for len(f.requests) > 0 {
-		assert.Empty(t, queryOf(<-f.requests))
-	}
-}
-
 // A question whose reply may have been lost with the stream is asked again, instead of
 // looking for that.
 func TestALostQuestionIsAskedAgain(t *testing.T) {
@@ -199,32 +185,6 @@ func TestALostQuestionIsAskedAgain(t *testing.T) {
 	for len(f.requests) > 0 {
 		assert.Empty(t, queryOf(<-f.requests))
 	}
-}
-
-func TestAFailedReplayIsTriedAgain(t *testing.T) {
-	f := newFake(t)
-	var replays atomic.Int32
-	f.listen = func(w http.ResponseWriter, r *http.Request) bool {
-		if r.URL.Query().Get("replay") != "true" {
-			return false
-		}
-		switch replays.Add(1) {
-		case 1:
-			w.WriteHeader(http.StatusInternalServerError)
-		case 2: // breaks off in the middle
-			w.Header().Set("Content-Length", "999")
-			_, _ = io.WriteString(w, "{\n")
-		default:
-			return false
-		}
-		return true
-	}
-	r := start(t, f, nil)
-	first := want(t, f.opened)
-	reply := r.sent(t, "a")
-	f.loseReply(first, "a", 1)
-	wantN(t, reply, 1)
-	assert.EqualValues(t, 3, replays.Load(), "replays")
 }
 
 func TestContentTypesOfAStream(t *testing.T) {
@@ -332,4 +292,8 @@ func TestOutageIsToldOnce(t *testing.T) {
 	}
 	assert.GreaterOrEqual(t, 9, strings.Count(log.String(), "events stream is down"), &log)
 	assert.Equal(t, 2, strings.Count(log.String(), "up again"), &log)
+	for line := range strings.Lines(log.String()) {
+		assert.Equal(t, strings.Contains(line, "stream is down"), strings.Contains(line, "level=WARN"), line)
+	}
+	assert.NotContains(t, log.String(), "provider-token")
 }

@@ -2,9 +2,7 @@ package events
 
 import (
 	"io"
-	"log/slog"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -139,28 +137,5 @@ func TestAStalledReplayHoldsNobodyUp(t *testing.T) {
 		assert.Zero(t, time.Since(begin), "a stalled replay held a reply up")
 		wantN(t, missed, 1)
 		assert.InDelta(t, headerTimeout.Seconds(), time.Since(begin).Seconds(), 0.01, "until the replay was tried again")
-	})
-}
-
-func TestAnOutageIsLoggedOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fake) {
-		var text strings.Builder
-		tries := 0
-		f.listen = func(w http.ResponseWriter, _ *http.Request) bool {
-			if tries++; tries <= 5 {
-				w.WriteHeader(http.StatusBadGateway)
-			}
-			return tries <= 5
-		}
-		r := start(t, f, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&text, nil)) })
-		want(t, f.opened)
-		synctest.Wait()
-		r.stop()
-		want(t, r.err)
-		lines := strings.Split(strings.TrimSpace(text.String()), "\n")
-		if len(lines) != 2 || !strings.Contains(lines[0], "level=WARN") || !strings.Contains(lines[0], "502 Bad Gateway") ||
-			!strings.Contains(lines[1], "level=INFO") || strings.Contains(text.String(), "provider-token") {
-			t.Errorf("logged:\n%s", &text)
-		}
 	})
 }

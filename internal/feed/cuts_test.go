@@ -11,10 +11,23 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
+
+// dice are repeated by CHAOS_SEED; each goroutine has its own.
+func dice(t *testing.T, goroutines int) (all []*rand.Rand) {
+	seed := harness.Number(t, "CHAOS_SEED", rand.IntN(1<<30))
+	t.Logf("CHAOS_SEED=%d", seed)
+	for i := range goroutines {
+		all = append(all, rand.New(rand.NewPCG(uint64(seed), uint64(i))))
+	}
+	return all
+}
 
 // reader is a client that remembers the id of the last whole event.
 type reader struct {
+	*rand.Rand
 	last   string
 	events []string // names and data
 }
@@ -23,7 +36,7 @@ type reader struct {
 func (r *reader) reads(s *Stream, limit int, enough func() bool) error {
 	var unread []byte
 	for limit > 0 && !enough() {
-		p := make([]byte, min(limit, 1+rand.IntN(200)))
+		p := make([]byte, min(limit, 1+r.IntN(200)))
 		n, err := s.Read(p)
 		if err != nil {
 			return err
@@ -50,6 +63,8 @@ func (r *reader) reads(s *Stream, limit int, enough func() bool) error {
 // each event once and in order.
 func TestRandomCuts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		all := dice(t, 2)
+		r, writer, cuts := &reader{Rand: all[0]}, all[1], 0
 		w := newWorld(t)
 		w.is("ready", "")
 		want := []string{"event: status\ndata: {\"state\":\"ready\",\"provider\":\"p\",\"details\":{}}"}
@@ -58,21 +73,20 @@ func TestRandomCuts(t *testing.T) {
 			defer close(finished)
 			<-began
 			for i := range 20_000 {
-				switch account := string(rune('a' + rand.IntN(3))); rand.IntN(4) {
+				switch account := string(rune('a' + writer.IntN(3))); writer.IntN(4) {
 				case 0:
 					state := fmt.Sprint("state", i)
 					w.is(state, "")
 					want = append(want, fmt.Sprintf("event: status\ndata: {\"state\":%q,\"provider\":\"p\",\"details\":{}}", state))
 				default:
-					document := w.changes(account, fmt.Sprint(account, rand.IntN(20)))
+					document := w.changes(account, fmt.Sprint(account, writer.IntN(20)))
 					if account == "a" {
 						want = append(want, "event: operation\ndata: "+document)
 					}
 				}
-				time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
+				time.Sleep(time.Duration(writer.IntN(100)) * time.Millisecond)
 			}
 		}()
-		r, cuts := &reader{}, 0
 		over := func() bool {
 			select {
 			case <-finished:
@@ -87,10 +101,10 @@ func TestRandomCuts(t *testing.T) {
 		close(began)
 		for !over() && cuts < 10_000 {
 			s := w.open(Reader{Account: "a"}, r.last)
-			require.NoError(t, r.reads(s, 1+rand.IntN(1000), over))
+			require.NoError(t, r.reads(s, 1+r.IntN(1000), over))
 			require.NoError(t, s.Close())
 			cuts++
-			time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond)
+			time.Sleep(time.Duration(r.IntN(200)) * time.Millisecond)
 		}
 		require.GreaterOrEqual(t, cuts, 1000)
 		require.Equal(t, want, r.events)
@@ -106,24 +120,24 @@ func TestCutsBetweenReplicas(t *testing.T) {
 		for _, w := range feeds {
 			w.is("ready", "")
 		}
-		r := &reader{}
+		r := &reader{Rand: dice(t, 1)[0]}
 		whole := func() bool { return r.last != "" && !strings.HasSuffix(r.last, ".0") }
 		for cut := range 1000 {
 			w := feeds[cut%2]
-			for range rand.IntN(4) {
-				account := string(rune('a' + rand.IntN(2)))
-				id := fmt.Sprint(account, rand.IntN(5))
+			for range r.IntN(4) {
+				account := string(rune('a' + r.IntN(2)))
+				id := fmt.Sprint(account, r.IntN(5))
 				for _, each := range feeds { // the database, and the changes of which each tells
 					each.changes(account, id)
 				}
 			}
-			if rand.IntN(2) == 0 {
+			if r.IntN(2) == 0 {
 				w.is(fmt.Sprint("state", cut), "")
 			}
 			w.is(w.latest.State, "")
-			for middle := rand.IntN(3); middle > 0; middle-- {
+			for middle := r.IntN(3); middle > 0; middle-- {
 				s := w.open(Reader{Account: "a"}, cmp.Or(r.last, "x"))
-				require.NoError(t, r.reads(s, 20+rand.IntN(60), func() bool { return false }))
+				require.NoError(t, r.reads(s, 20+r.IntN(60), func() bool { return false }))
 				require.NoError(t, s.Close())
 				if strings.HasPrefix(r.last, w.boot) && whole() {
 					r.last = "x" // it was short

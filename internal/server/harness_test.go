@@ -16,9 +16,11 @@ import (
 
 	"github.com/busdk/bus-api-provider-vm/backend"
 	"github.com/busdk/bus-api-provider-vm/internal/config"
+	"github.com/busdk/bus-api-provider-vm/internal/jwks"
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
+	"github.com/busdk/bus-api-provider-vm/tests/hostile"
 	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
 
@@ -28,6 +30,9 @@ func TestMain(m *testing.M) {
 }
 
 const secret = "not-a-secret-of-the-server-tests-32"
+
+// issuer signs tokens that are good too.
+var issuer = []*hostile.Signer{hostile.NewSigner("ES256", "e"), hostile.NewSigner("EdDSA", "d")}
 
 // running is a server that serves until its test ends.
 type running struct {
@@ -55,8 +60,10 @@ func start(t *testing.T, edit func(*running), mount func(fiber.Router)) *running
 func prepare(tb testing.TB, edit func(*running), mount func(fiber.Router)) *running {
 	tb.Helper()
 	logger := slog.New(slog.DiscardHandler)
+	keys, err := jwks.Parse([]byte(hostile.JWKS(issuer[0].JWK(), issuer[1].JWK())))
+	require.NoError(tb, err)
 	// Fewer tokens are remembered than BenchmarkStatus sends.
-	auth, err := middleware.NewAuthenticator(middleware.AuthConfig{Secrets: [][]byte{[]byte(secret)}, CacheSize: 1024, Logger: logger})
+	auth, err := middleware.NewAuthenticator(middleware.AuthConfig{Secrets: [][]byte{[]byte(secret)}, PublicKeys: keys, CacheSize: 1024, Logger: logger})
 	require.NoError(tb, err)
 	static := backend.NewStatic(backend.StaticConfig{})
 	r := &running{ended: make(chan error, 1)}

@@ -1,8 +1,8 @@
 package store
 
 import (
-	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,8 +11,19 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/postgres"
 )
+
+// awaitLooks waits until s has begun to look at what others write: what comes then is a
+// change.
+func awaitLooks(t *testing.T, s *Store) {
+	t.Helper()
+	eventually(t, func() bool { return s.estimate.Load() != nil }, "it measures starts, after its first look")
+}
+
+// another is written as no call does: whoever is told of it has looked since.
+const another = `insert into operations (id, action, account, requested_at, closes_at) values ('another', 'stop', 'a', 1, 9e15)`
 
 // Each change is told once, where it was made and elsewhere.
 func TestChanges(t *testing.T) {
@@ -30,8 +41,7 @@ func TestChanges(t *testing.T) {
 		if config.URL != "" {
 			there = told(&config)
 			config.Metrics = metrics.NewSet()
-			running(t, config)
-			time.Sleep(2 * observeEvery) // what came before it is no change
+			awaitLooks(t, running(t, config))
 		}
 		leader, follower, late := joining(), joining(), aWrite(lifecycle.Stop)
 		insert(t, s, leader, lifecycle.Lead)
@@ -58,15 +68,8 @@ func TestChanges(t *testing.T) {
 		}
 		if there != nil {
 			final := map[string]bool{leader.ID + " accepted false true true": true, follower.ID + " accepted false true true": true, late.ID + " rejected true false true": true}
-			ctx, cancel := context.WithTimeout(t.Context(), 2*observeEvery)
-			defer cancel()
 			for len(final) > 0 {
-				select {
-				case change := <-there:
-					delete(final, change)
-				case <-ctx.Done():
-					require.Empty(t, final)
-				}
+				delete(final, harness.Next(t, there))
 			}
 			time.Sleep(overlap)
 			require.Empty(t, there, "told twice")
@@ -117,7 +120,7 @@ func TestChangesDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	config, _ := configFor()
 	config.URL = postgres.Database(t)
-	told := make(chan string, 16)
+	told := make(chan string, 100)
 	config.Changed = func(r lifecycle.Receipt, elsewhere bool) { told <- fmt.Sprint(r.ID, " ", r.Outcome, " ", elsewhere) }
 	s := running(t, config)
 	before, during := aWrite(lifecycle.Stop), aWrite(lifecycle.Stop)
@@ -125,12 +128,11 @@ func TestChangesDuringAnOutage(t *testing.T) {
 	insert(t, s, during, lifecycle.Lead)
 	ended := make(chan lifecycle.Receipt, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(t.Context(), 6*overlap)
-		defer cancel()
-		r, _ := s.Await(ctx, during.ID, "")
+		r, _ := s.Await(t.Context(), during.ID, "")
 		ended <- r
 	}()
-	time.Sleep(2 * observeEvery) // it looks
+	awaitLooks(t, s)
+	awaitWaiter(t, s, during.ID)
 	_, err := s.Reply(t.Context(), before.ID, true, End{})
 	require.NoError(t, err)
 	db := connect(t, config)
@@ -138,13 +140,14 @@ func TestChangesDuringAnOutage(t *testing.T) {
 	execute(t, db, `update gone set outcome = 'accepted', ended_at = extract(epoch from clock_timestamp()) * 1000000 where id = '`+during.ID+`'`)
 	time.Sleep(2*overlap + 2*observeEvery) // so long is it away, and what it had known before would be forgotten
 	execute(t, db, `alter table gone rename to operations`)
-	require.Equal(t, lifecycle.Accepted, (<-ended).Outcome)
-	time.Sleep(2 * observeEvery) // it looks again
+	require.Equal(t, lifecycle.Accepted, harness.Next(t, ended).Outcome)
+	execute(t, db, another)
+	const last = "another  true"
 	var all []string
-	for len(told) > 0 {
-		all = append(all, <-told)
+	for !slices.Contains(all, last) {
+		all = append(all, harness.Next(t, told))
 	}
-	require.Equal(t, []string{before.ID + "  false", during.ID + "  false", before.ID + " accepted false", during.ID + " accepted true"}, all)
+	require.Equal(t, []string{before.ID + "  false", during.ID + "  false", before.ID + " accepted false", during.ID + " accepted true", last}, all)
 }
 
 // What others wrote during an outage of this replica fits into its memory.
@@ -156,12 +159,13 @@ func TestManyChangesElsewhere(t *testing.T) {
 	config.Changed = func(lifecycle.Receipt, bool) { changes.Add(1) }
 	s := running(t, config)
 	insert(t, s, aWrite(lifecycle.Stop), lifecycle.Lead)
-	looks := func() { time.Sleep(2 * observeEvery) } // its looks are the subject
-	looks()
+	awaitLooks(t, s)
 	changes.Store(0)
-	execute(t, connect(t, config), `insert into operations (id, action, account, requested_at, closes_at)
+	db := connect(t, config)
+	execute(t, db, `insert into operations (id, action, account, requested_at, closes_at)
 		select n::text, 'stop', 'a', 1, 9e15 from generate_series(1, 12000) as n`)
-	eventually(t, func() bool { return changes.Load() >= maxObserved }, "it looks")
-	looks()
-	require.EqualValues(t, maxObserved, changes.Load())
+	eventually(t, func() bool { return changes.Load() >= maxObserved }, "it is told of the latest")
+	execute(t, db, another)
+	eventually(t, func() bool { return changes.Load() > maxObserved }, "it looks again")
+	require.EqualValues(t, maxObserved+1, changes.Load())
 }

@@ -47,29 +47,6 @@ func TestDeliveryIsFair(t *testing.T) {
 	})
 }
 
-func TestDeliveryKeepsTheOrderOfAnOperation(t *testing.T) {
-	onEngines(t, func(t *testing.T, config Config) {
-		s := running(t, config)
-		fails := 3
-		var mu sync.Mutex
-		r := &receiver{answer: func(context.Context, sending) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if fails--; fails >= 0 {
-				return errBusy
-			}
-			return nil
-		}}
-		delivering(t, s, r)
-		w := acceptedStart(t, s, "account")
-		eventually(t, func() bool { return len(r.accounts()) == 2 }, "both records")
-		assert.Equal(t, usage.EventID(w.ID, usage.PhaseRequested), r.received[0].EventID)
-		assert.Equal(t, usage.EventID(w.ID, usage.PhaseEnded), r.received[1].EventID)
-		assert.Equal(t, 5, r.tried)
-		eventually(t, func() bool { return allDelivered(t, s, w.ID) }, "both are noted")
-	})
-}
-
 func TestParkedRecords(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
 		s := running(t, config)

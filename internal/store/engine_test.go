@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,50 +26,6 @@ func TestNewerSchema(t *testing.T) {
 	config.Metrics = metrics.NewSet()
 	_, err = Open(t.Context(), config)
 	assert.ErrorIs(t, err, ErrNewer)
-}
-
-// Three replicas set up the schema at once, and share it.
-func TestReplicasBegin(t *testing.T) {
-	t.Parallel()
-	url := postgres.Database(t)
-	var stores [3]*Store
-	var all sync.WaitGroup
-	for i := range stores {
-		all.Go(func() {
-			config, _ := configFor()
-			config.URL = url
-			s, err := Open(context.Background(), config)
-			assert.NoError(t, err)
-			stores[i] = s
-		})
-	}
-	all.Wait()
-	for _, s := range stores {
-		require.NotNil(t, s)
-		end := runs(t, s)
-		t.Cleanup(func() { assert.NoError(t, end()) })
-	}
-	leader := insert(t, stores[0], joining(), lifecycle.Lead)
-	follower := insert(t, stores[1], joining(), lifecycle.Joined)
-	_, err := stores[2].Reply(t.Context(), leader.ID, true, End{})
-	require.NoError(t, err)
-	assertLife(t, stores[0], follower.ID, lifecycle.Accepted, requested, finished)
-
-	// All start at once: exactly one leads.
-	insert(t, stores[0], aWrite(lifecycle.Stop), lifecycle.Lead)
-	var mu sync.Mutex
-	decisions := map[lifecycle.Decision]int{}
-	for i := range 60 {
-		all.Go(func() {
-			d, _, err := stores[i%3].insert(context.Background(), joining())
-			assert.NoError(t, err)
-			mu.Lock()
-			defer mu.Unlock()
-			decisions[d]++
-		})
-	}
-	all.Wait()
-	assert.Equal(t, map[lifecycle.Decision]int{lifecycle.Lead: 1, lifecycle.Joined: 59}, decisions)
 }
 
 // A replica that sets up the schema slowly, or sets up a large one, keeps no other

@@ -4,72 +4,13 @@ import (
 	"database/sql"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
-	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
-
-// What SQLite writes to is gone, or another file: nothing counts from then on.
-func TestFilesRemovedOrReplaced(t *testing.T) {
-	t.Parallel()
-	for name, harm := range map[string]func(t *testing.T, dir string){
-		"the database removed":  func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, fileName))) },
-		"its -wal removed":      func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, fileName+"-wal"))) },
-		"the directory removed": func(t *testing.T, dir string) { require.NoError(t, os.RemoveAll(dir)) },
-		"the directory moved":   func(t *testing.T, dir string) { require.NoError(t, os.Rename(dir, dir+"-moved")) },
-		"the database replaced": func(t *testing.T, dir string) {
-			path := filepath.Join(dir, fileName)
-			content, err := os.ReadFile(path)
-			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(path+".new", content, 0o600))
-			require.NoError(t, os.Rename(path+".new", path))
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			config, l := configFor()
-			config.Dir = filepath.Join(t.TempDir(), "data")
-			s := running(t, config)
-			insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
-			harm(t, config.Dir)
-			_, _, err := s.insert(t.Context(), aWrite(lifecycle.Start))
-			require.ErrorIs(t, err, ErrUnavailable)
-			assert.ErrorIs(t, s.Healthy(), ErrUnavailable)
-			assert.Equal(t, 1, strings.Count(l.String(), "does not take writes"), l)
-			assert.Contains(t, l.String(), "put the file back")
-		})
-	}
-}
-
-// A damaged database is set aside with its -wal, and a new one begun.
-func TestDamagedDatabase(t *testing.T) {
-	t.Parallel()
-	config, l := configFor()
-	config.Dir = t.TempDir()
-	path := filepath.Join(config.Dir, fileName)
-	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("no database ", 1000)), 0o600))
-	require.NoError(t, os.WriteFile(path+"-wal", []byte("its log"), 0o600))
-	s := running(t, config)
-	insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
-	aside := s.files.damaged()
-	require.Len(t, aside, 1)
-	assert.FileExists(t, aside[0]+"-wal")
-	assert.Contains(t, l.String(), "set aside")
-}
-
-// A database without a byte has lost what it held; to SQLite it is a new one.
-func TestEmptyDatabase(t *testing.T) {
-	t.Parallel()
-	config, _ := configFor()
-	config.Dir = t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(config.Dir, fileName), nil, 0o600))
-	assert.Len(t, running(t, config).files.damaged(), 1)
-}
 
 // A process that was killed while it created the database left a journal to be
 // rolled back.
@@ -123,14 +64,4 @@ func TestClosedInOrder(t *testing.T) {
 			assert.NoFileExists(t, wal)
 		}
 	}
-}
-
-func TestDirectoryInUse(t *testing.T) {
-	t.Parallel()
-	config, _ := configFor()
-	config.Dir = t.TempDir()
-	running(t, config)
-	config.Metrics = metrics.NewSet()
-	_, err := Open(t.Context(), config)
-	assert.ErrorContains(t, err, "in use by another process")
 }

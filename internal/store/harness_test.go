@@ -32,18 +32,15 @@ func TestMain(m *testing.M) {
 	postgres.Main(m)
 }
 
-// waitLimit bounds every wait; nothing that is well waits for all of it. It is less than
-// the time-out of a delivery.
-const waitLimit = 20 * time.Second
-
 // log collects what operators are told.
 type log = harness.Output
 
-// configFor is that of a store in memory, with what operators are told of it.
+// configFor is that of a store in memory, with what operators are told of it. A delivery
+// has longer than any wait of a test.
 func configFor() (Config, *log) {
 	l := &log{}
 	return Config{
-		Records: DeliverRecords, Timeout: 30 * time.Second, LateReply: 2 * time.Minute, Keep: 720 * time.Hour,
+		Records: DeliverRecords, Timeout: 2 * harness.WaitLimit, LateReply: 2 * time.Minute, Keep: 720 * time.Hour,
 		Logger: slog.New(slog.NewTextHandler(l, nil)), Metrics: metrics.NewSet(), Now: time.Now,
 	}, l
 }
@@ -73,31 +70,16 @@ func begin(t testing.TB, config Config) (s *Store, end func() error) {
 	t.Helper()
 	s, err := Open(context.Background(), config)
 	require.NoError(t, err)
-	return s, runs(t, s)
-}
-
-// runs runs a store until end.
-func runs(t testing.TB, s *Store) (end func() error) {
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	return func() error {
-		stop()
-		select {
-		case err := <-ended:
-			return err
-		case <-time.After(waitLimit):
-			t.Fatal("Run does not return")
-			return nil
-		}
-	}
+	stop := harness.Run(t, func(ctx context.Context) error { err = s.Run(ctx); return nil })
+	return s, func() error { stop(); return err }
 }
 
 // running opens a store and runs it until the test ends.
 func running(t testing.TB, config Config) *Store {
 	t.Helper()
-	s, end := begin(t, config)
-	t.Cleanup(func() { assert.NoError(t, end()) })
+	s, err := Open(context.Background(), config)
+	require.NoError(t, err)
+	harness.Run(t, s.Run)
 	return s
 }
 
@@ -238,6 +220,16 @@ func awaitOutcome(t *testing.T, s *Store, id string, outcome ...lifecycle.Outcom
 	}, "the operation has its end")
 }
 
+// awaitWaiter waits until an operation is awaited.
+func awaitWaiter(t *testing.T, s *Store, id string) {
+	t.Helper()
+	eventually(t, func() bool {
+		s.changes.mu.Lock()
+		defer s.changes.mu.Unlock()
+		return len(s.changes.awaited[id]) > 0
+	}, "it is awaited")
+}
+
 func awaitHealthy(t *testing.T, s *Store) {
 	t.Helper()
 	eventually(t, func() bool { return s.Healthy() == nil }, "the store is healthy")
@@ -253,7 +245,7 @@ func expireAll(t *testing.T, s *Store) {
 
 func eventually(t *testing.T, condition func() bool, what string) {
 	t.Helper()
-	require.Eventually(t, condition, waitLimit, 5*time.Millisecond, what)
+	harness.Eventually(t, what, condition)
 }
 
 // receiver is a usage integration: what it answers is told by answer.
@@ -334,14 +326,6 @@ func (s *Store) Reply(ctx context.Context, id string, accepted bool, how End) (O
 // will be, or that no caller waits for one that joined. It is kept likewise.
 func (s *Store) Abandon(ctx context.Context, id string) (Operation, error) {
 	return s.end(ctx, id, abandoned, End{})
-}
-
-// Keyed returns the operation that an idempotency key of an account stands for;
-// none where there is none.
-func (s *Store) Keyed(ctx context.Context, account, key string) (Operation, error) {
-	list, err := s.list(ctx, `where id = (select operation from keys where account = $1 and name = $2 and created_at > $3)`,
-		account, key, s.config.Now().Add(-keyKept).UnixMicro())
-	return first(list), err
 }
 
 func (s *Store) insert(ctx context.Context, w lifecycle.Write) (lifecycle.Decision, Operation, error) {

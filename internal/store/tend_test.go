@@ -14,10 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/internal/usage"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/postgres"
 )
 
@@ -251,22 +254,6 @@ func TestExpireLooksAgain(t *testing.T) {
 	assert.Empty(t, op.Outcome, "it closes later")
 }
 
-// Many operations past their time, on a slow database, hold up no write for long.
-func TestManyExpireSlowly(t *testing.T) {
-	t.Parallel()
-	s, db := withPostgres(t,
-		`insert into operations (id, action, account, request_id, requested_at, closes_at, records, due_since)
-			select gen_random_uuid()::text, 'stop', 'a', 'r', 1, 2, 1, 1 from generate_series(1, 600)`,
-		`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.005); return new; end'`,
-		`create trigger slow before update on operations for each row execute function slow()`)
-	eventually(t, func() bool {
-		var open int
-		require.NoError(t, db.QueryRow(`select count(*) from operations where outcome = ''`).Scan(&open))
-		return open == 0
-	}, "all are closed")
-	assert.NoError(t, tryInsert(t, s))
-}
-
 // Many parked records keep no store from taking writes.
 func TestManyParked(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
@@ -280,7 +267,7 @@ func TestManyParked(t *testing.T) {
 		require.Eventually(t, func() bool {
 			assert.NoError(t, tryInsert(t, s))
 			return s.Stats().Waiting >= 100_000
-		}, waitLimit, 200*time.Millisecond, "they are offered again and counted")
+		}, harness.WaitLimit, 200*time.Millisecond, "they are offered again and counted")
 		known, err := s.Drop(t.Context(), "none")
 		require.NoError(t, err)
 		assert.False(t, known)
@@ -351,4 +338,72 @@ func TestClockBehindTheDatabase(t *testing.T) {
 		eventually(t, func() bool { return allDelivered(t, s, w.ID) }, "sent again")
 		awaitOutcome(t, s, open.ID)
 	}, "PostgreSQL")
+}
+
+// The wall clock is set forth and back under the store, within a life and between two:
+// nothing waits for the clock to come round, nothing is lost or closed twice, and records
+// bear the clock's time. A whole process on a stepped clock is not tested: nothing short of
+// setting the machine's clock moves it.
+func TestClockStep(t *testing.T) {
+	t.Parallel()
+	const year = 365 * 24 * time.Hour
+	config, _ := configFor()
+	config.Dir, config.Timeout, config.LateReply = t.TempDir(), 500*time.Millisecond, 100*time.Millisecond
+	var offset atomic.Int64
+	config.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+	r := &receiver{answer: func(context.Context, sending) error { return nil }}
+	var s *Store
+	live := func() (stop func()) {
+		var err error
+		config.Metrics = metrics.NewSet()
+		s, err = Open(t.Context(), config)
+		require.NoError(t, err)
+		return harness.Run(t, s.Run, func(ctx context.Context) error { return s.Deliver(ctx, r.Send) })
+	}
+	request := func() lifecycle.Write {
+		w := aWrite(lifecycle.Start)
+		insert(t, s, w, lifecycle.Lead)
+		return w
+	}
+	ended := func(w lifecycle.Write, outcome lifecycle.Outcome) (at time.Time) {
+		t.Helper()
+		var end sending
+		eventually(t, func() bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			i := slices.IndexFunc(r.received, func(c sending) bool { return c.EventID == usage.EventID(w.ID, usage.PhaseEnded) })
+			if i >= 0 {
+				end = r.received[i]
+			}
+			return i >= 0
+		}, "its terminal record")
+		assert.Equal(t, outcome, end.Data.Outcome)
+		return end.OccurredAt
+	}
+	accepted := func(step time.Duration) {
+		w := request()
+		alter(t, s, `update operations set closes_at = 9000000000000000 where id = $1`, w.ID) // else the step closes it
+		offset.Add(int64(step))
+		at := config.Now()
+		_, err := s.Reply(t.Context(), w.ID, true, End{})
+		require.NoError(t, err)
+		assert.WithinRange(t, ended(w, lifecycle.Accepted), at.Add(-time.Second), at.Add(harness.WaitLimit), "after a step of %v", step)
+	}
+	stop := live()
+	steps := []time.Duration{0, time.Hour, -2 * time.Hour, 10 * year, -20 * year}
+	for _, step := range steps {
+		held := request()
+		accepted(step)
+		ended(held, lifecycle.Unknown)
+	}
+	// What is open when the process ends is closed by the next, whose clock is far behind.
+	open := request()
+	stop()
+	offset.Add(int64(-3 * year))
+	live()
+	ended(open, lifecycle.Unknown)
+	accepted(0)
+	eventually(t, func() bool { return s.Stats().Waiting == 0 }, "nothing waits")
+	records, _ := r.bodies()
+	assert.Len(t, records, 2*(2*len(steps)+2))
 }

@@ -19,7 +19,7 @@ const platformVariables = ` BIN_DIR="$PWD/bin" PREFIX="$PREFIX" BINDIR="$PREFIX/
 func TestMake(t *testing.T) {
 	harness.Needs(t, "make")
 	destination := t.TempDir()
-	env := []string{"DESTDIR=" + destination, "PREFIX=/opt/busdk", "TEST_PKGS=./internal/version"}
+	env := []string{"DESTDIR=" + destination, "PREFIX=/opt/busdk", "TEST_PKGS=./internal/backoff"}
 	installed := filepath.Join(destination, "opt/busdk/bin", name)
 
 	printed(t, command(t, env, "make build test install"+platformVariables))

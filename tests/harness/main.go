@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -65,7 +66,7 @@ func Gateway(t testing.TB) (binary string) {
 	return binary
 }
 
-// Run runs parts until stop or the end of the test. They must end without an error.
+// Run runs parts until stop or the end of the test. They must end then, without an error.
 func Run(t testing.TB, parts ...func(context.Context) error) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, len(parts))
@@ -74,8 +75,15 @@ func Run(t testing.TB, parts ...func(context.Context) error) (stop func()) {
 	}
 	stop = sync.OnceFunc(func() {
 		cancel()
+		limit := time.After(WaitLimit)
 		for range parts {
-			assert.NoError(t, <-ended)
+			select {
+			case err := <-ended:
+				assert.NoError(t, err)
+			case <-limit:
+				t.Errorf("%s after it was told to stop, a part still runs", WaitLimit)
+				return
+			}
 		}
 	})
 	t.Cleanup(stop)
