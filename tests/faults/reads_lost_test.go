@@ -226,7 +226,7 @@ func TestReadsWhileStreamsFlap(t *testing.T) {
 				})
 			})
 		}
-		for range 60 {
+		for range 20 {
 			r.Events.CutStreams(cut...)
 			time.Sleep(60 * time.Millisecond) // how often they are lost, on a machine that opens them as fast
 			r.connected()

@@ -39,21 +39,6 @@ func during(total, pace time.Duration, each func()) {
 	harness.Every(ctx, pace, each)
 }
 
-// One accepted write takes the status down once: a second time would drop the
-// status that has been asked for since.
-func TestOneInvalidationForEachWrite(t *testing.T) {
-	const invalidations = "bus_vm_snapshot_invalidations_total"
-	r := newRig(t)
-	g := r.gateway()
-	for i, action := range []string{start, stop, start} {
-		before, _ := g.metric(invalidations)
-		r.wantWrite(g, action, http.StatusAccepted, "")
-		r.want(r.read(g), http.StatusOK, "")
-		after, _ := g.metric(invalidations)
-		assert.Equal(t, before+1, after, "write %d", i)
-	}
-}
-
 // A status worker that takes its time, and a caller who repeats a start faster
 // than it answers: every read is answered all the same, and the worker is asked
 // one question after the other.
