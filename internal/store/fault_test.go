@@ -28,6 +28,9 @@ func TestStoreHealsWithoutCalls(t *testing.T) {
 	server.Kill()
 	_, _, err := s.insert(t.Context(), aWrite(lifecycle.Start)) // and no Abandon: nothing is kept
 	require.ErrorIs(t, err, ErrUnavailable)
+	_, _, err = s.insert(t.Context(), aWrite(lifecycle.Start))
+	require.ErrorIs(t, err, ErrUnavailable)
+	assert.NotErrorIs(t, err, lifecycle.ErrUnconfirmed, "nothing was sent to a database that is known to be away")
 	server.Run()
 	awaitHealthy(t, s)
 	eventually(t, func() bool { return len(read) > 0 }, "the history is read")
