@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -14,41 +13,6 @@ import (
 	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/tests/postgres"
 )
-
-// A database that is killed or frozen: writes are refused within 3 s, reads fail,
-// what is kept is written when it is back.
-func TestDatabaseAway(t *testing.T) {
-	for name, c := range map[string]struct{ leave, comeBack func(*postgres.Server) }{
-		"killed": {(*postgres.Server).Kill, (*postgres.Server).Run},
-		"frozen": {(*postgres.Server).Freeze, (*postgres.Server).Thaw},
-	} {
-		t.Run(name, func(t *testing.T) {
-			config, l := configFor()
-			server := postgres.Start(t)
-			config.URL = server.Database()
-			s := running(t, config)
-			op := insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
-			c.leave(server)
-			began := time.Now()
-			_, err := s.Reply(t.Context(), op.ID, true, End{})
-			require.ErrorIs(t, err, lifecycle.ErrUnconfirmed)
-			_, _, err = s.insert(t.Context(), aWrite(lifecycle.Start))
-			require.ErrorIs(t, err, ErrUnavailable)
-			assert.Less(t, time.Since(began), 5*time.Second)
-			eventually(t, func() bool { return s.Healthy() != nil }, "the store is not healthy")
-			began = time.Now()
-			_, _, err = s.insert(t.Context(), aWrite(lifecycle.Start))
-			require.ErrorIs(t, err, ErrUnavailable)
-			assert.NotErrorIs(t, err, lifecycle.ErrUnconfirmed, "nothing was sent to it")
-			assert.Less(t, time.Since(began), time.Second)
-			c.comeBack(server)
-			awaitOutcome(t, s, op.ID, lifecycle.Accepted) // the reply is written
-			awaitHealthy(t, s)
-			insert(t, s, aWrite(lifecycle.Start), lifecycle.Lead)
-			assert.Equal(t, 1, strings.Count(l.String(), "does not take writes"), l)
-		})
-	}
-}
 
 // A store that failed and has nothing to write finds out by itself that it can
 // again, and reads the replies that it may have missed.
@@ -64,6 +28,9 @@ func TestStoreHealsWithoutCalls(t *testing.T) {
 	server.Kill()
 	_, _, err := s.insert(t.Context(), aWrite(lifecycle.Start)) // and no Abandon: nothing is kept
 	require.ErrorIs(t, err, ErrUnavailable)
+	_, _, err = s.insert(t.Context(), aWrite(lifecycle.Start))
+	require.ErrorIs(t, err, ErrUnavailable)
+	assert.NotErrorIs(t, err, lifecycle.ErrUnconfirmed, "nothing was sent to a database that is known to be away")
 	server.Run()
 	awaitHealthy(t, s)
 	eventually(t, func() bool { return len(read) > 0 }, "the history is read")

@@ -89,7 +89,7 @@ func TestStalledPublishAnswers(t *testing.T) {
 			}
 			rawAnswer(w, fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: 10\r\n\r\n", code), 30*time.Second)
 		})
-		b.vmBehaves(platform.Behaviour{Names: starts, Silent: true})
-		b.wantTook(b.write(b.gateway("BUS_VM_TIMEOUT=12s"), start), 0, soon)
+		b.vmBehaves(platform.Behaviour{Names: starts, Hold: 1 << 20})
+		b.wantTook(b.write(b.gateway("BUS_VM_TIMEOUT=1m"), start), 0, soon)
 	})
 }

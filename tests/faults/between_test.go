@@ -16,10 +16,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/busdk/bus-api-provider-vm/tests/platform"
 )
 
-// between is a rig with a proxy in front of the Events API: meddle answers
-// publishes of name, everything else passes.
+// between is a rig whose publishes of name meddle answers.
 type between struct {
 	*rig
 	hits atomic.Int64 // publishes of name
@@ -30,40 +31,25 @@ type pass func() int
 
 func newBetween(t *testing.T, name string, meddle func(n int64, w http.ResponseWriter, pass pass)) *between {
 	b := &between{}
-	through := &httputil.ReverseProxy{
-		Rewrite: func(p *httputil.ProxyRequest) {
-			u, err := url.Parse(b.URL())
-			assert.NoError(t, err)
-			p.SetURL(u)
-		},
-		FlushInterval: -1, ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(502) },
-	}
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		body, err := io.ReadAll(q.Body)
-		if err != nil {
-			return
-		}
-		q.Body = io.NopCloser(bytes.NewReader(body))
-		var m struct{ Name string }
-		if json.Unmarshal(body, &m) != nil || m.Name != name {
-			through.ServeHTTP(w, q)
-			return
-		}
-		meddle(b.hits.Add(1), w, func() int {
-			again, _ := http.NewRequest(http.MethodPost, b.URL()+q.URL.Path, bytes.NewReader(body))
-			again.Header = q.Header.Clone()
-			reply, err := http.DefaultClient.Do(again)
+	b.rig = newRigOf(t, platform.Config{Seed: 1, Wrap: func(api http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			body, err := io.ReadAll(q.Body)
 			if err != nil {
-				return 0
+				return
 			}
-			io.Copy(io.Discard, reply.Body)
-			reply.Body.Close()
-			return reply.StatusCode
+			q.Body = io.NopCloser(bytes.NewReader(body))
+			var m struct{ Name string }
+			if json.Unmarshal(body, &m) != nil || m.Name != name {
+				api.ServeHTTP(w, q)
+				return
+			}
+			meddle(b.hits.Add(1), w, func() int {
+				answer := httptest.NewRecorder()
+				api.ServeHTTP(answer, q)
+				return answer.Code
+			})
 		})
-	}))
-	t.Cleanup(func() { proxy.CloseClientConnections(); proxy.Close() }) // after the rig is done with it
-	b.rig = newRig(t)
-	b.common = []string{"BUS_EVENTS_API_URL=" + proxy.URL}
+	}})
 	return b
 }
 

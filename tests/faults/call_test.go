@@ -25,6 +25,13 @@ const (
 	status = "status"
 )
 
+// What error.outcome says of a failed write (contract §2).
+const (
+	notSent  = "not_sent" // nothing was done
+	rejected = "rejected" // the runtime said no
+	unknown  = "unknown"  // the runtime may still act
+)
+
 // call is one request of a caller, by an account of its own, and its answer.
 type call struct {
 	gateway            *gateway

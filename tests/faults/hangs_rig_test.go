@@ -88,22 +88,28 @@ func (h *hangs) fillLog() {
 	pipe, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", h.command.Stderr.(*os.File).Fd()), os.O_WRONLY|syscall.O_NONBLOCK, 0)
 	require.NoError(h.t, err)
 	defer pipe.Close()
-	require.NoError(h.t, pipe.SetWriteDeadline(time.Now().Add(300*time.Millisecond)))
-	for err == nil {
-		_, err = pipe.WriteString(strings.Repeat("\n", 4096))
-	}
-	require.ErrorIs(h.t, err, os.ErrDeadlineExceeded)
+	h.fill(pipe, "\n") // to the last byte
 }
 
 func (h *hangs) fillNotify() {
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: h.notify.Path, Net: "unixgram"})
 	require.NoError(h.t, err)
 	defer c.Close()
-	require.NoError(h.t, c.SetWriteDeadline(time.Now().Add(300*time.Millisecond)))
-	for err == nil {
-		_, err = c.Write([]byte("X=1"))
-	}
-	require.ErrorIs(h.t, err, os.ErrDeadlineExceeded)
+	h.fill(c, "X=1")
+}
+
+// fill writes until the kernel takes no more.
+func (h *hangs) fill(to syscall.Conn, text string) {
+	h.t.Helper()
+	raw, err := to.SyscallConn()
+	require.NoError(h.t, err)
+	require.NoError(h.t, raw.Write(func(fd uintptr) bool {
+		for err == nil {
+			_, err = syscall.Write(int(fd), []byte(text))
+		}
+		return true
+	}))
+	require.ErrorIs(h.t, err, syscall.EAGAIN)
 }
 
 // fifo puts a pipe without a writer in the place of a file.
@@ -263,7 +269,7 @@ func (h *hangs) goesOn(row hanging) {
 	if row.unwritable {
 		c := h.write(h.g, start)
 		h.want(c, http.StatusServiceUnavailable, unavailable)
-		assert.Less(h.t, c.took(), 4*time.Second)
+		h.inTime(c.took(), 2*time.Second, "the refusal")
 	} else {
 		h.wantWrite(h.g, start, http.StatusAccepted, "")
 	}
@@ -284,7 +290,7 @@ func (h *hangs) goesOn(row hanging) {
 		rolled.token = platform.CallerToken(next, rolled.account, "vm:read")
 		require.True(h.t, eventually(func() bool { return rolled.send().status == http.StatusOK }), rolled)
 	}
-	assert.Less(h.t, time.Since(began), 8*time.Second, "the reload")
+	h.inTime(time.Since(began), 2*time.Second, "the reload")
 	h.want(h.read(h.g), http.StatusOK, "")
 
 	assert.Equal(h.t, http.StatusOK, h.g.get("/livez").status)
@@ -311,14 +317,19 @@ func (h *hangs) stops() {
 	h.g.interrupt()
 	select {
 	case <-h.g.ended:
-	case <-time.After(hangLimit + slack):
+	case <-time.After(hangLimit + busy):
 		h.t.Logf("its threads:%s", h.threads())
 	}
 	h.g.wait()
-	took := time.Since(began)
-	h.t.Logf("gone after %s", took.Round(time.Millisecond))
-	assert.Less(h.t, took, hangLimit+slack, "from SIGTERM to the end")
+	h.inTime(time.Since(began), hangLimit, "the stop")
 	assert.GreaterOrEqual(h.t, h.ends(), 0, "ended by a signal")
+}
+
+// inTime says how long something took, and fails where no busy machine explains it.
+func (h *hangs) inTime(took, promised time.Duration, what string) {
+	h.t.Helper()
+	h.t.Logf("%s took %s (%s are promised)", what, took.Round(time.Millisecond), promised)
+	assert.Less(h.t, took, promised+busy, what)
 }
 
 // ends waits for the exit code, and for the last lines of the log.

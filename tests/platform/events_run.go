@@ -14,7 +14,7 @@ import (
 type run struct {
 	*Events
 	server *http.Server
-	mux    *http.ServeMux
+	api    http.Handler
 	ctx    context.Context // ends when the handlers must give up
 	cancel context.CancelFunc
 	served chan struct{} // closed when Serve has returned
@@ -28,9 +28,13 @@ type run struct {
 type connKey struct{}
 
 func newRun(e *Events) *run {
-	r := &run{Events: e, mux: http.NewServeMux(), served: make(chan struct{}), conns: map[net.Conn]bool{}}
-	r.mux.HandleFunc("POST "+collection, r.publish)
-	r.mux.HandleFunc("GET "+collection+"/stream", r.stream)
+	mux := http.NewServeMux()
+	r := &run{Events: e, api: mux, served: make(chan struct{}), conns: map[net.Conn]bool{}}
+	mux.HandleFunc("POST "+collection, r.publish)
+	mux.HandleFunc("GET "+collection+"/stream", r.stream)
+	if e.cfg.Wrap != nil {
+		r.api = e.cfg.Wrap(mux)
+	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.server = &http.Server{
 		Handler:           r,
@@ -64,7 +68,7 @@ func (r *run) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Unlock()
 	defer r.handlers.Done()
 	req.URL.Path = strings.TrimPrefix(req.URL.Path, LocalRoot)
-	r.mux.ServeHTTP(w, req)
+	r.api.ServeHTTP(w, req)
 }
 
 func (r *run) close() {

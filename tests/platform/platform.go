@@ -30,6 +30,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"time"
 )
@@ -51,6 +52,8 @@ type Config struct {
 	// IdleTimeout is how long a connection without a request stays open; zero
 	// means for ever. A TLS connection is closed with close_notify.
 	IdleTimeout time.Duration
+	// Wrap puts something in front of the Events API; nil is nothing.
+	Wrap func(http.Handler) http.Handler
 	// VM describes the machine.
 	VM VMConfig
 	// Logger gets a line per publish (debug when accepted, info when refused),

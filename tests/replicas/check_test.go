@@ -44,13 +44,7 @@ func (r *rig) finish() {
 	ctx, cancel := context.WithTimeout(context.Background(), harness.WaitLimit)
 	defer cancel()
 	require.NoError(r.t, r.WaitReady(ctx))
-	for i, g := range r.gateways {
-		if g.hasEnded() {
-			require.True(r.t, g.killed.Load(), "a gateway ended by itself:\n%s", g.log)
-			r.gateways[i] = r.launch(i)
-		}
-		r.gateways[i].awaitReady()
-	}
+	r.relaunch()
 	r.awaitCount(0, `select count(*) from operations where outcome = ''`)
 	r.awaitCount(0, `select count(*) from operations where sent < records`)
 	_ = r.Usage.WaitClean(ctx, r.operations()...) // check says what is not clean by then
@@ -58,6 +52,20 @@ func (r *rig) finish() {
 		g.stop()
 	}
 	r.check()
+}
+
+// relaunch starts the gateways again that were killed, and waits until all are ready.
+func (r *rig) relaunch() {
+	r.t.Helper()
+	for i, g := range r.gateways {
+		if g.hasEnded() {
+			require.True(r.t, g.killed.Load(), "a gateway ended by itself:\n%s", g.log)
+			r.gateways[i] = r.launch(i)
+		}
+	}
+	for _, g := range r.gateways {
+		g.awaitReady()
+	}
 }
 
 // operations are all writes, with what must be on record for each.

@@ -1,7 +1,6 @@
 package replicas
 
 import (
-	"context"
 	"net"
 	"net/http"
 	"net/url"
@@ -117,7 +116,7 @@ func TestPartition(t *testing.T) {
 	quick()
 	refused := r.write(alone, start)
 	assert.Equal(t, "not_sent", refused.outcome(), refused)
-	assert.Less(t, refused.took, 3*time.Second)
+	r.inTime(refused.took, 3*time.Second, "the refusal")
 	assert.Equal(t, http.StatusOK, r.read(alone).status)
 	for _, g := range r.gateways[1:] {
 		other := r.write(g, stop)
@@ -162,20 +161,7 @@ func TestBehindNginx(t *testing.T) {
 		addrs = append(addrs, g.addr())
 	}
 	front := &gateway{t: t, front: harness.Nginx(t, string(shipped), addrs...)}
-	quit := make(chan struct{})
-	var calling sync.WaitGroup
-	for i := range 6 {
-		calling.Go(func() {
-			for turn := i; ; turn++ {
-				select {
-				case <-quit:
-					return
-				case <-time.After(5 * time.Millisecond):
-					r.write(front, []string{start, stop}[turn%2])
-				}
-			}
-		})
-	}
+	quit := r.calling(6, 5*time.Millisecond, func(int) (*gateway, int) { return front, 0 })
 	for i, g := range r.gateways {
 		time.Sleep(100 * time.Millisecond) // what is under way when it dies, and while it is away, is the point
 		g.kill()
@@ -183,8 +169,7 @@ func TestBehindNginx(t *testing.T) {
 		r.gateways[i] = r.launch(i, "BUS_VM_ADDR="+addrs[i])
 		r.gateways[i].awaitReady()
 	}
-	close(quit)
-	calling.Wait()
+	quit()
 	accepted := 0
 	for _, c := range r.calls {
 		if c.status == http.StatusAccepted {
@@ -203,26 +188,17 @@ func TestRowsAreLocked(t *testing.T) {
 	r.Usage.SetBehaviour(platform.Behaviour{Duplicate: 2, Jitter: 300 * time.Millisecond})
 	r.execute(`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.02); return new; end'`)
 	r.execute(`create trigger slow before insert on operations for each row execute function slow()`)
-	ctx, quit := context.WithCancel(t.Context())
-	var calling sync.WaitGroup
-	for i := range 12 {
-		calling.Go(func() {
-			for turn := i; ctx.Err() == nil; turn++ {
-				r.waitFor(r.gateways[turn%replicas], []string{start, stop}[turn/replicas%2], turn%2)
-			}
-		})
-	}
+	quit := r.calling(12, time.Millisecond, func(turn int) (*gateway, int) { return r.gateways[turn%replicas], turn % 2 })
 	for range 8 {
 		tx, err := r.db.Begin()
 		require.NoError(t, err)
 		_, err = tx.Exec(`select from operations where outcome = '' or sent < records or slot = 1 order by random() limit 3 for update`)
 		require.NoError(t, err)
-		time.Sleep(700 * time.Millisecond) // it holds them
+		time.Sleep(400 * time.Millisecond) // it holds them
 		require.NoError(t, tx.Rollback())
 		time.Sleep(100 * time.Millisecond)
 	}
 	quit()
-	calling.Wait()
 	r.execute(`drop trigger slow on operations`)
 	for _, g := range r.gateways {
 		assert.NotContains(t, g.log.String(), "does not take writes")

@@ -1,11 +1,9 @@
 package replicas
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"sync"
 	"testing"
 	"time"
 
@@ -61,41 +59,16 @@ func (w world) turn() {
 	victim := w.dice.IntN(replicas)
 	w.t.Logf("%s; %s: gateway %d after %v, for %v; %d callers", fault.name, accident.name, victim, before, after, callers)
 	fault.begin(w.rig)
-	ctx, quit := context.WithCancel(context.Background())
-	var calling sync.WaitGroup
-	for i := range callers {
-		calling.Go(func() {
-			tick := time.NewTicker(pace)
-			defer tick.Stop()
-			for turn := i; ctx.Err() == nil; turn++ {
-				if g := w.gateways[turn%replicas]; !g.hasEnded() {
-					w.waitFor(g, []string{start, stop}[turn/replicas%2], turn%2)
-				}
-				select {
-				case <-tick.C:
-				case <-ctx.Done():
-				}
-			}
-		})
-	}
+	quit := w.calling(callers, pace, func(turn int) (*gateway, int) { return w.gateways[turn%replicas], turn % 2 })
 	time.Sleep(before) // random moments are the point
 	accident.happen(w.rig, victim, after)
 	time.Sleep(w.moment())
 	quit()
-	calling.Wait()
 	w.heal()
 	if fault.after != nil {
 		fault.after(w.rig)
 	}
-	for i, g := range w.gateways {
-		if g.hasEnded() {
-			require.True(w.t, g.killed.Load(), "a gateway ended by itself:\n%s", g.log)
-			w.gateways[i] = w.launch(i)
-		}
-	}
-	for _, g := range w.gateways {
-		g.awaitReady()
-	}
+	w.relaunch()
 	harness.Eventually(w.t, "all is well again", func() bool { return w.write(w.gateways[victim], start).status == http.StatusAccepted }, w.gateways[victim].log)
 }
 

@@ -260,6 +260,33 @@ func (r *rig) make(c *call) *call {
 	return c
 }
 
+// calling lets n callers start and stop, by the gateway and with the wait that each turn
+// says, until quit, which returns when all have been answered. Gateways that have ended
+// are left out.
+func (r *rig) calling(n int, pace time.Duration, to func(turn int) (g *gateway, wait int)) (quit func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	for turn := range n {
+		all.Go(func() {
+			harness.Every(ctx, pace, func() {
+				if g, wait := to(turn); !g.hasEnded() {
+					r.waitFor(g, []string{start, stop}[turn/replicas%2], wait)
+				}
+				turn++
+			})
+		})
+	}
+	return func() { cancel(); all.Wait() }
+}
+
+// inTime says how long something took. All share one machine, so it only fails where that
+// is many times what is wanted.
+func (r *rig) inTime(took, wanted time.Duration, what string) {
+	r.t.Helper()
+	r.t.Logf("%s took %v (%v are wanted)", what, took, wanted)
+	assert.Less(r.t, took, 10*wanted, what)
+}
+
 // waits is how many callers a gateway has wait.
 func (g *gateway) waits() int {
 	_, text := harness.Get(g.t, adminLine.FindStringSubmatch(g.log.String())[1], "/metrics", "")
