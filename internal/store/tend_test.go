@@ -307,6 +307,7 @@ func TestClockSetBackWhileAway(t *testing.T) {
 // What waits since before the clock was set back is due soon, however much it is.
 func TestClockSetBackBeforeTheStart(t *testing.T) {
 	onEngines(t, func(t *testing.T, config Config) {
+		config.Timeout = time.Second
 		prepared(t, config, fmt.Sprintf(`insert into operations (id, action, account, outcome, requested_at, ended_at, records, due_since, due_at)
 			with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < %d)
 			select cast(n as text), 'stop', 'acc' || (n %% 1000), 'accepted', 1, 1, 1, 1, %d from numbers`, 3*many, time.Now().Add(time.Hour).UnixMicro()))
