@@ -10,12 +10,12 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 )
 
 // Backend reads and drives one runtime. All methods are safe for concurrent
-// use. Their errors are an *Error where the caller may learn what went wrong;
+// use. Their errors are an *lifecycle.Error where the caller may learn what went wrong;
 // any other becomes a 500 and one log line.
 type Backend interface {
 	// See returns the status to be shown to a caller who asks now.
@@ -34,12 +34,12 @@ type Backend interface {
 
 	// Reach returns an error when an operation of action could not be sent now.
 	// It does nothing else, and may wait for a short while.
-	Reach(ctx context.Context, action Action) error
+	Reach(ctx context.Context, action lifecycle.Action) error
 
 	// Apply asks the runtime to carry out op and returns what became of it. The
-	// error is nil exactly when the outcome is Accepted; no See after that
+	// error is nil exactly when the outcome is lifecycle.Accepted; no See after that
 	// shows a state observed before it.
-	Apply(ctx context.Context, op Operation) (Outcome, error)
+	Apply(ctx context.Context, op lifecycle.Operation) (lifecycle.Outcome, error)
 
 	// Run does the background work until ctx ends, and returns after all of
 	// its children. A nil error means that ctx ended it.
@@ -50,38 +50,6 @@ type Backend interface {
 type (
 	Seen = snapshot.Seen
 	News = snapshot.News
-)
-
-// The vocabulary of a write, where other applications can import it.
-type (
-	Operation = lifecycle.Operation
-	Action    = lifecycle.Action
-	Outcome   = lifecycle.Outcome
-	Error     = lifecycle.Error
-	Kind      = lifecycle.Kind
-	Denial    = lifecycle.Denial
-
-	Entitlement = lifecycle.Entitlement
-)
-
-// Its values: the actions, the outcomes, the kinds of Error, and the platform's
-// reasons for a Denied.
-const (
-	Start = lifecycle.Start
-	Stop  = lifecycle.Stop
-
-	Accepted = lifecycle.Accepted
-	Rejected = lifecycle.Rejected
-	NotSent  = lifecycle.NotSent
-	Unknown  = lifecycle.Unknown
-
-	Unavailable = lifecycle.Unavailable
-	Malformed   = lifecycle.Malformed
-	Rejection   = lifecycle.Rejection
-	Denied      = lifecycle.Denied
-
-	BillingRequired = lifecycle.BillingRequired
-	QuotaExceeded   = lifecycle.QuotaExceeded
 )
 
 // The modes of New.

@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 )
 
@@ -35,7 +35,7 @@ type EventsConfig struct {
 	Settle func(id string, rejection error, replayed bool)
 	// Overheard is called with each acceptance among those replies that is not from
 	// the history. It must return at once.
-	Overheard func(id string, action Action)
+	Overheard func(id string, action lifecycle.Action)
 }
 
 const runtime = "runtime" // who is asked, in messages to callers
@@ -44,14 +44,16 @@ var statusReply = events.ReplyName(events.StatusRequest)
 
 // writes are the requests of the two actions, the replies to them, and the states
 // that they lead through.
-var writes = map[Action]struct{ request, reply, through string }{
-	Start: {events.StartRequest, events.ReplyName(events.StartRequest), "starting"},
-	Stop:  {events.StopRequest, events.ReplyName(events.StopRequest), "stopping"},
+var writes = map[lifecycle.Action]struct{ request, reply, through string }{
+	lifecycle.Start: {events.StartRequest, events.ReplyName(events.StartRequest), "starting"},
+	lifecycle.Stop:  {events.StopRequest, events.ReplyName(events.StopRequest), "stopping"},
 }
 
 // WriteReplies are the reply streams of starts and stops, and EventsReplies all
 // that NewEvents needs its client to subscribe to.
-func WriteReplies() []string  { return []string{writes[Start].reply, writes[Stop].reply} }
+func WriteReplies() []string {
+	return []string{writes[lifecycle.Start].reply, writes[lifecycle.Stop].reply}
+}
 func EventsReplies() []string { return append(WriteReplies(), statusReply) }
 
 // NewEvents returns an events backend.
@@ -76,10 +78,10 @@ func NewEvents(config EventsConfig) *Events {
 		client.OnStream(write.reply, b.Stream)
 		client.Observe(write.reply, func(e events.Envelope) {
 			outcome, no := b.decode(e, action, false)
-			if outcome != Unknown {
+			if outcome != lifecycle.Unknown {
 				config.Settle(e.CorrelationID, lifecycle.Failure(no, runtime, false), e.Replayed)
 			}
-			if outcome == Accepted && !e.Replayed {
+			if outcome == lifecycle.Accepted && !e.Replayed {
 				config.Overheard(e.CorrelationID, action)
 			}
 		})
@@ -91,8 +93,8 @@ func NewEvents(config EventsConfig) *Events {
 // all waiting callers share.
 func (b *Events) See(ctx context.Context) (*Seen, error) {
 	seen, err := b.Read(ctx)
-	if _, known := err.(*Error); !known && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
-		err = &Error{Kind: Unavailable, Message: "The runtime did not tell its status in time.",
+	if _, known := err.(*lifecycle.Error); !known && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+		err = &lifecycle.Error{Kind: lifecycle.Unavailable, Message: "The runtime did not tell its status in time.",
 			Cause: fmt.Errorf("no reply came to %s: %w", events.StatusRequest, err)}
 	}
 	return seen, err
@@ -111,15 +113,15 @@ func AskStatus(ctx context.Context, client *events.Client) (status snapshot.Stat
 }
 
 // Reach waits for a moment if the stream of replies to action is lost.
-func (b *Events) Reach(ctx context.Context, action Action) error {
+func (b *Events) Reach(ctx context.Context, action lifecycle.Action) error {
 	return lifecycle.Failure(b.client.Connected(ctx, writes[action].reply), runtime, false)
 }
 
 // Apply publishes op and returns what the worker said. It is never published
 // again: after a deadline or a malformed reply the outcome is unknown, and a later
 // reply goes to EventsConfig.Settle.
-func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
-	var outcome Outcome // of the reply, if one came
+func (b *Events) Apply(ctx context.Context, op lifecycle.Operation) (lifecycle.Outcome, error) {
+	var outcome lifecycle.Outcome // of the reply, if one came
 	err := b.client.Do(ctx, events.Request{
 		Name:          writes[op.Action].request,
 		CorrelationID: op.ID,
@@ -130,31 +132,31 @@ func (b *Events) Apply(ctx context.Context, op Operation) (Outcome, error) {
 	})
 	switch {
 	case err == nil:
-		return Accepted, nil
+		return lifecycle.Accepted, nil
 	case errors.Is(err, events.ErrNotSent):
-		outcome = NotSent
-	case outcome != Rejected:
-		outcome = Unknown
+		outcome = lifecycle.NotSent
+	case outcome != lifecycle.Rejected:
+		outcome = lifecycle.Unknown
 		b.Invalidate() // it may have been carried out
 	}
-	return outcome, lifecycle.Failure(err, runtime, outcome == Unknown)
+	return outcome, lifecycle.Failure(err, runtime, outcome == lifecycle.Unknown)
 }
 
 // decode reads a reply to action, one that an Apply waits for or another. The
 // snapshot is invalidated before the caller is answered. Others from the history
 // change nothing there: a stream that opens has invalidated it.
-func (b *Events) decode(e events.Envelope, action Action, own bool) (Outcome, error) {
+func (b *Events) decode(e events.Envelope, action lifecycle.Action, own bool) (lifecycle.Outcome, error) {
 	err := decodeWrite(e)
 	switch {
 	case err == nil:
 		if own || !e.Replayed {
 			b.Accepted(action.Target(), own)
 		}
-		return Accepted, nil
+		return lifecycle.Accepted, nil
 	case errors.Is(err, events.ErrMalformed):
-		return Unknown, err
+		return lifecycle.Unknown, err
 	}
-	return Rejected, err
+	return lifecycle.Rejected, err
 }
 
 // maxState bounds a state, and a provider, in characters.
@@ -203,7 +205,7 @@ func readStatus(fields events.Fields) (status snapshot.Status, err error) {
 }
 
 // decodeWrite returns nil when a lifecycle reply says that the runtime took the
-// operation on: `accepted: true`, or a status. A no is an *Error or an
+// operation on: `accepted: true`, or a status. A no is an *lifecycle.Error or an
 // *events.RemoteError; anything else is an events.ErrMalformed.
 func decodeWrite(e events.Envelope) error {
 	fields, err := e.Fields()
@@ -217,7 +219,7 @@ func decodeWrite(e events.Envelope) error {
 	case ok:
 		message, _ := fields.Text("message")
 		message = cmp.Or(events.Clean(message), "The runtime did not accept the operation.")
-		return &Error{Kind: Rejection, Message: message, Cause: errNotAccepted}
+		return &lifecycle.Error{Kind: lifecycle.Rejection, Message: message, Cause: errNotAccepted}
 	}
 	if _, err = readStatus(fields); errors.Is(err, errNoState) {
 		return errNoAnswer

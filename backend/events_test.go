@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
 	"github.com/busdk/bus-api-provider-vm/internal/secret"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
@@ -41,9 +42,9 @@ func TestSettle(t *testing.T) {
 			MaxAge: time.Minute, Refresh: time.Minute, RefreshMoving: time.Minute, Timeout: time.Minute, Metrics: set,
 		},
 		Settle: func(id string, rejection error, _ bool) {
-			settled <- id + " " + string(map[bool]Outcome{true: Accepted, false: Rejected}[rejection == nil])
+			settled <- id + " " + string(map[bool]lifecycle.Outcome{true: lifecycle.Accepted, false: lifecycle.Rejected}[rejection == nil])
 		},
-		Overheard: func(id string, action Action) { overheard <- id + " " + string(action) },
+		Overheard: func(id string, action lifecycle.Action) { overheard <- id + " " + string(action) },
 	})
 	ctx := t.Context()
 	defer harness.Run(t, client.Run)()
@@ -58,14 +59,14 @@ func TestSettle(t *testing.T) {
 		was = invalidations.Get()
 	}
 	type end struct {
-		outcome Outcome
+		outcome lifecycle.Outcome
 		err     error
 	}
 	asked := 0
 	apply := func(ctx context.Context, id string) <-chan end {
 		done := make(chan end, 1)
 		go func() {
-			outcome, err := machine.Apply(ctx, Operation{ID: id, Action: Start})
+			outcome, err := machine.Apply(ctx, lifecycle.Operation{ID: id, Action: lifecycle.Start})
 			done <- end{outcome, err}
 		}()
 		asked++
@@ -73,7 +74,7 @@ func TestSettle(t *testing.T) {
 		return done
 	}
 	const yes, no = `{"accepted":true}`, `{"accepted":false}`
-	start, halt := writes[Start].reply, writes[Stop].reply
+	start, halt := writes[lifecycle.Start].reply, writes[lifecycle.Stop].reply
 
 	reply(start, "other", yes)
 	assert.Equal(t, "other accepted", <-settled)
@@ -85,7 +86,7 @@ func TestSettle(t *testing.T) {
 	cut, cancel := context.WithCancel(ctx)
 	late := apply(cut, "late")
 	cancel()
-	assert.Equal(t, Unknown, (<-late).outcome)
+	assert.Equal(t, lifecycle.Unknown, (<-late).outcome)
 	invalidated(1)
 	reply(start, "late", `{}`) // malformed: it settles nothing
 	reply(start, "late", yes)
@@ -94,7 +95,7 @@ func TestSettle(t *testing.T) {
 
 	own := apply(ctx, "own")
 	reply(start, "own", yes)
-	assert.Equal(t, end{Accepted, nil}, <-own)
+	assert.Equal(t, end{lifecycle.Accepted, nil}, <-own)
 	invalidated(1)
 	reply(start, "own", yes)
 	reply(start, "next", no)
@@ -109,7 +110,7 @@ func TestSettle(t *testing.T) {
 	reply(start, "missed", yes)
 	p.Events.SetFaults(platform.Faults{})
 	require.NoError(t, client.ReadHistory(ctx, start))
-	assert.Equal(t, end{Accepted, nil}, <-missed)
+	assert.Equal(t, end{lifecycle.Accepted, nil}, <-missed)
 	invalidated(1)
 	for _, want := range []string{"other accepted", "late accepted", "next rejected", "of a replica accepted"} {
 		assert.Equal(t, want, <-settled)
@@ -132,8 +133,8 @@ func TestSeeInVain(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	_, err = machine.See(ctx)
-	failure := &Error{}
+	failure := &lifecycle.Error{}
 	require.ErrorAs(t, err, &failure)
-	assert.Equal(t, Unavailable, failure.Kind)
+	assert.Equal(t, lifecycle.Unavailable, failure.Kind)
 	assert.EqualError(t, failure.Cause, "no reply came to bus.vm.status.request: context deadline exceeded")
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 )
 
@@ -71,11 +72,11 @@ func (s *Static) Latest() *News {
 
 // Apply starts the transition that op asks for. Asking for the state that is
 // there, or already under way, changes nothing.
-func (s *Static) Apply(_ context.Context, op Operation) (Outcome, error) {
+func (s *Static) Apply(_ context.Context, op lifecycle.Operation) (lifecycle.Outcome, error) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	if state := s.now().State; state == op.Action.Target() || state == writes[op.Action].through {
-		return Accepted, nil
+		return lifecycle.Accepted, nil
 	}
 	p := newPhase(op.Action.Target())
 	if s.transition > 0 {
@@ -87,14 +88,14 @@ func (s *Static) Apply(_ context.Context, op Operation) (Outcome, error) {
 	before := s.now()
 	s.latest.Store(p)
 	before.end()
-	return Accepted, nil
+	return lifecycle.Accepted, nil
 }
 
 // The others have nothing to do for a state in memory, which is never old.
 
-func (s *Static) AcceptedAt(time.Time)                {}
-func (s *Static) Follow() (release func())            { return func() {} }
-func (s *Static) Reach(context.Context, Action) error { return nil }
+func (s *Static) AcceptedAt(time.Time)                          {}
+func (s *Static) Follow() (release func())                      { return func() {} }
+func (s *Static) Reach(context.Context, lifecycle.Action) error { return nil }
 
 func (s *Static) Run(ctx context.Context) error {
 	<-ctx.Done()

@@ -8,10 +8,9 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/gofiber/fiber/v2"
 	"github.com/google/uuid"
-
-	"github.com/busdk/bus-api-provider-vm/backend"
 )
 
 // The scopes of this API. Neither implies the other.
@@ -59,16 +58,16 @@ func RequireAccount() fiber.Handler {
 }
 
 // EntitlementChecker asks billing whether an account may use a scope now. It
-// returns nil when it may, a *backend.Error of kind Denied when it may not, and
+// returns nil when it may, a *lifecycle.Error of kind Denied when it may not, and
 // any other error when there is no answer; then the request is refused as well.
-type EntitlementChecker func(ctx context.Context, account, scope string) (backend.Entitlement, error)
+type EntitlementChecker func(ctx context.Context, account, scope string) (lifecycle.Entitlement, error)
 
 // entitlementKey is where RequireEntitlement leaves what billing said.
 type entitlementKey struct{}
 
 // EntitlementOf returns what billing said to the caller, none where it was not asked.
-func EntitlementOf(c *fiber.Ctx) backend.Entitlement {
-	e, _ := c.Locals(entitlementKey{}).(backend.Entitlement)
+func EntitlementOf(c *fiber.Ctx) lifecycle.Entitlement {
+	e, _ := c.Locals(entitlementKey{}).(lifecycle.Entitlement)
 	return e
 }
 
@@ -92,13 +91,13 @@ func RequireEntitlement(check EntitlementChecker, scope string, timeout time.Dur
 
 // entitlement says in one word what billing answered.
 func entitlement(err error) string {
-	answer, known := errors.AsType[*backend.Error](err)
+	answer, known := errors.AsType[*lifecycle.Error](err)
 	switch {
 	case err == nil:
 		return "allowed"
-	case known && answer.Kind == backend.Denied:
+	case known && answer.Kind == lifecycle.Denied:
 		return "denied"
-	case known && answer.Kind == backend.Unavailable:
+	case known && answer.Kind == lifecycle.Unavailable:
 		return "unanswered"
 	}
 	return "failed"

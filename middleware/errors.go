@@ -13,11 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/utils"
 	"github.com/valyala/fasthttp"
-
-	"github.com/busdk/bus-api-provider-vm/backend"
 )
 
 // Code is what went wrong, in this gateway's words: the `error.type` of the
@@ -64,12 +63,12 @@ type Error struct {
 	// Reason tells refusals of one code apart in metrics, as one of a few
 	// fixed words; empty means the code itself.
 	Reason     string
-	Message    string         // one sentence for the caller
-	Denial     backend.Denial // further members of the error object, where billing said no
-	RequestID  string         // replaces that of this request in the body; empty for none
-	Headers    []Header       // of the reply, for example WWW-Authenticate or Allow
-	RetryAfter time.Duration  // sent when positive, in whole seconds rounded up (RFC 9110 §10.2.3)
-	Cause      error          // for the operator's log only
+	Message    string           // one sentence for the caller
+	Denial     lifecycle.Denial // further members of the error object, where billing said no
+	RequestID  string           // replaces that of this request in the body; empty for none
+	Headers    []Header         // of the reply, for example WWW-Authenticate or Allow
+	RetryAfter time.Duration    // sent when positive, in whole seconds rounded up (RFC 9110 §10.2.3)
+	Cause      error            // for the operator's log only
 }
 
 // Header is one header of a reply.
@@ -103,29 +102,29 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
-// kinds are the codes of a *backend.Error. Every other kind is internal.
-var kinds = map[backend.Kind]Code{
-	backend.Unavailable: CodeUnavailable, backend.Malformed: CodeBadGateway, backend.Rejection: CodeBadGateway, backend.Denied: CodePaymentRequired,
+// kinds are the codes of a *lifecycle.Error. Every other kind is internal.
+var kinds = map[lifecycle.Kind]Code{
+	lifecycle.Unavailable: CodeUnavailable, lifecycle.Malformed: CodeBadGateway, lifecycle.Rejection: CodeBadGateway, lifecycle.Denied: CodePaymentRequired,
 }
 
 // AsError turns any error into an *Error: one found in its chain, a
-// *backend.Error by its kind, and any other into an internal error that keeps
+// *lifecycle.Error by its kind, and any other into an internal error that keeps
 // err as its cause.
 func AsError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	b, ok := errors.AsType[*backend.Error](err)
+	b, ok := errors.AsType[*lifecycle.Error](err)
 	if !ok || kinds[b.Kind] == (Code{}) {
 		return &Error{Code: CodeInternal, Message: "The server failed to answer this request.", Cause: err}
 	}
 	e := &Error{Code: kinds[b.Kind], Type: b.Type, Message: b.Message, Denial: b.Denial, Cause: b.Cause}
 	switch {
-	case b.Kind == backend.Unavailable:
+	case b.Kind == lifecycle.Unavailable:
 		e.RetryAfter = retryAfter
-	case b.Type == backend.BillingRequired, b.Type == backend.QuotaExceeded:
+	case b.Type == lifecycle.BillingRequired, b.Type == lifecycle.QuotaExceeded:
 		e.Reason = b.Type
-	case b.Kind == backend.Denied:
+	case b.Kind == lifecycle.Denied:
 		e.Reason = "denied" // any other word of billing's would be a time series of its own
 	}
 	return e
@@ -172,11 +171,11 @@ type outcomeKey struct{}
 
 // SetOutcome names what has become of a write so far. The envelope of a failure
 // shows it as error.outcome, so that a program need not read the message.
-func SetOutcome(c *fiber.Ctx, outcome backend.Outcome) { c.Locals(outcomeKey{}, outcome) }
+func SetOutcome(c *fiber.Ctx, outcome lifecycle.Outcome) { c.Locals(outcomeKey{}, outcome) }
 
 // OutcomeOf returns what SetOutcome said last, empty before it.
-func OutcomeOf(ctx *fasthttp.RequestCtx) backend.Outcome {
-	outcome, _ := ctx.UserValue(outcomeKey{}).(backend.Outcome)
+func OutcomeOf(ctx *fasthttp.RequestCtx) lifecycle.Outcome {
+	outcome, _ := ctx.UserValue(outcomeKey{}).(lifecycle.Outcome)
 	return outcome
 }
 
@@ -205,7 +204,7 @@ func WriteError(ctx *fasthttp.RequestCtx, e *Error) {
 // appendEnvelope appends {"error":{"type","message","outcome"?,…,"request_id"?}}
 // to b, compact. It is written by hand because a flood of refusals must cost
 // less than as many valid requests.
-func (e *Error) appendEnvelope(b []byte, outcome backend.Outcome, requestID string) []byte {
+func (e *Error) appendEnvelope(b []byte, outcome lifecycle.Outcome, requestID string) []byte {
 	b = appendJSON(append(b, `{"error":{"type":`...), e.ErrorType())
 	b = appendJSON(append(b, `,"message":`...), e.Message)
 	if outcome != "" {

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/valyala/fasthttp"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/tests/wire"
 )
 
@@ -57,21 +57,21 @@ func TestErrors(t *testing.T) {
 		}, refused("503 Service Unavailable", "Retry-After: 2\n", "backend_unavailable", "Come back."),
 			`level=ERROR msg="request failed" request_id=<id> route=/ status=503 type=backend_unavailable cause="dial failed" do="look at what the cause names: the Events API, the provider token, the integration that did not answer, or the operations store; doctor says what is missing"`},
 		{"of an integration", func(*fiber.Ctx) error {
-			return &backend.Error{Kind: backend.Rejection, Type: "no_capacity", Message: "No room.", Cause: errors.New("reply 7")}
+			return &lifecycle.Error{Kind: lifecycle.Rejection, Type: "no_capacity", Message: "No room.", Cause: errors.New("reply 7")}
 		},
 			refused("502 Bad Gateway", "", "no_capacity", "No room."),
 			`level=ERROR msg="request failed" request_id=<id> route=/ status=502 type=no_capacity cause="reply 7" do="look at the integration that answered"`},
 		{"of an integration, in words of this gateway", func(*fiber.Ctx) error {
-			return &backend.Error{Kind: backend.Rejection, Type: CodeUnavailable.Type, Message: "No host.", Cause: errors.New("reply 7")}
+			return &lifecycle.Error{Kind: lifecycle.Rejection, Type: CodeUnavailable.Type, Message: "No host.", Cause: errors.New("reply 7")}
 		}, refused("502 Bad Gateway", "", "backend_unavailable", "No host."),
 			`level=ERROR msg="request failed" request_id=<id> route=/ status=502 type=backend_unavailable cause="reply 7" do="look at the integration that answered"`},
-		{"malformed", func(*fiber.Ctx) error { return &backend.Error{Kind: backend.Malformed, Message: "Malformed."} },
+		{"malformed", func(*fiber.Ctx) error { return &lifecycle.Error{Kind: lifecycle.Malformed, Message: "Malformed."} },
 			refused("502 Bad Gateway", "", "bad_gateway", "Malformed."), ""},
 		{"of a backend that is away", func(*fiber.Ctx) error {
-			return fmt.Errorf("x: %w", &backend.Error{Kind: backend.Unavailable, Message: "Away."})
+			return fmt.Errorf("x: %w", &lifecycle.Error{Kind: lifecycle.Unavailable, Message: "Away."})
 		},
 			refused("503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "Away."), ""},
-		{"of an unknown kind", func(*fiber.Ctx) error { return &backend.Error{Kind: "x", Message: "m"} }, internal, fmt.Sprintf(internalLine, `"x: m"`)},
+		{"of an unknown kind", func(*fiber.Ctx) error { return &lifecycle.Error{Kind: "x", Message: "m"} }, internal, fmt.Sprintf(internalLine, `"x: m"`)},
 		{"any other", func(*fiber.Ctx) error { return errors.New("disk") }, internal, fmt.Sprintf(internalLine, "disk")},
 		{"Fiber's", func(*fiber.Ctx) error { return fiber.NewError(418, "teapot") }, internal, fmt.Sprintf(internalLine, "teapot")},
 		{"without a code", func(*fiber.Ctx) error { return &Error{Type: "x", Message: "m"} }, refused("500 Internal Server Error", "", "x", "m"), ""},
@@ -103,7 +103,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestEnvelope(t *testing.T) {
-	denied := func(denial backend.Denial) *Error {
+	denied := func(denial lifecycle.Denial) *Error {
 		return &Error{Code: CodePaymentRequired, Type: "quota_exceeded", Message: "No.", Denial: denial}
 	}
 	for want, c := range map[string]struct { // the want is without an outcome
@@ -115,9 +115,9 @@ func TestEnvelope(t *testing.T) {
 		`{"error":{"type":"a\"b","message":"c\\\n\u0000<&>\u2028é","request_id":"\""}}`: {&Error{Type: "a\"b", Message: "c\\\n\x00<&>\u2028é"}, `"`},
 		`{"error":{"type":"\ufffd","message":"\ufffd("}}`:                               {&Error{Type: "\xff", Message: "\xc3("}, ""},
 		`{"error":{"type":"quota_exceeded","message":"No.","action":"a","command":"bus billing setup <&>","plan_id":"p","recommended_plan":"r","usage":{"b":2,"a":[1]},"request_id":"r-1"}}`: {
-			denied(backend.Denial{Action: "a", Command: "bus billing setup <&>", PlanID: "p", RecommendedPlan: "r", Usage: json.RawMessage(`{ "b" : 2, "a" : [ 1 ] }`)}), "r-1"},
-		`{"error":{"type":"quota_exceeded","message":"No.","usage":0}}`:      {denied(backend.Denial{Usage: json.RawMessage("0")}), ""},
-		`{"error":{"type":"quota_exceeded","message":"No."}}`:                {denied(backend.Denial{Usage: json.RawMessage("{")}), ""},
+			denied(lifecycle.Denial{Action: "a", Command: "bus billing setup <&>", PlanID: "p", RecommendedPlan: "r", Usage: json.RawMessage(`{ "b" : 2, "a" : [ 1 ] }`)}), "r-1"},
+		`{"error":{"type":"quota_exceeded","message":"No.","usage":0}}`:      {denied(lifecycle.Denial{Usage: json.RawMessage("0")}), ""},
+		`{"error":{"type":"quota_exceeded","message":"No."}}`:                {denied(lifecycle.Denial{Usage: json.RawMessage("{")}), ""},
 		`{"error":{"type":"internal_error","message":"causes stay inside"}}`: {&Error{Code: CodeInternal, Message: "causes stay inside", Cause: errors.New("canary"), Headers: []Header{{"canary", "canary"}}, Reason: "canary"}, ""},
 		`{"error":{"type":"internal_error","message":""}}`:                   {&Error{}, ""},
 	} {

@@ -7,11 +7,10 @@ import (
 	"testing"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/gofiber/fiber/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/valyala/fasthttp"
-
-	"github.com/busdk/bus-api-provider-vm/backend"
 )
 
 // measured is an application of one route that is measured.
@@ -40,7 +39,7 @@ func TestRouteMetrics(t *testing.T) {
 	reasoned := Unavailable(1, "x", nil)
 	reasoned.Reason = "writes_in_flight"
 	denied := func(reason string) fiber.Handler {
-		return func(*fiber.Ctx) error { return &backend.Error{Kind: backend.Denied, Type: reason, Message: "x"} }
+		return func(*fiber.Ctx) error { return &lifecycle.Error{Kind: lifecycle.Denied, Type: reason, Message: "x"} }
 	}
 	for _, c := range []struct {
 		name    string
@@ -57,7 +56,7 @@ func TestRouteMetrics(t *testing.T) {
 		{"a denial that billing names", denied("quota_exceeded"), "402", "quota_exceeded"},
 		{"a denial of any other name", denied("word_of_billing"), "402", "denied"},
 		{"an integration's own error", func(*fiber.Ctx) error {
-			return &backend.Error{Kind: backend.Rejection, Type: "word_of_worker", Message: "x"}
+			return &lifecycle.Error{Kind: lifecycle.Rejection, Type: "word_of_worker", Message: "x"}
 		}, "502", "bad_gateway"},
 		{"any error", func(*fiber.Ctx) error { return errors.New("x") }, "500", "internal_error"},
 		{"a panic", func(*fiber.Ctx) error { panic("x") }, "500", "internal_error"},

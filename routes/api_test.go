@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
@@ -41,19 +41,19 @@ func TestBackendErrors(t *testing.T) {
 	const internal = "The server failed to answer this request."
 	for _, c := range []struct {
 		name    string
-		outcome backend.Outcome
+		outcome lifecycle.Outcome
 		err     error
 		status  string
 		headers string
 		kind    string
 		message string
 	}{
-		{"unavailable", backend.NotSent, away("No answer.", canary), "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "No answer."},
-		{"no reply", backend.Unknown, away("No answer.", canary), "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "No answer."},
-		{"malformed", backend.Unknown, malformed("Malformed."), "502 Bad Gateway", "", "bad_gateway", "Malformed."},
-		{"an integration's own", backend.Rejected, rejection("no_capacity", "No room.", canary), "502 Bad Gateway", "", "no_capacity", "No room."},
-		{"any other", backend.Unknown, canary, "500 Internal Server Error", "", "internal_error", internal},
-		{"a deadline", backend.Unknown, context.DeadlineExceeded, "500 Internal Server Error", "", "internal_error", internal},
+		{"unavailable", lifecycle.NotSent, away("No answer.", canary), "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "No answer."},
+		{"no reply", lifecycle.Unknown, away("No answer.", canary), "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "No answer."},
+		{"malformed", lifecycle.Unknown, malformed("Malformed."), "502 Bad Gateway", "", "bad_gateway", "Malformed."},
+		{"an integration's own", lifecycle.Rejected, rejection("no_capacity", "No room.", canary), "502 Bad Gateway", "", "no_capacity", "No room."},
+		{"any other", lifecycle.Unknown, canary, "500 Internal Server Error", "", "internal_error", internal},
+		{"a deadline", lifecycle.Unknown, context.DeadlineExceeded, "500 Internal Server Error", "", "internal_error", internal},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w.runtime.status = func(context.Context) ([]byte, error) { return nil, c.err }
@@ -72,9 +72,9 @@ func TestBackendErrors(t *testing.T) {
 // error, has carried out the operation or not: its end stays open for a reply.
 func TestBuggyBackend(t *testing.T) {
 	w := serve(t, withUsage)
-	want := failed(backend.Unknown, "500 Internal Server Error", location, "internal_error", "The server failed to answer this request.")
-	for _, apply := range []func(context.Context, backend.Operation) (backend.Outcome, error){
-		ends(backend.Accepted, errors.New("canary")), ends(backend.Rejected, nil), ends("", nil), panics, panics,
+	want := failed(lifecycle.Unknown, "500 Internal Server Error", location, "internal_error", "The server failed to answer this request.")
+	for _, apply := range []func(context.Context, lifecycle.Operation) (lifecycle.Outcome, error){
+		ends(lifecycle.Accepted, errors.New("canary")), ends(lifecycle.Rejected, nil), ends("", nil), panics, panics,
 	} {
 		w.runtime.apply = apply
 		assert.Equal(t, want, w.call(t, "POST", "/api/v1/vm/start", both(), ""))

@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/routes"
 	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
@@ -63,16 +63,16 @@ func TestAudit(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name           string
-		apply          func(context.Context, backend.Operation) (backend.Outcome, error)
+		apply          func(context.Context, lifecycle.Operation) (lifecycle.Outcome, error)
 		ended, billing error
 		headers, body  string
 		want           []string
 	}{
 		{name: "accepted", want: line("accepted", begun)},
-		{name: "not sent", apply: ends(backend.NotSent, away("x", nil)), want: line("failed", " status=503 reason=backend_unavailable"+begun)},
-		{name: "no reply", apply: ends(backend.Unknown, away("x", nil)), want: line("unknown", " status=503 reason=backend_unavailable"+begun)},
-		{name: "rejected", apply: ends(backend.Rejected, rejection("no_capacity", "x", nil)), want: line("failed", " status=502 reason=no_capacity"+begun)},
-		{name: "any error", apply: ends(backend.Unknown, errors.New("x")), want: line("unknown", " status=500 reason=internal_error"+begun)},
+		{name: "not sent", apply: ends(lifecycle.NotSent, away("x", nil)), want: line("failed", " status=503 reason=backend_unavailable"+begun)},
+		{name: "no reply", apply: ends(lifecycle.Unknown, away("x", nil)), want: line("unknown", " status=503 reason=backend_unavailable"+begun)},
+		{name: "rejected", apply: ends(lifecycle.Rejected, rejection("no_capacity", "x", nil)), want: line("failed", " status=502 reason=no_capacity"+begun)},
+		{name: "any error", apply: ends(lifecycle.Unknown, errors.New("x")), want: line("unknown", " status=500 reason=internal_error"+begun)},
 		{name: "panic", apply: panics, want: line("unknown", " status=500 reason=internal_error"+begun)},
 		{name: "end not recorded", ended: errors.New("x"), want: line("unknown", " status=503 reason=backend_unavailable"+begun)},
 		{name: "bad body", body: "x", want: line("refused", " status=400 reason=bad_request")},
@@ -82,11 +82,11 @@ func TestAudit(t *testing.T) {
 		{name: "no token", headers: "X-None: 1\r\n"},
 		{name: "bad token", headers: bearer("x.y.z")},
 	} {
-		w.runtime.apply = ends(backend.Accepted, nil)
+		w.runtime.apply = ends(lifecycle.Accepted, nil)
 		if c.apply != nil {
 			w.runtime.apply = c.apply
 		}
-		w.records.ended = func(_ string, outcome backend.Outcome) (backend.Outcome, error) { return outcome, c.ended }
+		w.records.ended = func(_ string, outcome lifecycle.Outcome) (lifecycle.Outcome, error) { return outcome, c.ended }
 		w.billing.answer = func(context.Context, string, string) error { return c.billing }
 		w.call(t, "POST", "/api/v1/vm/start", cmp.Or(c.headers, both()), c.body)
 		assert.Equal(t, c.want, l.take("msg=audit"), c.name)

@@ -12,8 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
@@ -23,8 +22,8 @@ import (
 func TestConcurrentCallersKeepApart(t *testing.T) {
 	const callers, writes = 24, 40
 	var mu sync.Mutex
-	var kept []backend.Operation
-	keep := func(op backend.Operation) {
+	var kept []lifecycle.Operation
+	keep := func(op lifecycle.Operation) {
 		mu.Lock()
 		defer mu.Unlock()
 		kept = append(kept, op)
@@ -32,16 +31,16 @@ func TestConcurrentCallersKeepApart(t *testing.T) {
 	w := serve(t, func(w *world, c *routes.Config) {
 		everything(w, c)
 		w.billing.answer = func(_ context.Context, who, _ string) error {
-			keep(backend.Operation{Account: who})
+			keep(lifecycle.Operation{Account: who})
 			return nil
 		}
 		w.records.requested = func(w lifecycle.Write) (func() error, error) {
-			keep(backend.Operation{Account: w.Account, RequestID: w.RequestID})
+			keep(lifecycle.Operation{Account: w.Account, RequestID: w.RequestID})
 			return nil, nil
 		}
-		w.runtime.apply = func(_ context.Context, op backend.Operation) (backend.Outcome, error) {
+		w.runtime.apply = func(_ context.Context, op lifecycle.Operation) (lifecycle.Outcome, error) {
 			keep(op)
-			return backend.Rejected, rejection("echo", op.Account+" "+op.RequestID+" "+string(op.Action), nil)
+			return lifecycle.Rejected, rejection("echo", op.Account+" "+op.RequestID+" "+string(op.Action), nil)
 		}
 	})
 

@@ -17,8 +17,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	settings "github.com/busdk/bus-api-provider-vm/internal/config"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/server"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -59,8 +59,8 @@ type runtime struct {
 	backend.Backend
 	*events
 	status func(context.Context) ([]byte, error)
-	reach  func(context.Context, backend.Action) error
-	apply  func(context.Context, backend.Operation) (backend.Outcome, error)
+	reach  func(context.Context, lifecycle.Action) error
+	apply  func(context.Context, lifecycle.Operation) (lifecycle.Outcome, error)
 
 	accepted time.Time // the last that it was told of
 }
@@ -71,11 +71,11 @@ func (r *runtime) See(ctx context.Context) (*backend.Seen, error) {
 	return &backend.Seen{Document: document}, err
 }
 
-func (r *runtime) Reach(ctx context.Context, action backend.Action) error {
+func (r *runtime) Reach(ctx context.Context, action lifecycle.Action) error {
 	return r.reach(ctx, action)
 }
 
-func (r *runtime) Apply(ctx context.Context, op backend.Operation) (backend.Outcome, error) {
+func (r *runtime) Apply(ctx context.Context, op lifecycle.Operation) (lifecycle.Outcome, error) {
 	r.add("apply " + string(op.Action))
 	return r.apply(ctx, op)
 }
@@ -85,23 +85,23 @@ func (r *runtime) AcceptedAt(at time.Time) { r.accepted = at }
 func (r *runtime) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 
 // ends is what applying ends with.
-func ends(outcome backend.Outcome, err error) func(context.Context, backend.Operation) (backend.Outcome, error) {
-	return func(context.Context, backend.Operation) (backend.Outcome, error) { return outcome, err }
+func ends(outcome lifecycle.Outcome, err error) func(context.Context, lifecycle.Operation) (lifecycle.Outcome, error) {
+	return func(context.Context, lifecycle.Operation) (lifecycle.Outcome, error) { return outcome, err }
 }
 
-func panics(context.Context, backend.Operation) (backend.Outcome, error) { panic("canary") }
+func panics(context.Context, lifecycle.Operation) (lifecycle.Outcome, error) { panic("canary") }
 
 // What a backend or billing may fail with; cause makes a log line.
 func away(message string, cause error) error {
-	return &backend.Error{Kind: backend.Unavailable, Message: message, Cause: cause}
+	return &lifecycle.Error{Kind: lifecycle.Unavailable, Message: message, Cause: cause}
 }
 
 func malformed(message string) error {
-	return &backend.Error{Kind: backend.Malformed, Message: message}
+	return &lifecycle.Error{Kind: lifecycle.Malformed, Message: message}
 }
 
 func rejection(kind, message string, cause error) error {
-	return &backend.Error{Kind: backend.Rejection, Type: kind, Message: message, Cause: cause}
+	return &lifecycle.Error{Kind: lifecycle.Rejection, Type: kind, Message: message, Cause: cause}
 }
 
 // records keeps what its test says; every write leads.
@@ -109,7 +109,7 @@ type records struct {
 	routes.Operations
 	*events
 	requested func(lifecycle.Write) (permit func() error, err error)
-	ended     func(id string, outcome backend.Outcome) (backend.Outcome, error)
+	ended     func(id string, outcome lifecycle.Outcome) (lifecycle.Outcome, error)
 }
 
 func (r *records) Begin(_ context.Context, w lifecycle.Write) (lifecycle.Decided, error) {
@@ -118,7 +118,7 @@ func (r *records) Begin(_ context.Context, w lifecycle.Write) (lifecycle.Decided
 	return lifecycle.Decided{Receipt: lifecycle.Receipt{ID: w.ID}, Permit: permit}, err
 }
 
-func (r *records) Ended(id string, outcome backend.Outcome, _ error, took time.Duration) (lifecycle.Receipt, error) {
+func (r *records) Ended(id string, outcome lifecycle.Outcome, _ error, took time.Duration) (lifecycle.Receipt, error) {
 	r.add("ended " + string(outcome))
 	if took < 0 || took > time.Minute {
 		r.add("before it began")
@@ -133,9 +133,9 @@ type billing struct {
 	answer func(ctx context.Context, account, scope string) error
 }
 
-func (b *billing) check(ctx context.Context, account, scope string) (backend.Entitlement, error) {
+func (b *billing) check(ctx context.Context, account, scope string) (lifecycle.Entitlement, error) {
 	b.add("entitlement " + scope)
-	return backend.Entitlement{Reason: "included"}, b.answer(ctx, account, scope)
+	return lifecycle.Entitlement{Reason: "included"}, b.answer(ctx, account, scope)
 }
 
 // world is a server with everything behind it, which all says yes until a test
@@ -157,12 +157,12 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 		func(context.Context) ([]byte, error) {
 			return []byte(`{"status":{"state":"ready","provider":"fake"}}`), nil
 		},
-		func(context.Context, backend.Action) error { return nil },
-		ends(backend.Accepted, nil), time.Time{},
+		func(context.Context, lifecycle.Action) error { return nil },
+		ends(lifecycle.Accepted, nil), time.Time{},
 	}
 	w.records = &records{nil, e,
 		func(lifecycle.Write) (func() error, error) { return nil, nil },
-		func(_ string, outcome backend.Outcome) (backend.Outcome, error) { return outcome, nil },
+		func(_ string, outcome lifecycle.Outcome) (lifecycle.Outcome, error) { return outcome, nil },
 	}
 	w.billing = &billing{e, func(context.Context, string, string) error { return nil }}
 
@@ -232,6 +232,6 @@ const location = "Location: /api/v1/vm/operations/<id>\n"
 var refused, headOf = wire.Refusal, wire.HeadOf
 
 // failed is a whole answer to a write that failed after the checks.
-func failed(outcome backend.Outcome, status, headers, kind, message string) string {
+func failed(outcome lifecycle.Outcome, status, headers, kind, message string) string {
 	return answered(status, headers, `{"error":{"type":"`+kind+`","message":"`+message+`","outcome":"`+string(outcome)+`","request_id":"<id>"}}`)
 }

@@ -10,8 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/routes"
 	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
@@ -151,7 +150,7 @@ func TestSlot(t *testing.T) {
 	assert.Equal(t, 202, joined.status)
 	assert.NotEqual(t, first.location, joined.location)
 	assert.Equal(t, 2, l.count("apply"))
-	require.NoError(t, l.store.Reached(t.Context(), backend.Start, "fake", 0))
+	require.NoError(t, l.store.Reached(t.Context(), lifecycle.Start, "fake", 0))
 	assert.NotEqual(t, first.location, l.write(t, "start", account, wait).location)
 	assert.Equal(t, 3, l.count("apply"))
 	assert.Equal(t, 202, l.write(t, "stop", account, wait).status)

@@ -17,8 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/store"
 	"github.com/busdk/bus-api-provider-vm/routes"
 	"github.com/busdk/bus-api-provider-vm/tests/harness"
@@ -38,7 +37,7 @@ var (
 	unsent    = away("Not sent.", nil)
 	silence   = away("The runtime did not answer in time. It may still act on the request.", nil)
 	garbage   = malformed("Malformed.")
-	outcomeOf = map[error]backend.Outcome{nil: backend.Accepted, refusal: backend.Rejected, unsent: backend.NotSent, silence: backend.Unknown, garbage: backend.Unknown}
+	outcomeOf = map[error]lifecycle.Outcome{nil: lifecycle.Accepted, refusal: lifecycle.Rejected, unsent: lifecycle.NotSent, silence: lifecycle.Unknown, garbage: lifecycle.Unknown}
 )
 
 func keeping(t *testing.T, with ...func(*routes.Config)) *ledger {
@@ -58,15 +57,15 @@ func keeping(t *testing.T, with ...func(*routes.Config)) *ledger {
 			set(c)
 		}
 	})
-	l.runtime.apply = func(ctx context.Context, op backend.Operation) (backend.Outcome, error) {
+	l.runtime.apply = func(ctx context.Context, op lifecycle.Operation) (lifecycle.Outcome, error) {
 		if err := op.Permit(); err != nil {
-			return backend.NotSent, away("Too late.", err)
+			return lifecycle.NotSent, away("Too late.", err)
 		}
 		select {
 		case err := <-l.ends:
 			return outcomeOf[err], err
 		case <-ctx.Done():
-			return backend.Unknown, silence
+			return lifecycle.Unknown, silence
 		}
 	}
 	return l
@@ -165,7 +164,7 @@ func TestKeyAnswersAgain(t *testing.T) {
 			assert.Empty(t, first.replayed)
 			want := first
 			want.replayed = "true"
-			l.runtime.reach = func(context.Context, backend.Action) error { return unsent }
+			l.runtime.reach = func(context.Context, lifecycle.Action) error { return unsent }
 			l.billing.answer = deny
 			for _, headers := range [][]string{{key("abc")}, {key(`"abc"`)}, {key("abc"), wait}} {
 				assert.Equal(t, want, l.write(t, "start", account, headers...), headers)
@@ -240,9 +239,9 @@ func TestKeyIsNotKept(t *testing.T) {
 	l.billing.answer = deny
 	assert.Equal(t, 402, l.write(t, "start", account, key("abc")).status)
 	l.billing.answer = func(context.Context, string, string) error { return nil }
-	l.runtime.reach = func(context.Context, backend.Action) error { return unsent }
+	l.runtime.reach = func(context.Context, lifecycle.Action) error { return unsent }
 	assert.Equal(t, "not_sent", l.write(t, "start", account, key("abc")).outcome)
-	l.runtime.reach = func(context.Context, backend.Action) error { return nil }
+	l.runtime.reach = func(context.Context, lifecycle.Action) error { return nil }
 	assert.Zero(t, l.rows(t, account))
 	l.ends <- unsent
 	first := l.write(t, "start", account, key("abc"))

@@ -11,8 +11,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/google/uuid"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
@@ -32,7 +31,7 @@ type Operations interface {
 	// Ended follows each Lead, once. It records any outcome but Unknown, which a later
 	// reply may decide, and returns the operation as it is on record, where its end may
 	// come from another process. After an error the end is recorded later.
-	Ended(id string, outcome backend.Outcome, said error, took time.Duration) (lifecycle.Receipt, error)
+	Ended(id string, outcome lifecycle.Outcome, said error, took time.Duration) (lifecycle.Receipt, error)
 	// Await returns the operation with that id once it has an end; or once leader was not
 	// sent, where that is the id of the one that it joined. Otherwise it returns an error.
 	Await(ctx context.Context, id, leader string) (lifecycle.Receipt, error)
@@ -51,7 +50,7 @@ type (
 // writes carries out the starts, or the stops.
 type writes struct {
 	*api
-	action backend.Action
+	action lifecycle.Action
 }
 
 // audited runs before the checks, so that what they refuse has an audit line too.
@@ -64,11 +63,11 @@ func (w *writes) audited(c *fiber.Ctx) (err error) {
 // asked runs after the checks of the caller and of the body. From here on a failure
 // says what became of the write; with a key, that is unknown until it was looked up.
 func (w *writes) asked(c *fiber.Ctx) error {
-	write := lifecycle.Write{Operation: backend.Operation{
+	write := lifecycle.Write{Operation: lifecycle.Operation{
 		ID: uuid.Must(uuid.NewV7()).String(), Action: w.action, Account: middleware.CallerIdentity(c).Subject,
 		RequestID: strings.Clone(middleware.RequestIDOf(c)),
 	}}
-	outcome := backend.NotSent
+	outcome := lifecycle.NotSent
 	if w.Operations != nil {
 		var err error
 		if write.Key, err = middleware.IdempotencyKey(c); err != nil {
@@ -77,7 +76,7 @@ func (w *writes) asked(c *fiber.Ctx) error {
 		seconds, _ := middleware.PreferWait(c)
 		write.Join = seconds > 0
 		if write.Key != "" {
-			outcome = backend.Unknown
+			outcome = lifecycle.Unknown
 		}
 	}
 	middleware.SetOutcome(c, outcome)
@@ -99,7 +98,7 @@ func (w *writes) met(c *fiber.Ctx) error {
 		case decided.Decision != lifecycle.New:
 			return w.follow(c, write, decided)
 		}
-		middleware.SetOutcome(c, backend.NotSent)
+		middleware.SetOutcome(c, lifecycle.NotSent)
 	}
 	if err := w.Backend.Reach(c.UserContext(), w.action); err != nil {
 		return err
@@ -120,9 +119,9 @@ func (w *writes) execute(c *fiber.Ctx) error {
 		var err error
 		write.Entitlement = middleware.EntitlementOf(c)
 		if decided, err = w.Operations.Begin(ctx, write); err != nil {
-			outcome := backend.NotSent
+			outcome := lifecycle.NotSent
 			if write.Key != "" || write.MayMeet() && errors.Is(err, lifecycle.ErrUnconfirmed) { // it may repeat an operation, or have joined one
-				outcome = backend.Unknown
+				outcome = lifecycle.Unknown
 			}
 			return unrecorded(c, err, outcome)
 		}
@@ -134,13 +133,13 @@ var errTooManyKeys = &middleware.Error{Code: middleware.CodeTooManyRequests, Rea
 	Message: "This account has used too many idempotency keys within a day."}
 
 // unrecorded is the answer to a write that could not be decided.
-func unrecorded(c *fiber.Ctx, err error, outcome backend.Outcome) error {
+func unrecorded(c *fiber.Ctx, err error, outcome lifecycle.Outcome) error {
 	if errors.Is(err, lifecycle.ErrTooManyKeys) {
-		middleware.SetOutcome(c, backend.NotSent)
+		middleware.SetOutcome(c, lifecycle.NotSent)
 		return errTooManyKeys
 	}
 	middleware.SetOutcome(c, outcome)
-	if outcome == backend.Unknown {
+	if outcome == lifecycle.Unknown {
 		return middleware.Unavailable(0, "The operation that this request may stand for cannot be looked up now.", err)
 	}
 	return middleware.Unavailable(0, "The operation cannot be recorded now, so nothing was done.", err)
@@ -153,14 +152,14 @@ func (w *writes) follow(c *fiber.Ctx, write lifecycle.Write, decided lifecycle.D
 		defer cancel()
 		receipt := decided.Receipt
 		if decided.Decision == lifecycle.Known && receipt.Action != write.Action {
-			middleware.SetOutcome(c, backend.NotSent)
+			middleware.SetOutcome(c, lifecycle.NotSent)
 			return middleware.NewError(middleware.CodeMismatch, "This Idempotency-Key was used for the other action.")
 		}
 		c.Locals(decidedKey{}, decided)
 		if w.Operations != nil {
 			c.Set(fiber.HeaderLocation, strings.TrimSuffix(c.Route().Path, string(w.action))+"operations/"+receipt.ID)
 		}
-		middleware.SetOutcome(c, backend.Unknown)
+		middleware.SetOutcome(c, lifecycle.Unknown)
 		switch {
 		case decided.Decision == lifecycle.Lead:
 			op := write.Operation
@@ -176,17 +175,17 @@ func (w *writes) follow(c *fiber.Ctx, write lifecycle.Write, decided lifecycle.D
 		}
 		switch {
 		case receipt.Outcome != "":
-			return w.answer(c, receipt, decided.Decision == lifecycle.Known && receipt.Outcome != backend.NotSent)
+			return w.answer(c, receipt, decided.Decision == lifecycle.Known && receipt.Outcome != lifecycle.NotSent)
 		case err != nil && ctx.Err() == nil:
 			return middleware.Unavailable(0, "The operation cannot be followed now. The runtime may still act on it.", err)
 		case err != nil && decided.Decision == lifecycle.Known:
 			return errInProgress
 		case err != nil:
-			return failure(lifecycle.Receipt{Outcome: backend.Unknown})
+			return failure(lifecycle.Receipt{Outcome: lifecycle.Unknown})
 		}
 		if decided, err = w.Operations.Again(ctx, receipt.ID); err != nil {
 			if !errors.Is(err, lifecycle.ErrUnconfirmed) {
-				middleware.SetOutcome(c, backend.NotSent)
+				middleware.SetOutcome(c, lifecycle.NotSent)
 			}
 			return middleware.Unavailable(0, "The start that this one had joined was not sent, and this one cannot be recorded now.", err)
 		}
@@ -223,15 +222,15 @@ func (w *writes) answer(c *fiber.Ctx, receipt lifecycle.Receipt, replayed bool) 
 
 // apply asks the runtime and records the end. Until the runtime has answered
 // the outcome is unknown, and so it stays if that panics.
-func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) error {
+func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op lifecycle.Operation) error {
 	ended := false
 	defer func() {
 		if !ended && w.Operations != nil { // a panic, or a bug
-			_, _ = w.Operations.Ended(op.ID, backend.Unknown, nil, 0) // which writes nothing
+			_, _ = w.Operations.Ended(op.ID, lifecycle.Unknown, nil, 0) // which writes nothing
 		}
 	}()
 	outcome, err := w.Backend.Apply(ctx, op)
-	if !outcome.Known() || (err == nil) != (outcome == backend.Accepted) {
+	if !outcome.Known() || (err == nil) != (outcome == lifecycle.Accepted) {
 		return fmt.Errorf("BUG: the backend returned the outcome %q with the error: %v", outcome, err)
 	}
 	ended = true
@@ -240,10 +239,10 @@ func (w *writes) apply(ctx context.Context, c *fiber.Ctx, op backend.Operation) 
 		var unrecorded error
 		receipt, unrecorded = w.Operations.Ended(op.ID, outcome, err, time.Since(op.RequestedAt))
 		switch {
-		case unrecorded != nil && outcome != backend.NotSent:
+		case unrecorded != nil && outcome != lifecycle.NotSent:
 			return middleware.Unavailable(0, "The runtime answered, but the end of the operation could not be recorded yet.", unrecorded)
 		case unrecorded != nil || receipt.Outcome == outcome:
-		case receipt.Outcome == backend.Accepted, receipt.Outcome == backend.Rejected: // another process had another reply first
+		case receipt.Outcome == lifecycle.Accepted, receipt.Outcome == lifecycle.Rejected: // another process had another reply first
 			return w.answer(c, receipt, false)
 		default: // it was given up meanwhile
 			return middleware.Unavailable(0, "What became of the operation is not known.", fmt.Errorf("it is %q, and on record as %q", outcome, receipt.Outcome))
@@ -296,9 +295,9 @@ func (w *writes) audit(c *fiber.Ctx, err error) {
 // result says in one word how a write went.
 func result(c *fiber.Ctx, begun bool, err error) string {
 	switch {
-	case err == nil, begun && middleware.OutcomeOf(c.Context()) == backend.Accepted:
+	case err == nil, begun && middleware.OutcomeOf(c.Context()) == lifecycle.Accepted:
 		return "accepted"
-	case begun && middleware.OutcomeOf(c.Context()) == backend.Unknown:
+	case begun && middleware.OutcomeOf(c.Context()) == lifecycle.Unknown:
 		return "unknown"
 	case middleware.AsError(err).Status() < fiber.StatusInternalServerError:
 		return "refused"

@@ -9,7 +9,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/routes"
 )
 
@@ -21,7 +21,7 @@ var (
 )
 
 func deny(context.Context, string, string) error {
-	return &backend.Error{Kind: backend.Denied, Type: backend.QuotaExceeded, Message: "The plan is used up.", Denial: backend.Denial{
+	return &lifecycle.Error{Kind: lifecycle.Denied, Type: lifecycle.QuotaExceeded, Message: "The plan is used up.", Denial: lifecycle.Denial{
 		Action: "upgrade", Command: "bus billing setup", PlanID: "small", RecommendedPlan: "large", Usage: []byte(`{"hours":7}`),
 	}}
 }
@@ -62,13 +62,13 @@ func TestOrderOfRefusals(t *testing.T) {
 // not make it learns nothing of that.
 func TestOutOfReach(t *testing.T) {
 	w := serve(t, everything)
-	w.runtime.reach = func(_ context.Context, action backend.Action) error {
-		if action == backend.Start {
+	w.runtime.reach = func(_ context.Context, action lifecycle.Action) error {
+		if action == lifecycle.Start {
 			return away("Not connected.", nil)
 		}
 		return nil
 	}
-	unreachable := failed(backend.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "Not connected.")
+	unreachable := failed(lifecycle.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "Not connected.")
 	assert.Equal(t, unreachable, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
 	assert.Equal(t, noScope("vm:write"), w.call(t, "POST", "/api/v1/vm/start", bearer(token(account, "vm:read")), ""))
 	assert.Equal(t, badBody, w.call(t, "POST", "/api/v1/vm/start", both(), "x"))
@@ -115,20 +115,20 @@ func TestEntitlementAnswers(t *testing.T) {
 		everything(w, c)
 		c.Metrics = set
 	})
-	unavailable := failed(backend.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "No answer.")
-	internal := failed(backend.NotSent, "500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")
+	unavailable := failed(lifecycle.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "No answer.")
+	internal := failed(lifecycle.NotSent, "500 Internal Server Error", "", "internal_error", "The server failed to answer this request.")
 	for _, c := range []struct {
 		name string
 		err  error
 		want string
 	}{
 		{"denied", deny(t.Context(), "", ""), denied},
-		{"denied in its own word", &backend.Error{Kind: backend.Denied, Type: "any_word", Message: "No."},
-			failed(backend.NotSent, "402 Payment Required", "", "any_word", "No.")},
+		{"denied in its own word", &lifecycle.Error{Kind: lifecycle.Denied, Type: "any_word", Message: "No."},
+			failed(lifecycle.NotSent, "402 Payment Required", "", "any_word", "No.")},
 		{"no answer", away("No answer.", nil), unavailable},
 		{"no answer, with a cause", away("No answer.", errors.New("canary")), unavailable},
-		{"an error of its own", rejection("any_word", "x", nil), failed(backend.NotSent, "502 Bad Gateway", "", "any_word", "x")},
-		{"malformed", malformed("Malformed."), failed(backend.NotSent, "502 Bad Gateway", "", "bad_gateway", "Malformed.")},
+		{"an error of its own", rejection("any_word", "x", nil), failed(lifecycle.NotSent, "502 Bad Gateway", "", "any_word", "x")},
+		{"malformed", malformed("Malformed."), failed(lifecycle.NotSent, "502 Bad Gateway", "", "bad_gateway", "Malformed.")},
 		{"any error", errors.New("canary"), internal},
 		{"a panic", nil, internal},
 		{"yes", nil, answered("202 Accepted", location, `{"accepted":true,"action":"stop"}`)},
@@ -166,7 +166,7 @@ func TestDeadlines(t *testing.T) {
 	})
 	late := away("Too late.", nil)
 	tooLate := func(headers string) string {
-		return failed(backend.NotSent, "503 Service Unavailable", headers+"Retry-After: 5\n", "backend_unavailable", "Too late.")
+		return failed(lifecycle.NotSent, "503 Service Unavailable", headers+"Retry-After: 5\n", "backend_unavailable", "Too late.")
 	}
 	wait := func(ctx context.Context) error {
 		deadline, ok := ctx.Deadline()
@@ -176,8 +176,8 @@ func TestDeadlines(t *testing.T) {
 		<-ctx.Done()
 		return late
 	}
-	w.runtime.apply = func(ctx context.Context, _ backend.Operation) (backend.Outcome, error) {
-		return backend.NotSent, wait(ctx)
+	w.runtime.apply = func(ctx context.Context, _ lifecycle.Operation) (lifecycle.Outcome, error) {
+		return lifecycle.NotSent, wait(ctx)
 	}
 	assert.Equal(t, tooLate(location), w.call(t, "POST", "/api/v1/vm/start", both(), ""))
 	w.billing.answer = func(ctx context.Context, _, _ string) error { return wait(ctx) }

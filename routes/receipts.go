@@ -10,8 +10,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/google/uuid"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
@@ -19,12 +18,12 @@ import (
 // record; nil for one that did not.
 func failure(r lifecycle.Receipt) *middleware.Error {
 	switch r.Outcome {
-	case "", backend.Accepted:
+	case "", lifecycle.Accepted:
 		return nil
-	case backend.Rejected:
+	case lifecycle.Rejected:
 		return &middleware.Error{Code: middleware.CodeBadGateway, Type: r.ErrorType,
 			Message: cmp.Or(r.ErrorMessage, "The runtime did not accept the operation.")}
-	case backend.NotSent:
+	case lifecycle.NotSent:
 		return middleware.Unavailable(0, "The operation was not sent; nothing was done.", nil)
 	}
 	return middleware.Unavailable(0, "The runtime did not answer in time. It may still act on the request.", nil)
@@ -54,7 +53,7 @@ type problem struct {
 func receiptOf(r lifecycle.Receipt, expected lifecycle.Estimate) receipt {
 	r.Usage = append([]lifecycle.Delivery{}, r.Usage...) // in JSON no null
 	shown := receipt{Receipt: r, Joined: r.Leader != ""}
-	awaited := r.Action == backend.Start && r.ReachedAt.IsZero() && (r.Outcome == "" || r.Outcome == backend.Accepted)
+	awaited := r.Action == lifecycle.Start && r.ReachedAt.IsZero() && (r.Outcome == "" || r.Outcome == lifecycle.Accepted)
 	if awaited && expected.Samples > 0 {
 		shown.Estimate = &estimate{expected.P50.Seconds(), expected.P90.Seconds(), expected.Samples,
 			!r.AcceptedAt.IsZero() && time.Since(r.AcceptedAt) > expected.P90}

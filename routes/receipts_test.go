@@ -12,8 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
@@ -25,9 +24,9 @@ func TestReceipts(t *testing.T) {
 		l.ends <- nil
 		require.Equal(t, 202, l.write(t, "start", account, "X-Request-Id: "+fmt.Sprint(i)).status)
 		l.later.Add(int64(took * time.Second))
-		require.NoError(t, l.store.Reached(t.Context(), backend.Start, "fake", 0))
+		require.NoError(t, l.store.Reached(t.Context(), lifecycle.Start, "fake", 0))
 	}
-	harness.Eventually(t, "three samples", func() bool { return l.store.Estimate(lifecycle.Receipt{Action: backend.Start}).Samples == 3 })
+	harness.Eventually(t, "three samples", func() bool { return l.store.Estimate(lifecycle.Receipt{Action: lifecycle.Start}).Samples == 3 })
 	l.ends <- refusal
 	rejected := l.write(t, "stop", account, "X-Request-Id: stop")
 	l.ends <- nil

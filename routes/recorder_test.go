@@ -10,44 +10,43 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 )
 
 // All three see the same operation, each write a new one.
 func TestOperations(t *testing.T) {
 	w := serve(t, withUsage)
-	var seen []backend.Operation
+	var seen []lifecycle.Operation
 	tooLate := errors.New("too late")
 	w.records.requested = func(w lifecycle.Write) (func() error, error) {
-		seen = append(seen, backend.Operation{ID: w.ID, Action: w.Action, Account: w.Account, RequestID: w.RequestID})
+		seen = append(seen, lifecycle.Operation{ID: w.ID, Action: w.Action, Account: w.Account, RequestID: w.RequestID})
 		assert.Empty(t, w.Key)
 		assert.False(t, w.Join)
 		return func() error { return tooLate }, nil
 	}
 	began := time.Now()
-	w.runtime.apply = func(_ context.Context, op backend.Operation) (backend.Outcome, error) {
+	w.runtime.apply = func(_ context.Context, op lifecycle.Operation) (lifecycle.Outcome, error) {
 		assert.Equal(t, tooLate, op.Permit())
 		assert.WithinRange(t, op.RequestedAt, began, time.Now())
 		op.Permit, op.RequestedAt = nil, time.Time{}
 		seen = append(seen, op)
-		return backend.Accepted, nil
+		return lifecycle.Accepted, nil
 	}
-	w.records.ended = func(id string, outcome backend.Outcome) (backend.Outcome, error) {
+	w.records.ended = func(id string, outcome lifecycle.Outcome) (lifecycle.Outcome, error) {
 		assert.Equal(t, seen[len(seen)-1].ID, id)
 		return outcome, nil
 	}
 	w.call(t, "POST", "/api/v1/vm/start", both()+"X-Request-Id: mine-1\r\n", "")
 	w.call(t, "POST", "/api/v1/vm/stop", both()+"X-Request-Id: mine-2\r\n", "")
 	require.Len(t, seen, 4)
-	for i, want := range []backend.Operation{
-		{Action: backend.Start, Account: account, RequestID: "mine-1"},
-		{Action: backend.Stop, Account: account, RequestID: "mine-2"},
+	for i, want := range []lifecycle.Operation{
+		{Action: lifecycle.Start, Account: account, RequestID: "mine-1"},
+		{Action: lifecycle.Stop, Account: account, RequestID: "mine-2"},
 	} {
 		op := seen[2*i]
 		require.NoError(t, uuid.Validate(op.ID))
 		want.ID = op.ID
-		assert.Equal(t, []backend.Operation{want, want}, seen[2*i:2*i+2])
+		assert.Equal(t, []lifecycle.Operation{want, want}, seen[2*i:2*i+2])
 	}
 	assert.NotEqual(t, seen[0].ID, seen[2].ID)
 }
@@ -56,7 +55,7 @@ func TestOperations(t *testing.T) {
 func TestRequestedFails(t *testing.T) {
 	w := serve(t, withUsage)
 	w.records.requested = func(lifecycle.Write) (func() error, error) { return nil, errors.New("canary") }
-	want := failed(backend.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "The operation cannot be recorded now, so nothing was done.")
+	want := failed(lifecycle.NotSent, "503 Service Unavailable", "Retry-After: 5\n", "backend_unavailable", "The operation cannot be recorded now, so nothing was done.")
 	assert.Equal(t, want, w.call(t, "POST", "/api/v1/vm/start", both(), ""))
 	assert.Equal(t, []string{"requested start"}, w.take())
 }
@@ -69,49 +68,49 @@ func TestEnds(t *testing.T) {
 	)
 	accepted := answered("202 Accepted", location, `{"accepted":true,"action":"stop"}`)
 	noRoom, noReply, unsent := rejection("no_capacity", "No room.", nil), away("No reply.", nil), away("Not sent.", nil)
-	own := func(outcome backend.Outcome) string {
+	own := func(outcome lifecycle.Outcome) string {
 		switch outcome {
-		case backend.Rejected:
+		case lifecycle.Rejected:
 			return failed(outcome, "502 Bad Gateway", location, "no_capacity", "No room.")
-		case backend.NotSent:
+		case lifecycle.NotSent:
 			return failed(outcome, unavailable, retry, "backend_unavailable", "Not sent.")
 		}
 		return failed(outcome, unavailable, retry, "backend_unavailable", "No reply.")
 	}
-	unrecorded := failed(backend.Unknown, unavailable, retry, "backend_unavailable",
+	unrecorded := failed(lifecycle.Unknown, unavailable, retry, "backend_unavailable",
 		"The runtime answered, but the end of the operation could not be recorded yet.")
-	lost := failed(backend.Unknown, unavailable, retry, "backend_unavailable", "What became of the operation is not known.")
-	otherwise := failed(backend.Rejected, "502 Bad Gateway", location, "bad_gateway", "The runtime did not accept the operation.")
+	lost := failed(lifecycle.Unknown, unavailable, retry, "backend_unavailable", "What became of the operation is not known.")
+	otherwise := failed(lifecycle.Rejected, "502 Bad Gateway", location, "bad_gateway", "The runtime did not accept the operation.")
 	canary := errors.New("canary")
 	for _, c := range []struct {
-		outcome  backend.Outcome // of the runtime
+		outcome  lifecycle.Outcome // of the runtime
 		err      error
-		recorded backend.Outcome
+		recorded lifecycle.Outcome
 		failure  error // of recording
 		want     string
 	}{
-		{backend.Accepted, nil, backend.Accepted, nil, accepted},
-		{backend.Accepted, nil, backend.Rejected, nil, otherwise},
-		{backend.Accepted, nil, backend.Unknown, nil, lost},
-		{backend.Accepted, nil, backend.NotSent, nil, lost},
-		{backend.Accepted, nil, "", nil, lost},
-		{backend.Accepted, nil, backend.Accepted, canary, unrecorded},
-		{backend.Rejected, noRoom, backend.Rejected, nil, own(backend.Rejected)},
-		{backend.Rejected, noRoom, backend.Accepted, nil, accepted},
-		{backend.Rejected, noRoom, backend.Rejected, canary, unrecorded},
-		{backend.NotSent, unsent, backend.NotSent, nil, own(backend.NotSent)},
-		{backend.NotSent, unsent, backend.Accepted, nil, accepted},
-		{backend.NotSent, unsent, backend.Rejected, nil, otherwise},
-		{backend.NotSent, unsent, backend.Unknown, nil, lost},
-		{backend.NotSent, unsent, backend.NotSent, canary, own(backend.NotSent)},
-		{backend.Unknown, noReply, backend.Unknown, nil, own(backend.Unknown)},
-		{backend.Unknown, noReply, backend.Accepted, nil, accepted},
-		{backend.Unknown, noReply, backend.Rejected, nil, otherwise},
+		{lifecycle.Accepted, nil, lifecycle.Accepted, nil, accepted},
+		{lifecycle.Accepted, nil, lifecycle.Rejected, nil, otherwise},
+		{lifecycle.Accepted, nil, lifecycle.Unknown, nil, lost},
+		{lifecycle.Accepted, nil, lifecycle.NotSent, nil, lost},
+		{lifecycle.Accepted, nil, "", nil, lost},
+		{lifecycle.Accepted, nil, lifecycle.Accepted, canary, unrecorded},
+		{lifecycle.Rejected, noRoom, lifecycle.Rejected, nil, own(lifecycle.Rejected)},
+		{lifecycle.Rejected, noRoom, lifecycle.Accepted, nil, accepted},
+		{lifecycle.Rejected, noRoom, lifecycle.Rejected, canary, unrecorded},
+		{lifecycle.NotSent, unsent, lifecycle.NotSent, nil, own(lifecycle.NotSent)},
+		{lifecycle.NotSent, unsent, lifecycle.Accepted, nil, accepted},
+		{lifecycle.NotSent, unsent, lifecycle.Rejected, nil, otherwise},
+		{lifecycle.NotSent, unsent, lifecycle.Unknown, nil, lost},
+		{lifecycle.NotSent, unsent, lifecycle.NotSent, canary, own(lifecycle.NotSent)},
+		{lifecycle.Unknown, noReply, lifecycle.Unknown, nil, own(lifecycle.Unknown)},
+		{lifecycle.Unknown, noReply, lifecycle.Accepted, nil, accepted},
+		{lifecycle.Unknown, noReply, lifecycle.Rejected, nil, otherwise},
 	} {
 		t.Run(string(c.outcome+" "+c.recorded), func(t *testing.T) {
 			w := serve(t, withUsage)
 			w.runtime.apply = ends(c.outcome, c.err)
-			w.records.ended = func(string, backend.Outcome) (backend.Outcome, error) { return c.recorded, c.failure }
+			w.records.ended = func(string, lifecycle.Outcome) (lifecycle.Outcome, error) { return c.recorded, c.failure }
 			assert.Equal(t, c.want, w.call(t, "POST", "/api/v1/vm/stop", both(), ""))
 			assert.Equal(t, []string{"requested stop", "apply stop", "ended " + string(c.outcome)}, w.take())
 		})

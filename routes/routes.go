@@ -15,6 +15,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/feed"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
@@ -106,7 +107,7 @@ func Mount(router fiber.Router, config Config) {
 		pace = append(pace, middleware.LimitSubject(config.WritesPerSecond))
 	}
 	limit := middleware.NewLimit(config.WritesInFlight)
-	for path, action := range map[string]backend.Action{StartPath: backend.Start, StopPath: backend.Stop} {
+	for path, action := range map[string]lifecycle.Action{StartPath: lifecycle.Start, StopPath: lifecycle.Stop} {
 		w := &writes{a, action}
 		handlers := []fiber.Handler{w.audited, auth, middleware.RequireScope(middleware.ScopeWrite)}
 		if config.Entitlement != nil || config.Billed {
@@ -115,7 +116,7 @@ func Mount(router fiber.Router, config Config) {
 		handlers = append(handlers, middleware.EmptyBody(), w.asked)
 		handlers = append(handlers, pace...)
 		if config.WritesInFlight > 0 {
-			handlers = append(handlers, limit.Handler(action == backend.Stop)) // a stop ends what costs money
+			handlers = append(handlers, limit.Handler(action == lifecycle.Stop)) // a stop ends what costs money
 		}
 		handlers = append(handlers, w.met)
 		if config.Entitlement != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 )
 
@@ -124,7 +124,7 @@ func (w *waits) status(c *fiber.Ctx, first *backend.Seen) (*backend.Seen, error)
 // the runtime; otherwise only a status that is asked for from now on counts.
 func (w *writes) accepted(c *fiber.Ctx, r lifecycle.Receipt, own bool) error {
 	at := time.Now()
-	middleware.SetOutcome(c, backend.Accepted)
+	middleware.SetOutcome(c, lifecycle.Accepted)
 	var reached *backend.Seen
 	var failure error
 	if w.waits != nil {

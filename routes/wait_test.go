@@ -16,7 +16,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 	"github.com/busdk/bus-api-provider-vm/middleware"
 	"github.com/busdk/bus-api-provider-vm/routes"
@@ -65,12 +65,12 @@ func (f *followed) Follow() func() {
 }
 
 // Apply takes a while, and invalidates what was seen.
-func (f *followed) Apply(context.Context, backend.Operation) (backend.Outcome, error) {
+func (f *followed) Apply(context.Context, lifecycle.Operation) (lifecycle.Outcome, error) {
 	time.Sleep(f.accepted)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.seen = nil
-	return backend.Accepted, nil
+	return lifecycle.Accepted, nil
 }
 
 // waited is an answer, and how long it took.
@@ -84,7 +84,7 @@ type waited struct {
 // waitingAPI serves a followed runtime without sockets, in a bubble of synctest.
 func waitingAPI(t *testing.T, edit func(*routes.Wait)) (f *followed, call func(method, path string, headers ...string) <-chan waited) {
 	f = &followed{runtime: &runtime{
-		events: &events{}, reach: func(context.Context, backend.Action) error { return nil },
+		events: &events{}, reach: func(context.Context, lifecycle.Action) error { return nil },
 	}, changed: make(chan struct{})}
 	auth, err := middleware.NewAuthenticator(middleware.AuthConfig{Secrets: [][]byte{[]byte(secret)}})
 	require.NoError(t, err)

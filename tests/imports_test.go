@@ -29,15 +29,16 @@ const (
 // stands below it; the packages of the ground, which are all others under
 // internal, may also import each other, and so may those at the top.
 var layers = map[string]int{
-	"internal":        ground,
-	"backend":         1,
-	"middleware":      2,
-	"routes":          3,
-	"internal/server": 4,
-	"internal/app":    top,
-	"internal/cli":    top,
-	".":               6, // main
-	"cmd":             7, // main, where the platform looks for it
+	"internal":          ground,
+	"backend/lifecycle": ground, // where another application finds it
+	"backend":           1,
+	"middleware":        2,
+	"routes":            3,
+	"internal/server":   4,
+	"internal/app":      top,
+	"internal/cli":      top,
+	".":                 6, // main
+	"cmd":               7, // main, where the platform looks for it
 }
 
 // onlyFor names what only some packages may import.

@@ -122,7 +122,7 @@ func TestRunbookHasEveryErrorTypeAndOutcome(t *testing.T) {
 					types[word] = true
 				}
 			case *ast.ValueSpec:
-				if len(n.Values) != 1 || pkg != "internal/lifecycle" {
+				if len(n.Values) != 1 || pkg != "backend/lifecycle" {
 					break
 				}
 				word, _ := text(n.Values[0])

@@ -11,7 +11,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/store"
 )
 
@@ -47,16 +47,16 @@ type waiting struct {
 	mu sync.Mutex
 	// One of an action may have been accepted that has not reached its state: a status
 	// that is asked for after that time tells.
-	pending map[backend.Action]time.Time
-	foreign map[backend.Action]time.Time // when the last reply came to one that is not in the store
-	began   time.Time                    // when the start under way was accepted, zero for none
-	usual   time.Duration                // how long it is expected to take, 0 if that is not known
+	pending map[lifecycle.Action]time.Time
+	foreign map[lifecycle.Action]time.Time // when the last reply came to one that is not in the store
+	began   time.Time                      // when the start under way was accepted, zero for none
+	usual   time.Duration                  // how long it is expected to take, 0 if that is not known
 }
 
 // overheard is the first reply to another requester, or to another replica.
 type overheard struct {
 	id     string
-	action backend.Action
+	action lifecycle.Action
 	at     time.Time
 }
 
@@ -66,9 +66,9 @@ func newWaiting(set *metrics.Set) *waiting {
 		replies:  make(chan overheard, queuedReplies),
 		took:     set.NewPrometheusHistogramExt("bus_vm_start_duration_seconds", startBuckets),
 		miss:     set.NewPrometheusHistogramExt("bus_vm_start_estimate_error_ratio", errorBuckets),
-		foreign:  map[backend.Action]time.Time{},
+		foreign:  map[lifecycle.Action]time.Time{},
 		accepted: make(chan struct{}, 1),
-		pending:  map[backend.Action]time.Time{backend.Start: {}, backend.Stop: {}}, // by a process before this one
+		pending:  map[lifecycle.Action]time.Time{lifecycle.Start: {}, lifecycle.Stop: {}}, // by a process before this one
 	}
 	set.NewGauge("bus_vm_start_under_way_seconds", w.underWay)
 	for _, state := range append(knownStates, otherState) {
@@ -93,7 +93,7 @@ func (w *waiting) underWay() float64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	age := time.Since(w.began)
-	if w.began.IsZero() || age > watchedFor || seen != nil && seen.State == backend.Start.Target() && seen.AskedAt.After(w.began) {
+	if w.began.IsZero() || age > watchedFor || seen != nil && seen.State == lifecycle.Start.Target() && seen.AskedAt.After(w.began) {
 		return 0
 	}
 	return age.Seconds()
@@ -103,11 +103,11 @@ func (w *waiting) underWay() float64 {
 func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if r.Action == backend.Stop && r.Outcome == backend.Accepted {
+	if r.Action == lifecycle.Stop && r.Outcome == lifecycle.Accepted {
 		w.began = time.Time{}
 	}
 	switch {
-	case !r.ReachedAt.IsZero() && r.Action == backend.Start:
+	case !r.ReachedAt.IsZero() && r.Action == lifecycle.Start:
 		w.began = time.Time{}
 		if !elsewhere && r.Leader == "" { // once for all that joined it
 			took := r.ReachedAt.Sub(r.AcceptedAt).Seconds()
@@ -117,7 +117,7 @@ func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 			}
 		}
 		return
-	case !r.ReachedAt.IsZero(), r.Outcome != backend.Accepted:
+	case !r.ReachedAt.IsZero(), r.Outcome != lifecycle.Accepted:
 		return
 	}
 	if elsewhere && r.Leader == "" {
@@ -130,7 +130,7 @@ func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	case w.accepted <- struct{}{}:
 	default:
 	}
-	if r.Action == backend.Start && w.began.IsZero() {
+	if r.Action == lifecycle.Start && w.began.IsZero() {
 		w.began, w.usual = time.Now(), w.operations.Estimate(r).P50
 	}
 }
@@ -151,7 +151,7 @@ func (w *waiting) superseded(r lifecycle.Receipt, since time.Time) bool {
 
 // reply is backend.EventsConfig.Overheard. Only the first reply to a request counts; those
 // of the operations in the store come to changed.
-func (w *waiting) reply(id string, action backend.Action) {
+func (w *waiting) reply(id string, action lifecycle.Action) {
 	if _, first := w.answered.SetIfAbsent(id, struct{}{}); !first {
 		return
 	}
@@ -190,7 +190,7 @@ func (w *waiting) run(ctx context.Context) error {
 // note records that a target state was seen, if an operation may be waiting for it.
 // After a failure it tries again with the next status.
 func (w *waiting) note(ctx context.Context) {
-	for _, action := range []backend.Action{backend.Start, backend.Stop} {
+	for _, action := range []lifecycle.Action{lifecycle.Start, lifecycle.Stop} {
 		w.mu.Lock()
 		latest := w.runtime.Latest() // of after what is pending
 		seen := latest.Seen

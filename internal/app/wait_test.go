@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/backend"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/store"
 	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
@@ -42,7 +42,7 @@ func waitingIn(t *testing.T, dir string, runtime backend.Backend) (w *waiting, s
 	return w, set, harness.Run(t, s.Run, w.run)
 }
 
-func (w *waiting) insert(t *testing.T, action backend.Action) (id string) {
+func (w *waiting) insert(t *testing.T, action lifecycle.Action) (id string) {
 	t.Helper()
 	id = uuid.NewString()
 	_, err := w.operations.Begin(t.Context(), lifecycle.Write{Operation: lifecycle.Operation{ID: id, Action: action, Account: "a", RequestID: "r"}})
@@ -52,7 +52,7 @@ func (w *waiting) insert(t *testing.T, action backend.Action) (id string) {
 
 func (w *waiting) accept(t *testing.T, id string) {
 	t.Helper()
-	_, err := w.operations.Ended(id, backend.Accepted, nil, 0)
+	_, err := w.operations.Ended(id, lifecycle.Accepted, nil, 0)
 	require.NoError(t, err)
 }
 
@@ -67,32 +67,32 @@ func (w *waiting) receipt(t *testing.T, id string) lifecycle.Receipt {
 // of those that are not of the store, only one whose first reply comes later.
 func TestSuperseded(t *testing.T) {
 	w, _ := waitingOn(t, machine())
-	earlier := w.insert(t, backend.Stop)
-	own := w.insert(t, backend.Start)
-	before, after, alike := w.insert(t, backend.Stop), w.insert(t, backend.Stop), w.insert(t, backend.Start)
+	earlier := w.insert(t, lifecycle.Stop)
+	own := w.insert(t, lifecycle.Start)
+	before, after, alike := w.insert(t, lifecycle.Stop), w.insert(t, lifecycle.Stop), w.insert(t, lifecycle.Start)
 	w.accept(t, before)
 	w.accept(t, own)
-	w.reply("foreign", backend.Stop) // known from now on
+	w.reply("foreign", lifecycle.Stop) // known from now on
 	since, r := time.Now(), w.receipt(t, own)
 	w.accept(t, earlier)
 	w.accept(t, alike)
-	w.reply("foreign", backend.Stop)
-	w.reply(earlier, backend.Stop) // as another replica's stream tells of it
-	w.reply("another", backend.Start)
+	w.reply("foreign", lifecycle.Stop)
+	w.reply(earlier, lifecycle.Stop) // as another replica's stream tells of it
+	w.reply("another", lifecycle.Start)
 	superseded := func(r lifecycle.Receipt, since time.Time) {
 		t.Helper()
 		require.Eventually(t, func() bool { return w.superseded(r, since) }, harness.WaitLimit, time.Millisecond)
 	}
-	superseded(lifecycle.Receipt{Action: backend.Stop}, since) // replies are looked up one after the other
+	superseded(lifecycle.Receipt{Action: lifecycle.Stop}, since) // replies are looked up one after the other
 	require.False(t, w.superseded(r, since))
 	w.accept(t, after)
 	superseded(r, since)
 
-	own = w.insert(t, backend.Stop)
+	own = w.insert(t, lifecycle.Stop)
 	w.accept(t, own)
 	since, r = time.Now(), w.receipt(t, own)
 	require.False(t, w.superseded(r, since))
-	w.reply("foreign too", backend.Start)
+	w.reply("foreign too", lifecycle.Start)
 	superseded(r, since)
 }
 
@@ -100,7 +100,7 @@ func TestSuperseded(t *testing.T) {
 func TestSupersededBefore(t *testing.T) {
 	dir := t.TempDir()
 	w, _, end := waitingIn(t, dir, machine())
-	own, stop, quick := w.insert(t, backend.Start), w.insert(t, backend.Stop), w.insert(t, backend.Stop)
+	own, stop, quick := w.insert(t, lifecycle.Start), w.insert(t, lifecycle.Stop), w.insert(t, lifecycle.Stop)
 	for _, id := range []string{quick, own, stop} { // as the replies come
 		w.accept(t, id)
 	}
@@ -116,11 +116,11 @@ func TestSupersededBefore(t *testing.T) {
 // and ends the start under way.
 func TestSupersededElsewhere(t *testing.T) {
 	w, _ := waitingOn(t, machine())
-	own := w.insert(t, backend.Start)
+	own := w.insert(t, lifecycle.Start)
 	w.accept(t, own)
 	require.Eventually(t, func() bool { return w.underWay() > 0 }, harness.WaitLimit, time.Millisecond)
 	at := time.Now().Add(time.Second)
-	w.changed(lifecycle.Receipt{Action: backend.Stop, Sequence: 2, Outcome: backend.Accepted, AcceptedAt: at, ReachedAt: at}, true)
+	w.changed(lifecycle.Receipt{Action: lifecycle.Stop, Sequence: 2, Outcome: lifecycle.Accepted, AcceptedAt: at, ReachedAt: at}, true)
 	require.Zero(t, w.underWay())
 }
 
@@ -132,8 +132,8 @@ func TestReachedIsNoted(t *testing.T) {
 	w, set := waitingOn(t, machine)
 	for range 2 {
 		for _, order := range []string{"record first", "status first"} {
-			id := w.insert(t, backend.Start)
-			_, err := machine.Apply(t.Context(), backend.Operation{Action: backend.Start})
+			id := w.insert(t, lifecycle.Start)
+			_, err := machine.Apply(t.Context(), lifecycle.Operation{Action: lifecycle.Start})
 			require.NoError(t, err)
 			if order == "status first" {
 				require.Eventually(t, func() bool { return w.isIn("ready") == 1 }, 10*time.Second, time.Millisecond)
@@ -144,7 +144,7 @@ func TestReachedIsNoted(t *testing.T) {
 				return err == nil && !op.ReachedAt.IsZero()
 			}, 10*time.Second, 5*time.Millisecond, order)
 			assert.Zero(t, w.underWay())
-			_, err = machine.Apply(t.Context(), backend.Operation{Action: backend.Stop})
+			_, err = machine.Apply(t.Context(), lifecycle.Operation{Action: lifecycle.Stop})
 			require.NoError(t, err)
 			require.Eventually(t, func() bool { return w.isIn("stopped") == 1 }, 10*time.Second, time.Millisecond)
 		}
@@ -153,7 +153,7 @@ func TestReachedIsNoted(t *testing.T) {
 	set.WritePrometheus(&text)
 	assert.Contains(t, text.String(), "bus_vm_start_duration_seconds_count 4\n")
 	assert.Contains(t, text.String(), "bus_vm_start_estimate_error_ratio_count 1\n", "three make an estimate")
-	id := w.insert(t, backend.Start)
+	id := w.insert(t, lifecycle.Start)
 	w.accept(t, id)
 	require.Eventually(t, func() bool { return w.underWay() > 0 }, 10*time.Second, time.Millisecond)
 	left, known := w.left()
@@ -189,14 +189,14 @@ func (o *overtaken) Latest() *backend.News {
 func TestReachedBefore(t *testing.T) {
 	before := &overtaken{then: make(chan func()), looked: make(chan struct{}, 9)}
 	w, _ := waitingOn(t, before)
-	id := w.insert(t, backend.Start)
+	id := w.insert(t, lifecycle.Start)
 	before.then <- func() { w.accept(t, id) }
 	for range 4 { // what this look led to has been done when the acceptance leads to the next
 		<-before.looked
 	}
 	op, err := w.operations.Receipt(t.Context(), id)
 	require.NoError(t, err)
-	require.Equal(t, []any{backend.Accepted, time.Time{}}, []any{op.Outcome, op.ReachedAt})
+	require.Equal(t, []any{lifecycle.Accepted, time.Time{}}, []any{op.Outcome, op.ReachedAt})
 }
 
 // heard is a runtime that is told of acceptances.
@@ -211,11 +211,11 @@ func (h *heard) AcceptedAt(at time.Time) { h.at = append(h.at, at) }
 func TestAcceptedOnAnotherReplica(t *testing.T) {
 	runtime := &heard{Static: machine()}
 	w, _ := waitingOn(t, runtime)
-	op, err := w.operations.Receipt(t.Context(), w.insert(t, backend.Start))
+	op, err := w.operations.Receipt(t.Context(), w.insert(t, lifecycle.Start))
 	require.NoError(t, err)
 	w.changed(op, true)
 	at := time.Now()
-	op.Outcome, op.AcceptedAt = backend.Accepted, at
+	op.Outcome, op.AcceptedAt = lifecycle.Accepted, at
 	w.changed(op, false)
 	require.Empty(t, runtime.at)
 	w.changed(op, true)

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
 // What a caller reads of billing's words: foreign text is bounded and free of

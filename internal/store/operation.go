@@ -4,7 +4,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 )
 
 // Meet is that of routes.Operations.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/usage"
 )
 

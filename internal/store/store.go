@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 )
 
 // Records says what becomes of usage records.

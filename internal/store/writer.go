@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 )
 
 // call is one thing to be written. Many share a transaction.

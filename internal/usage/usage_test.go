@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
 	"github.com/busdk/bus-api-provider-vm/internal/events"
-	"github.com/busdk/bus-api-provider-vm/internal/lifecycle"
 )
 
 func operation(id string, action lifecycle.Action) lifecycle.Operation {

@@ -1,6 +1,7 @@
 // Package lifecycle is the vocabulary of a write: what was asked, of whom, how
-// it ended, and how the parts behind the gateway fail. It is shared by backend,
-// billing, usage and store, and imports events to classify its failures.
+// it ended, and how the parts behind the gateway fail. Another application that
+// brings a backend or a store of operations speaks it, too. It imports events to
+// classify its failures.
 package lifecycle
 
 import (
