@@ -1,7 +1,6 @@
 package events
 
 import (
-	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -53,7 +52,7 @@ func RereadToken(read func() (secret.String, error)) *TokenSource {
 func FileToken(path string) *TokenSource {
 	return &TokenSource{from: "the token file " + path, read: func() (secret.String, error) {
 		content, err := files.Read(path, maxTokenFile)
-		return secret.New(secret.Trim(string(content))), cmp.Or(errors.Unwrap(err), err) // without the path
+		return secret.New(secret.Trim(string(content))), err
 	}}
 }
 
