@@ -193,7 +193,7 @@ func status(seen *snapshot.Seen) Operation {
 // After an error nothing is to be closed.
 func (f *Feed) Subscribe(ctx context.Context, r Reader, after string) (*Stream, error) {
 	look, cancel := context.WithTimeout(ctx, statusWait)
-	_, unseen := f.config.Runtime.See(look)
+	present, unseen := f.config.Runtime.See(look)
 	cancel()
 	position, resumes := f.position(after)
 	var recent []Operation
@@ -231,8 +231,12 @@ func (f *Feed) Subscribe(ctx context.Context, r Reader, after string) (*Stream, 
 		s.rest = fmt.Appendf(s.rest, "id: %s.0\nevent: reset\ndata: {}\n\n", f.boot)
 	}
 	var truth []Operation
-	if known && !resumes {
+	switch {
+	case resumes:
+	case known:
 		truth = append(truth, status(seen))
+	case unseen == nil: // it was when the stream began, and another is to come
+		truth = append(truth, status(present))
 	}
 	latest := len(recent)
 	for size := 0; latest > 0 && size+len(recent[latest-1].Document) <= behind; latest-- {

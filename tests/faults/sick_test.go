@@ -21,7 +21,7 @@ func TestSickEvents(t *testing.T) {
 	only := func(f platform.Faults, names ...string) platform.Faults { f.Names = names; return f }
 	startReply := platform.ReplyName(platform.StartRequest)
 	replies := allReplies()
-	const doubtful = "BUS_VM_TIMEOUT=3s" // longer than doubtfulWait
+	const waited = "BUS_VM_TIMEOUT=10s" // in vain, after billing has answered
 	type row struct {
 		faults    platform.Faults
 		timeout   string
@@ -33,15 +33,15 @@ func TestSickEvents(t *testing.T) {
 	rows(t, map[string]row{
 		"slow":                      {platform.Faults{Delay: 150 * time.Millisecond}, unhurried, 202, "", true, false},
 		"500 to publishes":          {platform.Faults{PublishStatus: 500}, hurried, 503, notSent, false, false},
-		"500 to starts":             {only(platform.Faults{PublishStatus: 500}, platform.StartRequest), doubtful, 503, unknown, false, false},
-		"503 to starts":             {only(platform.Faults{PublishStatus: 503}, platform.StartRequest), doubtful, 503, unknown, false, false},
+		"500 to starts":             {only(platform.Faults{PublishStatus: 500}, platform.StartRequest), waited, 503, unknown, false, false},
+		"503 to starts":             {only(platform.Faults{PublishStatus: 503}, platform.StartRequest), waited, 503, unknown, false, false},
 		"429 to starts":             {only(platform.Faults{PublishStatus: 429}, platform.StartRequest), unhurried, 503, notSent, false, false},
 		"400 to starts":             {only(platform.Faults{PublishStatus: 400}, platform.StartRequest), unhurried, 503, notSent, false, false},
 		"413 to starts":             {only(platform.Faults{PublishStatus: 413}, platform.StartRequest), unhurried, 503, notSent, false, false},
 		"400 to billing":            {only(platform.Faults{PublishStatus: 400}, platform.EntitlementRequest), unhurried, 503, notSent, false, false},
 		"500 with garbage":          {platform.Faults{PublishStatus: 500, GarbageBody: true}, hurried, 503, "", false, false},
 		"garbage body":              {only(platform.Faults{GarbageBody: true}, platform.StartRequest), unhurried, 202, "", true, false},
-		"garbage HTTP":              {only(platform.Faults{GarbageHTTP: true}, platform.StartRequest), doubtful, 503, unknown, false, false},
+		"garbage HTTP":              {only(platform.Faults{GarbageHTTP: true}, platform.StartRequest), waited, 503, unknown, false, false},
 		"garbage HTTP, everywhere":  {platform.Faults{GarbageHTTP: true}, hurried, 503, "", false, false},
 		"cut after processing":      {only(platform.Faults{CutPublish: true}, platform.StartRequest), unhurried, 202, "", true, false},
 		"all cut after processing":  {platform.Faults{CutPublish: true}, unhurried, 202, "", true, false},
