@@ -115,12 +115,14 @@ func (f *Feed) observe() *snapshot.Seen {
 	}
 	if f.seen == nil || seen.State != f.seen.State || !bytes.Equal(seen.ETag, f.seen.ETag) && time.Since(f.sentAt) >= detailsEvery {
 		f.seen, f.sentAt = seen, time.Now()
-		f.publish(status(seen))
+		f.publish(status(seen), seen.AskedAt)
 	}
 	for s := range f.streams {
 		if s.wanting && seen.AskedAt.After(s.since) {
 			s.wanting = false
-			s.push(&event{text: f.text(f.last, status(seen))})
+			if !bytes.Equal(seen.ETag, s.began) {
+				s.push(&event{text: f.text(f.last, status(seen))})
+			}
 		}
 	}
 	return seen
@@ -130,11 +132,12 @@ func (f *Feed) observe() *snapshot.Seen {
 func (f *Feed) Publish(op Operation) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.publish(op)
+	f.publish(op, time.Time{})
 }
 
-// publish holds mu.
-func (f *Feed) publish(op Operation) {
+// publish sends an operation, or a status that was asked for at that time. The caller
+// holds mu.
+func (f *Feed) publish(op Operation, asked time.Time) {
 	f.last++
 	e := &event{op, f.text(f.last, op)}
 	f.kept = append(f.kept, e)
@@ -144,7 +147,11 @@ func (f *Feed) publish(op Operation) {
 		f.kept = f.kept[1:]
 	}
 	for s := range f.streams {
-		if s.wants(e) {
+		switch {
+		case !s.wants(e):
+		case e.ID == "" && !asked.After(s.since):
+			s.wanting = true
+		default:
 			s.wanting = s.wanting && e.ID != ""
 			s.push(e)
 		}
@@ -235,7 +242,8 @@ func (f *Feed) Subscribe(ctx context.Context, r Reader, after string) (*Stream, 
 	case resumes:
 	case known:
 		truth = append(truth, status(seen))
-	case unseen == nil: // it was when the stream began, and another is to come
+	case unseen == nil: // it was when the stream began, and another may come
+		s.began = present.ETag
 		truth = append(truth, status(present))
 	}
 	latest := len(recent)

@@ -36,6 +36,7 @@ type world struct {
 	mu       sync.Mutex
 	latest   *snapshot.Seen // nil: not known
 	present  *snapshot.Seen // the last that was
+	accepted time.Time      // when a write was, last
 	changed  chan struct{}
 	follows  int
 	unseen   error
@@ -66,7 +67,7 @@ func (w *world) See(context.Context) (*snapshot.Seen, error) {
 func (w *world) Latest() *snapshot.News {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return &snapshot.News{Seen: w.latest, Changed: w.changed}
+	return &snapshot.News{Seen: w.latest, Since: w.accepted, Changed: w.changed}
 }
 
 func (w *world) Follow() func() {
@@ -75,12 +76,15 @@ func (w *world) Follow() func() {
 }
 
 // is has the runtime be seen in a state; an empty one is not known.
-func (w *world) is(state, details string) {
+func (w *world) is(state, details string) { w.wasAsked(time.Now(), state, details) }
+
+// wasAsked is the same of a status that was asked for at that time.
+func (w *world) wasAsked(at time.Time, state, details string) {
 	w.mu.Lock()
 	var err error
 	w.latest = nil
 	if state != "" {
-		w.latest, err = snapshot.Status{State: state, Provider: "p", Details: []byte(cmp.Or(details, "{}"))}.See(time.Now())
+		w.latest, err = snapshot.Status{State: state, Provider: "p", Details: []byte(cmp.Or(details, "{}"))}.See(at)
 		w.present = w.latest
 		close(w.changed)
 		w.changed = make(chan struct{})
@@ -211,7 +215,7 @@ func metricsOf(w *world) string {
 }
 
 // A status that is not known now is told when it is, once, even if it is the one that
-// was told last. What was so when the stream began comes first.
+// was told last, unless the stream began with it.
 func TestUnknownStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -223,7 +227,7 @@ func TestUnknownStatus(t *testing.T) {
 		require.Equal(t, statusText(0, "ready"), w.told(stale))
 		w.unseen = errors.New("the worker is away")
 		w.is("ready", "")
-		require.Equal(t, statusText(1, "ready"), w.told(stale))
+		require.Empty(t, w.told(stale))
 		away := w.open(Reader{}, "x")
 		require.Equal(t, resetText, w.told(away))
 		w.is("ready", "")
@@ -233,6 +237,34 @@ func TestUnknownStatus(t *testing.T) {
 		w.is("stopped", "")
 		for _, s := range []*Stream{early, stale, away} {
 			require.Equal(t, statusText(2, "stopped"), w.told(s))
+			require.NoError(t, s.Close())
+		}
+	})
+}
+
+// A reader who begins or comes back after a write was accepted has no status from before it,
+// although others, who follow for longer, do; and then the one that is so.
+func TestStatusFromBeforeTheBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.is("ready", "")
+		early := w.open(Reader{}, "")
+		require.Equal(t, statusText(1, "ready"), w.told(early))
+		w.is("", "")
+		before := time.Now()
+		time.Sleep(time.Second)
+		w.accepted = time.Now()
+		late, back := w.open(Reader{}, ""), w.open(Reader{}, w.boot+".1")
+		require.Equal(t, statusText(0, "ready"), w.told(late))
+		w.wasAsked(before, "stopping", "")
+		require.Equal(t, statusText(2, "stopping"), w.told(early))
+		require.Empty(t, w.told(late)+w.told(back))
+		time.Sleep(time.Second)
+		w.is("stopping", "")
+		require.Empty(t, w.told(early))
+		require.Equal(t, statusText(2, "stopping"), w.told(late))
+		require.Equal(t, statusText(2, "stopping"), w.told(back))
+		for _, s := range []*Stream{early, late, back} {
 			require.NoError(t, s.Close())
 		}
 	})

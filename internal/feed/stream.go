@@ -40,13 +40,14 @@ type Stream struct {
 	ended bool      // nothing follows rest
 
 	since   time.Time // when a write was accepted last before it began
+	began   []byte    // the tag of a status that it began with, of before since
 	release func()    // of Runtime.Follow
 
 	// Of feed.mu.
 	pending []*event
 	unread  int  // their bytes
 	cut     bool // for being behind
-	wanting bool // for a status of after since, which was not known at the beginning
+	wanting bool // for a status of after since, another than it began with
 
 	wake chan struct{} // one slot: there is something pending
 }
