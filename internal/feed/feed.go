@@ -115,14 +115,11 @@ func (f *Feed) observe() *snapshot.Seen {
 	}
 	if f.seen == nil || seen.State != f.seen.State || !bytes.Equal(seen.ETag, f.seen.ETag) && time.Since(f.sentAt) >= detailsEvery {
 		f.seen, f.sentAt = seen, time.Now()
-		f.publish(status(seen), seen.AskedAt)
+		f.publish(status(seen), seen)
 	}
 	for s := range f.streams {
 		if s.wanting && seen.AskedAt.After(s.since) {
-			s.wanting = false
-			if !bytes.Equal(seen.ETag, s.began) {
-				s.push(&event{text: f.text(f.last, status(seen))})
-			}
+			s.tell(&event{text: f.text(f.last, status(seen))}, seen)
 		}
 	}
 	return seen
@@ -132,12 +129,11 @@ func (f *Feed) observe() *snapshot.Seen {
 func (f *Feed) Publish(op Operation) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.publish(op, time.Time{})
+	f.publish(op, nil)
 }
 
-// publish sends an operation, or a status that was asked for at that time. The caller
-// holds mu.
-func (f *Feed) publish(op Operation, asked time.Time) {
+// publish sends an operation, or the status that was seen. The caller holds mu.
+func (f *Feed) publish(op Operation, seen *snapshot.Seen) {
 	f.last++
 	e := &event{op, f.text(f.last, op)}
 	f.kept = append(f.kept, e)
@@ -147,12 +143,9 @@ func (f *Feed) publish(op Operation, asked time.Time) {
 		f.kept = f.kept[1:]
 	}
 	for s := range f.streams {
-		switch {
-		case !s.wants(e):
-		case e.ID == "" && !asked.After(s.since):
-			s.wanting = true
-		default:
-			s.wanting = s.wanting && e.ID != ""
+		if seen != nil {
+			s.tell(e, seen)
+		} else if s.wants(e) {
 			s.push(e)
 		}
 	}

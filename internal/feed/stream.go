@@ -1,10 +1,13 @@
 package feed
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"time"
+
+	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 )
 
 const (
@@ -53,6 +56,17 @@ type Stream struct {
 }
 
 func (s *Stream) wants(e *event) bool { return e.ID == "" || s.All || e.Account == s.Account }
+
+// tell pushes the status that was seen, unless a write was accepted between that and the
+// begin of the stream: then it wants the next one, if that is another than it began with.
+// The caller holds feed.mu.
+func (s *Stream) tell(e *event, seen *snapshot.Seen) {
+	wanting := s.wanting
+	s.wanting = !seen.AskedAt.After(s.since)
+	if !s.wanting && !(wanting && bytes.Equal(seen.ETag, s.began)) {
+		s.push(e)
+	}
+}
 
 // push holds feed.mu.
 func (s *Stream) push(e *event) {
