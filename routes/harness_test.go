@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,7 +63,7 @@ type runtime struct {
 	reach  func(context.Context, lifecycle.Action) error
 	apply  func(context.Context, lifecycle.Operation) (lifecycle.Outcome, error)
 
-	accepted time.Time // the last that it was told of
+	accepted atomic.Pointer[time.Time] // the last that it was told of
 }
 
 func (r *runtime) See(ctx context.Context) (*backend.Seen, error) {
@@ -80,7 +81,7 @@ func (r *runtime) Apply(ctx context.Context, op lifecycle.Operation) (lifecycle.
 	return r.apply(ctx, op)
 }
 
-func (r *runtime) AcceptedAt(at time.Time) { r.accepted = at }
+func (r *runtime) AcceptedAt(at time.Time) { r.accepted.Store(&at) }
 
 func (r *runtime) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 
@@ -158,7 +159,7 @@ func serve(t *testing.T, with func(*world, *routes.Config)) *world {
 			return []byte(`{"status":{"state":"ready","provider":"fake"}}`), nil
 		},
 		func(context.Context, lifecycle.Action) error { return nil },
-		ends(lifecycle.Accepted, nil), time.Time{},
+		ends(lifecycle.Accepted, nil), atomic.Pointer[time.Time]{},
 	}
 	w.records = &records{nil, e,
 		func(lifecycle.Write) (func() error, error) { return nil, nil },

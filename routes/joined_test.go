@@ -198,5 +198,5 @@ func TestJoinedWithoutItsLeader(t *testing.T) {
 	require.Equal(t, 202, (<-leader).status)
 	began := time.Now()
 	require.Equal(t, 202, l.write(t, "start", joiner, key("abc")).status)
-	require.WithinRange(t, l.runtime.accepted, began.Add(-time.Second), time.Now())
+	require.WithinRange(t, *l.runtime.accepted.Load(), began.Add(-time.Second), time.Now())
 }
