@@ -323,8 +323,14 @@ func newLogger(c *config.Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {
 	return slog.New(slog.NewTextHandler(w, options)), level
 }
 
-// announce logs the one line that says what was started, and what is unwise.
+// announce logs what was found and is unwise, and last the one line that says what was started.
 func (a *app) announce(addr, operators string) {
+	if a.config.Found != "" {
+		a.logger.Info("found settings and secrets of the package", "files", a.config.Found)
+	}
+	for _, warning := range a.config.Warnings {
+		a.logger.Warn(warning)
+	}
 	logger := a.logger
 	if a.config.NeedsEvents() && !a.config.Events.ListenerRequired {
 		logger = logger.With("readyz", ignoresStreams)
@@ -333,12 +339,6 @@ func (a *app) announce(addr, operators string) {
 		"backend", a.config.Backend, "billing", a.config.Billing.Backend, "usage", a.config.Usage.Backend,
 		"events", a.config.Events.URL, // empty, or a URL without a secret: settings see to that
 		"admin", operators)
-	if a.config.Found != "" {
-		a.logger.Info("found settings and secrets of the package", "files", a.config.Found)
-	}
-	for _, warning := range a.config.Warnings {
-		a.logger.Warn(warning)
-	}
 }
 
 // heapBallast is address space, never touched, that the garbage collector counts, in

@@ -87,8 +87,7 @@ func TestOpenFilesRunOut(t *testing.T) {
 	), "/bin/sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0"`, files), harness.Gateway(t))}
 	t.Cleanup(func() { g.stop(t) })
 	await(t, g)
-	warning := regexp.MustCompile(`level=WARN msg="the limit of open files \(64\) is below .*server.max_connections \(16384\).*LimitNOFILE`)
-	harness.Eventually(t, "it warns", func() bool { return warning.MatchString(g.stderr.String()) })
+	require.Regexp(t, `level=WARN msg="the limit of open files \(64\) is below .*server.max_connections \(16384\).*LimitNOFILE`, g.stderr.String())
 
 	kept := dial(t, g.addr).send(request("GET /readyz", ""))
 	kept.expect(t, "GET", okReady)
