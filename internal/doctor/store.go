@@ -20,15 +20,11 @@ import (
 // records take about 200 MB.
 const spaceUnwise = 256 << 20
 
-// unfitDisks are those where files are gone with the machine, or where locks and
-// syncs are another machine's promise, by the numbers of Linux (statfs(2)). No
-// other system has these numbers.
+// unfitDisks are those where files are gone with the machine, by the numbers of Linux
+// (statfs(2)). No other system has these numbers.
 var unfitDisks = map[uint32]string{
 	0x01021994: "is in memory (tmpfs): records are lost with the machine",
 	0x858458f6: "is in memory (ramfs): records are lost with the machine",
-	0x6969:     "is on NFS, whose locks and syncs depend on its server",
-	0x517b:     "is on SMB, whose locks and syncs depend on its server",
-	0xff534d42: "is on CIFS, whose locks and syncs depend on its server",
 }
 
 const dataDirectory = "data directory"
@@ -52,6 +48,10 @@ func (s Service) dataDir(_ context.Context, r *Report) {
 		dir = filepath.Dir(dir)
 	}
 	var disk unix.Statfs_t
+	if store.OnNetwork(dir) {
+		r.fail(dataDirectory, dir+" is on a network file system, which the service refuses", "choose a local disk for --data-dir, or PostgreSQL (--store-url)")
+		return
+	}
 	took, err := timeSync(dir)
 	if err == nil {
 		err = unix.Statfs(dir, &disk)

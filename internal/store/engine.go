@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -349,6 +350,9 @@ func lockDir(dir string) (*files, error) {
 	if err != nil {
 		return nil, unusable(err)
 	}
+	if OnNetwork(dir) {
+		return nil, errors.Join(unusable(errors.New("it is on a network file system, whose locks are not those of one machine")), f.Close())
+	}
 	// A process that is just ending may hold it a moment longer.
 	for deadline := time.Now().Add(callTimeout); ; time.Sleep(callTimeout / 40) {
 		switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
@@ -361,6 +365,17 @@ func lockDir(dir string) (*files, error) {
 				ErrInUse, dir), f.Close())
 		}
 	}
+}
+
+// networkDisks are NFS, SMB 1, CIFS and SMB 2, by the numbers of Linux (statfs(2)), which
+// no other system has.
+var networkDisks = []uint32{0x6969, 0x517b, 0xff534d42, 0xfe534d42}
+
+// OnNetwork reports a directory that SQLite cannot be in: the lock of its user would
+// count for one machine alone, and so would the memory that its connections share.
+func OnNetwork(dir string) bool {
+	var disk syscall.Statfs_t
+	return syscall.Statfs(dir, &disk) == nil && slices.Contains(networkDisks, uint32(disk.Type))
 }
 
 // Held reports whether a process has the data directory.

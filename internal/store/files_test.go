@@ -4,6 +4,8 @@ import (
 	"database/sql"
 	"os"
 	"path/filepath"
+	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -64,4 +66,20 @@ func TestClosedInOrder(t *testing.T) {
 			assert.NoFileExists(t, wal)
 		}
 	}
+}
+
+// A data directory on a network file system is refused, since its lock would count for one
+// machine alone. That of the test stands for one; no other test runs beside this one.
+func TestNetworkDisk(t *testing.T) {
+	config, _ := configFor()
+	config.Dir = t.TempDir()
+	var disk syscall.Statfs_t
+	require.NoError(t, syscall.Statfs(config.Dir, &disk))
+	were := networkDisks
+	defer func() { networkDisks = were }()
+	networkDisks = append(slices.Clone(were), uint32(disk.Type))
+	_, err := Open(t.Context(), config)
+	require.ErrorContains(t, err, "network file system")
+	require.ErrorContains(t, err, "--data-dir")
+	require.NoFileExists(t, filepath.Join(config.Dir, fileName))
 }
