@@ -120,7 +120,7 @@ func (r *rig) check() {
 		}
 		r.t.Error(breach)
 	}
-	assert.NotEmpty(r.t, r.book.writes, "the test made no write")
+	assert.True(r.t, len(r.book.writes) > 0 || r.t.Skipped(), "the test made no write")
 	r.t.Logf("%d writes answered %v, %d reads, %d publishes", len(r.book.writes), r.book.statuses(), len(r.book.reads), len(t.all))
 }
 
