@@ -22,7 +22,7 @@ func awaitLooks(t *testing.T, s *Store) {
 	eventually(t, func() bool { return s.estimate.Load() != nil }, "it measures starts, after its first look")
 }
 
-// another is written as no call does: whoever is told of it has looked since.
+// another is written as no call does: a store that is told of it has looked since.
 const another = `insert into operations (id, action, account, requested_at, closes_at) values ('another', 'stop', 'a', 1, 9e15)`
 
 // Each change is told once, where it was made and elsewhere.

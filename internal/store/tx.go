@@ -7,6 +7,10 @@ import (
 	"errors"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"modernc.org/sqlite"
+	sqlitelib "modernc.org/sqlite/lib"
 )
 
 // session is the connection for writing with its prepared statements, which
@@ -186,4 +190,51 @@ func (t *tx) one(where string, args ...any) Operation { return first(t.all(where
 
 func (t *tx) all(where string, args ...any) []Operation {
 	return query(t, scanOperation, `select `+operationColumns+` from operations `+where, args...)
+}
+
+// fault says what an error of the database means for the store.
+type fault int
+
+const (
+	refused fault = iota // this statement alone; nothing of its transaction is kept
+	passing              // locks that others held; to be repeated
+	away                 // no answer, or no room: what was to be committed may have been
+	damage               // the content makes no sense
+)
+
+func faultOf(err error) fault {
+	if errors.Is(err, errDamaged) {
+		return damage
+	}
+	if state := sqlState(err); state != "" {
+		switch state {
+		case "40001", "40P01", "55P03", "23505", "57014": // serialization, deadlock, lock, unique, timeout
+			return passing
+		}
+		switch state[:2] {
+		case "22", "23", "54": // what the statement says, constraints, limits
+			return refused
+		case "XX":
+			return damage
+		}
+	}
+	if lite, ok := errors.AsType[*sqlite.Error](err); ok {
+		switch lite.Code() & 0xff {
+		case sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB:
+			return damage
+		case sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED:
+			return passing
+		case sqlitelib.SQLITE_CONSTRAINT, sqlitelib.SQLITE_TOOBIG, sqlitelib.SQLITE_MISMATCH, sqlitelib.SQLITE_RANGE:
+			return refused
+		}
+	}
+	return away // resources, operator, login, rights, what is not there
+}
+
+// sqlState begins with the class of an error of PostgreSQL; empty for any other.
+func sqlState(err error) string {
+	if postgres, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return postgres.Code
+	}
+	return ""
 }

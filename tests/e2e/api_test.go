@@ -61,10 +61,10 @@ var (
 		`Www-Authenticate: Bearer realm="bus-vm", error="invalid_token", error_description="the token has expired"`)
 	twoTokens = refusal("401 Unauthorized", "invalid_auth", "Send exactly one Authorization header.",
 		`Www-Authenticate: Bearer realm="bus-vm", error="invalid_token"`)
-	notFound  = refusal("404 Not Found", "not_found", "There is nothing at this path.", "")
-	readOnly  = refusal("405 Method Not Allowed", "method_not_allowed", "This path takes only GET, HEAD.", "Allow: GET, HEAD")
-	writeOnly = refusal("405 Method Not Allowed", "method_not_allowed", "This path takes only POST.", "Allow: POST")
-	noBody    = refusal("400 Bad Request", "bad_request", "This request takes no parameters: send no body, or an empty JSON object.", "")
+	notFound    = refusal("404 Not Found", "not_found", "There is nothing at this path.", "")
+	readOnly    = refusal("405 Method Not Allowed", "method_not_allowed", "This path takes only GET, HEAD.", "Allow: GET, HEAD")
+	writeOnly   = refusal("405 Method Not Allowed", "method_not_allowed", "This path takes only POST.", "Allow: POST")
+	wantsNoBody = refusal("400 Bad Request", "bad_request", "This request takes no parameters: send no body, or an empty JSON object.", "")
 )
 
 func lacking(scope string) string {
@@ -102,9 +102,9 @@ func TestAPI(t *testing.T) {
 		{"body of zero bytes", withBody("POST "+startPath, write, ""), okStart},
 		{"empty object", withBody("POST "+startPath, write, "{}"), okStart},
 		{"empty object in chunks", request("POST "+startPath, write, "Transfer-Encoding: chunked") + "2\r\n{}\r\n0\r\n\r\n", okStart},
-		{"object with a member", withBody("POST "+stopPath, write, `{"force":true}`), noBody},
-		{"form", request("POST "+stopPath, write, "Content-Type: multipart/form-data; boundary=b", contentLength("--b--\r\n")) + "--b--\r\n", noBody},
-		{"broken form", request("POST "+stopPath, write, "Content-Type: multipart/form-data; boundary=b", contentLength("x")) + "x", noBody},
+		{"object with a member", withBody("POST "+stopPath, write, `{"force":true}`), wantsNoBody},
+		{"form", request("POST "+stopPath, write, "Content-Type: multipart/form-data; boundary=b", contentLength("--b--\r\n")) + "--b--\r\n", wantsNoBody},
+		{"broken form", request("POST "+stopPath, write, "Content-Type: multipart/form-data; boundary=b", contentLength("x")) + "x", wantsNoBody},
 		{"broken form, no token", request("POST "+stopPath, "", "Content-Type: multipart/form-data; boundary=b", contentLength("x")) + "x", missingToken},
 		{"empty object as text", request("POST "+startPath, write, "Content-Type: text/plain", contentLength("{}")) + "{}", okStart},
 		{"none of those stopped it", request("GET "+statusPath, read), okStatus},

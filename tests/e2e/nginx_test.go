@@ -41,7 +41,7 @@ func TestAPIThroughNginx(t *testing.T) {
 			{"no token", request("GET "+statusPath, ""), missingToken},
 			{"bad token", request("POST "+startPath, "not.a.token"), invalidToken},
 			{"lacking scope", request("POST "+startPath, read), lacking("vm:write")},
-			{"a body", withBody("POST "+stopPath, both, `{"a":1}`), noBody},
+			{"a body", withBody("POST "+stopPath, both, `{"a":1}`), wantsNoBody},
 			{"nothing there", request("GET /api/v1/vm/reboot", both), notFound},
 			{"wrong method", request("POST "+statusPath, both), readOnly},
 			{"token of 8 KB", request("GET "+statusPath, sized(8<<10)), okStatus},

@@ -48,7 +48,7 @@ func TestPlugin(t *testing.T) {
 		{"readyz", request("GET "+prefix+"/readyz", ""), okReady},
 		{"no token", request("GET "+prefix+statusPath, ""), missingToken},
 		{"lacking scope", request("POST "+prefix+startPath, read), lacking("vm:write")},
-		{"a body", withBody("POST "+prefix+startPath, both, "x"), noBody},
+		{"a body", withBody("POST "+prefix+startPath, both, "x"), wantsNoBody},
 		{"wrong method", request("DELETE "+prefix+statusPath, both), readOnly},
 		{"token of the platform", request("GET "+prefix+statusPath, mint("vm:read")), invalidToken},
 		{"audience of the platform", request("GET "+prefix+statusPath, token(secret, hostile.Audience, "vm:read")), invalidToken},

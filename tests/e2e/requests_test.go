@@ -59,7 +59,7 @@ func TestHostileRequests(t *testing.T) {
 func TestExpectContinue(t *testing.T) {
 	t.Parallel()
 	g := serve(t, nil)
-	for body, want := range map[string]string{"{}": okStart, "x": noBody, strings.Repeat("x", 1<<20): tooLarge} {
+	for body, want := range map[string]string{"{}": okStart, "x": wantsNoBody, strings.Repeat("x", 1<<20): tooLarge} {
 		c := dial(t, g.addr)
 		c.send(request("POST "+startPath, mint("vm:write"), contentLength(body), "Expect: 100-continue"))
 		c.expect(t, "POST", "100 Continue\n\n\n")
@@ -130,7 +130,7 @@ func TestWritesPerSecond(t *testing.T) {
 		require.Equal(t, okStatus, ask(t, g.addr, request("GET "+statusPath, write)))
 	}
 	// What is wrong with a write is said before its pace.
-	require.Equal(t, noBody, ask(t, g.addr, withBody("POST "+startPath, write, "x")))
+	require.Equal(t, wantsNoBody, ask(t, g.addr, withBody("POST "+startPath, write, "x")))
 }
 
 // Starts of one account that hang take neither another account's places nor those

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -324,4 +325,27 @@ func TestEventStreamThroughNginx(t *testing.T) {
 	for !bytes.Contains([]byte(s.next(t)), []byte("draining")) {
 	}
 	require.Equal(t, 0, g.wait(t), "%s", g.stderr)
+}
+
+// Writes that are accepted faster than the worker tells its status keep neither a wait nor
+// a stream from what is so.
+func TestWaitsAmidWrites(t *testing.T) {
+	t.Parallel()
+	s := serveStack(t, "BUS_VM_TIMEOUT=10s")
+	s.platform.VM.SetBehaviour(platform.Behaviour{Names: []string{platform.StatusRequest}, Delay: 500 * time.Millisecond})
+	both := mint("vm:read vm:write")
+	ended := make(chan struct{})
+	stop := harness.Run(t, func(ctx context.Context) error {
+		defer close(ended)
+		for ctx.Err() == nil {
+			require.Equal(t, okStart, ask(t, s.addr, request("POST "+startPath, both)))
+			time.Sleep(100 * time.Millisecond) // a pace, which the worker's status is slower than
+		}
+		return nil
+	})
+	require.Equal(t, arrived("start", worked("ready"), 20), ask(t, s.addr, request("POST "+startPath, both, "Prefer: wait=20")))
+	harness.Eventually(t, "the state is measured", func() bool { return s.measures(t, `bus_vm_runtime_state{state="ready"}`) == 1 })
+	harness.Eventually(t, "a start is seen ready", func() bool { return s.measures(t, "bus_vm_start_duration_seconds_count") > 0 })
+	require.Empty(t, ended)
+	stop()
 }

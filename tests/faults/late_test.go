@@ -138,9 +138,9 @@ func TestReplyAfterARestart(t *testing.T) {
 	})
 }
 
-// Nonsense is answered at once, and says nothing of what the worker did: a
-// reply that makes sense completes the record, as after no reply at all.
-func TestSenseAfterNonsense(t *testing.T) {
+// A malformed reply is answered at once, and says nothing of what the worker did: a
+// well-formed one completes the record, as after no reply at all.
+func TestReplyAfterAMalformedOne(t *testing.T) {
 	type row struct {
 		reply          map[string]any
 		phase, outcome string

@@ -92,7 +92,7 @@ func (r *rig) back(g *gateway) {
 }
 
 // A stream that went half-open loses the reply. The deadline of the write
-// makes the client doubt the stream; opened again, its history has the reply,
+// makes the client suspect the stream; opened again, its history has the reply,
 // and the record is completed.
 func TestHalfOpenStreamIsFoundOut(t *testing.T) {
 	r := newRig(t)

@@ -27,7 +27,7 @@ func badHeaders(secret string, now time.Time) (tokens []Token) {
 		tokens = append(tokens, Token{Name: "header " + header, Text: Sign(secret, header, claims)})
 	}
 
-	// Keys that the token brings along, or points at, are nobody's keys.
+	// Keys that the token brings along, or points at, are not trusted.
 	const own = "the attacker's own key, 32 bytes+"
 	for _, member := range []string{
 		`"jwk":{"kty":"oct","alg":"HS256","k":"` + encode(own) + `"}`,
