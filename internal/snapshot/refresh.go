@@ -140,7 +140,8 @@ func (k *Keeper) end(got answer) {
 	if got.err == nil && got.number >= k.follow {
 		k.follow, k.told, seen = k.floor, got.number, got.seen
 	}
-	close(k.changed)
+	changed := k.changed
 	k.changed = make(chan struct{})
-	k.latest.Store(&News{seen, k.since, k.changed})
+	k.latest.Store(&News{seen, k.since, k.changed}) // before those who wait for it look
+	close(changed)
 }
