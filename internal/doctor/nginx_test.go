@@ -58,6 +58,7 @@ func TestNginx(t *testing.T) {
 		{"empty", "", []found{{Failed, "no location passes requests to " + tcp, "include.*"}}},
 		{"another service", "http { server { location / { proxy_pass http://127.0.0.1:80; } } }", []found{{Failed, "no location.*", ".*"}}},
 		{"port 80", "http { server { location / { proxy_pass http://example.com/; } } }", []found{{Failed, "no location.*", ".*"}}},
+		{"by https, which the service does not speak", "http { server { location / { proxy_pass https://" + tcp + "; } } }", []found{{Failed, "no location.*", ".*"}}},
 		{"two places, one said twice", "http { large_client_header_buffers 4 16k; server { location /a { proxy_pass http://" + tcp + "/; } location = /b { proxy_pass http://" + tcp + "; proxy_read_timeout 2m; } } }",
 			[]found{{Failed, "location /a: .*", ".*"}}},
 		{"the path is lost", api(good, "proxy_pass http://"+tcp+"/;"), []found{lost("/api/v1/vm/", "http://"+tcp+"/", "/")}},

@@ -96,4 +96,6 @@ func TestUnreadableFilesEndWithOne(t *testing.T) {
 		require.Equal(t, 1, strings.Count(got.Stderr, "\n"), got.Stderr)
 		requireExit(t, 2, run(t, nil, append(args, "--colour")...), "input/output error")
 	}
+	// What a command passes over does not count.
+	requireExit(t, 2, run(t, nil, "usage", "list", "--jwks-file", failing, "--store-url", "mysql://db"), "store.url")
 }
