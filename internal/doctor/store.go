@@ -30,8 +30,8 @@ var unfitDisks = map[uint32]string{
 const dataDirectory = "data directory"
 
 // dataDir writes a file of its own in the data directory, if the operations store
-// is there, and looks whether the service has it, and only that. A directory that is missing is examined in the nearest one above it,
-// where the service will make it.
+// is there, and looks whether the service has it. For a directory that is missing it
+// does so in the nearest one above it, where the service will make it.
 func (s Service) dataDir(_ context.Context, r *Report) {
 	if url, err := s.StoreURL(); s.Usage.Backend != config.Events || err == nil && !url.IsZero() {
 		return

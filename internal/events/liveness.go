@@ -22,7 +22,8 @@ var (
 )
 
 const (
-	// readyPause is how long a stream may be away before it is not ready, and how long it must have been back before it is again.
+	// readyPause is how long a stream may be away before it is not ready, and how long
+	// it must have been back before it is again.
 	readyPause      = 2 * time.Second
 	maxSuspectPause = 15 * time.Minute // between two suspicions of a silent stream
 )
@@ -69,7 +70,8 @@ func (s *stream) lose() {
 	s.isUp.Set(0)
 }
 
-// isSteady reports whether the stream is ready: up and past steady, or away and before it. The caller holds mu.
+// isSteady reports whether the stream is ready: up and past steady, or away and before
+// it. The caller holds mu.
 func (s *stream) isSteady() bool { return time.Now().Before(s.steady) == (s.conn == nil) }
 
 // Ready is an error from 2 s after the stream of reply was lost to 2 s after it came

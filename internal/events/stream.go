@@ -176,8 +176,8 @@ func (s *stream) follow(ctx context.Context) (lived time.Duration, _ error) {
 }
 
 // deliverLines reads lines of in and hands their envelopes to deliver. Lines that
-// are no envelope of this stream are counted and skipped. The error is nil at an end that is in order, and a strangeError where
-// there was nothing but such lines.
+// are no envelope of this stream are counted and skipped. The error is nil at an end
+// that is in order, and a strangeError where there was nothing but such lines.
 func (s *stream) deliverLines(in io.Reader, deliver func(Envelope)) error {
 	lines := bufio.NewReaderSize(in, lineBuffer)
 	var strange strangeError // the first line, as long as there was no envelope

@@ -50,10 +50,10 @@ type Config struct {
 	// store takes writes again; nil for none.
 	History func(ctx context.Context) error
 	// Changed is called for each operation that is requested, has ended (once more
-	// where that corrects an unknown end) or has reached its target state: at once of what this process wrote, once that is confirmed,
-	// and within two seconds of what other replicas wrote. It is called by one
-	// goroutine at a time and must return at once; nil for none. Elsewhere says that
-	// another replica wrote it, or a process before this one.
+	// where that corrects an unknown end) or has reached its target state: once what
+	// this process wrote is confirmed, and within two seconds of what other replicas
+	// wrote. It is called by one goroutine at a time and must return at once; nil for
+	// none. Elsewhere says that another replica wrote it, or a process before this one.
 	Changed func(r lifecycle.Receipt, elsewhere bool)
 	// Idle is for a command beside the service, or in its place: the store only does
 	// what it is told to, and is neither made nor set aside.
