@@ -21,6 +21,7 @@ type Wait struct {
 	// Estimate returns at once how long the start under way still takes, if that is known.
 	Estimate func() (left time.Duration, known bool)
 	Max      time.Duration   // the longest wait; callers who ask for more get that
+	MaxAge   time.Duration   // of the last status that a wait has seen, where it ends without a later one
 	Waiters  int             // how many may wait at once, shared out among their subjects
 	Over     <-chan struct{} // closed when the server begins to end: then every wait does
 }
@@ -116,7 +117,11 @@ func (w *waits) status(c *fiber.Ctx, first *backend.Seen) (*backend.Seen, error)
 	}
 	ctx, cancel := context.WithTimeout(c.UserContext(), lastLook)
 	defer cancel()
-	return w.runtime.See(ctx)
+	seen, err := w.runtime.See(ctx)
+	if err != nil && time.Now().Round(0).Sub(last.AskedAt.Round(0)) < w.MaxAge { // a write was accepted since the read began
+		return last, nil
+	}
+	return seen, err
 }
 
 // accepted answers a write whose operation r was accepted: at once, or, for a caller who

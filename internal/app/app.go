@@ -190,7 +190,7 @@ func (a *app) serve(ctx context.Context, c *config.Config, env cli.Env) (failure
 			Billed: c.Usage.Backend == config.Events || c.Usage.Backend == config.Memory, Timeout: c.Timeout, Ready: a.ready,
 			Wait: &routes.Wait{
 				Superseded: waiting.superseded, Estimate: waiting.left,
-				Max: c.Wait.Max, Waiters: c.Wait.Waiters, Over: noWaits.Done(),
+				Max: c.Wait.Max, MaxAge: c.Status.MaxAge, Waiters: c.Wait.Waiters, Over: noWaits.Done(),
 			},
 			Feed: streams, Streams: c.Wait.Streams,
 			WritesInFlight: c.Limits.WritesInFlight, WritesPerSecond: c.Limits.WritesPerSecond,

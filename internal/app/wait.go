@@ -20,6 +20,7 @@ const (
 	queuedReplies     = 256             // the most of them that are still to be looked up
 	recordedWithin    = 2 * time.Second // how much later than its acceptance an operation is accepted on record
 	watchedFor        = time.Hour       // how long after its acceptance a start counts as under way
+	noteAgain         = time.Second     // when a state that was reached is recorded after a failure
 )
 
 var (
@@ -175,11 +176,15 @@ func (w *waiting) look(ctx context.Context, reply overheard) {
 func (w *waiting) run(ctx context.Context) error {
 	for {
 		changed := w.runtime.Latest().Changed
-		w.note(ctx)
+		var again <-chan time.Time
+		if !w.note(ctx) {
+			again = time.After(noteAgain)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
+		case <-again:
 		case <-w.accepted:
 		case reply := <-w.replies:
 			w.look(ctx, reply)
@@ -187,9 +192,10 @@ func (w *waiting) run(ctx context.Context) error {
 	}
 }
 
-// note records that a target state was seen, if an operation may be waiting for it.
-// After a failure it tries again with the next status.
-func (w *waiting) note(ctx context.Context) {
+// note records that a target state was seen, if an operation may be waiting for it, and
+// reports whether the store took it: there may be no further status.
+func (w *waiting) note(ctx context.Context) (noted bool) {
+	noted = true
 	for _, action := range []lifecycle.Action{lifecycle.Start, lifecycle.Stop} {
 		w.mu.Lock()
 		latest := w.runtime.Latest() // of after what is pending
@@ -207,8 +213,9 @@ func (w *waiting) note(ctx context.Context) {
 		w.mu.Unlock()
 		if reached && w.operations.Reached(ctx, action, seen.Provider, max(0, time.Since(seen.AskedAt)-slack)) != nil {
 			w.mu.Lock()
-			w.pending[action] = since
+			w.pending[action], noted = since, false
 			w.mu.Unlock()
 		}
 	}
+	return noted
 }

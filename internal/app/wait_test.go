@@ -2,6 +2,8 @@ package app
 
 import (
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -222,4 +224,25 @@ func TestAcceptedOnAnotherReplica(t *testing.T) {
 	op.Leader, op.AcceptedAt = "another", time.Now() // which was told of before
 	w.changed(op, true)
 	require.Equal(t, []time.Time{at}, runtime.at)
+}
+
+// A state that is reached while the store takes no writes is noted once it does, although
+// nobody asks for the status any more.
+func TestReachedWhileTheStoreIsAway(t *testing.T) {
+	machine := machine()
+	home := t.TempDir()
+	dir, away := filepath.Join(home, "data"), filepath.Join(home, "away")
+	w, _, end := waitingIn(t, dir, machine)
+	defer end()
+	id := w.insert(t, lifecycle.Start)
+	w.accept(t, id)
+	require.NoError(t, os.Rename(dir, away))
+	_, err := w.operations.Begin(t.Context(), lifecycle.Write{Operation: lifecycle.Operation{ID: uuid.NewString(), Action: lifecycle.Stop, Account: "a"}})
+	require.Error(t, err)
+	_, err = machine.Apply(t.Context(), lifecycle.Operation{Action: lifecycle.Start})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return w.isIn("ready") == 1 }, harness.WaitLimit, time.Millisecond)
+	time.Sleep(100 * time.Millisecond) // it is not noted
+	require.NoError(t, os.Rename(away, dir))
+	require.Eventually(t, func() bool { return !w.receipt(t, id).ReachedAt.IsZero() }, harness.WaitLimit, 10*time.Millisecond)
 }

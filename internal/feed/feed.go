@@ -143,9 +143,12 @@ func (f *Feed) publish(op Operation, seen *snapshot.Seen) {
 		f.kept = f.kept[1:]
 	}
 	for s := range f.streams {
-		if seen != nil {
+		switch {
+		case seen != nil:
 			s.tell(e, seen)
-		} else if s.wants(e) {
+		case s.wants(e) && s.wanting: // it has not been told all up to here
+			s.push(&event{text: f.text(0, op)})
+		case s.wants(e):
 			s.push(e)
 		}
 	}
@@ -208,7 +211,10 @@ func (f *Feed) Subscribe(ctx context.Context, r Reader, after string) (*Stream, 
 	defer f.mu.Unlock()
 	since := f.config.Runtime.Latest().Since
 	seen := f.observe()
-	known := seen != nil && unseen == nil && seen.AskedAt.After(since)
+	known := seen != nil && seen.AskedAt.After(since)
+	if known && unseen != nil { // it is too old
+		known, since = false, seen.AskedAt
+	}
 	missed, ok := f.since(position)
 	if !ok {
 		return nil, errBehind

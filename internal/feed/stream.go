@@ -42,7 +42,7 @@ type Stream struct {
 	first []*event  // is sent then
 	ended bool      // nothing follows rest
 
-	since   time.Time // when a write was accepted last before it began
+	since   time.Time // when a write was accepted last before it began, or a status was asked for that is too old
 	began   []byte    // the tag of a status that it began with, of before since
 	release func()    // of Runtime.Follow
 

@@ -69,6 +69,13 @@ func (w *Writer) run() {
 	told := 0
 	for line := range w.queue {
 		if line == nil {
+			if len(w.queue) > 0 { // perhaps that lines were lost
+				select {
+				case w.queue <- nil:
+					continue
+				default:
+				}
+			}
 			return
 		}
 		n, err := w.out.Write(line)

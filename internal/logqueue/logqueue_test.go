@@ -37,3 +37,27 @@ func TestLinesArriveWhole(t *testing.T) {
 	assert.Equal(t, want.String(), out.text.String())
 	assert.Zero(t, w.Dropped())
 }
+
+// stuck takes nothing until it is let go.
+type stuck struct {
+	bytes.Buffer
+	free chan struct{}
+}
+
+func (s *stuck) Write(p []byte) (int, error) {
+	<-s.free
+	return s.Buffer.Write(p)
+}
+
+// What was lost shortly before the end is told as well.
+func TestLossIsToldAtTheEnd(t *testing.T) {
+	out := &stuck{free: make(chan struct{})}
+	w := New(out)
+	w.OnLoss(func(lines int) { fmt.Fprintf(w, "%d lines were lost\n", lines) })
+	for range 2 * maxQueued {
+		_, _ = w.Write([]byte("x\n"))
+	}
+	time.AfterFunc(100*time.Millisecond, func() { close(out.free) })
+	w.Close(10 * time.Second)
+	assert.Contains(t, out.String(), fmt.Sprintf("%d lines were lost\n", w.Dropped()))
+}

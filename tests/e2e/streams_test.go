@@ -349,3 +349,27 @@ func TestWaitsAmidWrites(t *testing.T) {
 	require.Empty(t, ended)
 	stop()
 }
+
+// A stream that begins while the status cannot be told has it once it can, and none that
+// is older; its reader misses nothing that it was not told before it was cut off.
+func TestEventStreamWithoutStatus(t *testing.T) {
+	t.Parallel()
+	s := serveStack(t)
+	both := mint("vm:read vm:write")
+	early := follow(t, s.addr, both)
+	early.says(t, statusEvent(worked("stopped")))
+	s.sees(t)
+	s.platform.VM.SetBehaviour(platform.Behaviour{Names: []string{platform.StatusRequest}, Deaf: true})
+	harness.Eventually(t, "the status is too old", func() bool {
+		return strings.Contains(ask(t, s.addr, request("GET "+statusPath, both)), "503")
+	})
+	late := follow(t, s.addr, both)
+	time.Sleep(2 * time.Second) // some failing requests
+	require.Equal(t, okStop, ask(t, s.addr, request("POST "+stopPath, both)))
+	late.tellsOf(t, `"action":"stop"`)
+	require.NoError(t, late.Close())
+	s.tells(`{"state":"stopped"}`)
+	back := follow(t, s.addr, both, "Last-Event-ID: "+late.last)
+	back.says(t, resetEvent)
+	require.Contains(t, back.next(t), `"stopped"`)
+}

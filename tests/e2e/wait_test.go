@@ -405,3 +405,18 @@ func TestRetryAfterByEstimate(t *testing.T) {
 	left = retry("GET " + statusPath)
 	within(pause)
 }
+
+// A write that is accepted shortly before a wait for a status ends makes that wait no
+// longer, and no failure, however slow the worker is.
+func TestWaitEndsAmidWrites(t *testing.T) {
+	t.Parallel()
+	s := serveStack(t, "BUS_VM_TIMEOUT=20s", "BUS_VM_STATUS_MAX_AGE=20s")
+	both := mint("vm:read vm:write")
+	require.Contains(t, ask(t, s.addr, request("GET "+statusPath, both)), "stopped")
+	s.platform.VM.SetBehaviour(platform.Behaviour{Names: []string{platform.StatusRequest}, Delay: 3 * time.Second})
+	wait := request("GET "+statusPath, both, "Prefer: wait=4", "If-None-Match: *")
+	got := later(t, s.addr, wait)
+	time.Sleep(3500 * time.Millisecond)
+	require.Equal(t, okStop, ask(t, s.addr, request("POST "+stopPath, both)))
+	require.Equal(t, unchanged(worked("stopped"), waitedFor(4)+"\n"), <-got)
+}
