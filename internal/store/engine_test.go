@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/postgres"
 )
 
@@ -125,6 +127,31 @@ func TestStatementsFindTheirRowsByAnIndex(t *testing.T) {
 			}
 		}
 	}, "SQLite")
+}
+
+// So it is on PostgreSQL, which counts the rows that are read.
+func TestFewRowsAreReadEverySecond(t *testing.T) {
+	t.Parallel()
+	const rows = 50_000
+	config, _ := configFor()
+	config.URL = postgres.Database(t)
+	told := make(chan string, 100)
+	config.Changed = func(r lifecycle.Receipt, _ bool) { told <- r.ID }
+	db := prepared(t, config, fmt.Sprintf(`insert into operations (id, action, account, outcome, requested_at, accepted_at, reached_at, ended_at, records, sent)
+		select cast(n as text), 'start', 'acc' || (n %% 1000), 'accepted', at, at, at, at, 2, 2
+		from (select n, (extract(epoch from now()) * 1000000)::bigint - n * 1000000::bigint as at from generate_series(60, %d) n) numbers`, rows), `analyze operations`)
+	s, end := begin(t, config)
+	awaitLooks(t, s)
+	execute(t, db, `select pg_stat_reset()`)
+	execute(t, db, another)
+	require.Equal(t, "another", harness.Next(t, told))
+	require.NoError(t, end()) // its sessions tell what they have read
+	read := 0
+	eventually(t, func() bool {
+		require.NoError(t, db.QueryRow(`select coalesce(sum(seq_tup_read + idx_tup_fetch), 0) from pg_stat_user_tables`).Scan(&read))
+		return read > 0
+	}, "the rows are counted")
+	assert.Less(t, read, rows/10)
 }
 
 // planOf is the query plan of SQLite for a statement.
