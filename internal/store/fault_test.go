@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"net"
 	"net/url"
 	"strings"
 	"sync"
@@ -50,6 +51,21 @@ func TestOpenWhileTheDatabaseIsAway(t *testing.T) {
 	assert.Contains(t, l.String(), "the database of operations cannot be used")
 	server.Run()
 	eventually(t, func() bool { return tryInsert(t, s) == nil }, "writes are taken")
+}
+
+// A host that is silent, as one without power is, keeps no gateway from the next one.
+func TestSilentHostInFront(t *testing.T) {
+	t.Parallel()
+	config, l := configFor()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	config.URL = strings.Replace(postgres.Database(t), "@", "@"+silent.Addr().String()+",", 1) + "&target_session_attrs=read-write"
+	s := running(t, config)
+	require.NoError(t, tryInsert(t, s))
+	_, err = s.Latest(t.Context(), 1)
+	assert.NoError(t, err)
+	assert.Empty(t, l.String())
 }
 
 // A server that refuses everything, in whatever words, is told of as long as it does,
