@@ -252,6 +252,9 @@ func (t *tx) end(id string, e event, how End) Operation {
 		id, op.Outcome, number(op.Corrected), t.now, micros(op.AcceptedAt), number(op.slot), micros(timeOf(t.now).Add(slotKept)),
 		op.ErrorType, op.ErrorMessage, op.durationMS, micros(op.unknownAt), op.unknownMS, op.records, op.sent, op.dueSince, op.dueAt)
 	t.changed = append(t.changed, op)
+	if op.Action == lifecycle.Stop { // a start whose insert it did not see may have taken the slot before it
+		t.exec(`update operations set slot = 0 where slot = 1 and seq < $1`, op.Sequence)
+	}
 	if do&freeKeys != 0 {
 		t.freeKeys(id)
 	}
