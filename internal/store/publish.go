@@ -272,6 +272,9 @@ func (s *Store) changed(elsewhere bool, list ...Operation) {
 		last, known := s.changes.known[op.ID]
 		now := stage{op.Stage(), time.Now()}
 		if op.Action == "" || known && now.number <= last.number || elsewhere && s.changes.own[op.ID] {
+			if known { // looks find it as long as the clock of the database is behind its time
+				s.changes.known[op.ID] = stage{last.number, now.at}
+			}
 			continue
 		}
 		s.changes.known[op.ID] = now
