@@ -295,7 +295,8 @@ func (t *tx) decide(id string) decided {
 	if t.waits(op) {
 		return decided{lifecycle.Joined, op, nil}
 	}
-	stop := t.one(`where action = $1 and seq > $2 limit 1`, lifecycle.Stop, op.Sequence)
+	// In an order that an index has: PostgreSQL would look for any among all rows.
+	stop := t.one(`where action = $1 and seq > $2 order by seq desc limit 1`, lifecycle.Stop, op.Sequence)
 	if stop.ID != "" || t.now >= micros(op.ClosesAt) {
 		return decided{lifecycle.Joined, t.end(id, abandoned, End{}), nil} // 16
 	}
