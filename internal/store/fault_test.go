@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -66,6 +67,30 @@ func TestSilentHostInFront(t *testing.T) {
 	_, err = s.Latest(t.Context(), 1)
 	assert.NoError(t, err)
 	assert.Empty(t, l.String())
+}
+
+// While the synchronous standby is away no replica says that it takes writes, although the
+// locks of one, whose commit waits, are all that another finds.
+func TestStandbyIsAway(t *testing.T) {
+	t.Parallel()
+	config, l := configFor()
+	primary := postgres.Start(t)
+	config.URL = primary.Database()
+	standby := primary.Standby()
+	s := running(t, config)
+	config.Metrics = metrics.NewSet()
+	other := running(t, config)
+	w := aWrite(lifecycle.Stop)
+	insert(t, s, w, lifecycle.Lead)
+	standby.Freeze()
+	s.Settle(w.ID, nil, false)
+	other.Settle(w.ID, nil, false)
+	eventually(t, func() bool { return min(s.counts.failures.Get(), other.counts.failures.Get()) >= 3 }, "each has tried")
+	assert.NotContains(t, l.String(), "takes writes again")
+	standby.Thaw()
+	awaitHealthy(t, s)
+	awaitHealthy(t, other)
+	awaitOutcome(t, s, w.ID, lifecycle.Accepted)
 }
 
 // A server that refuses everything, in whatever words, is told of as long as it does,
