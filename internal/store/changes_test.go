@@ -150,6 +150,27 @@ func TestChangesDuringAnOutage(t *testing.T) {
 	require.Equal(t, []string{before.ID + "  false", during.ID + "  false", before.ID + " accepted false", during.ID + " accepted true", last}, all)
 }
 
+// What changed later than now, as the clock of another database or of a standby had it, is
+// told of once, however often a look finds it.
+func TestChangesAheadOfTheClock(t *testing.T) {
+	t.Parallel()
+	config, _ := configFor()
+	config.URL = postgres.Database(t)
+	told := make(chan string, 100)
+	config.Changed = func(r lifecycle.Receipt, _ bool) { told <- r.ID }
+	s := running(t, config)
+	awaitLooks(t, s)
+	db := connect(t, config)
+	execute(t, db, `insert into operations (id, action, account, outcome, ended_at) values ('ahead', 'stop', 'a', 'accepted', 9000000000000000)`)
+	require.Equal(t, "ahead", harness.Next(t, told))
+	s.changes.mu.Lock()
+	s.changes.known["ahead"] = stage{1, time.Now().Add(-time.Hour)}
+	s.changes.mu.Unlock()
+	time.Sleep(2*observeEvery + observeEvery/2)
+	execute(t, db, another)
+	require.Equal(t, "another", harness.Next(t, told))
+}
+
 // What others wrote during an outage of this replica fits into its memory.
 func TestManyChangesElsewhere(t *testing.T) {
 	t.Parallel()

@@ -129,7 +129,11 @@ func (d *delivery) claim(after string) (last string, more bool) {
 	more = err != nil || len(accounts) > 0
 	accounts = slices.DeleteFunc(accounts, func(name string) bool { return d.room(name) == 0 })
 	if len(accounts) > 0 {
-		err = d.store.do(d.ctx, call{order: atClaims}, func(t *tx) { t.claim(accounts, free) })
+		var turn string
+		turn, err = submit(d.ctx, d.store, call{order: atClaims}, func(t *tx) string { return t.claim(accounts, free) })
+		if turn != accounts[len(accounts)-1] {
+			last = turn
+		}
 	}
 	if err != nil {
 		last = "" // the store logs it itself

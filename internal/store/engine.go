@@ -93,7 +93,11 @@ func openPostgres(address string) (*engine, error) {
 	if err != nil {
 		return nil, errors.New("the store URL cannot be read") // the cause may quote a password
 	}
-	config.ConnectTimeout = callTimeout
+	hosts := map[pgconn.FallbackConfig]bool{{Host: config.Host, Port: config.Port}: true}
+	for _, other := range config.Fallbacks { // each host twice, where TLS is optional
+		hosts[pgconn.FallbackConfig{Host: other.Host, Port: other.Port}] = true
+	}
+	config.ConnectTimeout = callTimeout / time.Duration(len(hosts)) // so that one is reached behind one that is silent
 	config.RuntimeParams["statement_timeout"] = statementTimeout.String()
 	config.RuntimeParams["lock_timeout"] = lockTimeout.String()
 	config.RuntimeParams["idle_in_transaction_session_timeout"] = callTimeout.String()

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/postgres"
 )
 
@@ -125,6 +127,55 @@ func TestStatementsFindTheirRowsByAnIndex(t *testing.T) {
 			}
 		}
 	}, "SQLite")
+}
+
+// So it is on PostgreSQL, which counts the rows that are read, and plans a statement
+// without its values once it has run five times.
+func TestFewRowsAreRead(t *testing.T) {
+	t.Parallel()
+	const rows, times = 50_000, 8
+	config, _ := configFor()
+	config.URL = postgres.Database(t)
+	told := make(chan string, 100)
+	config.Changed = func(r lifecycle.Receipt, _ bool) {
+		if r.ID == "another" {
+			told <- r.ID
+		}
+	}
+	db := prepared(t, config, fmt.Sprintf(`insert into operations (id, action, account, outcome, requested_at, accepted_at, reached_at, ended_at, provider, records, sent)
+		select cast(n as text), 'start', 'acc' || (n %% 1000), 'accepted', at, at, at, at, 'p', 2, 2
+		from (select n, (extract(epoch from now()) * 1000000)::bigint - n * 1000000::bigint as at from generate_series(3600, 3600 + %d) n) numbers`, rows), `analyze operations`)
+	s, end := begin(t, config)
+	awaitLooks(t, s)
+	execute(t, db, `select pg_stat_reset()`)
+	for range times {
+		leader, follower, keyed := joining(), joining(), aWrite(lifecycle.Stop)
+		insert(t, s, leader, lifecycle.Lead)
+		insert(t, s, follower, lifecycle.Joined)
+		_, err := s.Abandon(t.Context(), leader.ID)
+		require.NoError(t, err)
+		_, _, err = s.decide(t.Context(), follower.ID)
+		require.NoError(t, err)
+		_, err = s.Reply(t.Context(), follower.ID, true, End{})
+		require.NoError(t, err)
+		require.NoError(t, s.Reached(t.Context(), lifecycle.Start, "p", 0))
+		keyed.Key = "key"
+		insert(t, s, keyed, lifecycle.Lead)
+		_, err = s.repeat(t.Context(), (*tx).prune)
+		require.NoError(t, err)
+	}
+	execute(t, db, another)
+	require.Equal(t, "another", harness.Next(t, told))
+	require.NoError(t, end())
+	eventually(t, func() bool {
+		var sessions int
+		require.NoError(t, db.QueryRow(`select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`).Scan(&sessions))
+		return sessions == 0
+	}, "its sessions have ended, and told what they have read")
+	var read int
+	require.NoError(t, db.QueryRow(`select sum(seq_tup_read + idx_tup_fetch) from pg_stat_user_tables`).Scan(&read))
+	assert.NotZero(t, read)
+	assert.Less(t, read, rows/5)
 }
 
 // planOf is the query plan of SQLite for a statement.

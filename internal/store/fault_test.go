@@ -2,11 +2,13 @@ package store
 
 import (
 	"context"
+	"net"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -50,6 +52,45 @@ func TestOpenWhileTheDatabaseIsAway(t *testing.T) {
 	assert.Contains(t, l.String(), "the database of operations cannot be used")
 	server.Run()
 	eventually(t, func() bool { return tryInsert(t, s) == nil }, "writes are taken")
+}
+
+// A host that is silent, as one without power is, keeps no gateway from the next one.
+func TestSilentHostInFront(t *testing.T) {
+	t.Parallel()
+	config, l := configFor()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	config.URL = strings.Replace(postgres.Database(t), "@", "@"+silent.Addr().String()+",", 1) + "&target_session_attrs=read-write"
+	s := running(t, config)
+	require.NoError(t, tryInsert(t, s))
+	_, err = s.Latest(t.Context(), 1)
+	assert.NoError(t, err)
+	assert.Empty(t, l.String())
+}
+
+// While the synchronous standby is away no replica says that it takes writes, although the
+// locks of one, whose commit waits, are all that another finds.
+func TestStandbyIsAway(t *testing.T) {
+	t.Parallel()
+	config, l := configFor()
+	primary := postgres.Start(t)
+	config.URL = primary.Database()
+	standby := primary.Standby()
+	s := running(t, config)
+	config.Metrics = metrics.NewSet()
+	other := running(t, config)
+	w := aWrite(lifecycle.Stop)
+	insert(t, s, w, lifecycle.Lead)
+	standby.Freeze()
+	s.Settle(w.ID, nil, false)
+	other.Settle(w.ID, nil, false)
+	eventually(t, func() bool { return min(s.counts.failures.Get(), other.counts.failures.Get()) >= 3 }, "each has tried")
+	assert.NotContains(t, l.String(), "takes writes again")
+	standby.Thaw()
+	awaitHealthy(t, s)
+	awaitHealthy(t, other)
+	awaitOutcome(t, s, w.ID, lifecycle.Accepted)
 }
 
 // A server that refuses everything, in whatever words, is told of as long as it does,

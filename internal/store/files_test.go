@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 )
 
 // A process that was killed while it created the database left a journal to be
@@ -66,6 +67,28 @@ func TestClosedInOrder(t *testing.T) {
 			assert.NoFileExists(t, wal)
 		}
 	}
+}
+
+// What comes while the files are away is told of once they are back.
+func TestFilesAreBack(t *testing.T) {
+	t.Parallel()
+	config, _ := configFor()
+	config.Dir = filepath.Join(t.TempDir(), "data")
+	told := make(chan lifecycle.Receipt, 100)
+	config.Changed = func(r lifecycle.Receipt, _ bool) { told <- r }
+	s := running(t, config)
+	w := aWrite(lifecycle.Stop)
+	insert(t, s, w, lifecycle.Lead)
+	require.Empty(t, harness.Next(t, told).Outcome)
+	ended := make(chan lifecycle.Receipt, 1)
+	go func() { r, _ := s.Await(t.Context(), w.ID, ""); ended <- r }()
+	awaitWaiter(t, s, w.ID)
+	require.NoError(t, os.Rename(config.Dir, config.Dir+"-moved"))
+	s.Settle(w.ID, nil, false)
+	eventually(t, func() bool { return s.Healthy() != nil }, "it is noticed")
+	require.NoError(t, os.Rename(config.Dir+"-moved", config.Dir))
+	require.Equal(t, lifecycle.Accepted, harness.Next(t, ended).Outcome)
+	require.Equal(t, lifecycle.Accepted, harness.Next(t, told).Outcome)
 }
 
 // A data directory on a network file system is refused, since its lock would count for one

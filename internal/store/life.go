@@ -179,9 +179,15 @@ const dueAccounts = `with recursive heads (account) as (
 		where sent < records and operations.account = heads.account) <= $3 limit $2`
 
 // claim leases records of these accounts that were left, as far as there is room, at most so
-// many. Each account has its turn. What other replicas lease at this time is left to them.
-func (t *tx) claim(accounts []string, most int) {
+// many. Each account has its turn, while there is time for its locks: last is the last that
+// had. What other replicas lease at this time is left to them.
+func (t *tx) claim(accounts []string, most int) (last string) {
+	began := time.Now()
 	for i, account := range accounts {
+		if i > 0 && time.Since(began) >= lockTimeout/2 {
+			break
+		}
+		last = account
 		others := len(accounts) - 1 - i
 		room := min(t.delivery.room(account), most-others)
 		if room == 0 {
@@ -197,6 +203,7 @@ func (t *tx) claim(accounts []string, most int) {
 		}
 		most -= len(list)
 	}
+	return last
 }
 
 // acknowledge ends the delivery of the record at a position, however late, or drops

@@ -252,6 +252,9 @@ func (t *tx) end(id string, e event, how End) Operation {
 		id, op.Outcome, number(op.Corrected), t.now, micros(op.AcceptedAt), number(op.slot), micros(timeOf(t.now).Add(slotKept)),
 		op.ErrorType, op.ErrorMessage, op.durationMS, micros(op.unknownAt), op.unknownMS, op.records, op.sent, op.dueSince, op.dueAt)
 	t.changed = append(t.changed, op)
+	if op.Action == lifecycle.Stop { // a start whose insert it did not see may have taken the slot before it
+		t.exec(`update operations set slot = 0 where slot = 1 and seq < $1`, op.Sequence)
+	}
 	if do&freeKeys != 0 {
 		t.freeKeys(id)
 	}
@@ -292,7 +295,8 @@ func (t *tx) decide(id string) decided {
 	if t.waits(op) {
 		return decided{lifecycle.Joined, op, nil}
 	}
-	stop := t.one(`where action = $1 and seq > $2 limit 1`, lifecycle.Stop, op.Sequence)
+	// In an order that an index has: PostgreSQL would look for any among all rows.
+	stop := t.one(`where action = $1 and seq > $2 order by seq desc limit 1`, lifecycle.Stop, op.Sequence)
 	if stop.ID != "" || t.now >= micros(op.ClosesAt) {
 		return decided{lifecycle.Joined, t.end(id, abandoned, End{}), nil} // 16
 	}

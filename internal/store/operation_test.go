@@ -53,6 +53,23 @@ func TestReachedByALaterStart(t *testing.T) {
 	})
 }
 
+// No start joins one that a stop was requested after, although another replica was
+// inserting that at the time of the stop.
+func TestStopBesideTheInsertOfAStart(t *testing.T) {
+	t.Parallel()
+	s, db := withPostgres(t)
+	start, stop := aWrite(lifecycle.Start), aWrite(lifecycle.Stop)
+	other := holding(t, db, `insert into operations (id, action, account, requested_at, closes_at, slot, slot_until) values ($1, 'start', 'a', 1, $2, 1, $2)`,
+		start.ID, time.Now().Add(time.Hour).UnixMicro())
+	insert(t, s, stop, lifecycle.Lead)
+	require.NoError(t, other.Commit())
+	for _, id := range []string{start.ID, stop.ID} {
+		_, err := s.Reply(t.Context(), id, true, End{})
+		require.NoError(t, err)
+	}
+	insert(t, s, joining(), lifecycle.Lead)
+}
+
 // Usage is turned on while an operation is open.
 func TestUsageTurnedOn(t *testing.T) {
 	t.Parallel()

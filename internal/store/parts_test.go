@@ -1,6 +1,8 @@
 package store
 
 import (
+	"context"
+	"log/slog"
 	"slices"
 	"sync"
 	"syscall"
@@ -11,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/backend/lifecycle"
+	"github.com/busdk/bus-api-provider-vm/tests/harness"
 	"github.com/busdk/bus-api-provider-vm/tests/postgres"
 )
 
@@ -108,7 +111,7 @@ func TestLookHangs(t *testing.T) {
 	db := connect(t, config)
 	stopped := map[int]bool{}
 	stop := func() { // every session that reads; that of the writer rests after a commit only
-		rows, err := db.Query(`select pid from pg_stat_activity where datname = current_database() and state = 'idle' and query like 'select%from operations%' and pid <> pg_backend_pid()`)
+		rows, err := db.Query(`select pid from pg_stat_activity where datname = current_database() and state = 'idle' and query like '%select%from operations%' and pid <> pg_backend_pid()`)
 		require.NoError(t, err)
 		defer rows.Close()
 		for rows.Next() {
@@ -124,4 +127,25 @@ func TestLookHangs(t *testing.T) {
 		stop()
 		require.NoError(t, tryInsert(t, s)) // within callTimeout
 	}
+}
+
+// Claims of a slow database leave the others their time.
+func TestClaimsInParts(t *testing.T) {
+	t.Parallel()
+	config, l := configFor()
+	config.Logger = slog.New(slog.NewTextHandler(l, nil))
+	config.URL = postgres.Database(t)
+	prepared(t, config, `insert into operations (id, action, account, outcome, requested_at, ended_at, records, due_since, due_at)
+		select gen_random_uuid()::text, 'stop', 'acc' || n, 'accepted', 1, 1, 1, 1, 1 from generate_series(1, 120) as n`,
+		`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.02); return new; end'`,
+		`create trigger slow before update on operations for each row when (new.sent = old.sent) execute function slow()`)
+	s := running(t, config)
+	delivering(t, s, &receiver{answer: func(context.Context, sending) error { return nil }})
+	require.Eventually(t, func() bool {
+		var waiting int
+		assert.NoError(t, tryInsert(t, s))
+		assert.NoError(t, s.engine.read.QueryRow(`select count(*) from operations where sent = 0 and due_since = 1`).Scan(&waiting))
+		return waiting == 0
+	}, harness.WaitLimit, 200*time.Millisecond, "all are delivered")
+	assert.NotContains(t, l.String(), "does not take writes")
 }

@@ -272,6 +272,9 @@ func (s *Store) changed(elsewhere bool, list ...Operation) {
 		last, known := s.changes.known[op.ID]
 		now := stage{op.Stage(), time.Now()}
 		if op.Action == "" || known && now.number <= last.number || elsewhere && s.changes.own[op.ID] {
+			if known { // looks find it as long as the clock of the database is behind its time
+				s.changes.known[op.ID] = stage{last.number, now.at}
+			}
 			continue
 		}
 		s.changes.known[op.ID] = now
@@ -314,8 +317,12 @@ func (s *Store) observe(ctx context.Context) {
 		} else if s.config.URL != "" {
 			last := looks[len(looks)-1]
 			away := max(now.at.Sub(last.at), now.at.Round(0).Sub(last.at.Round(0))) // the monotonic clock may have stood still
-			list, err := s.list(ctx, `where seq > $1 or ended_at > 0 and ended_at > `+s.now()+` - $2 or reached_at > 0 and reached_at > `+s.now()+` - $2
-				order by seq desc limit $3`, looks[0].sequence, (overlap + away).Microseconds(), maxObserved)
+			// Each part reads the end of an index, whatever the planner expects.
+			after := func(column, value string) string {
+				return fmt.Sprintf(`(select %[1]s from operations where %[2]s > 0 and %[2]s > %[3]s order by %[2]s desc limit $3)`, operationColumns, column, value)
+			}
+			list, err := read(ctx, s, scanOperation, after("seq", "$1")+` union all `+after("ended_at", s.now()+" - $2")+` union all `+
+				after("reached_at", s.now()+" - $2")+` order by seq desc limit $3`, looks[0].sequence, (overlap + away).Microseconds(), maxObserved)
 			if err != nil {
 				return
 			}

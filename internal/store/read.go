@@ -211,10 +211,11 @@ func collect[T any](rows *sql.Rows, err error, scan func(into *T, row func(...an
 // value reads a row of one column.
 func value[T any](into *T, row func(...any) error) error { return row(into) }
 
-// now is the time by the clock of the database, in a statement.
+// now is the time by the clock of the database, in a statement that takes it once: an
+// index finds nothing by what may change with each row.
 func (s *Store) now() string {
 	if s.engine.clock != "" {
-		return s.engine.clock
+		return "(select " + s.engine.clock + ")"
 	}
 	return strconv.FormatInt(s.config.Now().UnixMicro(), 10)
 }

@@ -50,6 +50,9 @@ func (s *session) finalize() (err error) {
 func (s *Store) transact(batch []*call) (values []any, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
+	if err := s.files.check(); err != nil { // what is committed to files that are put back later is not told of
+		return nil, err
+	}
 	if err := s.engine.migrate(ctx); err != nil { // the database was away at the start
 		return nil, err
 	}

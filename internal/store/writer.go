@@ -191,8 +191,8 @@ func (s *Store) take(hurry bool) (batch []*call, wait time.Duration) {
 	if wait := time.Until(s.probeAt); s.cause != nil && wait > 0 && !hurry {
 		return nil, wait
 	}
-	if len(s.queue) == 0 && s.cause != nil && !hurry {
-		s.queue = append(s.queue, &call{do: (*tx).probe, done: make(chan result, 1)})
+	if s.cause != nil && !hurry { // what is queued may find locks of others
+		s.queue = slices.Insert(s.queue, 0, &call{do: (*tx).probe, left: true, done: make(chan result, 1)})
 	}
 	if len(s.queue) == 0 {
 		s.closed = s.closed || hurry
@@ -288,8 +288,8 @@ func (s *Store) finish(batch []*call, values []any, err error) {
 	}
 	s.committing = time.Time{}
 	passes = passes && time.Since(s.lockedSince) < callTimeout
-	var cause error
-	if err != nil && !passes && faultOf(err) != refused {
+	cause := s.cause // of which nothing is said by what finds locks of others, or is refused
+	if err == nil || !passes && faultOf(err) != refused {
 		cause = err
 	}
 	switch {
