@@ -38,6 +38,7 @@ type engine struct {
 	skipLocked  string   // locks those that no other has locked
 	clock       string   // an expression for the time in microseconds; empty for the process's own
 	lock        []string // statements that let one process at a time set up the schema
+	idle        bool     // makes no schema
 	migrated    bool
 	warned      atomic.Bool // by PostgreSQL, since it was cleared
 }
@@ -184,6 +185,9 @@ func (e *engine) sets(ctx context.Context) error {
 	return err
 }
 
+// errNoStore: the service has not made it.
+var errNoStore = errors.New("there is no operations store")
+
 // ErrNewer: a newer release wrote the schema.
 var ErrNewer = errors.New("a newer release wrote the operations store; run that one, or give this one a store of its own")
 
@@ -215,7 +219,10 @@ func (e *engine) migrate(ctx context.Context) error {
 	if e.clock != "" { // in any schema of the search path, to which another may have been added in front
 		err = tx.QueryRowContext(ctx, `select to_regclass('store_schema') is not null`).Scan(&there)
 	}
-	if err == nil && !there {
+	switch {
+	case err == nil && !there && e.idle:
+		err = fmt.Errorf("%w in the database of store.url", errNoStore)
+	case err == nil && !there:
 		err = run(`create table if not exists store_schema (version integer not null, probe text not null default '')`)
 	}
 	if err != nil {

@@ -30,6 +30,17 @@ func TestNewerSchema(t *testing.T) {
 	assert.ErrorIs(t, err, ErrNewer)
 }
 
+// A command beside the service makes no store, which could be taken for an empty one.
+func TestIdleMakesNoStore(t *testing.T) {
+	onEngines(t, func(t *testing.T, config Config) {
+		config.Idle = true
+		for range 2 {
+			_, err := Open(t.Context(), config)
+			require.ErrorContains(t, err, "there is no operations store")
+		}
+	}, "SQLite", "PostgreSQL")
+}
+
 // A replica that sets up the schema slowly, or sets up a large one, keeps no other
 // from starting.
 func TestReplicaWaitsForTheSchema(t *testing.T) {

@@ -158,7 +158,9 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 	var err error
 	switch {
 	case config.URL != "":
-		s.engine, err = openPostgres(config.URL)
+		if s.engine, err = openPostgres(config.URL); err == nil {
+			s.engine.idle = config.Idle
+		}
 	case config.Dir != "":
 		err = s.openFile(ctx)
 	default:
@@ -166,7 +168,7 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 	}
 	if err == nil {
 		err = s.engine.migrate(ctx)
-		if config.URL != "" && err != nil && faultOf(err) == away && !errors.Is(err, ErrNewer) {
+		if config.URL != "" && err != nil && faultOf(err) == away && !errors.Is(err, ErrNewer) && !config.Idle {
 			config.Logger.Warn("the database of operations cannot be used; starts and stops are refused until it can", "cause", err,
 				"do", s.remedy(err))
 			err = nil
@@ -189,7 +191,7 @@ func openAny(ctx context.Context, config Config) (*Store, error) {
 func (s *Store) openFile(ctx context.Context) error {
 	if s.config.Idle {
 		if _, err := os.Stat(filepath.Join(s.config.Dir, fileName)); err != nil {
-			return fmt.Errorf("there is no operations store: %w", err)
+			return fmt.Errorf("%w: %w", errNoStore, err)
 		}
 	}
 	var err error

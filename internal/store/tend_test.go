@@ -234,8 +234,10 @@ func TestHistoryThatCannotBeRead(t *testing.T) {
 func TestExpireLooksAgain(t *testing.T) {
 	t.Parallel()
 	config, _ := configFor()
-	config.URL, config.Idle = postgres.Database(t), true // nothing else closes
-	s, db := running(t, config), connect(t, config)
+	config.URL = postgres.Database(t)
+	db := prepared(t, config)
+	config.Idle = true // nothing else closes
+	s := running(t, config)
 	one, two := joining(), joining()
 	insert(t, s, one, lifecycle.Lead)
 	insert(t, s, two, lifecycle.Joined)

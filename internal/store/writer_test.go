@@ -123,8 +123,10 @@ func TestLocksOfAnotherReplica(t *testing.T) {
 func TestEndedSession(t *testing.T) {
 	t.Parallel()
 	config, _ := configFor()
-	config.URL, config.Idle = postgres.Database(t), true // nothing else writes meanwhile
-	s, db := running(t, config), connect(t, config)
+	config.URL = postgres.Database(t)
+	db := prepared(t, config)
+	config.Idle = true // nothing else writes meanwhile
+	s := running(t, config)
 	for range 2 {
 		require.NoError(t, tryInsert(t, s))
 		execute(t, db, `select pg_terminate_backend(pid, 10000) from pg_stat_activity
