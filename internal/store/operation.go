@@ -217,6 +217,9 @@ func (t *tx) end(id string, e event, how End) Operation {
 	to, do := t.store.next(from, e)
 	switch {
 	case to == from:
+		if (e == replyYes || e == replyNo) && op.Outcome != "" && (op.Outcome == lifecycle.Accepted) != (e == replyYes) { // 18
+			t.contradicted = append(t.contradicted, op)
+		}
 		return op
 	case do&takeID != 0:
 		n := t.exec(`insert into operations (id, outcome, ended_at) values ($1, $2, $3) on conflict (id) do nothing`, id, lifecycle.NotSent, t.now)
