@@ -287,6 +287,8 @@ func TestStoreAway(t *testing.T) {
 		{"stop", "not_sent", []string{wait}, true, lost},
 		{"stop", "unknown", []string{key("abc")}, false, store.ErrUnavailable},
 		{"stop", "unknown", []string{key("abc")}, true, store.ErrUnavailable},
+		{"stop", "not_sent", []string{key("abc")}, true, lifecycle.ErrFull},
+		{"start", "not_sent", []string{key("abc"), wait}, true, lifecycle.ErrFull},
 	} {
 		away.met, away.err = c.met, c.err
 		got := l.write(t, c.action, account, c.headers...)

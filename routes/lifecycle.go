@@ -138,6 +138,9 @@ func unrecorded(c *fiber.Ctx, err error, outcome lifecycle.Outcome) error {
 		middleware.SetOutcome(c, lifecycle.NotSent)
 		return errTooManyKeys
 	}
+	if errors.Is(err, lifecycle.ErrFull) {
+		outcome = lifecycle.NotSent
+	}
 	middleware.SetOutcome(c, outcome)
 	if outcome == lifecycle.Unknown {
 		return middleware.Unavailable(0, "The operation that this request may stand for cannot be looked up now.", err)

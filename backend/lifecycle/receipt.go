@@ -100,6 +100,9 @@ var (
 	ErrUnconfirmed = errors.New("the operations store has not confirmed a write")
 	// ErrTooManyKeys: the account has used too many idempotency keys.
 	ErrTooManyKeys = errors.New("too many idempotency keys")
+	// ErrFull: a store in memory holds nothing that may be forgotten. No other write has
+	// the key of this one, and nothing of it was written.
+	ErrFull = errors.New("the operations store is full")
 )
 
 // MaxTimes is how many times an estimate is made of; fewer than minTimes make none.

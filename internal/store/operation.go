@@ -20,9 +20,6 @@ const (
 	maxKeys = 10_000
 )
 
-// errFull: a store in memory holds nothing that may be forgotten.
-var errFull = errors.New("the operations store is full")
-
 // decided is what becomes of a write; refused says why nothing does.
 type decided struct {
 	lifecycle.Decision
@@ -32,9 +29,6 @@ type decided struct {
 
 // insert is rows 1 to 5 of the table.
 func (t *tx) insert(w lifecycle.Write) decided {
-	if t.full() {
-		return decided{refused: errFull}
-	}
 	if w.Key != "" {
 		if op := t.find(w.ID); op.ID != "" { // 5
 			return leads(op)
@@ -42,6 +36,10 @@ func (t *tx) insert(w lifecycle.Write) decided {
 		if known, err := t.takeKey(w); err != nil || known.ID != "" { // 4
 			return decided{lifecycle.Known, known, err}
 		}
+	}
+	if t.full() {
+		t.freeKeys(w.ID)
+		return decided{refused: lifecycle.ErrFull}
 	}
 	mayJoin := w.Action == lifecycle.Start && w.MayMeet()
 	for range 3 { // who frees or takes the slot meanwhile has committed by the second time
@@ -217,6 +215,9 @@ func (t *tx) end(id string, e event, how End) Operation {
 	to, do := t.store.next(from, e)
 	switch {
 	case to == from:
+		if (e == replyYes || e == replyNo) && op.Outcome != "" && (op.Outcome == lifecycle.Accepted) != (e == replyYes) { // 18
+			t.contradicted = append(t.contradicted, op)
+		}
 		return op
 	case do&takeID != 0:
 		n := t.exec(`insert into operations (id, outcome, ended_at) values ($1, $2, $3) on conflict (id) do nothing`, id, lifecycle.NotSent, t.now)

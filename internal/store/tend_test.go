@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -132,10 +133,28 @@ func TestMemoryIsBounded(t *testing.T) {
 	require.NoError(t, err)
 	assert.LessOrEqual(t, len(list), memoryOperations+64)
 	assert.Equal(t, 100*40, len(slices.DeleteFunc(list, func(op Operation) bool { return op.Sequence <= before })))
+	account := uuid.NewString()
+	keyed := func(name string) (decided, error) {
+		return submit(t.Context(), s, call{}, func(t *tx) decided {
+			w := aWrite(lifecycle.Stop)
+			w.Account, w.Key = account, name
+			return t.insert(w)
+		})
+	}
+	_, err = keyed("kept")
+	require.NoError(t, err)
 	for range 350 {
 		err = fill(false)
 	}
-	assert.ErrorIs(t, err, errFull)
+	assert.ErrorIs(t, err, lifecycle.ErrFull)
+	known, err := keyed("kept")
+	require.NoError(t, errors.Join(err, known.refused), "a key is looked up first")
+	assert.Equal(t, lifecycle.Known, known.Decision)
+	for range 2 {
+		other, err := keyed("another")
+		require.NoError(t, err)
+		assert.ErrorIs(t, other.refused, lifecycle.ErrFull, "the key is not taken")
+	}
 }
 
 // What is past its time is closed once the history has been read.

@@ -96,6 +96,10 @@ func (s *Store) transact(batch []*call) (values []any, err error) {
 	}
 	t.delivery.start(t.leased, t.acknowledged)
 	s.changed(false, t.changed...)
+	for _, op := range t.contradicted {
+		s.config.Logger.Warn("a reply contradicts the record of its operation, which stays", "operation", op.ID, "recorded", op.Outcome,
+			"do", "see whether two VM integrations answer, or one answers twice; what the runtime did may not be billed")
+	}
 	if t.left {
 		wake(s.wakeDelivery)
 	}
@@ -136,6 +140,7 @@ type tx struct {
 
 	acknowledged []string    // accounts of which records are
 	changed      []Operation // as they are once the transaction is confirmed
+	contradicted []Operation // of which a worker now said something else
 }
 
 // probe writes to a store that has failed and has nothing else to write, of a size

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -169,10 +170,15 @@ func TestAcceptanceAfterARefusal(t *testing.T) {
 	r.wantWrite(g, start, http.StatusBadGateway, "not_mine")
 	id := r.lifecyclePublishes()[0].CorrelationID
 	r.VM.SetState(platform.StateStarting)
-	r.publish(platform.ReplyName(platform.StartRequest), id, map[string]any{"accepted": true})
-	g.awaitMetric(`bus_vm_events_replies_total{event="bus.vm.start.response",match="duplicate"}`, func(v float64) bool { return v > 0 })
+	for _, accepted := range []bool{false, true} {
+		r.publish(platform.ReplyName(platform.StartRequest), id, map[string]any{"accepted": accepted})
+	}
+	g.awaitMetric(`bus_vm_events_replies_total{event="bus.vm.start.response",match="duplicate"}`, func(v float64) bool { return v > 1 })
 	read := r.want(r.read(g), http.StatusOK, "")
 	assert.Contains(t, read.answer.body, platform.StateStarting, "after an accepting reply")
+	told := g.awaitLog(regexp.MustCompile(`level=WARN msg="a reply contradicts the record of its operation[^"]*" operation=` + id + ` recorded=rejected `))
+	assert.NotNil(t, told, "operators learn that the runtime may run unbilled")
+	assert.Equal(t, 1, strings.Count(g.log.all(), "contradicts the record"), "the refusal that came again does not")
 }
 
 // The Events API restarts without its history while a status request is in
