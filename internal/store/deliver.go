@@ -100,7 +100,7 @@ func (s *Store) Deliver(ctx context.Context, send Send) error {
 		if more || began != "" {
 			freed = d.freed
 		}
-		if after != "" || again {
+		if after != "" && after != began || after == "" && again { // else all places are taken, or nothing is left
 			next = goOn
 		}
 		select {
