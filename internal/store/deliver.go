@@ -84,22 +84,24 @@ func (s *Store) Deliver(ctx context.Context, send Send) error {
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
 	// A pass over the accounts takes several claims where places are few: after is the account
-	// that one ended with, empty at the end of the pass.
-	for after, more := "", false; ; {
+	// that one ended with, empty at the end of the pass. Those before it have their turn again
+	// once the pass has ended, if a signal came meanwhile.
+	goOn := make(chan struct{})
+	close(goOn)
+	for after, again, more := "", false, false; ; {
 		began := after
 		after, more = d.claim(after)
-		if after != "" || began != "" { // those before where it began had no turn since the last signal
-			more = true
-			wake(d.freed)
-		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(claimRest):
 		}
-		var freed <-chan struct{}
-		if more {
+		var freed, next <-chan struct{}
+		if more || began != "" {
 			freed = d.freed
+		}
+		if after != "" && after != began || after == "" && again { // else all places are taken, or nothing is left
+			next = goOn
 		}
 		select {
 		case <-ctx.Done():
@@ -107,8 +109,12 @@ func (s *Store) Deliver(ctx context.Context, send Send) error {
 		case now := <-poll.C:
 			d.forget(now.Add(-2 * retryMax))
 		case <-s.wakeDelivery:
+			again = true
 		case <-freed:
+			again = true
+		case <-next:
 		}
+		again = again && after != ""
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -150,4 +151,26 @@ func TestForeignIDs(t *testing.T) {
 		s.Settle(delivery+"\x00", nil, false)
 	}
 	assert.NoError(t, tryInsert(t, s))
+}
+
+// While the usage integration is away, records that are due and whose accounts rest are looked
+// for each second, not in a loop, however many accounts there are.
+func TestAccountsThatRest(t *testing.T) {
+	t.Parallel()
+	const many = 3 * maxSending
+	config, _ := configFor()
+	var asked atomic.Int32 // the time, in each look
+	config.Now = func() time.Time { asked.Add(1); return time.Now() }
+	s := running(t, config)
+	alter(t, s, `insert into operations (id, action, account, outcome, requested_at, ended_at, records, due_since, due_at, attempts)
+		with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < 2 * $1)
+		select cast(n as text), 'stop', 'account-' || (n % $1), 'accepted', 1, 1, 1, 1, 1, 20 from numbers`, many)
+	var tried atomic.Int32
+	delivering(t, s, &receiver{answer: func(context.Context, sending) error { tried.Add(1); return errBusy }})
+	eventually(t, func() bool { return tried.Load() >= many }, "one record of each account")
+	eventually(t, func() bool {
+		before := asked.Load()
+		time.Sleep(2 * pollEvery) // how often it looks meanwhile is the point
+		return asked.Load()-before < 40
+	}, "few looks")
 }

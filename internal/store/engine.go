@@ -51,6 +51,8 @@ const (
 	statementTimeout = 1500 * time.Millisecond
 	lockTimeout      = 200 * time.Millisecond
 	readers          = 4 // connections for reads
+	// logLimit is what is left of a -wal that has grown beyond it, in bytes.
+	logLimit = 16 << 20
 )
 
 // openDatabase does not look at the file yet, and so cannot fail: the driver is there.
@@ -63,7 +65,7 @@ func openDatabase(path string, query url.Values) *sql.DB {
 func openSQLite(ctx context.Context, path string) (*engine, error) {
 	_, _ = sqlite.Fdatasync(true) // no less durable than fsync, without its timestamps; an error on macOS, which syncs in its own way
 	inMemory := path == ""
-	query := url.Values{"_pragma": {"busy_timeout(1000)", "synchronous(FULL)", "journal_mode(WAL)"}}
+	query := url.Values{"_pragma": {"busy_timeout(1000)", "synchronous(FULL)", "journal_mode(WAL)", fmt.Sprintf("journal_size_limit(%d)", logLimit)}}
 	if inMemory {
 		path = "/" + uuid.NewString()
 		query = url.Values{"_pragma": {"busy_timeout(1000)"}, "vfs": {"memdb"}} // shared by the connections of this process

@@ -141,9 +141,18 @@ func TestStatementsFindTheirRowsByAnIndex(t *testing.T) {
 }
 
 // So it is on PostgreSQL, which counts the rows that are read, and plans a statement
-// without its values once it has run five times.
+// without its values, where that seems as good, once it has run five times.
 func TestFewRowsAreRead(t *testing.T) {
 	t.Parallel()
+	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			fewRowsAreRead(t, "&plan_cache_mode="+mode)
+		})
+	}
+}
+
+func fewRowsAreRead(t *testing.T, planned string) {
 	const rows, times = 50_000, 8
 	config, _ := configFor()
 	config.URL = postgres.Database(t)
@@ -156,6 +165,7 @@ func TestFewRowsAreRead(t *testing.T) {
 	db := prepared(t, config, fmt.Sprintf(`insert into operations (id, action, account, outcome, requested_at, accepted_at, reached_at, ended_at, provider, records, sent)
 		select cast(n as text), 'start', 'acc' || (n %% 1000), 'accepted', at, at, at, at, 'p', 2, 2
 		from (select n, (extract(epoch from now()) * 1000000)::bigint - n * 1000000::bigint as at from generate_series(3600, 3600 + %d) n) numbers`, rows), `analyze operations`)
+	config.URL += planned
 	s, end := begin(t, config)
 	awaitLooks(t, s)
 	execute(t, db, `select pg_stat_reset()`)
@@ -169,10 +179,23 @@ func TestFewRowsAreRead(t *testing.T) {
 		require.NoError(t, err)
 		_, err = s.Reply(t.Context(), follower.ID, true, End{})
 		require.NoError(t, err)
-		require.NoError(t, s.Reached(t.Context(), lifecycle.Start, "p", 0))
+		require.NoError(t, s.Reached(t.Context(), lifecycle.Start, "renamed", 0))
 		keyed.Key = "key"
 		insert(t, s, keyed, lifecycle.Lead)
 		_, err = s.repeat(t.Context(), (*tx).prune)
+		require.NoError(t, err)
+		for _, read := range []func() ([]lifecycle.Receipt, error){
+			func() ([]lifecycle.Receipt, error) { return s.Receipts(t.Context(), "acc1", 20) },
+			func() ([]lifecycle.Receipt, error) { return s.Recent(t.Context(), "acc1", time.Minute) },
+			func() ([]lifecycle.Receipt, error) { return s.Latest(t.Context(), 20) },
+		} {
+			_, err = read()
+			require.NoError(t, err)
+		}
+		require.True(t, s.WantsHistory())
+		_, err = s.Parked(t.Context(), MaxListed)
+		require.NoError(t, err)
+		_, err = s.startTimes(t.Context())
 		require.NoError(t, err)
 	}
 	execute(t, db, another)

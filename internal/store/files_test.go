@@ -106,3 +106,27 @@ func TestNetworkDisk(t *testing.T) {
 	require.ErrorContains(t, err, "--data-dir")
 	require.NoFileExists(t, filepath.Join(config.Dir, fileName))
 }
+
+// The -wal that grew under a long reader, such as a copy that is made, gives its room back.
+func TestLogShrinks(t *testing.T) {
+	t.Parallel()
+	config, _ := configFor()
+	config.Dir = t.TempDir()
+	db := prepared(t, config)
+	s := running(t, config)
+	size := func() int64 {
+		info, err := os.Stat(filepath.Join(config.Dir, fileName+"-wal"))
+		require.NoError(t, err)
+		return info.Size()
+	}
+	reader := holding(t, db, `select count(*) from operations`)
+	for range logLimit/1_000_000 + 1 {
+		alter(t, s, `insert into operations (id, error_message) values (hex(randomblob(16)), hex(zeroblob(500000)))`)
+	}
+	require.Greater(t, size(), int64(logLimit))
+	require.NoError(t, reader.Rollback())
+	for range 3 {
+		require.NoError(t, tryInsert(t, s))
+	}
+	assert.LessOrEqual(t, size(), int64(logLimit))
+}

@@ -132,12 +132,17 @@ func (s *Store) Report(ctx context.Context) (r Report, err error) {
 	return r, err
 }
 
+// startsOf bounds the starts that startTimes looks at.
+const startsOf = 10 * lifecycle.MaxTimes
+
 // startTimes returns how long the last starts took from their acceptance to their
-// target state, of the provider of the latest one that reached it.
+// target state, of the provider of the latest one that reached it; among the latest
+// startsOf.
 func (s *Store) startTimes(ctx context.Context) ([]time.Duration, error) {
-	const starts = ` from operations where reached_at > 0 and action = 'start' and leader = '' `
-	return read(ctx, s, value[time.Duration], `select (reached_at - accepted_at) * 1000`+starts+`and provider =
-		(select provider`+starts+`order by reached_at desc limit 1) order by reached_at desc limit $1`, lifecycle.MaxTimes)
+	return read(ctx, s, value[time.Duration], `with latest as (select provider, accepted_at, reached_at from operations
+			where reached_at > 0 and action = 'start' and leader = '' order by reached_at desc limit $2)
+		select (reached_at - accepted_at) * 1000 from latest where provider = (select provider from latest order by reached_at desc limit 1)
+		order by reached_at desc limit $1`, lifecycle.MaxTimes, startsOf)
 }
 
 // measureStarts reads again how long the last starts took.

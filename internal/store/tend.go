@@ -200,13 +200,18 @@ func (s *Store) Stats() Report {
 func (t *tx) prune() int64 {
 	keys := t.exec(`delete from keys where (account, name) in (select account, name from keys where created_at <= $1 limit $2)`,
 		t.ago(keyKept), some)
-	var beyond int64 // the last of them
+	// In an order that an index has: PostgreSQL would look for any among all rows.
+	old := func(column string, most int64) int64 {
+		return t.exec(fmt.Sprintf(`delete from operations where id in (select id from operations where ended_at > 0 and %[1]s <= $1
+			and sent = records and not exists (select 1 from keys where keys.operation = operations.id) order by %[1]s limit $2)`, column), most, some)
+	}
 	if t.store.inMemory() {
+		var beyond int64 // the last of them
 		t.scan([]any{&beyond}, `select coalesce(max(seq), 0) from
 			(select seq from operations order by seq limit max(0, (select count(*) from operations) - $1)) as oldest`, memoryOperations*9/10)
+		keys = max(keys, old("seq", beyond))
 	}
-	return max(keys, t.exec(`delete from operations where id in (select id from operations where (ended_at > 0 and ended_at <= $1 or ended_at > 0 and seq <= $2)
-		and sent = records and not exists (select 1 from keys where keys.operation = operations.id) limit $3)`, t.ago(t.store.config.Keep), beyond, some))
+	return max(keys, old("ended_at", t.ago(t.store.config.Keep)))
 }
 
 // full reports whether a store in memory is full of what must stay. It looks at every

@@ -117,6 +117,9 @@ func (s *Store) begin(ctx context.Context, t *tx) error {
 			}
 			s.writing = &session{conn, map[string]*sql.Stmt{}}
 		}
+		if s.cause != nil && s.config.Dir != "" { // a -wal that has filled the disk begins again, once no other reads it
+			_, _ = s.writing.conn.ExecContext(ctx, "pragma wal_checkpoint")
+		}
 		t.session, t.failed = s.writing, nil
 		if t.exec(s.engine.begin); t.failed == nil || s.config.URL == "" {
 			return t.failed

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bytes"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
@@ -102,6 +103,39 @@ func TestDiskFull(t *testing.T) {
 		r.vmBehaves()
 		r.back(g)
 	})
+}
+
+// A disk that the -wal has filled while another process read the file, as a copy does, takes
+// writes again once that has ended: nothing is to be freed.
+func TestDiskFullUnderAReader(t *testing.T) {
+	dir := mount(t, 0)
+	r := newRig(t)
+	r.common = []string{"BUS_VM_DATA_DIR=" + filepath.Join(dir, "data")}
+	g := r.begin(process, r.home())
+	r.connected()
+	r.wantWrite(g, stop, http.StatusAccepted, "")
+
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "data", "operations.db")+"?_pragma=busy_timeout(1000)")
+	require.NoError(t, err)
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	for _, statement := range []string{ // pages that are free, as in any store that forgets
+		"create table gone (x)", "insert into gone values (zeroblob(300000))", "drop table gone", "pragma wal_checkpoint(truncate)",
+		"begin", "select * from operations",
+	} {
+		_, err = db.Exec(statement)
+		require.NoError(t, err, statement)
+	}
+	var last *call
+	for last == nil || last.status == http.StatusAccepted {
+		last = r.write(g, stop)
+	}
+	r.want(last, http.StatusServiceUnavailable, unavailable)
+	_, err = db.Exec("rollback")
+	require.NoError(t, err)
+	g.awaitReady()
+	r.wantWrite(g, stop, http.StatusAccepted, "")
+	r.back(g)
 }
 
 // A data directory that cannot be used ends the start with one line that says
