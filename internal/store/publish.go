@@ -156,8 +156,9 @@ func (c *changes) await(ids ...string) (changed chan Operation, leave func()) {
 
 // Settle writes what the worker said about the operation with that id, which may
 // be that of any process, or none: yes, or a rejection. It returns at once, but for
-// a reply from the history, which is looked up first.
-func (s *Store) Settle(id string, rejection error, replayed bool) {
+// a reply from the history, which is looked up first: news, which is nil for any other,
+// is called before anything is written that was not known.
+func (s *Store) Settle(id string, rejection error, news func()) {
 	if !isID(id) {
 		return // of another component
 	}
@@ -165,12 +166,13 @@ func (s *Store) Settle(id string, rejection error, replayed bool) {
 	if rejection != nil {
 		e = replyNo
 	}
-	if replayed { // most are known, and there may be many
+	if news != nil { // most are known, and there may be many
 		if op, err := s.find(context.Background(), id); err == nil {
 			if to, _ := s.next(op.state(), e); to == op.state() {
 				return
 			}
 		}
+		news()
 	}
 	s.note(id, e, endOf(rejection))
 }
