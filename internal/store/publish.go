@@ -192,6 +192,14 @@ func (s *Store) Reached(ctx context.Context, action lifecycle.Action, provider s
 	return s.do(ctx, call{order: atSlot}, func(t *tx) { t.reached(action, provider, ago) })
 }
 
+// Stopped notes that a stop of another requester was accepted at that time: no start
+// joins one that was requested before it any more. It returns at once.
+func (s *Store) Stopped(at time.Time) {
+	s.keep(call{order: atSlot}, func(t *tx) {
+		t.exec(`update operations set slot = 0 where slot = 1 and requested_at < $1`, t.ago(time.Since(at)))
+	})
+}
+
 const (
 	// observeEvery is how often PostgreSQL is looked at for what other replicas wrote.
 	observeEvery = time.Second

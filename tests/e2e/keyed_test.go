@@ -100,6 +100,28 @@ func (s *stack) listens(t testing.TB, name string) {
 	become(t, s.admin, `bus_vm_events_stream_up{event="`+platform.ReplyName(name)+`"}`, 1)
 }
 
+// A start does not join one that was accepted before a stop of another requester was: its
+// caller would be told of an acceptance, and billed, for nothing.
+func TestStartAfterAStopOfAnother(t *testing.T) {
+	t.Parallel()
+	s := serveStack(t, "BUS_VM_TIMEOUT=10s")
+	s.listens(t, platform.StopRequest)
+	s.tells(`{"state":"starting"}`)
+	require.Equal(t, okStart, ask(t, s.addr, request("POST "+startPath, mint("vm:write"))))
+	require.Positive(t, s.measures(t, "bus_vm_start_under_way_seconds"))
+	client := platform.NewClient(s.platform.URL(), s.platform.ProviderToken())
+	defer client.Close()
+	require.NoError(t, client.Publish(t.Context(), platform.Message{
+		Name: platform.ReplyName(platform.StopRequest), CorrelationID: "00000000-0000-4000-8000-0000000000c1", Payload: json.RawMessage(`{"accepted":true}`),
+	}))
+	become(t, s.admin, "bus_vm_start_under_way_seconds", 0)
+	harness.Eventually(t, "a start of another account is sent", func() bool {
+		other := mintWith(`"sub":"00000000-0000-4000-8000-0000000000a1"`)
+		require.Equal(t, http.StatusAccepted, replyTo(t, s.addr, request("POST "+startPath, other, "Prefer: wait=1")).Status)
+		return len(s.platform.VM.Asked(platform.StartRequest)) > 1
+	})
+}
+
 // An acceptance that only the history has, since the stream lost it, counts for the status
 // as any other does once it is on record.
 func TestStatusAfterAnAcceptanceOfTheHistory(t *testing.T) {
