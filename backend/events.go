@@ -31,8 +31,8 @@ type EventsConfig struct {
 	// Settle is called with what a reply says about an operation that no Apply of
 	// this process waits for: its own, or that of any other process. A reply that
 	// accepts has no rejection. It must return soon, unless the reply is from the
-	// history.
-	Settle func(id string, rejection error, replayed bool)
+	// history: then news is not nil, and is called before what is not known is settled.
+	Settle func(id string, rejection error, news func())
 	// Overheard is called with each acceptance among those replies that is not from
 	// the history. It must return at once.
 	Overheard func(id string, action lifecycle.Action)
@@ -78,8 +78,12 @@ func NewEvents(config EventsConfig) *Events {
 		client.OnStream(write.reply, b.Stream)
 		client.Observe(write.reply, func(e events.Envelope) {
 			outcome, no := b.decode(e, action, false)
+			var news func()
+			if e.Replayed {
+				news = b.Invalidate
+			}
 			if outcome != lifecycle.Unknown {
-				config.Settle(e.CorrelationID, lifecycle.Failure(no, runtime, false), e.Replayed)
+				config.Settle(e.CorrelationID, lifecycle.Failure(no, runtime, false), news)
 			}
 			if outcome == lifecycle.Accepted && !e.Replayed {
 				config.Overheard(e.CorrelationID, action)
@@ -143,8 +147,8 @@ func (b *Events) Apply(ctx context.Context, op lifecycle.Operation) (lifecycle.O
 }
 
 // decode reads a reply to action, one that an Apply waits for or another. The
-// snapshot is invalidated before the caller is answered. Others from the history
-// change nothing there: a stream that opens has invalidated it.
+// snapshot is invalidated before the caller is answered; by one from the history
+// only where that is news, see EventsConfig.Settle.
 func (b *Events) decode(e events.Envelope, action lifecycle.Action, own bool) (lifecycle.Outcome, error) {
 	err := decodeWrite(e)
 	switch {

@@ -41,7 +41,7 @@ func TestSettle(t *testing.T) {
 		Status: snapshot.Config{
 			MaxAge: time.Minute, Refresh: time.Minute, RefreshMoving: time.Minute, Timeout: time.Minute, Metrics: set,
 		},
-		Settle: func(id string, rejection error, _ bool) {
+		Settle: func(id string, rejection error, _ func()) {
 			settled <- id + " " + string(map[bool]lifecycle.Outcome{true: lifecycle.Accepted, false: lifecycle.Rejected}[rejection == nil])
 		},
 		Overheard: func(id string, action lifecycle.Action) { overheard <- id + " " + string(action) },

@@ -202,8 +202,8 @@ func TestKeyUnderWay(t *testing.T) {
 		status  int
 		outcome string
 	}{
-		"accepted": {func(l *ledger, id string) { l.store.Settle(id, nil, false) }, 202, ""},
-		"rejected": {func(l *ledger, id string) { l.store.Settle(id, refusal, false) }, 502, "rejected"},
+		"accepted": {func(l *ledger, id string) { l.store.Settle(id, nil, nil) }, 202, ""},
+		"rejected": {func(l *ledger, id string) { l.store.Settle(id, refusal, nil) }, 502, "rejected"},
 		"never": {func(l *ledger, id string) {
 			l.later.Store(int64(time.Minute))
 			_, _ = l.store.Expire(context.Background(), 10)

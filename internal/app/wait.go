@@ -52,6 +52,8 @@ type waiting struct {
 	foreign map[lifecycle.Action]time.Time // when the last reply came to one that is not in the store
 	began   time.Time                      // when the start under way was accepted, zero for none
 	usual   time.Duration                  // how long it is expected to take, 0 if that is not known
+	// The store last took an acceptance then, perhaps long after its reply.
+	recorded time.Time
 }
 
 // overheard is the first reply to another requester, or to another replica.
@@ -124,6 +126,7 @@ func (w *waiting) changed(r lifecycle.Receipt, elsewhere bool) {
 	if elsewhere && r.Leader == "" {
 		w.runtime.AcceptedAt(r.AcceptedAt) // the reply may not have come here yet
 	}
+	w.recorded = time.Now()
 	if _, pending := w.pending[r.Action]; !pending {
 		w.pending[r.Action] = w.runtime.Latest().Since
 	}
@@ -168,6 +171,10 @@ func (w *waiting) look(ctx context.Context, reply overheard) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.foreign[reply.action] = reply.at
+		if reply.action == lifecycle.Stop {
+			w.began = time.Time{}
+			w.operations.Stopped(reply.at)
+		}
 	}
 }
 
@@ -202,16 +209,20 @@ func (w *waiting) note(ctx context.Context) (noted bool) {
 		seen := latest.Seen
 		since, pending := w.pending[action]
 		reached := pending && seen != nil && seen.State == action.Target() && seen.AskedAt.After(since)
-		slack := recordedWithin
+		var until time.Time // what was recorded as accepted by then was accepted before it was asked for
 		if reached {
 			delete(w.pending, action)
+			until = seen.AskedAt.Add(recordedWithin)
+			if w.recorded.After(seen.AskedAt) {
+				until = w.recorded.Add(recordedWithin)
+			}
 			if !seen.AskedAt.After(latest.Since) { // it does not tell of what was accepted meanwhile
 				w.pending[action] = latest.Since
-				slack = -recordedWithin
+				until = seen.AskedAt.Add(-recordedWithin)
 			}
 		}
 		w.mu.Unlock()
-		if reached && w.operations.Reached(ctx, action, seen.Provider, max(0, time.Since(seen.AskedAt)-slack)) != nil {
+		if reached && w.operations.Reached(ctx, action, seen.Provider, max(0, time.Since(until))) != nil {
 			w.mu.Lock()
 			w.pending[action], noted = since, false
 			w.mu.Unlock()

@@ -246,3 +246,41 @@ func TestReachedWhileTheStoreIsAway(t *testing.T) {
 	require.NoError(t, os.Rename(away, dir))
 	require.Eventually(t, func() bool { return !w.receipt(t, id).ReachedAt.IsZero() }, harness.WaitLimit, 10*time.Millisecond)
 }
+
+// said is a runtime whose latest status is what the test says.
+type said struct {
+	backend.Backend
+	mu      sync.Mutex
+	news    backend.News
+	changed chan struct{}
+}
+
+func (s *said) Latest() *backend.News {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	news := s.news
+	news.Changed = s.changed
+	return &news
+}
+
+func (s *said) say(state string, since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.news = backend.News{Seen: &backend.Seen{State: state, AskedAt: time.Now()}, Since: since}
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// An acceptance that the store takes long after the reply has reached the state that was
+// seen between the two: there may be no further status, and the start would keep others
+// from being sent.
+func TestReachedBeforeItsRecord(t *testing.T) {
+	runtime := &said{changed: make(chan struct{})}
+	w, _ := waitingOn(t, runtime)
+	id := w.insert(t, lifecycle.Start)
+	reply := time.Now()
+	runtime.say("ready", reply)
+	time.Sleep(recordedWithin + 500*time.Millisecond) // the store does not take the end
+	w.accept(t, id)
+	require.Eventually(t, func() bool { return !w.receipt(t, id).ReachedAt.IsZero() }, 5*time.Second, 10*time.Millisecond)
+}

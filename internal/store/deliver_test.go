@@ -148,7 +148,7 @@ func TestForeignIDs(t *testing.T) {
 		_, _, ok := parseDeliveryID(delivery)
 		assert.False(t, ok, delivery)
 		s.Acknowledged(delivery, false)
-		s.Settle(delivery+"\x00", nil, false)
+		s.Settle(delivery+"\x00", nil, nil)
 	}
 	assert.NoError(t, tryInsert(t, s))
 }

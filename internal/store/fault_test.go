@@ -83,8 +83,8 @@ func TestStandbyIsAway(t *testing.T) {
 	w := aWrite(lifecycle.Stop)
 	insert(t, s, w, lifecycle.Lead)
 	standby.Freeze()
-	s.Settle(w.ID, nil, false)
-	other.Settle(w.ID, nil, false)
+	s.Settle(w.ID, nil, nil)
+	other.Settle(w.ID, nil, nil)
 	eventually(t, func() bool { return min(s.counts.failures.Get(), other.counts.failures.Get()) >= 3 }, "each has tried")
 	assert.NotContains(t, l.String(), "takes writes again")
 	standby.Thaw()
@@ -130,7 +130,7 @@ func TestRefusingDatabase(t *testing.T) {
 			for range 2 {
 				assert.Error(t, tryInsert(t, s))
 			}
-			s.Settle(w.ID, nil, false)
+			s.Settle(w.ID, nil, nil)
 			tried := s.counts.failures.Get() + 3
 			eventually(t, func() bool {
 				assert.Error(t, s.Healthy())

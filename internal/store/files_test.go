@@ -84,7 +84,7 @@ func TestFilesAreBack(t *testing.T) {
 	go func() { r, _ := s.Await(t.Context(), w.ID, ""); ended <- r }()
 	awaitWaiter(t, s, w.ID)
 	require.NoError(t, os.Rename(config.Dir, config.Dir+"-moved"))
-	s.Settle(w.ID, nil, false)
+	s.Settle(w.ID, nil, nil)
 	eventually(t, func() bool { return s.Healthy() != nil }, "it is noticed")
 	require.NoError(t, os.Rename(config.Dir+"-moved", config.Dir))
 	require.Equal(t, lifecycle.Accepted, harness.Next(t, ended).Outcome)

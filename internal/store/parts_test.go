@@ -54,7 +54,7 @@ func TestLocksOfOthers(t *testing.T) {
 	other := holding(t, db, `update operations set attempts = 0 where id in ($1, $2)`, ids[0], ids[2])
 	var replies []func()
 	for _, id := range ids {
-		replies = append(replies, func() { s.Settle(id, nil, false) })
+		replies = append(replies, func() { s.Settle(id, nil, nil) })
 	}
 	atOnce(t, s, replies...)
 	awaitLock(t, db)

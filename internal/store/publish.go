@@ -156,8 +156,9 @@ func (c *changes) await(ids ...string) (changed chan Operation, leave func()) {
 
 // Settle writes what the worker said about the operation with that id, which may
 // be that of any process, or none: yes, or a rejection. It returns at once, but for
-// a reply from the history, which is looked up first.
-func (s *Store) Settle(id string, rejection error, replayed bool) {
+// a reply from the history, which is looked up first: news, which is nil for any other,
+// is called before anything is written that was not known.
+func (s *Store) Settle(id string, rejection error, news func()) {
 	if !isID(id) {
 		return // of another component
 	}
@@ -165,12 +166,13 @@ func (s *Store) Settle(id string, rejection error, replayed bool) {
 	if rejection != nil {
 		e = replyNo
 	}
-	if replayed { // most are known, and there may be many
+	if news != nil { // most are known, and there may be many
 		if op, err := s.find(context.Background(), id); err == nil {
 			if to, _ := s.next(op.state(), e); to == op.state() {
 				return
 			}
 		}
+		news()
 	}
 	s.note(id, e, endOf(rejection))
 }
@@ -188,6 +190,14 @@ func (s *Store) end(ctx context.Context, id string, e event, how End) (Operation
 // was asked for that long ago.
 func (s *Store) Reached(ctx context.Context, action lifecycle.Action, provider string, ago time.Duration) error {
 	return s.do(ctx, call{order: atSlot}, func(t *tx) { t.reached(action, provider, ago) })
+}
+
+// Stopped notes that a stop of another requester was accepted at that time: no start
+// joins one that was requested before it any more. It returns at once.
+func (s *Store) Stopped(at time.Time) {
+	s.keep(call{order: atSlot}, func(t *tx) {
+		t.exec(`update operations set slot = 0 where slot = 1 and requested_at < $1`, t.ago(time.Since(at)))
+	})
 }
 
 const (

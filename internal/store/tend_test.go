@@ -194,7 +194,7 @@ func TestRepliesBeforeClosing(t *testing.T) {
 			})
 		}()
 		<-busy
-		s.Settle(op.ID, nil, false)
+		s.Settle(op.ID, nil, nil)
 		closed := make(chan error, 1)
 		go func() {
 			_, err := s.Expire(context.Background(), 100)

@@ -34,7 +34,7 @@ func TestEndWithQueuedWrites(t *testing.T) {
 			require.NoError(t, os.RemoveAll(config.Dir))
 		}
 		for _, id := range ids {
-			s.Settle(id, nil, false)
+			s.Settle(id, nil, nil)
 		}
 		began := time.Now()
 		_ = end() // with an error or not: SQLite closes a file that is gone
@@ -63,7 +63,7 @@ func TestEndWhileARowIsLocked(t *testing.T) {
 	w := aWrite(lifecycle.Stop)
 	insert(t, s, w, lifecycle.Lead)
 	holding(t, connect(t, config), `select 1 from operations for update`)
-	s.Settle(w.ID, nil, false)
+	s.Settle(w.ID, nil, nil)
 	assert.NoError(t, end())
 }
 
@@ -147,7 +147,7 @@ func TestHistoryDoesNotDelayWrites(t *testing.T) {
 				if ctx.Err() != nil {
 					return
 				}
-				s.Settle(uuid.NewString(), nil, true)
+				s.Settle(uuid.NewString(), nil, func() {})
 			}
 		}()
 		select {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -91,4 +92,64 @@ func TestJoinedStartAtTheEnd(t *testing.T) {
 	}
 	require.Equal(t, 1, s.wait(t))
 	require.Len(t, s.platform.VM.Asked(platform.StartRequest), 1)
+}
+
+// listens waits until the replies to a request are received.
+func (s *stack) listens(t testing.TB, name string) {
+	t.Helper()
+	become(t, s.admin, `bus_vm_events_stream_up{event="`+platform.ReplyName(name)+`"}`, 1)
+}
+
+// A start does not join one that was accepted before a stop of another requester was: its
+// caller would be told of an acceptance, and billed, for nothing.
+func TestStartAfterAStopOfAnother(t *testing.T) {
+	t.Parallel()
+	s := serveStack(t, "BUS_VM_TIMEOUT=10s")
+	s.listens(t, platform.StopRequest)
+	s.tells(`{"state":"starting"}`)
+	require.Equal(t, okStart, ask(t, s.addr, request("POST "+startPath, mint("vm:write"))))
+	require.Positive(t, s.measures(t, "bus_vm_start_under_way_seconds"))
+	client := platform.NewClient(s.platform.URL(), s.platform.ProviderToken())
+	defer client.Close()
+	require.NoError(t, client.Publish(t.Context(), platform.Message{
+		Name: platform.ReplyName(platform.StopRequest), CorrelationID: "00000000-0000-4000-8000-0000000000c1", Payload: json.RawMessage(`{"accepted":true}`),
+	}))
+	become(t, s.admin, "bus_vm_start_under_way_seconds", 0)
+	harness.Eventually(t, "a start of another account is sent", func() bool {
+		other := mintWith(`"sub":"00000000-0000-4000-8000-0000000000a1"`)
+		require.Equal(t, http.StatusAccepted, replyTo(t, s.addr, request("POST "+startPath, other, "Prefer: wait=1")).Status)
+		return len(s.platform.VM.Asked(platform.StartRequest)) > 1
+	})
+}
+
+// An acceptance that only the history has, since the stream lost it, counts for the status
+// as any other does once it is on record.
+func TestStatusAfterAnAcceptanceOfTheHistory(t *testing.T) {
+	t.Parallel()
+	s := serveStack(t, "BUS_VM_TIMEOUT=500ms", "BUS_VM_LATE_REPLY=0s",
+		"BUS_VM_STATUS_MAX_AGE=1m", "BUS_VM_STATUS_REFRESH=1m", "BUS_VM_STATUS_REFRESH_MOVING=1m")
+	s.listens(t, platform.StartRequest)
+	s.listens(t, platform.StatusRequest)
+	behave := func(state string, hold int) {
+		s.platform.VM.SetBehaviour(
+			platform.Behaviour{Names: []string{platform.StatusRequest}, Payload: json.RawMessage(`{"state":"` + state + `","provider":"fake"}`)},
+			platform.Behaviour{Names: []string{platform.StartRequest}, Hold: hold})
+	}
+	both := mint("vm:read vm:write")
+	read := request("GET "+statusPath, both)
+	behave("stopped", 1<<20)
+	s.platform.Events.SetFaults(platform.Faults{Names: []string{platform.ReplyName(platform.StartRequest)}, HalfOpen: true})
+	reply := replyTo(t, s.addr, request("POST "+startPath, both))
+	require.Contains(t, string(reply.Body), `"outcome":"unknown"`)
+	time.Sleep(time.Second) // a stream that was silent has been opened again
+	require.Equal(t, showing(worked("stopped"), ""), ask(t, s.addr, read))
+	behave("ready", 0)
+	require.NoError(t, s.platform.Events.WaitAccepted(t.Context(), platform.ReplyName(platform.StartRequest), 1))
+	time.Sleep(100 * time.Millisecond) // the stream would have brought it
+	s.platform.Events.SetFaults(platform.Faults{})
+	require.Equal(t, showing(worked("stopped"), ""), ask(t, s.addr, read))
+	harness.Eventually(t, "the acceptance is on record", func() bool {
+		return strings.Contains(string(replyTo(t, s.addr, request("GET "+reply.Header.Get("Location"), both)).Body), `"outcome":"accepted"`)
+	})
+	require.Equal(t, showing(worked("ready"), ""), ask(t, s.addr, read))
 }
