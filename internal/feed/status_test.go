@@ -14,6 +14,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/busdk/bus-api-provider-vm/internal/snapshot"
 )
@@ -124,4 +125,56 @@ func TestStatusThroughCuts(t *testing.T) {
 			parts.Wait()
 		})
 	}
+}
+
+// A status that could not be shown when a stream began is not told to it later.
+func TestOldStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.is("ready", "")
+		time.Sleep(time.Hour)
+		w.unseen = errors.New("the worker is away")
+		first := w.open(Reader{}, "")
+		other := w.open(Reader{}, "")
+		require.Empty(t, w.told(first)+w.told(other))
+		w.is("ready", "")
+		for _, s := range []*Stream{first, other} {
+			require.Equal(t, statusText(1, "ready"), w.told(s))
+			require.NoError(t, s.Close())
+		}
+	})
+}
+
+// One who waits for a status and is cut off after another event is sent everything again.
+func TestCutBeforeTheStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.is("ready", "")
+		w.unseen = errors.New("the worker is away")
+		time.Sleep(time.Second)
+		s := w.open(Reader{Account: "a"}, "")
+		document := w.changes("a", "x")
+		require.Equal(t, operationText(0, document), w.told(s))
+		require.NoError(t, s.Close())
+
+		w.unseen = nil
+		w.is("ready", "")
+		s = w.open(Reader{Account: "a"}, w.boot+".0")
+		require.Equal(t, resetText+statusText(0, "ready")+operationText(2, document), w.told(s))
+		before := time.Now()
+		time.Sleep(time.Second)
+		w.accepted = time.Now()
+		back := w.open(Reader{Account: "a"}, w.boot+".2")
+		w.wasAsked(before, "stopping", "")
+		document = w.changes("a", "x")
+		require.Equal(t, operationText(0, document), w.told(back), "it has not been told of the stop")
+		time.Sleep(time.Second)
+		w.is("stopping", "")
+		require.Equal(t, statusText(4, "stopping"), w.told(back))
+		document = w.changes("a", "x")
+		require.Equal(t, operationText(5, document), w.told(back))
+		for _, s := range []*Stream{s, back} {
+			require.NoError(t, s.Close())
+		}
+	})
 }

@@ -4,18 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -94,67 +91,6 @@ func TestPrune(t *testing.T) {
 		prune()
 		assert.False(t, exists(keyed))
 	})
-}
-
-// A store in memory forgets the oldest, although the clock was set back, and refuses what
-// it has no room for.
-func TestMemoryIsBounded(t *testing.T) {
-	config, _ := configFor()
-	config.Records = KeepRecords
-	var back atomic.Int64
-	config.Now = func() time.Time { return time.Now().Add(-time.Duration(back.Load())) }
-	s := running(t, config)
-	fill := func(ended bool) error {
-		refused, err := submit(t.Context(), s, call{}, func(t *tx) error {
-			for range 40 {
-				w := aWrite(lifecycle.Stop)
-				if got := t.insert(w); got.refused != nil {
-					return got.refused
-				}
-				if ended {
-					t.end(w.ID, replyYes, End{})
-				}
-			}
-			return nil
-		})
-		return errors.Join(err, refused)
-	}
-	var before int64
-	for n := range 300 {
-		if n == 200 {
-			list, err := s.list(t.Context(), "order by seq desc limit 1")
-			require.NoError(t, err)
-			before = list[0].Sequence
-			back.Store(int64(time.Hour))
-		}
-		require.NoError(t, fill(true))
-	}
-	list, err := s.list(t.Context(), "order by seq")
-	require.NoError(t, err)
-	assert.LessOrEqual(t, len(list), memoryOperations+64)
-	assert.Equal(t, 100*40, len(slices.DeleteFunc(list, func(op Operation) bool { return op.Sequence <= before })))
-	account := uuid.NewString()
-	keyed := func(name string) (decided, error) {
-		return submit(t.Context(), s, call{}, func(t *tx) decided {
-			w := aWrite(lifecycle.Stop)
-			w.Account, w.Key = account, name
-			return t.insert(w)
-		})
-	}
-	_, err = keyed("kept")
-	require.NoError(t, err)
-	for range 350 {
-		err = fill(false)
-	}
-	assert.ErrorIs(t, err, lifecycle.ErrFull)
-	known, err := keyed("kept")
-	require.NoError(t, errors.Join(err, known.refused), "a key is looked up first")
-	assert.Equal(t, lifecycle.Known, known.Decision)
-	for range 2 {
-		other, err := keyed("another")
-		require.NoError(t, err)
-		assert.ErrorIs(t, other.refused, lifecycle.ErrFull, "the key is not taken")
-	}
 }
 
 // What is past its time is closed once the history has been read.
@@ -273,29 +209,6 @@ func TestExpireLooksAgain(t *testing.T) {
 	op, err := s.find(t.Context(), two.ID)
 	require.NoError(t, err)
 	assert.Empty(t, op.Outcome, "it closes later")
-}
-
-// Many parked records keep no store from taking writes.
-func TestManyParked(t *testing.T) {
-	onEngines(t, func(t *testing.T, config Config) {
-		l := &log{}
-		config.Logger = slog.New(slog.NewTextHandler(l, nil))
-		prepared(t, config, `insert into operations (id, action, account, outcome, requested_at, ended_at, records, sent, due_since, due_at, parked)
-			with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < 50000)
-			select cast(n as text), 'stop', 'acc' || (n % 1000), 'accepted', n, n, 2, 0, 1, `+
-			strconv.FormatInt(time.Now().Add(parkedFor/2).UnixMicro(), 10)+`, 'the usage integration refused the record: not_found: no such account' from numbers`)
-		s := running(t, config)
-		require.Eventually(t, func() bool {
-			assert.NoError(t, tryInsert(t, s))
-			return s.Stats().Waiting >= 100_000
-		}, harness.WaitLimit, 200*time.Millisecond, "they are offered again and counted")
-		known, err := s.Drop(t.Context(), "none")
-		require.NoError(t, err)
-		assert.False(t, known)
-		_, err = s.Retry(t.Context())
-		assert.NoError(t, err)
-		assert.NotContains(t, l.String(), "does not take writes")
-	}, "SQLite", "PostgreSQL")
 }
 
 // A clock that is set back, while the store takes no writes at that, makes nothing wait

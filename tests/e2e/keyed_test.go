@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"syscall"
@@ -152,4 +153,27 @@ func TestStatusAfterAnAcceptanceOfTheHistory(t *testing.T) {
 		return strings.Contains(string(replyTo(t, s.addr, request("GET "+reply.Header.Get("Location"), both)).Body), `"outcome":"accepted"`)
 	})
 	require.Equal(t, showing(worked("ready"), ""), ask(t, s.addr, read))
+}
+
+// Starts of many subjects that wait are one on SQLite too: the worker is asked once, and
+// all are answered when the runtime is ready.
+func TestManyWaitingStarts(t *testing.T) {
+	t.Parallel()
+	const subjects = 500
+	s := serveStack(t, "BUS_VM_TIMEOUT=30s", "BUS_VM_STATUS_MAX_AGE=10s")
+	s.tells(`{"state":"starting"}`)
+	var conns []*connection
+	for i := range subjects {
+		token := mintWith(fmt.Sprintf(`"sub":"00000000-0000-4000-8000-%012d"`, i))
+		conns = append(conns, dial(t, s.addr).send(request("POST "+startPath, token, "Prefer: wait=50")))
+	}
+	s.waits(t, subjects)
+	s.platform.VM.SetBehaviour()
+	began := time.Now() // the next status is asked for 100 ms later at most
+	for _, c := range conns {
+		c.expect(t, "POST", arrived("start", worked("ready"), 50))
+	}
+	t.Logf("all answered within %s; 350 ms are wanted of a machine that does nothing else", time.Since(began))
+	require.Less(t, time.Since(began), 20*time.Second)
+	require.Len(t, s.platform.VM.Asked(platform.StartRequest), 1)
 }

@@ -341,29 +341,6 @@ func TestManyWaits(t *testing.T) {
 	t.Logf("all answered within %s", time.Since(began))
 }
 
-// Starts of many subjects that wait are one on SQLite too: the worker is asked once, and
-// all are answered when the runtime is ready.
-func TestManyWaitingStarts(t *testing.T) {
-	t.Parallel()
-	const subjects = 500
-	s := serveStack(t, "BUS_VM_TIMEOUT=30s", "BUS_VM_STATUS_MAX_AGE=10s")
-	s.tells(`{"state":"starting"}`)
-	var conns []*connection
-	for i := range subjects {
-		token := mintWith(fmt.Sprintf(`"sub":"00000000-0000-4000-8000-%012d"`, i))
-		conns = append(conns, dial(t, s.addr).send(request("POST "+startPath, token, "Prefer: wait=50")))
-	}
-	s.waits(t, subjects)
-	s.platform.VM.SetBehaviour()
-	began := time.Now() // the next status is asked for 100 ms later at most
-	for _, c := range conns {
-		c.expect(t, "POST", arrived("start", worked("ready"), 50))
-	}
-	t.Logf("all answered within %s; 350 ms are wanted of a machine that does nothing else", time.Since(began))
-	require.Less(t, time.Since(began), 20*time.Second)
-	require.Len(t, s.platform.VM.Asked(platform.StartRequest), 1)
-}
-
 // resident is the memory of the gateway in bytes.
 func (s *stack) resident(t testing.TB) int {
 	return int(s.measures(t, "process_resident_memory_bytes"))
