@@ -227,7 +227,7 @@ func TestAcceptedOnAnotherReplica(t *testing.T) {
 }
 
 // A state that is reached while the store takes no writes is noted once it does, although
-// nobody asks for the status any more.
+// no further status is asked for.
 func TestReachedWhileTheStoreIsAway(t *testing.T) {
 	machine := machine()
 	home := t.TempDir()
@@ -282,5 +282,5 @@ func TestReachedBeforeItsRecord(t *testing.T) {
 	runtime.say("ready", reply)
 	time.Sleep(recordedWithin + 500*time.Millisecond) // the store does not take the end
 	w.accept(t, id)
-	require.Eventually(t, func() bool { return !w.receipt(t, id).ReachedAt.IsZero() }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return !w.receipt(t, id).ReachedAt.IsZero() }, harness.WaitLimit, 10*time.Millisecond)
 }

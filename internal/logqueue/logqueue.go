@@ -49,7 +49,7 @@ func (w *Writer) Dropped() int { return int(w.dropped.Load()) }
 // could be written again.
 func (w *Writer) OnLoss(tell func(lines int)) { w.onLoss.Store(&tell) }
 
-// Close waits until all is written that was queued before, for timeout at most.
+// Close, which is called once, waits until all is written that was queued before, for timeout at most.
 // Then a write that hangs is left to end by itself.
 func (w *Writer) Close(timeout time.Duration) {
 	late := time.After(timeout)

@@ -74,7 +74,7 @@ var protected = map[string]string{
 
 // neededScope returns the scope for name; general is that of unprotected names,
 // events:send or events:listen. It is empty for a name of the platform that
-// nobody may use here.
+// no component may use here.
 func neededScope(name, general string) string {
 	if family, ok := strings.CutSuffix(name, responseSuffix); ok {
 		name = family + requestSuffix

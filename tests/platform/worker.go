@@ -148,7 +148,7 @@ func (w *Worker) violations() []string {
 	return slices.Clone(w.breaches)
 }
 
-// violate remembers a breach of the contract by whoever sent req.
+// violate remembers a breach of the contract by the sender of req.
 func (w *Worker) violate(req Request, format string, args ...any) {
 	text := fmt.Sprintf("%s %s: %s", req.Name, short(req.CorrelationID), fmt.Sprintf(format, args...))
 	w.log.Warn(w.label+" worker: contract broken", "violation", text)

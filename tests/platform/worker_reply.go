@@ -14,7 +14,7 @@ func (w *Worker) receive(ev wire) {
 		AccountID string `json:"account_id"`
 		RequestID string `json:"request_id"`
 	}
-	_ = json.Unmarshal(ev.Payload, &who) // a payload of another shape names nobody; handle judges it
+	_ = json.Unmarshal(ev.Payload, &who) // a payload of another shape has none of these; handle judges it
 	req := Request{
 		EventID: ev.ID, Name: ev.Name, CorrelationID: ev.CorrelationID,
 		Account: who.AccountID, RequestID: who.RequestID, Payload: ev.Payload,

@@ -60,7 +60,7 @@ func TestBehavioursStrike(t *testing.T) {
 }
 
 // What a bug of the provider would do is noted: a write published twice or for
-// nobody, another runtime, a check of no scope. A repeated read is none, nor is
+// no account, another runtime, a check of no scope. A repeated read is none, nor is
 // an event that the API delivers twice.
 func TestWorkersNoteBreaches(t *testing.T) {
 	p := begin(t)
@@ -82,7 +82,7 @@ func TestWorkersNoteBreaches(t *testing.T) {
 	require.Empty(t, p.Check())
 
 	ask(p.VM.Worker, platform.StartRequest, "fine", write)
-	ask(p.VM.Worker, platform.StopRequest, "nobody", object{"runtime": "default"})
+	ask(p.VM.Worker, platform.StopRequest, "unnamed", object{"runtime": "default"})
 	ask(p.VM.Worker, platform.StatusRequest, "elsewhere", object{"runtime": "other"})
 	ask(p.Billing.Worker, platform.EntitlementRequest, "noscope", object{"account_id": account})
 	got := p.Check()
@@ -91,7 +91,7 @@ func TestWorkersNoteBreaches(t *testing.T) {
 		platform.EntitlementRequest + ` noscope: account_id must be a UUID and scope vm:write: {"account_id":"` + account + `"}`,
 		platform.StartRequest + ` fine: published twice under one correlation id`,
 		platform.StatusRequest + ` lsewhere: the runtime must be "default": {"runtime":"other"}`,
-		platform.StopRequest + ` nobody: account_id and request_id are required: {"runtime":"default"}`,
+		platform.StopRequest + ` unnamed: account_id and request_id are required: {"runtime":"default"}`,
 	}, got)
 }
 
@@ -127,7 +127,7 @@ func TestCheck(t *testing.T) {
 		"wrong order":               {"finished@2 requested@1", platform.WantFinished, []string{"before the requested"}},
 		"accepted, but failed":      {"requested@1 failed@2", platform.WantFinished, []string{"not on record as finished"}},
 		"failed, but finished":      {"requested@1 finished@2", platform.WantFailed, []string{"not on record as failed"}},
-		"work for nobody":           {"requested@1 finished@2", platform.WantNothing, []string{"refused"}},
+		"work that was refused":     {"requested@1 finished@2", platform.WantNothing, []string{"refused"}},
 		"one id, two contents":      {"requested@1 finished@1", platform.WantWhole, []string{"0 terminal", "another content"}},
 		"content of an id changed":  {"requested@1 finished@2 failed@2", platform.WantFinished, []string{"another content"}},
 		"a request that took time":  {"requested@1?", platform.WantNothing, []string{"duration_ms"}},

@@ -20,7 +20,7 @@ import (
 
 // machine is a bare Debian in a directory, with a network of its own that knows
 // loopback only, and its own processes, which all end with it. Its mounts are
-// seen by nobody else.
+// its own.
 type machine struct {
 	root string
 	id   string // of the process in whose namespaces everything runs
